@@ -1,0 +1,62 @@
+"""Secateur: the best neural network inside a size budget.
+
+    import secateur as sc
+    model = sc.models.wide_resnet(depth=40, width=2, num_classes=10)
+    result = sc.compare(model, data="digits", budgets=["params=25%"])
+    sc.save(model, "out/"); model = sc.load("out/")
+    small = sc.Architecture.of(model).scaled_to("params=300k").build()
+
+Names are loaded when they are first used, so that the command line answers without loading torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secateur import data, methods, models
+    from secateur.architecture import Architecture
+    from secateur.architecture import load_model as load
+    from secateur.architecture import save_model as save
+    from secateur.budget import Budget
+    from secateur.comparison import CompareResult, compare
+    from secateur.errors import InputError, TrainingError
+    from secateur.execution import PruneSettings
+    from secateur.training import Recipe
+
+_HOMES = {
+    "Architecture": "secateur.architecture:Architecture",
+    "Budget": "secateur.budget:Budget",
+    "CompareResult": "secateur.comparison:CompareResult",
+    "InputError": "secateur.errors:InputError",
+    "PruneSettings": "secateur.execution:PruneSettings",
+    "Recipe": "secateur.training:Recipe",
+    "TrainingError": "secateur.errors:TrainingError",
+    "compare": "secateur.comparison:compare",
+    "load": "secateur.architecture:load_model",
+    "save": "secateur.architecture:save_model",
+}
+
+__all__ = [
+    "Architecture",
+    "Budget",
+    "CompareResult",
+    "InputError",
+    "PruneSettings",
+    "Recipe",
+    "TrainingError",
+    "compare",
+    "data",
+    "load",
+    "methods",
+    "models",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("data", "methods", "models"):
+        return import_module(f"secateur.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'secateur' has no attribute '{name}'")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,202 @@
+"""What "small" means: budgets, and the counting of what they limit.
+
+Convention for MACs, used wherever a number is printed: one multiply-accumulate of a convolution or a linear
+layer for ONE example at the model's input shape; biases, normalisation, activations, pooling and additions
+are not counted. `torch.utils.flop_counter` counts the same operations as two FLOPs each (tested).
+Convention for training: forward, gradient of the inputs, gradient of the weights, so 3 MACs for each of
+inference; a compute figure is training examples seen times training MACs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import nn
+
+from secateur.errors import InputError, unknown
+
+TRAINING_MACS_PER_INFERENCE_MAC = 3
+_SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmg%]?)", re.IGNORECASE)
+
+
+def count_params(model: nn.Module) -> int:
+    """Number of trainable scalars; a parameter shared by several layers counts once.
+
+    Example:
+        >>> count_params(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
+    """How often each convolution's and linear layer's weights are used for one example of `input_shape`.
+
+    It is the number of output positions (1 for a linear layer after a flatten). Removing channels does not
+    change it, so MACs after a removal need no forward pass. Buffers and training mode are left as they were.
+    """
+    positions: dict[str, int] = {}
+
+    def hook_for(name: str) -> Callable[..., None]:
+        def record(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            used = output[0].numel() // output.shape[1] if output.dim() > 2 else 1
+            positions[name] = positions.get(name, 0) + used
+
+        return record
+
+    hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
+    modes = [(module, module.training) for module in model.modules()]
+    anchor = next(model.parameters())
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+    return positions
+
+
+def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers by dotted name, in order of registration."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+
+
+def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
+    """MACs for one example: for each layer, its weights times the positions they are used at.
+
+    Args:
+        positions: from `layer_positions`, measured on this model at any of its widths.
+    """
+    layers = weight_layers(model)
+    return sum(layers[name].weight.numel() * used for name, used in positions.items())
+
+
+COUNTERS: dict[str, Callable[[nn.Module], int]] = {"params": count_params}
+"""Resource name -> its count for a model. A new resource is one entry here."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most `amount` of `resource`, absolute, or a share of the original network (`relative`).
+
+    Attributes:
+        resource: a key of `COUNTERS`.
+        amount: the limit as given; a share lies in (0, 1].
+        relative: whether `amount` is a share of the original.
+        text: as the user wrote it, for tables.
+    """
+
+    resource: str
+    amount: Fraction
+    relative: bool
+    text: str
+
+    @classmethod
+    def parse(cls, text: str | Budget) -> Budget:
+        """Read 'params=500k', 'params=1.5M', 'params=25%'.
+
+        Raises:
+            InputError: naming what is wrong and a budget that would be right.
+        """
+        if isinstance(text, Budget):
+            return text
+        resource, equals, amount = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise InputError(
+                f"a budget reads RESOURCE=AMOUNT, got '{text}': write for example params=500k or params=25%"
+            )
+        if resource not in COUNTERS:
+            raise unknown("budget resource", resource, COUNTERS)
+        found = _AMOUNT.fullmatch(amount)
+        if not found:
+            raise InputError(
+                f"a budget's amount is a number with k, M, G or %, got '{amount}' in '{text}': "
+                f"write for example {resource}=500k or {resource}=25%"
+            )
+        suffix = found[2].lower()
+        value = Fraction(found[1]) * (Fraction(1, 100) if suffix == "%" else _SUFFIX[suffix])
+        if value <= 0:
+            raise InputError(
+                f"a budget must be above zero, got '{text}': write for example {resource}=500k or "
+                f"{resource}=25%"
+            )
+        if suffix == "%" and value > 1:
+            raise InputError(
+                "a budget in percent is a share of the original network, at most 100%, got "
+                f"'{text}': write for example {resource}=50%"
+            )
+        return cls(resource, value, suffix == "%", f"{resource}={amount}")
+
+    def limit(self, original: int) -> int:
+        """The budget in units, rounded down: never in our favour.
+
+        Args:
+            original: the original network's count of the resource, for a relative budget.
+
+        Example:
+            >>> Budget.parse("params=25%").limit(1003)
+            250
+        """
+        return int(self.amount * original) if self.relative else int(self.amount)
+
+    def limit_for(self, model: nn.Module) -> int:
+        """`limit` with `model` as the original; InputError where the budget would not bind at all."""
+        original = COUNTERS[self.resource](model)
+        limit = self.limit(original)
+        if limit > original:
+            raise InputError(
+                f"a budget must not exceed the network's own size, {original:,} {self.resource}; "
+                f"got '{self.text}' ({limit:,}): ask for at most {self.resource}={original}"
+            )
+        return limit
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def fit_scale(
+    base: Sequence[int], cost: Callable[[list[int]], int], limit: int, what: str = "widths"
+) -> tuple[float, list[int]]:
+    """The largest factor a with cost(a * base) <= limit, and the widest rounding of a * base that fits.
+
+    Widths are rounded down, at least 1; then, in order of the largest fraction lost, single channels are
+    given back as long as the budget holds. Every width ends within one channel of a * base.
+
+    Args:
+        base: the widths that are scaled, each at least 1.
+        cost: the resource used by given widths; must not fall when a width grows.
+        limit: the budget in the resource's units.
+
+    Raises:
+        InputError: where even widths of 1 exceed the limit.
+    """
+    smallest = cost([1] * len(base))
+    if smallest > limit:
+        raise InputError(
+            f"the budget of {limit:,} is below the smallest network with these {what}, {smallest:,} "
+            f"(every one 1): ask for at least {smallest}"
+        )
+    low, high = 0.0, 1.0
+    while cost(_floors(base, high)) <= limit:
+        low, high = high, high * 2
+    while high - low > 0.25 / max(base):
+        middle = (low + high) / 2
+        low, high = (middle, high) if cost(_floors(base, middle)) <= limit else (low, middle)
+    # `low` is within a quarter channel of the widest group; let the remainders decide the rest.
+    widths = _floors(base, low)
+    for index in sorted(range(len(base)), key=lambda i: (widths[i] - low * base[i], i)):
+        wider = [*widths[:index], widths[index] + 1, *widths[index + 1 :]]
+        if cost(wider) <= limit:
+            widths = wider
+    return low, widths
+
+
+def _floors(base: Sequence[int], factor: float) -> list[int]:
+    return [max(1, int(width * factor)) for width in base]

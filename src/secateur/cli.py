@@ -1,0 +1,563 @@
+"""The command line. Torch is imported by the commands that need it, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+
+from secateur.errors import InputError, TrainingError
+
+if TYPE_CHECKING:
+    from secateur.architecture import Architecture
+    from secateur.comparison import Comparison
+    from secateur.data import Data
+    from secateur.execution import PruneSettings, Session
+    from secateur.progress import Reporter
+    from secateur.training import Recipe
+
+app = typer.Typer(
+    name="secateur",
+    help="The best neural network inside a size budget: pruned, or trained smaller from scratch, "
+    "and honestly compared.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+runs_app = typer.Typer(help="List, show or delete the runs of an output folder.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+
+_DATA, _RECIPE, _PRUNING, _MACHINE = "Data", "Training recipe", "Pruning", "Machine"
+
+
+def _option(help_text: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that `compare`, `train` and `prune` share; defaults are Crowley et al. 2018's."""
+
+    model: Annotated[str, typer.Option(help="wrn-D-K, resnet18, vgg19, conv4, or an architecture.json.")] = (
+        "wrn-16-1"
+    )
+    data: Annotated[
+        str,
+        _option(
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.", _DATA
+        ),
+    ] = "digits"
+    limit_train: Annotated[int | None, _option("Take a stratified part of the training images.", _DATA)] = (
+        None
+    )
+    val_fraction: Annotated[float, _option("Held out of train for all that selects.", _DATA)] = 0.1
+    split_seed: Annotated[int, _option("Which images are held out.", _DATA)] = 0
+    image_size: Annotated[int | None, _option("Resize and crop images to this side.", _DATA)] = None
+    epochs: Annotated[int, _option("Passes over the training split.", _RECIPE)] = 200
+    batch_size: Annotated[int, _option("Examples per step.", _RECIPE)] = 128
+    lr: Annotated[float, _option("First learning rate.", _RECIPE)] = 0.1
+    momentum: Annotated[float, _option("Of SGD.", _RECIPE)] = 0.9
+    weight_decay: Annotated[float, _option("On every parameter.", _RECIPE)] = 5e-4
+    milestones: Annotated[str, _option("Shares of the epochs at which the rate drops.", _RECIPE)] = (
+        "0.3,0.6,0.9"
+    )
+    gamma: Annotated[float, _option("Factor of each drop.", _RECIPE)] = 0.2
+    pad: Annotated[
+        int | None, _option("Zero-padding before a random crop; by default 1/8 of the side.", _RECIPE)
+    ] = None
+    flip: Annotated[
+        bool | None,
+        _option("Mirror images at random; by default all but digits.", _RECIPE, "--flip/--no-flip"),
+    ] = None
+    device: Annotated[str, _option("auto, cpu, cuda, cuda:1, mps.", _MACHINE)] = "auto"
+    precision: Annotated[str, _option("fp32 or bf16.", _MACHINE)] = "fp32"
+
+    def recipe(self) -> Recipe:
+        """The training recipe asked for."""
+        from secateur.training import Recipe
+
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            milestones=_numbers("--milestones", self.milestones),
+            gamma=self.gamma,
+            pad=self.pad,
+            flip=self.flip,
+            precision=self.precision,
+        )
+
+    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
+        """The data, and the model fitted to it. Names are checked before anything is decoded."""
+        from secateur.data import load_data
+        from secateur.naming import check_model_name, resolve_model
+
+        check_model_name(self.model)
+        data = load_data(
+            self.data,
+            limit_train=self.limit_train,
+            val_fraction=self.val_fraction,
+            split_seed=self.split_seed,
+            image_size=self.image_size,
+            progress=reporter.decoding,
+        )
+        return data, resolve_model(self.model, data)
+
+
+@dataclass(frozen=True)
+class PruneOptions(Options):
+    """What commands that prune take besides."""
+
+    prune_every: Annotated[int, _option("Fine-tuning steps per removed channel.", _PRUNING)] = 100
+    flop_penalty: Annotated[float, _option("beta, per MAC, in the removal score.", _PRUNING)] = 0.0
+    tuning_lr: Annotated[
+        float | None, _option("Rate of fine-tuning; by default the lowest of training.", _PRUNING)
+    ] = None
+
+    def pruning(self) -> PruneSettings:
+        """The pruning asked for."""
+        from secateur.execution import PruneSettings
+
+        return PruneSettings(self.prune_every, self.flop_penalty, self.tuning_lr)
+
+
+def _taking(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every field of `kind` as an option; it receives them as one object, `options`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(kind, include_extras=True)
+        own = [
+            p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"
+        ]
+        shared = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(kind)
+        ]
+
+        def run(**values: Any) -> None:
+            options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            command(options=options, **values)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+@app.command()
+@_taking(PruneOptions)
+def compare(
+    options: PruneOptions,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="At most so much: params=500k, params=25%. Repeatable.")
+    ] = None,
+    arms: Annotated[
+        str, typer.Option(help="Which of fisher-tuned,fisher-scratch,copycat,width,bottleneck.")
+    ] = "fisher-tuned,fisher-scratch,copycat,width,bottleneck",
+    seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
+    match: Annotated[str, typer.Option(help="epochs, or compute: what fisher-tuned spent.")] = "epochs",
+    copycat_after: Annotated[
+        int | None, _option("Removals after which copycat takes its profile.", _PRUNING)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
+        "secateur-compare"
+    ),
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
+) -> None:
+    """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
+
+    Interrupt it at any moment; the same command continues.
+
+    Example: `secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25%
+    --seeds 3 --epochs 30 --prune-every 10`
+    """
+    from secateur.comparison import Comparison, Settings
+
+    settings = Settings(
+        budgets=_budgets(budget or ["params=50%", "params=25%"]),
+        arms=tuple(_words(arms)),
+        seeds=seeds,
+        match=match,
+        recipe=options.recipe(),
+        prune=options.pruning(),
+        copycat_after=copycat_after,
+    )
+    session, architecture = _session(options, out)
+    comparison = Comparison(architecture, session.data, settings)
+    if plan:
+        _show_plan(comparison, session)
+        return
+    results = comparison.run(session, _command_line())
+    if session.runtime.is_main:
+        _show_results(results, out)
+
+
+@app.command()
+@_taking(Options)
+def train(
+    options: Options,
+    seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
+        "secateur-train"
+    ),
+) -> None:
+    """Train one network from scratch; leaves record.json, architecture.json and model.safetensors.
+
+    Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
+    """
+    from secateur.single import train_one
+
+    session, architecture = _session(options, out)
+    _show_point(train_one(session, architecture, options.recipe(), seed), session)
+
+
+@app.command()
+@_taking(PruneOptions)
+def prune(
+    options: PruneOptions,
+    method: Annotated[str, typer.Argument(help="fisher")],
+    budget: Annotated[str, typer.Option(help="At most so much: params=500k, params=25%.")],
+    seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
+        "secateur-prune"
+    ),
+) -> None:
+    """Train a network and prune it to one budget; leaves record.json, architecture.json, model.safetensors.
+
+    Example: `secateur prune fisher --model wrn-16-1 --data digits --budget params=25% --epochs 30
+    --prune-every 10`
+    """
+    from secateur.errors import unknown
+    from secateur.methods import METHODS
+    from secateur.single import prune_one
+
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    (wanted,) = _budgets([budget])
+    pruning = options.pruning()
+    session, architecture = _session(options, out)
+    point = prune_one(session, architecture, options.recipe(), pruning, wanted, seed)
+    _show_point(point, session)
+
+
+@app.command()
+def scale(
+    arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
+    budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
+    ] = None,
+) -> None:
+    """Scale a saved profile to a budget (copycat): every group width times alpha. Trains nothing.
+
+    Example: `secateur scale secateur-compare/best --budget params=20k --out small.json`, then
+    `secateur train --model small.json`
+    """
+    from secateur.architecture import Architecture
+
+    (wanted,) = _budgets([budget])
+    source = Architecture.load(arch)
+    scaled = source.scaled_to(wanted)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix != ".json":
+            out.mkdir(exist_ok=True)
+        scaled.save(out)
+    _show_scaled(source, scaled)
+    if out is not None:
+        print(f"Written to {out / 'architecture.json' if out.is_dir() else out}")
+
+
+@app.command()
+def report(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `compare` left.")],
+) -> None:
+    """Draw report.html and figures/ again from results.json.
+
+    Example: `secateur report secateur-compare/`
+    """
+    from secateur.results import load_results, rewrite_report
+
+    loaded = [(directory, load_results(directory)) for directory in directories]
+    for directory, results in loaded:
+        print(rewrite_report(directory, results))
+
+
+_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compare, train or prune left.")]
+
+
+@runs_app.command("list")
+def list_runs(directory: _Folder = Path("secateur-compare")) -> None:
+    """All runs of a folder, finished or not.
+
+    Example: `secateur runs list secateur-compare/`
+    """
+    from secateur.runs import RunStore
+
+    store = _existing(RunStore(directory))
+    table = _table("run", "what", "parameters", "accuracy", "epochs")
+    for run_id in store.ids():
+        record = store.record(run_id)
+        if record is None:
+            table.add_row(run_id, "unfinished", "", "", "")
+            continue
+        epochs = str(len(record["history"]))
+        table.add_row(run_id, record["label"], f"{record['params']:,}", f"{record['accuracy']:.1%}", epochs)
+    _console().print(table)
+
+
+@runs_app.command("show")
+def show_run(
+    run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    directory: _Folder = Path("secateur-compare"),
+) -> None:
+    """One run's record, as JSON.
+
+    Example: `secateur runs show train-3fa9 secateur-compare/`
+    """
+    import json
+
+    from secateur.runs import RunStore
+
+    store = _existing(RunStore(directory))
+    run_id = store.resolve(run)
+    print(json.dumps(store.record(run_id) or {"run_id": run_id, "finished": False}, indent=1))
+
+
+@runs_app.command("delete")
+def delete_run(
+    run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    directory: _Folder = Path("secateur-compare"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete one run; the next command that needs it makes it again.
+
+    Example: `secateur runs delete train-3fa9 secateur-compare/ --yes`
+    """
+    from secateur.runs import RunStore
+
+    store = _existing(RunStore(directory))
+    run_id = store.resolve(run)
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Delete {run_id}?")):
+        raise InputError(f"{run_id} was not deleted: add --yes to confirm")
+    with store.locked():
+        store.delete(run_id)
+    print(f"Deleted {run_id}")
+
+
+def _existing(store: Any) -> Any:
+    if not store.runs.is_dir():
+        raise InputError(f"no runs in '{store.directory}': name a folder that compare, train or prune left")
+    return store
+
+
+def _session(options: Options, out: Path) -> tuple[Session, Architecture]:
+    """What to work with, as the options say; everything is checked, nothing is written."""
+    from secateur.device import Runtime
+    from secateur.execution import Session
+    from secateur.progress import reporter_for
+    from secateur.runs import RunStore
+
+    options.recipe()  # has its checks
+    runtime = Runtime(options.device, options.precision)
+    reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
+    with reporter:
+        data, architecture = options.load(reporter)
+    return Session(data, RunStore(out), runtime, reporter), architecture
+
+
+def _budgets(texts: list[str]) -> tuple[Any, ...]:
+    from secateur.budget import Budget
+
+    return tuple(Budget.parse(text) for text in texts)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in _words(text))
+    except ValueError:
+        raise InputError(f"{name} takes numbers with commas between them, got '{text}'") from None
+
+
+def _command_line() -> str:
+    return shlex.join(["secateur", *sys.argv[1:]])
+
+
+def _console() -> Console:
+    """Tables keep their width in a pipe, where rich would otherwise cut them to 80 columns."""
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    return table
+
+
+def _show_plan(comparison: Comparison, session: Session) -> None:
+    """The arms with their sizes, compute and an estimate of the time."""
+    from secateur.planning import estimate_seconds
+
+    rows = comparison.plan(session)
+    batch_size = comparison.settings.recipe.batch_size
+    seconds = estimate_seconds(session, comparison.architecture, batch_size, rows)
+    seeds = comparison.settings.seeds
+    table = _table("arm", "budget", "params", "MACs", "epochs", "training MACs", "about")
+    for row, taken in zip(rows, seconds, strict=True):
+        about = "" if row.exact else "≤ " if row.limit else ""
+        table.add_row(
+            row.arm,
+            row.budget and f"{row.budget} ({row.limit:,})",
+            f"{about}{row.params:,}",
+            f"{'' if row.exact else '~ '}{row.macs:,}",
+            str(row.epochs or "until met"),
+            f"{'' if row.exact else '~ '}{row.compute:.3g}",
+            _duration(taken),
+        )
+    console = _console()
+    console.print(
+        f"{comparison.name} on {comparison.data.label}: one seed of {seeds}; nothing is trained now."
+    )
+    console.print(table)
+    for row in rows:
+        if row.exact and row.limit:
+            widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
+            console.print(f"{row.arm} {row.budget}: widths {widths}", highlight=False)
+    console.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
+    console.print(
+        f"In all about {_duration(sum(seconds) * seeds)} on {session.runtime.describe()['device']}."
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _show_results(results: dict[str, Any], out: Path) -> None:
+    table = _table("arm", "budget", "params", "accuracy", "± (95%)", "training MACs", "discovery MACs")
+    for row in results["summary"]:
+        spread = "" if row["std"] is None else f"{(row['high'] - row['mean']) * 100:.1f}"
+        table.add_row(
+            row["arm"],
+            f"{row['budget']} ({row['limit']:,})",
+            f"{row['params']:,.0f}",
+            f"{row['mean'] * 100:.1f}%",
+            spread,
+            f"{row['train_compute']:.2e}",
+            f"{row['discovery_compute']:.2e}" if row["discovery_compute"] else "",
+        )
+    _console().print(table)
+    print(f"\n{results['verdict']['text']}")
+    print(f"Report: {out / 'report.html'}")
+
+
+def _show_point(point: dict[str, Any], session: Session) -> None:
+    if session.runtime.is_main:
+        print(
+            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {point['params']:,} parameters, "
+            f"{point['macs']:,} MACs; written to {session.store.directory}"
+        )
+
+
+def _show_scaled(source: Architecture, scaled: Architecture) -> None:
+    table = _table("group", "", "width", "scaled")
+    for name, old, new in zip(source.group_names(), source.widths, scaled.widths, strict=True):
+        table.add_row(name, "", str(old), str(new))
+    table.add_row("params", "", f"{source.params:,}", f"{scaled.params:,}")
+    table.add_row("MACs", "", f"{source.macs:,}", f"{scaled.macs:,}")
+    _console().print(table)
+
+
+def _raise_interrupt(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _keep_freed_memory() -> None:
+    """Stop glibc from returning every freed activation to the kernel and faulting it in again each step.
+
+    The process is ours, so we may; the library never does this to its host. Elsewhere than on glibc: nothing.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold, one_gib = -1, -3, 1 << 30
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, one_gib)
+        libc.mallopt(trim_threshold, one_gib)
+    except (OSError, AttributeError):
+        return
+
+
+def main() -> None:
+    """Run the command line; every error a user can meet becomes one line, never a traceback.
+
+    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 130 interrupted.
+    """
+    from typer.exceptions import TyperException
+
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    _keep_freed_memory()
+    debug = bool(os.environ.get("SECATEUR_DEBUG"))
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        _fail(
+            getattr(error, "message", str(error)) + ": see `secateur --help`", getattr(error, "exit_code", 2)
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted: finished epochs and runs are kept; the same command continues", 130)
+    except InputError as error:
+        _fail(str(error), 2)
+    except TrainingError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
+    except Exception as error:  # the last resort: no traceback reaches a user
+        if debug:
+            raise
+        _fail(
+            (
+                f"internal error, {type(error).__name__}: {error}: SECATEUR_DEBUG=1 shows where; please "
+                "report it"
+            ),
+            1,
+        )
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

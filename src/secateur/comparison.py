@@ -1,0 +1,318 @@
+"""The honest comparison (Crowley et al. 2018, Fig. 1): prune and tune, or train something smaller?
+
+    fisher-tuned     train the network, Fisher-prune it while fine-tuning, down to each budget
+    fisher-scratch   the architectures found along that trajectory, re-initialised and trained
+    copycat          the profile after a number of removals, every group width times alpha, trained
+    width            the same family with every layer narrower, trained
+    bottleneck       every group width times z, trained
+
+Everything that selects looks at the validation split; accuracy is measured on the test split, once a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from secateur.architecture import Architecture
+from secateur.arms import KNOWN, Replicate
+from secateur.budget import COUNTERS, TRAINING_MACS_PER_INFERENCE_MAC, Budget
+from secateur.data import Data, load_data
+from secateur.device import Runtime
+from secateur.environment import describe_environment
+from secateur.errors import InputError, unknown
+from secateur.execution import PruneSettings, Session, Target
+from secateur.models import display_name
+from secateur.naming import resolve_model
+from secateur.planning import PlanRow
+from secateur.progress import Reporter
+from secateur.results import SCHEMA, describe_data, write_results
+from secateur.runs import RunStore
+from secateur.statistics import summarise, verdict
+from secateur.training import Recipe
+
+ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
+MATCHES = ("epochs", "compute")
+COPYCAT_SHARE = 500 / 1344
+"""Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how.
+
+    Attributes:
+        arms: some of `ARMS`.
+        budgets: relative ones are shares of the network being compared.
+        seeds: replicates, at least 1.
+        match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
+            scratch is given the training MACs that fisher-tuned had spent at that budget.
+        copycat_after: removals after which the profile is taken; None: `COPYCAT_SHARE` of all channels.
+    """
+
+    budgets: tuple[Budget, ...]
+    arms: tuple[str, ...] = ARMS
+    seeds: int = 1
+    match: str = "epochs"
+    recipe: Recipe = field(default_factory=Recipe)
+    prune: PruneSettings = field(default_factory=PruneSettings)
+    copycat_after: int | None = None
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise unknown("arm", arm, ARMS)
+        if self.match not in MATCHES:
+            raise unknown("--match", self.match, MATCHES)
+        if self.seeds < 1:
+            raise InputError(f"at least 1 seed is needed, got {self.seeds}")
+        if not self.arms or not self.budgets:
+            raise InputError(
+                "a comparison needs at least one arm and one budget: write for example --budget params=25%"
+            )
+
+
+class Comparison:
+    """A checked comparison: `plan` says what it will do, `run` does it.
+
+    Raises:
+        InputError: at once, before anything is trained or written, where a budget cannot be met by an arm.
+    """
+
+    def __init__(self, architecture: Architecture, data: Data, settings: Settings):
+        self.architecture, self.data, self.settings = architecture, data, settings
+        self.skeleton = architecture.skeleton()
+        self.name = display_name(self.skeleton)
+        self.limits = {budget.text: budget.limit_for(self.skeleton) for budget in settings.budgets}
+        if len(set(self.limits.values())) < len(settings.budgets):
+            raise InputError(f"every budget must be another one, got {', '.join(map(str, settings.budgets))}")
+        self.budgets = sorted(settings.budgets, key=lambda budget: -self.limits[budget.text])
+        default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
+        self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
+        self._check()
+
+    def _check(self) -> None:
+        if self.prunes:
+            for budget in self.budgets:
+                self.target(budget).check(self.architecture)
+        if "copycat" in self.settings.arms:
+            Target(removals=self.copycat_after).check(self.architecture)
+        for budget in self.budgets:
+            for arm in self.settings.arms:
+                if arm in KNOWN:
+                    self.known(arm, budget)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether the trajectory is needed at every budget."""
+        return (
+            bool({"fisher-tuned", "fisher-scratch"} & set(self.settings.arms))
+            or self.settings.match == "compute"
+        )
+
+    def absolute(self, budget: Budget) -> Budget:
+        return Budget.parse(f"{budget.resource}={self.limits[budget.text]}")
+
+    def target(self, budget: Budget) -> Target:
+        return Target(budget.resource, self.limits[budget.text])
+
+    def known(self, arm: str, budget: Budget) -> Architecture:
+        """The architecture of an arm that needs no pruning."""
+        return KNOWN[arm](self.architecture, self.absolute(budget))
+
+    def plan(self, session: Session) -> list[PlanRow]:
+        """What one seed will train, in order; nothing is trained."""
+        recipe = self.settings.recipe
+        dense_compute = session.epoch_compute(self.architecture, recipe) * recipe.epochs
+        rows = []
+        if self.needs_trajectory:
+            params = COUNTERS["params"](self.skeleton)
+            rows.append(
+                PlanRow(
+                    "dense",
+                    "",
+                    None,
+                    self.architecture,
+                    params,
+                    self.architecture.macs,
+                    recipe.epochs,
+                    dense_compute,
+                )
+            )
+        done = dense_compute
+        for budget in self.budgets:
+            tuned = self._pruning_estimate(session, budget)
+            for arm in self.settings.arms:
+                row = self._plan_row(session, arm, budget, dense_compute + tuned)
+                rows.append(
+                    replace(row, compute=dense_compute + tuned - done) if arm == "fisher-tuned" else row
+                )
+            done = dense_compute + tuned
+        return rows
+
+    @property
+    def needs_trajectory(self) -> bool:
+        return self.prunes or "copycat" in self.settings.arms
+
+    def _pruning_estimate(self, session: Session, budget: Budget) -> int:
+        """Training MACs of pruning to the budget, were the channels taken evenly from all groups."""
+        small = self.architecture.scaled_to(self.absolute(budget))
+        removals = sum(self.architecture.widths) - sum(small.widths)
+        examples = (removals + 1) * self.settings.prune.every * self.settings.recipe.batch_size
+        mean_macs = (self.architecture.macs + small.macs) // 2
+        return TRAINING_MACS_PER_INFERENCE_MAC * mean_macs * examples
+
+    def _plan_row(self, session: Session, arm: str, budget: Budget, spent: int) -> PlanRow:
+        limit = self.limits[budget.text]
+        known = self.known(arm, budget) if arm in KNOWN else None
+        likely = known or self.architecture.scaled_to(self.absolute(budget))
+        epochs = None if arm == "fisher-tuned" else self.epochs(session, likely, spent)
+        compute = session.epoch_compute(likely, self.settings.recipe) * (epochs or 0)
+        params = likely.params if known else limit
+        return PlanRow(arm, budget.text, limit, known, params, likely.macs, epochs, compute)
+
+    def epochs(self, session: Session, architecture: Architecture, spent: int) -> int:
+        """How long a network trains from scratch, given what fisher-tuned spent at its budget."""
+        if self.settings.match == "epochs":
+            return self.settings.recipe.epochs
+        return max(1, spent // session.epoch_compute(architecture, self.settings.recipe))
+
+    def run(self, session: Session, command: str) -> dict[str, Any]:
+        """Make every run that is not there yet; leave and return the results, and draw the report."""
+        rows = self.plan(session)
+        estimate = sum(row.compute for row in rows) * self.settings.seeds
+        with session.working(f"compare {self.name} on {self.data.label}", estimate):
+            replicates = []
+            for seed in range(self.settings.seeds):
+                replicate = Replicate(self, session, seed, rows)
+                replicates.append((replicate, replicate.points()))
+            points = [point for _, own in replicates for point in own]
+            results = self._results(session, command, [replicate for replicate, _ in replicates], points)
+            if session.runtime.is_main:
+                write_results(results, session.store)
+        return results
+
+    def _results(
+        self, session: Session, command: str, replicates: list[Replicate], points: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        summary = summarise(points, self.limits)
+        dense = [replicate.dense_point() for replicate in replicates if replicate.dense]
+        shown = [*self.settings.arms]
+        points = sorted(points, key=lambda p: (-self.limits[p["budget"]], shown.index(p["arm"]), p["seed"]))
+        return {
+            "schema": SCHEMA,
+            "command": command,
+            "model": self.name,
+            "data": describe_data(self.data),
+            "settings": self._describe_settings(),
+            "dense": dense,
+            "points": points,
+            "summary": summary,
+            "dense_summary": summarise(dense, {})[0] if dense else None,
+            "profiles": [replicate.profile() for replicate in replicates if "copycat" in self.settings.arms],
+            "trajectory": [replicate.trajectory() for replicate in replicates if replicate.pruned],
+            "verdict": verdict(summary),
+            "environment": describe_environment(session.runtime),
+        }
+
+    def _describe_settings(self) -> dict[str, Any]:
+        settings = self.settings
+        recipe = asdict(settings.recipe) | {
+            "pad": settings.recipe.augmentation(self.data).pad,
+            "flip": settings.recipe.augmentation(self.data).flip,
+            "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
+        }
+        return {
+            "arms": ", ".join(settings.arms),
+            "budgets": ", ".join(map(str, self.budgets)),
+            "seeds": settings.seeds,
+            "match": settings.match,
+            "prune_every": settings.prune.every,
+            "flop_penalty": settings.prune.beta,
+            "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
+            "copycat_after": self.copycat_after,
+            **recipe,
+        }
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What `compare` gives back.
+
+    Attributes:
+        results: the content of `results.json`.
+        directory: where the report, the figures and the best network lie.
+    """
+
+    results: dict[str, Any]
+    directory: Path
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence."""
+        return self.results["verdict"]["text"]
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """One entry for every arm, budget and seed."""
+        return self.results["points"]
+
+
+def compare(
+    model: str | nn.Module | Architecture = "wrn-16-1",
+    data: str | Data = "digits",
+    budgets: Sequence[str | Budget] = ("params=50%", "params=25%"),
+    *,
+    arms: Sequence[str] = ARMS,
+    seeds: int = 1,
+    match: str = "epochs",
+    recipe: Recipe | None = None,
+    prune: PruneSettings | None = None,
+    copycat_after: int | None = None,
+    out: str | Path = "secateur-compare",
+    device: str = "auto",
+    reporter: Reporter | None = None,
+    command: str | None = None,
+) -> CompareResult:
+    """Which is the best way to a network within each budget? The same as the command `secateur compare`.
+
+    Interrupted, the same call continues; finished runs in `out` are never repeated.
+
+    Args:
+        model: a name such as "wrn-40-2", a network of `secateur.models`, or an `Architecture`. Its weights
+            do not matter: it is trained from scratch. It is fitted to the data's channels and image size.
+        data: a name or folder as `secateur.data.load_data` takes, or loaded data.
+        budgets: e.g. ["params=25%"], shares of the network given.
+        out: folder for results, report and runs.
+
+    Raises:
+        InputError: before anything is trained or written.
+        TrainingError: where a loss is not finite.
+
+    Example:
+        >>> result = sc.compare("wrn-16-1", data="digits", budgets=["params=25%"])  # doctest: +SKIP
+        >>> print(result.verdict)  # doctest: +SKIP
+
+    Reference: Crowley et al. 2018, Fig. 1.
+    """
+    reporter = reporter or Reporter()
+    recipe = recipe or Recipe()
+    runtime = Runtime(device, recipe.precision)
+    loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
+    settings = Settings(
+        tuple(Budget.parse(budget) for budget in budgets),
+        tuple(arms),
+        seeds,
+        match,
+        recipe,
+        prune or PruneSettings(),
+        copycat_after,
+    )
+    comparison = Comparison(resolve_model(model, loaded), loaded, settings)
+    session = Session(loaded, RunStore(out), runtime, reporter)
+    results = comparison.run(session, command or f"secateur.compare({comparison.name!r}, ...)")
+    return CompareResult(results, session.store.directory)

@@ -1,0 +1,121 @@
+"""Data: embedded digits, image folders, parquet files and the Hub, as normalised batches."""
+
+from __future__ import annotations
+
+import torch
+
+from secateur.data.batches import count_batches, epoch_batches
+from secateur.data.cache import cached
+from secateur.data.dataset import Augmentation, Data, Split, channel_statistics, fingerprint
+from secateur.data.decode import Decoded, Progress, decode
+from secateur.data.sources import DATASETS, find_source, load_digits
+from secateur.data.splits import hold_out_test, hold_out_val, limit
+from secateur.errors import InputError
+
+__all__ = ["DATASETS", "Augmentation", "Data", "Split", "count_batches", "epoch_batches", "load_data"]
+
+
+def load_data(
+    name: str,
+    *,
+    limit_train: int | None = None,
+    val_fraction: float = 0.1,
+    split_seed: int = 0,
+    image_size: int | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Load a data set, split it and measure it.
+
+    Args:
+        name: one of `DATASETS`; `hf:owner/name`; a folder of images (`DIR/train/CLASS/*.jpg` with
+            `DIR/test` or `DIR/valid`, or `DIR/CLASS/*.jpg`); or a folder of parquet files in the Hub's
+            schema (`train*`, `test*`, `valid*`). `cifar10` and `tiny-imagenet` are looked for in
+            `$SECATEUR_DATA` first. Without a test split the validation split is the test split; a set
+            that names no splits has a fixed stratified 20% taken as the test split.
+        limit_train: images for training and validation together, taken stratified from the training
+            split, exactly this many: from 2 for each class to all. None takes all. A validation split
+            that the source brings is neither limited nor counted.
+        val_fraction: part of those images held out for validation, in (0, 0.5]; without effect if the
+            source brings both a validation and a test split.
+        split_seed: draws the limited part and the validation split; never the test split.
+        image_size: side of the square to which images are cut and resized; needed if sizes differ.
+        progress: called with (description, done, total) while images are decoded. Decoded images are
+            kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
+
+    Returns:
+        Images are grey (C = 1) only if all are, else RGB.
+
+    Raises:
+        InputError: one line with what is wrong, where, and how to mend it.
+
+    Example:
+        >>> data = load_data("digits")
+        >>> len(data.train), len(data.val), len(data.test), data.shape
+        (1167, 130, 500, (1, 8, 8))
+    """
+    _check_options(val_fraction, image_size)
+    called, decoded = _decoded(name, image_size, progress)
+    train, val, test = _split(decoded, limit_train, val_fraction, split_seed)
+    mean, std = channel_statistics(train.images)
+    return Data(
+        name=called,
+        label=_label(called, decoded.codec),
+        train=train,
+        val=val,
+        test=test,
+        classes=decoded.classes,
+        mean=mean,
+        std=std,
+        augmentation=default_augmentation(called, train.images.shape[-2:]),
+        fingerprint=fingerprint([train, val, test], decoded.classes),
+    )
+
+
+def default_augmentation(name: str, size: torch.Size) -> Augmentation:
+    """Crops that move by up to an eighth of the side (4 of 32 pixels, as both papers), and mirroring.
+
+    Digits are not mirrored: a mirrored digit is another sign.
+    """
+    return Augmentation(pad=max(1, min(size) // 8), flip=name != "digits")
+
+
+def _check_options(val_fraction: float, image_size: int | None) -> None:
+    if not 0 < val_fraction <= 0.5:
+        raise InputError(f"val_fraction must be above 0 and at most 0.5, not {val_fraction}")
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image_size must be at least 1 pixel, not {image_size}")
+
+
+def _decoded(name: str, image_size: int | None, progress: Progress | None) -> tuple[str, Decoded]:
+    if name == "digits":
+        return name, load_digits(image_size)
+    source = find_source(name)
+
+    def read_and_decode() -> Decoded:
+        return decode(*source.read(), image_size, progress)
+
+    return source.name, cached(source.files, image_size, read_and_decode)
+
+
+def _split(
+    decoded: Decoded, limit_train: int | None, val_fraction: float, split_seed: int
+) -> tuple[Split, Split, Split]:
+    """Train, val, test."""
+    splits, classes = decoded.splits, decoded.classes
+    if "all" in splits:
+        test, pool = hold_out_test(splits["all"], classes)
+    else:
+        test, pool = splits["test"], splits["train"]
+    generator = torch.Generator().manual_seed(split_seed)
+    pool = limit(pool, limit_train, generator, classes)
+    if "val" in splits:
+        return pool, splits["val"], test
+    val, train = hold_out_val(pool, val_fraction, generator, classes)
+    return train, val, test
+
+
+def _label(name: str, codec: str) -> str:
+    """CIFAR-10 was published without loss, so that JPEGs of it are other images: captions must say so."""
+    if name == "cifar10" and codec:
+        return f"{name} ({codec})"
+    return name.removeprefix("hf:")

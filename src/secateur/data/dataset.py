@@ -1,0 +1,121 @@
+"""What a loaded data set is: three splits of uint8 images and what training needs to know about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_STATISTICS_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their classes.
+
+    Args:
+        images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB), contiguous.
+        labels: int64 (N,), each in 0..K-1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Split:
+        """The examples at `indices`, int64 (M,), copied."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Zero-pad by `pad` pixels (>= 0) and crop at random; mirror left-right with p = 0.5 if `flip`."""
+
+    pad: int
+    flip: bool
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, split and measured.
+
+    Args:
+        name: what the user asked for ("digits", "cifar10", a folder's basename, "hf:owner/name").
+        label: the name for captions; it says when the pixels are not the original's ("cifar10 (jpeg q75)").
+        train, val, test: disjoint splits; every class is in each of them.
+        classes: K class names; label k means `classes[k]`.
+        mean, std: per channel, of the pixels scaled to [0, 1], of `train` only. A channel without any
+            variation gets std 1, so that normalising it divides by no zero.
+        augmentation: what suits this data set.
+        fingerprint: 16 hex digits over the content (images, labels, splits, classes), whatever its path.
+    """
+
+    name: str
+    label: str
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation
+    fingerprint: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        """K, at least 2."""
+        return len(self.classes)
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and (population) standard deviation of each channel, in [0, 1].
+
+    From exact counts of the 256 pixel values, so the result depends on no summation order.
+
+    Args:
+        images: uint8 (N, C, H, W).
+    """
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        counts = _pixel_counts(images, channel).double()
+        mean = (counts @ levels / counts.sum()).item()
+        variance = (counts @ (levels - mean) ** 2 / counts.sum()).item()
+        means.append(mean)
+        stds.append(variance**0.5 or 1.0)
+    return tuple(means), tuple(stds)
+
+
+def _pixel_counts(images: Tensor, channel: int) -> Tensor:
+    """int64 (256,). In chunks: one channel of a large data set need not be copied at once."""
+    counts = torch.zeros(256, dtype=torch.int64)
+    for chunk in images.split(_STATISTICS_CHUNK):
+        counts += torch.bincount(chunk[:, channel].flatten(), minlength=256)
+    return counts
+
+
+def fingerprint(splits: Sequence[Split], classes: Sequence[str]) -> str:
+    """16 hex digits of the SHA-256 over shapes, pixels, labels and class names, in order."""
+    shapes = [list(split.images.shape) for split in splits]
+    digest = hashlib.sha256(json.dumps([shapes, list(classes)]).encode())
+    for split in splits:
+        digest.update(_bytes_of(split.images))
+        digest.update(_bytes_of(split.labels))
+    return digest.hexdigest()[:16]
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The tensor's memory; no copy is made of a contiguous one."""
+    return tensor.contiguous().numpy().data.cast("B")

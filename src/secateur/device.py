@@ -1,0 +1,113 @@
+"""Where a run computes: device, precision and processes, all through `accelerate`."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from secateur.errors import InputError, unknown
+
+PRECISIONS = ("fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class Runtime:
+    """One process's place in a run.
+
+    Args:
+        device: "auto" (what accelerate finds best), "cpu", "cuda", "cuda:1", "mps".
+        precision: "fp32", or "bf16" (autocast; weights, optimizer and sums stay in float32).
+
+    Attributes:
+        device: the torch device of this process.
+        world, rank: number of processes (`accelerate launch`), and which one this is.
+    """
+
+    def __init__(self, device: str = "auto", precision: str = "fp32"):
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        kind, _, index = device.partition(":")
+        if kind not in DEVICES:
+            raise unknown("device", device, DEVICES)
+        _check_available(kind, index)
+        # accelerate keeps one state a process and refuses a second precision: begin afresh.
+        AcceleratorState._reset_state(reset_partial_state=not _distributed())
+        self.accelerator = Accelerator(
+            cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no"
+        )
+        self.precision = precision
+        self.device: torch.device = self.accelerator.device
+        self.world: int = self.accelerator.num_processes
+        self.rank: int = self.accelerator.process_index
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device, in the memory layout in which convolutions are fastest."""
+        return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """What to call in training: the model itself, or around it what averages over processes."""
+        return self.accelerator.prepare_model(model) if self.world > 1 else model
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision's context for a forward pass."""
+        return self.accelerator.autocast()
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Sum over all processes."""
+        return self.accelerator.reduce(value, "sum") if self.world > 1 else value
+
+    def barrier(self) -> None:
+        """Wait for the other processes."""
+        self.accelerator.wait_for_everyone()
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of the machine."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
+        return {
+            "device": f"{self.device.type} ({name})",
+            "precision": self.precision,
+            "processes": self.world,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def _check_available(kind: str, index: str) -> None:
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError(
+                "device 'cuda' was asked for, but torch finds no CUDA GPU here: use --device cpu"
+            )
+        if index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
+            raise InputError(
+                f"device 'cuda:{index}' does not exist: there are {torch.cuda.device_count()}, from cuda:0"
+            )
+        if index:
+            torch.cuda.set_device(int(index))
+    elif index:
+        raise InputError(f"device '{kind}' takes no number, got '{kind}:{index}'")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device 'mps' was asked for, but torch finds no Apple GPU here: use --device cpu")
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            found = next((line for line in file if line.startswith("model name")), ":")
+        return found.partition(":")[2].strip() or platform.processor() or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()

@@ -1,0 +1,27 @@
+"""The errors a user can meet, each one line: the invariant, the value received, the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """The user asked for something that cannot be done. The CLI prints the line and exits with code 2."""
+
+
+class TrainingError(RuntimeError):
+    """A run had to stop (a non-finite loss, say). The CLI prints the line and exits with code 1."""
+
+
+def unknown(kind: str, received: str, valid: Iterable[str]) -> InputError:
+    """An `InputError` for a name that is not one of `valid`, naming the nearest valid one.
+
+    Example:
+        >>> str(unknown("arm", "copy-cat", ["copycat", "width"]))
+        "unknown arm 'copy-cat': did you mean 'copycat'? (one of: copycat, width)"
+    """
+    names = list(valid)
+    near = difflib.get_close_matches(received.lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return InputError(f"unknown {kind} '{received}': {hint}(one of: {', '.join(names)})")

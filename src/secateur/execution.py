@@ -1,0 +1,260 @@
+"""Making runs: each is made once, resumed where it was left, and never repeated.
+
+A `Session` is bound to data, a folder of runs and a machine. It trains a network (`train`) or continues a
+trained one under Fisher pruning (`prune`), and answers with the run's record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.architecture import Architecture, load_model, save_model
+from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
+from secateur.data import Data, count_batches
+from secateur.device import Runtime
+from secateur.environment import describe_environment
+from secateur.errors import InputError
+from secateur.methods.fisher import Config, Fisher, check_reachable, check_removals
+from secateur.progress import Reporter
+from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
+from secateur.training import Recipe, Training, evaluate
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """Fisher pruning while fine-tuning.
+
+    Attributes:
+        every: fine-tuning steps per removed channel.
+        beta: the FLOP penalty.
+        lr: the constant rate; None: the lowest that training reached.
+    """
+
+    every: int = 100
+    beta: float = 0.0
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        Config(self.every, self.beta)  # has the checks
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
+
+    def method(self, target: Target) -> Fisher:
+        """The method that stops at `target`."""
+        if target.removals is not None:
+            return Fisher(every=self.every, beta=self.beta, removals=target.removals)
+        method = Fisher(Budget.parse(f"{target.resource}={target.limit}"), every=self.every, beta=self.beta)
+        method.limit = target.limit or 0
+        return method
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a pruning run stops: within `limit` of a resource, or after so many removals."""
+
+    resource: str = "params"
+    limit: int | None = None
+    removals: int | None = None
+
+    def check(self, architecture: Architecture) -> None:
+        """InputError unless pruning `architecture` can reach it."""
+        if self.removals is not None:
+            check_removals(architecture, self.removals)
+        else:
+            check_reachable(architecture, self.resource, self.limit or 0)
+
+    def identity(self) -> dict[str, Any]:
+        """What goes into the run's hash."""
+        return {"removals": self.removals} if self.removals is not None else {self.resource: self.limit}
+
+    def lies_beyond(self, record: Record) -> bool:
+        """Whether a trajectory that stopped at `record` has not passed this target yet."""
+        if self.removals is not None:
+            return len(record["removed"]) <= self.removals
+        return record[self.resource] > (self.limit or 0)
+
+
+class Session:
+    """Makes runs in one folder, on one data set and one machine."""
+
+    def __init__(self, data: Data, store: RunStore, runtime: Runtime, reporter: Reporter):
+        self.data, self.store, self.runtime, self.reporter = data, store, runtime, reporter
+
+    @contextmanager
+    def working(self, what: str, compute: float) -> Iterator[None]:
+        """Hold the folder, and show progress through about `compute` training MACs."""
+        with self.store.locked(self.runtime.is_main), self.reporter:
+            self.reporter.begin(what, compute)
+            yield
+
+    def examples_per_epoch(self, recipe: Recipe) -> int:
+        """Training examples that one epoch really sees (a tiny last batch is dropped)."""
+        whole, rest = divmod(len(self.data.train), recipe.batch_size)
+        batches = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world)
+        return whole * recipe.batch_size + (rest if batches > whole else 0)
+
+    def epoch_compute(self, architecture: Architecture, recipe: Recipe) -> int:
+        """Training MACs of one epoch."""
+        return TRAINING_MACS_PER_INFERENCE_MAC * architecture.macs * self.examples_per_epoch(recipe)
+
+    def train_spec(self, architecture: Architecture, recipe: Recipe, seed: int, label: str) -> RunSpec:
+        """The run that trains `architecture` from scratch."""
+        identity = {
+            "architecture": architecture.identity(),
+            "recipe": recipe.identity(self.data),
+            "data": self.data.fingerprint,
+        }
+        return RunSpec("train", identity, seed, label)
+
+    def prune_spec(
+        self, dense: RunSpec, recipe: Recipe, settings: PruneSettings, target: Target, label: str
+    ) -> RunSpec:
+        """The run that prunes the network of `dense` down to `target`."""
+        return RunSpec(
+            "prune",
+            {**self._trajectory(dense, recipe, settings), "target": target.identity()},
+            dense.seed,
+            label,
+        )
+
+    def train(self, architecture: Architecture, recipe: Recipe, seed: int, label: str) -> Record:
+        """Train from scratch, unless that was done; the record."""
+        spec = self.train_spec(architecture, recipe, seed, label)
+        if record := self.store.record(spec.run_id):
+            return record
+        self.reporter.run_started(
+            label, recipe.epochs, self.epoch_compute(architecture, recipe) * recipe.epochs
+        )
+        model = architecture.build(seed=derived_seed(seed, "initialisation"))
+        training = self._training(model, recipe, spec, epochs=recipe.epochs)
+        if checkpoint := self.store.checkpoint(spec.run_id):
+            training.resume(checkpoint)
+        record = self._finish(training.fit(), spec)
+        if self.runtime.is_main:
+            self.store.drop_checkpoint(spec.run_id)
+        return record
+
+    def prune(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        seed: int,
+        settings: PruneSettings,
+        target: Target,
+        label: str,
+        compute: float = 0.0,
+    ) -> Record:
+        """Train `architecture` and prune it to `target`, as far as that was not done; the record.
+
+        `compute` (an estimate, in training MACs) is for the progress display only.
+        """
+        dense = self.train_spec(architecture, recipe, seed, f"{label}: training first")
+        spec = self.prune_spec(dense, recipe, settings, target, label)
+        if record := self.store.record(spec.run_id):
+            return record
+        trained = self.train(architecture, recipe, seed, dense.label)
+        self.reporter.run_started(label, None, compute)
+        tuning = recipe.for_tuning(settings.lr)
+        checkpoint = self.store.checkpoint(spec.run_id) or self._nearest_before(spec, target)
+        if checkpoint:
+            saved = checkpoint.state["architecture"]
+            model = architecture.with_widths(saved["widths"]).build(seed=0)
+        else:
+            model = load_model(self.store.path(dense.run_id))
+        method = settings.method(target)
+        training = self._training(model, tuning, spec, method=method)
+        if checkpoint:
+            training.resume(checkpoint)
+        training.fit()
+        training.model = method.finalize(training.model)
+        return self._finish(
+            training,
+            spec,
+            removed=method.removed,
+            trajectory=self._trajectory_id(spec),
+            trained=trained["run_id"],
+            last_window_compute=TRAINING_MACS_PER_INFERENCE_MAC * training.macs * method.examples,
+        )
+
+    def _training(
+        self,
+        model: Any,
+        recipe: Recipe,
+        spec: RunSpec,
+        *,
+        epochs: int | None = None,
+        method: Fisher | None = None,
+    ) -> Training:
+        def save(checkpoint: Checkpoint) -> None:
+            self.store.save_checkpoint(spec.run_id, checkpoint)
+
+        return Training(
+            model,
+            self.data,
+            recipe,
+            seed=spec.seed,
+            runtime=self.runtime,
+            reporter=self.reporter,
+            method=method,
+            epochs=epochs,
+            save=save,
+        )
+
+    def _finish(self, training: Training, spec: RunSpec, **more: Any) -> Record:
+        """Measure the finished network, write it, and declare the run finished."""
+        progress = training.progress
+        accuracy = evaluate(training.model, self.data.test, self.data, self.runtime)
+        val_accuracy = evaluate(training.model, self.data.val, self.data, self.runtime)
+        record = {
+            "schema": 1,
+            "run_id": spec.run_id,
+            "label": spec.label,
+            "seed": spec.seed,
+            "identity": spec.identity,
+            "architecture": Architecture.of(training.model).identity(),
+            "params": training.params,
+            "macs": training.macs,
+            "accuracy": accuracy,
+            "val_accuracy": val_accuracy,
+            "train_compute": progress.compute,
+            "wall_s": progress.wall_s,
+            "history": progress.history,
+            **more,
+            "environment": describe_environment(self.runtime),
+        }
+        if self.runtime.is_main:
+            save_model(training.model, self.store.path(spec.run_id))
+            self.store.save_record(spec.run_id, record)
+        self.runtime.barrier()
+        self.reporter.run_finished(
+            f"{spec.label}: {accuracy:.1%} with {training.params:,} parameters ({progress.wall_s:.0f} s)"
+        )
+        return record
+
+    def _trajectory(self, dense: RunSpec, recipe: Recipe, settings: PruneSettings) -> dict[str, Any]:
+        """What every run along one pruning trajectory has in common."""
+        return {
+            "dense": dense.identity,
+            "method": {"name": Fisher.name, "every": settings.every, "beta": settings.beta},
+            "tuning": recipe.for_tuning(settings.lr).identity(self.data),
+        }
+
+    @staticmethod
+    def _trajectory_id(spec: RunSpec) -> str:
+        common = {key: value for key, value in spec.identity.items() if key != "target"}
+        return f"{identity_hash(common)}-s{spec.seed}"
+
+    def _nearest_before(self, spec: RunSpec, target: Target) -> Checkpoint | None:
+        """The state of the same trajectory that lies nearest before the target: one serves all budgets."""
+        found = []
+        for run_id in self.store.ids():
+            record = self.store.record(run_id) if run_id.startswith("prune-") else None
+            if record and record["trajectory"] == self._trajectory_id(spec) and target.lies_beyond(record):
+                found.append((len(record["removed"]), run_id))
+        return self.store.checkpoint(max(found)[1]) if found else None

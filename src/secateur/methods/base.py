@@ -1,0 +1,66 @@
+"""The four hooks that every method is, and what a resumable run asks of it besides.
+
+The training loop knows nothing else; a user's own loop calls the same four:
+
+    model = method.prepare(model)
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y) + method.penalty(model)
+        loss.backward(); optimizer.step(); optimizer.zero_grad()
+        model = method.after_step(model, optimizer)
+    model = method.finalize(model)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class Method:
+    """Does nothing at all: plain training. Every method derives from it and overrides what it needs."""
+
+    name = "dense"
+
+    def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
+        """Called once before the first step; may attach hooks or parametrizations."""
+        return model
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """A term that is added to the task loss; scalar."""
+        return torch.zeros((), device=next(model.parameters()).device)
+
+    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        """Called after every optimizer step; may change the model and the optimizer's state with it."""
+        return model
+
+    def advance(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        """Do what is due before the next step; called once when a run begins or is continued."""
+        return model
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """The finished network: a plain module, with no hooks or parametrizations left."""
+        return model
+
+    @property
+    def finished(self) -> bool:
+        """Whether the method has reached its goal, for phases that last until then."""
+        return False
+
+    def progress(self) -> dict[str, int]:
+        """Numbers for the training history, e.g. {"removed": 12}."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors that a resumed run needs; with `state` everything that `restore` takes."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able state that a resumed run needs."""
+        return {}
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` and `tensors` gave. Called after `prepare`."""

@@ -1,0 +1,147 @@
+"""How long work shows itself: bars on a terminal, lines elsewhere, nothing in a library."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 30.0
+
+
+class Reporter:
+    """Told of everything that happens; says nothing. Subclasses show it."""
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def begin(self, what: str, total: float) -> None:
+        """A piece of work of `total` units of compute (estimated) begins, e.g. a comparison."""
+
+    def run_started(self, label: str, epochs: int | None, compute: float) -> None:
+        """A run begins, worth `compute` units of the whole; `epochs` None: until its method is finished."""
+
+    def step(self, *, epoch: int, share: float, loss: float, accuracy: float, **more: int) -> None:
+        """Within `epoch` (from 0), after `share` of it."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch ended; `row` is its line of the history."""
+
+    def run_finished(self, text: str) -> None:
+        """A run ended; `text` says with what."""
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        """Images are being decoded."""
+
+
+class LineReporter(Reporter):
+    """For logs and pipes: a line for each run that ends, and one every half minute in between."""
+
+    def __init__(self, stream: TextIO | None = None):
+        self.stream = stream or sys.stdout
+        self.label = ""
+        self.epochs: int | None = None
+        self._last = time.monotonic()
+
+    def run_started(self, label: str, epochs: int | None, compute: float) -> None:
+        self.label, self.epochs = label, epochs
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        if time.monotonic() - self._last >= LINE_EVERY_S:
+            of = f"/{self.epochs}" if self.epochs else ""
+            removed = f", {row['removed']} removed" if "removed" in row else ""
+            self._say(
+                f"  {self.label}: epoch {row['epoch']}{of}, loss {row['loss']:.3f}, "
+                f"validation {row['val_accuracy']:.1%}{removed}"
+            )
+
+    def run_finished(self, text: str) -> None:
+        self._say(text)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        if done == total:
+            self._say(f"{what}: {total:,} images")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+        self._last = time.monotonic()
+
+
+class BarReporter(Reporter):
+    """Two bars on a terminal: all the work, and the run in hand with its loss, accuracy and time left."""
+
+    def __init__(self, console: Console | None = None):
+        self.bars = Progress(
+            TextColumn("{task.description}", table_column=None),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.whole: TaskID | None = None
+        self.run: TaskID | None = None
+        self.epochs: int | None = None
+        self.compute = 0.0
+        self.done = 0.0  # compute of the runs that ended
+
+    def __enter__(self) -> Reporter:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def begin(self, what: str, total: float) -> None:
+        self.whole = self.bars.add_task(what, total=total, note="")
+
+    def run_started(self, label: str, epochs: int | None, compute: float) -> None:
+        self._drop_run()
+        self.epochs, self.compute = epochs, compute
+        self.run = self.bars.add_task(label, total=epochs, note="")
+
+    def step(self, *, epoch: int, share: float, loss: float, accuracy: float, **more: int) -> None:
+        if self.run is None:
+            return
+        removed = f", {more['removed']} removed" if "removed" in more else ""
+        note = f"loss {loss:.3f}, accuracy {accuracy:.1%}{removed}"
+        self.bars.update(self.run, completed=epoch + share, note=note)
+        if self.whole is not None and self.epochs:
+            self.bars.update(self.whole, completed=self.done + self.compute * (epoch + share) / self.epochs)
+
+    def run_finished(self, text: str) -> None:
+        self._drop_run()
+        self.done += self.compute
+        if self.whole is not None:
+            self.bars.update(self.whole, completed=self.done)
+        self.bars.console.print(text, highlight=False)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        if self.run is None:
+            self.run = self.bars.add_task(what, total=total, note="")
+        self.bars.update(self.run, completed=done, total=total)
+        if done == total:
+            self._drop_run()
+
+    def _drop_run(self) -> None:
+        if self.run is not None:
+            self.bars.remove_task(self.run)
+            self.run = None
+
+
+def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:
+    """Bars where `stream` is a terminal, else lines; nothing for a process that is not to talk."""
+    if silent:
+        return Reporter()
+    return BarReporter(Console(file=stream)) if stream.isatty() else LineReporter(stream)

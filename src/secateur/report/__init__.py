@@ -1,0 +1,7 @@
+"""The report: one self-contained HTML page and the figures, drawn from `results.json` and nothing else."""
+
+from __future__ import annotations
+
+from .html import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,296 @@
+"""The same curves and profile as pictures, for papers and READMEs: 200 dpi PNG and SVG, the same bytes every time.
+
+Drawn through matplotlib's object interface; pyplot and its global state are never touched.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import series
+from .charts import looks_of
+from .series import Budget, Curve, Results
+from .style import DENSE, GRID, INK, MUTED, dash, styles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STYLE = {
+    "figure.facecolor": "white",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.formatter.useoffset": False,
+    "font.size": 9.5,
+    "grid.color": GRID,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: small, searchable, editable
+    "svg.hashsalt": "secateur",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+def write_figures(results: Results, histories: Any, directory: Path) -> list[Path]:
+    """Write accuracy_vs_params, channel_profile and training_curves as PNG and SVG; return their paths.
+
+    A figure with nothing to show is a picture that says so, so that what links to it does not break.
+    """
+    from .html import write_atomically
+
+    written = []
+    with _house_style():
+        drawn = {
+            "accuracy_vs_params": accuracy_figure(results),
+            "channel_profile": profile_figure(results),
+            "training_curves": curves_figure(results, series.curves(results, histories)),
+        }
+        for name, figure in drawn.items():
+            for kind in ("png", "svg"):
+                path = directory / f"{name}.{kind}"
+                write_atomically(path, _encode(figure, kind))
+                written.append(path)
+    return written
+
+
+@contextmanager
+def _house_style() -> Iterator[None]:
+    """Our settings on top of matplotlib's own defaults, whatever the user's configuration; undone after."""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a label in a script without a font
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def _encode(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _heading(figure: Figure, results: Results, what: str) -> None:
+    """What the figure shows, and of what: model, data, seeds. Broken into lines that fit."""
+    import textwrap
+
+    width = int(figure.get_figwidth() * 14.5)
+    caption = f"{results['model']} · {results['data']['label']} · {series.seed_count(results)}"
+    lines = [what, *textwrap.wrap(caption, width, break_long_words=True)]
+    figure.suptitle("\n".join(lines), x=0.015, ha="left", fontsize=10, linespacing=1.35)
+
+
+def _nothing(results: Results, what: str) -> Figure:
+    figure = _figure(6.4, 1.6)
+    _heading(figure, results, what)
+    figure.text(0.5, 0.3, "nothing to show for this comparison", ha="center", color=MUTED)
+    return figure
+
+
+def _budget_lines(axes: Axes, limits: Sequence[Budget]) -> None:
+    left, right = axes.get_xlim()
+    gaps = [b.limit - a.limit for a, b in zip(limits, limits[1:], strict=False)]
+    tight = bool(gaps) and min(gaps) < 0.11 * (right - left)
+    for budget in limits:
+        axes.axvline(budget.limit, color=MUTED, linewidth=0.9, linestyle=(0, (1.2, 2)), zorder=1)
+        axes.annotate(
+            budget.label,
+            (budget.limit, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            rotation=90 if tight else 0,
+            color=MUTED,
+            fontsize=8.5,
+        )
+
+
+def _thousands(axis: Any) -> None:
+    from matplotlib.ticker import EngFormatter
+
+    axis.set_major_formatter(EngFormatter(sep=""))
+
+
+def accuracy_figure(results: Results) -> Figure:
+    """Accuracy against parameters with intervals, seeds and budgets, as in Fig. 1 (there as error)."""
+    what = "Test accuracy against parameters"
+    by_arm = series.points(results)
+    if not any(by_arm.values()):
+        return _nothing(results, what)
+    figure = _figure(7.2, 4.9)
+    axes = figure.add_subplot()
+    looks = styles(by_arm)
+    for arm, curve in by_arm.items():
+        look = looks[arm]
+        seeds = [(x, a) for p in curve if p.n > 1 for _, x, a in p.seeds]
+        axes.scatter(
+            [x for x, _ in seeds], [a for _, a in seeds], s=13, color=look.color, alpha=0.35, linewidths=0
+        )
+        xs, means = [p.x for p in curve], [p.mean for p in curve]
+        spans = [p for p in curve if p.low is not None and p.high is not None]
+        axes.errorbar(
+            [p.x for p in spans],
+            [p.mean for p in spans],
+            yerr=[[p.mean - (p.low or 0) for p in spans], [(p.high or 0) - p.mean for p in spans]],
+            fmt="none",
+            ecolor=look.color,
+            elinewidth=1.2,
+            capsize=2.5,
+        )
+        axes.plot(
+            xs,
+            means,
+            color=look.color,
+            linestyle=look.line,
+            linewidth=1.6,
+            marker=look.marker,
+            markersize=7,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            label=arm,
+            zorder=3,
+        )
+    _dense_mark(axes, results)
+    axes.set_ylim(*series.accuracy_extent(by_arm, results.get("dense_summary")))
+    axes.set_xlabel("parameters")
+    axes.set_ylabel("accuracy on the test split (%)")
+    _thousands(axes.xaxis)
+    _budget_lines(axes, series.budgets(results))
+    _legend_below(figure, axes)
+    bars = "" if any(p.n == 1 for c in by_arm.values() for p in c) else " (mean and 95% interval)"
+    _heading(figure, results, what + bars)
+    return figure
+
+
+def _dense_mark(axes: Axes, results: Results) -> None:
+    row = results.get("dense_summary")
+    mean = series.percent(row["mean"]) if row else None
+    if not row or mean is None:
+        return
+    low, high = series.percent(row["low"]), series.percent(row["high"])
+    axes.errorbar(
+        [row["params"]],
+        [mean],
+        yerr=None if low is None or high is None else [[mean - low], [high - mean]],
+        color=DENSE,
+        linestyle="none",
+        marker="*",
+        markersize=12,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+        elinewidth=1.2,
+        capsize=2.5,
+        label="unpruned",
+        zorder=3,
+    )
+
+
+def _legend_below(figure: Figure, axes: Axes, columns: int = 6) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(columns, max(len(labels), 1)),
+        handlelength=3.2,
+        columnspacing=1.3,
+        fontsize=8.5,
+    )
+
+
+def profile_figure(results: Results) -> Figure:
+    """Fig. 2c: percent remaining above, number remaining below."""
+    what = "Channels retained per block"
+    found = series.profiles(results)
+    if not found:
+        return _nothing(results, what)
+    profile = found[0]
+    shared, ticks = series.short_names(profile.names)
+    crowded = len(ticks) > 12
+    figure = _figure(7.2, 5.0)
+    above, below = figure.subplots(2, 1, sharex=True)
+    positions = range(len(ticks))
+    rows = [(above, profile.percent, (100.0,) * len(ticks), "%"), (below, profile.kept, profile.of, "")]
+    for axes, values, whole, unit in rows:
+        axes.bar(positions, whole, width=0.76, color="#eceae4")
+        bars = axes.bar(positions, values, width=0.76, color=DENSE)
+        texts = [(f"{v:.0f}" if v == int(v) else f"{v:.1f}") + unit for v in values]
+        axes.bar_label(bars, texts, padding=2, fontsize=7.5, rotation=90 if crowded else 0)
+        axes.set_ylim(0, (1.3 if crowded else 1.14) * max(whole))
+        axes.grid(False, axis="x")
+    above.set_ylabel("remaining (%)")
+    below.set_ylabel("channels remaining")
+    below.set_xticks(list(positions), ticks, rotation=90 if max(map(len, ticks)) > 6 else 0)
+    below.set_xlabel(f"block ({shared}.*)" if shared else "block")
+    _heading(figure, results, f"{what}, {profile.label}")
+    return figure
+
+
+def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
+    """Validation accuracy by epoch: one panel per arm, all on the same axes, dashes for budgets."""
+    what = "Validation accuracy by epoch, one line per run"
+    names = list(dict.fromkeys(c.arm for c in found))
+    if not names:
+        return _nothing(results, what)
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = _figure(7.2 if columns > 1 else 4.8, 0.9 + 2.35 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    looks = looks_of(names)
+    for axes, name in zip(panels, names, strict=False):
+        mine = [c for c in found if c.arm == name]
+        places = list(dict.fromkeys(c.where for c in mine))
+        for c in mine:
+            first = next(o for o in mine if o.where == c.where) is c
+            values = [float("nan") if v is None else v for v in c.val_accuracy]
+            axes.plot(
+                c.epochs,
+                values,
+                color=looks[name].color,
+                linestyle=dash(places.index(c.where))[1],
+                linewidth=1.1,
+                alpha=0.8,
+                marker="." if len(values) == 1 else None,
+                label=c.where if first else None,
+            )
+        axes.set_title("unpruned" if name == "dense" else name)
+        if len(places) > 1:
+            axes.legend(loc="lower right", fontsize=7.5, handlelength=2.6)
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for i, axes in enumerate(panels[: len(names)]):
+        if i % columns == 0:
+            axes.set_ylabel("accuracy (%)")
+        if i + columns >= len(names):
+            axes.set_xlabel("epoch")
+            axes.tick_params(labelbottom=True)
+    _heading(figure, results, what)
+    return figure

@@ -1,0 +1,143 @@
+"""The page: `report.html`, one file that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import charts, series, table
+from .series import Results
+
+Histories = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def write_report(results: dict[str, Any], histories: dict[str, list[dict[str, Any]]], directory: Path) -> Path:
+    """Write `report.html` and `figures/*.{png,svg}` under `directory`.
+
+    Args:
+        results: the contents of `results.json`, schema 1.
+        histories: for each run id, its epochs: `{"epoch", "loss", "val_accuracy", ...}`.
+        directory: where to write; made if it is not there. Each file is replaced as a whole or not at all.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: the results are of another schema.
+    """
+    from .figures import write_figures
+
+    if results.get("schema") != 1:
+        raise ValueError(f"the report reads results of schema 1, received {results.get('schema')!r}: run compare again")
+    directory = Path(directory)
+    write_figures(results, histories, directory / "figures")
+    page = directory / "report.html"
+    write_atomically(page, render(results, histories).encode())
+    return page
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, then replace it: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def render(results: Results, histories: Histories) -> str:
+    """The page as text."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("secateur.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = table.count
+    shown = page_charts(results, histories)
+    specs = {chart.id: [view.spec for view in chart.views] for chart in shown}
+    return environment.get_template("template.html").render(
+        results=results,
+        charts={chart.id: chart for chart in shown},
+        specs=embed(specs),
+        plotly=plotly_offline(),
+        looks=charts.looks_of([*series.arms(results), "dense"]),
+        arms=series.arms(results),
+        seeds=series.seed_count(results),
+        one_seed=any(row["n"] == 1 for row in results["summary"]),
+        sections=table.sections(results),
+        dense=table.dense_row(results),
+        convention=table.COMPUTE_CONVENTION,
+        flat=flat,
+        csp="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:",
+    )
+
+
+def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
+    """The charts that there is something to draw for, in the order of the page."""
+    found: list[charts.Chart] = []
+    if results["summary"]:
+        found.append(charts.accuracy_chart(results))
+    if series.profiles(results):
+        found.append(charts.profile_chart(results))
+    if runs := series.curves(results, histories):
+        found.append(charts.curves_chart(runs))
+    if series.trajectories(results):
+        found.append(charts.trajectory_chart(results))
+    return found
+
+
+def plotly_offline() -> str:
+    """plotly.js as shipped in the Python package, with every address in its strings pointed nowhere.
+
+    The bundle names map servers and a logo link that no chart of ours uses. The page's Content-Security-Policy
+    forbids any request anyway; this makes it plain to a reader who searches the file. XML namespaces stay.
+    """
+    from plotly.offline import get_plotlyjs
+
+    return re.sub(r"""(["'`])https?://(?!www\.w3\.org/)""", r"\1about:blank#", get_plotlyjs())
+
+
+def embed(value: Any) -> str:
+    """JSON that can stand inside a script element: nothing in it can close the element or open another.
+
+    Example:
+        >>> embed({"a": "</script>", "b": float("nan")})
+        '{"a":"\\\\u003c/script\\\\u003e","b":null}'
+    """
+    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flat(value: Any) -> str:
+    """A setting as text.
+
+    Example:
+        >>> flat([30, 60, 90]), flat(None), flat(True), flat("digits")
+        ('30, 60, 90', '–', 'yes', 'digits')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(flat(v) for v in value) or "–"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

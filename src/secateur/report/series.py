@@ -1,0 +1,267 @@
+"""From `results.json` to what is drawn: pure functions, shared by the page and by the figures.
+
+No statistics are made here: mean, standard deviation and interval come from `results["summary"]`.
+Accuracies leave this file in percent.
+"""
+
+from __future__ import annotations
+
+import math
+import os.path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from .style import order
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One budget: its text, its limit in parameters, and the short label of its line."""
+
+    text: str
+    limit: float
+
+    @property
+    def label(self) -> str:
+        return "≤ " + self.text.removeprefix("params=")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One arm at one budget. `x` is where it is drawn, `params` what it has; accuracies in percent."""
+
+    arm: str
+    budget: str
+    limit: float
+    x: float
+    params: float
+    n: int
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+    seeds: tuple[tuple[int, float, float], ...]  # (seed, x, accuracy)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Channels kept per group, as in Fig. 2c."""
+
+    label: str
+    names: tuple[str, ...]
+    kept: tuple[float, ...]
+    of: tuple[float, ...]
+
+    @property
+    def percent(self) -> tuple[float, ...]:
+        return tuple(100 * kept / of for kept, of in zip(self.kept, self.of, strict=True))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training run: validation accuracy (percent) and training loss by epoch."""
+
+    run_id: str
+    arm: str
+    budgets: tuple[str, ...]
+    seed: int | None
+    epochs: tuple[float, ...]
+    val_accuracy: tuple[float | None, ...]
+    loss: tuple[float | None, ...]
+
+    @property
+    def where(self) -> str:
+        """The budgets the run serves, as text."""
+        return ", ".join(self.budgets)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Fisher pruning, step by step: validation accuracy (percent) against parameters."""
+
+    seed: int
+    removed: tuple[int, ...]
+    params: tuple[float, ...]
+    val_accuracy: tuple[float | None, ...]
+
+
+def percent(fraction: float | None) -> float | None:
+    """A fraction in percent; `None` where there is no finite number."""
+    return None if fraction is None or not math.isfinite(fraction) else 100.0 * fraction
+
+
+def arms(results: Results) -> list[str]:
+    """The arms that were measured, in the order of the paper."""
+    return order(row["arm"] for row in results["summary"])
+
+
+def budgets(results: Results) -> list[Budget]:
+    """The budgets, smallest first."""
+    return sorted({Budget(r["budget"], r["limit"]) for r in results["summary"]}, key=lambda b: (b.limit, b.text))
+
+
+def points(results: Results) -> dict[str, list[Point]]:
+    """Arm -> its points, smallest budget first, drawn so that none hides another (see `spread`)."""
+    groups = budgets(results)
+    gap = _gap(results, groups)
+    by_arm: dict[str, list[Point]] = {arm: [] for arm in arms(results)}
+    for budget in groups:
+        rows = [r for r in results["summary"] if r["budget"] == budget.text]
+        rows.sort(key=lambda r: list(by_arm).index(r["arm"]))
+        for row, x in zip(rows, spread([r["params"] for r in rows], gap), strict=True):
+            by_arm[row["arm"]].append(_point(results, row, x))
+    return by_arm
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Positions at least `gap` apart, each at or below its value: never beyond the budget that it met.
+
+    Example:
+        >>> spread([100, 99, 50, 100], 5)
+        [100, 90, 50, 95]
+    """
+    positions = list(values)
+    ceiling = math.inf
+    for i in sorted(range(len(values)), key=lambda i: (-values[i], i)):
+        positions[i] = min(values[i], ceiling)
+        ceiling = positions[i] - gap
+    return positions
+
+
+def _gap(results: Results, groups: Sequence[Budget]) -> float:
+    """How far apart the points of one budget are drawn: little, and never into the next budget's."""
+    limits = [b.limit for b in groups]
+    dense = results.get("dense_summary") or {}
+    reach = max([*limits, dense.get("params", 0)], default=0) - min(limits, default=0)
+    room = min((b - a for a, b in pairwise(limits) if b > a), default=math.inf)
+    return min(0.012 * (reach or max(limits, default=0) * 0.3), 0.8 * room / (len(arms(results)) + 1))
+
+
+def _point(results: Results, row: Mapping[str, Any], x: float) -> Point:
+    shift = x - row["params"]
+    seeds = tuple(
+        (p["seed"], p["params"] + shift, 100.0 * p["accuracy"])
+        for p in results["points"]
+        if p["arm"] == row["arm"] and p["budget"] == row["budget"] and percent(p["accuracy"]) is not None
+    )
+    low, high = percent(row["low"]), percent(row["high"])
+    return Point(
+        arm=row["arm"],
+        budget=row["budget"],
+        limit=row["limit"],
+        x=x,
+        params=row["params"],
+        n=row["n"],
+        mean=100.0 * row["mean"],
+        std=percent(row["std"]),
+        low=low if high is not None else None,
+        high=high if low is not None else None,
+        seeds=seeds,
+    )
+
+
+def extent(values: Sequence[float], pad: float = 0.06, floor: float = -math.inf, ceiling: float = math.inf) -> list[float]:
+    """An axis range around the values with a little air, inside [floor, ceiling]."""
+    low, high = min(values), max(values)
+    air = pad * (high - low) or 1.0
+    return [max(low - air, floor), min(high + air, ceiling)]
+
+
+def accuracy_extent(by_arm: Mapping[str, Sequence[Point]], dense: Mapping[str, Any] | None) -> list[float]:
+    """The range of accuracies (percent) that shows every mean, seed and interval that lies within 0 to 100."""
+    seen = [p for curve in by_arm.values() for p in curve]
+    values = [v for p in seen for v in (p.mean, p.low, p.high, *(s[2] for s in p.seeds)) if v is not None]
+    if dense:
+        values += [v for v in (percent(dense[k]) for k in ("mean", "low", "high")) if v is not None]
+    values = [min(max(v, 0.0), 100.0) for v in values]
+    return extent(values or [0.0, 100.0], floor=-1.0, ceiling=101.0)
+
+
+def seed_count(results: Results) -> str:
+    """How many seeds stand behind the points: `3 seeds`, `1 seed`, `2 to 3 seeds`.
+
+    Example:
+        >>> seed_count({"summary": [{"n": 2}, {"n": 3}]})
+        '2 to 3 seeds'
+    """
+    counts = sorted({row["n"] for row in results["summary"]}) or [0]
+    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{text} seed{'' if text == '1' else 's'}"
+
+
+def profiles(results: Results) -> list[Profile]:
+    """The profiles that copycat used: averaged over the seeds first where there are several, then each."""
+    found = [p for p in results.get("profiles") or [] if p["groups"]]
+    each = [
+        Profile(
+            f"seed {p['seed']} ({p['removed']} channels removed)",
+            tuple(g["name"] for g in p["groups"]),
+            tuple(g["kept"] for g in p["groups"]),
+            tuple(g["of"] for g in p["groups"]),
+        )
+        for p in found
+    ]
+    if len(each) < 2 or any((p.names, p.of) != (each[0].names, each[0].of) for p in each):
+        return each
+    kept = tuple(sum(column) / len(each) for column in zip(*(p.kept for p in each), strict=True))
+    return [Profile(f"mean over {len(each)} seeds", each[0].names, kept, each[0].of), *each]
+
+
+def short_names(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The dotted prefix that all names share, and what is left of each.
+
+    Example:
+        >>> short_names(["blocks.0", "blocks.1"])
+        ('blocks', ['0', '1'])
+        >>> short_names(["stem", "head"])
+        ('', ['stem', 'head'])
+    """
+    shared = os.path.commonprefix([name.rpartition(".")[0] + "." for name in names]).rpartition(".")[0]
+    return shared, [name[len(shared) :].removeprefix(".") for name in names]
+
+
+def curves(results: Results, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
+    """One curve per recorded run; a run that serves several budgets (the Fisher trajectory) is one curve."""
+    owners: dict[str, tuple[str, list[str], int | None]] = {}
+    for row in results.get("dense") or []:
+        owners[row["run_id"]] = ("dense", ["unpruned"], row["seed"])
+    limits = [b.text for b in budgets(results)]
+    for row in sorted(results[("points"], key=lambda p: limits.index(p["budget"]) if p["budget")] in limits else -1):
+        owner = owners.setdefault(row["run_id"], (row["arm"], [], row["seed"]))
+        if owner[0] == row["arm"] and row["budget"] not in owner[1]:
+            owner[1].append(row["budget"])
+    ranks = {arm: i for i, arm in enumerate(order(o[0] for o in owners.values()))}
+    known = sorted((r for r in owners if histories.get(r)), key=lambda r: (ranks[owners[r][0]], owners[r][1], owners[r][2]))
+    others = sorted(r for r in histories if r not in owners and histories[r])
+    return [_curve(r, *owners[r], histories[r]) for r in known] + [
+        _curve(r, "other", ["no point of its own"], None, histories[r]) for r in others
+    ]
+
+
+def _curve(
+    run_id: str, arm: str, where: Sequence[str], seed: int | None, history: Sequence[Mapping[str, Any]]
+) -> Curve:
+    return Curve(
+        run_id,
+        arm,
+        tuple(where),
+        seed,
+        tuple(h["epoch"] for h in history),
+        tuple(percent(h.get("val_accuracy")) for h in history),
+        tuple(h["loss"] if h.get("loss") is not None and math.isfinite(h["loss"]) else None for h in history),
+    )
+
+
+def trajectories(results: Results) -> list[Trajectory]:
+    """The Fisher trajectories, one per seed, measured on the validation split."""
+    return [
+        Trajectory(
+            t["seed"], tuple(t["removed"]), tuple(t["params"]), tuple(percent(a) for a in t["val_accuracy"])
+        )
+        for t in results.get("trajectory") or []
+        if t["params"]
+    ]

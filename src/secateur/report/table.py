@@ -1,0 +1,155 @@
+"""The compute table, and how numbers are written on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .series import Results, arms, budgets, percent
+
+COMPUTE_CONVENTION = (
+    "training compute = training examples seen × training MACs per example; "
+    "training MACs = 3 × inference MACs (forward + two backward products)"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm at one budget, every cell already text."""
+
+    arm: str
+    winner: bool
+    n: str
+    accuracy: str
+    interval: str
+    params: str
+    used: str
+    macs: str
+    training: str
+    discovery: str
+    total: str
+    training_ratio: str
+    total_ratio: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one budget under their heading."""
+
+    heading: str
+    rows: list[Row]
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands separators.
+
+    Example:
+        >>> count(22345.0), count(None)
+        ('22,345', '–')
+    """
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def si(value: float | None) -> str:
+    """Three significant digits with an SI suffix.
+
+    Example:
+        >>> si(1234567), si(999999), si(0), si(None)
+        ('1.23 M', '1.00 M', '0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    power = min(max(int(math.floor(math.log10(abs(float(f"{value:.2e}"))) / 3)), 0), 6)
+    scaled = value / 1000**power
+    digits = max(0, 2 - int(math.floor(math.log10(abs(float(f"{scaled:.2e}")))))) if power else 0
+    return f"{scaled:.{digits}f} {' kMGTPE'[power]}".strip()
+
+
+def ratio(value: float, base: float | None) -> str:
+    """How many times `base`; a dash where there is nothing to compare with."""
+    return f"{value / base:.2f}×" if base else "–"
+
+
+def accuracy(mean: float | None, std: float | None) -> str:
+    """Mean and sample standard deviation, fractions in, percent out.
+
+    Example:
+        >>> accuracy(0.9612, 0.0042), accuracy(0.5, None)
+        ('96.12 ± 0.42', '50.00')
+    """
+    center, spread = percent(mean), percent(std)
+    text = "–" if center is None else f"{center:.2f}"
+    return text if spread is None else f"{text} ± {spread:.2f}"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """The 95% interval in percent, or why there is none."""
+    low, high = percent(row["low"]), percent(row["high"])
+    if low is None or high is None:
+        return "none (one seed)" if row["n"] == 1 else "none"
+    return f"{low:.2f} to {high:.2f}"
+
+
+def sections(results: Results) -> list[Section]:
+    """The compute table: one section per budget, smallest first, arms in the order of the paper."""
+    winners = {v["budget"]: v.get("winner") for v in (results.get("verdict") or {}).get("per_budget") or []}
+    found = []
+    for budget in budgets(results):
+        rows = {r["arm"]: r for r in results["summary"] if r["budget"] == budget.text}
+        tuned = rows.get("fisher-tuned")
+        found.append(
+            Section(
+                f"{budget.text}: at most {count(budget.limit)} parameters",
+                [_row(rows[arm], tuned, winners.get(budget.text)) for arm in arms(results) if arm in rows],
+            )
+        )
+    return found
+
+
+def total(row: Mapping[str, Any]) -> float:
+    """Training plus discovery."""
+    return (row["train_compute"] or 0) + (row.get("discovery_compute") or 0)
+
+
+def _row(row: Mapping[str, Any], tuned: Mapping[str, Any] | None, winner: str | None) -> Row:
+    return Row(
+        arm=row["arm"],
+        winner=row["arm"] == winner,
+        n=str(row["n"]),
+        accuracy=accuracy(row["mean"], row["std"]),
+        interval=interval(row),
+        params=count(row["params"]),
+        used=f"{100 * row['params'] / row['limit']:.1f}%",
+        macs=si(row["macs"]),
+        training=si(row["train_compute"]),
+        discovery=si(row.get("discovery_compute") or 0),
+        total=si(total(row)),
+        training_ratio=ratio(row["train_compute"] or 0, tuned and tuned["train_compute"]),
+        total_ratio=ratio(total(row), tuned and total(tuned)),
+    )
+
+
+def dense_row(results: Results) -> Row | None:
+    """The unpruned network, for reference."""
+    row = results.get("dense_summary")
+    if not row:
+        return None
+    return Row(
+        arm="unpruned",
+        winner=False,
+        n=str(row["n"]),
+        accuracy=accuracy(row["mean"], row["std"]),
+        interval=interval(row),
+        params=count(row["params"]),
+        used="–",
+        macs=si(row["macs"]),
+        training=si(row["train_compute"]),
+        discovery="–",
+        total=si(row["train_compute"]),
+        training_ratio="–",
+        total_ratio="–",
+    )

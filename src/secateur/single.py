@@ -1,0 +1,51 @@
+"""One network: trained, or trained and pruned to one budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from secateur.architecture import ARCHITECTURE_FILE, WEIGHTS_FILE, Architecture
+from secateur.atomic import write_bytes, write_json
+from secateur.budget import Budget
+from secateur.execution import PruneSettings, Record, Session, Target
+from secateur.results import Point, point_of
+from secateur.training import Recipe
+
+
+def train_one(session: Session, architecture: Architecture, recipe: Recipe, seed: int) -> Point:
+    """Train from scratch and leave the network with its record in the session's folder."""
+    with session.working("train", session.epoch_compute(architecture, recipe) * recipe.epochs):
+        record = session.train(architecture, recipe, seed, f"train seed {seed}")
+        return _leave(session, record, point_of(record, "dense", None, epochs=recipe.epochs))
+
+
+def prune_one(
+    session: Session,
+    architecture: Architecture,
+    recipe: Recipe,
+    settings: PruneSettings,
+    budget: Budget,
+    seed: int,
+) -> Point:
+    """Train, prune to the budget and leave the network with its record in the session's folder.
+
+    Raises:
+        InputError: before anything is trained, where pruning cannot reach the budget.
+    """
+    target = Target(budget.resource, budget.limit_for(architecture.skeleton()))
+    target.check(architecture)
+    with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
+        record = session.prune(architecture, recipe, seed, settings, target, f"fisher {budget} seed {seed}")
+        trained = session.store.record(record["trained"])
+        return _leave(session, record, point_of(record, "fisher-tuned", budget.text, before=trained))
+
+
+def _leave(session: Session, record: Record, point: Point) -> Point:
+    """Write `record.json` (the point, then the rest of the run's record) beside the network."""
+    store = session.store
+    if session.runtime.is_main:
+        for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
+            write_bytes(store.directory / name, (store.path(record["run_id"]) / name).read_bytes())
+        rest: dict[str, Any] = {key: record[key] for key in ("history", "identity", "environment")}
+        write_json(store.directory / "record.json", {"schema": 1, **point, **rest})
+    return point

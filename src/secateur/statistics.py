@@ -1,0 +1,127 @@
+"""From points to a verdict: means with intervals, and what they allow to be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CONFIDENCE = 0.95
+
+
+def interval(values: Sequence[float]) -> dict[str, float | int | None]:
+    """n, mean, sample standard deviation, and the bounds of the 95% Student-t interval of the mean.
+
+    With one value there is no deviation and no interval: those are None.
+
+    Example:
+        >>> interval([0.9, 0.92, 0.94])["mean"]
+        0.92
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return {"n": 1, "mean": mean, "std": None, "low": None, "high": None}
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+    return {"n": n, "mean": mean, "std": std, "low": mean - half, "high": mean + half}
+
+
+def summarise(points: Sequence[dict[str, Any]], limits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """One row for each arm and budget, in the points' order of first appearance.
+
+    Accuracies are fractions on the test split; `val_mean`, sizes and compute are means over the seeds.
+    """
+    cells: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
+    for point in points:
+        cells.setdefault((point["arm"], point["budget"]), []).append(point)
+    return [
+        {
+            "arm": arm,
+            "budget": budget,
+            "limit": limits.get(budget) if budget else None,
+            **interval([point["accuracy"] for point in cell]),
+            "val_mean": _mean(cell, "val_accuracy"),
+            **{
+                key: _mean(cell, key)
+                for key in ("params", "macs", "train_compute", "discovery_compute", "wall_s")
+            },
+        }
+        for (arm, budget), cell in cells.items()
+    ]
+
+
+def _mean(cell: Sequence[dict[str, Any]], key: str) -> float:
+    return math.fsum(point[key] for point in cell) / len(cell)
+
+
+def verdict(summary: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One sentence on the whole, and one for each budget, largest budget first.
+
+    The leader at a budget is the arm with the best mean on the *validation* split. It wins if its interval on
+    the test split lies above every other arm's; else there is no clear winner.
+    """
+    budgets = sorted({(row["limit"], row["budget"]) for row in summary}, reverse=True)
+    per_budget = [_judge([row for row in summary if row["budget"] == budget]) for _, budget in budgets]
+    return {"text": _sentence(per_budget), "per_budget": per_budget}
+
+
+def _judge(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    leader = max(rows, key=lambda row: (row["val_mean"], row["mean"]))
+    others = [row for row in rows if row is not leader]
+    rivals = [row["arm"] for row in others if not _separated(leader, row)]
+    entry = {
+        "budget": leader["budget"],
+        "limit": leader["limit"],
+        "leader": leader["arm"],
+        "winner": None if rivals or not others else leader["arm"],
+        "not_separated": rivals,
+    }
+    return {**entry, "text": _clause(leader, others, rivals)}
+
+
+def _separated(leader: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the leader's interval lies above the other's; never without intervals."""
+    return leader["low"] is not None and other["high"] is not None and leader["low"] > other["high"]
+
+
+def _clause(leader: dict[str, Any], others: Sequence[dict[str, Any]], rivals: Sequence[str]) -> str:
+    at = f"at {leader['budget']} ({leader['limit']:,})"
+    if not others:
+        return f"{at} {leader['arm']} is the only arm: {_accuracy(leader)}"
+    if not rivals:
+        second = max(others, key=lambda row: row["mean"])
+        return (
+            f"{at} {leader['arm']} wins: {_accuracy(leader)} against {_accuracy(second)} of {second['arm']}"
+        )
+    if leader["low"] is None:
+        best = max([leader, *others], key=lambda row: row["mean"])
+        return (
+            f"{at} no clear winner, as one seed has no interval (highest: {best['arm']}, {_accuracy(best)})"
+        )
+    beaten = [row["arm"] for row in others if row["arm"] not in rivals]
+    tail = f"; {_and(beaten)} clearly behind" if beaten else ""
+    return (
+        f"at {leader['budget']} ({leader['limit']:,}) no clear winner: {leader['arm']} ({_accuracy(leader)}) "
+        f"leads on validation, but its interval does not clear {_and(rivals)}{tail}"
+    )
+
+
+def _sentence(per_budget: Sequence[dict[str, Any]]) -> str:
+    """All budgets in one sentence, shorter where they agree."""
+    winners = {entry["winner"] for entry in per_budget}
+    if len(per_budget) > 1 and len(winners) == 1 and None not in winners:
+        return f"{winners.pop()} wins at every budget: {'; '.join(entry['text'] for entry in per_budget)}."
+    text = "; ".join(entry["text"] for entry in per_budget)
+    return text[0].upper() + text[1:] + "."
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    spread = "" if row["std"] is None else f" ± {(row['high'] - row['mean']) * 100:.1f}"
+    return f"{row['mean'] * 100:.1f}%{spread}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

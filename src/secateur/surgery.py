@@ -1,0 +1,140 @@
+"""Channel groups of a network, and their physical removal: the network really gets smaller.
+
+Removing channels of a group touches three layers: the producer loses output channels, the normalisation
+between loses theirs, the consumer loses the matching inputs. The optimizer's state is cut along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from secateur.budget import weight_layers
+from secateur.errors import InputError
+from secateur.models import Family, Group
+
+
+def channel_groups(model: nn.Module) -> tuple[Group, ...]:
+    """The prunable channel groups of a network, in network order.
+
+    Raises:
+        InputError: where the network is not of a built-in family (foreign models: a later version).
+    """
+    if not isinstance(model, Family):
+        raise InputError(
+            f"channels can be removed from the built-in families only, got {type(model).__name__}: "
+            "build it with one of secateur.models"
+        )
+    return model.groups
+
+
+def features_per_channel(model: nn.Module, group: Group) -> int:
+    """How many input features of the consumer belong to one channel: 1, or H*W behind a flatten."""
+    consumer = model.get_submodule(group.consumer)
+    if isinstance(consumer, nn.Linear):
+        return consumer.in_features // width_of(model, group)
+    return 1
+
+
+def width_of(model: nn.Module, group: Group) -> int:
+    """The group's present number of channels."""
+    weight = model.get_submodule(group.producer).weight
+    assert isinstance(weight, Tensor)
+    return weight.shape[0]
+
+
+def macs_per_channel(model: nn.Module, group: Group, positions: Mapping[str, int]) -> int:
+    """The MACs that go with one channel of the group: its share of the producer and of the consumer.
+
+    Args:
+        positions: from `secateur.budget.layer_positions`.
+    """
+    layers = weight_layers(model)
+    width = width_of(model, group)
+    ends = (group.producer, group.consumer)
+    return sum(layers[name].weight.numel() // width * positions[name] for name in ends)
+
+
+def remove_channels(
+    model: nn.Module, group: Group, channels: Sequence[int], optimizer: Optimizer | None = None
+) -> None:
+    """Remove `channels` (present indices) of `group`, in place, from network and optimizer.
+
+    Args:
+        optimizer: the one that steps these weights. Its parameter groups and every state tensor shaped like
+            a weight (momentum, Adam's moments) are cut with it. None only where nothing trains the network.
+
+    Raises:
+        InputError: where a channel does not exist or none would be left; nothing is changed then.
+    """
+    width = width_of(model, group)
+    dropped = set(channels)
+    if not dropped <= set(range(width)):
+        raise InputError(f"{group.name}: channels lie in 0..{width - 1}, got {sorted(dropped)}")
+    if len(dropped) == width:
+        raise InputError(f"{group.name}: one channel must be left, got all {width} to remove")
+    device = model.get_submodule(group.producer).weight.device
+    keep = torch.tensor([index for index in range(width) if index not in dropped], device=device)
+    spread = features_per_channel(model, group)
+    features = (keep[:, None] * spread + torch.arange(spread, device=device)).flatten()
+
+    _cut(model.get_submodule(group.producer), ("weight", "bias"), keep, 0, optimizer)
+    if group.norm:
+        norm = model.get_submodule(group.norm)
+        _cut(norm, ("weight", "bias", "running_mean", "running_var"), keep, 0, optimizer)
+    _cut(model.get_submodule(group.consumer), ("weight",), features, 1, optimizer)
+    _relabel(model, group)
+
+
+def _cut(layer: nn.Module, names: Sequence[str], keep: Tensor, dim: int, optimizer: Optimizer | None) -> None:
+    """Keep only the indices `keep` along `dim` of the layer's named parameters and buffers."""
+    for name in names:
+        old = getattr(layer, name, None)
+        if old is None:
+            continue
+        # A strided (channels-last) weight keeps its layout through index_select only if asked to.
+        layout = torch.channels_last if _is_channels_last(old) else torch.contiguous_format
+        new = old.detach().index_select(dim, keep).contiguous(memory_format=layout)
+        if isinstance(old, nn.Parameter):
+            new = nn.Parameter(new, requires_grad=old.requires_grad)
+            if optimizer is not None:
+                _swap_parameter(optimizer, old, new, keep, dim)
+        setattr(layer, name, new)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _swap_parameter(
+    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, keep: Tensor, dim: int
+) -> None:
+    """Put `new` where the optimizer holds `old`, cutting every state tensor of the weight's shape."""
+    for param_group in optimizer.param_groups:
+        param_group["params"] = [new if param is old else param for param in param_group["params"]]
+    state = optimizer.state.pop(old, None)
+    if state is not None:
+        optimizer.state[new] = {
+            key: value.index_select(dim, keep)
+            if isinstance(value, Tensor) and value.shape == old.shape
+            else value
+            for key, value in state.items()
+        }
+
+
+def _relabel(model: nn.Module, group: Group) -> None:
+    """Make the layers' own size attributes tell the truth again (printing and export read them)."""
+    width = width_of(model, group)
+    for name in filter(None, (group.producer, group.norm)):
+        layer = model.get_submodule(name)
+        for attribute in ("out_channels", "out_features", "num_features"):
+            if hasattr(layer, attribute):
+                setattr(layer, attribute, width)
+    consumer = model.get_submodule(group.consumer)
+    attribute = "in_features" if isinstance(consumer, nn.Linear) else "in_channels"
+    weight = consumer.weight
+    assert isinstance(weight, Tensor)
+    setattr(consumer, attribute, weight.shape[1])
