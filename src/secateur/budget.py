@@ -163,8 +163,8 @@ class Budget:
 
 def fit_scale(
     base: Sequence[int], cost: Callable[[list[int]], int], limit: int, what: str = "widths"
-) -> tuple[float, list[int]]:
-    """The largest factor a with cost(a * base) <= limit, and the widest rounding of a * base that fits.
+) -> tuple[Fraction, list[int]]:
+    """The factor a up to which cost(floor(a * base)) <= limit, and the widest rounding that fits there.
 
     Widths are rounded down, at least 1; then, in order of the largest fraction lost, single channels are
     given back as long as the budget holds. Every width ends within one channel of a * base.
@@ -173,9 +173,14 @@ def fit_scale(
         base: the widths that are scaled, each at least 1.
         cost: the resource used by given widths; must not fall when a width grows.
         limit: the budget in the resource's units.
+        what: names the widths in an error.
 
     Raises:
         InputError: where even widths of 1 exceed the limit.
+
+    Example:
+        >>> fit_scale([10, 20], sum, 16)
+        (Fraction(11, 20), [5, 11])
     """
     smallest = cost([1] * len(base))
     if smallest > limit:
@@ -183,20 +188,33 @@ def fit_scale(
             f"the budget of {limit:,} is below the smallest network with these {what}, {smallest:,} "
             f"(every one 1): ask for at least {smallest}"
         )
-    low, high = 0.0, 1.0
+    widths = _largest_floors(base, cost, limit)
+    bound = _next_breakpoint(base, widths)  # here the next channel would come, and it is one too many
+    for index in sorted(range(len(base)), key=lambda i: (widths[i] - bound * base[i], i)):
+        wider = [*widths[:index], widths[index] + 1, *widths[index + 1 :]]
+        if widths[index] <= bound * base[index] and cost(wider) <= limit:
+            widths = wider
+    return bound, widths
+
+
+def _largest_floors(base: Sequence[int], cost: Callable[[list[int]], int], limit: int) -> list[int]:
+    """The widths just before the factor at which the limit would be passed: bisection, then exact steps."""
+    low, high = Fraction(0), Fraction(1)
     while cost(_floors(base, high)) <= limit:
         low, high = high, high * 2
-    while high - low > 0.25 / max(base):
+    while high - low > Fraction(1, max(base)):
         middle = (low + high) / 2
         low, high = (middle, high) if cost(_floors(base, middle)) <= limit else (low, middle)
-    # `low` is within a quarter channel of the widest group; let the remainders decide the rest.
     widths = _floors(base, low)
-    for index in sorted(range(len(base)), key=lambda i: (widths[i] - low * base[i], i)):
-        wider = [*widths[:index], widths[index] + 1, *widths[index + 1 :]]
-        if cost(wider) <= limit:
-            widths = wider
-    return low, widths
+    while cost(wider := _floors(base, _next_breakpoint(base, widths))) <= limit:
+        widths = wider
+    return widths
 
 
-def _floors(base: Sequence[int], factor: float) -> list[int]:
-    return [max(1, int(width * factor)) for width in base]
+def _next_breakpoint(base: Sequence[int], widths: Sequence[int]) -> Fraction:
+    """The smallest factor at which one of the rounded widths grows."""
+    return min(Fraction(width + 1, of) for width, of in zip(widths, base, strict=True))
+
+
+def _floors(base: Sequence[int], factor: Fraction) -> list[int]:
+    return [max(1, width * factor.numerator // factor.denominator) for width in base]

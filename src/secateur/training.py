@@ -267,8 +267,8 @@ class Training:
                 else "no epoch was finished"
             )
             raise TrainingError(
-                f"the loss is not finite in epoch {self.progress.epoch + 1}, step {self.progress.batch} "
-                f"(learning rate {self.recipe.lr_at(self.progress.epoch):g}); {kept}: lower the rate, or use fp32"
+                f"the loss is not finite in epoch {self.progress.epoch + 1} (step {self.progress.batch}, "
+                f"rate {self.recipe.lr_at(self.progress.epoch):g}); {kept}: lower the rate, or use fp32"
             )
         self.reporter.step(
             epoch=self.progress.epoch,

@@ -230,7 +230,7 @@ def curves(results: Results, histories: Mapping[str, Sequence[Mapping[str, Any]]
     for row in results.get("dense") or []:
         owners[row["run_id"]] = ("dense", ["unpruned"], row["seed"])
     limits = [b.text for b in budgets(results)]
-    for row in sorted(results[("points"], key=lambda p: limits.index(p["budget"]) if p["budget")] in limits else -1):
+    for row in sorted(results["points"], key=lambda p: limits.index(p["budget"]) if p["budget"] in limits else -1):
         owner = owners.setdefault(row["run_id"], (row["arm"], [], row["seed"]))
         if owner[0] == row["arm"] and row["budget"] not in owner[1]:
             owner[1].append(row["budget"])

@@ -1,0 +1,134 @@
+"""Removing channels is masking them, physically: same logits, and the optimizer follows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from secateur import models
+from secateur.budget import count_macs, count_params, layer_positions
+from secateur.errors import InputError
+from secateur.surgery import features_per_channel, macs_per_channel, remove_channels, width_of
+
+BUILD = {
+    "wide_resnet": lambda: models.wide_resnet(depth=10, width=0.5, in_channels=1, image_size=8),
+    "resnet18": lambda: models.resnet18(width=0.0625, in_channels=1, image_size=8),
+    "vgg19": lambda: models.vgg19(width=0.03125, in_channels=1, image_size=32),
+    "conv4": lambda: models.conv4(width=0.0625, in_channels=1, image_size=8),
+}
+
+
+def lively(name: str) -> torch.nn.Module:
+    """A network in float64 whose normalisation statistics are random, so that no cut goes unnoticed."""
+    torch.manual_seed(1)
+    model = BUILD[name]().double().eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for value in (module.weight, module.bias, module.running_mean):
+                torch.nn.init.normal_(value)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return model
+
+
+def masked_logits(model, group, drop, x):
+    """The full network with what the consumer reads of the dropped channels set to zero."""
+    features = features_per_channel(model, group)
+    gone = [k * features + j for k in drop for j in range(features)]
+
+    def mask(_module, inputs):
+        act = inputs[0].clone()
+        act[:, gone] = 0
+        return (act,)
+
+    hook = model.get_submodule(group.consumer).register_forward_pre_hook(mask)
+    logits = model(x)
+    hook.remove()
+    return logits
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(sorted(BUILD)), st.data())
+def test_removing_equals_masking(name, data):
+    model = lively(name)
+    group = data.draw(st.sampled_from(model.groups))
+    width = width_of(model, group)
+    drop = data.draw(st.sets(st.integers(0, width - 1), max_size=width - 1))
+    x = torch.randn(2, *model.input_shape, dtype=torch.float64)
+    expected = masked_logits(model, group, sorted(drop), x)
+    remove_channels(model, group, sorted(drop))
+    assert width_of(model, group) == width - len(drop)
+    torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(BUILD))
+def test_cost_of_a_channel_is_the_recounted_difference(name):
+    model = lively(name)
+    positions = layer_positions(model, model.input_shape)
+    for group in model.groups:
+        before, price = count_macs(model, positions), macs_per_channel(model, group, positions)
+        remove_channels(model, group, [0])
+        assert before - count_macs(model, positions) == price
+    assert positions == layer_positions(model, model.input_shape)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+        lambda params: torch.optim.AdamW(params, lr=0.01),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_the_optimizer_goes_on_as_if_the_channels_had_never_been_there(make):
+    """Cut, then step: the survivors move as they do in the full network where the cut ones read zero."""
+    full, compact = lively("wide_resnet"), lively("wide_resnet")
+    x, y = torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    optimizers = make(full.parameters()), make(compact.parameters())
+    for model, optimizer in zip((full, compact), optimizers, strict=True):
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    group, keep = full.groups[1], [0, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
+    remove_channels(compact, compact.groups[1], [1, 4, 15], optimizers[1])
+    F.cross_entropy(masked_logits(full, group, [1, 4, 15], x), y).backward()
+    F.cross_entropy(compact(x), y).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    conv1 = full.blocks[1].conv1.weight[keep], compact.blocks[1].conv1.weight
+    conv2 = full.blocks[1].conv2.weight[:, keep], compact.blocks[1].conv2.weight
+    for expected, found in (conv1, conv2, (full.stem.weight, compact.stem.weight)):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert len(optimizers[1].state) == len(list(compact.parameters()))
+
+
+def test_channels_last_stays_channels_last():
+    model = BUILD["wide_resnet"]().to(memory_format=torch.channels_last)
+    remove_channels(model, model.groups[0], [1])
+    assert model.blocks[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_layers_report_their_new_sizes():
+    model = BUILD["conv4"]()
+    remove_channels(model, model.groups[3], [0, 1])
+    assert model.conv4.out_channels == 6
+    assert model.fc1.in_features == 6 * 4
+    assert count_params(model) == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ([16], r"channels lie in 0\.\.15, got \[16\]"),
+        ([-1], r"lie in 0\.\.15"),
+        (range(16), "one channel must be left"),
+    ],
+)
+def test_impossible_removals_change_nothing(channels, message):
+    model = BUILD["wide_resnet"]()
+    before = count_params(model)
+    with pytest.raises(InputError, match=message):
+        remove_channels(model, model.groups[1], list(channels))
+    assert count_params(model) == before
