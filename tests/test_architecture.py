@@ -154,7 +154,7 @@ def test_cut_off_weights_are_one_clear_line(cut, tmp_path_factory):
     sc.save(FAMILIES[0], folder)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: int(cut * len(whole))])
-    with pytest.raises(InputError, match="model.safetensors: not a readable safetensors file"):
+    with pytest.raises(InputError, match=r"model\.safetensors: not a readable safetensors file"):
         sc.load(folder)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,7 +106,7 @@ def test_a_shared_parameter_counts_once():
 def test_fit_scale_meets_the_limit_with_the_widest_that_fits(base, prices, slack):
     def cost(widths):
         return sum(p * w for p, w in zip(prices, widths, strict=False)) + sum(
-            a * b for a, b in zip(widths, widths[1:], strict=False)
+            a * b for a, b in pairwise(widths)
         )
 
     limit = cost([1] * len(base)) + slack
@@ -116,5 +118,5 @@ def test_fit_scale_meets_the_limit_with_the_widest_that_fits(base, prices, slack
 
 
 def test_fit_scale_refuses_what_nothing_meets():
-    with pytest.raises(InputError, match="below the smallest network with these widths, 3 .*at least 3"):
+    with pytest.raises(InputError, match=r"below the smallest network with these widths, 3 .*at least 3"):
         fit_scale([4, 4, 4], sum, 2)

@@ -1,4 +1,4 @@
-"""Fisher pruning against an independent per-example oracle and a masked, uncompacted reference, in float64."""
+"""Fisher pruning against a per-example oracle and a masked, uncompacted reference, in float64."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_saliency_does_not_depend_on_the_batch_size():
 
 
 class MaskedReference:
-    """Fisher pruning as it is published: nothing is removed, what the consumer reads is multiplied by a mask."""
+    """Fisher pruning as published: nothing is removed, what the consumer reads is multiplied by a mask."""
 
     def __init__(self, model, beta):
         self.model, self.beta = model, beta

@@ -11,8 +11,8 @@ from secateur.budget import count_params
 
 def test_wrn_40_2_size():
     # stem 3*16*9 = 432
-    # stage 1, 32 wide: first block BN 32, conv 16*32*9 = 4,608, BN 64, conv 32*32*9 = 9,216, shortcut 16*32 = 512:
-    #   14,432; five more of BN 64, conv 9,216, BN 64, conv 9,216 = 18,560: 92,800
+    # stage 1, 32 wide: first block BN 32, conv 16*32*9 = 4,608, BN 64, conv 32*32*9 = 9,216,
+    #   shortcut 16*32 = 512: 14,432; five more of BN 64, conv 9,216, BN 64, conv 9,216 = 18,560: 92,800
     # stage 2, 64 wide: 64 + 18,432 + 128 + 36,864 + 2,048 = 57,536; five of 73,984: 369,920
     # stage 3, 128 wide: 128 + 73,728 + 256 + 147,456 + 8,192 = 229,760; five of 295,424: 1,477,120
     # BN 256, linear 128*10 + 10 = 1,290
@@ -33,7 +33,8 @@ def test_conv4_size():
 
 
 def test_vgg19_size():
-    # convolutions 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 3*256*256 + 256*512 + 7*512*512) = 20,018,880
+    # convolutions 9 * (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 3*256*256 + 256*512 + 7*512*512)
+    #   = 20,018,880
     # BN 2 * (2*64 + 2*128 + 4*256 + 8*512) = 11,008; linear 512*10 + 10 = 5,130
     assert count_params(models.vgg19()) == 20_018_880 + 11_008 + 5_130
 

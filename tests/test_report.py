@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 import random
 import re
 import statistics
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import open_page, screenshot
 
+from browser import open_page, screenshot
 from secateur.report import write_report
-from secateur.report import charts, figures, html, series, style, table
 
 ARMS = ["fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck"]
 FIGURES = ["accuracy_vs_params", "channel_profile", "training_curves"]
@@ -45,7 +40,8 @@ def synthetic(
                 "epoch": e,
                 "loss": 2.3 * math.exp(-4 * e / epochs) + 0.02 + 0.02 * rng.random(),
                 "train_accuracy": min(1.0, top + 0.02),
-                "val_accuracy": top * (1 - 0.88 * math.exp(-6 * e / epochs)) - 0.02 * rng.random() * (e < epochs * 0.9),
+                "val_accuracy": top * (1 - 0.88 * math.exp(-6 * e / epochs))
+                - 0.02 * rng.random() * (e < epochs * 0.9),
                 "lr": 0.1,
                 "params": params,
             }
@@ -57,7 +53,10 @@ def synthetic(
         n, mean = len(values), statistics.fmean(values)
         std = statistics.stdev(values) if n > 1 else None
         half = None if std is None else T95[n] * std / math.sqrt(n)
-        means = {k: statistics.fmean(r[k] for r in rows) for k in ("params", "macs", "train_compute", "discovery_compute")}
+        means = {
+            k: statistics.fmean(r[k] for r in rows)
+            for k in ("params", "macs", "train_compute", "discovery_compute")
+        }
         return {
             "n": n,
             "mean": mean,
@@ -99,12 +98,17 @@ def synthetic(
                 history(run_id, top, params)
                 discovery = dense[0]["train_compute"] * (0 if arm in ("width", "bottleneck") else 1.4)
                 rows.append(row(run_id, seed, params, top, discovery))
-                points.append({"arm": arm, "budget": budget, **rows[-1], "epochs": epochs, "widths": {"blocks.0": 16}})
+                points.append(
+                    {"arm": arm, "budget": budget, **rows[-1], "epochs": epochs, "widths": {"blocks.0": 16}}
+                )
             groups.append({"arm": arm, "budget": budget, "limit": limit, **summary(rows)})
-    kept = [[max(1, round(of * (0.95 - 0.6 * i / len(blocks)) - rng.randrange(2))) for i, of in enumerate(blocks)] for _ in range(seeds)]
+    kept = [
+        [max(1, round(of * (0.95 - 0.6 * i / len(blocks)) - rng.randrange(2))) for i, of in enumerate(blocks)]
+        for _ in range(seeds)
+    ]
     results = {
         "schema": 1,
-        "command": "secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% --seeds 3",
+        "command": "secateur compare --model wrn-16-1 --budget params=50% --budget params=25% --seeds 3",
         "model": "wrn-16-1",
         "data": {
             "name": "digits",
@@ -115,7 +119,15 @@ def synthetic(
             "classes": 10,
             "shape": [1, 8, 8],
         },
-        "settings": {"epochs": epochs, "match": "epochs", "seeds": seeds, "prune_every": 10, "milestones": [0.3, 0.6, 0.9], "beta": 0.0, "limit_train": None},
+        "settings": {
+            "epochs": epochs,
+            "match": "epochs",
+            "seeds": seeds,
+            "prune_every": 10,
+            "milestones": [0.3, 0.6, 0.9],
+            "beta": 0.0,
+            "limit_train": None,
+        },
         "dense": dense,
         "points": points,
         "summary": groups,
@@ -124,7 +136,10 @@ def synthetic(
             {
                 "seed": seed,
                 "removed": sum(blocks) - sum(kept[seed]),
-                ("groups": [{"name": f"blocks.{i}", "kept": k, "of"): of} for i, (k, of) in enumerate(zip(kept[seed], blocks, strict=True))],
+                "groups": [
+                    {"name": f"blocks.{i}", "kept": k, "of": of}
+                    for i, (k, of) in enumerate(zip(kept[seed], blocks, strict=True))
+                ],
             }
             for seed in range(seeds)
         ],
@@ -133,18 +148,32 @@ def synthetic(
                 "seed": seed,
                 "removed": list(range(0, 150, 2)),
                 "params": [dense_params - 400 * k for k in range(0, 150, 2)],
-                ("val_accuracy"): [0.985 - 0.00002 * (k / 8) ** 2.9 - 0.004 * rng.random() for k in range(0, 150, 2)],
+                "val_accuracy": [
+                    0.985 - 0.00002 * (k / 8) ** 2.9 - 0.004 * rng.random() for k in range(0, 150, 2)
+                ],
             }
             for seed in range(seeds)
         ],
         "verdict": {
-            ("text": "At 25% of the parameters copycat is best: 97.1% on the test split, 1.4 points "
-                "above fisher-tuned; at 50% there is no clear winner."),
+            "text": (
+                "At 25% of the parameters copycat is best: 97.1% on the test split, 1.4 points "
+                "above fisher-tuned; at 50% there is no clear winner."
+            ),
             "per_budget": [
-                {("budget": "params=50%", "limit": 39048, "winner": None, "text": "No clear winner: "
-                    "the 95% intervals of copycat, fisher-scratch and width overlap.")},
-                {("budget": "params=25%", "limit": 19524, "winner": "copycat", "text": "copycat, "
-                    "97.10% ± 0.21 over 3 seeds; next is fisher-scratch at 96.43%.")},
+                {
+                    "budget": "params=50%",
+                    "limit": 39048,
+                    "winner": None,
+                    "text": (
+                        "No clear winner: the 95% intervals of copycat, fisher-scratch and width overlap."
+                    ),
+                },
+                {
+                    "budget": "params=25%",
+                    "limit": 19524,
+                    "winner": "copycat",
+                    "text": ("copycat, 97.10% ± 0.21 over 3 seeds; next is fisher-scratch at 96.43%."),
+                },
             ],
         },
         "environment": {
@@ -186,7 +215,139 @@ class Elements(HTMLParser):
             self.text += data
 
 
-def specs_of(page: str) -> dict[str, list[dict[str, Any]]]:
-    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, re.DOTALL)
-    assert found
-    return json.loads(found[1])
+def test_the_files(written: Path) -> None:
+    names = {path.name for path in (written.parent / "figures").iterdir()}
+    assert names == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    assert {path.name for path in written.parent.iterdir()} == {"report.html", "figures"}
+
+
+def test_the_page_loads_nothing_from_anywhere(written: Path) -> None:
+    page = written.read_text()
+    for tag, attributes in Elements(page).found:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "srcset", "action", "poster", "data"):
+            assert not re.match(r"\s*(https?:)?//", attributes.get(name) or "")
+    before, _, rest = page.partition("<script>/**")  # plotly.js begins so
+    own = before + rest.partition("</script>")[2]
+    assert len(own) < 500_000
+    assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", own)
+    assert "default-src &#39;none&#39;" in page  # the browser enforces it, too
+
+
+def test_the_verdict_comes_before_the_first_chart(written: Path) -> None:
+    page = written.read_text()
+    assert 0 < page.index("copycat is best: 97.1% on the test split") < page.index('id="accuracy"')
+
+
+def test_what_a_user_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
+    results, histories = synthetic()
+    nasty = "<script>alert(1)</script> & \"quotes\" 'too'"
+    results["data"]["label"] = results["model"] = results["command"] = nasty
+    results["settings"]["note"] = nasty
+    results["verdict"]["text"] = nasty
+    page = write_report(results, histories, tmp_path).read_text()
+    elements = Elements(page)
+    assert nasty in elements.text
+    clean = Elements(write_report(*synthetic(), tmp_path / "clean").read_text())
+    assert [tag for tag, _ in elements.found if tag == "script"] == [
+        tag for tag, _ in clean.found if tag == "script"
+    ]
+
+
+def test_one_seed_says_that_there_is_no_interval(tmp_path: Path) -> None:
+    text = Elements(write_report(*synthetic(seeds=1), tmp_path).read_text()).text
+    assert "Where there is one seed there is no interval" in text
+
+
+def test_the_table_has_every_arm_at_every_budget(written: Path) -> None:
+    results, _ = synthetic()
+    text = Elements(written.read_text()).text
+    for row in results["summary"]:
+        assert f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}" in text
+        assert f"{round(row['params']):,}" in text
+    assert "training MACs = 3 × inference MACs" in text
+
+
+@pytest.mark.parametrize("missing", ["profiles", "trajectory", "dense"])
+def test_what_was_not_measured_is_left_out(tmp_path: Path, missing: str) -> None:
+    results, histories = synthetic()
+    results[missing] = []
+    if missing == "dense":
+        results["dense_summary"] = None
+    page = write_report(results, histories, tmp_path)
+    opened = open_page(page)
+    assert opened.console_errors == []
+    assert 'data-charts="drawn"' in opened.dom
+
+
+def test_some_arms_only(tmp_path: Path) -> None:
+    opened = open_page(write_report(*synthetic(arms=["width", "copycat"]), tmp_path))
+    assert opened.console_errors == []
+    assert "bottleneck" not in Elements((tmp_path / "figures/accuracy_vs_params.svg").read_text()).text
+
+
+def test_writing_twice_gives_the_same_bytes(written: Path, tmp_path: Path) -> None:
+    again = write_report(*synthetic(), tmp_path)
+    assert again.read_bytes() == written.read_bytes()
+    for path in (written.parent / "figures").iterdir():
+        assert (tmp_path / "figures" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_svg_is_xml_and_names_the_arms(written: Path) -> None:
+    for name in FIGURES:
+        ET.parse(written.parent / "figures" / f"{name}.svg")
+    svg = (written.parent / "figures/accuracy_vs_params.svg").read_text()
+    for arm in ARMS:
+        assert arm in svg
+
+
+def test_results_of_another_schema_are_refused(tmp_path: Path) -> None:
+    results, histories = synthetic()
+    with pytest.raises(ValueError, match="schema 1, received 2"):
+        write_report(results | {"schema": 2}, histories, tmp_path)
+
+
+def drawn(dom: str, chart: str) -> str:
+    """The inside of one chart's element after the scripts ran, up to the figure's end."""
+    start = dom.index(f'id="{chart}"')
+    return dom[start : dom.index("</figure>", start)]
+
+
+def paths(svg: str, kind: str) -> int:
+    """How many marks of a kind have real geometry."""
+    return len(re.findall(rf'<path class="{kind}" d="M[^"]{{3,}}"', svg))
+
+
+def test_a_browser_draws_every_chart_without_complaint(written: Path) -> None:
+    opened = open_page(written)
+    assert opened.console_errors == []
+    assert 'data-charts="drawn"' in opened.dom
+    accuracy = drawn(opened.dom, "accuracy")
+    for arm in ARMS:
+        assert f">{arm}<" in accuracy
+    assert paths(accuracy, "js-line") >= len(ARMS)
+    assert len(re.findall(r'class="[xy]error"', accuracy)) >= len(ARMS) * 2  # an interval at each budget
+    profile = drawn(opened.dom, "profile")
+    assert (
+        len(re.findall(r'class="point"[^>]*><path d="M', profile)) >= 2 * 6
+    )  # six blocks, in percent and number
+    assert paths(drawn(opened.dom, "curves"), "js-line") >= len(ARMS)
+    assert paths(drawn(opened.dom, "trajectory"), "js-line") == 3
+
+
+def test_the_browser_test_can_fail(written: Path, tmp_path: Path) -> None:
+    """A script error and a chart that is not drawn are both seen."""
+    broken = tmp_path / "broken.html"
+    broken.write_text(written.read_text().replace("Plotly.react(", "Plotly.reakt("))
+    opened = open_page(broken)
+    assert any("reakt" in line for line in opened.console_errors)
+    assert 'data-charts="drawn"' not in opened.dom
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_the_page_can_be_pictured(written: Path, tmp_path: Path, width: int) -> None:
+    picture = screenshot(written, tmp_path / "page.png", width, 1000)
+    from PIL import Image
+
+    colours = Image.open(picture).convert("RGB").getcolors(maxcolors=1 << 24)
+    assert len(colours) > 50  # not a blank page

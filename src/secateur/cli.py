@@ -464,7 +464,7 @@ def _duration(seconds: float) -> str:
 def _show_results(results: dict[str, Any], out: Path) -> None:
     table = _table("arm", "budget", "params", "accuracy", "± (95%)", "training MACs", "discovery MACs")
     for row in results["summary"]:
-        spread = "" if row["std"] is None else f"{(row['high'] - row['mean']) * 100:.1f}"
+        spread = "" if row["half"] is None else f"{row['half'] * 100:.1f}"
         table.add_row(
             row["arm"],
             f"{row['budget']} ({row['limit']:,})",

@@ -10,9 +10,10 @@ CONFIDENCE = 0.95
 
 
 def interval(values: Sequence[float]) -> dict[str, float | int | None]:
-    """n, mean, sample standard deviation, and the bounds of the 95% Student-t interval of the mean.
+    """n, mean, sample standard deviation, and the 95% Student-t interval of a mean of fractions.
 
-    With one value there is no deviation and no interval: those are None.
+    `half` is half its width, `low` and `high` its bounds, cut to [0, 1] where it reaches past them. With one
+    value there is no deviation and no interval: those are None.
 
     Example:
         >>> interval([0.9, 0.92, 0.94])["mean"]
@@ -23,10 +24,11 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
-        return {"n": 1, "mean": mean, "std": None, "low": None, "high": None}
+        return {"n": 1, "mean": mean, "std": None, "half": None, "low": None, "high": None}
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return {"n": n, "mean": mean, "std": std, "low": mean - half, "high": mean + half}
+    low, high = max(0.0, mean - half), min(1.0, mean + half)
+    return {"n": n, "mean": mean, "std": std, "half": half, "low": low, "high": high}
 
 
 def summarise(points: Sequence[dict[str, Any]], limits: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -88,38 +90,49 @@ def _separated(leader: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _clause(leader: dict[str, Any], others: Sequence[dict[str, Any]], rivals: Sequence[str]) -> str:
-    at = f"at {leader['budget']} ({leader['limit']:,})"
+    """What can be said at one budget, without naming the budget."""
     if not others:
-        return f"{at} {leader['arm']} is the only arm: {_accuracy(leader)}"
+        return f"{leader['arm']} is the only arm, with {_accuracy(leader)}"
     if not rivals:
         second = max(others, key=lambda row: row["mean"])
-        return (
-            f"{at} {leader['arm']} wins: {_accuracy(leader)} against {_accuracy(second)} of {second['arm']}"
-        )
+        return f"{leader['arm']} wins with {_accuracy(leader)} against {_accuracy(second)} of {second['arm']}"
     if leader["low"] is None:
-        best = max([leader, *others], key=lambda row: row["mean"])
-        return (
-            f"{at} no clear winner, as one seed has no interval (highest: {best['arm']}, {_accuracy(best)})"
-        )
+        return f"no clear winner, as one seed has no interval; {leader['arm']} leads with {_accuracy(leader)}"
     beaten = [row["arm"] for row in others if row["arm"] not in rivals]
-    tail = f"; {_and(beaten)} clearly behind" if beaten else ""
+    behind = f"; {_and(beaten)} clearly behind" if beaten else ""
     return (
-        f"at {leader['budget']} ({leader['limit']:,}) no clear winner: {leader['arm']} ({_accuracy(leader)}) "
-        f"leads on validation, but its interval does not clear {_and(rivals)}{tail}"
+        f"no clear winner: {leader['arm']} leads with {_accuracy(leader)}, "
+        f"but its interval does not clear {_and(rivals)}{behind}"
     )
 
 
 def _sentence(per_budget: Sequence[dict[str, Any]]) -> str:
-    """All budgets in one sentence, shorter where they agree."""
+    """All budgets in one sentence, short where they agree; the details are in each budget's own text."""
     winners = {entry["winner"] for entry in per_budget}
-    if len(per_budget) > 1 and len(winners) == 1 and None not in winners:
-        return f"{winners.pop()} wins at every budget: {'; '.join(entry['text'] for entry in per_budget)}."
-    text = "; ".join(entry["text"] for entry in per_budget)
-    return text[0].upper() + text[1:] + "."
+    if winners == {None}:
+        leaders = _and([f"{entry['leader']} {_at(entry)}" for entry in per_budget])
+        return f"No clear winner; the best validation accuracy has {leaders}."
+    if len(winners) == 1:
+        return f"{_capital(str(winners.pop()))} wins {_and([_at(entry) for entry in per_budget])}."
+    parts = [
+        f"{_at(entry)} {entry['winner']} wins"
+        if entry["winner"]
+        else f"{_at(entry)} there is no clear winner"
+        for entry in per_budget
+    ]
+    return f"{_capital('; '.join(parts))}."
+
+
+def _at(entry: dict[str, Any]) -> str:
+    return f"at {entry['budget']} ({entry['limit']:,})"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _accuracy(row: dict[str, Any]) -> str:
-    spread = "" if row["std"] is None else f" ± {(row['high'] - row['mean']) * 100:.1f}"
+    spread = "" if row["half"] is None else f" ± {row['half'] * 100:.1f}"
     return f"{row['mean'] * 100:.1f}%{spread}"
 
 

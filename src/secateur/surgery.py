@@ -76,7 +76,7 @@ def remove_channels(
         raise InputError(f"{group.name}: channels lie in 0..{width - 1}, got {sorted(dropped)}")
     if len(dropped) == width:
         raise InputError(f"{group.name}: one channel must be left, got all {width} to remove")
-    device = model.get_submodule(group.producer).weight.device
+    device = next(model.parameters()).device
     keep = torch.tensor([index for index in range(width) if index not in dropped], device=device)
     spread = features_per_channel(model, group)
     features = (keep[:, None] * spread + torch.arange(spread, device=device)).flatten()

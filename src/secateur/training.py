@@ -81,7 +81,7 @@ class Recipe:
             >>> [round(Recipe().lr_at(epoch), 7) for epoch in (0, 59, 60, 120, 199)]
             [0.1, 0.1, 0.02, 0.004, 0.0008]
         """
-        passed = sum(epoch >= int(share * self.epochs + 1e-9) for share in self.milestones)
+        passed = sum(epoch >= share * self.epochs - 1e-9 for share in self.milestones)
         return self.lr * self.gamma**passed
 
     def for_tuning(self, lr: float | None = None) -> Recipe:

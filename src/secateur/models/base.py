@@ -54,6 +54,13 @@ def out_channels(layer: nn.Module) -> int:
     return width
 
 
+def weight_layer(model: nn.Module, name: str) -> nn.Conv2d | nn.Linear:
+    """The convolution or linear layer of that dotted name."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    return layer
+
+
 def scaled(base: Sequence[int], width: float) -> list[int]:
     """`base` widths times `width`, rounded down (a budget is never exceeded by rounding), at least 1.
 

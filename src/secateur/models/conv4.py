@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.models.base import Family, Group, as_size, check_common, check_widths, scaled
+from secateur.models.base import Family, Group, as_size, check_common, check_widths, scaled, weight_layer
 
 CHANNELS = (64, 64, 128, 128)
 HIDDEN = (256, 256)
@@ -50,8 +50,10 @@ class Conv4(Family):
         self.fc2 = nn.Linear(h1, h2)
         self.classifier = nn.Linear(h2, num_classes)
         for layer in layers:  # Glorot & Bengio 2010, as Frankle & Carbin
-            nn.init.xavier_normal_(self.get_submodule(layer).weight)
-            nn.init.zeros_(self.get_submodule(layer).bias)
+            weights = weight_layer(self, layer)
+            nn.init.xavier_normal_(weights.weight)
+            assert weights.bias is not None
+            nn.init.zeros_(weights.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv2(F.relu(self.conv1(x)))), 2)

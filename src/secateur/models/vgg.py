@@ -62,7 +62,8 @@ class VGG19(Family):
 
     def _initialise(self) -> None:
         """He et al. 2015 over the fan-out for convolutions, N(0, 0.01) for the classifier (torchvision's)."""
-        for conv in self.convs:
+        for conv in self.convs.children():
+            assert isinstance(conv.weight, Tensor)
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.classifier.weight, 0, 0.01)
         nn.init.zeros_(self.classifier.bias)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from . import series
@@ -86,7 +87,7 @@ def title(text: str) -> Spec:
 
 def budget_lines(limits: Sequence[Budget], reach: float) -> Spec:
     """A dotted line per budget, named above the plot; the names stand upright where they would touch."""
-    gaps = [b.limit - a.limit for a, b in zip(limits, limits[1:], strict=False)]
+    gaps = [b.limit - a.limit for a, b in pairwise(limits)]
     tight = bool(gaps) and min(gaps) < 0.11 * reach
     shapes = [
         {

@@ -1,4 +1,4 @@
-"""The same curves and profile as pictures, for papers and READMEs: 200 dpi PNG and SVG, the same bytes every time.
+"""The same curves and profile as pictures, for papers and READMEs: PNG (200 dpi) and SVG, reproducible.
 
 Drawn through matplotlib's object interface; pyplot and its global state are never touched.
 """
@@ -9,8 +9,11 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from secateur.atomic import write_bytes
 
 from . import series
 from .charts import looks_of
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -51,7 +54,6 @@ def write_figures(results: Results, histories: Any, directory: Path) -> list[Pat
 
     A figure with nothing to show is a picture that says so, so that what links to it does not break.
     """
-    from .html import write_atomically
 
     written = []
     with _house_style():
@@ -63,7 +65,8 @@ def write_figures(results: Results, histories: Any, directory: Path) -> list[Pat
         for name, figure in drawn.items():
             for kind in ("png", "svg"):
                 path = directory / f"{name}.{kind}"
-                write_atomically(path, _encode(figure, kind))
+                directory.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, _encode(figure, kind))
                 written.append(path)
     return written
 
@@ -74,7 +77,9 @@ def _house_style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a label in a script without a font
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a label in a script without a font
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
@@ -115,7 +120,7 @@ def _nothing(results: Results, what: str) -> Figure:
 
 def _budget_lines(axes: Axes, limits: Sequence[Budget]) -> None:
     left, right = axes.get_xlim()
-    gaps = [b.limit - a.limit for a, b in zip(limits, limits[1:], strict=False)]
+    gaps = [b.limit - a.limit for a, b in pairwise(limits)]
     tight = bool(gaps) and min(gaps) < 0.11 * (right - left)
     for budget in limits:
         axes.axvline(budget.limit, color=MUTED, linewidth=0.9, linestyle=(0, (1.2, 2)), zorder=1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from secateur.atomic import write_text
 
 from . import charts, series, table
 from .series import Results
@@ -16,7 +17,9 @@ from .series import Results
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def write_report(results: dict[str, Any], histories: dict[str, list[dict[str, Any]]], directory: Path) -> Path:
+def write_report(
+    results: dict[str, Any], histories: dict[str, list[dict[str, Any]]], directory: Path
+) -> Path:
     """Write `report.html` and `figures/*.{png,svg}` under `directory`.
 
     Args:
@@ -33,23 +36,13 @@ def write_report(results: dict[str, Any], histories: dict[str, list[dict[str, An
     from .figures import write_figures
 
     if results.get("schema") != 1:
-        raise ValueError(f"the report reads results of schema 1, received {results.get('schema')!r}: run compare again")
-    directory = Path(directory)
+        raise ValueError(
+            f"the report reads results of schema 1, received {results.get('schema')!r}: run compare again"
+        )
     write_figures(results, histories, directory / "figures")
     page = directory / "report.html"
-    write_atomically(page, render(results, histories).encode())
+    write_text(page, render(results, histories))
     return page
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, then replace it: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def render(results: Results, histories: Histories) -> str:
@@ -100,8 +93,8 @@ def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
 def plotly_offline() -> str:
     """plotly.js as shipped in the Python package, with every address in its strings pointed nowhere.
 
-    The bundle names map servers and a logo link that no chart of ours uses. The page's Content-Security-Policy
-    forbids any request anyway; this makes it plain to a reader who searches the file. XML namespaces stay.
+    The bundle names map servers and a logo link that no chart of ours uses. The Content-Security-Policy of
+    the page forbids any request anyway; this makes it plain to who searches the file. XML namespaces stay.
     """
     from plotly.offline import get_plotlyjs
 

@@ -101,7 +101,9 @@ def arms(results: Results) -> list[str]:
 
 def budgets(results: Results) -> list[Budget]:
     """The budgets, smallest first."""
-    return sorted({Budget(r["budget"], r["limit"]) for r in results["summary"]}, key=lambda b: (b.limit, b.text))
+    return sorted(
+        {Budget(r["budget"], r["limit"]) for r in results["summary"]}, key=lambda b: (b.limit, b.text)
+    )
 
 
 def points(results: Results) -> dict[str, list[Point]]:
@@ -164,7 +166,9 @@ def _point(results: Results, row: Mapping[str, Any], x: float) -> Point:
     )
 
 
-def extent(values: Sequence[float], pad: float = 0.06, floor: float = -math.inf, ceiling: float = math.inf) -> list[float]:
+def extent(
+    values: Sequence[float], pad: float = 0.06, floor: float = -math.inf, ceiling: float = math.inf
+) -> list[float]:
     """An axis range around the values with a little air, inside [floor, ceiling]."""
     low, high = min(values), max(values)
     air = pad * (high - low) or 1.0
@@ -172,7 +176,7 @@ def extent(values: Sequence[float], pad: float = 0.06, floor: float = -math.inf,
 
 
 def accuracy_extent(by_arm: Mapping[str, Sequence[Point]], dense: Mapping[str, Any] | None) -> list[float]:
-    """The range of accuracies (percent) that shows every mean, seed and interval that lies within 0 to 100."""
+    """The range of accuracies (percent) that shows every mean, seed and interval within 0 to 100."""
     seen = [p for curve in by_arm.values() for p in curve]
     values = [v for p in seen for v in (p.mean, p.low, p.high, *(s[2] for s in p.seeds)) if v is not None]
     if dense:
@@ -220,7 +224,8 @@ def short_names(names: Sequence[str]) -> tuple[str, list[str]]:
         >>> short_names(["stem", "head"])
         ('', ['stem', 'head'])
     """
-    shared = os.path.commonprefix([name.rpartition(".")[0] + "." for name in names]).rpartition(".")[0]
+    parents = [name.rpartition(".")[0] + "." for name in names]
+    shared = os.path.commonprefix(parents).rpartition(".")[0]  # noqa: RUF071  (dotted names, no paths)
     return shared, [name[len(shared) :].removeprefix(".") for name in names]
 
 
@@ -230,12 +235,17 @@ def curves(results: Results, histories: Mapping[str, Sequence[Mapping[str, Any]]
     for row in results.get("dense") or []:
         owners[row["run_id"]] = ("dense", ["unpruned"], row["seed"])
     limits = [b.text for b in budgets(results)]
-    for row in sorted(results["points"], key=lambda p: limits.index(p["budget"]) if p["budget"] in limits else -1):
+    for row in sorted(
+        results["points"], key=lambda p: limits.index(p["budget"]) if p["budget"] in limits else -1
+    ):
         owner = owners.setdefault(row["run_id"], (row["arm"], [], row["seed"]))
         if owner[0] == row["arm"] and row["budget"] not in owner[1]:
             owner[1].append(row["budget"])
     ranks = {arm: i for i, arm in enumerate(order(o[0] for o in owners.values()))}
-    known = sorted((r for r in owners if histories.get(r)), key=lambda r: (ranks[owners[r][0]], owners[r][1], owners[r][2]))
+    known = sorted(
+        (r for r in owners if histories.get(r)),
+        key=lambda r: (ranks[owners[r][0]], owners[r][1], owners[r][2]),
+    )
     others = sorted(r for r in histories if r not in owners and histories[r])
     return [_curve(r, *owners[r], histories[r]) for r in known] + [
         _curve(r, "other", ["no point of its own"], None, histories[r]) for r in others

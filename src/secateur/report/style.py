@@ -46,7 +46,12 @@ ARMS: dict[str, ArmStyle] = {
         "#1f5bb5", "square", "s", "dash", _DASHES["dash"], "the pruned architecture, trained from scratch"
     ),
     "copycat": ArmStyle(
-        "#df65a8", "diamond", "D", "longdash", _DASHES["longdash"], "the pruned profile, rescaled, from scratch"
+        "#df65a8",
+        "diamond",
+        "D",
+        "longdash",
+        _DASHES["longdash"],
+        "the pruned profile, rescaled, from scratch",
     ),
     "width": ArmStyle(
         "#bf8700", "triangle-up", "^", "dashdot", _DASHES["dashdot"], "a narrower network, from scratch"

@@ -63,9 +63,9 @@ def si(value: float | None) -> str:
         return "–"
     if value == 0:
         return "0"
-    power = min(max(int(math.floor(math.log10(abs(float(f"{value:.2e}"))) / 3)), 0), 6)
+    power = min(max(math.floor(math.log10(abs(float(f"{value:.2e}"))) / 3), 0), 6)
     scaled = value / 1000**power
-    digits = max(0, 2 - int(math.floor(math.log10(abs(float(f"{scaled:.2e}")))))) if power else 0
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{scaled:.2e}"))))) if power else 0
     return f"{scaled:.{digits}f} {' kMGTPE'[power]}".strip()
 
 
@@ -128,8 +128,8 @@ def _row(row: Mapping[str, Any], tuned: Mapping[str, Any] | None, winner: str | 
         training=si(row["train_compute"]),
         discovery=si(row.get("discovery_compute") or 0),
         total=si(total(row)),
-        training_ratio=ratio(row["train_compute"] or 0, tuned and tuned["train_compute"]),
-        total_ratio=ratio(total(row), tuned and total(tuned)),
+        training_ratio=ratio(row["train_compute"] or 0, tuned["train_compute"] if tuned else None),
+        total_ratio=ratio(total(row), total(tuned) if tuned else None),
     )
 
 

@@ -1,0 +1,30 @@
+# Each target works on a fresh machine with Python 3.11 and pip, in a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
+	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
+		--epochs 40 --prune-every 5 --seeds 3 --out demo
+
+test: $(READY)  ## the default suite
+	$(BIN)/pytest
+
+test-slow: $(READY)  ## the longer tier too
+	$(BIN)/pytest -m ""
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build src/*.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

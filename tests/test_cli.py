@@ -1,0 +1,206 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import secateur as sc
+from secateur.cli import main
+
+SMALL = "--data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu"
+PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("secateur.cli._keep_freed_memory", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def call(line: str):
+        monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code, output.out, output.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("compare --budget params=0", "above zero"),
+        ("compare --budget params=200%", "at most 100%"),
+        ("compare --budget params=10", "ask for at least"),
+        ("compare --budget parms=5k", "did you mean 'params'"),
+        ("compare --model wrn-16", "did you mean 'wrn-16-1'"),
+        ("compare --model vgg19", "at least 32x32"),
+        ("compare --arms fisher-tuned,copycta", "did you mean 'copycat'"),
+        ("compare --data digit", "did you mean 'digits'"),
+        ("compare --data ./nowhere", "'./nowhere' does not exist"),
+        ("compare --match time", "(one of: epochs, compute)"),
+        ("compare --seeds 0", "at least 1 seed"),
+        ("compare --epochs 0", "epochs must be at least 1"),
+        ("compare --epochs many", "--epochs"),
+        ("compare --milestones a,b", "--milestones takes numbers"),
+        ("compare --precision fp8", "unknown precision 'fp8'"),
+        ("compare --device gpu", "unknown device 'gpu'"),
+        ("compare --prune-every 0", "at least 1 step"),
+        ("compare --flop-penalty -1", "beta must be at least 0"),
+        ("compare --tuning-lr 0", "above 0"),
+        ("compare --copycat-after 9999", "can be removed, got 9999"),
+        ("compare --limit-train 3", "limit"),
+        ("compare --budgets params=50%", "--budget"),
+        ("train --model nets.json", "no architecture at 'nets.json'"),
+        ("prune fischer --budget params=50%", "did you mean 'fisher'"),
+        ("prune fisher", "--budget"),
+        ("scale nowhere.json --budget params=50%", "no architecture at"),
+        ("report nowhere", "no results.json in 'nowhere'"),
+        ("runs list nowhere", "no runs in 'nowhere'"),
+        ("runs show x nowhere", "no runs in 'nowhere'"),
+        ("prun", "prune"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_fix_and_writes_nothing(run, tmp_path, line, fix):
+    code, out, err = run(line)
+    assert code == 2
+    assert err.startswith("secateur: ")
+    assert err.count("\n") == 1
+    assert fix in err
+    assert "Traceback" not in out + err
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_an_out_that_is_a_file_is_one_line(run, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    code, _, err = run(f"train {SMALL} --model wrn-10-1 --out taken")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_our_own_mistakes_are_one_line_too(run, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise KeyError("oops")
+
+    monkeypatch.setattr("secateur.budget.Budget.parse", broken)
+    code, _, err = run("compare")
+    assert code == 1
+    assert "internal error, KeyError" in err
+    assert err.count("\n") == 1
+
+
+def test_a_diverged_run_is_one_line(run):
+    code, _, err = run(f"train {SMALL} --model wrn-10-1 --lr 1e30")
+    assert code == 1
+    assert "not finite in epoch 1" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command", ["compare", "train", "prune", "scale", "report", "runs list", "runs show", "runs delete"]
+)
+def test_help_shows_an_example(run, command):
+    code, out, _ = run(f"{command} --help")
+    assert code == 0
+    assert f"secateur {command}" in " ".join(out.split())
+    assert "Example" in out
+
+
+def test_train_scale_and_train_again(run, tmp_path):
+    code, out, _ = run(f"train {SMALL} --model wrn-10-1 --seed 3 --out net")
+    assert code == 0
+    assert "174" not in out
+    record = json.loads((tmp_path / "net/record.json").read_text())
+    promised = (
+        "arm budget seed params macs accuracy val_accuracy train_compute discovery_compute wall_s run_id"
+    )
+    assert set(promised.split()) <= set(record)
+    assert (record["arm"], record["budget"], record["seed"]) == ("dense", None, 3)
+    assert sum(p.numel() for p in sc.load("net").parameters()) == record["params"]
+
+    code, out, _ = run("scale net --budget params=50% --out small.json")
+    assert code == 0
+    scaled = sc.Architecture.load("small.json")
+    assert scaled.params <= record["params"] // 2
+    assert f"{scaled.params:,}" in out
+
+    code, _, _ = run(f"train {SMALL} --model small.json --out small")
+    assert code == 0
+    assert json.loads((tmp_path / "small/record.json").read_text())["params"] == scaled.params
+
+
+def test_prune(run, tmp_path):
+    code, out, _ = run(f"prune fisher {PRUNING} --budget params=50% --out cut")
+    assert code == 0
+    record = json.loads((tmp_path / "cut/record.json").read_text())
+    whole = sc.Architecture.of(sc.models.wide_resnet(depth=10, in_channels=1, image_size=8)).params
+    assert record["arm"] == "fisher-tuned"
+    assert record["params"] <= whole // 2
+    assert f"{record['params']:,}" in out
+    assert sum(p.numel() for p in sc.load("cut").parameters()) == record["params"]
+
+
+def test_compare_then_report_and_runs(run, tmp_path):
+    line = f"compare {PRUNING} --budget params=50% --arms width,fisher-tuned --out out"
+    code, out, _ = run(line)
+    assert code == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["verdict"]["text"] in out
+    assert "out/report.html" in out
+    assert results["command"] == f"secateur {line}"
+
+    (tmp_path / "out/report.html").unlink()
+    code, out, _ = run("report out")
+    assert (code, out) == (0, "out/report.html\n")
+    assert (tmp_path / "out/report.html").is_file()
+
+    code, out, _ = run("runs list out")
+    assert code == 0
+    assert all(point["run_id"] in out for point in results["points"])
+
+    wanted = results["points"][0]["run_id"]
+    code, out, _ = run(f"runs show {wanted} out")
+    assert json.loads(out)["run_id"] == wanted
+
+    code, _, err = run(f"runs delete {wanted} out")
+    assert code == 2
+    assert "add --yes" in err
+    code, out, _ = run(f"runs delete {wanted} out --yes")
+    assert code == 0
+    assert wanted not in run("runs list out")[1]
+
+
+def test_plan_trains_nothing_and_writes_nothing(run, tmp_path):
+    code, out, _ = run(f"compare {PRUNING} --budget params=50% --plan --out out")
+    assert code == 0
+    for arm in ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck"):
+        assert arm in out
+    assert "nothing is trained" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_one_line(run, tmp_path):
+    from secateur.runs import RunStore
+
+    with RunStore(tmp_path / "out").locked():
+        code, _, err = run(f"train {SMALL} --model wrn-10-1 --out out")
+    assert code == 2
+    assert "another secateur is at work" in err
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys; sys.argv = ['secateur', '--help']\nfrom secateur.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "compare" in done.stdout

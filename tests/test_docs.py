@@ -1,0 +1,65 @@
+"""What the documents promise: equations lead to code and tests, the README's numbers to files."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROWS = re.findall(
+    r"^\| .*? \| .*? \| `(secateur\.[\w.]+)` \| `(test_\w+\.py)::(test_\w+)` \|$",
+    (ROOT / "docs/equations.md").read_text(),
+    re.M,
+)
+
+
+def test_every_row_is_read():
+    table = [line for line in (ROOT / "docs/equations.md").read_text().splitlines() if line.startswith("| ")]
+    headers = sum(line.startswith("| paper |") for line in table)
+    assert len(ROWS) == len(table) - headers > 10
+
+
+@pytest.mark.parametrize(("function", "file", "test"), ROWS, ids=[row[2] for row in ROWS])
+def test_equations_lead_to_code_and_tests(function, file, test):
+    parts = function.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+            break
+        except ModuleNotFoundError:
+            continue
+    for name in parts[cut:]:
+        found = getattr(found, name)
+    assert callable(found)
+    assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.M)
+
+
+def test_the_readmes_tables_are_what_the_results_say():
+    """`python tools/readme.py` writes them; nothing is typed by hand."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools/readme.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*/results.json")), ids=lambda path: path.parent.name
+)
+def test_recorded_results_say_where_they_come_from(path):
+    results = json.loads(path.read_text())
+    assert results["command"].startswith("secateur ")
+    environment = results["environment"]
+    assert re.fullmatch(r"[0-9a-f]{12}", environment["commit"]), "made from a clean commit"
+    assert environment["device"]
+    assert results["data"]["train"] > 0
+    assert all(point["params"] <= limit for point in results["points"] for limit in [_limit(results, point)])
+
+
+def _limit(results, point):
+    return next(row["limit"] for row in results["summary"] if row["budget"] == point["budget"])

@@ -1,0 +1,88 @@
+"""A comparison that is killed again and again ends as if nothing had happened, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+COMMAND = (
+    f"{shlex.quote(sys.executable)} -m secateur.cli compare --model wrn-10-1 --data digits --limit-train 600 "
+    "--epochs 12 --batch-size 64 --prune-every 2 --budget params=60% --budget params=30% --device cpu --out"
+)
+KILLS = 6
+
+
+def start(out):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*shlex.split(COMMAND), str(out)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def state(out):
+    """Changes whenever a checkpoint or a record is written."""
+    return {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*") if not path.name.startswith(".")}
+
+
+def kill_at_random(out, moments):
+    """Start it, let it get somewhere, kill it at a random moment after; whether it was still running."""
+    before = state(out)
+    with start(out) as process:
+        while process.poll() is None and state(out) == before:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.4))
+        running = process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    return running
+
+
+def finish(out):
+    with start(out) as process:
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+
+
+def what_counts(out):
+    """All numbers but times, and every weight."""
+    results = json.loads((out / "results.json").read_text())
+    points = [{key: value for key, value in point.items() if key != "wall_s"} for point in results["points"]]
+    weights = {path.parent.name: path.read_bytes() for path in out.glob("runs/*/model.safetensors")}
+    histories = {
+        path.parent.name: json.loads(path.read_text())["history"] for path in out.glob("runs/*/record.json")
+    }
+    best = (out / "best/model.safetensors").read_bytes()
+    return points, results["verdict"], results["profiles"], results["trajectory"], weights, histories, best
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
+    moments = random.Random(20181010)
+    killed = sum(kill_at_random(tmp_path / "killed", moments) for _ in range(KILLS))
+    assert killed >= 5, "the comparison ended before it could be killed five times: make it longer"
+    finish(tmp_path / "killed")
+    finish(tmp_path / "whole")
+    for disturbed, undisturbed in zip(
+        what_counts(tmp_path / "killed"), what_counts(tmp_path / "whole"), strict=True
+    ):
+        assert disturbed == undisturbed
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    with start(tmp_path / "out") as process:
+        while not state(tmp_path / "out"):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+    assert process.returncode == 130
+    assert "the same command continues" in output
+    assert "Traceback" not in output
