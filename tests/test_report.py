@@ -147,7 +147,7 @@ def synthetic(
             {
                 "seed": seed,
                 "removed": list(range(0, 150, 2)),
-                "params": [dense_params - 400 * k for k in range(0, 150, 2)],
+                "params": [dense_params - dense_params * k // 195 for k in range(0, 150, 2)],
                 "val_accuracy": [
                     0.985 - 0.00002 * (k / 8) ** 2.9 - 0.004 * rng.random() for k in range(0, 150, 2)
                 ],

@@ -178,7 +178,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_epoch(di
 
     run = training(digits, save=save)
     with pytest.raises(
-        TrainingError, match=r"not finite in epoch 2 .*checkpoint of the epoch before it is kept"
+        TrainingError, match=r"not finite in epoch 2 .*last good checkpoint is that of epoch 1"
     ):
         run.fit()
     assert [checkpoint.state["progress"]["epoch"] for checkpoint in saved] == [1]

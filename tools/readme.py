@@ -16,7 +16,8 @@ BLOCK = re.compile(r"(<!-- results/([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL
 
 def table(name: str) -> str:
     """One recorded comparison: its verdict, its table, and where it comes from."""
-    results = json.loads((ROOT / "results" / name / "results.json").read_text(encoding="utf-8"))
+    path = ROOT / "results" / name / "results.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
     data, environment = results["data"], results["environment"]
     rows = [
         "| budget | arm | params | accuracy ± std | 95% interval | training compute | with discovery |",
@@ -27,9 +28,9 @@ def table(name: str) -> str:
     source = (
         f"{results['model']} on {data['label']}: {data['train']:,} training, {data['val']:,} validation and "
         f"{data['test']:,} test images; {results['settings']['epochs']} epochs, one channel every "
-        f"{results['settings']['prune_every']} steps, {results['settings']['seeds']} seeds; the dense network "
-        f"({dense['params']:,.0f} parameters) reaches {dense['mean']:.1%}. {environment['device']}, "
-        f"{environment['threads']} threads, commit {environment['commit']}, `results/{name}/results.json`."
+        f"{results['settings']['prune_every']} steps, {results['settings']['seeds']} seeds; the dense "
+        f"network ({dense['params']:,.0f} parameters) reaches {dense['mean']:.1%}. {environment['device']}, "
+        f"{environment['threads']} threads, commit {environment['commit']}; `results/{name}/results.json`."
     )
     command = f"    {results['command']}"
     return "\n".join([f"> {results['verdict']['text']}", "", *rows, "", source, "", command, ""])

@@ -86,6 +86,7 @@ class Comparison:
     def __init__(self, architecture: Architecture, data: Data, settings: Settings):
         self.architecture, self.data, self.settings = architecture, data, settings
         self.skeleton = architecture.skeleton()
+        self._solved: dict[tuple[str, str], Architecture] = {}
         self.name = display_name(self.skeleton)
         self.limits = {budget.text: budget.limit_for(self.skeleton) for budget in settings.budgets}
         if len(set(self.limits.values())) < len(settings.budgets):
@@ -115,14 +116,18 @@ class Comparison:
         )
 
     def absolute(self, budget: Budget) -> Budget:
+        """The budget in units of its resource."""
         return Budget.parse(f"{budget.resource}={self.limits[budget.text]}")
 
     def target(self, budget: Budget) -> Target:
+        """Where pruning stops for the budget."""
         return Target(budget.resource, self.limits[budget.text])
 
     def known(self, arm: str, budget: Budget) -> Architecture:
-        """The architecture of an arm that needs no pruning."""
-        return KNOWN[arm](self.architecture, self.absolute(budget))
+        """The architecture of an arm that needs no pruning; solved once."""
+        if (arm, budget.text) not in self._solved:
+            self._solved[arm, budget.text] = KNOWN[arm](self.architecture, self.absolute(budget))
+        return self._solved[arm, budget.text]
 
     def plan(self, session: Session) -> list[PlanRow]:
         """What one seed will train, in order; nothing is trained."""
@@ -145,7 +150,7 @@ class Comparison:
             )
         done = dense_compute
         for budget in self.budgets:
-            tuned = self._pruning_estimate(session, budget)
+            tuned = self._pruning_estimate(session, budget) if self.needs_trajectory else 0
             for arm in self.settings.arms:
                 row = self._plan_row(session, arm, budget, dense_compute + tuned)
                 rows.append(
@@ -160,7 +165,7 @@ class Comparison:
 
     def _pruning_estimate(self, session: Session, budget: Budget) -> int:
         """Training MACs of pruning to the budget, were the channels taken evenly from all groups."""
-        small = self.architecture.scaled_to(self.absolute(budget))
+        small = self.known("bottleneck", budget)
         removals = sum(self.architecture.widths) - sum(small.widths)
         examples = (removals + 1) * self.settings.prune.every * self.settings.recipe.batch_size
         mean_macs = (self.architecture.macs + small.macs) // 2
@@ -169,7 +174,7 @@ class Comparison:
     def _plan_row(self, session: Session, arm: str, budget: Budget, spent: int) -> PlanRow:
         limit = self.limits[budget.text]
         known = self.known(arm, budget) if arm in KNOWN else None
-        likely = known or self.architecture.scaled_to(self.absolute(budget))
+        likely = known or self.known("bottleneck", budget)
         epochs = None if arm == "fisher-tuned" else self.epochs(session, likely, spent)
         compute = session.epoch_compute(likely, self.settings.recipe) * (epochs or 0)
         params = likely.params if known else limit
@@ -270,6 +275,8 @@ def compare(
     arms: Sequence[str] = ARMS,
     seeds: int = 1,
     match: str = "epochs",
+    epochs: int | None = None,
+    prune_every: int | None = None,
     recipe: Recipe | None = None,
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
@@ -287,6 +294,8 @@ def compare(
             do not matter: it is trained from scratch. It is fitted to the data's channels and image size.
         data: a name or folder as `secateur.data.load_data` takes, or loaded data.
         budgets: e.g. ["params=25%"], shares of the network given.
+        epochs, prune_every: short for these settings of `recipe` and `prune`.
+        recipe, prune: every number of training and of pruning.
         out: folder for results, report and runs.
 
     Raises:
@@ -301,6 +310,9 @@ def compare(
     """
     reporter = reporter or Reporter()
     recipe = recipe or Recipe()
+    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    prune = prune or PruneSettings()
+    prune = prune if prune_every is None else replace(prune, every=prune_every)
     runtime = Runtime(device, recipe.precision)
     loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
     settings = Settings(
@@ -309,7 +321,7 @@ def compare(
         seeds,
         match,
         recipe,
-        prune or PruneSettings(),
+        prune,
         copycat_after,
     )
     comparison = Comparison(resolve_model(model, loaded), loaded, settings)

@@ -57,7 +57,10 @@ class Runtime:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """What to call in training: the model itself, or around it what averages over processes."""
-        return self.accelerator.prepare_model(model) if self.world > 1 else model
+        if self.world == 1:
+            return model
+        self.accelerator.free_memory()  # it would keep every size the network ever had
+        return self.accelerator.prepare_model(model)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision's context for a forward pass."""

@@ -17,7 +17,7 @@ from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
 from secateur.data import Data, count_batches
 from secateur.device import Runtime
 from secateur.environment import describe_environment
-from secateur.errors import InputError
+from secateur.errors import InputError, TrainingError
 from secateur.methods.fisher import Config, Fisher, check_reachable, check_removals
 from secateur.progress import Reporter
 from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
@@ -128,14 +128,13 @@ class Session:
         spec = self.train_spec(architecture, recipe, seed, label)
         if record := self.store.record(spec.run_id):
             return record
-        self.reporter.run_started(
-            label, recipe.epochs, self.epoch_compute(architecture, recipe) * recipe.epochs
-        )
+        self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
         model = architecture.build(seed=derived_seed(seed, "initialisation"))
         training = self._training(model, recipe, spec, epochs=recipe.epochs)
         if checkpoint := self.store.checkpoint(spec.run_id):
             training.resume(checkpoint)
-        record = self._finish(training.fit(), spec)
+        self._fit(training, spec)
+        record = self._finish(training, spec)
         if self.runtime.is_main:
             self.store.drop_checkpoint(spec.run_id)
         return record
@@ -159,7 +158,7 @@ class Session:
         if record := self.store.record(spec.run_id):
             return record
         trained = self.train(architecture, recipe, seed, dense.label)
-        self.reporter.run_started(label, None, compute)
+        self.reporter.run_started(label, compute)
         tuning = recipe.for_tuning(settings.lr)
         checkpoint = self.store.checkpoint(spec.run_id) or self._nearest_before(spec, target)
         if checkpoint:
@@ -171,7 +170,7 @@ class Session:
         training = self._training(model, tuning, spec, method=method)
         if checkpoint:
             training.resume(checkpoint)
-        training.fit()
+        self._fit(training, spec)
         training.model = method.finalize(training.model)
         return self._finish(
             training,
@@ -205,6 +204,13 @@ class Session:
             epochs=epochs,
             save=save,
         )
+
+    def _fit(self, training: Training, spec: RunSpec) -> None:
+        """Train to the end; an error says where what was finished lies."""
+        try:
+            training.fit()
+        except TrainingError as error:
+            raise TrainingError(f"{spec.label}: {error} ({self.store.path(spec.run_id)})") from None
 
     def _finish(self, training: Training, spec: RunSpec, **more: Any) -> Record:
         """Measure the finished network, write it, and declare the run finished."""

@@ -27,11 +27,11 @@ class Reporter:
     def begin(self, what: str, total: float) -> None:
         """A piece of work of `total` units of compute (estimated) begins, e.g. a comparison."""
 
-    def run_started(self, label: str, epochs: int | None, compute: float) -> None:
-        """A run begins, worth `compute` units of the whole; `epochs` None: until its method is finished."""
+    def run_started(self, label: str, compute: float) -> None:
+        """A run begins, worth `compute` units of the whole."""
 
-    def step(self, *, epoch: int, share: float, loss: float, accuracy: float, **more: int) -> None:
-        """Within `epoch` (from 0), after `share` of it."""
+    def step(self, *, done: float, loss: float, accuracy: float, **more: int) -> None:
+        """The run in hand is `done` (a share in [0, 1]); `more` are the method's numbers."""
 
     def epoch(self, row: dict[str, Any]) -> None:
         """An epoch ended; `row` is its line of the history."""
@@ -49,18 +49,20 @@ class LineReporter(Reporter):
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stdout
         self.label = ""
-        self.epochs: int | None = None
+        self.done = 0.0
         self._last = time.monotonic()
 
-    def run_started(self, label: str, epochs: int | None, compute: float) -> None:
-        self.label, self.epochs = label, epochs
+    def run_started(self, label: str, compute: float) -> None:
+        self.label, self.done = label, 0.0
+
+    def step(self, *, done: float, loss: float, accuracy: float, **more: int) -> None:
+        self.done = done
 
     def epoch(self, row: dict[str, Any]) -> None:
         if time.monotonic() - self._last >= LINE_EVERY_S:
-            of = f"/{self.epochs}" if self.epochs else ""
             removed = f", {row['removed']} removed" if "removed" in row else ""
             self._say(
-                f"  {self.label}: epoch {row['epoch']}{of}, loss {row['loss']:.3f}, "
+                f"  {self.label}: {self.done:.0%}, epoch {row['epoch']}, loss {row['loss']:.3f}, "
                 f"validation {row['val_accuracy']:.1%}{removed}"
             )
 
@@ -90,8 +92,7 @@ class BarReporter(Reporter):
         )
         self.whole: TaskID | None = None
         self.run: TaskID | None = None
-        self.epochs: int | None = None
-        self.compute = 0.0
+        self.compute = 0.0  # of the run in hand
         self.done = 0.0  # compute of the runs that ended
 
     def __enter__(self) -> Reporter:
@@ -106,19 +107,19 @@ class BarReporter(Reporter):
     def begin(self, what: str, total: float) -> None:
         self.whole = self.bars.add_task(what, total=total, note="")
 
-    def run_started(self, label: str, epochs: int | None, compute: float) -> None:
+    def run_started(self, label: str, compute: float) -> None:
         self._drop_run()
-        self.epochs, self.compute = epochs, compute
-        self.run = self.bars.add_task(label, total=epochs, note="")
+        self.compute = compute
+        self.run = self.bars.add_task(label, total=1.0, note="")
 
-    def step(self, *, epoch: int, share: float, loss: float, accuracy: float, **more: int) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float, **more: int) -> None:
         if self.run is None:
             return
         removed = f", {more['removed']} removed" if "removed" in more else ""
         note = f"loss {loss:.3f}, accuracy {accuracy:.1%}{removed}"
-        self.bars.update(self.run, completed=epoch + share, note=note)
-        if self.whole is not None and self.epochs:
-            self.bars.update(self.whole, completed=self.done + self.compute * (epoch + share) / self.epochs)
+        self.bars.update(self.run, completed=done, note=note)
+        if self.whole is not None:
+            self.bars.update(self.whole, completed=self.done + self.compute * done)
 
     def run_finished(self, text: str) -> None:
         self._drop_run()

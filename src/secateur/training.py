@@ -192,6 +192,13 @@ class Training:
     def _done(self) -> bool:
         return self.method.finished if self.epochs is None else self.progress.epoch >= self.epochs
 
+    def _completion(self) -> float:
+        """How much of the run is done, in [0, 1]."""
+        if self.epochs is None:
+            return self.method.completion
+        share = self.progress.batch / self._batches_per_epoch()
+        return (self.progress.epoch + share) / self.epochs
+
     def _batches_per_epoch(self) -> int:
         return count_batches(len(self.data.train), self.recipe.batch_size, self.runtime.world)
 
@@ -261,18 +268,16 @@ class Training:
         """Show the loss so far, and stop where it is no number any more."""
         loss_sum, correct, seen = sums.tolist()
         if not math.isfinite(loss_sum):
+            epochs = self.progress.epoch
             kept = (
-                "the checkpoint of the epoch before it is kept"
-                if self.progress.epoch
-                else "no epoch was finished"
+                f"the last good checkpoint is that of epoch {epochs}" if epochs else "no epoch was finished"
             )
             raise TrainingError(
                 f"the loss is not finite in epoch {self.progress.epoch + 1} (step {self.progress.batch}, "
                 f"rate {self.recipe.lr_at(self.progress.epoch):g}); {kept}: lower the rate, or use fp32"
             )
         self.reporter.step(
-            epoch=self.progress.epoch,
-            share=self.progress.batch / self._batches_per_epoch(),
+            done=self._completion(),
             loss=loss_sum / max(seen, 1),
             accuracy=correct / max(seen, 1),
             **self.method.progress(),

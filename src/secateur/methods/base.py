@@ -50,6 +50,11 @@ class Method:
         """Whether the method has reached its goal, for phases that last until then."""
         return False
 
+    @property
+    def completion(self) -> float:
+        """How far towards `finished`, in [0, 1], for progress bars."""
+        return 0.0
+
     def progress(self) -> dict[str, int]:
         """Numbers for the training history, e.g. {"removed": 12}."""
         return {}

@@ -199,6 +199,13 @@ class Fisher(Method):
     def finished(self) -> bool:
         return self._met
 
+    @property
+    def completion(self) -> float:
+        if self.budget is None:
+            return min(1.0, len(self.removed) / (self.removals or 1))
+        costs = [entry[self.budget.resource] for entry in self.removed]
+        return min(1.0, (costs[0] - costs[-1]) / max(1, costs[0] - self.limit)) if costs else 0.0
+
     def progress(self) -> dict[str, int]:
         return {"removed": len(self.removed)}
 

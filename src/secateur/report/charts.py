@@ -65,6 +65,7 @@ def layout(height: int, x: Spec, y: Spec, **more: Any) -> Spec:
         "margin": {"l": 56, "r": 20, "t": 34, "b": 52},
         "hoverlabel": {"font": {"family": SANS, "size": 13}, "align": "left", "bgcolor": "#fff"},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#b4b9be", "activecolor": INK},
         "showlegend": True,
         "legend": {
             "orientation": "h",
@@ -74,6 +75,7 @@ def layout(height: int, x: Spec, y: Spec, **more: Any) -> Spec:
             "yref": "container",
             "yanchor": "bottom",
             "traceorder": "normal",
+            "itemwidth": 42,
         },
         "xaxis": {**axis, "showline": True, **x},
         "yaxis": {**axis, **y},
@@ -146,7 +148,7 @@ def _hover(point: Point, results: Results) -> str:
     )
 
 
-def _error_bars(curve: Sequence[Point], color: str, error: bool, width: int = 5) -> Spec:
+def _error_bars(curve: Sequence[Point], color: str, error: bool, thin: bool = False) -> Spec:
     """Distances to the ends of the interval; error is 100 minus accuracy, so there the two change places."""
     up = [p.high - p.mean if p.high is not None else 0 for p in curve]
     down = [p.mean - p.low if p.low is not None else 0 for p in curve]
@@ -158,8 +160,8 @@ def _error_bars(curve: Sequence[Point], color: str, error: bool, width: int = 5)
         "array": up,
         "arrayminus": down,
         "color": color,
-        "thickness": 1.6,
-        "width": width,
+        "thickness": 0.9 if thin else 1.6,
+        "width": 2 if thin else 5,
         "visible": any(p.low is not None for p in curve),
     }
 
@@ -171,6 +173,7 @@ def _marker(look: ArmStyle, size: float = 10) -> Spec:
 def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: bool) -> Spec:
     looks = styles(by_arm)
     show = (lambda a: 100 - a) if error else (lambda a: a)
+    crowded = sum(len(curve) for curve in by_arm.values()) > 20
     data: list[Spec] = []
     for arm, curve in by_arm.items():
         seeds = [(s, x, a) for p in curve if p.n > 1 for s, x, a in p.seeds]
@@ -201,8 +204,8 @@ def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: b
                 "text": [_hover(p, results) for p in curve],
                 "hovertemplate": "%{text}<extra></extra>",
                 "line": {"color": look.color, "width": 2, "dash": look.dash},
-                "marker": _marker(look),
-                "error_y": _error_bars(curve, look.color, error),
+                "marker": _marker(look, 8 if crowded else 10),
+                "error_y": _error_bars(curve, look.color, error, thin=crowded),
             }
         )
     data += _dense_trace(results, show, error)
@@ -277,7 +280,7 @@ def _interval_view(results: Results, by_arm: Mapping[str, list[Point]]) -> Spec:
     data: list[Spec] = []
     for arm, curve in by_arm.items():
         look = looks[arm]
-        bars = _error_bars(curve, look.color, error=False, width=6)
+        bars = _error_bars(curve, look.color, error=False)
         seeds = [(s, place[arm, p.budget], a) for p in curve if p.n > 1 for s, _, a in p.seeds]
         data.append(
             {
@@ -336,7 +339,7 @@ def profile_chart(results: Results) -> Chart:
 def _profile_view(profile: Profile) -> Spec:
     shared, ticks = series.short_names(profile.names)
     positions = list(range(len(ticks)))
-    crowded = len(ticks) > 12 or max(map(len, ticks)) > 6
+    crowded = len(ticks) > 24
     bars = [("y", profile.percent, [100.0] * len(ticks), "%"), ("y2", profile.kept, list(profile.of), "")]
     data: list[Spec] = []
     for axis, values, whole, unit in bars:
@@ -347,13 +350,13 @@ def _profile_view(profile: Profile) -> Spec:
                 **common,
                 "y": list(values),
                 "marker": {"color": DENSE},
-                "text": [_number(v) + unit for v in values],
+                "text": [number(v, 0 if len(ticks) > 10 else 1) + unit for v in values],
                 "textposition": "outside",
                 "textangle": -90 if crowded else 0,
                 "textfont": {"size": 12, "color": INK},
                 "cliponaxis": False,
                 "customdata": [
-                    f"<b>{escape(name)}</b><br>{_number(kept)} of {_number(of)} channels left"
+                    f"<b>{escape(name)}</b><br>{number(kept)} of {number(of)} channels left"
                     for name, kept, of in zip(profile.names, profile.kept, profile.of, strict=True)
                 ],
                 "hovertemplate": "%{customdata}<extra></extra>",
@@ -368,12 +371,12 @@ def _profile_view(profile: Profile) -> Spec:
         "title": title(f"block ({shared}.*)" if shared else "block"),
         "anchor": "y2",
     }
-    if crowded and max(map(len, ticks)) > 3:
+    if max(map(len, ticks)) > 60 / len(ticks):
         across["tickangle"] = -90
     spec = layout(
         520,
         across,
-        {"title": title("remaining (%)"), "domain": [0.56, 1], "range": [0, 124 if crowded else 114]},
+        {"title": title("remaining (%)"), "domain": [0.56, 1], "range": [0, 122]},
         barmode="overlay",
         showlegend=False,
     )
@@ -381,15 +384,20 @@ def _profile_view(profile: Profile) -> Spec:
         **spec["yaxis"],
         "title": title("channels remaining"),
         "domain": [0, 0.44],
-        "range": [0, (1.24 if crowded else 1.14) * max(profile.of)],
+        "range": [0, 1.22 * max(profile.of)],
     }
     spec["margin"]["t"] = 12
     return {"data": data, "layout": spec}
 
 
-def _number(value: float) -> str:
-    """A whole number as such, anything else with one digit."""
-    return f"{value:.0f}" if value == int(value) else f"{value:.1f}"
+def number(value: float, digits: int = 1) -> str:
+    """A whole number as such, anything else with so many digits.
+
+    Example:
+        >>> number(15.0), number(13.67), number(13.67, 0)
+        ('15', '13.7', '14')
+    """
+    return f"{value:.0f}" if value == int(value) else f"{value:.{digits}f}"
 
 
 def curves_chart(found: Sequence[Curve]) -> Chart:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.atomic import write_bytes
 
 from . import series
-from .charts import looks_of
+from .charts import looks_of, number
 from .series import Budget, Curve, Results
 from .style import DENSE, GRID, INK, MUTED, dash, styles
 
@@ -205,27 +205,36 @@ def _dense_mark(axes: Axes, results: Results) -> None:
         [row["params"]],
         [mean],
         yerr=None if low is None or high is None else [[mean - low], [high - mean]],
+        fmt="none",
+        ecolor=DENSE,
+        elinewidth=1.2,
+        capsize=2.5,
+    )
+    axes.plot(
+        [row["params"]],
+        [mean],
         color=DENSE,
         linestyle="none",
         marker="*",
         markersize=12,
         markeredgecolor="white",
         markeredgewidth=0.8,
-        elinewidth=1.2,
-        capsize=2.5,
         label="unpruned",
         zorder=3,
     )
 
 
-def _legend_below(figure: Figure, axes: Axes, columns: int = 6) -> None:
+def _legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=1)
+    columns = max(1, int(figure.get_figwidth() * 72 / (52 + 5.2 * longest)))
+    columns = -(-len(labels) // -(-len(labels) // columns)) or 1  # rows of equal length
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(columns, max(len(labels), 1)),
-        handlelength=3.2,
+        ncols=columns,
+        handlelength=3.4,
         columnspacing=1.3,
         fontsize=8.5,
     )
@@ -239,17 +248,20 @@ def profile_figure(results: Results) -> Figure:
         return _nothing(results, what)
     profile = found[0]
     shared, ticks = series.short_names(profile.names)
-    crowded = len(ticks) > 12
     figure = _figure(7.2, 5.0)
+    digits = 0 if len(ticks) > 10 else 1
     above, below = figure.subplots(2, 1, sharex=True)
     positions = range(len(ticks))
     rows = [(above, profile.percent, (100.0,) * len(ticks), "%"), (below, profile.kept, profile.of, "")]
     for axes, values, whole, unit in rows:
         axes.bar(positions, whole, width=0.76, color="#eceae4")
         bars = axes.bar(positions, values, width=0.76, color=DENSE)
-        texts = [(f"{v:.0f}" if v == int(v) else f"{v:.1f}") + unit for v in values]
-        axes.bar_label(bars, texts, padding=2, fontsize=7.5, rotation=90 if crowded else 0)
-        axes.set_ylim(0, (1.3 if crowded else 1.14) * max(whole))
+        texts = [number(v, digits) + unit for v in values]
+        small = len(ticks) > 10
+        axes.bar_label(
+            bars, texts, padding=2, fontsize=6.5 if small else 8, rotation=90 if len(ticks) > 24 else 0
+        )
+        axes.set_ylim(0, 1.18 * max(whole))
         axes.grid(False, axis="x")
     above.set_ylabel("remaining (%)")
     below.set_ylabel("channels remaining")
@@ -287,7 +299,7 @@ def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
                 label=c.where if first else None,
             )
         axes.set_title("unpruned" if name == "dense" else name)
-        if len(places) > 1:
+        if 1 < len(places) <= 4:
             axes.legend(loc="lower right", fontsize=7.5, handlelength=2.6)
     for axes in panels[len(names) :]:
         axes.set_axis_off()
@@ -295,7 +307,7 @@ def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
         if i % columns == 0:
             axes.set_ylabel("accuracy (%)")
         if i + columns >= len(names):
-            axes.set_xlabel("epoch")
             axes.tick_params(labelbottom=True)
+    figure.supxlabel("epoch", fontsize=9.5)
     _heading(figure, results, what)
     return figure

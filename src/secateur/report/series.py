@@ -140,7 +140,7 @@ def _gap(results: Results, groups: Sequence[Budget]) -> float:
     dense = results.get("dense_summary") or {}
     reach = max([*limits, dense.get("params", 0)], default=0) - min(limits, default=0)
     room = min((b - a for a, b in pairwise(limits) if b > a), default=math.inf)
-    return min(0.012 * (reach or max(limits, default=0) * 0.3), 0.8 * room / (len(arms(results)) + 1))
+    return min(0.008 * (reach or max(limits, default=0) * 0.3), 0.8 * room / (len(arms(results)) + 1))
 
 
 def _point(results: Results, row: Mapping[str, Any], x: float) -> Point:
@@ -241,10 +241,16 @@ def curves(results: Results, histories: Mapping[str, Sequence[Mapping[str, Any]]
         owner = owners.setdefault(row["run_id"], (row["arm"], [], row["seed"]))
         if owner[0] == row["arm"] and row["budget"] not in owner[1]:
             owner[1].append(row["budget"])
-    ranks = {arm: i for i, arm in enumerate(order(o[0] for o in owners.values()))}
+    ranks = {
+        arm: i for i, arm in enumerate([*order(o[0] for o in owners.values() if o[0] != "dense"), "dense"])
+    }
     known = sorted(
         (r for r in owners if histories.get(r)),
-        key=lambda r: (ranks[owners[r][0]], owners[r][1], owners[r][2]),
+        key=lambda r: (
+            ranks[owners[r][0]],
+            [limits.index(b) for b in owners[r][1] if b in limits],
+            owners[r][2],
+        ),
     )
     others = sorted(r for r in histories if r not in owners and histories[r])
     return [_curve(r, *owners[r], histories[r]) for r in known] + [

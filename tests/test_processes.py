@@ -1,0 +1,55 @@
+"""Two processes through `accelerate launch` do what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import secateur as sc
+
+# conv4 has no batch norm, so that the mean gradient over two halves of a batch is that of the whole.
+COMMAND = (
+    "prune fisher --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --lr 0.02 "
+    "--prune-every 2 --budget params=97% --device cpu --precision fp32"
+).split()
+LAUNCH = "--cpu --num_machines 1 --mixed_precision no --dynamo_backend no --num_processes".split()
+
+
+def launch(processes, out):
+    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, str(processes)]
+    done = subprocess.run(
+        [*command, "-m", "secateur.cli", *COMMAND, "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "record.json").read_text()), done.stdout
+
+
+def removed(out, record):
+    return [
+        (entry["group"], entry["channel"], entry["examples"])
+        for entry in json.loads((out / "runs" / record["run_id"] / "record.json").read_text())["removed"]
+    ]
+
+
+def test_two_processes_train_and_prune_as_one(tmp_path):
+    one, _ = launch(1, tmp_path / "one")
+    two, output = launch(2, tmp_path / "two")
+    assert (one["environment"]["processes"], two["environment"]["processes"]) == (1, 2)
+    assert one["run_id"] == two["run_id"]
+    assert output.count("written to") == 1  # only one of them talks
+    assert removed(tmp_path / "one", one) == removed(tmp_path / "two", two)
+    for key in ("params", "macs", "train_compute"):
+        assert one[key] == two[key]
+    for ours, theirs in zip(one["history"], two["history"], strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)
+    weights = zip(sc.load(tmp_path / "one").parameters(), sc.load(tmp_path / "two").parameters(), strict=True)
+    assert all((a - b).abs().max() < 1e-3 for a, b in weights)
