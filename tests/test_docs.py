@@ -55,7 +55,9 @@ def test_recorded_results_say_where_they_come_from(path):
     results = json.loads(path.read_text())
     assert results["command"].startswith("secateur ")
     environment = results["environment"]
-    assert re.fullmatch(r"[0-9a-f]{12}", environment["commit"]), "made from a clean commit"
+    assert environment["trained_at"], "which commits the runs were made at"
+    for commit in environment["trained_at"]:
+        assert re.fullmatch(r"[0-9a-f]{12}", commit), "made from a clean commit"
     assert environment["device"]
     assert results["data"]["train"] > 0
     assert all(point["params"] <= limit for point in results["points"] for limit in [_limit(results, point)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -12,11 +13,11 @@ import pytest
 import secateur as sc
 
 # conv4 has no batch norm, so that the mean gradient over two halves of a batch is that of the whole.
-COMMAND = (
+COMMAND = shlex.split(
     "prune fisher --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --lr 0.02 "
     "--prune-every 2 --budget params=97% --device cpu --precision fp32"
-).split()
-LAUNCH = "--cpu --num_machines 1 --mixed_precision no --dynamo_backend no --num_processes".split()
+)
+LAUNCH = shlex.split("--cpu --num_machines 1 --mixed_precision no --dynamo_backend no --num_processes")
 
 
 def launch(processes, out):

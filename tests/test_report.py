@@ -15,6 +15,8 @@ import pytest
 
 from browser import open_page, screenshot
 from secateur.report import write_report
+from secateur.report.html import page_charts
+from secateur.report.series import points
 
 ARMS = ["fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck"]
 FIGURES = ["accuracy_vs_params", "channel_profile", "training_curves"]
@@ -232,6 +234,7 @@ def test_the_page_loads_nothing_from_anywhere(written: Path) -> None:
     assert len(own) < 500_000
     assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", own)
     assert "default-src &#39;none&#39;" in page  # the browser enforces it, too
+    assert not re.search(r"""["'`]https?://(?!www\.w3\.org/)""", page)  # nor does plotly.js name a server
 
 
 def test_the_verdict_comes_before_the_first_chart(written: Path) -> None:
@@ -268,16 +271,24 @@ def test_the_table_has_every_arm_at_every_budget(written: Path) -> None:
     assert "training MACs = 3 × inference MACs" in text
 
 
-@pytest.mark.parametrize("missing", ["profiles", "trajectory", "dense"])
+@pytest.mark.parametrize("missing", ["profiles", "trajectory", "dense", "histories", "everything"])
 def test_what_was_not_measured_is_left_out(tmp_path: Path, missing: str) -> None:
     results, histories = synthetic()
-    results[missing] = []
-    if missing == "dense":
+    gone = {"profiles", "trajectory", "dense", "histories"} if missing == "everything" else {missing}
+    for key in gone:
+        results[key] = []
+    if "dense" in gone:
         results["dense_summary"] = None
-    page = write_report(results, histories, tmp_path)
-    opened = open_page(page)
+    if missing == "everything":
+        results["summary"] = results["points"] = []
+    opened = open_page(write_report(results, {} if "histories" in gone else histories, tmp_path))
     assert opened.console_errors == []
     assert 'data-charts="drawn"' in opened.dom
+    charts = {a["id"] for _, a in Elements(opened.dom).found if (a.get("class") or "").startswith("chart")}
+    left_out = {"profiles": "profile", "trajectory": "trajectory", "histories": "curves"}
+    expected = {"accuracy", "profile", "curves", "trajectory"} - {left_out.get(key) for key in gone}
+    assert charts == (set() if missing == "everything" else expected)
+    assert ("unpruned" in Elements(opened.dom).text) == ("dense" not in gone)
 
 
 def test_some_arms_only(tmp_path: Path) -> None:
@@ -307,6 +318,15 @@ def test_results_of_another_schema_are_refused(tmp_path: Path) -> None:
         write_report(results | {"schema": 2}, histories, tmp_path)
 
 
+COLORS = [
+    "rgb(179, 38, 30)",
+    "rgb(31, 91, 181)",
+    "rgb(223, 101, 168)",
+    "rgb(191, 135, 0)",
+    "rgb(74, 159, 104)",
+]
+
+
 def drawn(dom: str, chart: str) -> str:
     """The inside of one chart's element after the scripts ran, up to the figure's end."""
     start = dom.index(f'id="{chart}"')
@@ -325,7 +345,14 @@ def test_a_browser_draws_every_chart_without_complaint(written: Path) -> None:
     accuracy = drawn(opened.dom, "accuracy")
     for arm in ARMS:
         assert f">{arm}<" in accuracy
-    assert paths(accuracy, "js-line") >= len(ARMS)
+    for color in COLORS:
+        line = rf'<path class="js-line" d="M[^"]*L[^"]*"[^>]*stroke: {re.escape(color)}'
+        assert re.search(line, accuracy), f"no curve in {color}"
+        assert (
+            len(re.findall(rf'<path class="point"[^>]* d="M[^"]+"[^>]*fill: {re.escape(color)}', accuracy))
+            >= 8
+        )
+    assert "NaN" not in accuracy
     assert len(re.findall(r'class="[xy]error"', accuracy)) >= len(ARMS) * 2  # an interval at each budget
     profile = drawn(opened.dom, "profile")
     assert (
@@ -333,6 +360,46 @@ def test_a_browser_draws_every_chart_without_complaint(written: Path) -> None:
     )  # six blocks, in percent and number
     assert paths(drawn(opened.dom, "curves"), "js-line") >= len(ARMS)
     assert paths(drawn(opened.dom, "trajectory"), "js-line") == 3
+
+
+def test_no_button_sends_the_data_away(written: Path) -> None:
+    """plotly.js 4 offers to upload a chart unless told not to, and a logo that links to its maker."""
+    buttons = {a.get("data-title") for _, a in Elements(open_page(written).dom).found} - {None}
+    assert buttons == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
+
+
+def test_every_view_of_every_chart_can_be_drawn(written: Path, tmp_path: Path) -> None:
+    visit = """<script>
+      document.querySelectorAll(".segments button").forEach(function (b) { b.click(); });
+      document.querySelectorAll("select").forEach(function (s) {
+        Array.from(s.options).forEach(function (o) { s.value = o.value; s.dispatchEvent(new Event("change")); });
+      });
+      document.documentElement.dataset.visited = document.querySelectorAll(".segments button, option").length;
+    </script></body>"""
+    page = tmp_path / "visited.html"
+    page.write_text(written.read_text().replace("</body>", visit))
+    opened = open_page(page)
+    assert opened.console_errors == []
+    assert 'data-visited="21"' in opened.dom  # 3 of accuracy, 4 profiles, twice 7 of training
+    assert ">copycat</text>" in drawn(opened.dom, "accuracy")  # the last view names the arms on its axis
+    assert paths(drawn(opened.dom, "curves"), "js-line") == 3  # the last view: loss of the unpruned, 3 seeds
+
+
+def test_every_view_is_valid_plotly() -> None:
+    from plotly.graph_objects import Figure
+
+    seen = [view for chart in page_charts(*synthetic()) for view in chart.views]
+    assert len(seen) == 22
+    for view in seen:
+        Figure(view.spec)  # raises on a name or a value that plotly does not know
+
+
+def test_marks_are_spread_within_their_budget() -> None:
+    results, _ = synthetic()
+    for curve in points(results).values():
+        for point in curve:
+            assert point.x <= point.params <= point.limit
+            assert {seed for seed, _, _ in point.seeds} == {0, 1, 2}
 
 
 def test_the_browser_test_can_fail(written: Path, tmp_path: Path) -> None:

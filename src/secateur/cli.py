@@ -203,8 +203,9 @@ def compare(
     )
     session, architecture = _session(options, out)
     comparison = Comparison(architecture, session.data, settings)
-    if plan:
+    if plan and session.runtime.is_main:
         _show_plan(comparison, session)
+    if plan:
         return
     results = comparison.run(session, _command_line())
     if session.runtime.is_main:
@@ -529,9 +530,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except TyperException as error:
-        _fail(
-            getattr(error, "message", str(error)) + ": see `secateur --help`", getattr(error, "exit_code", 2)
-        )
+        if not (message := error.format_message()):
+            sys.exit(error.exit_code)  # no command was given, and the help has been shown
+        _fail(f"{message} See `secateur --help`.", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted: finished epochs and runs are kept; the same command continues", 130)
     except InputError as error:

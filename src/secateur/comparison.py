@@ -221,7 +221,10 @@ class Comparison:
             "profiles": [replicate.profile() for replicate in replicates if "copycat" in self.settings.arms],
             "trajectory": [replicate.trajectory() for replicate in replicates if replicate.pruned],
             "verdict": verdict(summary),
-            "environment": describe_environment(session.runtime),
+            "environment": {
+                **describe_environment(session.runtime),
+                "trained_at": _commits([*dense, *points], session.store),
+            },
         }
 
     def _describe_settings(self) -> dict[str, Any]:
@@ -242,6 +245,12 @@ class Comparison:
             "copycat_after": self.copycat_after,
             **recipe,
         }
+
+
+def _commits(points: Sequence[Point], store: RunStore) -> list[str]:
+    """The commits that the runs were made at; results may be drawn up at a later one."""
+    records = [store.record(run_id) for run_id in sorted({point["run_id"] for point in points})]
+    return sorted({str(record["environment"]["commit"]) for record in records if record})
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,12 @@ class Session:
             yield
 
     def examples_per_epoch(self, recipe: Recipe) -> int:
-        """Training examples that one epoch really sees (a tiny last batch is dropped)."""
+        """Training examples that one epoch really sees: every process gets equally many of each batch."""
         whole, rest = divmod(len(self.data.train), recipe.batch_size)
-        batches = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world)
-        return whole * recipe.batch_size + (rest if batches > whole else 0)
+        world = self.runtime.world
+        seen = whole * (recipe.batch_size // world * world)
+        batches = count_batches(len(self.data.train), recipe.batch_size, world)
+        return seen + (rest // world * world if batches > whole else 0)
 
     def epoch_compute(self, architecture: Architecture, recipe: Recipe) -> int:
         """Training MACs of one epoch."""
@@ -178,7 +180,6 @@ class Session:
             removed=method.removed,
             trajectory=self._trajectory_id(spec),
             trained=trained["run_id"],
-            last_window_compute=TRAINING_MACS_PER_INFERENCE_MAC * training.macs * method.examples,
         )
 
     def _training(

@@ -72,7 +72,7 @@ def load_data(
 
 
 def default_augmentation(name: str, size: torch.Size) -> Augmentation:
-    """Crops that move by up to an eighth of the side (4 of 32 pixels, as both papers), and mirroring.
+    """Crops that move by up to an eighth of the side (4 of 32 pixels, as Crowley et al. 2018), and mirroring.
 
     Digits are not mirrored: a mirrored digit is another sign.
     """

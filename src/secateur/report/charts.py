@@ -355,6 +355,7 @@ def _profile_view(profile: Profile) -> Spec:
                 "textangle": -90 if crowded else 0,
                 "textfont": {"size": 12, "color": INK},
                 "cliponaxis": False,
+                "constraintext": "none",
                 "customdata": [
                     f"<b>{escape(name)}</b><br>{number(kept)} of {number(of)} channels left"
                     for name, kept, of in zip(profile.names, profile.kept, profile.of, strict=True)
@@ -386,7 +387,7 @@ def _profile_view(profile: Profile) -> Spec:
         "domain": [0, 0.44],
         "range": [0, 1.22 * max(profile.of)],
     }
-    spec["margin"]["t"] = 12
+    spec["margin"]["t"] = 24
     return {"data": data, "layout": spec}
 
 
@@ -460,7 +461,7 @@ def _curves_view(found: Sequence[Curve], names: Sequence[str], measure: str, lab
             440,
             {"title": title("epoch")},
             {"title": title(label), "rangemode": "tozero" if measure == "loss" else "normal"},
-            margin={"l": 56, "r": 20, "t": 12, "b": 52},
+            margin={"l": 56, "r": 20, "t": 30, "b": 52},
         ),
     }
 

@@ -68,6 +68,7 @@ def render(results: Results, histories: Histories) -> str:
         arms=series.arms(results),
         seeds=series.seed_count(results),
         one_seed=any(row["n"] == 1 for row in results["summary"]),
+        several=any(row["n"] > 1 for row in results["summary"]),
         sections=table.sections(results),
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,
