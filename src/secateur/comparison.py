@@ -247,7 +247,7 @@ class Comparison:
         }
 
 
-def _commits(points: Sequence[Point], store: RunStore) -> list[str]:
+def _commits(points: Sequence[dict[str, Any]], store: RunStore) -> list[str]:
     """The commits that the runs were made at; results may be drawn up at a later one."""
     records = [store.record(run_id) for run_id in sorted({point["run_id"] for point in points})]
     return sorted({str(record["environment"]["commit"]) for record in records if record})

@@ -6,16 +6,16 @@ A chart has one or more views; the page switches between them. Text that comes f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from typing import Any
 
 from . import series
-from .series import Budget, Curve, Point, Profile, Results
-from .style import DENSE, GRID, INK, MUTED, SANS, ArmStyle, dash, styles
-from .table import accuracy, count, interval
+from .series import Budget, Curve, Profile, Results
+from .style import DENSE, GRID, INK, MUTED, SANS, dash, looks_of, styles
+from .table import number
 
 Spec = dict[str, Any]
 
@@ -125,210 +125,6 @@ def budget_lines(limits: Sequence[Budget], reach: float) -> Spec:
     return more
 
 
-def accuracy_chart(results: Results) -> Chart:
-    """Fig. 1: accuracy against parameters, error against parameters, and every interval side by side."""
-    by_arm = series.points(results)
-    views = [
-        View("Accuracy", _accuracy_view(results, by_arm, error=False)),
-        View("Error, as in the paper", _accuracy_view(results, by_arm, error=True)),
-    ]
-    if sum(len(curve) for curve in by_arm.values()) <= 40:
-        views.append(View("Side by side", _interval_view(results, by_arm)))
-    return Chart("accuracy", "Accuracy on the test split against parameters, one curve per arm.", views)
-
-
-def _hover(point: Point, results: Results) -> str:
-    row = next(r for r in results["summary"] if (r["arm"], r["budget"]) == (point.arm, point.budget))
-    seeds = "1 seed" if point.n == 1 else f"{point.n} seeds"
-    return (
-        f"<b>{escape(point.arm)}</b> at {escape(point.budget)}<br>"
-        f"{count(point.params)} parameters ({100 * point.params / point.limit:.1f}% of the budget)<br>"
-        f"accuracy {accuracy(row['mean'], row['std'])} %, {seeds}<br>"
-        f"95% interval: {interval(row)}"
-    )
-
-
-def _error_bars(curve: Sequence[Point], color: str, error: bool, thin: bool = False) -> Spec:
-    """Distances to the ends of the interval; error is 100 minus accuracy, so there the two change places."""
-    up = [p.high - p.mean if p.high is not None else 0 for p in curve]
-    down = [p.mean - p.low if p.low is not None else 0 for p in curve]
-    if error:
-        up, down = down, up
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": up,
-        "arrayminus": down,
-        "color": color,
-        "thickness": 0.9 if thin else 1.6,
-        "width": 2 if thin else 5,
-        "visible": any(p.low is not None for p in curve),
-    }
-
-
-def _marker(look: ArmStyle, size: float = 10) -> Spec:
-    return {"symbol": look.symbol, "size": size, "color": look.color, "line": {"color": "#fff", "width": 1}}
-
-
-def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: bool) -> Spec:
-    looks = styles(by_arm)
-    show = (lambda a: 100 - a) if error else (lambda a: a)
-    crowded = sum(len(curve) for curve in by_arm.values()) > 20
-    data: list[Spec] = []
-    for arm, curve in by_arm.items():
-        seeds = [(s, x, a) for p in curve if p.n > 1 for s, x, a in p.seeds]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": escape(arm),
-                "legendgroup": escape(arm),
-                "showlegend": False,
-                "x": [x for _, x, _ in seeds],
-                "y": [show(a) for _, _, a in seeds],
-                "text": [f"{escape(arm)}, seed {s}: {a:.2f} %" for s, _, a in seeds],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {"symbol": "circle", "size": 6, "color": looks[arm].color, "opacity": 0.35},
-            }
-        )
-    for arm, curve in by_arm.items():
-        look = looks[arm]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": escape(arm),
-                "legendgroup": escape(arm),
-                "x": [p.x for p in curve],
-                "y": [show(p.mean) for p in curve],
-                "text": [_hover(p, results) for p in curve],
-                "hovertemplate": "%{text}<extra></extra>",
-                "line": {"color": look.color, "width": 2, "dash": look.dash},
-                "marker": _marker(look, 8 if crowded else 10),
-                "error_y": _error_bars(curve, look.color, error, thin=crowded),
-            }
-        )
-    data += _dense_trace(results, show, error)
-    limits = series.budgets(results)
-    span = series.extent([v for t in data for v in t["x"]] + [b.limit for b in limits], pad=0.05, floor=0)
-    low, high = series.accuracy_extent(by_arm, results.get("dense_summary"))
-    return {
-        "data": data,
-        "layout": layout(
-            520,
-            {"title": title("parameters"), "range": span, "tickformat": "~s"},
-            {
-                "title": title("error on the test split (%)" if error else "accuracy on the test split (%)"),
-                "range": [show(high), show(low)] if error else [low, high],
-            },
-            **budget_lines(limits, span[1] - span[0]),
-        ),
-    }
-
-
-def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
-    row = results.get("dense_summary")
-    if not row or series.percent(row["mean"]) is None:
-        return []
-    low, high = series.percent(row["low"]), series.percent(row["high"])
-    mean = 100 * row["mean"]
-    point = Point("unpruned", "", 1, row["params"], row["params"], row["n"], mean, None, low, high, ())
-    text = (
-        f"<b>unpruned</b><br>{count(row['params'])} parameters<br>"
-        f"accuracy {accuracy(row['mean'], row['std'])} %, n = {row['n']}<br>95% interval: {interval(row)}"
-    )
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "unpruned",
-            "x": [row["params"]],
-            "y": [show(mean)],
-            "text": [text],
-            "hovertemplate": "%{text}<extra></extra>",
-            "marker": {"symbol": "star", "size": 14, "color": DENSE, "line": {"color": "#fff", "width": 1}},
-            "error_y": _error_bars([point], DENSE, error),
-        }
-    ]
-
-
-def _interval_view(results: Results, by_arm: Mapping[str, list[Point]]) -> Spec:
-    """Every arm on its own row, one block per budget: the view in which intervals can be compared."""
-    looks = styles(by_arm)
-    place: dict[tuple[str, str], float] = {}
-    headings: list[Spec] = []
-    y = 0.0
-    for budget in series.budgets(results):
-        headings.append(
-            {
-                "x": 0,
-                "y": y,
-                "xref": "paper",
-                "yref": "y",
-                "xanchor": "left",
-                "yanchor": "middle",
-                "showarrow": False,
-                "text": f"<b>{escape(budget.text)}</b>, at most {count(budget.limit)} parameters",
-                "font": {"size": 13, "color": INK},
-            }
-        )
-        for arm, curve in by_arm.items():
-            if any(p.budget == budget.text for p in curve):
-                y += 1
-                place[arm, budget.text] = y
-        y += 1.3
-    data: list[Spec] = []
-    for arm, curve in by_arm.items():
-        look = looks[arm]
-        bars = _error_bars(curve, look.color, error=False)
-        seeds = [(s, place[arm, p.budget], a) for p in curve if p.n > 1 for s, _, a in p.seeds]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": escape(arm),
-                "x": [a for _, _, a in seeds],
-                "y": [row for _, row, _ in seeds],
-                "text": [f"{escape(arm)}, seed {s}: {a:.2f} %" for s, _, a in seeds],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": {"symbol": "circle", "size": 6, "color": look.color, "opacity": 0.35},
-            }
-        )
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": escape(arm),
-                "x": [p.mean for p in curve],
-                "y": [place[arm, p.budget] for p in curve],
-                "text": [_hover(p, results) for p in curve],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": _marker(look, 11),
-                "error_x": bars,
-            }
-        )
-    rows = sorted(place.items(), key=lambda item: item[1])
-    return {
-        "data": data,
-        "layout": layout(
-            max(520, int(30 * (y + 1)) + 90),
-            {
-                "title": title("accuracy on the test split (%)"),
-                "range": series.accuracy_extent(by_arm, None),
-            },
-            {
-                "tickvals": [row for _, row in rows],
-                "ticktext": [escape(arm) for (arm, _), _ in rows],
-                "range": [y - 0.3, -0.7],
-                "ticks": "",
-                "showgrid": False,
-            },
-            annotations=headings,
-            showlegend=False,
-        ),
-    }
-
-
 def profile_chart(results: Results) -> Chart:
     """Fig. 2c: what is left of every group, in percent above and in number below."""
     found = series.profiles(results)
@@ -391,16 +187,6 @@ def _profile_view(profile: Profile) -> Spec:
     return {"data": data, "layout": spec}
 
 
-def number(value: float, digits: int = 1) -> str:
-    """A whole number as such, anything else with so many digits.
-
-    Example:
-        >>> number(15.0), number(13.67), number(13.67, 0)
-        ('15', '13.7', '14')
-    """
-    return f"{value:.0f}" if value == int(value) else f"{value:.{digits}f}"
-
-
 def curves_chart(found: Sequence[Curve]) -> Chart:
     """Training curves: every run, or the runs of one arm."""
     names = list(dict.fromkeys(c.arm for c in found))
@@ -413,16 +199,6 @@ def curves_chart(found: Sequence[Curve]) -> Chart:
             mine = [c for c in found if c.arm == name]
             views.append(View(name, _curves_view(mine, names, measure, label), heading))
     return Chart("curves", "Validation accuracy by epoch, one line per training run.", views)
-
-
-def looks_of(names: Sequence[str]) -> dict[str, ArmStyle]:
-    """`styles`, with the unpruned network and unassigned runs in grey."""
-    looks = styles(name for name in names if name not in ("dense", "other"))
-    grey = {
-        "dense": ArmStyle(DENSE, "star", "*", "solid", "-"),
-        "other": ArmStyle("#9aa1a8", "circle", ".", "dot", ":"),
-    }
-    return {**looks, **{name: grey[name] for name in names if name in grey}}
 
 
 def _curves_view(found: Sequence[Curve], names: Sequence[str], measure: str, label: str) -> Spec:

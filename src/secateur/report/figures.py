@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from secateur.atomic import write_bytes
 
 from . import series
-from .charts import looks_of, number
 from .series import Budget, Curve, Results
-from .style import DENSE, GRID, INK, MUTED, dash, styles
+from .style import DENSE, GRID, INK, MUTED, dash, looks_of, styles
+from .table import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

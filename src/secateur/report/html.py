@@ -12,7 +12,9 @@ from typing import Any
 from secateur.atomic import write_text
 
 from . import charts, series, table
+from .accuracy import accuracy_chart
 from .series import Results
+from .style import looks_of
 
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -64,7 +66,7 @@ def render(results: Results, histories: Histories) -> str:
         charts={chart.id: chart for chart in shown},
         specs=embed(specs),
         plotly=plotly_offline(),
-        looks=charts.looks_of([*series.arms(results), "dense"]),
+        looks=looks_of([*series.arms(results), "dense"]),
         arms=series.arms(results),
         seeds=series.seed_count(results),
         one_seed=any(row["n"] == 1 for row in results["summary"]),
@@ -81,7 +83,7 @@ def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
     """The charts that there is something to draw for, in the order of the page."""
     found: list[charts.Chart] = []
     if results["summary"]:
-        found.append(charts.accuracy_chart(results))
+        found.append(accuracy_chart(results))
     if series.profiles(results):
         found.append(charts.profile_chart(results))
     if runs := series.curves(results, histories):

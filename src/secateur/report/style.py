@@ -7,7 +7,7 @@ alone: every arm has its own marker and its own dash too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 INK = "#20252b"
@@ -99,6 +99,16 @@ def styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
         dash = list(_DASHES)[(i + 1) % len(_DASHES)]
         looks[arm] = ArmStyle(color, symbol, marker, dash, _DASHES[dash])
     return looks
+
+
+def looks_of(names: Sequence[str]) -> dict[str, ArmStyle]:
+    """`styles`, with the unpruned network and unassigned runs in grey."""
+    looks = styles(name for name in names if name not in ("dense", "other"))
+    grey = {
+        "dense": ArmStyle(DENSE, "star", "*", "solid", "-"),
+        "other": ArmStyle("#9aa1a8", "circle", ".", "dot", ":"),
+    }
+    return {**looks, **{name: grey[name] for name in names if name in grey}}
 
 
 def dash(i: int) -> tuple[str, str | tuple[int, tuple[float, ...]]]:

@@ -52,6 +52,16 @@ def count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
+def number(value: float, digits: int = 1) -> str:
+    """A whole number as such, anything else with so many digits.
+
+    Example:
+        >>> number(15.0), number(13.67), number(13.67, 0)
+        ('15', '13.7', '14')
+    """
+    return f"{value:.0f}" if value == int(value) else f"{value:.{digits}f}"
+
+
 def si(value: float | None) -> str:
     """Three significant digits with an SI suffix.
 
