@@ -30,7 +30,8 @@ def table(name: str) -> str:
         f"{data['test']:,} test images; {results['settings']['epochs']} epochs, one channel every "
         f"{results['settings']['prune_every']} steps, {results['settings']['seeds']} seeds; the dense "
         f"network ({dense['params']:,.0f} parameters) reaches {dense['mean']:.1%}. {environment['device']}, "
-        f"{environment['threads']} threads, trained at commit {', '.join(environment['trained_at'])}; `results/{name}/results.json`."
+        f"{environment['threads']} threads, trained at commit "
+        f"{', '.join(environment['trained_at'])}; `results/{name}/results.json`."
     )
     command = f"    {results['command']}"
     return "\n".join([f"> {results['verdict']['text']}", "", *rows, "", source, "", command, ""])
