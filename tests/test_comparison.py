@@ -240,6 +240,8 @@ def test_other_families(model, digits, tmp_path):
         ({"budgets": ["params=50%", "params=50%"]}, "every budget must be another one"),
         ({"budgets": []}, "at least one arm and one budget"),
         ({"arms": ["copy-cat"]}, "unknown arm 'copy-cat': did you mean 'copycat'"),
+        ({"arms": ["width", "width"]}, "every arm is named once"),
+        ({"arms": ["copycat"], "budgets": ["params=1%"]}, "ask for at least params="),
         ({"arms": []}, "at least one arm and one budget"),
         ({"seeds": 0}, "at least 1 seed"),
         ({"match": "time"}, "unknown --match 'time'"),

@@ -66,6 +66,8 @@ class Settings:
         for arm in self.arms:
             if arm not in ARMS:
                 raise unknown("arm", arm, ARMS)
+        if len(set(self.arms)) < len(self.arms):
+            raise InputError(f"every arm is named once, got {', '.join(self.arms)}")
         if self.match not in MATCHES:
             raise unknown("--match", self.match, MATCHES)
         if self.seeds < 1:
@@ -97,7 +99,7 @@ class Comparison:
         self._check()
 
     def _check(self) -> None:
-        if self.prunes:
+        if self.needs_trajectory:  # copycat too ends at one channel a group
             for budget in self.budgets:
                 self.target(budget).check(self.architecture)
         if "copycat" in self.settings.arms:
@@ -161,6 +163,7 @@ class Comparison:
 
     @property
     def needs_trajectory(self) -> bool:
+        """Whether anything is pruned at all."""
         return self.prunes or "copycat" in self.settings.arms
 
     def _pruning_estimate(self, session: Session, budget: Budget) -> int:
