@@ -1,4 +1,4 @@
-"""Two processes through `accelerate launch` do what one does."""
+"""Two processes under accelerate do what one does (`accelerate launch` starts several only on GPUs)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ COMMAND = shlex.split(
     "prune fisher --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --lr 0.02 "
     "--prune-every 2 --budget params=97% --device cpu --precision fp32"
 )
-LAUNCH = shlex.split("--cpu --num_machines 1 --mixed_precision no --dynamo_backend no --num_processes")
+LAUNCH = shlex.split(
+    "-m torch.distributed.run --standalone --nproc-per-node"
+)  # accelerate takes it from there
 
 
 def launch(processes, out):
-    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, str(processes)]
+    command = [sys.executable, *LAUNCH, str(processes)]
     done = subprocess.run(
         [*command, "-m", "secateur.cli", *COMMAND, "--out", str(out)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -74,7 +74,7 @@ def test_overlapping_intervals_give_none():
     assert entry["winner"] is None
     assert entry["leader"] == "copycat"
     assert entry["not_separated"] == ["width"]
-    assert judged["text"] == "No clear winner; the best validation accuracy has copycat at params=25% (250)."
+    assert judged["text"] == "No clear winner at params=25% (250); bottleneck clearly behind at params=25%."
     assert entry["text"] == (
         "no clear winner: copycat leads with 94.7% ± 11.2, but its interval does not clear width; "
         "bottleneck clearly behind"

@@ -37,6 +37,7 @@ app = typer.Typer(
 runs_app = typer.Typer(help="List, show or delete the runs of an output folder.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 
+_INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
 _DATA, _RECIPE, _PRUNING, _MACHINE = "Data", "Training recipe", "Pruning", "Machine"
 
 
@@ -534,7 +535,7 @@ def main() -> None:
             sys.exit(error.exit_code)  # no command was given, and the help has been shown
         _fail(f"{message} See `secateur --help`.", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted: finished epochs and runs are kept; the same command continues", 130)
+        _fail(_INTERRUPTED, 130)
     except InputError as error:
         _fail(str(error), 2)
     except TrainingError as error:
@@ -552,6 +553,8 @@ def main() -> None:
             1,
         )
     else:
+        if code == 130:  # typer turns Ctrl-C into this
+            _fail(_INTERRUPTED, 130)
         sys.exit(code if isinstance(code, int) else 0)
 
 

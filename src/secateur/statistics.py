@@ -80,8 +80,9 @@ def _judge(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "leader": leader["arm"],
         "winner": None if rivals or not others else leader["arm"],
         "not_separated": rivals,
+        "behind": [row["arm"] for row in others if row["arm"] not in rivals],
     }
-    return {**entry, "text": _clause(leader, others, rivals)}
+    return {**entry, "text": _clause(leader, others, rivals, entry["behind"])}
 
 
 def _separated(leader: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -89,7 +90,9 @@ def _separated(leader: dict[str, Any], other: dict[str, Any]) -> bool:
     return leader["low"] is not None and other["high"] is not None and leader["low"] > other["high"]
 
 
-def _clause(leader: dict[str, Any], others: Sequence[dict[str, Any]], rivals: Sequence[str]) -> str:
+def _clause(
+    leader: dict[str, Any], others: Sequence[dict[str, Any]], rivals: Sequence[str], beaten: Sequence[str]
+) -> str:
     """What can be said at one budget, without naming the budget."""
     if not others:
         return f"{leader['arm']} is the only arm, with {_accuracy(leader)}"
@@ -98,7 +101,6 @@ def _clause(leader: dict[str, Any], others: Sequence[dict[str, Any]], rivals: Se
         return f"{leader['arm']} wins with {_accuracy(leader)} against {_accuracy(second)} of {second['arm']}"
     if leader["low"] is None:
         return f"no clear winner, as one seed has no interval; {leader['arm']} leads with {_accuracy(leader)}"
-    beaten = [row["arm"] for row in others if row["arm"] not in rivals]
     behind = f"; {_and(beaten)} clearly behind" if beaten else ""
     return (
         f"no clear winner: {leader['arm']} leads with {_accuracy(leader)}, "
@@ -110,25 +112,31 @@ def _sentence(per_budget: Sequence[dict[str, Any]]) -> str:
     """All budgets in one sentence, short where they agree; the details are in each budget's own text."""
     winners = {entry["winner"] for entry in per_budget}
     if winners == {None}:
-        leaders = _and([f"{entry['leader']} {_at(entry)}" for entry in per_budget])
-        return f"No clear winner; the best validation accuracy has {leaders}."
-    if len(winners) == 1:
-        return f"{_capital(str(winners.pop()))} wins {_and([_at(entry) for entry in per_budget])}."
-    parts = [
-        f"{_at(entry)} {entry['winner']} wins"
-        if entry["winner"]
-        else f"{_at(entry)} there is no clear winner"
+        text = f"no clear winner {_and([_at(entry) for entry in per_budget])}"
+    elif len(winners) == 1:
+        text = f"{winners.pop()} wins {_and([_at(entry) for entry in per_budget])}"
+    else:
+        text = "; ".join(
+            f"{_at(entry)} {entry['winner']} wins"
+            if entry["winner"]
+            else f"{_at(entry)} there is no clear winner"
+            for entry in per_budget
+        )
+    return f"{text[0].upper()}{text[1:]}{_stragglers(per_budget)}."
+
+
+def _stragglers(per_budget: Sequence[dict[str, Any]]) -> str:
+    """Who is clearly behind where nobody wins: often the one thing that can be said."""
+    found = [
+        f"{_and(entry['behind'])} clearly behind at {entry['budget']}"
         for entry in per_budget
+        if entry["behind"] and not entry["winner"]
     ]
-    return f"{_capital('; '.join(parts))}."
+    return f"; {'; '.join(found)}" if found else ""
 
 
 def _at(entry: dict[str, Any]) -> str:
     return f"at {entry['budget']} ({entry['limit']:,})"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _accuracy(row: dict[str, Any]) -> str:

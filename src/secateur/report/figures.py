@@ -185,7 +185,7 @@ def accuracy_figure(results: Results) -> Figure:
         )
     _dense_mark(axes, results)
     axes.set_ylim(*series.accuracy_extent(by_arm, results.get("dense_summary")))
-    axes.set_xlabel("parameters")
+    axes.set_xlabel("parameters (marks that would cover each other are moved apart, to the left)", fontsize=8)
     axes.set_ylabel("accuracy on the test split (%)")
     _thousands(axes.xaxis)
     _budget_lines(axes, series.budgets(results))
