@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
-		--epochs 40 --prune-every 5 --seeds 3 --out demo
+		--epochs 30 --prune-every 5 --seeds 3 --out demo
 
 test: $(READY)  ## the default suite
 	$(BIN)/pytest
