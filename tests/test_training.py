@@ -77,7 +77,7 @@ def test_recipes_that_make_no_sense_are_refused(change, message):
 def test_it_is_plain_sgd(digits):
     """The same weights as a loop written out here."""
     ours = training(digits, epochs=2).fit().model
-    model = network().to(memory_format=torch.channels_last).train()
+    model = network().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for epoch in range(2):
         order = torch.Generator().manual_seed(derived_seed(7, "order", epoch))

@@ -52,8 +52,26 @@ class Runtime:
         return self.rank == 0
 
     def place(self, model: nn.Module) -> nn.Module:
-        """The model on the device, in the memory layout in which convolutions are fastest."""
-        return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """The model on the device, in the memory layout in which its convolutions are fastest."""
+        return model.to(self.device).to(memory_format=self.layout(model))  # type: ignore[call-overload]
+
+    def layout(self, model: nn.Module) -> torch.memory_format:
+        """Channels last, but on a CPU for networks with strided 1x1 convolutions.
+
+        There the gradient of such a convolution with fewer than 16 input channels writes out of bounds, and
+        the process dies or computes nonsense (oneDNN issue 6035; seen with torch 2.13 at a batch of 47).
+        """
+        if self.device.type == "cpu" and any(_is_strided_projection(module) for module in model.modules()):
+            return torch.contiguous_format
+        return torch.channels_last
+
+    def arrange(self, x: Tensor, layout: torch.memory_format) -> Tensor:
+        """A batch in a model's layout, its strides spelled out: a mixture would run in channels last."""
+        if layout != torch.contiguous_format:
+            return x.contiguous(memory_format=layout)
+        _, channels, height, width = x.shape
+        plain = x.stride() == (channels * height * width, height * width, width, 1)
+        return x if plain else x.clone(memory_format=torch.contiguous_format)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """What to call in training: the model itself, or around it what averages over processes."""
@@ -83,6 +101,12 @@ class Runtime:
             "processes": self.world,
             "threads": torch.get_num_threads(),
         }
+
+
+def _is_strided_projection(module: nn.Module) -> bool:
+    if not isinstance(module, nn.Conv2d):
+        return False
+    return max(module.kernel_size) == 1 and max(int(stride) for stride in module.stride) > 1
 
 
 def _check_available(kind: str, index: str) -> None:

@@ -76,7 +76,7 @@ def _seconds_a_step(session: Session, architecture: Architecture, batch_size: in
     for _ in range(TIMED_STEPS + 1):
         started = time.perf_counter()
         with runtime.autocast():
-            logits = model(x.to(memory_format=torch.channels_last))
+            logits = model(runtime.arrange(x, runtime.layout(model)))
         F.cross_entropy(logits.float(), y).backward()
         float(next(model.parameters()).grad.sum())  # type: ignore[union-attr]  # waits for the device
         times.append(time.perf_counter() - started)

@@ -106,7 +106,10 @@ def _cut(layer: nn.Module, names: Sequence[str], keep: Tensor, dim: int, optimiz
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
-    return tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    """Whether it is stored so, and not in a shape (1x1) that is both at once."""
+    if tensor.dim() != 4:
+        return False
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _swap_parameter(

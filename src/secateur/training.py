@@ -240,7 +240,7 @@ class Training:
     def _step(self, x: Tensor, y: Tensor, sums: Tensor) -> None:
         self.model.train()
         with self.runtime.autocast():
-            logits = self.wrapped(x)
+            logits = self.wrapped(self.runtime.arrange(x, self.layout))
         loss = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
         (loss + self.method.penalty(self.model)).backward()
         self.optimizer.step()
@@ -260,6 +260,7 @@ class Training:
     def _build_around_model(self) -> None:
         """What depends on the network's present size."""
         self.model = self.runtime.place(self.model)
+        self.layout = self.runtime.layout(self.model)
         self.wrapped = self.runtime.wrap(self.model)
         self.params = count_params(self.model)
         self.macs = count_macs(self.model, layer_positions(self.model, self.data.shape))
@@ -337,9 +338,10 @@ def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> fl
         rank=runtime.rank,
         world=runtime.world,
     )
+    layout = runtime.layout(model)
     for x, y in batches:
         with runtime.autocast():
-            correct += (model(x).argmax(1) == y).sum()
+            correct += (model(runtime.arrange(x, layout)).argmax(1) == y).sum()
     model.train(was_training)
     return int(runtime.sum(correct)) / len(split)
 

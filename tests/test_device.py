@@ -1,0 +1,64 @@
+"""Where and how a network computes: the layout that does not crash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from secateur import models
+from secateur.device import Runtime
+from secateur.surgery import remove_channels
+
+
+@pytest.mark.parametrize(
+    ("model", "layout"),
+    [
+        (models.wide_resnet(depth=10), torch.contiguous_format),
+        (models.resnet18(width=0.125), torch.contiguous_format),
+        (models.vgg19(width=0.125), torch.channels_last),
+        (models.conv4(width=0.125), torch.channels_last),
+    ],
+    ids=lambda value: getattr(value, "factory", ""),
+)
+def test_strided_projections_keep_a_network_out_of_channels_last_on_a_cpu(model, layout):
+    runtime = Runtime("cpu")
+    assert runtime.layout(model) == layout
+    weight = runtime.place(model).get_submodule(model.groups[0].consumer).weight
+    assert weight.is_contiguous(memory_format=layout)
+    remove_channels(model, model.groups[0], [0])
+    weight = model.get_submodule(model.groups[0].consumer).weight
+    assert weight.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_in_the_plain_layout_has_plain_strides(channels):
+    """One channel is channels last and plain at once; torch goes by the strides."""
+    x = torch.randn(2, channels, 8, 8).contiguous(memory_format=torch.channels_last)
+    arranged = Runtime("cpu").arrange(x, torch.contiguous_format)
+    assert torch.equal(arranged, x)
+    assert arranged.stride() == (channels * 64, 64, 8, 1)
+    assert (
+        Runtime("cpu").arrange(arranged, torch.channels_last).is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+CRASHED = """
+import torch
+from torch.nn import functional as F
+from secateur.device import Runtime
+from secateur.models import wide_resnet
+
+runtime = Runtime("cpu")
+model = runtime.place(wide_resnet(depth=10, stages=[12, 25, 49]))
+for _ in range(3):
+    x = runtime.arrange(torch.randn(47, 3, 32, 32), runtime.layout(model))
+    F.cross_entropy(model(x), torch.zeros(47, dtype=torch.long)).backward()
+"""
+
+
+def test_the_step_that_crashed_in_channels_last_does_not():
+    done = subprocess.run([sys.executable, "-c", CRASHED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr[-500:]}"
