@@ -18,11 +18,17 @@ COMMAND = (
 KILLS = 6
 
 
+def hear_ctrl_c():
+    """A shell that runs us in the background has Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(out):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*shlex.split(COMMAND), str(out)],
         env=environment,
+        preexec_fn=hear_ctrl_c,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
