@@ -100,12 +100,14 @@ def _clause(
         second = max(others, key=lambda row: row["mean"])
         return f"{leader['arm']} wins with {_accuracy(leader)} against {_accuracy(second)} of {second['arm']}"
     if leader["low"] is None:
-        return f"no clear winner, as one seed has no interval; {leader['arm']} leads with {_accuracy(leader)}"
+        return f"no clear winner, as one seed has no interval; {_leads(leader)}"
     behind = f"; {_and(beaten)} clearly behind" if beaten else ""
-    return (
-        f"no clear winner: {leader['arm']} leads with {_accuracy(leader)}, "
-        f"but its interval does not clear {_and(rivals)}{behind}"
-    )
+    return f"no clear winner: {_leads(leader)}, but its interval does not clear {_and(rivals)}{behind}"
+
+
+def _leads(leader: dict[str, Any]) -> str:
+    """Said with the split it leads on: on the test split another arm may well be ahead."""
+    return f"{leader['arm']} leads on validation and has {_accuracy(leader)}"
 
 
 def _sentence(per_budget: Sequence[dict[str, Any]]) -> str:
