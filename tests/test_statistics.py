@@ -76,7 +76,8 @@ def test_overlapping_intervals_give_none():
     assert entry["not_separated"] == ["width"]
     assert judged["text"] == "No clear winner at params=25% (250); bottleneck clearly behind at params=25%."
     assert entry["text"] == (
-        "no clear winner: copycat leads on validation and has 94.7% ± 11.2, but its interval does not clear width; "
+        "no clear winner: copycat leads on validation and has 94.7% ± 11.2, "
+        "but its interval does not clear width; "
         "bottleneck clearly behind"
     )
 
