@@ -78,8 +78,29 @@ def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
     return sum(layers[name].weight.numel() * used for name, used in positions.items())
 
 
-COUNTERS: dict[str, Callable[[nn.Module], int]] = {"params": count_params}
-"""Resource name -> its count for a model. A new resource is one entry here."""
+def count_weights(model: nn.Module) -> int:
+    """Weights of convolutions and linear layers, biases and normalisation left out: what can be zero.
+
+    A weight shared by several layers counts once.
+
+    Example:
+        >>> count_weights(nn.Linear(3, 2))
+        6
+    """
+    return sum({id(w): w.numel() for w in (layer.weight for layer in weight_layers(model).values())}.values())
+
+
+def count_model_macs(model: nn.Module) -> int:
+    """`count_macs` at the model's own `input_shape`."""
+    return count_macs(model, layer_positions(model, model.input_shape))  # type: ignore[arg-type]
+
+
+COUNTERS: dict[str, Callable[[nn.Module], int]] = {
+    "params": count_params,
+    "nonzeros": count_weights,
+    "macs": count_model_macs,
+}
+"""Resource name -> its count for a dense model. A new resource is one entry here."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +155,19 @@ class Budget:
             )
         return cls(resource, value, suffix == "%", f"{resource}={amount}")
 
+    def of_nonzeros(self, who: str) -> Budget:
+        """The budget itself; InputError unless it limits nonzeros, as all that zeroes weights needs."""
+        if self.resource != "nonzeros":
+            raise InputError(
+                f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, "
+                f"got '{self.text}': write for example nonzeros=5%"
+            )
+        return self
+
     def limit(self, original: int) -> int:
         """The budget in units, rounded down: never in our favour.
+
+        Nonzeros, which are met exactly, are rounded to the nearest as the papers' tables are (half to even).
 
         Args:
             original: the original network's count of the resource, for a relative budget.
@@ -144,7 +176,8 @@ class Budget:
             >>> Budget.parse("params=25%").limit(1003)
             250
         """
-        return int(self.amount * original) if self.relative else int(self.amount)
+        exact = self.amount * original if self.relative else self.amount
+        return round(exact) if self.resource == "nonzeros" else int(exact)
 
     def limit_for(self, model: nn.Module) -> int:
         """`limit` with `model` as the original; InputError where the budget would not bind at all."""

@@ -154,10 +154,9 @@ class Training:
         self.model = self.method.prepare(runtime.place(model))
         self._build_around_model()
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
+            self.method.parameter_groups(self.model, recipe.weight_decay),
             lr=recipe.lr,
             momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -290,6 +289,7 @@ class Training:
             [progress.loss_sum, progress.correct, progress.seen], device=self.runtime.device
         )
         loss_sum, correct, seen = self.runtime.sum(totals).tolist()
+        self.method.before_evaluation(self.model)
         return {
             "epoch": progress.epoch + 1,
             "loss": loss_sum / max(seen, 1),

@@ -29,6 +29,10 @@ class Method:
         """Called once before the first step; may attach hooks or parametrizations."""
         return model
 
+    def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+        """What to hand to the optimizer: every parameter of the prepared model, with its weight decay."""
+        return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
+
     def penalty(self, model: nn.Module) -> Tensor:
         """A term that is added to the task loss; scalar."""
         return torch.zeros((), device=next(model.parameters()).device)
@@ -40,6 +44,9 @@ class Method:
     def advance(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         """Do what is due before the next step; called once when a run begins or is continued."""
         return model
+
+    def before_evaluation(self, model: nn.Module) -> None:
+        """Called before the network is measured in the middle of training."""
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """The finished network: a plain module, with no hooks or parametrizations left."""
@@ -55,7 +62,7 @@ class Method:
         """How far towards `finished`, in [0, 1], for progress bars."""
         return 0.0
 
-    def progress(self) -> dict[str, int]:
+    def progress(self) -> dict[str, float]:
         """Numbers for the training history, e.g. {"removed": 12}."""
         return {}
 

@@ -206,7 +206,7 @@ class Fisher(Method):
         costs = [entry[self.budget.resource] for entry in self.removed]
         return min(1.0, (costs[0] - costs[-1]) / max(1, costs[0] - self.limit)) if costs else 0.0
 
-    def progress(self) -> dict[str, int]:
+    def progress(self) -> dict[str, float]:
         return {"removed": len(self.removed)}
 
     def tensors(self) -> dict[str, Tensor]:
