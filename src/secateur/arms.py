@@ -11,6 +11,7 @@ from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
 from secateur.execution import Record, Session, Target
 from secateur.planning import PlanRow
 from secateur.results import point_of
+from secateur.sparse import SPARSE_ARMS, sparse_arms
 
 if TYPE_CHECKING:
     from secateur.comparison import Comparison
@@ -70,6 +71,8 @@ class Replicate:
         return [self._point(arm, budget) for budget in self.of.budgets for arm in self.settings.arms]
 
     def _point(self, arm: str, budget: Budget) -> dict[str, Any]:
+        if arm in SPARSE_ARMS:
+            return self._sparse_point(arm, budget)
         if arm == "fisher-tuned":
             return point_of(self.pruned[budget.text], arm, budget.text, before=self.dense)
         architecture, discovery = self._architecture(arm, budget)
@@ -81,6 +84,22 @@ class Replicate:
         recipe = replace(self.settings.recipe, epochs=epochs)
         record = self.session.train(architecture, recipe, self.seed, f"{arm} {budget} seed {self.seed}")
         return point_of(record, arm, budget.text, discovery_compute=discovery, epochs=epochs)
+
+    def _sparse_point(self, arm: str, budget: Budget) -> dict[str, Any]:
+        settings = self.settings
+        of = sparse_arms(settings.sparsity)[arm]
+        record = self.session.sparsify(
+            self.of.architecture,
+            settings.recipe,
+            self.seed,
+            of,
+            settings.sparsity,
+            self.of.limits[budget.text],
+            f"{arm} {budget} seed {self.seed}",
+        )
+        trained = self.session.store.record(record["trained"]) if "trained" in record else None
+        epochs = len(record["history"]) + (len(trained["history"]) if trained else 0)
+        return point_of(record, arm, budget.text, before=trained, epochs=epochs)
 
     def _architecture(self, arm: str, budget: Budget) -> tuple[Architecture, int]:
         """The arm's architecture at the budget, and the training MACs that finding it took."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from secateur.data import Data
     from secateur.execution import PruneSettings, Session
     from secateur.progress import Reporter
+    from secateur.sparse import Sparsity
     from secateur.training import Recipe
 
 app = typer.Typer(
@@ -38,7 +39,8 @@ runs_app = typer.Typer(help="List, show or delete the runs of an output folder."
 app.add_typer(runs_app, name="runs")
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
-_DATA, _RECIPE, _PRUNING, _MACHINE = "Data", "Training recipe", "Pruning", "Machine"
+_DATA, _RECIPE, _MACHINE = "Data", "Training recipe", "Machine"
+_PRUNING, _SPARSE = "Pruning channels (Fisher)", "Pruning weights (nonzeros budgets)"
 
 
 def _option(help_text: str, panel: str, *names: str) -> Any:
@@ -73,6 +75,16 @@ class Options:
         "0.3,0.6,0.9"
     )
     gamma: Annotated[float, _option("Factor of each drop.", _RECIPE)] = 0.2
+    schedule: Annotated[
+        str, _option("steps (at the milestones), cosine, or plateau (of accuracy).", _RECIPE)
+    ] = "steps"
+    patience: Annotated[int, _option("Epochs without improvement before plateau drops.", _RECIPE)] = 10
+    early_stop: Annotated[
+        int | None, _option("Epochs without improvement that end training; never by default.", _RECIPE)
+    ] = None
+    select_on: Annotated[str, _option("val; or test, which makes the accuracy there too good.", _RECIPE)] = (
+        "val"
+    )
     pad: Annotated[
         int | None, _option("Zero-padding before a random crop; by default 1/8 of the side.", _RECIPE)
     ] = None
@@ -95,6 +107,10 @@ class Options:
             weight_decay=self.weight_decay,
             milestones=_numbers("--milestones", self.milestones),
             gamma=self.gamma,
+            schedule=self.schedule,
+            patience=self.patience,
+            early_stop=self.early_stop,
+            select_on=self.select_on,
             pad=self.pad,
             flip=self.flip,
             precision=self.precision,
@@ -126,6 +142,36 @@ class PruneOptions(Options):
     tuning_lr: Annotated[
         float | None, _option("Rate of fine-tuning; by default the lowest of training.", _PRUNING)
     ] = None
+
+    tune_share: Annotated[
+        float, _option("Share of the epochs after the cut, in arms that tune.", _SPARSE)
+    ] = 0.5
+    l1_strength: Annotated[float, _option("Factor of the L1 norm.", _SPARSE)] = 1e-4
+    t_init: Annotated[float, _option("Faithful: where every t begins.", _SPARSE)] = 100.0
+    penalty_weight: Annotated[float, _option("Faithful: lambda of the budget loss.", _SPARSE)] = 5.0
+    crispness: Annotated[int, _option("n of the gate; exact mode: at first.", _SPARSE)] = 4
+    crispness_final: Annotated[
+        int | None, _option("Exact: n at the end; by default the method's.", _SPARSE)
+    ] = None
+    prune_start: Annotated[float | None, _option("Exact: share of training before C falls.", _SPARSE)] = None
+    prune_end: Annotated[float | None, _option("Exact: share at which C is the budget.", _SPARSE)] = None
+    sharpen_until: Annotated[float | None, _option("Exact: share at which n is final.", _SPARSE)] = None
+
+    def sparsity(self) -> Sparsity:
+        """The weight pruning asked for."""
+        from secateur.sparse import Sparsity
+
+        given = {
+            "t_init": self.t_init,
+            "penalty_weight": self.penalty_weight,
+            "n": self.crispness,
+            "n_final": self.crispness_final,
+            "start": self.prune_start,
+            "end": self.prune_end,
+            "sharpen_until": self.sharpen_until,
+        }
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return Sparsity(self.tune_share, None, self.l1_strength, chosen)
 
     def pruning(self) -> PruneSettings:
         """The pruning asked for."""
@@ -169,11 +215,17 @@ def _taking(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[...
 def compare(
     options: PruneOptions,
     budget: Annotated[
-        list[str] | None, typer.Option(help="At most so much: params=500k, params=25%. Repeatable.")
+        list[str] | None,
+        typer.Option(help="At most so much: params=500k, macs=25%, nonzeros=5%. Repeatable."),
     ] = None,
     arms: Annotated[
-        str, typer.Option(help="Which of fisher-tuned,fisher-scratch,copycat,width,bottleneck.")
-    ] = "fisher-tuned,fisher-scratch,copycat,width,bottleneck",
+        str,
+        typer.Option(
+            help="Which of fisher-tuned, fisher-scratch, copycat, width, bottleneck; with nonzeros also "
+            "magnitude, magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1, "
+            "reparametrization, reparametrization-faithful. By default what suits the budget."
+        ),
+    ] = "",
     seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
     match: Annotated[str, typer.Option(help="epochs, or compute: what fisher-tuned spent.")] = "epochs",
     copycat_after: Annotated[
@@ -201,6 +253,7 @@ def compare(
         recipe=options.recipe(),
         prune=options.pruning(),
         copycat_after=copycat_after,
+        sparsity=options.sparsity(),
     )
     session, architecture = _session(options, out)
     comparison = Comparison(architecture, session.data, settings)
@@ -236,8 +289,14 @@ def train(
 @_taking(PruneOptions)
 def prune(
     options: PruneOptions,
-    method: Annotated[str, typer.Argument(help="fisher")],
-    budget: Annotated[str, typer.Option(help="At most so much: params=500k, params=25%.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="fisher (channels); or weights: reparametrization, reparametrization-faithful, magnitude, "
+            "magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1."
+        ),
+    ],
+    budget: Annotated[str, typer.Option(help="params=500k, macs=25%; for weights nonzeros=5%, met exactly.")],
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-prune"
@@ -246,18 +305,24 @@ def prune(
     """Train a network and prune it to one budget; leaves record.json, architecture.json, model.safetensors.
 
     Example: `secateur prune fisher --model wrn-16-1 --data digits --budget params=25% --epochs 30
-    --prune-every 10`
+    --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.errors import unknown
-    from secateur.methods import METHODS
-    from secateur.single import prune_one
+    from secateur.single import prune_one, sparsify_one
+    from secateur.sparse import SPARSE_ARMS
 
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    if method not in ("fisher", *SPARSE_ARMS):
+        raise unknown("method", method, ("fisher", *SPARSE_ARMS))
     (wanted,) = _budgets([budget])
-    pruning = options.pruning()
+    pruning, sparsity = options.pruning(), options.sparsity()
+    if method != "fisher":
+        wanted.of_nonzeros(f"{method} pruning")
     session, architecture = _session(options, out)
-    point = prune_one(session, architecture, options.recipe(), pruning, wanted, seed)
+    recipe = options.recipe()
+    if method == "fisher":
+        point = prune_one(session, architecture, recipe, pruning, wanted, seed)
+    else:
+        point = sparsify_one(session, architecture, recipe, method, sparsity, wanted, seed)
     _show_point(point, session)
 
 
@@ -484,9 +549,19 @@ def _show_results(results: dict[str, Any], out: Path) -> None:
 def _show_point(point: dict[str, Any], session: Session) -> None:
     if session.runtime.is_main:
         print(
-            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {point['params']:,} parameters, "
-            f"{point['macs']:,} MACs; written to {session.store.directory}"
+            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {_size_of(point)}; "
+            f"written to {session.store.directory}"
         )
+
+
+def _size_of(point: dict[str, Any]) -> str:
+    """What the network has: a network with zeroed weights computes as much as before, and that is said."""
+    if point["nonzeros"] == point["weights"]:
+        return f"{point['params']:,} parameters, {point['macs']:,} MACs"
+    return (
+        f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
+        "many as before: zeros make a file smaller, not a dense network faster)"
+    )
 
 
 def _show_scaled(source: Architecture, scaled: Architecture) -> None:

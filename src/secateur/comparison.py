@@ -6,6 +6,8 @@
     width            the same family with every layer narrower, trained
     bottleneck       every group width times z, trained
 
+and, where the budget is in nonzeros, the arms of `secateur.sparse`, which set weights to zero.
+
 Everything that selects looks at the validation split; accuracy is measured on the test split, once a run.
 """
 
@@ -32,10 +34,12 @@ from secateur.planning import PlanRow
 from secateur.progress import Reporter
 from secateur.results import SCHEMA, describe_data, write_results
 from secateur.runs import RunStore
+from secateur.sparse import SPARSE_ARMS, Sparsity, sparse_arms
 from secateur.statistics import summarise, verdict
 from secateur.training import Recipe
 
-ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
+DENSE_ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
+ARMS = (*DENSE_ARMS, *SPARSE_ARMS)
 MATCHES = ("epochs", "compute")
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -46,8 +50,8 @@ class Settings:
     """What is compared, and how.
 
     Attributes:
-        arms: some of `ARMS`.
-        budgets: relative ones are shares of the network being compared.
+        arms: some of `ARMS`; none given: `default_arms` of the budgets.
+        budgets: of one resource; relative ones are shares of the network being compared.
         seeds: replicates, at least 1.
         match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
             scratch is given the training MACs that fisher-tuned had spent at that budget.
@@ -55,14 +59,32 @@ class Settings:
     """
 
     budgets: tuple[Budget, ...]
-    arms: tuple[str, ...] = ARMS
+    arms: tuple[str, ...] = ()
     seeds: int = 1
     match: str = "epochs"
     recipe: Recipe = field(default_factory=Recipe)
     prune: PruneSettings = field(default_factory=PruneSettings)
     copycat_after: int | None = None
+    sparsity: Sparsity = field(default_factory=Sparsity)
 
     def __post_init__(self) -> None:
+        if not self.budgets:
+            raise InputError("a comparison needs at least one budget: write for example --budget params=25%")
+        if len({budget.resource for budget in self.budgets}) > 1:
+            raise InputError(
+                f"the budgets of one comparison limit one resource, got {', '.join(map(str, self.budgets))}: "
+                "compare them one resource at a time"
+            )
+        if not self.arms:
+            object.__setattr__(self, "arms", default_arms(self.resource))
+        self._check()
+
+    @property
+    def resource(self) -> str:
+        """What the budgets limit."""
+        return self.budgets[0].resource
+
+    def _check(self) -> None:
         for arm in self.arms:
             if arm not in ARMS:
                 raise unknown("arm", arm, ARMS)
@@ -72,10 +94,24 @@ class Settings:
             raise unknown("--match", self.match, MATCHES)
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
-        if not self.arms or not self.budgets:
-            raise InputError(
-                "a comparison needs at least one arm and one budget: write for example --budget params=25%"
-            )
+        sparse = [arm for arm in self.arms if arm in SPARSE_ARMS]
+        if sparse:
+            self.budgets[0].of_nonzeros(f"the arm {sparse[0]}")
+            arms = sparse_arms(self.sparsity)
+            for arm in sparse:
+                arms[arm].recipes(self.recipe, self.sparsity)  # refuses too few epochs
+            if self.match == "compute":
+                raise InputError(
+                    f"--match compute gives each arm what fisher-tuned spent, which the arm {sparse[0]} has no "
+                    "epochs for: compare weights with --match epochs"
+                )
+
+
+def default_arms(resource: str) -> tuple[str, ...]:
+    """What is compared where nobody says: the ways to zero weights, or the ways to a smaller network."""
+    if resource == "nonzeros":
+        return ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization", "width")
+    return DENSE_ARMS
 
 
 class Comparison:
@@ -176,12 +212,24 @@ class Comparison:
 
     def _plan_row(self, session: Session, arm: str, budget: Budget, spent: int) -> PlanRow:
         limit = self.limits[budget.text]
+        if arm in SPARSE_ARMS:
+            return self._sparse_row(session, arm, budget)
         known = self.known(arm, budget) if arm in KNOWN else None
         likely = known or self.known("bottleneck", budget)
         epochs = None if arm == "fisher-tuned" else self.epochs(session, likely, spent)
         compute = session.epoch_compute(likely, self.settings.recipe) * (epochs or 0)
         params = likely.params if known else limit
         return PlanRow(arm, budget.text, limit, known, params, likely.macs, epochs, compute)
+
+    def _sparse_row(self, session: Session, arm: str, budget: Budget) -> PlanRow:
+        """A network that keeps its shape; where tuning follows, its training comes on top of the method."""
+        of = sparse_arms(self.settings.sparsity)[arm]
+        dense, epochs, _ = of.recipes(self.settings.recipe, self.settings.sparsity)
+        total = epochs + (dense.epochs if dense else 0)
+        compute = session.epoch_compute(self.architecture, self.settings.recipe) * total
+        params, macs = self.architecture.params, self.architecture.macs
+        limit = self.limits[budget.text]
+        return PlanRow(arm, budget.text, limit, self.architecture, params, macs, total, compute)
 
     def epochs(self, session: Session, architecture: Architecture, spent: int) -> int:
         """How long a network trains from scratch, given what fisher-tuned spent at its budget."""
@@ -240,6 +288,7 @@ class Comparison:
         return {
             "arms": ", ".join(settings.arms),
             "budgets": ", ".join(map(str, self.budgets)),
+            "resource": settings.resource,
             "seeds": settings.seeds,
             "match": settings.match,
             "prune_every": settings.prune.every,
@@ -284,7 +333,7 @@ def compare(
     data: str | Data = "digits",
     budgets: Sequence[str | Budget] = ("params=50%", "params=25%"),
     *,
-    arms: Sequence[str] = ARMS,
+    arms: Sequence[str] = (),
     seeds: int = 1,
     match: str = "epochs",
     epochs: int | None = None,
@@ -292,6 +341,7 @@ def compare(
     recipe: Recipe | None = None,
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
+    sparsity: Sparsity | None = None,
     out: str | Path = "secateur-compare",
     device: str = "auto",
     reporter: Reporter | None = None,
@@ -307,7 +357,8 @@ def compare(
         data: a name or folder as `secateur.data.load_data` takes, or loaded data.
         budgets: e.g. ["params=25%"], shares of the network given.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
-        recipe, prune: every number of training and of pruning.
+        arms: some of `ARMS`; none: `default_arms`.
+        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
         out: folder for results, report and runs.
 
     Raises:
@@ -335,6 +386,7 @@ def compare(
         recipe,
         prune,
         copycat_after,
+        sparsity or Sparsity(),
     )
     comparison = Comparison(resolve_model(model, loaded), loaded, settings)
     session = Session(loaded, RunStore(out), runtime, reporter)

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.architecture import Architecture, load_model, save_model
-from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
+from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget, count_weights
 from secateur.data import Data, count_batches
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, TrainingError
+from secateur.masks import count_nonzeros
+from secateur.methods import Method
 from secateur.methods.fisher import Config, Fisher, check_reachable, check_removals
 from secateur.progress import Reporter
 from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
+from secateur.sparse import SparseArm, Sparsity
 from secateur.training import Recipe, Training, evaluate
 
 Record = dict[str, Any]
@@ -182,6 +185,68 @@ class Session:
             trained=trained["run_id"],
         )
 
+    def sparsify(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        seed: int,
+        arm: SparseArm,
+        settings: Sparsity,
+        limit: int,
+        label: str,
+    ) -> Record:
+        """Make the network of `arm` with exactly `limit` nonzeros, unless that was done; the record."""
+        dense_recipe, epochs, recipe = arm.recipes(recipe, settings)
+        steps = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world) * epochs
+        method = arm.build(Budget.parse(f"nonzeros={limit}"), max(1, steps), seed)
+        dense = dense_recipe and self.train_spec(architecture, dense_recipe, seed, f"{label}: training first")
+        identity = {
+            "architecture": architecture.identity(),
+            "recipe": {**recipe.identity(self.data), "epochs": epochs},
+            "data": self.data.fingerprint,
+            "method": method.identity(),
+            "target": {"nonzeros": limit},
+            "dense": dense.identity if dense else None,
+        }
+        spec = RunSpec("sparse", identity, seed, label)
+        if record := self.store.record(spec.run_id):
+            return record
+        model: Any = architecture.build(seed=derived_seed(seed, "initialisation"))
+        known: dict[str, Any] = {}
+        if dense and dense_recipe:
+            trained = self.train(architecture, dense_recipe, seed, dense.label)
+            model = load_model(self.store.path(trained["run_id"]))
+            known = {"trained": trained["run_id"], **self._measure(self.runtime.place(model))}
+        self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * epochs)
+        return self._run_sparse(
+            self._training(model, recipe, spec, epochs=epochs, method=method), spec, known
+        )
+
+    def _run_sparse(self, training: Training, spec: RunSpec, known: dict[str, Any]) -> Record:
+        """Train under the method to the end, cut, and record what the cut changed."""
+        if checkpoint := self.store.checkpoint(spec.run_id):
+            training.resume(checkpoint)
+        self._fit(training, spec)
+        known = known or self._before_the_cut(training)
+        record = self._finish(training.finish(), spec, **known)
+        if self.runtime.is_main:
+            self.store.drop_checkpoint(spec.run_id)
+        return record
+
+    def _before_the_cut(self, training: Training) -> dict[str, Any]:
+        """What the network is worth, and how much of it is in use, before weights are set to zero."""
+        training.method.before_evaluation(training.model)
+        return {
+            **self._measure(training.model),
+            "remaining": training.method.remaining(training.model),
+        }
+
+    def _measure(self, model: Any) -> dict[str, Any]:
+        return {
+            "accuracy_before": evaluate(model, self.data.test, self.data, self.runtime),
+            "val_accuracy_before": evaluate(model, self.data.val, self.data, self.runtime),
+        }
+
     def _training(
         self,
         model: Any,
@@ -189,7 +254,7 @@ class Session:
         spec: RunSpec,
         *,
         epochs: int | None = None,
-        method: Fisher | None = None,
+        method: Method | None = None,
     ) -> Training:
         def save(checkpoint: Checkpoint) -> None:
             self.store.save_checkpoint(spec.run_id, checkpoint)
@@ -227,6 +292,8 @@ class Session:
             "architecture": Architecture.of(training.model).identity(),
             "params": training.params,
             "macs": training.macs,
+            "weights": count_weights(training.model),
+            "nonzeros": count_nonzeros(training.model),
             "accuracy": accuracy,
             "val_accuracy": val_accuracy,
             "train_compute": progress.compute,

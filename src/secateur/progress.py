@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -30,7 +31,7 @@ class Reporter:
     def run_started(self, label: str, compute: float) -> None:
         """A run begins, worth `compute` units of the whole."""
 
-    def step(self, *, done: float, loss: float, accuracy: float, **more: int) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float, **more: float) -> None:
         """The run in hand is `done` (a share in [0, 1]); `more` are the method's numbers."""
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -55,15 +56,14 @@ class LineReporter(Reporter):
     def run_started(self, label: str, compute: float) -> None:
         self.label, self.done = label, 0.0
 
-    def step(self, *, done: float, loss: float, accuracy: float, **more: int) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float, **more: float) -> None:
         self.done = done
 
     def epoch(self, row: dict[str, Any]) -> None:
         if time.monotonic() - self._last >= LINE_EVERY_S:
-            removed = f", {row['removed']} removed" if "removed" in row else ""
             self._say(
                 f"  {self.label}: {self.done:.0%}, epoch {row['epoch']}, loss {row['loss']:.3f}, "
-                f"validation {row['val_accuracy']:.1%}{removed}"
+                f"validation {row['val_accuracy']:.1%}{_pruned(row)}"
             )
 
     def run_finished(self, text: str) -> None:
@@ -112,11 +112,10 @@ class BarReporter(Reporter):
         self.compute = compute
         self.run = self.bars.add_task(label, total=1.0, note="")
 
-    def step(self, *, done: float, loss: float, accuracy: float, **more: int) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float, **more: float) -> None:
         if self.run is None:
             return
-        removed = f", {more['removed']} removed" if "removed" in more else ""
-        note = f"loss {loss:.3f}, accuracy {accuracy:.1%}{removed}"
+        note = f"loss {loss:.3f}, accuracy {accuracy:.1%}{_pruned(more)}"
         self.bars.update(self.run, completed=done, note=note)
         if self.whole is not None:
             self.bars.update(self.whole, completed=self.done + self.compute * done)
@@ -146,3 +145,12 @@ def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:
     if silent:
         return Reporter()
     return BarReporter(Console(file=stream)) if stream.isatty() else LineReporter(stream)
+
+
+def _pruned(numbers: Mapping[str, Any]) -> str:
+    """How far the pruning is, in the words of `Method.progress`."""
+    if "removed" in numbers:
+        return f", {numbers['removed']} removed"
+    if "remaining" in numbers:
+        return f", {numbers['remaining']:.2%} of the weights in use"
+    return ""

@@ -13,6 +13,7 @@ from secateur.errors import InputError
 from secateur.runs import RunStore
 
 SCHEMA = 1
+_OF_WEIGHTS = ("nonzeros", "weights", "accuracy_before", "val_accuracy_before", "remaining")
 Record = dict[str, Any]
 Point = dict[str, Any]
 
@@ -40,6 +41,7 @@ def point_of(
         "budget": budget,
         "seed": record["seed"],
         "params": record["params"],
+        **{key: record[key] for key in _OF_WEIGHTS if key in record},
         "macs": record["macs"],
         "accuracy": record["accuracy"],
         "val_accuracy": record["val_accuracy"],

@@ -9,6 +9,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import Budget
 from secateur.execution import PruneSettings, Record, Session, Target
 from secateur.results import Point, point_of
+from secateur.sparse import Sparsity, sparse_arms
 from secateur.training import Recipe
 
 
@@ -38,6 +39,30 @@ def prune_one(
         record = session.prune(architecture, recipe, seed, settings, target, f"fisher {budget} seed {seed}")
         trained = session.store.record(record["trained"])
         return _leave(session, record, point_of(record, "fisher-tuned", budget.text, before=trained))
+
+
+def sparsify_one(
+    session: Session,
+    architecture: Architecture,
+    recipe: Recipe,
+    arm: str,
+    settings: Sparsity,
+    budget: Budget,
+    seed: int,
+) -> Point:
+    """Make the network of an arm of `secateur.sparse` and leave it with its record in the session's folder.
+
+    Raises:
+        InputError: before anything is trained, where the budget is not in nonzeros or beyond the network.
+    """
+    limit = budget.of_nonzeros(f"{arm} pruning").limit_for(architecture.skeleton())
+    of = sparse_arms(settings)[arm]
+    of.recipes(recipe, settings)  # refuses too few epochs
+    with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
+        label = f"{arm} {budget} seed {seed}"
+        record = session.sparsify(architecture, recipe, seed, of, settings, limit, label)
+        trained = session.store.record(record["trained"]) if "trained" in record else None
+        return _leave(session, record, point_of(record, arm, budget.text, before=trained))
 
 
 def _leave(session: Session, record: Record, point: Point) -> Point:

@@ -25,12 +25,13 @@ from secateur.budget import (
 )
 from secateur.data import Augmentation, Data, Split, count_batches, epoch_batches
 from secateur.device import Runtime
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import Method
 from secateur.progress import Reporter
 from secateur.runs import Checkpoint, derived_seed
 
 EVALUATION_BATCH = 500
+SCHEDULES = ("steps", "cosine", "plateau")
 REPORT_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
 
@@ -41,7 +42,14 @@ class Recipe:
     Attributes:
         epochs: passes over the training split, at least 1.
         batch_size: examples per step over all processes.
-        lr: the first learning rate, multiplied by `gamma` at each share of the epochs in `milestones`.
+        lr: the first learning rate; `schedule` says what becomes of it.
+        schedule: "steps": it is multiplied by `gamma` at each share of the epochs in `milestones`;
+            "cosine": it falls to 0 along half a cosine, epoch by epoch;
+            "plateau": it is multiplied by `gamma` whenever accuracy has not improved for `patience` epochs.
+        patience: of "plateau", in epochs.
+        early_stop: end the training after so many epochs without improvement; None: never.
+        select_on: the split whose accuracy "plateau" and `early_stop` follow: "val", or "test" as Dupont et
+            al. 2021 do, which makes the accuracy on the test split too good.
         momentum, weight_decay: of SGD; the decay is on every parameter.
         pad: zero-padding in pixels before a random crop; None: what the data set suggests.
         flip: whether images are mirrored at random; None: what the data set suggests.
@@ -58,8 +66,16 @@ class Recipe:
     pad: int | None = None
     flip: bool | None = None
     precision: str = "fp32"
+    schedule: str = "steps"
+    patience: int = 10
+    early_stop: int | None = None
+    select_on: str = "val"
 
     def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.select_on not in ("val", "test"):
+            raise unknown("split to select on", self.select_on, ("val", "test"))
         checks = {
             "epochs must be at least 1": self.epochs >= 1,
             "batch_size must be at least 2": self.batch_size >= 2,
@@ -69,25 +85,31 @@ class Recipe:
             "gamma must lie in (0, 1]": 0 < self.gamma <= 1,
             "milestones must be rising shares in (0, 1)": _rising_shares(self.milestones),
             "pad must be at least 0": self.pad is None or self.pad >= 0,
+            "patience must be at least 1": self.patience >= 1,
+            "early_stop must be at least 1": self.early_stop is None or self.early_stop >= 1,
         }
         for invariant, holds in checks.items():
             if not holds:
                 raise InputError(f"{invariant}, got {getattr(self, invariant.split()[0])}")
 
-    def lr_at(self, epoch: int) -> float:
-        """The learning rate in `epoch`, counted from 0.
+    def lr_at(self, epoch: int, drops: int = 0) -> float:
+        """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
 
         Example:
             >>> [round(Recipe().lr_at(epoch), 7) for epoch in (0, 59, 60, 120, 199)]
             [0.1, 0.1, 0.02, 0.004, 0.0008]
         """
+        if self.schedule == "plateau":
+            return self.lr * self.gamma**drops
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
         passed = sum(epoch >= share * self.epochs - 1e-9 for share in self.milestones)
         return self.lr * self.gamma**passed
 
     def for_tuning(self, lr: float | None = None) -> Recipe:
         """The recipe of fine-tuning: a constant rate, by default the lowest that training reached (8e-4)."""
         lowest = self.lr * self.gamma ** len(self.milestones)
-        return replace(self, lr=lowest if lr is None else lr, milestones=())
+        return replace(self, lr=lowest if lr is None else lr, milestones=(), schedule="steps")
 
     def augmentation(self, data: Data) -> Augmentation:
         """Padding and mirroring, the data set's own where the recipe leaves them open."""
@@ -97,9 +119,11 @@ class Recipe:
         )
 
     def identity(self, data: Data) -> dict[str, Any]:
-        """What of it can change a number."""
+        """What of it can change a number; what came later is named only where it is used."""
+        later = {name: getattr(Recipe, name) for name in ("schedule", "patience", "early_stop", "select_on")}
+        values = asdict(self)
         return {
-            **asdict(self),
+            **{name: value for name, value in values.items() if name not in later or value != later[name]},
             "milestones": list(self.milestones),
             "pad": self.augmentation(data).pad,
             "flip": self.augmentation(data).flip,
@@ -121,6 +145,10 @@ class Progress:
     seen: int = 0
     compute: int = 0  # training MACs spent
     wall_s: float = 0.0
+    best: float = -1.0  # accuracy on the split that the recipe selects on
+    stale: int = 0  # epochs since it was reached
+    waited: int = 0  # of those, epochs since the rate was last lowered
+    drops: int = 0  # how often it was, by "plateau"
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -188,8 +216,17 @@ class Training:
             self.progress.history.append(self._epoch_row())
         return self
 
+    def finish(self) -> Training:
+        """Have the method hand over the finished network, which `model` is then."""
+        self.model = self.method.finalize(self.model)
+        self._build_around_model()
+        return self
+
     def _done(self) -> bool:
-        return self.method.finished if self.epochs is None else self.progress.epoch >= self.epochs
+        if self.epochs is None:
+            return self.method.finished
+        stops = self.recipe.early_stop is not None and self.progress.stale >= self.recipe.early_stop
+        return stops or self.progress.epoch >= self.epochs
 
     def _completion(self) -> float:
         """How much of the run is done, in [0, 1]."""
@@ -205,7 +242,7 @@ class Training:
         """The rest of the present epoch, or less where the method is finished within it."""
         progress = self.progress
         for param_group in self.optimizer.param_groups:
-            param_group["lr"] = self.recipe.lr_at(progress.epoch)
+            param_group["lr"] = self._lr()
         sums = torch.tensor(
             [progress.loss_sum, progress.correct, progress.seen], dtype=torch.float64, device="cpu"
         ).to(self.runtime.device, torch.float64 if self.runtime.device.type != "mps" else torch.float32)
@@ -274,7 +311,7 @@ class Training:
             )
             raise TrainingError(
                 f"the loss is not finite in epoch {self.progress.epoch + 1} (step {self.progress.batch}, "
-                f"rate {self.recipe.lr_at(self.progress.epoch):g}); {kept}: lower the rate, or use fp32"
+                f"rate {self._lr():g}); {kept}: lower the rate, or use fp32"
             )
         self.reporter.step(
             done=self._completion(),
@@ -295,14 +332,37 @@ class Training:
             "loss": loss_sum / max(seen, 1),
             "train_accuracy": correct / max(seen, 1),
             "val_accuracy": evaluate(self.model, self.data.val, self.data, self.runtime),
-            "lr": self.recipe.lr_at(progress.epoch),
+            **self._test_accuracy(),
+            "lr": self._lr(),
             "params": self.params,
             **self.method.progress(),
         }
 
+    def _lr(self) -> float:
+        return self.recipe.lr_at(self.progress.epoch, self.progress.drops)
+
+    def _test_accuracy(self) -> dict[str, float]:
+        """Looked at during training only where the recipe says so; the history then shows it."""
+        if self.recipe.select_on == "val":
+            return {}
+        return {"test_accuracy": evaluate(self.model, self.data.test, self.data, self.runtime)}
+
+    def _follow_plateau(self, row: dict[str, Any]) -> None:
+        """Count the epochs without improvement, and lower the rate when "plateau" is out of patience."""
+        progress, accuracy = self.progress, row[f"{self.recipe.select_on}_accuracy"]
+        if accuracy > progress.best:
+            progress.best, progress.stale, progress.waited = accuracy, 0, 0
+            return
+        progress.stale += 1
+        progress.waited += 1
+        if self.recipe.schedule == "plateau" and progress.waited > self.recipe.patience:
+            progress.drops += 1
+            progress.waited = 0
+
     def _close_epoch(self, row: dict[str, Any]) -> None:
         progress = self.progress
         progress.history.append(row)
+        self._follow_plateau(row)
         progress.epoch += 1
         progress.batch = progress.correct = progress.seen = 0
         progress.loss_sum = 0.0

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from secateur.methods.base import Method
 from secateur.methods.fisher import Fisher
+from secateur.methods.l1 import L1
+from secateur.methods.magnitude import Magnitude
+from secateur.methods.random import Random
+from secateur.methods.reparametrization import Reparametrization
 
-METHODS: dict[str, type[Method]] = {"fisher": Fisher}
+METHODS: dict[str, type[Method]] = {
+    "fisher": Fisher,
+    "l1": L1,
+    "magnitude": Magnitude,
+    "random": Random,
+    "reparametrization": Reparametrization,
+}
 
-__all__ = ["METHODS", "Fisher", "Method"]
+__all__ = ["L1", "METHODS", "Fisher", "Magnitude", "Method", "Random", "Reparametrization"]

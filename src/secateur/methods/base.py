@@ -52,6 +52,14 @@ class Method:
         """The finished network: a plain module, with no hooks or parametrizations left."""
         return model
 
+    def identity(self) -> dict[str, Any]:
+        """The settings that change the result, JSON-able; without budget and number of steps."""
+        return {"method": self.name}
+
+    def remaining(self, model: nn.Module) -> float | None:
+        """The share of the weights that the method counts as kept, before the cut; None: it cuts at once."""
+        return None
+
     @property
     def finished(self) -> bool:
         """Whether the method has reached its goal, for phases that last until then."""

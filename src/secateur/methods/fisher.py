@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.architecture import Architecture
-from secateur.budget import COUNTERS, Budget, count_macs, count_params, layer_positions
+from secateur.budget import COUNTERS, Budget, count_macs, count_params, count_weights, layer_positions
 from secateur.errors import InputError
 from secateur.methods.base import Method
 from secateur.models import Group
@@ -296,6 +296,7 @@ class Fisher(Method):
                 "channel": self._alive[group.name].pop(channel),
                 "params": count_params(model),
                 "macs": count_macs(model, self._positions),
+                "nonzeros": count_weights(model),
                 "examples": self.examples,
             }
         )

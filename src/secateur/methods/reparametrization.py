@@ -23,8 +23,8 @@ and n rises afterwards (`crispness`), until h is all but 0 or 1 and the cut at t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from secateur.budget import Budget, count_weights, weight_layers
 from secateur.errors import InputError, unknown
 from secateur.masks import apply_masks, keep_largest
 from secateur.methods.base import Method
+from secateur.methods.magnitude import magnitudes
 
 E_MINUS_1 = math.e - 1
 _LARGEST_U = 1e30
@@ -111,7 +112,7 @@ def _full(x: Tensor) -> Tensor:
 
 
 class _Apparent(torch.autograd.Function):
-    """(w, t) -> (w_hat, sum of h): both in one pass, h computed once; the backward pass keeps only w and t."""
+    """(w, t) -> (w_hat, sum of h): one pass, h computed once; the backward pass keeps only w and t."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, t: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -173,9 +174,10 @@ def budget_loss(c: Tensor, target: float, initial: float) -> Tensor:
 
 
 def solve_temperature(magnitudes: Tensor, target: float, n: int, guess: float = 100.0) -> float:
-    """The t at which the sum of h_t over `magnitudes` is `target`: Newton's steps in log t, kept in a bracket.
+    """The t at which the sum of h_t over `magnitudes` is `target`.
 
-    The sum rises strictly with t from 0 to the number of nonzero magnitudes, so there is one solution.
+    Newton's steps in log t, kept in a bracket. The sum rises strictly with t, from 0 to the number of nonzero
+    magnitudes, so there is one solution.
 
     Args:
         magnitudes: |w|, any shape, at least 0.
@@ -309,8 +311,8 @@ class Gate(nn.Module):
 class Reparametrization(Method):
     """Weight pruning during training, down to exactly `budget`, with no fine-tuning.
 
-    In exact mode one t for all layers is solved so that C is the schedule's at every `solve_every`-th step, at
-    every evaluation and at the cut. In faithful mode each layer learns its own.
+    In exact mode one t for all layers is solved so that C is the schedule's at every `solve_every`-th step,
+    at every evaluation and at the cut. In faithful mode each layer learns its own.
 
     Args:
         budget: e.g. "nonzeros=5%": exactly so many weights of convolutions and linear layers are left.
@@ -344,6 +346,10 @@ class Reparametrization(Method):
         self.initial = 0  # C_initial: weights covered
         self._step = 0
         self._gates: dict[str, Gate] = {}
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that change the result, but for the budget and the number of steps."""
+        return {"method": self.name, **asdict(self.config)}
 
     @property
     def exact(self) -> bool:
@@ -407,8 +413,7 @@ class Reparametrization(Method):
         for name in self._gates:
             layer = model.get_submodule(name)
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-        scores = {name: model.get_submodule(name).weight.detach().abs() for name in self._gates}
-        apply_masks(model, keep_largest(scores, self.target))
+        apply_masks(model, keep_largest(magnitudes(model), self.target))
         self._gates.clear()
         return model
 
@@ -458,7 +463,7 @@ class Reparametrization(Method):
     def _gated(self, model: nn.Module) -> list[tuple[Gate, Tensor]]:
         """Every gate with the weight it is given."""
         return [
-            (gate, model.get_submodule(name).parametrizations.weight.original)  # type: ignore[union-attr]
+            (gate, cast(Any, model.get_submodule(name)).parametrizations.weight.original)
             for name, gate in self._gates.items()
         ]
 

@@ -1,0 +1,65 @@
+"""L1 regularisation in place of a budget loss: what Dupont et al. 2021 (section 2) claim to improve on.
+
+    L = L_task + strength * sum |w|        `l1_norm`
+
+At the end the weights of smallest magnitude are cut. Nothing in it knows the budget before that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.budget import Budget
+from secateur.errors import InputError
+from secateur.masks import apply_masks, keep_largest, prunable_weights
+from secateur.methods.base import Method
+from secateur.methods.magnitude import magnitudes
+
+
+def l1_norm(model: nn.Module) -> Tensor:
+    """Sum of |w| over all weights that can be masked; scalar, differentiable."""
+    return torch.stack([weight.abs().sum() for weight in prunable_weights(model).values()]).sum()
+
+
+class L1(Method):
+    """Trains under an L1 penalty and cuts to the budget at the end.
+
+    Args:
+        budget: e.g. "nonzeros=5%".
+        strength: factor of the norm, at least 0.
+
+    Example:
+        >>> method = L1("nonzeros=5%", strength=1e-4)  # doctest: +SKIP
+
+    Reference: Dupont et al. 2021, section 2 ("in a more convenient way than l1 regularization").
+    """
+
+    name = "l1"
+
+    def __init__(self, budget: Budget | str, *, strength: float = 1e-4):
+        self.budget = Budget.parse(budget).of_nonzeros(self.name)
+        if not 0 <= strength < math.inf:
+            raise InputError(f"l1: the strength must be at least 0, got {strength}")
+        self.strength = strength
+        self.target = 0
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that change the result, but for the budget."""
+        return {"method": self.name, "strength": self.strength}
+
+    def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
+        """Check the budget; nothing is attached."""
+        self.target = self.budget.limit_for(model)
+        return model
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        return self.strength * l1_norm(model)
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """Cut all but the largest weights of the whole network."""
+        apply_masks(model, keep_largest(magnitudes(model), self.target))
+        return model

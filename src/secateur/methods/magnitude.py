@@ -1,0 +1,39 @@
+"""Magnitude pruning: the weights of smallest |w| go (LeCun et al. 1989; Han et al. 2015, arXiv:1506.02626).
+
+    score = |w|        `magnitudes`
+
+It is what Dupont et al. 2021 compare with ("Mag", and "Mag+FT" where training goes on after the cut).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from secateur.masks import Masks, keep_largest, keep_largest_per_layer, prunable_weights
+from secateur.methods.masked import MaskedMethod
+
+
+def magnitudes(model: nn.Module) -> dict[str, Tensor]:
+    """|w| of every weight that can be masked, by layer."""
+    return {name: weight.detach().abs() for name, weight in prunable_weights(model).items()}
+
+
+class Magnitude(MaskedMethod):
+    """Keeps the weights of largest magnitude.
+
+    Args:
+        budget: e.g. "nonzeros=5%".
+        scope: "global": the largest of the whole network; "layer": every layer keeps the same share.
+
+    Example:
+        >>> model = Magnitude("nonzeros=5%").prepare(model)  # doctest: +SKIP
+
+    Reference: Dupont et al. 2021, section 3.2 and Table 1.
+    """
+
+    name = "magnitude"
+
+    def choose(self, model: nn.Module, keep: int) -> Masks:
+        """The `keep` largest, of all layers together or of each its share."""
+        choose = keep_largest if self.scope == "global" else keep_largest_per_layer
+        return choose(magnitudes(model), keep)

@@ -1,0 +1,68 @@
+"""What the methods that cut weights once have in common: choose, cut, hold the zeros while tuning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from secateur.budget import Budget, count_weights
+from secateur.errors import unknown
+from secateur.masks import Masks, apply_masks
+from secateur.methods.base import Method
+
+SCOPES = ("global", "layer")
+
+
+class MaskedMethod(Method):
+    """Cuts in `prepare`, down to exactly the budget, and keeps the zeros through every step.
+
+    Hand it a trained network and train on for fine-tuning, or call `finalize` at once for none. Siblings
+    override `choose`.
+    """
+
+    name = "masked"
+
+    def __init__(self, budget: Budget | str, *, scope: str = "global"):
+        self.budget = Budget.parse(budget).of_nonzeros(self.name)
+        if scope not in self.scopes():
+            raise unknown(f"scope of {self.name} pruning", scope, self.scopes())
+        self.scope = scope
+        self.target = 0
+        self._masks: Masks = {}
+
+    @classmethod
+    def scopes(cls) -> tuple[str, ...]:
+        """The scopes that the method knows."""
+        return SCOPES
+
+    def choose(self, model: nn.Module, keep: int) -> Masks:
+        """Boolean masks, by layer, that keep exactly `keep` weights."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that change the result, but for the budget."""
+        return {"method": self.name, "scope": self.scope}
+
+    def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
+        """Choose the weights that stay and set the others to zero."""
+        self.target = self.budget.limit_for(model)
+        assert self.target <= count_weights(model)
+        self._masks = self.choose(model, self.target)
+        apply_masks(model, self._masks)
+        return model
+
+    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        """Undo what the step did to the weights that are gone."""
+        apply_masks(model, self._masks)
+        return model
+
+    def progress(self) -> dict[str, float]:
+        return {"nonzeros": self.target}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self._masks)
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._masks = {name: tensors[name].to(mask.device) for name, mask in self._masks.items()}

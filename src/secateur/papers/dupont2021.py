@@ -1,0 +1,312 @@
+"""The tables and the figure of Dupont et al. 2021, made again: `secateur reproduce dupont2021 table1`.
+
+A cell is a network on a data set at a pruning rate. Its runs serve Tables 1, 2 and 3 alike; what is finished
+is never repeated. Three scales: `paper` is the paper's protocol, `laptop` fits two cores and an evening,
+`smoke` takes minutes on the embedded digits and says nothing but that all of it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from secateur.architecture import Architecture
+from secateur.atomic import write_bytes, write_json
+from secateur.budget import Budget
+from secateur.data import Data, load_data
+from secateur.device import Runtime
+from secateur.environment import describe_environment
+from secateur.errors import InputError, unknown
+from secateur.execution import Record, Session
+from secateur.models import FACTORIES
+from secateur.progress import Reporter
+from secateur.runs import RunStore
+from secateur.sparse import Sparsity, sparse_arms
+from secateur.training import Recipe
+
+TABLES = ("table1", "table2", "table3")
+PLACES = (*TABLES, "figure2")
+RATES = ("90%", "95%", "97%", "99%")
+GRID = (("conv4", "cifar10"), ("vgg19", "cifar10"), ("resnet18", "cifar10"), ("conv4", "tiny-imagenet"))
+METHODS = ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of one network's rows; `rate` is the share of the weights that goes, as in the paper."""
+
+    network: str
+    dataset: str
+    rate: str
+
+    @property
+    def budget(self) -> Budget:
+        """What is left: 95% pruned is nonzeros=5%."""
+        return Budget.parse(f"nonzeros={100 - int(self.rate[:-1])}%")
+
+    def __str__(self) -> str:
+        return f"{self.network}/{self.dataset}/{self.rate}"
+
+
+CELLS = tuple(Cell(network, dataset, rate) for network, dataset in GRID for rate in RATES)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is.
+
+    Attributes:
+        recipe: of all arms (the exact mode keeps its schedule: `SparseArm.scheduled`).
+        seeds: replicates.
+        limit_train: training images, validation included.
+        widths: factor on each network's widths.
+        stand_in: a data set used in place of the paper's, where these must not be needed.
+        image_sizes: to which a network's images are resized; others are left as they are.
+    """
+
+    recipe: Recipe
+    sparsity: Sparsity = field(default_factory=Sparsity)
+    seeds: int = 3
+    limit_train: int | None = None
+    val_fraction: float = 0.1
+    widths: dict[str, float] = field(default_factory=dict, hash=False)
+    stand_in: str | None = None
+    image_sizes: dict[str, int] = field(default_factory=dict, hash=False)
+
+
+_PAPER = Recipe(
+    epochs=300,
+    batch_size=128,
+    lr=0.1,
+    momentum=0.9,
+    weight_decay=5e-5,
+    schedule="plateau",
+    gamma=0.3,
+    patience=10,
+    early_stop=60,
+    select_on="test",
+)
+_LAPTOP = Recipe(
+    epochs=24, batch_size=64, lr=0.1, momentum=0.9, weight_decay=5e-5, schedule="cosine", precision="bf16"
+)
+_SMOKE = replace(_LAPTOP, epochs=4, precision="fp32")
+
+SCALES = {
+    "paper": Scale(_PAPER, Sparsity(tune_epochs=300), val_fraction=0.002),
+    "laptop": Scale(_LAPTOP, limit_train=5000, widths={"resnet18": 0.25, "vgg19": 0.25}),
+    "smoke": Scale(
+        _SMOKE,
+        seeds=2,
+        limit_train=300,
+        widths={"conv4": 0.25, "resnet18": 0.125, "vgg19": 0.125},
+        stand_in="digits",
+        image_sizes={"vgg19": 32},
+    ),
+}
+
+
+def parse_cells(text: str | None) -> tuple[Cell, ...]:
+    """The cells named, 'conv4/cifar10/95%,vgg19/cifar10'; parts left out at the end mean all of them.
+
+    Raises:
+        InputError: where the paper has no such cell.
+    """
+    if text is None:
+        return CELLS
+    found = [cell for pattern in text.split(",") for cell in _matching(pattern.strip())]
+    return tuple(cell for cell in CELLS if cell in found)
+
+
+def _matching(pattern: str) -> list[Cell]:
+    parts = pattern.split("/")
+    found = [cell for cell in CELLS if str(cell).split("/")[: len(parts)] == parts]
+    if not found:
+        raise InputError(
+            f"Dupont et al. 2021 have no cell '{pattern}': write NETWORK/DATASET/RATE, for example "
+            f"{CELLS[0]}; there are {', '.join('/'.join(pair) for pair in GRID)} at {', '.join(RATES)}"
+        )
+    return found
+
+
+class Reproduction:
+    """The cells at one scale, in one folder.
+
+    Args:
+        scale: a key of `SCALES`.
+        methods: some of `secateur.sparse.SPARSE_ARMS`.
+        seeds, epochs: in place of the scale's.
+        select_on: in place of the scale's: "val" for the paper's protocol without its selection on test.
+
+    Raises:
+        InputError: where one of them is unknown.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        scale: str = "laptop",
+        cells: Sequence[Cell] = CELLS,
+        *,
+        methods: Sequence[str] = METHODS,
+        seeds: int | None = None,
+        epochs: int | None = None,
+        select_on: str | None = None,
+        device: str = "auto",
+        reporter: Reporter | None = None,
+    ):
+        if scale not in SCALES:
+            raise unknown("scale", scale, SCALES)
+        for method in methods:
+            if method not in sparse_arms():
+                raise unknown("method", method, sparse_arms())
+        self.out, self.scale_name, self.scale = Path(out), scale, SCALES[scale]
+        self.cells, self.methods = cells, tuple(methods)
+        changes: dict[str, Any] = {}
+        if epochs is not None:
+            changes["epochs"] = epochs
+        if select_on is not None:
+            changes["select_on"] = select_on
+        self.recipe = replace(self.scale.recipe, **changes)
+        self.seeds = self.scale.seeds if seeds is None else seeds
+        if self.seeds < 1:
+            raise InputError(f"at least 1 seed is needed, got {self.seeds}")
+        self.runtime = Runtime(device, self.recipe.precision)
+        self.store = RunStore(out)
+        self.reporter = reporter or Reporter()
+        self._data: dict[tuple[str, int | None], Data] = {}
+
+    def data(self, cell: Cell) -> Data:
+        """The cell's images, loaded once."""
+        name = self.scale.stand_in or cell.dataset
+        key = (name, self.scale.image_sizes.get(cell.network))
+        if key not in self._data:
+            self._data[key] = load_data(
+                name,
+                limit_train=self.scale.limit_train,
+                val_fraction=self.scale.val_fraction,
+                image_size=key[1],
+                progress=self.reporter.decoding,
+            )
+        return self._data[key]
+
+    def architecture(self, cell: Cell) -> Architecture:
+        """The cell's network, fitted to its images."""
+        data = self.data(cell)
+        assert cell.network in FACTORIES
+        return Architecture.from_factory(
+            cell.network,
+            {
+                "width": self.scale.widths.get(cell.network, 1),
+                "num_classes": data.num_classes,
+                "in_channels": data.shape[0],
+                "image_size": list(data.shape[1:]),
+            },
+        )
+
+    def run(self, command: str) -> dict[str, Any]:
+        """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
+
+        The tables are drawn anew after every cell, so an interrupted reproduction shows what it has.
+        """
+        sessions = {
+            cell: Session(self.data(cell), self.store, self.runtime, self.reporter) for cell in self.cells
+        }
+        found: list[dict[str, Any]] = []
+        with self.store.locked(self.runtime.is_main), self.reporter:
+            self.reporter.begin(f"dupont2021 at scale {self.scale_name}", self._compute(sessions))
+            for seed in range(self.seeds):
+                for cell, session in sessions.items():
+                    found += self._cell(cell, session, seed)
+                    content = self._leave(found, command)
+        return content
+
+    def _compute(self, sessions: dict[Cell, Session]) -> float:
+        """Training MACs of everything, about, for the progress display."""
+        epochs = (len(self.methods) + 1) * self.recipe.epochs * self.seeds
+        return epochs * sum(
+            session.epoch_compute(self.architecture(cell), self.recipe) for cell, session in sessions.items()
+        )
+
+    def _cell(self, cell: Cell, session: Session, seed: int) -> list[dict[str, Any]]:
+        architecture = self.architecture(cell)
+        dense = session.train(architecture, self.recipe, seed, f"{cell.network}/{cell.dataset} seed {seed}")
+        rows = [_row(cell, "dense", dense, rate=None)]
+        limit = cell.budget.limit_for(architecture.skeleton())
+        arms = sparse_arms(self.scale.sparsity)
+        for method in self.methods:
+            label = f"{cell} {method} seed {seed}"
+            record = session.sparsify(
+                architecture, self.recipe, seed, arms[method], self.scale.sparsity, limit, label
+            )
+            rows.append(_row(cell, method, record, rate=cell.rate))
+        return rows
+
+    def _leave(self, rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
+        """Write `cells.json` and the tables."""
+        about = self._about(rows, command)
+        content = {"schema": 1, "paper": "dupont2021", "about": about, "cells": _once(rows)}
+        if self.runtime.is_main:
+            write_json(self.out / "cells.json", content)
+            write_tables(content, self.out)
+        return content
+
+    def _about(self, rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
+        described = describe_environment(self.runtime)
+        records = [self.store.record(row["run_id"]) for row in rows]
+        trained_at = sorted({str(record["environment"]["commit"]) for record in records if record})
+        return {
+            "scale": self.scale_name,
+            "device": described["device"],
+            "commit": ", ".join(trained_at),
+            "data": "; ".join(
+                f"{data.label}, {len(data.train):,} training images" for data in self._data.values()
+            ),
+            "selection": _selection(self.recipe),
+            "command": command,
+            "seeds": self.seeds,
+            "environment": {**described, "trained_at": trained_at},
+        }
+
+
+def _selection(recipe: Recipe) -> str:
+    if recipe.schedule != "plateau" and recipe.early_stop is None:
+        return "none: the last epoch's network"
+    return "test split, as in the paper" if recipe.select_on == "test" else "validation split"
+
+
+def _row(cell: Cell, method: str, record: Record, rate: str | None) -> dict[str, Any]:
+    return {
+        "network": cell.network,
+        "dataset": cell.dataset,
+        "rate": rate,
+        "method": method,
+        "seed": record["seed"],
+        "accuracy": record["accuracy"],
+        "accuracy_before": record.get("accuracy_before"),
+        "remaining": record.get("remaining"),
+        "nonzeros": record["nonzeros"],
+        "weights": record["weights"],
+        "epochs": len(record["history"]),
+        "val_accuracy": record["val_accuracy"],
+        "wall_s": record["wall_s"],
+        "train_compute": record["train_compute"],
+        "run_id": record["run_id"],
+    }
+
+
+def _once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the repetitions of the dense network, which every rate brings."""
+    unique = {(row["network"], row["dataset"], row["method"], row["rate"], row["seed"]): row for row in rows}
+    return [unique[key] for key in sorted(unique, key=str)]
+
+
+def write_tables(content: dict[str, Any], out: Path) -> None:
+    """Leave each table as markdown, CSV and HTML."""
+    from secateur.papers.tables import to_csv, to_html, to_markdown
+
+    for table in TABLES:
+        for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
+            text = render(table, content["cells"], content["about"])
+            write_bytes(out / f"{table}.{suffix}", text.encode())
