@@ -1,0 +1,20 @@
+"""The papers' own numbers and pictures, and their tables drawn with ours beside them. Nothing trains here."""
+
+from __future__ import annotations
+
+from .figure2 import draw_figure2
+from .published import Published, load_published, published
+from .tables import Entry, Row, table_rows, to_csv, to_html, to_markdown
+
+__all__ = [
+    "Entry",
+    "Published",
+    "Row",
+    "draw_figure2",
+    "load_published",
+    "published",
+    "table_rows",
+    "to_csv",
+    "to_html",
+    "to_markdown",
+]
