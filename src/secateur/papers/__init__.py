@@ -1,1 +1,20 @@
-"""One file for each paper: the grid of its runs; the published values and the tables beside it."""
+"""The papers' own numbers and pictures, their tables drawn with ours beside them, and each paper's grid of runs."""
+
+from __future__ import annotations
+
+from .figure2 import draw_figure2
+from .published import Published, load_published, published
+from .tables import Entry, Row, table_rows, to_csv, to_html, to_markdown
+
+__all__ = [
+    "Entry",
+    "Published",
+    "Row",
+    "draw_figure2",
+    "load_published",
+    "published",
+    "table_rows",
+    "to_csv",
+    "to_html",
+    "to_markdown",
+]

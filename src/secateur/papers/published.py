@@ -1,0 +1,78 @@
+"""What the papers print in their tables: read from `published_values.csv`, never typed into code."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number of one table.
+
+    Attributes:
+        paper: "dupont2021".
+        place: "Table 1".
+        dataset: "cifar10" or "tiny-imagenet".
+        network: "conv4", "vgg19" or "resnet18".
+        method: in our names; the paper's "Ours" is "reparametrization-faithful".
+        rate: share of the weights that is pruned, "90%".
+        value: in `unit`.
+        unit: "% accuracy" or "fraction of C_initial".
+        note: what the paper's typography adds, else empty.
+    """
+
+    paper: str
+    place: str
+    dataset: str
+    network: str
+    method: str
+    rate: str
+    value: float
+    unit: str
+    note: str
+
+
+def load_published() -> list[Published]:
+    """Every published value, in the papers' order; the file is read once."""
+    return list(_by_key().values())
+
+
+def published(
+    place: str, dataset: str, network: str, method: str, rate: str, paper: str = "dupont2021"
+) -> float | None:
+    """The value at one place, None where the paper has none.
+
+    Example:
+        >>> published("Table 1", "cifar10", "conv4", "reparametrization-faithful", "95%")
+        84.59
+    """
+    found = _by_key().get((paper, place, dataset, network, method, rate))
+    return None if found is None else found.value
+
+
+@cache
+def _by_key() -> dict[tuple[str, ...], Published]:
+    text = resources.files("secateur.papers").joinpath("published_values.csv").read_text(encoding="utf-8")
+    rows = [_parse(row) for row in csv.DictReader(text.splitlines())]
+    found: dict[tuple[str, ...], Published] = {
+        (r.paper, r.place, r.dataset, r.network, r.method, r.rate): r for r in rows
+    }
+    assert len(found) == len(rows), "published_values.csv names a place twice"
+    return found
+
+
+def _parse(row: dict[str, str]) -> Published:
+    return Published(
+        paper=row["paper"],
+        place=row["place"],
+        dataset=row["dataset"],
+        network=row["network"],
+        method=row["method"],
+        rate=row["rate"],
+        value=float(row["value"]),
+        unit=row["unit"],
+        note=row["note"],
+    )

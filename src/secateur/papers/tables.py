@@ -1,0 +1,308 @@
+"""Tables 1 to 3 of Dupont et al. 2021, the paper's numbers beside ours: Markdown, CSV and a page.
+
+Rendering only: what goes in are the finished runs, `cells`, and what they were made with, `about`.
+
+A cell is one run: `network`, `dataset`, `method`, `rate` (share of the weights that is pruned, "95%"; None
+for the unpruned network), `seed`, `accuracy` (after the cut, in [0, 1]), `accuracy_before` (the cut) and
+`remaining` (C / C_initial at the end of training; None where there is no gate). Other keys are not read.
+
+`about` holds `scale`, `device`, `commit`, `data`, `selection` and `command`, all text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.errors import InputError, unknown
+from secateur.statistics import interval
+
+from .published import published
+
+Cells = Sequence[Mapping[str, Any]]
+About = Mapping[str, str]
+
+RATES = ("90%", "95%", "97%", "99%")
+SCALES = ("smoke", "laptop", "paper")
+METHODS = {
+    "dense": "the unpruned network, the same at every rate",
+    "magnitude": "the paper's Mag",
+    "magnitude-tuned": "the paper's Mag+FT, fine-tuned after the cut",
+    "reparametrization-faithful": "the paper's Ours",
+    "reparametrization": "ours, with an exact budget (not in the paper)",
+}
+_DATASETS = ("cifar10", "tiny-imagenet")
+_NETWORKS = ("conv4", "vgg19", "resnet18")
+_GATED = ("reparametrization-faithful", "reparametrization")
+_MISSING = "–"
+_COLUMNS = (
+    *("table", "dataset", "network", "method", "rate"),
+    *("published", "ours_mean", "ours_std", "n", "scale", "device", "commit"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one table shows.
+
+    Attributes:
+        place: the table in the paper.
+        title: what its numbers are.
+        key: where a cell holds them.
+        methods: its rows, for each dataset and network.
+        factor: from a cell's number to the table's unit.
+        digits: decimals of the paper's numbers and of ours.
+    """
+
+    place: str
+    title: str
+    key: str
+    methods: tuple[str, ...]
+    factor: int
+    digits: tuple[int, int]
+
+
+TABLES = {
+    "table1": Layout("Table 1", "test accuracy (%) after the cut", "accuracy", tuple(METHODS), 100, (1, 1)),
+    "table2": Layout("Table 2", "C / C_initial before the cut", "remaining", _GATED, 1, (2, 3)),
+    "table3": Layout("Table 3", "test accuracy (%) before the cut", "accuracy_before", _GATED, 100, (1, 1)),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place in a table, in its unit: percent points of accuracy, or fractions in Table 2.
+
+    `rate` is None for the unpruned network, `mean` without a run, `std` with fewer than two runs.
+    """
+
+    rate: str | None
+    published: float | None
+    mean: float | None
+    std: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one network: an entry for each of `RATES`, or a single one where nothing is pruned."""
+
+    dataset: str
+    network: str
+    method: str
+    entries: tuple[Entry, ...]
+
+
+def table_rows(table: str, cells: Cells) -> list[Row]:
+    """The rows of one table: every method of it, for each dataset and network that any cell is of.
+
+    Raises:
+        InputError: an unknown table, method or rate, or two cells of one run.
+    """
+    layout = _layout(table)
+    _check(cells)
+    return [
+        Row(dataset, network, method, _entries(layout, cells, dataset, network, method))
+        for dataset, network in _pairs(cells)
+        for method in layout.methods
+    ]
+
+
+def _layout(table: str) -> Layout:
+    if table not in TABLES:
+        raise unknown("table", table, TABLES)
+    return TABLES[table]
+
+
+def _check(cells: Cells) -> None:
+    """A cell that no table has a place for would be left out unseen; one counted twice narrows the spread."""
+    for cell in cells:
+        if cell["method"] not in METHODS:
+            raise unknown("method of a run", cell["method"], METHODS)
+        valid = (None,) if cell["method"] == "dense" else RATES
+        if cell["rate"] not in valid:
+            raise InputError(
+                f"a run of {cell['method']} must have a rate of {valid}, received {cell['rate']!r}"
+            )
+    keys = ("dataset", "network", "method", "rate", "seed")
+    for run, times in Counter(tuple(cell[key] for key in keys) for cell in cells).items():
+        if times > 1:
+            raise InputError(f"each run must be given once, received {run} {times} times")
+
+
+def _pairs(cells: Cells) -> list[tuple[str, str]]:
+    """Datasets and networks in the paper's order, then any others by name."""
+
+    def place(pair: tuple[str, str]) -> tuple[Any, ...]:
+        dataset, network = pair
+        return dataset not in _DATASETS, dataset, _rank(network), network
+
+    return sorted({(cell["dataset"], cell["network"]) for cell in cells}, key=place)
+
+
+def _rank(network: str) -> int:
+    return _NETWORKS.index(network) if network in _NETWORKS else len(_NETWORKS)
+
+
+def _entries(layout: Layout, cells: Cells, dataset: str, network: str, method: str) -> tuple[Entry, ...]:
+    wanted = (dataset, network, method)
+    mine = [cell for cell in cells if (cell["dataset"], cell["network"], cell["method"]) == wanted]
+    rates = (None,) if method == "dense" else RATES
+    return tuple(_entry(layout, [c for c in mine if c["rate"] == rate], *wanted, rate) for rate in rates)
+
+
+def _entry(layout: Layout, cells: Cells, dataset: str, network: str, method: str, rate: str | None) -> Entry:
+    """The mean is taken over the runs that have the number: a run without a gate has no cost."""
+    paper = published(layout.place, dataset, network, method, rate) if rate else None
+    values = [cell[layout.key] * layout.factor for cell in cells if cell[layout.key] is not None]
+    if not values:
+        return Entry(rate, paper, None, None, 0)
+    found = interval(values)
+    return Entry(rate, paper, found["mean"], found["std"], len(values))
+
+
+def _texts(layout: Layout, entry: Entry) -> tuple[str, str]:
+    """The paper's number and ours, as they are shown.
+
+    Example:
+        >>> _texts(TABLES["table1"], Entry("95%", 84.59, 59.31, 0.42, 3))
+        ('84.6', '59.3 ± 0.4 (3)')
+    """
+    of_paper, of_ours = layout.digits
+    paper = _MISSING if entry.published is None else f"{entry.published:.{of_paper}f}"
+    if entry.mean is None:
+        return paper, _MISSING
+    spread = "" if entry.std is None else f" ± {entry.std:.{of_ours}f}"
+    return paper, f"{entry.mean:.{of_ours}f}{spread} ({entry.n})"
+
+
+def _excess(layout: Layout, entry: Entry) -> tuple[bool, bool]:
+    """Whether the paper's number and ours are above the target, at the decimals shown: Table 2's italics."""
+    if layout.place != "Table 2" or entry.rate is None:
+        return False, False
+    target = (100 - int(entry.rate[:-1])) / 100
+    return tuple(  # type: ignore[return-value]
+        value is not None and round(value, digits) > target
+        for value, digits in zip((entry.published, entry.mean), layout.digits, strict=True)
+    )
+
+
+def _title(layout: Layout) -> str:
+    return f"{layout.place} of Dupont et al. 2021: {layout.title}, by share of weights pruned"
+
+
+def caption(table: str, cells: Cells, about: About) -> str:
+    """Under what conditions our numbers were made, and whether they may be held against the paper's.
+
+    Raises:
+        InputError: an unknown table or scale.
+    """
+    if about["scale"] not in SCALES:
+        raise unknown("scale", about["scale"], SCALES)
+    parts = [
+        f"Scale: {about['scale']}. Data: {about['data'].rstrip('.')}. Selection on the {about['selection']}. "
+        f"Device: {about['device']}. Commit: {about['commit']}. {_counts(table_rows(table, cells))}"
+    ]
+    if about["scale"] != "paper":
+        parts.append("The conditions are not the paper's: absolute numbers are not comparable with its own.")
+    if _layout(table).place == "Table 2":
+        parts.append("Italics: above the target.")
+    return " ".join(parts)
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    """What stands behind ± and the number in parentheses."""
+    counts = sorted({entry.n for row in rows for entry in row.entries if entry.n})
+    if not counts:
+        return "No finished runs yet."
+    if counts == [1]:
+        return "Ours: one run each (n = 1), so there is no standard deviation."
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"Ours: mean ± sample standard deviation (n), n = {n} runs with different seeds."
+
+
+def _legend(layout: Layout) -> str:
+    return "; ".join(f"{method}: {METHODS[method]}" for method in layout.methods) + "."
+
+
+def to_markdown(table: str, cells: Cells, about: About) -> str:
+    """Title, table, legend, caption and command. Two columns for each rate: the paper's number and ours."""
+    layout = _layout(table)
+    heads = ["dataset", "network", "method"]
+    heads += [f"{rate} {whose}" for rate in RATES for whose in ("paper", "ours")]
+    lines = [
+        f"**{_markdown(_title(layout))}**",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---|---|---|" + "--:|" * (2 * len(RATES)),
+        *(_markdown_row(layout, row) for row in table_rows(table, cells)),
+        "",
+        _markdown(_legend(layout)),
+        "",
+        _markdown(caption(table, cells, about)),
+        "",
+        f"    {' '.join(about['command'].split())}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(layout: Layout, row: Row) -> str:
+    """The unpruned network stands at every rate: it is what each of them is compared with."""
+    entries = row.entries if len(row.entries) == len(RATES) else row.entries * len(RATES)
+    fields = [_markdown(row.dataset), _markdown(row.network), row.method]
+    for entry in entries:
+        shown = zip(_texts(layout, entry), _excess(layout, entry), strict=True)
+        fields += [f"*{text}*" if over else text for text, over in shown]
+    return f"| {' | '.join(fields)} |"
+
+
+def _markdown(text: str) -> str:
+    r"""Text as text on one line: nothing in it is markup.
+
+    Example:
+        >>> _markdown("a|b <i>")
+        'a\\|b \\<i\\>'
+    """
+    return re.sub(r"([\\`*_\[\]<>|&~])", r"\\\1", " ".join(text.split()))
+
+
+def to_csv(table: str, cells: Cells, about: About) -> str:
+    """One line for each entry, at full precision; empty where there is nothing (the unpruned has no rate)."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    made = (about["scale"], about["device"], about["commit"])
+    for row in table_rows(table, cells):
+        for e in row.entries:
+            numbers = (e.rate, e.published, e.mean, e.std, e.n)
+            writer.writerow((table, row.dataset, row.network, row.method, *numbers, *made))
+    return out.getvalue()
+
+
+def to_html(table: str, cells: Cells, about: About) -> str:
+    """One page that loads nothing and runs nothing; every text in it is escaped."""
+    import jinja2
+
+    layout = _layout(table)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("secateur.papers", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = table_rows(table, cells)
+    return environment.get_template("table.html").render(
+        title=_title(layout),
+        rates=RATES,
+        groups=[(pair, [r for r in rows if (r.dataset, r.network) == pair]) for pair in _pairs(cells)],
+        shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
+        meanings={method: METHODS[method] for method in layout.methods},
+        caption=caption(table, cells, about),
+        command=about["command"],
+    )

@@ -1,0 +1,395 @@
+"""The papers' numbers, their tables with ours beside them, and Fig. 2."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import statistics
+import tomllib
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur.errors import InputError
+from secateur.papers import load_published, published, table_rows, to_csv, to_html, to_markdown
+from secateur.papers.figure2 import draw_figure2, figure2
+
+ROOT = Path(__file__).parents[1]
+RATES = ["90%", "95%", "97%", "99%"]
+ABOUT = {
+    "scale": "laptop",
+    "device": "NVIDIA H100",
+    "commit": "3b4d533abcde",
+    "data": "cifar10, 4,500 training images",
+    "selection": "validation split",
+    "command": "secateur paper dupont2021 --scale laptop",
+}
+
+
+def cell(method: str, rate: str | None, seed: int = 0, **values: Any) -> dict[str, Any]:
+    base = {"network": "conv4", "dataset": "cifar10", "accuracy": 0.5, "accuracy_before": 0.6}
+    sizes = {"remaining": None, "nonzeros": 121251, "weights": 2425024, "epochs": 24}
+    return {**base, **sizes, "method": method, "rate": rate, "seed": seed, **values}
+
+
+FAITHFUL = [
+    cell("reparametrization-faithful", "95%", seed, accuracy=a, accuracy_before=b, remaining=c)
+    for seed, (a, b, c) in enumerate([(0.59, 0.60, 0.083), (0.60, 0.62, 0.079), (0.57, 0.61, 0.090)])
+]
+CELLS = [
+    *FAITHFUL,
+    cell("dense", None, accuracy=0.65),
+    cell("magnitude", "90%", accuracy=0.1),
+    cell("reparametrization", "95%", accuracy=0.63, accuracy_before=0.6312, remaining=0.05),
+]
+
+
+# --- what the paper prints ---------------------------------------------------------------------------------
+
+
+def test_every_number_of_the_three_tables_is_there():
+    """Table 1 has 4 networks by 3 methods by 4 rates; Tables 2 and 3 have 3 networks by 4 rates."""
+    found = load_published()
+    count = {place: sum(row.place == place for row in found) for place in ("Table 1", "Table 2", "Table 3")}
+    assert count == {"Table 1": 48, "Table 2": 12, "Table 3": 12}
+    assert len(found) == 72
+    assert {row.paper for row in found} == {"dupont2021"}
+    assert {(row.place, row.unit) for row in found} == {
+        ("Table 1", "% accuracy"),
+        ("Table 2", "fraction of C_initial"),
+        ("Table 3", "% accuracy"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "dataset", "network", "method", "values"),
+    [
+        ("Table 1", "cifar10", "conv4", "magnitude", [54.94, 22.91, 13.1, 13.07]),
+        ("Table 1", "cifar10", "conv4", "magnitude-tuned", [89.50, 87.38, 85.57, 76.7]),
+        ("Table 1", "cifar10", "conv4", "reparametrization-faithful", [85.57, 84.59, 82.6, 16.54]),
+        ("Table 1", "cifar10", "vgg19", "magnitude-tuned", [93.57, 93.52, 92.96, 10.0]),
+        ("Table 1", "cifar10", "resnet18", "reparametrization-faithful", [91.59, 89.89, 33.49, 15.08]),
+        ("Table 1", "tiny-imagenet", "conv4", "magnitude", [26, 10, 3, 0.5]),
+        ("Table 1", "tiny-imagenet", "conv4", "reparametrization-faithful", [39, 39, 39, 35]),
+        ("Table 2", "cifar10", "vgg19", "reparametrization-faithful", [0.11, 0.09, 0.08, 0.08]),
+        ("Table 2", "cifar10", "resnet18", "reparametrization-faithful", [0.09, 0.05, 0.06, 0.05]),
+        ("Table 3", "cifar10", "conv4", "reparametrization-faithful", [85.68, 83.04, 84.89, 82.68]),
+        ("Table 3", "cifar10", "resnet18", "reparametrization-faithful", [91.62, 91.01, 90.42, 90.71]),
+    ],
+)
+def test_the_values_are_the_papers(place, dataset, network, method, values):
+    assert [published(place, dataset, network, method, rate) for rate in RATES] == values
+
+
+def test_what_the_paper_does_not_have_is_none():
+    assert published("Table 1", "digits", "conv4", "magnitude", "90%") is None
+    assert published("Table 2", "tiny-imagenet", "conv4", "reparametrization-faithful", "90%") is None
+    assert published("Table 1", "cifar10", "conv4", "reparametrization", "90%") is None
+
+
+def test_italics_are_noted_where_the_target_was_missed():
+    noted = {(row.place, row.network, row.rate) for row in load_published() if row.note}
+    assert {row.note for row in load_published()} == {"", "in excess of the target (italics)"}
+    assert noted == {
+        ("Table 2", "conv4", "99%"),
+        *(("Table 2", "vgg19", rate) for rate in RATES),
+        ("Table 2", "resnet18", "97%"),
+        ("Table 2", "resnet18", "99%"),
+    }
+
+
+def test_a_caller_cannot_change_what_was_published():
+    load_published().clear()
+    assert len(load_published()) == 72
+
+
+def test_data_files_are_shipped():
+    """Every file of the package that is not Python is named by pyproject's package data."""
+    package = ROOT / "src/secateur"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shipped = {p for g in settings["tool"]["setuptools"]["package-data"]["secateur"] for p in package.glob(g)}
+    wanted = {package / "papers/published_values.csv", package / "papers/table.html"}
+    assert wanted <= shipped
+
+
+# --- the tables --------------------------------------------------------------------------------------------
+
+
+def test_mean_and_sample_deviation_are_those_of_the_statistics_module():
+    rows = {row.method: row for row in table_rows("table1", CELLS)}
+    entry = rows["reparametrization-faithful"].entries[RATES.index("95%")]
+    values = [59.0, 60.0, 57.0]
+    assert entry.published == 84.59
+    assert entry.n == 3
+    assert entry.mean == pytest.approx(statistics.mean(values), abs=1e-9)
+    assert entry.std == pytest.approx(statistics.stdev(values), abs=1e-9)
+
+
+def test_table_1_in_markdown():
+    lines = to_markdown("table1", CELLS, ABOUT).splitlines()
+    assert lines == [
+        "**Table 1 of Dupont et al. 2021: test accuracy (%) after the cut, by share of weights pruned**",
+        "",
+        "| dataset | network | method | 90% paper | 90% ours | 95% paper | 95% ours "
+        "| 97% paper | 97% ours | 99% paper | 99% ours |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| cifar10 | conv4 | dense | – | 65.0 (1) | – | 65.0 (1) | – | 65.0 (1) | – | 65.0 (1) |",
+        "| cifar10 | conv4 | magnitude | 54.9 | 10.0 (1) | 22.9 | – | 13.1 | – | 13.1 | – |",
+        "| cifar10 | conv4 | magnitude-tuned | 89.5 | – | 87.4 | – | 85.6 | – | 76.7 | – |",
+        "| cifar10 | conv4 | reparametrization-faithful | 85.6 | – | 84.6 | 58.7 ± 1.5 (3) "
+        "| 82.6 | – | 16.5 | – |",
+        "| cifar10 | conv4 | reparametrization | – | – | – | 63.0 (1) | – | – | – | – |",
+        "",
+        "dense: the unpruned network, the same at every rate; magnitude: the paper's Mag; magnitude-tuned: "
+        "the paper's Mag+FT, fine-tuned after the cut; reparametrization-faithful: the paper's Ours; "
+        "reparametrization: ours, with an exact budget (not in the paper).",
+        "",
+        "Scale: laptop. Data: cifar10, 4,500 training images. Selection on the validation split. "
+        "Device: NVIDIA H100. Commit: 3b4d533abcde. Ours: mean ± sample standard deviation (n), n = 1 to 3 "
+        "runs with different seeds. The conditions are not the paper's: absolute numbers are not comparable "
+        "with its own.",
+        "",
+        "    secateur paper dupont2021 --scale laptop",
+    ]
+
+
+def test_table_2_in_markdown_sets_what_is_above_the_target_in_italics():
+    """Ours: 0.084 of 0.05 is above, 0.050 is not. The paper's: 0.03 of 0.01 is, 0.10 of 0.10 is not."""
+    lines = to_markdown("table2", CELLS, ABOUT).splitlines()
+    assert lines[4:7] == [
+        "| cifar10 | conv4 | reparametrization-faithful | 0.10 | – | 0.05 | *0.084 ± 0.006 (3)* "
+        "| 0.03 | – | *0.03* | – |",
+        "| cifar10 | conv4 | reparametrization | – | – | – | 0.050 (1) | – | – | – | – |",
+        "",
+    ]
+    assert lines[9].endswith("Italics: above the target.")
+
+
+@pytest.mark.parametrize(
+    ("remaining", "shown"), [(0.1004, "0.100 (1)"), (0.1006, "*0.101 (1)*"), (0.09, "0.090 (1)")]
+)
+def test_italics_go_by_the_decimals_shown(remaining, shown):
+    page = to_markdown("table2", [cell("reparametrization", "90%", remaining=remaining)], ABOUT)
+    assert f"| reparametrization | – | {shown} |" in page
+
+
+def test_table_3_shows_the_accuracy_before_the_cut():
+    lines = to_markdown("table3", CELLS, ABOUT).splitlines()
+    assert lines[4:6] == [
+        "| cifar10 | conv4 | reparametrization-faithful | 85.7 | – | 83.0 | 61.0 ± 1.0 (3) "
+        "| 84.9 | – | 82.7 | – |",
+        "| cifar10 | conv4 | reparametrization | – | – | – | 63.1 (1) | – | – | – | – |",
+    ]
+
+
+def test_one_run_has_no_deviation_and_the_caption_says_why():
+    entry = table_rows("table1", [cell("magnitude", "90%")])[1].entries[0]
+    assert (entry.mean, entry.std, entry.n) == (50.0, None, 1)
+    assert "(n = 1), so there is no standard deviation" in to_markdown(
+        "table1", [cell("magnitude", "90%")], ABOUT
+    )
+
+
+def test_a_run_without_the_number_is_not_counted():
+    cells = [*FAITHFUL[:2], {**FAITHFUL[2], "remaining": None}]
+    of = {table: table_rows(table, cells) for table in ("table1", "table2")}
+    assert [row.entries[1].n for row in of["table2"]] == [2, 0]
+    assert of["table1"][3].entries[1].n == 3
+
+
+def test_rows_stand_in_the_papers_order_whatever_the_order_of_the_cells():
+    where = [
+        ("my-images", "conv4"),
+        ("cifar10", "wrn"),
+        ("tiny-imagenet", "conv4"),
+        ("cifar10", "resnet18"),
+        ("cifar10", "vgg19"),
+        ("cifar10", "conv4"),
+    ]
+    cells = [cell("dense", None, dataset=dataset, network=network) for dataset, network in where]
+    rows = table_rows("table3", cells)
+    assert [(row.dataset, row.network) for row in rows[::2]] == [
+        ("cifar10", "conv4"),
+        ("cifar10", "vgg19"),
+        ("cifar10", "resnet18"),
+        ("cifar10", "wrn"),
+        ("tiny-imagenet", "conv4"),
+        ("my-images", "conv4"),
+    ]
+    assert [row.method for row in rows[:2]] == ["reparametrization-faithful", "reparametrization"]
+
+
+@pytest.mark.parametrize("render", [to_markdown, to_html], ids=["markdown", "html"])
+def test_only_the_papers_scale_is_held_against_the_paper(render):
+    for scale, warned in (("smoke", True), ("laptop", True), ("paper", False)):
+        assert (
+            "absolute numbers are not comparable" in render("table1", CELLS, {**ABOUT, "scale": scale})
+        ) == warned
+
+
+def test_no_runs_is_said():
+    assert table_rows("table1", []) == []
+    assert "No finished runs yet." in to_markdown("table1", [], ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("table", "cells", "about", "message"),
+    [
+        ("table4", CELLS, ABOUT, "unknown table 'table4'"),
+        ("table1", [cell("magnitude_tuned", "90%")], ABOUT, "did you mean 'magnitude-tuned'"),
+        ("table1", [cell("magnitude", "50%")], ABOUT, "received '50%'"),
+        ("table1", [cell("magnitude", None)], ABOUT, "received None"),
+        ("table1", [cell("dense", "90%")], ABOUT, "received '90%'"),
+        ("table1", [cell("magnitude", "90%")] * 2, ABOUT, "2 times"),
+        ("table1", CELLS, {**ABOUT, "scale": "papers"}, "unknown scale 'papers'"),
+    ],
+)
+def test_what_no_table_has_a_place_for_is_refused(table, cells, about, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        to_markdown(table, cells, about)
+
+
+def test_markup_in_markdown_stays_text():
+    hostile = {**ABOUT, "device": "a|b <i>*x*</i>\n# y"}
+    page = to_markdown("table1", [cell("dense", None, dataset="my|set")], hostile)
+    assert r"Device: a\|b \<i\>\*x\*\</i\> # y. " in page
+    row = next(line for line in page.splitlines() if "dense |" in line)
+    assert row.startswith(r"| my\|set | conv4 | dense |")
+    assert len(re.findall(r"(?<!\\)\|", row)) == 12
+
+
+def test_csv_gives_the_numbers_back():
+    about = {**ABOUT, "device": 'a "quoted", device'}
+    found = list(csv.DictReader(io.StringIO(to_csv("table1", CELLS, about))))
+    assert len(found) == 1 + 4 * 4
+    by_place = {(row["method"], row["rate"]): row for row in found}
+    faithful = by_place["reparametrization-faithful", "95%"]
+    assert float(faithful["published"]) == 84.59
+    assert float(faithful["ours_mean"]) == pytest.approx(statistics.mean([59.0, 60.0, 57.0]), abs=1e-9)
+    assert float(faithful["ours_std"]) == pytest.approx(statistics.stdev([59.0, 60.0, 57.0]), abs=1e-9)
+    assert (faithful["n"], faithful["device"]) == ("3", 'a "quoted", device')
+    assert by_place["dense", ""] == {
+        **{"table": "table1", "dataset": "cifar10", "network": "conv4", "method": "dense", "rate": ""},
+        **{"published": "", "ours_mean": "65.0", "ours_std": "", "n": "1"},
+        **{"scale": "laptop", "device": 'a "quoted", device', "commit": "3b4d533abcde"},
+    }
+    assert (by_place["magnitude", "99%"]["published"], by_place["magnitude", "99%"]["n"]) == ("13.07", "0")
+
+
+# --- the page ----------------------------------------------------------------------------------------------
+
+
+class Reader(HTMLParser):
+    """Rows of the table as texts (italics marked), all tags, every attribute that could load something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [name for name, _ in attrs if name in ("src", "href", "srcset", "data", "action")]
+        self.loads += [name for name, _ in attrs if name.startswith("on")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self._in_cell = True
+            self.rows[-1].append("")
+        if tag == "i":
+            self.rows[-1][-1] += "*"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag not in ("th", "td")
+        if tag == "i":
+            self.rows[-1][-1] += "*"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[-1][-1] += data
+
+
+def test_the_page_has_the_table():
+    rows = Reader(to_html("table2", CELLS, ABOUT)).rows
+    assert rows == [
+        ["method", *RATES],
+        ["paper", "ours (n)"] * 4,
+        ["conv4 on cifar10"],
+        [
+            "reparametrization-faithful",
+            "0.10",
+            "–",
+            "0.05",
+            "*0.084 ± 0.006 (3)*",
+            "0.03",
+            "–",
+            "*0.03*",
+            "–",
+        ],
+        ["reparametrization", "–", "–", "–", "0.050 (1)", "–", "–", "–", "–"],
+    ]
+    assert ["dense", "65.0 (1)"] in Reader(to_html("table1", CELLS, ABOUT)).rows
+
+
+def test_the_page_stands_alone_and_knows_the_dark():
+    page = to_html("table1", CELLS, ABOUT)
+    found = Reader(page)
+    assert "table" in found.tags
+    assert not {"script", "link", "img", "iframe"} & set(found.tags)
+    assert found.loads == []
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.parametrize("field", ["device", "commit", "data", "selection", "command"])
+def test_the_page_escapes_what_it_is_given(field):
+    page = to_html("table1", CELLS, {**ABOUT, field: "<script>alert(1)</script>&"})
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in page
+    assert "script" not in Reader(page).tags
+
+
+def test_the_page_escapes_names_of_data_and_networks():
+    page = to_html("table1", [cell("dense", None, dataset="<b>d", network="<script>n")], ABOUT)
+    assert "&lt;script&gt;n on &lt;b&gt;d" in page
+    assert not {"b", "script"} & set(Reader(page).tags)
+
+
+# --- figure 2 ----------------------------------------------------------------------------------------------
+
+
+def test_figure_2_draws_equations_4_and_5():
+    """At x = 0.5, 1, 2 and 0, against the equations as printed; and symmetric."""
+    lines = {line.get_label()[:7]: line.get_xydata() for line in figure2().axes[0].lines}
+    printed = {
+        "eq. (4)": lambda x: math.exp(-1 / x**4) if x else 0.0,
+        "eq. (5)": lambda x: (math.exp(-1 / (x**4 + 1)) - math.exp(-1)) / (1 - math.exp(-1)),
+    }
+    for name, function in printed.items():
+        drawn = {round(float(x), 6): float(y) for x, y in lines[name]}
+        assert (min(drawn), max(drawn)) == (-5, 5)
+        for x in (0.0, 0.5, 1.0, 2.0, 4.0):
+            assert drawn[x] == pytest.approx(function(x), abs=1e-9)
+            assert drawn[-x] == drawn[x]
+
+
+def test_figure_2_is_written_the_same_each_time(tmp_path):
+    names = [("a.png", "a.svg"), ("sub/b.png", "sub/b.svg")]
+    for png, svg in names:
+        draw_figure2(tmp_path / png, tmp_path / svg)
+    (png, svg), (png_again, svg_again) = names
+    assert (tmp_path / png).read_bytes() == (tmp_path / png_again).read_bytes()
+    assert (tmp_path / svg).read_bytes() == (tmp_path / svg_again).read_bytes()
+    assert (tmp_path / png).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    texts = [element.text for element in ET.parse(tmp_path / svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"x", "h(x)", "eq. (4): exp(−1 / (tx)ⁿ)"} <= set(texts)
+    assert "eq. (5): C₁ (exp(−1 / ((tx)ⁿ + 1)) − C₂)" in texts
