@@ -10,7 +10,7 @@ import torch
 
 import secateur as sc
 from secateur.budget import count_params
-from secateur.comparison import DENSE_DENSE_ARMS, Comparison, Settings
+from secateur.comparison import DENSE_ARMS, Comparison, Settings
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.execution import PruneSettings, Session
@@ -229,7 +229,7 @@ def test_other_families(model, digits, tmp_path):
     )
     narrow = narrow.with_arguments()
     result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FAST)
-    assert {point["arm"] for point in result.points} == set(ARMS)
+    assert {point["arm"] for point in result.points} == set(DENSE_ARMS)
 
 
 @pytest.mark.parametrize(

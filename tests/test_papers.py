@@ -149,7 +149,7 @@ def test_table_1_in_markdown():
         "the paper's Mag+FT, fine-tuned after the cut; reparametrization-faithful: the paper's Ours; "
         "reparametrization: ours, with an exact budget (not in the paper).",
         "",
-        "Scale: laptop. Data: cifar10, 4,500 training images. Selection on the validation split. "
+        "Scale: laptop. Data: cifar10, 4,500 training images. Selection: validation split. "
         "Device: NVIDIA H100. Commit: 3b4d533abcde. Ours: mean ± sample standard deviation (n), n = 1 to 3 "
         "runs with different seeds. The conditions are not the paper's: absolute numbers are not comparable "
         "with its own.",

@@ -327,6 +327,71 @@ def prune(
 
 
 @app.command()
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="dupont2021")],
+    place: Annotated[str, typer.Argument(help="table1, table2, table3 (of the same runs) or figure2.")],
+    scale: Annotated[
+        str, typer.Option(help="smoke (minutes, embedded digits), laptop (hours, CPU) or paper (a GPU).")
+    ] = "laptop",
+    cells: Annotated[
+        str | None,
+        typer.Option(help="Which: conv4/cifar10/95%,vgg19/cifar10; by default the paper's whole grid."),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Which rows: any weight arms of compare; by default the paper's and ours."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
+    select_on: Annotated[
+        str | None, typer.Option(help="val or test, in place of the scale's (paper: test, as the paper).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables and runs; named after the scale.")
+    ] = None,
+) -> None:
+    """Make a paper's table or figure again, with the published numbers beside.
+
+    Interrupt it at any moment; the same command continues, and more cells can be added later.
+
+    Example: `secateur reproduce dupont2021 table1 --scale laptop --cells conv4/cifar10`
+    """
+    from secateur.errors import unknown
+    from secateur.papers import dupont2021
+    from secateur.papers.figure2 import draw_figure2
+    from secateur.progress import reporter_for
+
+    if paper != "dupont2021":
+        raise unknown("paper", paper, ("dupont2021",))
+    if place not in dupont2021.PLACES:
+        raise unknown("table or figure of dupont2021", place, dupont2021.PLACES)
+    out = out or Path(f"secateur-dupont2021-{scale}")
+    if place == "figure2":
+        out.mkdir(parents=True, exist_ok=True)
+        draw_figure2(out / "figure2.png", out / "figure2.svg")
+        print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
+        return
+    chosen = dupont2021.parse_cells(cells)
+    named = _words(methods) if methods else dupont2021.METHODS
+    reproduction = dupont2021.Reproduction(
+        out,
+        scale,
+        chosen,
+        methods=named,
+        seeds=seeds,
+        epochs=epochs,
+        select_on=select_on,
+        device=device,
+        reporter=reporter_for(sys.stdout),
+    )
+    reproduction.run(_command_line())
+    if reproduction.runtime.is_main:
+        print((out / f"{place}.md").read_text(encoding="utf-8"))
+        print(f"Written to {out}: table1, table2 and table3 as .md, .csv and .html")
+
+
+@app.command()
 def scale(
     arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
     budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],

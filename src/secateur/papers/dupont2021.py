@@ -21,14 +21,13 @@ from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
 from secateur.execution import Record, Session
 from secateur.models import FACTORIES
+from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
 from secateur.progress import Reporter
 from secateur.runs import RunStore
 from secateur.sparse import Sparsity, sparse_arms
 from secateur.training import Recipe
 
-TABLES = ("table1", "table2", "table3")
 PLACES = (*TABLES, "figure2")
-RATES = ("90%", "95%", "97%", "99%")
 GRID = (("conv4", "cifar10"), ("vgg19", "cifar10"), ("resnet18", "cifar10"), ("conv4", "tiny-imagenet"))
 METHODS = ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization")
 
@@ -272,7 +271,7 @@ class Reproduction:
 
 def _selection(recipe: Recipe) -> str:
     if recipe.schedule != "plateau" and recipe.early_stop is None:
-        return "none: the last epoch's network"
+        return "none, the last epoch's network"
     return "test split, as in the paper" if recipe.select_on == "test" else "validation split"
 
 
@@ -304,8 +303,6 @@ def _once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def write_tables(content: dict[str, Any], out: Path) -> None:
     """Leave each table as markdown, CSV and HTML."""
-    from secateur.papers.tables import to_csv, to_html, to_markdown
-
     for table in TABLES:
         for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
             text = render(table, content["cells"], content["about"])

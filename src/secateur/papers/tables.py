@@ -205,7 +205,7 @@ def caption(table: str, cells: Cells, about: About) -> str:
     if about["scale"] not in SCALES:
         raise unknown("scale", about["scale"], SCALES)
     parts = [
-        f"Scale: {about['scale']}. Data: {about['data'].rstrip('.')}. Selection on the {about['selection']}. "
+        f"Scale: {about['scale']}. Data: {about['data'].rstrip('.')}. Selection: {about['selection']}. "
         f"Device: {about['device']}. Commit: {about['commit']}. {_counts(table_rows(table, cells))}"
     ]
     if about["scale"] != "paper":
