@@ -339,7 +339,7 @@ def reproduce(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Which rows: any weight arms of compare; by default the paper's and ours."),
+        typer.Option(help="Rows: weight arms of compare; by default the paper's and ours."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
@@ -347,9 +347,7 @@ def reproduce(
         str | None, typer.Option(help="val or test, in place of the scale's (paper: test, as the paper).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for tables and runs; named after the scale.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
 ) -> None:
     """Make a paper's table or figure again, with the published numbers beside.
 

@@ -102,8 +102,8 @@ class Settings:
                 arms[arm].recipes(self.recipe, self.sparsity)  # refuses too few epochs
             if self.match == "compute":
                 raise InputError(
-                    f"--match compute gives each arm what fisher-tuned spent, which the arm {sparse[0]} has no "
-                    "epochs for: compare weights with --match epochs"
+                    f"--match compute gives each arm what fisher-tuned spent; the arm {sparse[0]} takes "
+                    "the recipe's epochs: compare weights with --match epochs"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The papers' own numbers and pictures, their tables drawn with ours beside them, and each paper's grid of runs."""
+"""Each paper's grid of runs, its own numbers, and its tables and pictures with ours beside them."""
 
 from __future__ import annotations
 

@@ -259,14 +259,21 @@ class Reproduction:
             "scale": self.scale_name,
             "device": described["device"],
             "commit": ", ".join(trained_at),
-            "data": "; ".join(
-                f"{data.label}, {len(data.train):,} training images" for data in self._data.values()
-            ),
+            "data": self._describe_data(),
             "selection": _selection(self.recipe),
             "command": command,
             "seeds": self.seeds,
             "environment": {**described, "trained_at": trained_at},
         }
+
+    def _describe_data(self) -> str:
+        """Every data set that was used, and what it stands in for."""
+        texts = {}
+        for cell in self.cells:
+            data = self.data(cell)
+            place = f" in place of {cell.dataset}" if self.scale.stand_in else ""
+            texts[f"{data.label}{place}, {len(data.train):,} training images"] = None
+        return "; ".join(texts)
 
 
 def _selection(recipe: Recipe) -> str:
