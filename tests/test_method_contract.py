@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,15 +14,47 @@ from torch.nn import functional as F
 import secateur as sc
 from secateur.budget import count_params
 from secateur.data import epoch_batches
+from secateur.masks import count_nonzeros, prunable_weights
 from secateur.methods import METHODS, Method
 
+STEPS = 24
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method as it is tested.
+
+    Attributes:
+        zeroes: weights are set to zero, exactly round(share * N) stay; else channels go.
+        cuts_at_the_end: `finalize` sets weights to zero that were in use, if only a little.
+    """
+
+    make: Callable[[], Method]
+    share: float
+    zeroes: bool = True
+    cuts_at_the_end: bool = False
+
+
 CASES = {
-    "fisher": lambda: METHODS["fisher"]("params=60%", every=2),
+    "fisher": Case(lambda: METHODS["fisher"]("params=60%", every=2), 0.6, zeroes=False),
+    "l1": Case(lambda: METHODS["l1"]("nonzeros=10%"), 0.1, cuts_at_the_end=True),
+    "magnitude": Case(lambda: METHODS["magnitude"]("nonzeros=10%"), 0.1),
+    "magnitude, layer": Case(lambda: METHODS["magnitude"]("nonzeros=10%", scope="layer"), 0.1),
+    "random": Case(lambda: METHODS["random"]("nonzeros=10%"), 0.1),
+    "random, magnitude": Case(lambda: METHODS["random"]("nonzeros=10%", scope="magnitude"), 0.1),
+    "reparametrization": Case(
+        lambda: METHODS["reparametrization"]("nonzeros=10%", steps=STEPS, solve_every=3),
+        0.1,
+        cuts_at_the_end=True,
+    ),
+    "reparametrization, faithful": Case(
+        lambda: METHODS["reparametrization"]("nonzeros=10%", mode="faithful"), 0.1, cuts_at_the_end=True
+    ),
 }
 
 
 def test_every_method_is_in_the_contract():
-    assert set(CASES) == set(METHODS)
+    assert {name.split(",")[0] for name in CASES} == set(METHODS)
 
 
 def network():
@@ -28,14 +65,19 @@ def network():
 class Loop:
     """A user's own loop, as the README shows it."""
 
-    def __init__(self, data, method: Method):
+    def __init__(self, data, method: Method, model=None):
         self.data, self.method = data, method
-        self.model = method.prepare(network())
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.02, momentum=0.9)
+        self.model = method.prepare(network() if model is None else model)
+        self.optimizer = torch.optim.SGD(
+            method.parameter_groups(self.model, weight_decay=5e-5), lr=0.02, momentum=0.9
+        )
         self.step = 0
 
+    def done(self) -> bool:
+        return self.method.finished if self.method.name == "fisher" else self.step >= STEPS
+
     def run(self, until: int = 10_000) -> Loop:
-        while self.step < until and not self.method.finished:
+        while self.step < until and not self.done():
             order = torch.Generator().manual_seed(self.step)
             batches = epoch_batches(self.data.train, self.data, batch_size=64, device="cpu", generator=order)
             x, y = next(batches)
@@ -48,73 +90,105 @@ class Loop:
         return self
 
 
-@pytest.fixture(params=sorted(METHODS))
-def make(request):
+@pytest.fixture(params=sorted(CASES))
+def case(request):
     return CASES[request.param]
 
 
 @pytest.fixture
-def finished(make, digits):
-    return Loop(digits, make()).run()
+def finished(case, digits):
+    return Loop(digits, case.make()).run()
 
 
-def test_the_budget_is_met_and_never_exceeded(finished):
-    limit = int(0.6 * count_params(network()))
-    assert finished.method.finished
-    assert count_params(finished.method.finalize(finished.model)) <= limit
+def some_images(digits):
+    return next(epoch_batches(digits.test, digits, batch_size=50, device="cpu"))[0]
 
 
-def test_finalize_keeps_the_logits_and_leaves_nothing_behind(finished, digits):
-    x, _ = next(epoch_batches(digits.test, digits, batch_size=50, device="cpu"))
-    before = finished.model.eval()(x)
+def test_the_budget_is_met_and_never_exceeded(case, finished):
     model = finished.method.finalize(finished.model)
-    assert torch.equal(model.eval()(x), before)
-    for module in model.modules():
+    if case.zeroes:
+        weights = sum(weight.numel() for weight in prunable_weights(network()).values())
+        assert count_nonzeros(model) == round(case.share * weights)
+    else:
+        assert finished.method.finished
+        assert count_params(model) <= int(case.share * count_params(network()))
+
+
+def test_finalize_leaves_nothing_behind(finished):
+    for module in finished.method.finalize(finished.model).modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
         assert not module._backward_hooks
         assert not torch.nn.utils.parametrize.is_parametrized(module)
 
 
-def test_what_was_pruned_is_gone(finished):
+def test_finalize_keeps_the_logits_but_for_the_cut(case, finished, digits):
+    """What was computed with before, its largest entries kept by numpy's sort, is what is computed with after."""
+    x = some_images(digits)
+    finished.method.before_evaluation(finished.model)
+    reference = network()
+    state = copy.deepcopy(finished.model.eval())
+    if not case.cuts_at_the_end:
+        before = finished.model(x)
+        assert torch.equal(finished.method.finalize(finished.model).eval()(x), before)
+        return
+    with torch.no_grad():
+        plain = {k: v for k, v in state.state_dict().items() if "parametrizations" not in k}
+        reference.load_state_dict(plain, strict=False)
+        used = {name: weight.detach() for name, weight in prunable_weights(state).items()}
+        sizes = np.sort(np.concatenate([weight.abs().numpy().ravel() for weight in used.values()]))
+        threshold = sizes[-round(case.share * len(sizes))]
+        for name, weight in prunable_weights(reference).items():
+            weight.copy_(torch.where(used[name].abs() >= threshold, used[name], 0.0))
+    after = finished.method.finalize(finished.model).eval()(x)
+    torch.testing.assert_close(reference.eval()(x), after, rtol=0, atol=1e-6)
+
+
+def test_what_was_pruned_is_gone(case, finished):
     model = finished.method.finalize(finished.model)
     fresh = sc.Architecture.of(model).build(seed=0)
     shapes = [(name, value.shape) for name, value in model.state_dict().items()]
     assert shapes == [(name, value.shape) for name, value in fresh.state_dict().items()]
-    assert sum(model.widths) < sum(network().widths)
+    if not case.zeroes:
+        assert sum(model.widths) < sum(network().widths)
 
 
 def test_save_and_load_round_trip(finished, digits, tmp_path):
     model = finished.method.finalize(finished.model).eval()
     sc.save(model, tmp_path)
-    x, _ = next(epoch_batches(digits.test, digits, batch_size=50, device="cpu"))
+    x = some_images(digits)
     assert torch.equal(sc.load(tmp_path)(x), model(x))
 
 
-def test_the_same_seed_gives_the_same_weights(make, finished, digits):
-    again = Loop(digits, make()).run()
+def test_the_same_seed_gives_the_same_weights(case, finished, digits):
+    again = Loop(digits, case.make()).run()
     for one, two in zip(finished.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, two)
 
 
-def test_interrupted_and_resumed_it_ends_the_same(make, finished, digits):
-    half = Loop(digits, make()).run(until=finished.step // 2)
-    resumed = Loop(digits, make())
-    widths = sc.Architecture.of(half.model)
-    resumed.model = widths.build(seed=0)
-    resumed.method = make()
-    resumed.method.limit = half.method.limit
-    resumed.model = resumed.method.prepare(resumed.model)
+def test_interrupted_and_resumed_it_ends_the_same(case, finished, digits):
+    half = Loop(digits, case.make()).run(until=finished.step // 2)
+    method = case.make()
+    if not case.zeroes:
+        method.limit = half.method.limit
+    resumed = Loop(digits, method, sc.Architecture.of(half.model).build(seed=0))
     resumed.model.load_state_dict(half.model.state_dict())
-    resumed.optimizer = torch.optim.SGD(resumed.model.parameters(), lr=0.02, momentum=0.9)
     resumed.optimizer.load_state_dict(half.optimizer.state_dict())
     resumed.method.restore(half.method.state(), half.method.tensors())
     resumed.step = half.step
     resumed.run()
     assert resumed.step == finished.step
-    for one, two in zip(finished.model.parameters(), resumed.model.parameters(), strict=True):
-        assert torch.equal(one, two)
+    finals = [loop.method.finalize(loop.model).state_dict() for loop in (finished, resumed)]
+    for name, one in finals[0].items():
+        assert torch.equal(one, finals[1][name]), name
 
 
 def test_the_penalty_is_a_scalar(finished):
     assert finished.method.penalty(finished.model).shape == ()
+
+
+def test_the_optimizer_is_given_every_parameter_once(finished):
+    groups = finished.method.parameter_groups(finished.model, weight_decay=0.1)
+    given = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(given) == sorted(id(parameter) for parameter in finished.model.parameters())
+    assert {group["weight_decay"] for group in groups} <= {0.0, 0.1}

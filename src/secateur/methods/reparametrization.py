@@ -296,9 +296,13 @@ class Gate(nn.Module):
         if self.open:
             return weight
         apparent, total = _Apparent.apply(weight, self.t, self.n)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.t.requires_grad:
             self._total = (total, weight._version)
         return apparent
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the graph of the last forward pass, which a copy of the network cannot take along."""
+        return {**self.__dict__, "_total": None}
 
     def take_total(self, weight: Tensor) -> Tensor:
         """sum of h_t(w), of the last forward pass if that was with these very weights, else computed now."""
@@ -411,8 +415,7 @@ class Reparametrization(Method):
             return model
         self.before_evaluation(model)
         for name in self._gates:
-            layer = model.get_submodule(name)
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            _make_plain(model.get_submodule(name))
         apply_masks(model, keep_largest(magnitudes(model), self.target))
         self._gates.clear()
         return model
@@ -466,6 +469,16 @@ class Reparametrization(Method):
             (gate, cast(Any, model.get_submodule(name)).parametrizations.weight.original)
             for name, gate in self._gates.items()
         ]
+
+
+def _make_plain(layer: nn.Module) -> None:
+    """Leave the apparent weight as an ordinary parameter, first in order as in every such layer: optimizer
+    states are matched by order."""
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    rest = {name: value for name, value in layer._parameters.items() if name != "weight"}
+    weight = layer._parameters["weight"]
+    layer._parameters.clear()
+    layer._parameters.update({"weight": weight, **rest})
 
 
 def _sample(weights: list[Tensor], total: int, size: int) -> Tensor:

@@ -1,0 +1,336 @@
+"""Dupont et al. 2021, equation by equation: literal values, closed forms, the paper's four properties."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import secateur as sc
+from secateur.errors import InputError
+from secateur.masks import count_nonzeros, prunable_weights
+from secateur.methods import Reparametrization
+from secateur.methods.reparametrization import (
+    apparent_weight,
+    budget_loss,
+    cost,
+    crispness,
+    gate,
+    gate_slope,
+    kept_share,
+    solve_temperature,
+    unstable_gate,
+)
+
+EVEN = st.integers(1, 16).map(lambda half: 2 * half)
+TEMPERATURES = st.floats(1e-3, 1e6)
+NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
+
+
+def as_printed(x: float, t: float, n: int) -> float:
+    """Eq. (5) as it stands in the paper, in float64 by numpy."""
+    c1, c2 = 1 / (1 - math.exp(-1)), math.exp(-1)
+    return c1 * (np.exp(-1 / ((t * x) ** n + 1)) - c2)
+
+
+# Eq. (5): values, properties, numerics
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "n", "expected"),
+    [  # computed with decimal to 40 digits from eq. (5) as printed
+        (0.0, 100.0, 4, 0.0),
+        (1.0, 1.0, 4, 0.37754066879814544),
+        (2.0, 1.0, 4, 0.90962664424173729),
+        (-0.5, 1.0, 4, 0.03526084058053823),
+        (0.0113, 100.0, 4, 0.49970337916052058),
+        (1.0, 1.0, 16, 0.37754066879814544),
+    ],
+)
+def test_values_of_the_gate(x, t, n, expected):
+    assert as_printed(x, t, n) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    assert float(gate(torch.tensor(x, dtype=torch.float64), t, n)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_half_point():
+    """Where a weight is halved: |tx| = 1.13 (shared/design.md)."""
+    assert float(gate(torch.tensor(1.13), 1.0)) == pytest.approx(0.5, abs=2e-3)
+
+
+@given(NUMBERS, TEMPERATURES, EVEN)
+def test_property_1_between_0_and_1(x, t, n):
+    assert 0 <= float(gate(torch.tensor(x), t, n)) <= 1
+
+
+@given(NUMBERS, TEMPERATURES, EVEN)
+def test_property_2_the_derivative_is_finite_and_continuous_at_0(x, t, n):
+    w = torch.tensor([x, 0.0], requires_grad=True)
+    gradient = torch.autograd.grad(apparent_weight(w, torch.tensor(t), n).sum(), w)[0]
+    assert torch.isfinite(gradient).all()
+    assert float(gradient[1]) == 0
+
+
+@given(NUMBERS, TEMPERATURES, EVEN)
+def test_property_3_only_magnitudes_matter(x, t, n):
+    assert float(gate(torch.tensor(x), t, n)) == float(gate(torch.tensor(-x), t, n))
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1e-6, 0.99))
+def test_property_4_some_t_holds_any_interval_below_any_epsilon(a, epsilon):
+    """With u = log(1 + eps * (e-1)) / (1 - that) halved, h_t(a) < eps; h rises with |x|, so on all of it."""
+    r = math.log1p(epsilon * (math.e - 1))
+    t = (0.5 * r / (1 - r)) ** 0.25 / a
+    x = torch.linspace(-a, a, 101, dtype=torch.float64)
+    assert float(gate(x, t).max()) < epsilon
+
+
+@given(st.floats(1e-3, 10), st.floats(1e-3, 10))
+def test_it_rises_with_the_magnitude(x, more):
+    low, high = gate(torch.tensor([x, x + more], dtype=torch.float64), 1.0)
+    assert low <= high
+
+
+def test_float32_has_no_cancellation_where_the_printed_form_has():
+    x = torch.logspace(-3, 2, 200)
+    exact = gate(x.double(), 1.0)
+    assert torch.allclose(gate(x, 1.0).double(), exact, rtol=1e-5, atol=0)
+    printed = (1 / (1 - math.exp(-1))) * (torch.exp(-1 / (torch.tensor(0.02) ** 4 + 1)) - math.exp(-1))
+    assert abs(float(printed) / as_printed(0.02, 1.0, 4) - 1) > 0.2  # or this test has lost its reason
+
+
+@pytest.mark.parametrize("t", [1.0, 1e4, 1e12, 1e30])
+@pytest.mark.parametrize("n", [2, 4, 16, 64])
+def test_nothing_overflows(t, n):
+    w = torch.tensor([0.0, 1e-30, 1e-3, 1.0, 1e8], requires_grad=True)
+    temperature = torch.tensor(t, requires_grad=True)
+    total = apparent_weight(w, temperature, n).sum() + cost([w], [temperature], n)
+    gradients = torch.autograd.grad(total, [w, temperature])
+    assert torch.isfinite(total)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    w = torch.tensor([0.005, 0.02, 0.5], dtype=dtype)
+    found = apparent_weight(w, torch.tensor(100.0))
+    assert found.dtype == dtype
+    exact = w.double() * gate(w.double(), 100.0)
+    assert torch.allclose(found.double(), exact, rtol=2 * torch.finfo(dtype).eps)
+
+
+# Eqs. (3), (7), (9) and the derivatives
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.floats(0.1, 10), EVEN)
+@settings(max_examples=50, deadline=None)
+def test_the_gradients_are_those_of_float64_autograd(values, t, n):
+    """autograd through eq. (5) as printed, away from 0 where its own chain rule divides by nothing."""
+    w = torch.tensor([v if abs(v) > 1e-2 else 0.5 for v in values], dtype=torch.float64, requires_grad=True)
+    temperature = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    c1, c2 = 1 / (1 - math.exp(-1)), math.exp(-1)
+    h = c1 * (torch.exp(-1 / ((temperature * w) ** n + 1)) - c2)
+    factors = torch.arange(1.0, len(values) + 1, dtype=torch.float64)
+    reference = torch.autograd.grad((factors * w * h).sum() + 0.7 * h.sum(), [w, temperature])
+    ours = (factors * apparent_weight(w, temperature, n)).sum() + 0.7 * cost([w], [temperature], n)
+    for one, two in zip(torch.autograd.grad(ours, [w, temperature]), reference, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-9)
+
+
+def test_the_slope_is_the_closed_form_of_the_design():
+    """dh/dx = C1 * E * n * t * (t*x)**(n-1) / (u+1)**2."""
+    x, t, n = torch.linspace(0.1, 3, 30, dtype=torch.float64), 1.3, 4
+    u = (t * x) ** n
+    closed = 1 / (1 - math.exp(-1)) * torch.exp(-1 / (u + 1)) * n * t * (t * x) ** (n - 1) / (u + 1) ** 2
+    torch.testing.assert_close(gate_slope(x, t, n) / x, closed, rtol=1e-12, atol=0)
+
+
+def test_apparent_weight_and_cost_and_budget_loss():
+    w = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    t = torch.tensor(1.0, dtype=torch.float64)
+    assert apparent_weight(w, t).tolist() == pytest.approx([0.3775406688, -1.8192532885], rel=1e-6)
+    assert float(cost([w, w], [t, t])) == pytest.approx(2 * (0.3775406688 + 0.9096266442), rel=1e-6)
+    assert float(budget_loss(torch.tensor(30.0), 10, 100)) == pytest.approx(0.04)
+
+
+def test_the_unstable_form_is_near_the_stable_one_and_has_no_derivative_at_0():
+    x = torch.tensor([3.0, 0.0], requires_grad=True)
+    h = unstable_gate(x, 1.0)
+    assert h.tolist() == pytest.approx([math.exp(-1 / 81), 0])
+    assert torch.isnan(torch.autograd.grad(h.sum(), x)[0][1])
+
+
+# The solution for t, and the schedules
+
+
+@given(st.integers(2, 400), st.floats(0.002, 0.98), EVEN, st.floats(1e-2, 1e4))
+@settings(deadline=None)
+def test_the_temperature_meets_the_target(size, share, n, guess):
+    magnitudes = torch.randn(size, generator=torch.Generator().manual_seed(size)).abs() + 1e-4
+    t = solve_temperature(magnitudes, share * size, n, guess)
+    found = float(gate(magnitudes.double(), t, n).sum())
+    assert found == pytest.approx(share * size, rel=1e-4)
+
+
+def test_a_target_that_cannot_be_reached_opens_every_gate():
+    magnitudes = torch.tensor([0.0, 1e-3, 1.0])
+    t = solve_temperature(magnitudes, 3.0, 4)
+    assert gate(magnitudes, t).tolist() == [0, 1, 1]
+
+
+def test_schedules():
+    shares = [kept_share(p, 0.05, 0.1, 0.6) for p in (0, 0.1, 0.35, 0.6, 1)]
+    assert shares == pytest.approx([1, 1, 0.05 + 0.95 / 8, 0.05, 0.05])
+    assert [crispness(p, 4, 16, 0.6, 0.9) for p in (0, 0.6, 0.75, 0.9, 1)] == [4, 4, 8, 16, 16]
+
+
+# The method
+
+
+def digits_net():
+    torch.manual_seed(1)
+    return sc.models.conv4(width=0.125, in_channels=1, image_size=8)
+
+
+def steps_of(method, model, count, lr=0.1):
+    optimizer = torch.optim.SGD(method.parameter_groups(model, weight_decay=5e-5), lr=lr)
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        x = torch.randn(16, 1, 8, 8, generator=noise)
+        loss = F.cross_entropy(model(x), torch.arange(16) % 10) + method.penalty(model)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model = method.after_step(model, optimizer)
+    return model
+
+
+def test_exact_mode_follows_the_schedule_at_every_evaluation():
+    method = Reparametrization("nonzeros=5%", steps=100)
+    model = method.prepare(digits_net())
+    for step in range(100):
+        model = steps_of(method, model, 1)
+        method.before_evaluation(model)
+        wanted = kept_share((step + 1) / 100, method.target / method.initial, 0.1, 0.6)
+        assert method.remaining(model) == pytest.approx(wanted, rel=1e-4), step
+
+
+def test_faithful_mode_begins_as_the_paper_says():
+    method = Reparametrization("nonzeros=5%", mode="faithful")
+    model = method.prepare(digits_net())
+    temperatures = [p.detach() for name, p in model.named_parameters() if name.endswith("weight.0.t")]
+    assert [float(t) for t in temperatures] == [100.0] * 7  # one a layer
+    weights = {name: w.detach() for name, w in prunable_weights(digits_net()).items()}
+    c = sum(as_printed(w.double().numpy(), 100.0, 4).sum() for w in weights.values())
+    n = sum(w.numel() for w in weights.values())
+    assert method.remaining(model) == pytest.approx(c / n, rel=1e-5)
+    expected = 5 * ((c - round(0.05 * n)) / n) ** 2
+    assert float(method.penalty(model)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_penalty_is_the_same_from_the_last_forward_pass_and_afresh():
+    method = Reparametrization("nonzeros=5%", mode="faithful")
+    model = method.prepare(digits_net())
+    fresh = method.penalty(model)
+    model(torch.zeros(2, 1, 8, 8))
+    assert torch.equal(method.penalty(model), fresh)
+    model(torch.zeros(2, 1, 8, 8))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+    changed = method.penalty(model)
+    assert changed.requires_grad
+    assert not torch.equal(changed, fresh)
+
+
+def test_temperatures_have_no_weight_decay():
+    method = Reparametrization("nonzeros=5%", mode="faithful")
+    model = method.prepare(digits_net())
+    decayed, free = method.parameter_groups(model, weight_decay=0.5)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.5, 0.0)
+    assert all(p.shape == () for p in free["params"])
+    assert len(free["params"]) == 7
+
+
+def test_faithful_mode_learns_its_temperatures_and_draws_the_cost_down():
+    method = Reparametrization("nonzeros=5%", mode="faithful", penalty_weight=50.0)
+    model = method.prepare(digits_net())
+    before = method.remaining(model)
+    model = steps_of(method, model, 30, lr=0.05)
+    temperatures = {float(gate.t) for gate in method._gates.values()}
+    assert len(temperatures) == 7
+    assert method.remaining(model) < before
+
+
+def test_the_cut_keeps_the_largest_apparent_weights_of_the_whole_network():
+    method = Reparametrization("nonzeros=7%", mode="faithful")
+    model = method.prepare(digits_net())
+    with torch.no_grad():
+        for factor, gate_ in enumerate(method._gates.values(), start=1):
+            gate_.t.mul_(factor)
+    used = torch.cat([w.detach().flatten().abs() for w in prunable_weights(model).values()])
+    model = method.finalize(model)
+    kept = torch.cat([w.detach().flatten() for w in prunable_weights(model).values()])
+    assert count_nonzeros(model) == round(0.07 * len(used))
+    assert kept[kept != 0].abs().min() >= used[kept == 0].max()
+
+
+def test_a_network_in_training_can_be_copied():
+    method = Reparametrization("nonzeros=5%", mode="faithful")
+    model = method.prepare(digits_net())
+    model(torch.zeros(2, 1, 8, 8))
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(torch.ones(1, 1, 8, 8)), model(torch.ones(1, 1, 8, 8)))
+
+
+def test_inside_autocast_the_gate_is_float32():
+    method = Reparametrization("nonzeros=5%", steps=10)
+    model = method.prepare(nn.Sequential(nn.Linear(64, 64)))
+    model = steps_like_half_way(method, model)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = model[0].weight
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, model[0].weight)
+
+
+def steps_like_half_way(method, model):
+    for _ in range(6):
+        model = method.after_step(model)
+    method.before_evaluation(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"budget": "params=5%", "steps": 10}, "must be in nonzeros, got 'params=5%'"),
+        ({"budget": "nonzeros=5%"}, "needs the number of optimizer steps for its schedule, got None"),
+        ({"budget": "nonzeros=5%", "steps": 0}, "got 0"),
+        ({"budget": "nonzeros=5%", "mode": "fast"}, "fast"),
+        ({"budget": "nonzeros=5%", "steps": 9, "n": 3}, "n must be even and at least 2, got 3"),
+        ({"budget": "nonzeros=5%", "steps": 9, "n_final": 2}, "n_final must be even and at least n, got 2"),
+        ({"budget": "nonzeros=5%", "steps": 9, "start": 0.7}, "start must lie in [0, end), got 0.7"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, part):
+    with pytest.raises(InputError) as caught:
+        Reparametrization(**arguments)
+    assert part in str(caught.value)
+
+
+def test_a_budget_beyond_the_network_is_refused():
+    with pytest.raises(InputError, match="at most nonzeros=9"):
+        Reparametrization("nonzeros=1k", mode="faithful").prepare(nn.Sequential(nn.Linear(3, 3)))
+
+
+def test_a_parametrized_layer_is_refused_before_anything_is_attached():
+    model = nn.Sequential(nn.Linear(3, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
+    with pytest.raises(InputError, match="'1.weight' is parametrized already"):
+        Reparametrization("nonzeros=50%", mode="faithful").prepare(model)
+    assert not nn.utils.parametrize.is_parametrized(model[0])

@@ -1,0 +1,162 @@
+"""The arms that zero weights, made by real runs on the embedded digits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import secateur as sc
+from secateur.budget import count_weights
+from secateur.device import Runtime
+from secateur.errors import InputError
+from secateur.execution import Session
+from secateur.masks import count_nonzeros
+from secateur.naming import resolve_model
+from secateur.progress import Reporter
+from secateur.runs import RunStore
+from secateur.sparse import SPARSE_ARMS, Sparsity, sparse_arms
+from secateur.training import Recipe
+
+RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05)
+
+
+@pytest.fixture(scope="module")
+def compared(digits, tmp_path_factory):
+    out = tmp_path_factory.mktemp("sparse")
+    arms = (*SPARSE_ARMS, "width")
+    return sc.compare(
+        "conv4", digits, ["nonzeros=5%"], arms=arms, seeds=2, recipe=RECIPE, out=out, device="cpu"
+    )
+
+
+def test_every_arm_has_exactly_the_budget(compared):
+    model = sc.models.conv4(in_channels=1, image_size=8)
+    limit = round(0.05 * count_weights(model))
+    assert {point["arm"] for point in compared.points} == {*SPARSE_ARMS, "width"}
+    for point in compared.points:
+        network = sc.load(compared.directory / "runs" / point["run_id"])
+        assert point["nonzeros"] == count_nonzeros(network)
+        if point["arm"] == "width":
+            assert 0.9 * limit < point["nonzeros"] == point["weights"] <= limit
+        else:
+            assert point["nonzeros"] == limit
+            assert point["weights"] == count_weights(model)
+
+
+def test_every_arm_takes_the_same_epochs_in_total(compared):
+    spent = {point["arm"]: (point["epochs"], point["train_compute"]) for point in compared.points}
+    sparse = [spent[arm] for arm in SPARSE_ARMS]
+    assert {epochs for epochs, _ in sparse} == {4}
+    assert len({compute for _, compute in sparse}) == 1
+
+
+def test_what_the_cut_changed_is_recorded(compared):
+    for point in compared.points:
+        if point["arm"] in SPARSE_ARMS:
+            assert 0 <= point["accuracy_before"] <= 1
+        if point["arm"] == "reparametrization":
+            assert point["remaining"] == pytest.approx(0.05, abs=1e-4)
+        if point["arm"] == "magnitude":
+            assert "remaining" not in point
+
+
+def test_magnitude_and_its_tuned_form_share_the_trained_network_between_budgets(digits, tmp_path):
+    sc.compare(
+        "conv4",
+        digits,
+        ["nonzeros=10%", "nonzeros=5%"],
+        arms=["magnitude", "magnitude-tuned", "random-tuned"],
+        recipe=RECIPE,
+        out=tmp_path,
+        device="cpu",
+    )
+    runs = [path.name.split("-")[0] for path in (tmp_path / "runs").iterdir()]
+    assert sorted(runs) == ["sparse"] * 6 + ["train"] * 2  # trained for 4 epochs, and for 2
+
+
+def test_the_report_shows_nonzeros(compared):
+    results = json.loads((compared.directory / "results.json").read_text())
+    assert results["settings"]["resource"] == "nonzeros"
+    page = (compared.directory / "report.html").read_text()
+    assert "nonzero" in page
+
+
+def test_a_second_call_trains_nothing(compared, digits):
+    before = {path: path.stat().st_mtime_ns for path in compared.directory.glob("runs/*/record.json")}
+    sc.compare(
+        "conv4",
+        digits,
+        ["nonzeros=5%"],
+        arms=(*SPARSE_ARMS, "width"),
+        seeds=2,
+        recipe=RECIPE,
+        out=compared.directory,
+        device="cpu",
+    )
+    assert before == {path: path.stat().st_mtime_ns for path in compared.directory.glob("runs/*/record.json")}
+
+
+def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path):
+    """The run is broken off after its second epoch, by the reporter, and taken up again."""
+
+    class Breaks(Reporter):
+        def epoch(self, row):
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    architecture = resolve_model("conv4", digits)
+    arm = sparse_arms()["reparametrization"]
+
+    def make(folder, reporter):
+        session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
+        return session.sparsify(architecture, RECIPE, 0, arm, Sparsity(), 5000, "x")
+
+    with pytest.raises(KeyboardInterrupt):
+        make("broken", Breaks())
+    resumed, whole = make("broken", Reporter()), make("whole", Reporter())
+    weights = [
+        sc.load(tmp_path / folder / "runs" / whole["run_id"]).state_dict() for folder in ("broken", "whole")
+    ]
+    assert resumed["history"] == whole["history"]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_early_stopping_does_not_break_off_the_schedule():
+    recipe = Recipe(epochs=9, schedule="plateau", early_stop=2)
+    _, epochs, scheduled = sparse_arms()["reparametrization"].recipes(recipe, Sparsity())
+    assert (epochs, scheduled.schedule, scheduled.early_stop) == (9, "cosine", None)
+    _, _, faithful = sparse_arms()["reparametrization-faithful"].recipes(recipe, Sparsity())
+    assert faithful == recipe
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "expected"), [(0.5, 10, (5, 5)), (0.25, 10, (8, 2)), (0.9, 2, (1, 1))]
+)
+def test_epochs_are_divided_between_training_and_tuning(share, epochs, expected):
+    dense, tuning, _ = sparse_arms()["magnitude-tuned"].recipes(Recipe(epochs=epochs), Sparsity(share))
+    assert (dense.epochs, tuning) == expected
+
+
+def test_the_papers_tuning_comes_on_top():
+    dense, tuning, _ = sparse_arms()["magnitude-tuned"].recipes(Recipe(epochs=30), Sparsity(tune_epochs=20))
+    assert (dense.epochs, tuning) == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"budgets": ["params=50%"], "arms": ["magnitude"]}, "must be in nonzeros, got 'params=50%'"),
+        ({"budgets": ["params=50%", "nonzeros=5%"]}, "limit one resource"),
+        ({"budgets": ["nonzeros=5%"], "arms": ["magnitude"], "match": "compute"}, "--match epochs"),
+        ({"budgets": ["nonzeros=5%"], "arms": ["magnitude-tuned"], "epochs": 1}, "at least 2, got 1"),
+        ({"budgets": ["nonzeros=5%"], "sparsity": ("share", 1.5)}, "must lie in (0, 1), got 1.5"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(digits, tmp_path, arguments, part):
+    with pytest.raises(InputError) as caught:
+        if "sparsity" in arguments:
+            arguments = {**arguments, "sparsity": Sparsity(arguments["sparsity"][1])}
+        sc.compare("conv4", digits, out=tmp_path / "out", device="cpu", **arguments)
+    assert part in str(caught.value)
+    assert not (tmp_path / "out").exists()
