@@ -74,7 +74,7 @@ def test_the_stand_in_is_named(made):
 
 
 def test_the_tables_are_of_the_cells(made):
-    out, content = made
+    out, _ = made
     rows = list(csv.DictReader((out / "table2.csv").read_text().splitlines()))
     (row,) = [r for r in rows if r["method"] == "reparametrization" and r["rate"] == "99%"]
     assert float(row["ours_mean"]) == pytest.approx(0.01, abs=1e-4)  # the budget, met by construction

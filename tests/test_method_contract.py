@@ -123,7 +123,7 @@ def test_finalize_leaves_nothing_behind(finished):
 
 
 def test_finalize_keeps_the_logits_but_for_the_cut(case, finished, digits):
-    """What was computed with before, its largest entries kept by numpy's sort, is what is computed with after."""
+    """What is computed with after is what was before, its largest entries kept by numpy's sort."""
     x = some_images(digits)
     finished.method.before_evaluation(finished.model)
     reference = network()

@@ -331,6 +331,6 @@ def test_a_budget_beyond_the_network_is_refused():
 
 def test_a_parametrized_layer_is_refused_before_anything_is_attached():
     model = nn.Sequential(nn.Linear(3, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
-    with pytest.raises(InputError, match="'1.weight' is parametrized already"):
+    with pytest.raises(InputError, match=r"'1\.weight' is parametrized already"):
         Reparametrization("nonzeros=50%", mode="faithful").prepare(model)
     assert not nn.utils.parametrize.is_parametrized(model[0])

@@ -150,13 +150,25 @@ def test_the_papers_tuning_comes_on_top():
         ({"budgets": ["params=50%", "nonzeros=5%"]}, "limit one resource"),
         ({"budgets": ["nonzeros=5%"], "arms": ["magnitude"], "match": "compute"}, "--match epochs"),
         ({"budgets": ["nonzeros=5%"], "arms": ["magnitude-tuned"], "epochs": 1}, "at least 2, got 1"),
-        ({"budgets": ["nonzeros=5%"], "sparsity": ("share", 1.5)}, "must lie in (0, 1), got 1.5"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(digits, tmp_path, arguments, part):
     with pytest.raises(InputError) as caught:
-        if "sparsity" in arguments:
-            arguments = {**arguments, "sparsity": Sparsity(arguments["sparsity"][1])}
         sc.compare("conv4", digits, out=tmp_path / "out", device="cpu", **arguments)
     assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"tune_share": 1.5}, "must lie in (0, 1), got 1.5"),
+        ({"tune_epochs": 0}, "at least 1 epoch, got 0"),
+        ({"l1_strength": -1.0}, "at least 0, got -1"),
+        ({"reparametrization": {"n": 5}}, "n must be even and at least 2, got 5"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, part):
+    with pytest.raises(InputError) as caught:
+        Sparsity(**settings)
+    assert part in str(caught.value)

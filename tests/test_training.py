@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,9 +55,71 @@ def test_the_default_schedule_is_crowleys():
     assert Recipe().for_tuning(0.01).lr_at(123) == 0.01
 
 
+def test_the_cosine_falls_from_the_rate_to_almost_nothing():
+    rates = [Recipe(epochs=4, lr=0.2, schedule="cosine").lr_at(epoch) for epoch in range(4)]
+    assert rates == pytest.approx([0.2, 0.1 + 0.1 * 0.5**0.5, 0.1, 0.1 - 0.1 * 0.5**0.5])
+
+
+STAGNANT = Recipe(
+    epochs=9, batch_size=64, lr=1e-9, momentum=0, schedule="plateau", gamma=0.3, patience=2, early_stop=5
+)
+
+
+def test_the_plateau_lowers_the_rate_and_early_stopping_ends(digits):
+    """A network that hardly learns; the rates are worked out again from the accuracies that it had."""
+    done = training(digits, recipe=STAGNANT, epochs=9).fit()
+    accuracies = [row["val_accuracy"] for row in done.progress.history]
+    expected, best, waited, stale, drops = [], -1.0, 0, 0, 0
+    for accuracy in accuracies:
+        expected.append(1e-9 * 0.3**drops)
+        waited, stale = (0, 0) if accuracy > best else (waited + 1, stale + 1)
+        best = max(best, accuracy)
+        if waited == 2:
+            drops, waited = drops + 1, 0
+    assert [row["lr"] for row in done.progress.history] == pytest.approx(expected)
+    assert drops >= 1
+    assert len(accuracies) == 9 or stale == 5
+
+
+def test_early_stopping_counts_from_the_best_epoch(digits):
+    data_rows = iter([0.5, 0.6, 0.6, 0.55, 0.7, 0.7, 0.7, 0.7, 0.7])
+    run = training(digits, recipe=STAGNANT, epochs=9)
+    seen = []
+    for accuracy in data_rows:
+        run._close_epoch({"val_accuracy": accuracy})
+        seen.append((run.progress.drops, run.progress.stale, run._done()))
+    assert seen == [
+        (0, 0, False),
+        (0, 0, False),
+        (0, 1, False),
+        (1, 2, False),
+        (1, 0, False),
+        (1, 1, False),
+        (2, 2, False),
+        (2, 3, False),
+        (3, 4, True),  # the ninth epoch is the last anyway
+    ]
+
+
+def test_what_follows_the_test_split_says_so_in_its_history(digits):
+    done = training(digits, recipe=replace(SMALL, select_on="test"), epochs=1).fit()
+    (row,) = done.progress.history
+    assert row["test_accuracy"] == evaluate(done.model, digits.test, digits, Runtime("cpu"))
+
+
+def test_older_recipes_keep_their_identity(digits):
+    """What came later is part of a run's hash only where it is used."""
+    assert "schedule" not in Recipe().identity(digits)
+    assert Recipe(schedule="cosine").identity(digits)["schedule"] == "cosine"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"schedule": "linear"}, "linear"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+        ({"early_stop": 0}, "early_stop must be at least 1, got 0"),
+        ({"select_on": "train"}, "train"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"lr": 0.0}, "lr must be above 0, got 0"),
         ({"lr": math.nan}, "lr must be above 0, got nan"),

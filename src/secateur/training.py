@@ -355,7 +355,7 @@ class Training:
             return
         progress.stale += 1
         progress.waited += 1
-        if self.recipe.schedule == "plateau" and progress.waited > self.recipe.patience:
+        if self.recipe.schedule == "plateau" and progress.waited >= self.recipe.patience:
             progress.drops += 1
             progress.waited = 0
 

@@ -434,7 +434,7 @@ class Reparametrization(Method):
         if not self.exact:
             return {"step": self._step}
         first = next(iter(gates))
-        return {"step": self._step, "t": float(first.t), "n": first.n, "open": first.open}
+        return {"step": self._step, "t": float(first.t.detach()), "n": first.n, "open": first.open}
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
@@ -455,7 +455,7 @@ class Reparametrization(Method):
         config = self.config
         n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
         magnitudes = _sample([weight for _, weight in self._gated(model)], self.initial, sample)
-        guess = float(next(iter(self._gates.values())).t)
+        guess = float(next(iter(self._gates.values())).t.detach())
         self._set(solve_temperature(magnitudes, share * len(magnitudes), n, guess), n, False)
 
     def _set(self, t: float, n: int, is_open: bool) -> None:

@@ -88,7 +88,7 @@ _PAPER = Recipe(
     select_on="test",
 )
 _LAPTOP = Recipe(
-    epochs=24, batch_size=64, lr=0.1, momentum=0.9, weight_decay=5e-5, schedule="cosine", precision="bf16"
+    epochs=20, batch_size=64, lr=0.05, momentum=0.9, weight_decay=5e-5, schedule="cosine", precision="bf16"
 )
 _SMOKE = replace(_LAPTOP, epochs=4, precision="fp32")
 
