@@ -66,6 +66,29 @@ def run(monkeypatch, capsys, tmp_path):
         ("runs list nowhere", "no runs in 'nowhere'"),
         ("runs show x nowhere", "no runs in 'nowhere'"),
         ("prun", "prune"),
+        ("prune reparametrization --budget params=5%", "must be in nonzeros, got 'params=5%'"),
+        ("prune reparametrisation --budget nonzeros=5%", "did you mean 'reparametrization'"),
+        ("prune magnitude --budget nonzeros=200%", "at most 100%"),
+        ("prune magnitude --model conv4 --budget nonzeros=3M", "at most nonzeros=457792"),
+        ("prune magnitude-tuned --budget nonzeros=5% --epochs 1", "at least 2, got 1"),
+        ("prune l1 --budget nonzeros=5% --l1-strength -1", "at least 0, got -1"),
+        (
+            "prune reparametrization --budget nonzeros=5% --crispness 3",
+            "n must be even and at least 2, got 3",
+        ),
+        ("prune reparametrization --budget nonzeros=5% --prune-end 0.05", "start must lie in [0, end)"),
+        ("compare --budget nonzeros=5% --tune-share 1", "must lie in (0, 1), got 1.0"),
+        ("compare --budget nonzeros=5% --budget params=5%", "limit one resource"),
+        ("compare --budget params=5% --arms l1", "must be in nonzeros, got 'params=5%'"),
+        ("train --schedule linear", "unknown schedule 'linear'"),
+        ("train --select-on train", "unknown split to select on 'train'"),
+        ("train --early-stop 0", "early_stop must be at least 1"),
+        ("reproduce dupont2020 table1", "did you mean 'dupont2021'"),
+        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, figure2)"),
+        ("reproduce dupont2021 table1 --scale huge", "unknown scale 'huge'"),
+        ("reproduce dupont2021 table1 --cells conv6", "write NETWORK/DATASET/RATE"),
+        ("reproduce dupont2021 table1 --scale smoke --methods l2", "unknown method 'l2'"),
+        ("reproduce dupont2021 figure3", "figure2"),
     ],
 )
 def test_bad_input_is_one_line_with_the_fix_and_writes_nothing(run, tmp_path, line, fix):
@@ -105,7 +128,8 @@ def test_a_diverged_run_is_one_line(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "train", "prune", "scale", "report", "runs list", "runs show", "runs delete"]
+    "command",
+    ["compare", "train", "prune", "reproduce", "scale", "report", "runs list", "runs show", "runs delete"],
 )
 def test_help_shows_an_example(run, command):
     code, out, _ = run(f"{command} --help")
@@ -146,6 +170,33 @@ def test_prune(run, tmp_path):
     assert record["params"] <= whole // 2
     assert f"{record['params']:,}" in out
     assert sum(p.numel() for p in sc.load("cut").parameters()) == record["params"]
+
+
+def test_prune_weights(run, tmp_path):
+    line = f"prune reparametrization {SMALL} --model conv4 --budget nonzeros=1% --out sparse"
+    code, out, _ = run(line)
+    assert code == 0
+    record = json.loads((tmp_path / "sparse/record.json").read_text())
+    assert (record["nonzeros"], record["weights"]) == (4578, 457792)
+    assert "exactly 4,578 of 457,792 weights not zero" in out
+    assert "zeros alone make nothing faster" in out
+    weights = [p for name, p in sc.load("sparse").named_parameters() if name.endswith("weight")]
+    assert sum(int(p.count_nonzero()) for p in weights) == 4578
+
+
+def test_reproduce_a_table_and_the_figure(run, tmp_path):
+    cells = "--cells conv4/cifar10/95% --methods magnitude,reparametrization"
+    code, out, _ = run(
+        f"reproduce dupont2021 table1 --scale smoke --seeds 1 --epochs 2 --device cpu {cells} --out t"
+    )
+    assert code == 0
+    assert "| cifar10 | conv4 | reparametrization |" in out
+    assert "digits in place of cifar10" in out
+    content = json.loads((tmp_path / "t/cells.json").read_text())
+    assert content["about"]["command"].startswith("secateur reproduce dupont2021 table1")
+    code, out, _ = run("reproduce dupont2021 figure2 --out f")
+    assert code == 0
+    assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["figure2.png", "figure2.svg"]
 
 
 def test_compare_then_report_and_runs(run, tmp_path):

@@ -623,7 +623,7 @@ def _size_of(point: dict[str, Any]) -> str:
         return f"{point['params']:,} parameters, {point['macs']:,} MACs"
     return (
         f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
-        "many as before: zeros make a file smaller, not a dense network faster)"
+        "many as before: zeros alone make nothing faster)"
     )
 
 

@@ -306,9 +306,10 @@ class Session:
             save_model(training.model, self.store.path(spec.run_id))
             self.store.save_record(spec.run_id, record)
         self.runtime.barrier()
-        self.reporter.run_finished(
-            f"{spec.label}: {accuracy:.1%} with {training.params:,} parameters ({progress.wall_s:.0f} s)"
-        )
+        size = f"{training.params:,} parameters"
+        if record["nonzeros"] < record["weights"]:
+            size = f"{record['nonzeros']:,} of {record['weights']:,} weights"
+        self.reporter.run_finished(f"{spec.label}: {accuracy:.1%} with {size} ({progress.wall_s:.0f} s)")
         return record
 
     def _trajectory(self, dense: RunSpec, recipe: Recipe, settings: PruneSettings) -> dict[str, Any]:

@@ -268,7 +268,7 @@ class Reproduction:
 
     def _describe_data(self) -> str:
         """Every data set that was used, and what it stands in for."""
-        texts = {}
+        texts: dict[str, None] = {}
         for cell in self.cells:
             data = self.data(cell)
             place = f" in place of {cell.dataset}" if self.scale.stand_in else ""
