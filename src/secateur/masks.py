@@ -43,7 +43,7 @@ def density(model: nn.Module) -> dict[str, float]:
     }
 
 
-def keep_largest(scores: Mapping[str, Tensor], keep: int) -> Masks:
+def keep_largest(scores: Mapping[str, Tensor], keep: int, floors: Mapping[str, int] | None = None) -> Masks:
     """Boolean masks that keep exactly `keep` entries of the largest score over all layers together.
 
     Ties go to the entry that comes first, so the result is the same everywhere.
@@ -51,6 +51,7 @@ def keep_largest(scores: Mapping[str, Tensor], keep: int) -> Masks:
     Args:
         scores: layer name -> finite scores of any shape.
         keep: 0 to the number of entries.
+        floors: how many entries a layer keeps at least, whatever their score; together at most `keep`.
 
     Example:
         >>> keep_largest({"a": torch.tensor([3.0, 1.0]), "b": torch.tensor([2.0])}, 2)
@@ -58,8 +59,12 @@ def keep_largest(scores: Mapping[str, Tensor], keep: int) -> Masks:
     """
     flat = torch.cat([score.detach().flatten() for score in scores.values()])
     assert 0 <= keep <= len(flat), (keep, len(flat))
-    kept = _largest(flat, keep)
     sizes = [score.numel() for score in scores.values()]
+    if floors:
+        assert sum(floors.values()) <= keep, (floors, keep)
+        sure = keep_counts(scores, {name: floors.get(name, 0) for name in scores})
+        flat = flat.masked_fill(torch.cat([mask.flatten() for mask in sure.values()]), torch.inf)
+    kept = _largest(flat, keep)
     parts = zip(scores.items(), kept.split(sizes), strict=True)
     return {name: part.view(score.shape) for (name, score), part in parts}
 

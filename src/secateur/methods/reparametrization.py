@@ -23,6 +23,7 @@ and n rises afterwards (`crispness`), until h is all but 0 or 1 and the cut at t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -204,6 +205,38 @@ def solve_temperature(magnitudes: Tensor, target: float, n: int, guess: float = 
     return math.exp(at)
 
 
+def solve_with_floors(
+    magnitudes: Sequence[Tensor], target: float, floors: Sequence[float], n: int, guess: float = 100.0
+) -> list[float]:
+    """As `solve_temperature` over layers: one t for all, but a larger one where a layer would be emptied.
+
+    Args:
+        magnitudes: |w| of each layer.
+        target: of the sum over all layers, at least the sum of `floors`.
+        floors: below which the sum over a layer must not fall; 0 for none.
+
+    Returns:
+        t of each layer.
+    """
+    fixed: dict[int, float] = {}
+    while True:
+        free = [index for index in range(len(magnitudes)) if index not in fixed]
+        left = target - sum(floors[index] for index in fixed)
+        t = (
+            solve_temperature(torch.cat([magnitudes[index] for index in free]), left, n, guess)
+            if free
+            else guess
+        )
+        empty = [i for i in free if floors[i] > 0 and _sum_of(magnitudes[i], t, n) < floors[i]]
+        if not empty:
+            return [fixed.get(index, t) for index in range(len(magnitudes))]
+        fixed |= {index: solve_temperature(magnitudes[index], floors[index], n, t) for index in empty}
+
+
+def _sum_of(magnitudes: Tensor, t: float, n: int) -> float:
+    return float(gate(magnitudes, t, n).sum(dtype=torch.float64))
+
+
 def _inside(wanted: float, at: float, low: float, high: float) -> float:
     """Newton's step where it stays in the bracket and is not wild, else the middle, or one e-fold on."""
     if low < wanted < high and abs(wanted - at) < 2:
@@ -244,6 +277,8 @@ class Config:
         start, end: exact: the shares of training between which C falls to its target.
         n_final: exact: the crispness reached at `sharpen_until`, even, at least n.
         sharpen_until: exact: a share of training, from `end` on.
+        floor: exact: no layer is left with less than this part of what an even share of C would leave in
+            it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         solve_every: exact: steps from one solution for t to the next, at least 1.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
     """
@@ -256,6 +291,7 @@ class Config:
     end: float = 0.6
     n_final: int = 16
     sharpen_until: float = 0.9
+    floor: float = 0.0
     solve_every: int = 4
     sample: int = 200_000
 
@@ -270,6 +306,7 @@ class Config:
             "start must lie in [0, end)": 0 <= self.start < self.end,
             "end must lie below sharpen_until": self.end < self.sharpen_until,
             "sharpen_until must be at most 1": self.sharpen_until <= 1,
+            "floor must lie in [0, 1)": 0 <= self.floor < 1,
             "solve_every must be at least 1": self.solve_every >= 1,
             "sample must be at least 1": self.sample >= 1,
         }
@@ -287,7 +324,7 @@ class Gate(nn.Module):
 
     def __init__(self, t: Tensor, n: int, is_open: bool):
         super().__init__()
-        self.t = t  # a Parameter is registered and learned; a plain tensor is shared by all layers and solved
+        self.t = t  # a Parameter is registered and learned; a plain tensor is solved for
         self.n = n
         self.open = is_open
         self._total: tuple[Tensor, int] | None = None
@@ -350,6 +387,7 @@ class Reparametrization(Method):
         self.initial = 0  # C_initial: weights covered
         self._step = 0
         self._gates: dict[str, Gate] = {}
+        self._sizes: dict[str, int] = {}
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
@@ -364,10 +402,11 @@ class Reparametrization(Method):
         """Parametrize the weight of every convolution and linear layer."""
         self.target, self.initial = self.budget.limit_for(model), count_weights(model)
         device = next(model.parameters()).device
-        shared = torch.tensor(self.config.t_init, device=device)
         for name, layer in _distinct_layers(model).items():
-            t = shared if self.exact else nn.Parameter(shared.clone())
+            t = torch.tensor(self.config.t_init, device=device)
+            t = t if self.exact else nn.Parameter(t)
             self._gates[name] = Gate(t, self.config.n, is_open=self.exact)
+            self._sizes[name] = cast(Any, layer).weight.numel()
             parametrize.register_parametrization(layer, "weight", self._gates[name])
         return model
 
@@ -416,7 +455,7 @@ class Reparametrization(Method):
         self.before_evaluation(model)
         for name in self._gates:
             _make_plain(model.get_submodule(name))
-        apply_masks(model, keep_largest(magnitudes(model), self.target))
+        apply_masks(model, keep_largest(magnitudes(model), self.target, self._floors()))
         self._gates.clear()
         return model
 
@@ -430,16 +469,19 @@ class Reparametrization(Method):
         return {}
 
     def state(self) -> dict[str, Any]:
-        gates = self._gates.values()
         if not self.exact:
             return {"step": self._step}
-        first = next(iter(gates))
-        return {"step": self._step, "t": float(first.t.detach()), "n": first.n, "open": first.open}
+        first = next(iter(self._gates.values()))
+        return {"step": self._step, "n": first.n, "open": first.open}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"t.{name}": gate.t for name, gate in self._gates.items()} if self.exact else {}
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
         if self.exact:
-            self._set(state["t"], state["n"], state["open"])
+            ts = [float(tensors[f"t.{name}"]) for name in self._gates]
+            self._set(ts, state["n"], state["open"])
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""
@@ -450,16 +492,23 @@ class Reparametrization(Method):
         """Set t and n as the schedule has them now, on about `sample` weights."""
         share = self._share()
         if share >= 1:
-            self._set(self.config.t_init, self.config.n, True)
+            self._set([self.config.t_init] * len(self._gates), self.config.n, True)
             return
         config = self.config
         n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
         magnitudes = _sample([weight for _, weight in self._gated(model)], self.initial, sample)
-        guess = float(next(iter(self._gates.values())).t.detach())
-        self._set(solve_temperature(magnitudes, share * len(magnitudes), n, guess), n, False)
+        target = share * sum(len(part) for part in magnitudes)
+        floors = [config.floor * share * len(part) for part in magnitudes]
+        guess = min(float(gate.t) for gate in self._gates.values())
+        self._set(solve_with_floors(magnitudes, target, floors, n, guess), n, False)
 
-    def _set(self, t: float, n: int, is_open: bool) -> None:
-        for gate in self._gates.values():
+    def _floors(self) -> dict[str, int]:
+        """Weights that each layer keeps at the cut at least."""
+        share = self.config.floor * self.target / self.initial if self.exact else 0.0
+        return {name: int(share * size) for name, size in self._sizes.items()}
+
+    def _set(self, temperatures: Sequence[float], n: int, is_open: bool) -> None:
+        for gate, t in zip(self._gates.values(), temperatures, strict=True):
             gate.t.fill_(t)
             gate.n, gate.open = n, is_open
 
@@ -481,13 +530,13 @@ def _make_plain(layer: nn.Module) -> None:
     layer._parameters.update({"weight": weight, **rest})
 
 
-def _sample(weights: list[Tensor], total: int, size: int) -> Tensor:
-    """|w| of about `size` weights, every layer by its share; with 2 and 3 not dividing the stride, so that it
+def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:
+    """|w| of about `size` weights, of every layer its share; with 2 and 3 not dividing the stride, so that it
     does not pick the same position of every 3x3 kernel."""
     stride = max(1, total // size)
     while stride > 1 and (stride % 2 == 0 or stride % 3 == 0):
         stride += 1
-    return torch.cat([weight.detach().flatten()[::stride] for weight in weights]).abs_().float()
+    return [weight.detach().flatten()[::stride].abs().float() for weight in weights]
 
 
 def _distinct_layers(model: nn.Module) -> dict[str, nn.Module]:
