@@ -288,8 +288,8 @@ class Config:
     t_init: float = 100.0
     penalty_weight: float = 5.0
     start: float = 0.1
-    end: float = 0.6
-    n_final: int = 16
+    end: float = 0.7
+    n_final: int = 64
     sharpen_until: float = 0.9
     floor: float = 0.0
     solve_every: int = 4
