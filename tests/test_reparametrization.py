@@ -263,7 +263,7 @@ def test_faithful_mode_learns_its_temperatures_and_draws_the_cost_down():
     model = method.prepare(digits_net())
     before = method.remaining(model)
     model = steps_of(method, model, 30, lr=0.05)
-    temperatures = {float(gate.t) for gate in method._gates.values()}
+    temperatures = {float(gate.t.detach()) for gate in method._gates.values()}
     assert len(temperatures) == 7
     assert method.remaining(model) < before
 
