@@ -33,15 +33,16 @@ class Replicate:
         self.dense: Record | None = None
         self.pruned: dict[str, Record] = {}
         self.profile_record: Record | None = None
+        if comparison.needs_dense:
+            self.dense = session.train(
+                comparison.architecture, self.settings.recipe, seed, f"{comparison.name} seed {seed}"
+            )
         if comparison.needs_trajectory:
             self._prune()
 
     def _prune(self) -> None:
-        """The dense network and the trajectory, budget after budget; then on to the profile if need be."""
+        """The trajectory, budget after budget; then on to the profile if need be."""
         of = self.of
-        self.dense = self.session.train(
-            of.architecture, self.settings.recipe, self.seed, f"{of.name} seed {self.seed}"
-        )
         if of.prunes:
             for budget in of.budgets:
                 self.pruned[budget.text] = self._pruned_to(

@@ -172,7 +172,7 @@ class Comparison:
         recipe = self.settings.recipe
         dense_compute = session.epoch_compute(self.architecture, recipe) * recipe.epochs
         rows = []
-        if self.needs_trajectory:
+        if self.needs_dense:
             params = COUNTERS["params"](self.skeleton)
             rows.append(
                 PlanRow(
@@ -198,8 +198,13 @@ class Comparison:
         return rows
 
     @property
+    def needs_dense(self) -> bool:
+        """Whether the unpruned network is trained: to prune it, or to say what zeros cost."""
+        return self.needs_trajectory or bool(set(SPARSE_ARMS) & set(self.settings.arms))
+
+    @property
     def needs_trajectory(self) -> bool:
-        """Whether anything is pruned at all."""
+        """Whether channels are removed one by one at all."""
         return self.prunes or "copycat" in self.settings.arms
 
     def _pruning_estimate(self, session: Session, budget: Budget) -> int:
@@ -222,11 +227,13 @@ class Comparison:
         return PlanRow(arm, budget.text, limit, known, params, likely.macs, epochs, compute)
 
     def _sparse_row(self, session: Session, arm: str, budget: Budget) -> PlanRow:
-        """A network that keeps its shape; where tuning follows, its training comes on top of the method."""
-        of = sparse_arms(self.settings.sparsity)[arm]
-        dense, epochs, _ = of.recipes(self.settings.recipe, self.settings.sparsity)
+        """A network that keeps its shape. Training before a cut counts once; all budgets share it."""
+        arms = sparse_arms(self.settings.sparsity)
+        dense, epochs, _ = arms[arm].recipes(self.settings.recipe, self.settings.sparsity)
         total = epochs + (dense.epochs if dense else 0)
-        compute = session.epoch_compute(self.architecture, self.settings.recipe) * total
+        first = next((name for name in self.settings.arms if name in arms and arms[name].tuned), None)
+        shared = dense.epochs if dense and arm == first and budget == self.budgets[0] else 0
+        compute = session.epoch_compute(self.architecture, self.settings.recipe) * (epochs + shared)
         params, macs = self.architecture.params, self.architecture.macs
         limit = self.limits[budget.text]
         return PlanRow(arm, budget.text, limit, self.architecture, params, macs, total, compute)
