@@ -431,14 +431,14 @@ class Reparametrization(Method):
 
     def state(self) -> dict[str, Any]:
         gates = self._gates.values()
-        if not self.exact:
+        if not self.exact or not self._gates:
             return {"step": self._step}
         first = next(iter(gates))
         return {"step": self._step, "t": float(first.t), "n": first.n, "open": first.open}
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
-        if self.exact:
+        if "t" in state:
             self._set(state["t"], state["n"], state["open"])
 
     def _share(self) -> float:
@@ -449,6 +449,8 @@ class Reparametrization(Method):
     def _solve(self, model: nn.Module, sample: int) -> None:
         """Set t and n as the schedule has them now, on about `sample` weights."""
         share = self._share()
+        if not self._gates:  # finalized
+            return
         if share >= 1:
             self._set(self.config.t_init, self.config.n, True)
             return
