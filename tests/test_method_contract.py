@@ -192,3 +192,18 @@ def test_the_optimizer_is_given_every_parameter_once(finished):
     given = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(given) == sorted(id(parameter) for parameter in finished.model.parameters())
     assert {group["weight_decay"] for group in groups} <= {0.0, 0.1}
+
+
+def test_the_hooks_are_at_rest_after_finalize(finished):
+    """Other people's loops validate, save and count steps on when the training is over."""
+    model = finished.method.finalize(finished.model)
+    before = copy.deepcopy(model.state_dict())
+    for _ in range(3):
+        finished.method.before_evaluation(model)
+        finished.method.state()
+        finished.method.tensors()
+        if finished.method.name != "fisher":  # which would go on with its next window
+            model = finished.method.after_step(model, finished.optimizer)
+        model = finished.method.finalize(model)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name

@@ -469,7 +469,7 @@ class Reparametrization(Method):
         return {}
 
     def state(self) -> dict[str, Any]:
-        if not self.exact:
+        if not self.exact or not self._gates:
             return {"step": self._step}
         first = next(iter(self._gates.values()))
         return {"step": self._step, "n": first.n, "open": first.open}
@@ -479,7 +479,7 @@ class Reparametrization(Method):
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
-        if self.exact:
+        if "n" in state:
             ts = [float(tensors[f"t.{name}"]) for name in self._gates]
             self._set(ts, state["n"], state["open"])
 
@@ -490,6 +490,8 @@ class Reparametrization(Method):
 
     def _solve(self, model: nn.Module, sample: int) -> None:
         """Set t and n as the schedule has them now, on about `sample` weights."""
+        if not self._gates:  # finalized
+            return
         share = self._share()
         if share >= 1:
             self._set([self.config.t_init] * len(self._gates), self.config.n, True)
