@@ -7,6 +7,7 @@ between loses theirs, the consumer loses the matching inputs. The optimizer's st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from secateur.budget import weight_layers
 from secateur.errors import InputError
 from secateur.models import Family, Group
+from secateur.models.base import out_channels
 
 
 def channel_groups(model: nn.Module) -> tuple[Group, ...]:
@@ -29,6 +31,37 @@ def channel_groups(model: nn.Module) -> tuple[Group, ...]:
             "build it with one of secateur.models"
         )
     return model.groups
+
+
+class Coupling(NamedTuple):
+    """Channels that live and die together across layers: all of `producers` write them, all of `consumers`
+    read them through `norms`. A `Group` is the case of one each; `stage` is set where it is a stage's stream.
+    """
+
+    name: str
+    producers: tuple[str, ...]
+    norms: tuple[str, ...]
+    consumers: tuple[str, ...]
+    stage: int | None = None
+
+    def width(self, model: nn.Module) -> int:
+        """The present number of channels."""
+        return out_channels(model.get_submodule(self.producers[0]))
+
+
+def couplings(model: nn.Module) -> tuple[Coupling, ...]:
+    """All that can be pruned of a network: its channel groups, then the streams of its residual stages."""
+    groups = tuple(
+        Coupling(g.name, (g.producer,), (g.norm,) if g.norm else (), (g.consumer,))
+        for g in channel_groups(model)
+    )
+    return groups
+
+
+def spread_of(model: nn.Module, coupling: Coupling, consumer: str) -> int:
+    """How many input features of `consumer` belong to one channel: 1, or H*W behind a flatten."""
+    layer = model.get_submodule(consumer)
+    return layer.in_features // coupling.width(model) if isinstance(layer, nn.Linear) else 1
 
 
 def features_per_channel(model: nn.Module, group: Group) -> int:
@@ -141,3 +174,8 @@ def _relabel(model: nn.Module, group: Group) -> None:
     weight = consumer.weight
     assert isinstance(weight, Tensor)
     setattr(consumer, attribute, weight.shape[1])
+
+
+def remove_coupled(model, coupling, channels, optimizer=None):
+    g = next(g for g in channel_groups(model) if g.name == coupling.name)
+    remove_channels(model, g, channels, optimizer)
