@@ -1,13 +1,25 @@
 """Channel reparametrization: Dupont et al. 2021's gates on Crowley et al. 2018's channels.
 
-    s_k     = |gamma_k| |W_k| / r                                     `magnitude`
-    h_k     = h_t(s_k), eq. (5) of Dupont et al.                      `channel_gate`
-    a_k    <- h_k * a_k, for all that read channel k                  `ChannelReparametrization._reader`
-    C(h)    = c + sum_i l_i S_i + sum_ij p_ij S_i S_j, S_i = sum_k h_k of group i        `Cost`
+    s_k     = |W_k| / rms over the group of |W|                       `relative_norms`
+    h_k     = h_t(s_k)                          eq. (5) of Dupont     `channel_gate`
+    a_k    <- h_k * a_k, wherever channel k is read                   `ChannelReparametrization.prepare`
+    C(S)    = c + sum_i l_i S_i + sum_ij p_ij S_i S_j                 `Cost`
+    S_i     = sum of h_k over group i           eq. (9) of Dupont, for one group
 
-One t for the whole network is solved for, so that C is the schedule's share of the original cost at every
-`solve_every`-th step; h falls to all but 0 and 1 as n rises; then the channels outside the budget go,
-physically, and what is left of training tunes a dense, smaller network.
+W_k are the weights that write channel k. C in MACs is sum_l k^2 * HW * S_in * S_out over the layers l, in
+params it has biases and normalisation besides; with gates of 0 and 1 it is the count of the cut network.
+Gating what is *read* makes h = 0 and a removed channel the same, which gating what is written would not:
+normalisation turns a channel of zeros into one of betas.
+
+As in `reparametrization`'s exact mode, one t for the whole network is solved for, so that C is what the
+schedule has it be; n rises until h is all but 0 or 1. At `cut_at` the channels outside the budget go
+physically, h is folded into the weights that read what stays, and the rest of training tunes the small
+network. The rms is the group's own at that step, so that the gates of every group compete among themselves
+too: in units of the first rms whole residual streams go at once (docs: 2 to 3 points less on digits).
+
+A residual stream (all that the blocks of a stage add to and read from) is one group with one gate per
+channel. Left alone is the first stage's stream of the wide residual networks: it may be the stem's, whose 16
+channels are no argument of the family.
 """
 
 from __future__ import annotations
@@ -19,19 +31,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.budget import COUNTERS, Budget, layer_positions, weight_layers
 from secateur.errors import InputError
 from secateur.methods.base import Method
-from secateur.methods.reparametrization import _inside, crispness, gate, gate_slope, kept_share
-from secateur.surgery import Coupling, couplings, remove_coupled, spread_of
+from secateur.methods.reparametrization import _full, _inside, crispness, gate, gate_slope, kept_share
+from secateur.models import Coupling
+from secateur.models.base import weight_layer
+from secateur.surgery import couplings, features_of, remove_channels
 
 F64 = torch.float64
-KIND = "filter"
-RELATIVE = "init"
 
 
 class _ChannelGate(torch.autograd.Function):
@@ -52,7 +64,7 @@ class _ChannelGate(torch.autograd.Function):
 
 
 def channel_gate(s_K: Tensor, t: float, n: int) -> Tensor:
-    """h_k = h_t(s_k), differentiable in s. (K,) -> (K,).
+    """h_k = h_t(s_k), differentiable in s; t is a solution, not a parameter. (K,) -> (K,).
 
     Reference: Dupont et al. 2021, eq. (5).
     """
@@ -60,29 +72,22 @@ def channel_gate(s_K: Tensor, t: float, n: int) -> Tensor:
     return h
 
 
-def filter_norms(weight: Tensor) -> Tensor:
-    """|W_k| of every output channel, as the root of its weights' mean square. (K, ...) -> (K,)."""
-    flat = weight.flatten(1)
-    return torch.linalg.vector_norm(flat.float(), dim=1) / math.sqrt(flat.shape[1])
+def relative_norms(weights: Sequence[Tensor]) -> Tensor:
+    """s_k: the norm of all that writes channel k, in units of its root mean square over the group.
 
-def reader_norms(weight: Tensor, spread: int) -> Tensor:
-    w = weight.float().transpose(0, 1).flatten(1)
-    w = w.reshape(w.shape[0] // spread, -1)
-    return torch.linalg.vector_norm(w, dim=1) / math.sqrt(w.shape[1])
+    The unit is a constant to the gradient.
 
+    Args:
+        weights: of the layers that write the group, each (K, ...). Each counts by its mean square, so that
+            a 1x1 projection has the same say as a 3x3 convolution.
 
-def magnitude(model: nn.Module, group: Coupling) -> Tensor:
-    def rms(parts): 
-        return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0) / math.sqrt(len(parts))
-    width = group.width(model)
-    out = []
-    if "filter" in KIND:
-        out.append(rms([filter_norms(model.get_submodule(p).weight) for p in group.producers]))
-    if "gamma" in KIND and group.norms:
-        out.append(rms([model.get_submodule(p).weight.abs() for p in group.norms]))
-    if "reader" in KIND:
-        out.append(rms([reader_norms(model.get_submodule(p).weight, spread_of(model, group, p)) for p in group.consumers]))
-    return math.prod(out) if len(out) > 1 else out[0]
+    Returns:
+        (K,), in float32 at least, at least 0; all 0 where all weights are.
+    """
+    norms = [torch.linalg.vector_norm(_full(w).flatten(1), dim=1) / math.sqrt(w[0].numel()) for w in weights]
+    norm_K = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    unit = norm_K.detach().square().mean().sqrt()
+    return norm_K / unit.clamp_min(torch.finfo(unit.dtype).tiny)
 
 
 @dataclass(frozen=True)
@@ -105,22 +110,17 @@ class Cost:
     def of(cls, model: nn.Module, groups: Sequence[Coupling], resource: str) -> Cost:
         """The cost of a network in `resource`, a key of `secateur.budget.COUNTERS`."""
         widths = torch.tensor([group.width(model) for group in groups], dtype=F64)
-        linear, pairs = torch.zeros(len(groups), dtype=F64), torch.zeros(len(groups), len(groups), dtype=F64)
+        linear, pairs = widths.new_zeros(len(groups)), widths.new_zeros(len(groups), len(groups))
         writes = {name: i for i, group in enumerate(groups) for name in group.producers}
         reads = {name: i for i, group in enumerate(groups) for name in group.consumers}
-        uses = layer_positions(model, model.input_shape) if resource == "macs" else {}  # type: ignore[arg-type]
-        for name, layer in weight_layers(model).items():
+        for name, amount in _amounts(model, resource).items():
             ends = [index[name] for index in (reads, writes) if name in index]
-            amount = layer.weight.numel() * uses.get(name, 1)
             if len(ends) == 2:
                 pairs[ends[0], ends[1]] += amount / (widths[ends[0]] * widths[ends[1]])
             elif ends:
                 linear[ends[0]] += amount / widths[ends[0]]
-            if resource == "params" and name in writes and layer.bias is not None:
-                linear[writes[name]] += 1
         if resource == "params":
-            for i, group in enumerate(groups):
-                linear[i] += sum(p.numel() for norm in group.norms for p in model.get_submodule(norm).parameters()) / widths[i]
+            linear += torch.tensor([_params_per_channel(model, group) for group in groups], dtype=F64)
         partial = cls(0.0, linear, pairs)
         return cls(float(COUNTERS[resource](model) - partial(widths)), linear, pairs)
 
@@ -137,54 +137,71 @@ class Cost:
         return self.linear + (self.pairs + self.pairs.T) @ sums
 
 
-def solve_cost(
-    magnitudes: Sequence[Tensor], cost: Cost, target: float, n: int, guess: float = 1.0
-) -> float:
+def _amounts(model: nn.Module, resource: str) -> dict[str, int]:
+    """What the weights of every convolution and linear layer take of the resource."""
+    macs = resource == "macs"
+    uses = layer_positions(model, model.input_shape) if macs else {}  # type: ignore[arg-type]
+    return {name: layer.weight.numel() * uses.get(name, 1) for name, layer in weight_layers(model).items()}
+
+
+def _params_per_channel(model: nn.Module, group: Coupling) -> int:
+    """Biases of what writes a channel, scales and shifts of what normalises it."""
+    biases = [model.get_submodule(name).bias for name in group.producers]
+    norms = [p for name in group.norms for p in model.get_submodule(name).parameters()]
+    whole = [p.numel() for p in (*biases, *norms) if isinstance(p, Tensor)]
+    return sum(whole) // group.width(model)
+
+
+def solve_cost(magnitudes: Sequence[Tensor], cost: Cost, target: float, n: int, guess: float = 1.0) -> float:
     """The t at which C is `target`: Newton's steps in log t, kept in a bracket, as `solve_temperature` does.
 
-    C rises strictly with t, because every S_i does and no coefficient is negative.
+    C rises strictly with t, as every S_i does and no coefficient is negative, so there is one solution.
+
+    Args:
+        magnitudes: s of every group, each (K,).
+        target: above the cost of no channels and below that of all; beyond, an end of the bracket.
+        n: crispness.
+        guess: where to begin, above 0.
     """
     low, high, at = -math.inf, math.inf, math.log(guess)
-    every = torch.cat(list(magnitudes)).to(F64)
-    sizes = [len(part) for part in magnitudes]
-
-    def sums(values: Tensor) -> Tensor:
-        return torch.stack([part.sum() for part in values.split(sizes)])
-
+    s, sizes = torch.cat(list(magnitudes)).to(F64), [len(s_K) for s_K in magnitudes]
     for _ in range(100):
         t = math.exp(at)
-        totals = sums(gate(every, t, n))
-        excess = float(cost(totals)) - target
+        sums = _sums(gate(s, t, n), sizes)
+        excess = float(cost(sums)) - target
         low, high = (low, at) if excess > 0 else (at, high)
-        if abs(excess) <= 1e-9 * target or high - low < 1e-12 or at > 60:
+        if abs(excess) <= 1e-9 * target or high - low < 1e-12 or abs(at) > 60:
             break
-        slope = float(cost.slope(totals) @ sums(gate_slope(every, t, n)))
+        slope = float(cost.slope(sums) @ _sums(gate_slope(s, t, n), sizes))
         at = _inside(at - excess / slope if slope else math.nan, at, low, high)
     return math.exp(at)
 
 
-def choose_channels(magnitudes: Sequence[Tensor], cost: Cost, limit: int) -> list[list[int]]:
-    """The channels to remove from each group so that the recounted cost is at most `limit`.
+def _sums(values: Tensor, sizes: list[int]) -> Tensor:
+    return torch.stack([part.sum() for part in values.split(sizes)])
 
-    The smallest magnitudes go first, over all groups, never a group's last; then the largest of those that
-    went come back where they still fit.
+
+def choose_channels(magnitudes: Sequence[Tensor], cost: Cost, limit: int) -> list[list[int]]:
+    """The channels to remove from each group, so that the recounted cost is at most `limit`.
+
+    The smallest magnitudes go first, over all groups, never a group's last; then, the largest first, those
+    come back that still fit. h rises with s, so this is the order of the gates, without their ties at 1.
     """
-    order = sorted((float(s), i, k) for i, part in enumerate(magnitudes) for k, s in enumerate(part))
-    widths = [len(part) for part in magnitudes]
-    gone = []
+    order = sorted((float(s), i, k) for i, s_K in enumerate(magnitudes) for k, s in enumerate(s_K))
+    widths = [len(s_K) for s_K in magnitudes]
+    gone: list[tuple[int, int]] = []
     for _, i, k in order:
         if cost.count(widths) <= limit:
             break
         if widths[i] > 1:
             widths[i] -= 1
             gone.append((i, k))
-    for i, k in reversed(gone.copy()):
-        widths[i] += 1
-        if cost.count(widths) <= limit:
+    for i, k in reversed(gone[:]):
+        wider = [width + (j == i) for j, width in enumerate(widths)]
+        if cost.count(wider) <= limit:
+            widths = wider
             gone.remove((i, k))
-        else:
-            widths[i] -= 1
-    return [sorted(k for i, k in gone if i == index) for index in range(len(widths))]
+    return [sorted(k for i, k in gone if i == j) for j in range(len(widths))]
 
 
 @dataclass(frozen=True)
@@ -198,6 +215,7 @@ class Config:
         sharpen_until: a share of training, from `end` on.
         solve_every: steps from one solution for t to the next, at least 1.
         cut_at: the share of training after which the channels go physically; 1: only in `finalize`.
+        streams: whether residual streams are pruned too, or only the channels inside the blocks.
     """
 
     n: int = 4
@@ -207,6 +225,7 @@ class Config:
     sharpen_until: float = 0.9
     solve_every: int = 4
     cut_at: float = 0.9
+    streams: bool = True
 
     def __post_init__(self) -> None:
         checks = {
@@ -233,10 +252,16 @@ class ChannelReparametrization(Method):
         settings: the fields of `Config`.
 
     Attributes:
-        limit: the budget in units of its resource; set it beforehand where the original is another network.
+        limit: the budget in units of its resource; set it beforehand where the original is another network,
+            as where a run is resumed behind its cut.
 
     Raises:
         InputError: where an argument makes no sense; in `prepare`, where the budget is beyond the network.
+
+    Example:
+        >>> method = ChannelReparametrization("macs=25%", steps=1000)  # doctest: +SKIP
+
+    Reference: Dupont et al. 2021, eqs. (3)-(9); Crowley et al. 2018, section 3, for what a channel is.
     """
 
     name = "channel-reparametrization"
@@ -251,11 +276,11 @@ class ChannelReparametrization(Method):
             )
         self.steps = steps
         self.limit = 0
-        self.initial = 0
+        self.initial = 0  # the cost of the network handed to `prepare`
         self._step = 0
         self._t, self._n, self._open, self._cut = 1.0, self.config.n, True, False
         self._groups: tuple[Coupling, ...] = ()
-        self._norms: list[float] = []
+        self._cost: Cost | None = None
         self._hooks: list[RemovableHandle] = []
 
     def identity(self) -> dict[str, Any]:
@@ -264,53 +289,23 @@ class ChannelReparametrization(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Attach the gates; InputError where not even one channel per group would meet the budget."""
-        resource = self.budget.resource
-        self._groups = couplings(model)
-        self._cost = Cost.of(model, self._groups, resource)
-        self.initial = COUNTERS[resource](model)
+        self._groups = couplings(model, self.config.streams)
+        self.initial = COUNTERS[self.budget.resource](model)
         self.limit = self.limit or self.budget.limit_for(model)
-        smallest = self._cost.count([1] * len(self._groups))
-        if smallest > self.limit:
-            raise InputError(
-                f"channel-reparametrization: the budget of {self.limit:,} {resource} is below what is left "
-                f"when every group is down to one channel, {smallest:,}: ask for at least "
-                f"{resource}={smallest}"
-            )
-        with torch.no_grad():
-            self._norms = [float(magnitude(model, group).square().mean().sqrt()) for group in self._groups]
-        for index, group in enumerate(self._groups):
+        self._cost = Cost.of(model, self._groups, self.budget.resource)
+        self._check_reachable(self._cost)
+        for group in self._groups:
             for name in group.consumers:
-                reader = model.get_submodule(name)
-                self._hooks.append(reader.register_forward_pre_hook(self._reader(model, index, name)))
+                hook = self._reader(model, group, name)
+                self._hooks.append(model.get_submodule(name).register_forward_pre_hook(hook))
         return model
 
-    def magnitudes(self, model: nn.Module) -> list[Tensor]:
-        """s of every group, each (K,)."""
-        return [self._magnitude(model, i) for i in range(len(self._groups))]
-
-    def _magnitude(self, model: nn.Module, index: int) -> Tensor:
-        m = magnitude(model, self._groups[index])
-        if RELATIVE == "now":
-            return m / m.detach().square().mean().sqrt()
-        return m / self._norms[index]
-
-    def _reader(self, model: nn.Module, index: int, name: str) -> Any:
-        def read(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if self._open:
-                return None
-            act, *rest = inputs
-            h_K = channel_gate(self._magnitude(model, index), self._t, self._n).to(act.dtype)
-            spread = spread_of(model, self._groups[index], name)
-            h_K = h_K.repeat_interleave(spread) if spread > 1 else h_K
-            return (act * h_K.view(1, -1, *[1] * (act.dim() - 2)), *rest)
-
-        return read
-
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        """Count the step and follow the schedule; at `cut_at` remove the channels."""
         self._step += 1
         if self._cut:
             return model
-        if self._step >= self.config.cut_at * self.steps and self.config.cut_at < 1:
+        if self.config.cut_at < 1 and self._step >= self.config.cut_at * self.steps:
             if optimizer is None:
                 raise InputError(
                     "channel-reparametrization removes channels, so the optimizer must shrink along: "
@@ -322,35 +317,20 @@ class ChannelReparametrization(Method):
         return model
 
     def before_evaluation(self, model: nn.Module) -> None:
+        """Meet the schedule's cost with the weights as they are now."""
         if not self._cut:
             self._solve(model)
 
     def finalize(self, model: nn.Module) -> nn.Module:
-        if not self._cut and self._groups:
+        """Remove the channels, unless that was done at `cut_at`: a plain network of its family."""
+        if self._hooks:
             self._remove(model, None)
         return model
 
-    @torch.no_grad()
-    def _remove(self, model: nn.Module, optimizer: Optimizer | None) -> None:
-        self._solve(model)
-        magnitudes = self.magnitudes(model)
-        gone = choose_channels(magnitudes, self._cost, self.limit)
-        for group, s_K, channels in zip(self._groups, magnitudes, gone, strict=True):
-            if not self._open:
-                for name in group.consumers:
-                    weight = model.get_submodule(name).weight
-                    h = gate(s_K, self._t, self._n).to(weight.dtype).repeat_interleave(spread_of(model, group, name))
-                    weight.mul_(h.view(1, -1, *[1] * (weight.dim() - 2)))
-        for group, channels in zip(self._groups, gone, strict=True):
-            if channels:
-                remove_coupled(model, group, channels, optimizer)
-        self._close()
-
-    def _close(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-        self._open, self._cut = True, True
+    def gates(self, model: nn.Module) -> dict[str, Tensor]:
+        """h of every group as it is now, by name, each (K,)."""
+        with torch.no_grad():
+            return {group.name: self._gate(model, group) for group in self._groups}
 
     @property
     def completion(self) -> float:
@@ -361,26 +341,95 @@ class ChannelReparametrization(Method):
 
     def state(self) -> dict[str, Any]:
         return {
-            "step": self._step, "t": self._t, "n": self._n, "open": self._open, "cut": self._cut,
-            "norms": self._norms, "initial": self.initial, "limit": self.limit,
+            "step": self._step,
+            "t": self._t,
+            "n": self._n,
+            "open": self._open,
+            "cut": self._cut,
+            "initial": self.initial,
+            "limit": self.limit,
         }
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        self._step, self._t, self._n, self._open = state["step"], state["t"], state["n"], state["open"]
-        self._norms, self.initial, self.limit = list(state["norms"]), state["initial"], state["limit"]
+        self._step, self._t, self._n, self._open = (state[key] for key in ("step", "t", "n", "open"))
+        self.initial, self.limit = state["initial"], state["limit"]
         if state["cut"]:
-            self._close()
+            self._detach()
+
+    def _check_reachable(self, cost: Cost) -> None:
+        smallest, resource = cost.count([1] * len(self._groups)), self.budget.resource
+        if smallest > self.limit:
+            raise InputError(
+                f"channel-reparametrization: the budget of {self.limit:,} {resource} is below what is left "
+                f"when every group is down to one channel, {smallest:,}: ask for at least "
+                f"{resource}={smallest}"
+            )
+
+    def _reader(self, model: nn.Module, group: Coupling, consumer: str) -> Any:
+        """The hook that multiplies what `consumer` reads by the group's gates."""
+
+        def read(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if self._open:
+                return None
+            act, *rest = inputs
+            return (act * self._per_input(model, group, consumer, act), *rest)
+
+        return read
+
+    def _gate(self, model: nn.Module, group: Coupling) -> Tensor:
+        return channel_gate(_magnitudes_of(model, group), self._t, self._n)
+
+    def _per_input(self, model: nn.Module, group: Coupling, consumer: str, like: Tensor) -> Tensor:
+        """The gates, repeated for every input feature of `consumer`, along dimension 1 of `like`."""
+        h = self._gate(model, group).repeat_interleave(features_of(model, group, consumer))
+        return h.to(like.dtype).view(1, -1, *[1] * (like.dim() - 2))
 
     def _share(self) -> float:
+        """C(step) / C_initial by the schedule."""
         config = self.config
         return kept_share(self.completion, self.limit / self.initial, config.start, config.end)
 
+    @torch.no_grad()
     def _solve(self, model: nn.Module) -> None:
+        """Set t and n as the schedule has them now."""
+        assert self._cost is not None
         share, config = self._share(), self.config
         self._open = share >= 1
-        if self._open:
-            return
-        self._n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
-        with torch.no_grad():
-            magnitudes = [s.cpu() for s in self.magnitudes(model)]
-        self._t = solve_cost(magnitudes, self._cost, share * self.initial, self._n, self._t)
+        if not self._open:
+            self._n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
+            found = [_magnitudes_of(model, group).cpu() for group in self._groups]
+            self._t = solve_cost(found, self._cost, share * self.initial, self._n, self._t)
+
+    @torch.no_grad()
+    def _remove(self, model: nn.Module, optimizer: Optimizer | None) -> None:
+        """Fold the gates into the weights that read, and remove the channels outside the budget."""
+        assert self._cost is not None
+        self._solve(model)
+        gone = choose_channels([_magnitudes_of(model, g) for g in self._groups], self._cost, self.limit)
+        if not self._open:
+            self._fold(model)
+        for group, channels in zip(self._groups, gone, strict=True):
+            if channels:
+                remove_channels(model, group, channels, optimizer)
+        self._detach()
+
+    def _fold(self, model: nn.Module) -> None:
+        """h into the weights that read: all factors first, as what reads one group may write another."""
+        weights = {
+            name: (weight_layer(model, name).weight, group)
+            for group in self._groups
+            for name in group.consumers
+        }
+        factors = {name: self._per_input(model, group, name, w) for name, (w, group) in weights.items()}
+        for name, (weight, _) in weights.items():
+            weight.mul_(factors[name])
+
+    def _detach(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._open, self._cut = True, True
+
+
+def _magnitudes_of(model: nn.Module, group: Coupling) -> Tensor:
+    return relative_norms([weight_layer(model, name).weight for name in group.producers])
