@@ -221,7 +221,9 @@ def test_cutting_keeps_the_function_where_what_goes_is_closed(name, monkeypatch)
     method._step = 10
     method.before_evaluation(model)
     groups, t = couplings(model), method._t
-    gone = choose_channels([_magnitudes_of(model, group) for group in groups], method._cost, method.limit)
+    gone = choose_channels(
+        [_magnitudes_of(model, group).detach() for group in groups], method._cost, method.limit
+    )
     fixed = {
         group.name: torch.tensor([1e-6 if k in out else 1.05 for k in range(group.width(model))], dtype=F64)
         / t

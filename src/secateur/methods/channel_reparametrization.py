@@ -15,7 +15,7 @@ As in `reparametrization`'s exact mode, one t for the whole network is solved fo
 schedule has it be; n rises until h is all but 0 or 1. At `cut_at` the channels outside the budget go
 physically, h is folded into the weights that read what stays, and the rest of training tunes the small
 network. The rms is the group's own at that step, so that the gates of every group compete among themselves
-too: in units of the first rms whole residual streams go at once (docs: 2 to 3 points less on digits).
+too: in units of the first rms a whole residual stream goes at once, all but its last channel.
 
 A residual stream (all that the blocks of a stage add to and read from) is one group with one gate per
 channel. Left alone is the first stage's stream of the wide residual networks: it may be the stem's, whose 16
@@ -164,7 +164,7 @@ def solve_cost(magnitudes: Sequence[Tensor], cost: Cost, target: float, n: int, 
         guess: where to begin, above 0.
     """
     low, high, at = -math.inf, math.inf, math.log(guess)
-    s, sizes = torch.cat(list(magnitudes)).to(F64), [len(s_K) for s_K in magnitudes]
+    s, sizes = torch.cat(list(magnitudes)).cpu().to(F64), [len(s_K) for s_K in magnitudes]
     for _ in range(100):
         t = math.exp(at)
         sums = _sums(gate(s, t, n), sizes)
@@ -187,7 +187,7 @@ def choose_channels(magnitudes: Sequence[Tensor], cost: Cost, limit: int) -> lis
     The smallest magnitudes go first, over all groups, never a group's last; then, the largest first, those
     come back that still fit. h rises with s, so this is the order of the gates, without their ties at 1.
     """
-    order = sorted((float(s), i, k) for i, s_K in enumerate(magnitudes) for k, s in enumerate(s_K))
+    order = sorted((s, i, k) for i, s_K in enumerate(magnitudes) for k, s in enumerate(s_K.tolist()))
     widths = [len(s_K) for s_K in magnitudes]
     gone: list[tuple[int, int]] = []
     for _, i, k in order:
@@ -220,11 +220,11 @@ class Config:
 
     n: int = 4
     start: float = 0.1
-    end: float = 0.6
+    end: float = 0.4
     n_final: int = 16
-    sharpen_until: float = 0.9
+    sharpen_until: float = 0.6
     solve_every: int = 4
-    cut_at: float = 0.9
+    cut_at: float = 0.6
     streams: bool = True
 
     def __post_init__(self) -> None:
@@ -397,7 +397,7 @@ class ChannelReparametrization(Method):
         self._open = share >= 1
         if not self._open:
             self._n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
-            found = [_magnitudes_of(model, group).cpu() for group in self._groups]
+            found = [_magnitudes_of(model, group) for group in self._groups]
             self._t = solve_cost(found, self._cost, share * self.initial, self._n, self._t)
 
     @torch.no_grad()
