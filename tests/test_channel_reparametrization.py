@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import secateur as sc
 from secateur import models
 from secateur.budget import COUNTERS, layer_positions
+from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import channel_reparametrization
 from secateur.methods.channel_reparametrization import (
@@ -23,7 +24,9 @@ from secateur.methods.channel_reparametrization import (
     solve_cost,
 )
 from secateur.methods.reparametrization import gate
+from secateur.progress import Reporter
 from secateur.surgery import couplings, features_of, remove_channels
+from secateur.training import Recipe, Training
 
 F64 = torch.float64
 BUILD = {
@@ -359,3 +362,37 @@ def test_without_the_optimizer_it_refuses_to_cut_in_training():
 def test_settings_that_make_no_sense_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after):
+    """Through checkpoints, before the cut and behind it; the cut is in the middle of an epoch."""
+    recipe = Recipe(epochs=4, batch_size=64)  # 5 steps an epoch, the cut at step 8
+    schedule = {"start": 0.1, "end": 0.2, "sharpen_until": 0.4, "cut_at": 0.4}
+    limit = sc.Budget.parse("params=30%").limit_for(network())
+
+    def training(model, save=None):
+        method = ChannelReparametrization("params=30%", steps=20, **schedule)
+        method.limit = limit
+        settings = {"seed": 0, "runtime": Runtime("cpu", "fp32"), "reporter": Reporter()}
+        return Training(model, digits, recipe, method=method, epochs=4, save=save, **settings)
+
+    saved = []
+
+    def save(checkpoint):
+        saved.append(checkpoint)
+        if len(saved) == stop_after:
+            raise KeyboardInterrupt
+
+    whole = training(network()).fit()
+    with pytest.raises(KeyboardInterrupt):
+        training(network(), save).fit()
+    identity = saved[-1].state["architecture"]
+    resumed = training(sc.Architecture.from_identity(identity).build(seed=1))
+    resumed.resume(saved[-1])
+    resumed.fit()
+    assert COUNTERS["params"](resumed.model) <= limit
+    assert resumed.progress.history == whole.progress.history
+    assert resumed.progress.compute == whole.progress.compute
+    for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, two)
