@@ -12,9 +12,10 @@ Gating what is *read* makes h = 0 and a removed channel the same, which gating w
 normalisation turns a channel of zeros into one of betas.
 
 As in `reparametrization`'s exact mode, one t for the whole network is solved for, so that C is what the
-schedule has it be; n rises until h is all but 0 or 1. At `cut_at` the channels outside the budget go
+schedule has it be, and n rises to draw h towards 0 and 1. At `cut_at` the channels outside the budget go
 physically, h is folded into the weights that read what stays, and the rest of training tunes the small
-network. The rms is the group's own at that step, so that the gates of every group compete among themselves
+network, dense and cheaper. It has to: channels are few and their norms lie close together, so that some
+gates are half open at any n, and a cut at the very end leaves the network broken. The rms is the group's own at that step, so that the gates of every group compete among themselves
 too: in units of the first rms a whole residual stream goes at once, all but its last channel.
 
 A residual stream (all that the blocks of a stage add to and read from) is one group with one gate per
@@ -214,17 +215,18 @@ class Config:
         n_final: the crispness reached at `sharpen_until`, even, at least n.
         sharpen_until: a share of training, from `end` on.
         solve_every: steps from one solution for t to the next, at least 1.
-        cut_at: the share of training after which the channels go physically; 1: only in `finalize`.
+        cut_at: the share of training after which the channels go physically, from `sharpen_until` on. 1: only
+            in `finalize`, with nothing left to make up for the gates that were still between 0 and 1.
         streams: whether residual streams are pruned too, or only the channels inside the blocks.
     """
 
     n: int = 4
     start: float = 0.1
     end: float = 0.4
-    n_final: int = 16
-    sharpen_until: float = 0.6
+    n_final: int = 64
+    sharpen_until: float = 0.5
     solve_every: int = 4
-    cut_at: float = 0.6
+    cut_at: float = 0.5
     streams: bool = True
 
     def __post_init__(self) -> None:
