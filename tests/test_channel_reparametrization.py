@@ -106,7 +106,7 @@ def test_the_gate_has_the_gradient_of_its_definition(n):
 def test_the_loss_reaches_the_weights_through_the_gates(name, monkeypatch):
     """The gradient of every filter, by central differences of the gated network's loss, the units held."""
     model = network(name, F64).eval()
-    method = ChannelReparametrization("params=60%", steps=100)
+    method = ChannelReparametrization("params=60%", steps=100, n_final=16)
     method.prepare(model)
     method._step = 50
     method.before_evaluation(model)
@@ -219,7 +219,7 @@ def test_the_budget_is_met_never_exceeded_and_used_up(name, resource, streams):
 def test_cutting_keeps_the_function_where_what_goes_is_closed(name, monkeypatch):
     """h is 0 for what goes; what stays with h < 1 keeps its h in the weights that read it."""
     model = network(name, F64).eval()
-    method = ChannelReparametrization("params=55%", steps=10, cut_at=1.0)
+    method = ChannelReparametrization("params=55%", steps=10, cut_at=1.0, n_final=16)
     method.prepare(model)
     method._step = 10
     method.before_evaluation(model)

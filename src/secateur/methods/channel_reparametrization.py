@@ -15,8 +15,9 @@ As in `reparametrization`'s exact mode, one t for the whole network is solved fo
 schedule has it be, and n rises to draw h towards 0 and 1. At `cut_at` the channels outside the budget go
 physically, h is folded into the weights that read what stays, and the rest of training tunes the small
 network, dense and cheaper. It has to: channels are few and their norms lie close together, so that some
-gates are half open at any n, and a cut at the very end leaves the network broken. The rms is the group's own at that step, so that the gates of every group compete among themselves
-too: in units of the first rms a whole residual stream goes at once, all but its last channel.
+gates are half open at any n, and a cut at the very end leaves the network broken. The rms is the group's own
+at that step, so that the gates of every group compete among themselves too: in units of the first rms a whole
+residual stream goes at once, all but its last channel.
 
 A residual stream (all that the blocks of a stage add to and read from) is one group with one gate per
 channel. Left alone is the first stage's stream of the wide residual networks: it may be the stem's, whose 16
