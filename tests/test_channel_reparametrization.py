@@ -20,6 +20,7 @@ from secateur.methods.channel_reparametrization import (
     _magnitudes_of,
     channel_gate,
     choose_channels,
+    gain,
     relative_norms,
     solve_cost,
 )
@@ -105,6 +106,7 @@ def test_the_gate_has_the_gradient_of_its_definition(n):
 @pytest.mark.parametrize("name", sorted(BUILD))
 def test_the_loss_reaches_the_weights_through_the_gates(name, monkeypatch):
     """The gradient of every filter, by central differences of the gated network's loss, the units held."""
+    monkeypatch.setattr(channel_reparametrization, "gain", lambda _h_K: 1.7)
     model = network(name, F64).eval()
     method = ChannelReparametrization("params=60%", steps=100, n_final=16)
     method.prepare(model)
@@ -259,6 +261,26 @@ def test_a_gate_of_zero_is_a_removed_channel():
     with torch.no_grad():
         model.conv4.bias[2] = 7.0  # what is written is not 0, what is read is
     assert torch.equal(model(x), before)
+
+
+def test_without_normalisation_the_gates_keep_the_scale():
+    assert float(gain(torch.tensor([1.0, 0.0, 0.0, 1.0]))) == pytest.approx(2**0.5)
+    assert float(gain(torch.zeros(3))) == pytest.approx(1000)
+    h_K = torch.tensor([0.5, 1.0], requires_grad=True)
+    assert not gain(h_K).requires_grad
+    for name, scaled in (("conv4", True), ("wide_resnet", False)):
+        model = network(name)
+        method = ChannelReparametrization("params=60%", steps=10)
+        method.prepare(model)
+        method._step = 10
+        method.before_evaluation(model)
+        group = couplings(model)[0]
+        h, used = (
+            method.gates(model)[group.name],
+            method._per_input(model, group, group.consumers[0], torch.ones(1, 1)),
+        )
+        expected = h / h.square().mean().sqrt() if scaled else h
+        torch.testing.assert_close(used.flatten(), expected)
 
 
 def test_until_the_schedule_begins_nothing_is_changed():

@@ -3,6 +3,7 @@
     s_k     = |W_k| / rms over the group of |W|                       `relative_norms`
     h_k     = h_t(s_k)                          eq. (5) of Dupont     `channel_gate`
     a_k    <- h_k * a_k, wherever channel k is read                   `ChannelReparametrization.prepare`
+              times 1 / rms(h) in networks without normalisation      `gain`
     C(S)    = c + sum_i l_i S_i + sum_ij p_ij S_i S_j                 `Cost`
     S_i     = sum of h_k over group i           eq. (9) of Dupont, for one group
 
@@ -90,6 +91,15 @@ def relative_norms(weights: Sequence[Tensor]) -> Tensor:
     norm_K = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     unit = norm_K.detach().square().mean().sqrt()
     return norm_K / unit.clamp_min(torch.finfo(unit.dtype).tiny)
+
+
+def gain(h_K: Tensor) -> Tensor:
+    """1 / rms of the gates of a group, a constant to the gradient: for groups without normalisation.
+
+    There half-closed gates would multiply down the chain until no signal is left (Conv4's six groups). It is
+    at most 1000.
+    """
+    return 1 / h_K.detach().square().mean().sqrt().clamp_min(1e-3)
 
 
 @dataclass(frozen=True)
@@ -384,7 +394,10 @@ class ChannelReparametrization(Method):
 
     def _per_input(self, model: nn.Module, group: Coupling, consumer: str, like: Tensor) -> Tensor:
         """The gates, repeated for every input feature of `consumer`, along dimension 1 of `like`."""
-        h = self._gate(model, group).repeat_interleave(features_of(model, group, consumer))
+        h_K = self._gate(model, group)
+        if not group.norms:
+            h_K = h_K * gain(h_K)
+        h = h_K.repeat_interleave(features_of(model, group, consumer))
         return h.to(like.dtype).view(1, -1, *[1] * (like.dim() - 2))
 
     def _share(self) -> float:
