@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from secateur import models
+from secateur.architecture import Architecture
 from secateur.budget import count_macs, count_params, layer_positions
 from secateur.errors import InputError
 from secateur.surgery import features_per_channel, macs_per_channel, remove_channels, width_of
@@ -132,3 +133,41 @@ def test_impossible_removals_change_nothing(channels, message):
     with pytest.raises(InputError, match=message):
         remove_channels(model, model.groups[1], list(channels))
     assert count_params(model) == before
+
+
+STREAMED = [
+    (name, stage) for name, stages in (("wide_resnet", 2), ("resnet18", 4)) for stage in range(stages)
+]
+
+
+@pytest.mark.parametrize(("name", "index"), STREAMED)
+def test_removing_from_a_stream_equals_masking_all_that_read_it(name, index):
+    model, full = lively(name), lively(name)
+    stream, x = model.streams[index], torch.randn(2, *model.input_shape, dtype=torch.float64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def mask(_module, inputs):
+        return (inputs[0].index_fill(1, torch.tensor([0, 2]), 0),)
+
+    for consumer in stream.consumers:
+        full.get_submodule(consumer).register_forward_pre_hook(mask)
+    width = stream.width(model)
+    remove_channels(model, stream, [0, 2], optimizer)
+    torch.testing.assert_close(model(x), full(x), rtol=1e-9, atol=1e-9)
+    assert stream.width(model) == model.arguments["stages"][stream.stage] == width - 2
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize("name", ["wide_resnet", "resnet18"])
+def test_a_network_with_narrower_streams_is_rebuilt_from_its_architecture(name):
+    model = lively(name)
+    for stream in model.streams:
+        remove_channels(model, stream, range(stream.width(model) - 1))
+    remove_channels(model, model.groups[-1], [0])
+    found = Architecture.from_dict(Architecture.of(model).to_dict())
+    again = found.build(seed=0).double().eval()
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(2, *model.input_shape, dtype=torch.float64)
+    assert torch.equal(again(x), model(x))
+    assert found.params == count_params(model)

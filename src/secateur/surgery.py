@@ -1,7 +1,8 @@
 """Channel groups of a network, and their physical removal: the network really gets smaller.
 
 Removing channels of a group touches three layers: the producer loses output channels, the normalisation
-between loses theirs, the consumer loses the matching inputs. The optimizer's state is cut along.
+between loses theirs, the consumer loses the matching inputs. A residual stream has several of each. The
+optimizer's state is cut along.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 
 from secateur.budget import weight_layers
 from secateur.errors import InputError
-from secateur.models import Family, Group
+from secateur.models import Coupling, Family, Group
 
 
 def channel_groups(model: nn.Module) -> tuple[Group, ...]:
@@ -31,12 +32,25 @@ def channel_groups(model: nn.Module) -> tuple[Group, ...]:
     return model.groups
 
 
+def couplings(model: nn.Module, streams: bool = True) -> tuple[Coupling, ...]:
+    """All that can be removed from a network: its channel groups, then its residual streams.
+
+    Raises:
+        InputError: where the network is not of a built-in family.
+    """
+    groups = tuple(map(Coupling.of, channel_groups(model)))
+    return groups + model.streams if streams and isinstance(model, Family) else groups
+
+
+def features_of(model: nn.Module, coupling: Coupling, consumer: str) -> int:
+    """How many input features of `consumer` belong to one channel: 1, or H*W behind a flatten."""
+    layer = model.get_submodule(consumer)
+    return layer.in_features // coupling.width(model) if isinstance(layer, nn.Linear) else 1
+
+
 def features_per_channel(model: nn.Module, group: Group) -> int:
     """How many input features of the consumer belong to one channel: 1, or H*W behind a flatten."""
-    consumer = model.get_submodule(group.consumer)
-    if isinstance(consumer, nn.Linear):
-        return consumer.in_features // width_of(model, group)
-    return 1
+    return features_of(model, Coupling.of(group), group.consumer)
 
 
 def width_of(model: nn.Module, group: Group) -> int:
@@ -59,7 +73,10 @@ def macs_per_channel(model: nn.Module, group: Group, positions: Mapping[str, int
 
 
 def remove_channels(
-    model: nn.Module, group: Group, channels: Sequence[int], optimizer: Optimizer | None = None
+    model: nn.Module,
+    group: Group | Coupling,
+    channels: Sequence[int],
+    optimizer: Optimizer | None = None,
 ) -> None:
     """Remove `channels` (present indices) of `group`, in place, from network and optimizer.
 
@@ -70,23 +87,29 @@ def remove_channels(
     Raises:
         InputError: where a channel does not exist or none would be left; nothing is changed then.
     """
-    width = width_of(model, group)
-    dropped = set(channels)
-    if not dropped <= set(range(width)):
-        raise InputError(f"{group.name}: channels lie in 0..{width - 1}, got {sorted(dropped)}")
-    if len(dropped) == width:
-        raise InputError(f"{group.name}: one channel must be left, got all {width} to remove")
-    device = next(model.parameters()).device
-    keep = torch.tensor([index for index in range(width) if index not in dropped], device=device)
-    spread = features_per_channel(model, group)
-    features = (keep[:, None] * spread + torch.arange(spread, device=device)).flatten()
-
-    _cut(model.get_submodule(group.producer), ("weight", "bias"), keep, 0, optimizer)
-    if group.norm:
-        norm = model.get_submodule(group.norm)
+    coupling = Coupling.of(group) if isinstance(group, Group) else group
+    keep = _kept(model, coupling, channels)
+    features = {name: features_of(model, coupling, name) for name in coupling.consumers}
+    for name in coupling.producers:
+        _cut(model.get_submodule(name), ("weight", "bias"), keep, 0, optimizer)
+    for name in coupling.norms:
+        norm = model.get_submodule(name)
         _cut(norm, ("weight", "bias", "running_mean", "running_var"), keep, 0, optimizer)
-    _cut(model.get_submodule(group.consumer), ("weight",), features, 1, optimizer)
-    _relabel(model, group)
+    for name, spread in features.items():
+        inputs = (keep[:, None] * spread + torch.arange(spread, device=keep.device)).flatten()
+        _cut(model.get_submodule(name), ("weight",), inputs, 1, optimizer)
+    _relabel(model, coupling, len(keep))
+
+
+def _kept(model: nn.Module, coupling: Coupling, dropped: Sequence[int]) -> Tensor:
+    """The indices that stay; InputError where a dropped one does not exist or none would be left."""
+    width, gone = coupling.width(model), set(dropped)
+    if not gone <= set(range(width)):
+        raise InputError(f"{coupling.name}: channels lie in 0..{width - 1}, got {sorted(gone)}")
+    if len(gone) == width:
+        raise InputError(f"{coupling.name}: one channel must be left, got all {width} to remove")
+    device = next(model.parameters()).device
+    return torch.tensor([index for index in range(width) if index not in gone], device=device)
 
 
 def _cut(layer: nn.Module, names: Sequence[str], keep: Tensor, dim: int, optimizer: Optimizer | None) -> None:
@@ -128,16 +151,19 @@ def _swap_parameter(
         }
 
 
-def _relabel(model: nn.Module, group: Group) -> None:
-    """Make the layers' own size attributes tell the truth again (printing and export read them)."""
-    width = width_of(model, group)
-    for name in filter(None, (group.producer, group.norm)):
+def _relabel(model: nn.Module, coupling: Coupling, width: int) -> None:
+    """Make the layers' own size attributes tell the truth again: printing and export read them."""
+    for name in (*coupling.producers, *coupling.norms):
         layer = model.get_submodule(name)
         for attribute in ("out_channels", "out_features", "num_features"):
             if hasattr(layer, attribute):
                 setattr(layer, attribute, width)
-    consumer = model.get_submodule(group.consumer)
-    attribute = "in_features" if isinstance(consumer, nn.Linear) else "in_channels"
-    weight = consumer.weight
-    assert isinstance(weight, Tensor)
-    setattr(consumer, attribute, weight.shape[1])
+    for name in coupling.consumers:
+        consumer = model.get_submodule(name)
+        attribute = "in_features" if isinstance(consumer, nn.Linear) else "in_channels"
+        weight = consumer.weight
+        assert isinstance(weight, Tensor)
+        setattr(consumer, attribute, weight.shape[1])
+    if coupling.stage is not None:
+        assert isinstance(model, Family)
+        model.arguments["stages"][coupling.stage] = width

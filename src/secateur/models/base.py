@@ -22,6 +22,29 @@ class Group(NamedTuple):
     consumer: str
 
 
+class Coupling(NamedTuple):
+    """Channels that several layers write and read, and that live and die together.
+
+    A `Group` is the case of one producer and one consumer. The other is a residual stream: what the blocks of
+    a stage add to and read from. Its width is the factory's argument `stages[stage]`.
+    """
+
+    name: str
+    producers: tuple[str, ...]
+    norms: tuple[str, ...]
+    consumers: tuple[str, ...]
+    stage: int | None = None
+
+    @classmethod
+    def of(cls, group: Group) -> Coupling:
+        """The same channels, written as a coupling."""
+        return cls(group.name, (group.producer,), (group.norm,) if group.norm else (), (group.consumer,))
+
+    def width(self, model: nn.Module) -> int:
+        """The present number of channels."""
+        return out_channels(model.get_submodule(self.producers[0]))
+
+
 class Family(nn.Module):
     """Base of the built-in families. `factory(**arguments, widths=[...])` rebuilds an equal network.
 
@@ -29,11 +52,13 @@ class Family(nn.Module):
         factory: name under which `secateur.models.FACTORIES` knows the constructor.
         arguments: every constructor argument but `widths`; JSON-able.
         groups: the prunable channel groups, in network order; `widths` gives one width for each.
+        streams: the residual streams that can be narrowed by changing the argument `stages`, and no more.
     """
 
     factory: str
     arguments: dict[str, Any]
     groups: tuple[Group, ...]
+    streams: tuple[Coupling, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.models.base import (
+    Coupling,
     Family,
     Group,
     as_size,
@@ -74,6 +75,7 @@ class ResNet18(Family):
             Group(f"blocks.{j}", f"blocks.{j}.conv1", f"blocks.{j}.bn1", f"blocks.{j}.conv2")
             for j in range(len(middles))
         )
+        self.streams = tuple(_stream(stage) for stage in range(len(STAGES)))
         self.stem = nn.Conv2d(in_channels, channels_of[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels_of[0])
         strides = [2 if j and j % BLOCKS_PER_STAGE == 0 else 1 for j in range(len(middles))]
@@ -88,6 +90,25 @@ class ResNet18(Family):
         for block in self.blocks:
             x = block(x)
         return self.classifier(global_average(x))
+
+
+def _stream(stage: int) -> Coupling:
+    """What the two blocks of a stage write and read; the first stage's stream begins with the stem."""
+    first = stage * BLOCKS_PER_STAGE
+    blocks = [f"blocks.{j}" for j in range(first, first + BLOCKS_PER_STAGE)]
+    opening = f"blocks.{first}.shortcut"
+    conv, norm = (f"{opening}.0", f"{opening}.1") if stage else ("stem", "bn")
+    readers = [f"{block}.conv1" for block in (blocks[1:] if stage else blocks)]
+    after = f"blocks.{first + BLOCKS_PER_STAGE}"
+    last = stage == len(STAGES) - 1
+    following = ["classifier"] if last else [f"{after}.conv1", f"{after}.shortcut.0"]
+    return Coupling(
+        f"stages.{stage}",
+        (conv, *(f"{block}.conv2" for block in blocks)),
+        (norm, *(f"{block}.bn2" for block in blocks)),
+        (*readers, *following),
+        stage,
+    )
 
 
 def resnet18(

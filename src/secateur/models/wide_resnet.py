@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.models.base import (
+    Coupling,
     Family,
     Group,
     as_size,
@@ -80,6 +81,8 @@ class WideResNet(Family):
             Group(f"blocks.{j}", f"blocks.{j}.conv1", f"blocks.{j}.bn2", f"blocks.{j}.conv2")
             for j in range(len(middles))
         )
+        # The first stage's stream is left alone: it may be the stem's 16 channels, which are no argument.
+        self.streams = tuple(_stream(stage, per_stage) for stage in range(1, len(STAGES)))
         self.stem = nn.Conv2d(in_channels, STEM, 3, padding=1, bias=False)
         strides = [2 if j and j % per_stage == 0 else 1 for j in range(len(middles))]
         inputs = [STEM, *outputs[:-1]]
@@ -93,6 +96,18 @@ class WideResNet(Family):
         for block in self.blocks:
             x = block(x)
         return self.classifier(global_average(F.relu(self.bn(x))))
+
+
+def _stream(stage: int, per_stage: int) -> Coupling:
+    """What the blocks of a stage that begins with a projection write and read."""
+    first, after = stage * per_stage, (stage + 1) * per_stage
+    last = stage == len(STAGES) - 1
+    inner = [f"blocks.{j}" for j in range(first + 1, after)]
+    producers = [f"blocks.{first}.shortcut", *(f"blocks.{j}.conv2" for j in range(first, after))]
+    norms = [*(f"{block}.bn1" for block in inner), "bn" if last else f"blocks.{after}.bn1"]
+    following = ["classifier"] if last else [f"blocks.{after}.conv1", f"blocks.{after}.shortcut"]
+    consumers = [*(f"{block}.conv1" for block in inner), *following]
+    return Coupling(f"stages.{stage}", tuple(producers), tuple(norms), tuple(consumers), stage)
 
 
 def wide_resnet(
