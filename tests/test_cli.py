@@ -255,3 +255,28 @@ def test_help_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "compare" in done.stdout
+
+
+def test_sizes_are_shown_in_what_is_limited(run):
+    line = (
+        "compare --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu "
+        "--budget nonzeros=1% --arms magnitude,width"
+    )
+    code, out, _ = run(f"{line} --plan")
+    assert code == 0
+    assert "nonzeros" in out.splitlines()[1]
+    cut, narrow = (next(row for row in out.splitlines() if row.startswith(arm)) for arm in ("magn", "width"))
+    assert "= 4,578" in cut
+    assert "4,559" in narrow
+    assert "458,698" not in out
+    assert "magnitude nonzeros=1%: widths" not in out
+    assert "pruning decides" not in out
+    code, out, _ = run(f"{line} --out done")
+    assert code == 0
+    assert "nonzeros=1% (4,578)" in out
+    row = next(row.split() for row in out.splitlines() if "(4,578)" in row and row.startswith("magnitude"))
+    assert row[:4] == ["magnitude", "nonzeros=1%", "(4,578)", "4,578"]
+    code, out, _ = run("compare --model wrn-10-1 --epochs 2 --device cpu --budget macs=50% --plan")
+    tuned = next(row for row in out.splitlines() if row.startswith("fisher-tuned"))
+    assert "≤ " in tuned
+    assert "~ " in tuned

@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 
+import secateur as sc
 from browser import Page, open_page, screenshot
 from secateur.report import write_report
 from secateur.report.html import page_charts, render
-from secateur.report.series import points
+from secateur.report.series import points, resource_of, size_axis
+from secateur.report.style import ARMS as LOOKS
+from secateur.sparse import SPARSE_ARMS
+from secateur.statistics import summarise
+from secateur.training import Recipe
 
 ARMS = ["fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck"]
 FIGURES = ["accuracy_vs_params", "channel_profile", "training_curves"]
@@ -423,7 +428,7 @@ def test_marks_are_spread_within_their_budget() -> None:
     results, _ = synthetic()
     for curve in points(results).values():
         for point in curve:
-            assert point.x <= point.params <= point.limit
+            assert point.x <= point.size <= point.limit
             assert {seed for seed, _, _ in point.seeds} == {0, 1, 2}
 
 
@@ -442,3 +447,148 @@ def test_the_page_can_be_pictured(written: Path, tmp_path: Path) -> None:
 
     colours = Image.open(picture).convert("RGB").getcolors(maxcolors=1 << 24)
     assert len(colours) > 50  # not a blank page
+
+
+SPARSE = ("magnitude-tuned", "reparametrization", "width")
+
+
+@pytest.fixture(scope="module")
+def nonzeros(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> sc.CompareResult:
+    """A real comparison in nonzeros, a factor of 33 apart, without a trajectory or a dense network."""
+    return sc.compare(
+        "conv4",
+        digits,
+        ["nonzeros=10%", "nonzeros=0.3%"],
+        arms=SPARSE,
+        seeds=2,
+        recipe=Recipe(epochs=2, batch_size=64, lr=0.05),
+        device="cpu",
+        out=tmp_path_factory.mktemp("nonzeros"),
+    )
+
+
+def test_a_comparison_in_nonzeros_speaks_of_nonzero_weights(nonzeros: sc.CompareResult) -> None:
+    text = " ".join(Elements((nonzeros.directory / "report.html").read_text()).text.split())
+    assert "Accuracy against nonzero weights" in text
+    assert "nonzeros=10%: at most 45,779 nonzero weights" in text
+    assert "Zeros alone make nothing faster" in text
+    assert " parameters" not in text.partition("How to read")[0]
+    assert "Retained channel profile" not in text
+    assert "fisher-tuned" not in text.partition("How to read")[0]
+    svg = (nonzeros.directory / "figures/accuracy_vs_nonzeros.svg").read_text()
+    assert "Test accuracy against nonzero weights" in svg
+    assert "≤ 0.3%" in svg
+    assert not (nonzeros.directory / "figures/accuracy_vs_params.svg").exists()
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of the table of compute, row by row, headings left out."""
+    body = page[page.index('<table class="compute">') :].partition("</table>")[0].partition("</thead>")[2]
+    rows = re.findall(r"<tr.*?</tr>", body, re.DOTALL)
+    return [[re.sub(r"<[^>]*>", "", c).strip() for c in re.findall(r"<td.*?</td>", row)] for row in rows]
+
+
+def test_the_table_of_a_comparison_in_nonzeros(nonzeros: sc.CompareResult) -> None:
+    page = (nonzeros.directory / "report.html").read_text()
+    assert ">before<br>the cut<" in page
+    shown = [row for row in table_rows(page) if row]
+    by_arm = {(r["arm"], r["budget"]): r for r in nonzeros.results["summary"]}
+    order = ("width", "magnitude-tuned", "reparametrization")
+    expected = [by_arm[arm, budget] for budget in ("nonzeros=10%", "nonzeros=0.3%") for arm in order]
+    assert len(shown) == len(expected) == 6
+    for cells, row in zip(shown, expected, strict=True):
+        before, used = cells[1], cells[6]
+        assert cells[4] == f"{row['nonzeros']:,.0f}"
+        if row["arm"] == "width":
+            assert (before, cells[5]) == ("–", "100%")
+            assert used == f"{100 * row['nonzeros'] / row['limit']:.1f}%"
+        else:
+            points = [
+                p["accuracy_before"]
+                for p in nonzeros.points
+                if (p["arm"], p["budget"]) == (row["arm"], row["budget"])
+            ]
+            assert before == f"{100 * statistics.fmean(points):.2f}"
+            assert cells[5] == {45779: "10.0%", 1373: "0.300%"}[row["limit"]]
+            assert used == "100.0%"
+
+
+def test_sizes_far_apart_are_drawn_on_a_logarithmic_axis(nonzeros: sc.CompareResult) -> None:
+    results = nonzeros.results
+    assert size_axis(results).log
+    accuracy = next(c for c in page_charts(results, {}) if c.id == "accuracy").views[0].spec
+    assert accuracy["layout"]["xaxis"]["type"] == "log"
+    low, high = accuracy["layout"]["xaxis"]["range"]
+    assert low < math.log10(1373) < math.log10(45779) < high < 5
+    for trace in accuracy["data"]:
+        assert all(low < math.log10(x) < high for x in trace["x"])
+    for curve in points(results).values():
+        for point in curve:
+            assert 0.7 * point.size < point.x <= point.size <= point.limit
+    assert not size_axis(synthetic()[0]).log
+
+
+def test_a_browser_draws_a_comparison_in_nonzeros(nonzeros: sc.CompareResult) -> None:
+    opened = open_page(nonzeros.directory / "report.html")
+    assert opened.console_errors == []
+    assert 'data-charts="drawn"' in opened.dom
+    assert 'id="trajectory"' not in opened.dom
+    assert 'id="profile"' not in opened.dom
+    accuracy = drawn(opened.dom, "accuracy")
+    assert ">nonzero weights<" in accuracy
+    assert "NaN" not in accuracy
+    for arm in SPARSE:
+        color = "rgb({}, {}, {})".format(*bytes.fromhex(LOOKS[arm].color[1:]))
+        assert lines(accuracy, color) == 1
+        assert marks(accuracy, color) >= 2 * (1 + 2)
+    stand = re.findall(r'class="shape-group"[^>]*><path[^>]* d="M([\d.]+),', accuracy)
+    assert stand == re.findall(r'class="annotation-text-g" transform="rotate\(0,([\d.]+),', accuracy)
+    assert len(stand) == 2  # plotly takes a line's place as a size, its name's as a logarithm
+    assert lines(drawn(opened.dom, "curves")) == 2 * 2 * 2  # tuning takes one epoch: marks, no line
+
+
+def test_every_view_in_nonzeros_is_valid_plotly(nonzeros: sc.CompareResult) -> None:
+    from plotly.graph_objects import Figure
+
+    histories = {
+        p["run_id"]: [{"epoch": 1, "loss": 1.0, "val_accuracy": 0.5, "remaining": 0.9}]
+        for p in nonzeros.points
+    }
+    seen = [view for chart in page_charts(nonzeros.results, histories) for view in chart.views]
+    assert len(seen) == 3 + 2 * 4  # accuracy; validation accuracy and loss, of all arms and of each
+    for view in seen:
+        Figure(view.spec)
+
+
+def test_budgets_in_macs_are_held_against_macs() -> None:
+    results, histories = synthetic()
+    for row in [*results["summary"], *results["points"]]:
+        row["budget"] = row["budget"].replace("params", "macs")
+    for row in results["summary"]:
+        row["limit"] *= 51
+    results["settings"]["resource"] = "macs"
+    assert resource_of(results).name == "MACs"
+    page = render(results, histories)
+    text = " ".join(Elements(page).text.split())
+    assert "Accuracy against MACs" in text
+    assert "macs=50%: at most 1,991,448 MACs" in text
+    assert all(90 < float(row[4].rstrip("%")) <= 100 for row in table_rows(page) if row and row[4] != "–")
+    trajectory = next(c for c in page_charts(results, histories) if c.id == "trajectory").views[0].spec
+    assert trajectory["layout"]["shapes"] == []  # its axis is in parameters
+
+
+def test_a_dense_network_without_nonzeros_is_left_out(nonzeros: sc.CompareResult) -> None:
+    """As its run is found in a folder of an earlier version."""
+    dense = summarise([{**nonzeros.points[0], "budget": None}], {})[0]
+    known = nonzeros.results | {"dense_summary": dense | {"nonzeros": 457792.0}}
+    old = nonzeros.results | {"dense_summary": {k: v for k, v in dense.items() if k != "nonzeros"}}
+    for results, expected in ((known, True), (old, False)):
+        spec = next(c for c in page_charts(results, {}) if c.id == "accuracy").views[0].spec
+        assert any(trace["name"] == "unpruned" for trace in spec["data"]) == expected
+        assert "no budget" in render(results, {})
+
+
+def test_every_arm_has_a_look_of_its_own() -> None:
+    assert list(LOOKS) == list(dict.fromkeys([*ARMS, *SPARSE_ARMS, "channel-reparametrization"]))
+    for part in ("color", "symbol", "marker", "dash", "line", "meaning"):
+        assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)

@@ -120,3 +120,20 @@ def test_an_interval_stays_within_what_a_fraction_can_be():
         1.0,
     )
     assert found["half"] == pytest.approx(12.7062 * 0.05, rel=1e-4)
+
+
+def test_what_every_point_of_a_cell_has_of_weights_is_averaged():
+    more = {"nonzeros": 10, "weights": 100}
+    rows = [
+        point("magnitude", "params=25%", 0, 0.8, **more, accuracy_before=0.9),
+        point("magnitude", "params=25%", 1, 0.8, nonzeros=11, weights=100, accuracy_before=0.7),
+        point("width", "params=25%", 0, 0.8, **more),
+        point("width", "params=25%", 1, 0.8, **more, accuracy_before=0.9),
+        point("copycat", "params=25%", 0, 0.8),
+    ]
+    magnitude, width, copycat = summarise(rows, LIMITS)
+    assert (magnitude["nonzeros"], magnitude["weights"]) == (10.5, 100)
+    assert magnitude["accuracy_before"] == pytest.approx(0.8)
+    assert width["nonzeros"] == 10
+    assert "accuracy_before" not in width
+    assert not {"nonzeros", "weights", "accuracy_before"} & set(copycat)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from secateur.comparison import Comparison
     from secateur.data import Data
     from secateur.execution import PruneSettings, Session
+    from secateur.planning import PlanRow
     from secateur.progress import Reporter
     from secateur.sparse import Sparsity
     from secateur.training import Recipe
@@ -553,19 +554,21 @@ def _table(*columns: str) -> Any:
 def _show_plan(comparison: Comparison, session: Session) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
     from secateur.planning import estimate_seconds
+    from secateur.sparse import SPARSE_ARMS
 
     rows = comparison.plan(session)
     batch_size = comparison.settings.recipe.batch_size
     seconds = estimate_seconds(session, comparison.architecture, batch_size, rows)
     seeds = comparison.settings.seeds
-    table = _table("arm", "budget", "params", "MACs", "epochs", "training MACs", "about")
+    counted = "nonzeros" if comparison.settings.resource == "nonzeros" else "params"
+    table = _table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
     for row, taken in zip(rows, seconds, strict=True):
-        about = "" if row.exact else "≤ " if row.limit else ""
+        size, macs = _planned_size(row, comparison.settings.resource)
         table.add_row(
             row.arm,
             row.budget and f"{row.budget} ({row.limit:,})",
-            f"{about}{row.params:,}",
-            f"{'' if row.exact else '~ '}{row.macs:,}",
+            size,
+            macs,
             str(row.epochs or "until met"),
             f"{'' if row.exact else '~ '}{row.compute:.3g}",
             _duration(taken),
@@ -576,13 +579,34 @@ def _show_plan(comparison: Comparison, session: Session) -> None:
     )
     console.print(table)
     for row in rows:
-        if row.exact and row.limit:
+        if row.exact and row.limit and row.arm not in SPARSE_ARMS:
             widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
             console.print(f"{row.arm} {row.budget}: widths {widths}", highlight=False)
-    console.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
+    if any(row.arm in SPARSE_ARMS for row in rows):
+        console.print(
+            "=: weights are set to zero until the budget is met exactly; the MACs stay the network's."
+        )
+    if not all(row.exact for row in rows):
+        console.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     console.print(
         f"In all about {_duration(sum(seconds) * seeds)} on {session.runtime.describe()['device']}."
     )
+
+
+def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
+    """What a planned network will have of parameters (of nonzeros, where those are limited) and of MACs."""
+    from secateur.budget import COUNTERS
+    from secateur.sparse import SPARSE_ARMS
+
+    if row.arm in SPARSE_ARMS:
+        return f"= {row.limit:,}", f"{row.macs:,}"
+    if row.architecture is None:
+        if resource == "macs":
+            return "", f"≤ {row.limit:,}"
+        return f"≤ {row.limit:,}", f"~ {row.macs:,}"
+    if resource == "nonzeros":
+        return f"{COUNTERS['nonzeros'](row.architecture.skeleton()):,}", f"{row.macs:,}"
+    return f"{row.params:,}", f"{row.macs:,}"
 
 
 def _duration(seconds: float) -> str:
@@ -592,13 +616,16 @@ def _duration(seconds: float) -> str:
 
 
 def _show_results(results: dict[str, Any], out: Path) -> None:
-    table = _table("arm", "budget", "params", "accuracy", "± (95%)", "training MACs", "discovery MACs")
+    from secateur.report.series import resource_of
+
+    counted = "nonzeros" if resource_of(results).key == "nonzeros" else "params"
+    table = _table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
     for row in results["summary"]:
         spread = "" if row["half"] is None else f"{row['half'] * 100:.1f}"
         table.add_row(
             row["arm"],
             f"{row['budget']} ({row['limit']:,})",
-            f"{row['params']:,.0f}",
+            f"{row[counted]:,.0f}",
             f"{row['mean'] * 100:.1f}%",
             spread,
             f"{row['train_compute']:.2e}",

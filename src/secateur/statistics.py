@@ -34,7 +34,8 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
 def summarise(points: Sequence[dict[str, Any]], limits: Mapping[str, int]) -> list[dict[str, Any]]:
     """One row for each arm and budget, in the points' order of first appearance.
 
-    Accuracies are fractions on the test split; `val_mean`, sizes and compute are means over the seeds.
+    Accuracies are fractions on the test split; `val_mean`, sizes and compute are means over the seeds. What
+    not every point of a cell has (`nonzeros`, `weights`, `accuracy_before`) is left out of its row.
     """
     cells: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for point in points:
@@ -49,6 +50,11 @@ def summarise(points: Sequence[dict[str, Any]], limits: Mapping[str, int]) -> li
             **{
                 key: _mean(cell, key)
                 for key in ("params", "macs", "train_compute", "discovery_compute", "wall_s")
+            },
+            **{
+                key: _mean(cell, key)
+                for key in ("nonzeros", "weights", "accuracy_before")
+                if all(key in point for point in cell)
             },
         }
         for (arm, budget), cell in cells.items()

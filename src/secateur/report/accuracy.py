@@ -1,4 +1,4 @@
-"""Chart of accuracy against parameters (Fig. 1): as accuracy, as error, and with the arms side by side."""
+"""Chart of accuracy against size (Fig. 1): as accuracy, as error, and with the arms side by side."""
 
 from __future__ import annotations
 
@@ -7,31 +7,41 @@ from html import escape
 from typing import Any
 
 from . import series
-from .charts import Chart, Spec, View, budget_lines, layout, title
+from .charts import Chart, Spec, View, budget_lines, layout, size_axis, title
 from .series import Point, Results
 from .style import DENSE, INK, ArmStyle, styles
 from .table import accuracy, count, interval
 
 
 def accuracy_chart(results: Results) -> Chart:
-    """Fig. 1: accuracy against parameters, error against parameters, and every interval side by side."""
+    """Fig. 1: accuracy against what the budgets limit, error against it, and every interval side by side."""
     by_arm = series.points(results)
+    resource = series.resource_of(results)
     views = [
         View("Accuracy", _accuracy_view(results, by_arm, error=False)),
-        View("Error, as in the paper", _accuracy_view(results, by_arm, error=True)),
+        View(
+            "Error, as in the paper" if resource.key == "params" else "Error",
+            _accuracy_view(results, by_arm, error=True),
+        ),
     ]
     if sum(len(curve) for curve in by_arm.values()) <= 40:
         views.append(View("Side by side", _interval_view(results, by_arm)))
-    return Chart("accuracy", "Accuracy on the test split against parameters, one curve per arm.", views)
+    return Chart("accuracy", f"Accuracy on the test split against {resource.name}, one curve per arm.", views)
 
 
 def _hover(point: Point, results: Results) -> str:
     row = next(r for r in results["summary"] if (r["arm"], r["budget"]) == (point.arm, point.budget))
     seeds = "1 seed" if point.n == 1 else f"{point.n} seeds"
+    name = series.resource_of(results).name
+    if series.zeroes_weights(row):
+        name += f" of {count(row['weights'])}"
+    before = (
+        f"before the cut {accuracy(row['accuracy_before'], None)} %<br>" if "accuracy_before" in row else ""
+    )
     return (
         f"<b>{escape(point.arm)}</b> at {escape(point.budget)}<br>"
-        f"{count(point.params)} parameters ({100 * point.params / point.limit:.1f}% of the budget)<br>"
-        f"accuracy {accuracy(row['mean'], row['std'])} %, {seeds}<br>"
+        f"{count(point.size)} {escape(name)} ({100 * point.size / point.limit:.1f}% of the budget)<br>"
+        f"{before}accuracy {accuracy(row['mean'], row['std'])} %, {seeds}<br>"
         f"95% interval: {interval(row)}"
     )
 
@@ -101,31 +111,36 @@ def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: b
         )
     data += _dense_trace(results, show, error)
     limits = series.budgets(results)
-    span = series.extent([v for t in data for v in t["x"]] + [b.limit for b in limits], pad=0.05, floor=0)
+    axis = series.size_axis(results)
+    span = axis.extent([v for t in data for v in t["x"]] + [b.limit for b in limits], pad=0.05)
     low, high = series.accuracy_extent(by_arm, results.get("dense_summary"))
+    resource = series.resource_of(results)
+    lines = budget_lines(limits, span[1] - span[0], axis)
+    if resource.key != "params" and series.dense_size(results) is None:
+        lines.setdefault("margin", {"l": 56, "r": 20, "t": 56, "b": 52})  # the last label: below the buttons
     return {
         "data": data,
         "layout": layout(
             520,
-            {"title": title("parameters"), "range": span, "tickformat": "~s"},
+            size_axis(resource.name, axis, span),
             {
                 "title": title("error on the test split (%)" if error else "accuracy on the test split (%)"),
                 "range": [show(high), show(low)] if error else [low, high],
             },
-            **budget_lines(limits, span[1] - span[0]),
+            **lines,
         ),
     }
 
 
 def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
-    row = results.get("dense_summary")
-    if not row or series.percent(row["mean"]) is None:
+    row, size = results.get("dense_summary"), series.dense_size(results)
+    if not row or size is None or series.percent(row["mean"]) is None:
         return []
     low, high = series.percent(row["low"]), series.percent(row["high"])
     mean = 100 * row["mean"]
-    point = Point("unpruned", "", 1, row["params"], row["params"], row["n"], mean, None, low, high, ())
+    point = Point("unpruned", "", 1, size, size, row["n"], mean, None, low, high, ())
     text = (
-        f"<b>unpruned</b><br>{count(row['params'])} parameters<br>"
+        f"<b>unpruned</b><br>{count(size)} {escape(series.resource_of(results).name)}<br>"
         f"accuracy {accuracy(row['mean'], row['std'])} %, n = {row['n']}<br>95% interval: {interval(row)}"
     )
     return [
@@ -133,7 +148,7 @@ def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
             "type": "scatter",
             "mode": "markers",
             "name": "unpruned",
-            "x": [row["params"]],
+            "x": [size],
             "y": [show(mean)],
             "text": [text],
             "hovertemplate": "%{text}<extra></extra>",
@@ -148,6 +163,7 @@ def _interval_view(results: Results, by_arm: Mapping[str, list[Point]]) -> Spec:
     looks = styles(by_arm)
     place: dict[tuple[str, str], float] = {}
     headings: list[Spec] = []
+    name = series.resource_of(results).name
     y = 0.0
     for budget in series.budgets(results):
         headings.append(
@@ -159,7 +175,7 @@ def _interval_view(results: Results, by_arm: Mapping[str, list[Point]]) -> Spec:
                 "xanchor": "left",
                 "yanchor": "middle",
                 "showarrow": False,
-                "text": f"<b>{escape(budget.text)}</b>, at most {count(budget.limit)} parameters",
+                "text": f"<b>{escape(budget.text)}</b>, at most {count(budget.limit)} {escape(name)}",
                 "font": {"size": 13, "color": INK},
             }
         )

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from . import series
-from .series import Budget, Curve, Profile, Results
+from .series import Axis, Budget, Curve, Profile, Results
 from .style import DENSE, GRID, INK, MUTED, SANS, dash, looks_of, styles
 from .table import number
 
@@ -87,9 +87,18 @@ def title(text: str) -> Spec:
     return {"text": escape(text), "standoff": 10}
 
 
-def budget_lines(limits: Sequence[Budget], reach: float) -> Spec:
-    """A dotted line per budget, named above the plot; the names stand upright where they would touch."""
-    gaps = [b.limit - a.limit for a, b in pairwise(limits)]
+def size_axis(name: str, axis: Axis, span: Sequence[float]) -> Spec:
+    """The axis of sizes as plotly has it."""
+    log = {"type": "log", "dtick": "D2" if span[1] - span[0] < 2.5 else 1} if axis.log else {}
+    return {"title": title(name), "range": list(span), "tickformat": "~s", **log}
+
+
+def budget_lines(limits: Sequence[Budget], reach: float, axis: Axis) -> Spec:
+    """A dotted line per budget, named above the plot; the names stand upright where they would touch.
+
+    Plotly takes a shape's x in units of the axis, but an annotation's, like a range, as the logarithm.
+    """
+    gaps = [axis.place(b.limit) - axis.place(a.limit) for a, b in pairwise(limits)]
     tight = bool(gaps) and min(gaps) < 0.11 * reach
     shapes = [
         {
@@ -107,7 +116,7 @@ def budget_lines(limits: Sequence[Budget], reach: float) -> Spec:
     ]
     notes = [
         {
-            "x": b.limit,
+            "x": axis.place(b.limit),
             "y": 1,
             "xref": "x",
             "yref": "paper",
@@ -261,13 +270,15 @@ def trajectory_chart(results: Results) -> Chart:
         }
         for i, t in enumerate(found)
     ]
-    limits = series.budgets(results)
-    span = series.extent([v for t in found for v in t.params] + [b.limit for b in limits], pad=0.04, floor=0)
+    counted = series.resource_of(results).key == "params"  # a budget in anything else is no place here
+    limits = series.budgets(results) if counted else []
+    axis = Axis(log=False)
+    span = axis.extent([v for t in found for v in t.params] + [b.limit for b in limits], pad=0.04)
     spec = layout(
         420,
-        {"title": title("parameters  (pruning walks from right to left)"), "range": span, "tickformat": "~s"},
+        size_axis("parameters  (pruning walks from right to left)", axis, span),
         {"title": title("validation accuracy (%)")},
-        **budget_lines(limits, span[1] - span[0]),
+        **budget_lines(limits, span[1] - span[0], axis),
     )
     alt = "Validation accuracy against parameters while channels are removed one by one."
     return Chart("trajectory", alt, [View("trajectory", {"data": data, "layout": spec})])

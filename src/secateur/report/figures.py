@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.atomic import write_bytes
 
 from . import series
-from .series import Budget, Curve, Results
+from .series import Axis, Budget, Curve, Results
 from .style import DENSE, GRID, INK, MUTED, dash, looks_of, styles
 from .table import number
 
@@ -52,13 +52,15 @@ _STYLE: dict[Any, Any] = {
 def write_figures(results: Results, histories: Any, directory: Path) -> list[Path]:
     """Write accuracy_vs_params, channel_profile and training_curves as PNG and SVG; return their paths.
 
+    The first is accuracy_vs_macs or accuracy_vs_nonzeros where that is what the budgets limit.
+
     A figure with nothing to show is a picture that says so, so that what links to it does not break.
     """
 
     written = []
     with _house_style():
         drawn = {
-            "accuracy_vs_params": accuracy_figure(results),
+            f"accuracy_vs_{series.resource_of(results).key}": accuracy_figure(results),
             "channel_profile": profile_figure(results),
             "training_curves": curves_figure(results, series.curves(results, histories)),
         }
@@ -118,9 +120,9 @@ def _nothing(results: Results, what: str) -> Figure:
     return figure
 
 
-def _budget_lines(axes: Axes, limits: Sequence[Budget]) -> None:
-    left, right = axes.get_xlim()
-    gaps = [b.limit - a.limit for a, b in pairwise(limits)]
+def _budget_lines(axes: Axes, limits: Sequence[Budget], axis: Axis) -> None:
+    left, right = (axis.place(x) for x in axes.get_xlim())
+    gaps = [axis.place(b.limit) - axis.place(a.limit) for a, b in pairwise(limits)]
     tight = bool(gaps) and min(gaps) < 0.11 * (right - left)
     for budget in limits:
         axes.axvline(budget.limit, color=MUTED, linewidth=0.9, linestyle=(0, (1.2, 2)), zorder=1)
@@ -138,15 +140,21 @@ def _budget_lines(axes: Axes, limits: Sequence[Budget]) -> None:
         )
 
 
-def _thousands(axis: Any) -> None:
-    from matplotlib.ticker import EngFormatter
+def _sizes(axes: Axes, axis: Axis) -> None:
+    """The scale of the axis of sizes, and its numbers: 10k, 1M."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    axis.set_major_formatter(EngFormatter(sep=""))
+    if axis.log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def accuracy_figure(results: Results) -> Figure:
-    """Accuracy against parameters with intervals, seeds and budgets, as in Fig. 1 (there as error)."""
-    what = "Test accuracy against parameters"
+    """Accuracy against what is limited, with intervals, seeds and budgets, as in Fig. 1 (there as error)."""
+    name = series.resource_of(results).name
+    what = f"Test accuracy against {name}"
     by_arm = series.points(results)
     if not any(by_arm.values()):
         return _nothing(results, what)
@@ -185,10 +193,11 @@ def accuracy_figure(results: Results) -> Figure:
         )
     _dense_mark(axes, results)
     axes.set_ylim(*series.accuracy_extent(by_arm, results.get("dense_summary")))
-    axes.set_xlabel("parameters (marks that would cover each other are moved apart, to the left)", fontsize=8)
+    axes.set_xlabel(f"{name} (marks that would cover each other are moved apart, to the left)", fontsize=8)
     axes.set_ylabel("accuracy on the test split (%)")
-    _thousands(axes.xaxis)
-    _budget_lines(axes, series.budgets(results))
+    axis = series.size_axis(results)
+    _sizes(axes, axis)
+    _budget_lines(axes, series.budgets(results), axis)
     _legend_below(figure, axes)
     bars = "" if any(p.n == 1 for c in by_arm.values() for p in c) else " (mean and 95% interval)"
     _heading(figure, results, what + bars)
@@ -196,13 +205,13 @@ def accuracy_figure(results: Results) -> Figure:
 
 
 def _dense_mark(axes: Axes, results: Results) -> None:
-    row = results.get("dense_summary")
+    row, size = results.get("dense_summary"), series.dense_size(results)
     mean = series.percent(row["mean"]) if row else None
-    if not row or mean is None:
+    if not row or mean is None or size is None:
         return
     low, high = series.percent(row["low"]), series.percent(row["high"])
     axes.errorbar(
-        [row["params"]],
+        [size],
         [mean],
         yerr=None if low is None or high is None else [[mean - low], [high - mean]],
         fmt="none",
@@ -211,7 +220,7 @@ def _dense_mark(axes: Axes, results: Results) -> None:
         capsize=2.5,
     )
     axes.plot(
-        [row["params"]],
+        [size],
         [mean],
         color=DENSE,
         linestyle="none",

@@ -60,6 +60,9 @@ def render(results: Results, histories: Histories) -> str:
     )
     environment.filters["count"] = table.count
     shown = page_charts(results, histories)
+    sections = table.sections(results)
+    resource = series.resource_of(results)
+    of_weights = resource.key == "nonzeros"
     specs = {chart.id: [view.spec for view in chart.views] for chart in shown}
     return environment.get_template("template.html").render(
         results=results,
@@ -71,7 +74,12 @@ def render(results: Results, histories: Histories) -> str:
         seeds=series.seed_count(results),
         one_seed=any(row["n"] == 1 for row in results["summary"]),
         several=any(row["n"] > 1 for row in results["summary"]),
-        sections=table.sections(results),
+        resource=resource,
+        of_weights=of_weights,
+        zeroes=of_weights and any(series.zeroes_weights(row) for row in results["summary"]),
+        cut=of_weights and any("accuracy_before" in row for row in results["summary"]),
+        ratios=not of_weights or any(row["arm"] == "fisher-tuned" for row in results["summary"]),
+        sections=sections,
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,
         flat=flat,

@@ -19,26 +19,99 @@ Results = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Resource:
+    """What the budgets of a comparison limit: its key in a row of `results.json`, and its name in words."""
+
+    key: str
+    name: str
+
+    def of(self, row: Mapping[str, Any]) -> float:
+        """How much of it a row or a point has."""
+        return row[self.key]
+
+
+_NAMES = {"params": "parameters", "macs": "MACs", "nonzeros": "nonzero weights"}
+
+
+def resource_of(results: Results) -> Resource:
+    """The resource of a comparison; where nothing is said, as in older results, parameters.
+
+    Example:
+        >>> resource_of({"settings": {"resource": "nonzeros"}}).name, resource_of({"settings": {}}).name
+        ('nonzero weights', 'parameters')
+    """
+    key = results["settings"].get("resource", "params")
+    return Resource(key, _NAMES.get(key, key))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The axis of sizes. What is measured on it, distances say, is measured between places.
+
+    Example:
+        >>> Axis(log=True).place(1000), Axis(log=True).value(2), Axis(log=False).place(1000)
+        (3.0, 100.0, 1000)
+    """
+
+    log: bool
+
+    def place(self, value: float) -> float:
+        """Where a size lies: its decimal logarithm or itself, as plotly has it in ranges."""
+        return math.log10(value) if self.log else value
+
+    def value(self, place: float) -> float:
+        """The size at a place."""
+        return 10.0**place if self.log else place
+
+    def extent(self, values: Sequence[float], pad: float) -> list[float]:
+        """The places between which the axis runs, with a little air."""
+        return extent([self.place(v) for v in values], pad, floor=-math.inf if self.log else 0)
+
+
+WIDE = 20
+"""Sizes further apart than this factor would lie on top of each other on a linear axis."""
+
+
+def size_axis(results: Results) -> Axis:
+    """Logarithmic where budgets, networks and the unpruned network span more than the factor `WIDE`."""
+    resource = resource_of(results)
+    sizes = [b.limit for b in budgets(results)] + [resource.of(row) for row in results["summary"]]
+    if (dense := dense_size(results)) is not None:
+        sizes.append(dense)
+    return Axis(log=bool(sizes) and min(sizes) > 0 and max(sizes) > WIDE * min(sizes))
+
+
+def dense_size(results: Results) -> float | None:
+    """What the unpruned network has; None without one, or where its run is older than the resource."""
+    return (results.get("dense_summary") or {}).get(resource_of(results).key)
+
+
+def zeroes_weights(row: Mapping[str, Any]) -> bool:
+    """Whether the networks of a row keep weights that are zero."""
+    return row.get("nonzeros", 0) < row.get("weights", 0)
+
+
+@dataclass(frozen=True)
 class Budget:
-    """One budget: its text, its limit in parameters, and the short label of its line."""
+    """One budget: its text, its limit in units of its resource, and the short label of its line."""
 
     text: str
     limit: float
 
     @property
     def label(self) -> str:
-        return "≤ " + self.text.removeprefix("params=")
+        return "≤ " + self.text.rpartition("=")[2]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One arm at one budget. `x` is where it is drawn, `params` what it has; accuracies in percent."""
+    """One arm at one budget. `x` is where it is drawn, `size` what it has; accuracies in percent."""
 
     arm: str
     budget: str
     limit: float
     x: float
-    params: float
+    size: float
     n: int
     mean: float
     std: float | None
@@ -95,7 +168,7 @@ def percent(fraction: float | None) -> float | None:
 
 
 def arms(results: Results) -> list[str]:
-    """The arms that were measured, in the order of the paper."""
+    """The arms that were measured, in the order of `style.ARMS`."""
     return order(row["arm"] for row in results["summary"])
 
 
@@ -109,13 +182,16 @@ def budgets(results: Results) -> list[Budget]:
 def points(results: Results) -> dict[str, list[Point]]:
     """Arm -> its points, smallest budget first, drawn so that none hides another (see `spread`)."""
     groups = budgets(results)
-    gap = _gap(results, groups)
+    resource, axis = resource_of(results), size_axis(results)
+    gap = _gap(results, groups, axis)
     by_arm: dict[str, list[Point]] = {arm: [] for arm in arms(results)}
     for budget in groups:
         rows = [r for r in results["summary"] if r["budget"] == budget.text]
         rows.sort(key=lambda r: list(by_arm).index(r["arm"]))
-        for row, x in zip(rows, spread([r["params"] for r in rows], gap), strict=True):
-            by_arm[row["arm"]].append(_point(results, row, x))
+        places = spread([axis.place(resource.of(r)) for r in rows], gap)
+        for row, place in zip(rows, places, strict=True):
+            x = min(axis.value(place), resource.of(row))  # a logarithm there and back may end above
+            by_arm[row["arm"]].append(_point(results, row, x, resource, axis))
     return by_arm
 
 
@@ -134,19 +210,20 @@ def spread(values: Sequence[float], gap: float) -> list[float]:
     return positions
 
 
-def _gap(results: Results, groups: Sequence[Budget]) -> float:
+def _gap(results: Results, groups: Sequence[Budget], axis: Axis) -> float:
     """How far apart the points of one budget are drawn: little, and never into the next budget's."""
-    limits = [b.limit for b in groups]
-    dense = results.get("dense_summary") or {}
-    reach = max([*limits, dense.get("params", 0)], default=0) - min(limits, default=0)
+    limits = [axis.place(b.limit) for b in groups]
+    dense = dense_size(results)
+    most = max(limits if dense is None else [*limits, axis.place(dense)], default=0)
+    reach = most - min(limits, default=0)
     room = min((b - a for a, b in pairwise(limits) if b > a), default=math.inf)
     return min(0.008 * (reach or max(limits, default=0) * 0.3), 0.8 * room / (len(arms(results)) + 1))
 
 
-def _point(results: Results, row: Mapping[str, Any], x: float) -> Point:
-    shift = x - row["params"]
+def _point(results: Results, row: Mapping[str, Any], x: float, resource: Resource, axis: Axis) -> Point:
+    shift = axis.place(x) - axis.place(resource.of(row))
     seeds = tuple(
-        (p["seed"], p["params"] + shift, 100.0 * p["accuracy"])
+        (p["seed"], axis.value(axis.place(resource.of(p)) + shift), 100.0 * p["accuracy"])
         for p in results["points"]
         if p["arm"] == row["arm"] and p["budget"] == row["budget"] and percent(p["accuracy"]) is not None
     )
@@ -156,7 +233,7 @@ def _point(results: Results, row: Mapping[str, Any], x: float) -> Point:
         budget=row["budget"],
         limit=row["limit"],
         x=x,
-        params=row["params"],
+        size=resource.of(row),
         n=row["n"],
         mean=100.0 * row["mean"],
         std=percent(row["std"]),

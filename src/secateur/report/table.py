@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .series import Results, arms, budgets, percent
+from .series import Resource, Results, arms, budgets, percent, resource_of
 
 COMPUTE_CONVENTION = (
     "training compute = training examples seen × training MACs per example; "
@@ -22,9 +22,12 @@ class Row:
     arm: str
     winner: bool
     n: str
+    before: str
     accuracy: str
     interval: str
     params: str
+    nonzeros: str
+    share: str
     used: str
     macs: str
     training: str
@@ -104,8 +107,27 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
+def share(row: Mapping[str, Any]) -> str:
+    """How many of the network's own weights are not zero, in percent of three digits; 100 without zeros.
+
+    Example:
+        >>> share({"nonzeros": 1373, "weights": 457792}), share({"nonzeros": 6, "weights": 6}), share({})
+        ('0.300%', '100%', '–')
+    """
+    if not row.get("weights") or "nonzeros" not in row:
+        return "–"
+    part = 100 * row["nonzeros"] / row["weights"]
+    return "100%" if part == 100 else f"{part:#.3g}%"
+
+
+def before(row: Mapping[str, Any]) -> str:
+    """Mean accuracy before weights were set to zero; a dash for arms that set none."""
+    return accuracy(row.get("accuracy_before"), None)
+
+
 def sections(results: Results) -> list[Section]:
-    """The compute table: one section per budget, smallest first, arms in the order of the paper."""
+    """The compute table: one section per budget, smallest first, arms in the order of `style.ARMS`."""
+    resource = resource_of(results)
     winners = {v["budget"]: v.get("winner") for v in (results.get("verdict") or {}).get("per_budget") or []}
     found = []
     for budget in budgets(results):
@@ -113,8 +135,12 @@ def sections(results: Results) -> list[Section]:
         tuned = rows.get("fisher-tuned")
         found.append(
             Section(
-                f"{budget.text}: at most {count(budget.limit)} parameters",
-                [_row(rows[arm], tuned, winners.get(budget.text)) for arm in arms(results) if arm in rows],
+                f"{budget.text}: at most {count(budget.limit)} {resource.name}",
+                [
+                    _row(rows[arm], tuned, winners.get(budget.text), resource)
+                    for arm in arms(results)
+                    if arm in rows
+                ],
             )
         )
     return found
@@ -125,15 +151,20 @@ def total(row: Mapping[str, Any]) -> float:
     return (row["train_compute"] or 0) + (row.get("discovery_compute") or 0)
 
 
-def _row(row: Mapping[str, Any], tuned: Mapping[str, Any] | None, winner: str | None) -> Row:
+def _row(
+    row: Mapping[str, Any], tuned: Mapping[str, Any] | None, winner: str | None, resource: Resource
+) -> Row:
     return Row(
         arm=row["arm"],
         winner=row["arm"] == winner,
         n=str(row["n"]),
+        before=before(row),
         accuracy=accuracy(row["mean"], row["std"]),
         interval=interval(row),
         params=count(row["params"]),
-        used=f"{100 * row['params'] / row['limit']:.1f}%",
+        nonzeros=count(row.get("nonzeros")),
+        share=share(row),
+        used=f"{100 * resource.of(row) / row['limit']:.1f}%",
         macs=si(row["macs"]),
         training=si(row["train_compute"]),
         discovery=si(row.get("discovery_compute") or 0),
@@ -152,9 +183,12 @@ def dense_row(results: Results) -> Row | None:
         arm="unpruned",
         winner=False,
         n=str(row["n"]),
+        before=before(row),
         accuracy=accuracy(row["mean"], row["std"]),
         interval=interval(row),
         params=count(row["params"]),
+        nonzeros=count(row.get("nonzeros")),
+        share=share(row),
         used="–",
         macs=si(row["macs"]),
         training=si(row["train_compute"]),
