@@ -67,6 +67,7 @@ def run(monkeypatch, capsys, tmp_path):
         ("runs show x nowhere", "no runs in 'nowhere'"),
         ("prun", "prune"),
         ("prune reparametrization --budget params=5%", "must be in nonzeros, got 'params=5%'"),
+        ("prune channel-reparametrization --budget params=50", "ask for at least"),
         ("prune reparametrisation --budget nonzeros=5%", "did you mean 'reparametrization'"),
         ("prune magnitude --budget nonzeros=200%", "at most 100%"),
         ("prune magnitude --model conv4 --budget nonzeros=3M", "at most nonzeros=457792"),
@@ -182,6 +183,19 @@ def test_prune_weights(run, tmp_path):
     assert "zeros alone make nothing faster" in out
     weights = [p for name, p in sc.load("sparse").named_parameters() if name.endswith("weight")]
     assert sum(int(p.count_nonzero()) for p in weights) == 4578
+
+
+def test_prune_channels_under_gates(run, tmp_path):
+    code, out, _ = run(
+        f"prune channel-reparametrization {SMALL} --model wrn-10-1 --budget macs=40% --out gated"
+    )
+    assert code == 0
+    record = json.loads((tmp_path / "gated/record.json").read_text())
+    dense = sc.models.wide_resnet(depth=10, width=1, in_channels=1, image_size=8)
+    whole = sc.Architecture.of(dense).macs
+    assert 0.3 * whole < record["macs"] <= 0.4 * whole
+    assert sc.Architecture.of(sc.load("gated")).macs == record["macs"]
+    assert f"{record['macs']:,} MACs" in out
 
 
 def test_reproduce_a_table_and_the_figure(run, tmp_path):

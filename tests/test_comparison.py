@@ -10,7 +10,7 @@ import torch
 
 import secateur as sc
 from secateur.budget import count_params
-from secateur.comparison import DENSE_ARMS, Comparison, Settings
+from secateur.comparison import DENSE_ARMS, GATED, Comparison, Settings
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.execution import PruneSettings, Session
@@ -33,7 +33,9 @@ def done(digits, tmp_path_factory):
 
 def test_every_arm_budget_and_seed_has_a_point_and_none_is_over_budget(done):
     found = {(point["arm"], point["budget"], point["seed"]) for point in done.points}
-    assert found == {(arm, budget, seed) for arm in DENSE_ARMS for budget in BUDGETS for seed in (0, 1)}
+    assert found == {
+        (arm, budget, seed) for arm in (*DENSE_ARMS, GATED) for budget in BUDGETS for seed in (0, 1)
+    }
     assert len(done.points) == len(found)
     original = done.results["dense"][0]["params"]
     for point in done.points:
@@ -229,7 +231,7 @@ def test_other_families(model, digits, tmp_path):
     )
     narrow = narrow.with_arguments()
     result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FAST)
-    assert {point["arm"] for point in result.points} == set(DENSE_ARMS)
+    assert {point["arm"] for point in result.points} == {*DENSE_ARMS, GATED}
 
 
 @pytest.mark.parametrize(

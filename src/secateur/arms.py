@@ -74,6 +74,8 @@ class Replicate:
     def _point(self, arm: str, budget: Budget) -> dict[str, Any]:
         if arm in SPARSE_ARMS:
             return self._sparse_point(arm, budget)
+        if arm == "channel-reparametrization":
+            return self._gated_point(arm, budget)
         if arm == "fisher-tuned":
             return point_of(self.pruned[budget.text], arm, budget.text, before=self.dense)
         architecture, discovery = self._architecture(arm, budget)
@@ -85,6 +87,13 @@ class Replicate:
         recipe = replace(self.settings.recipe, epochs=epochs)
         record = self.session.train(architecture, recipe, self.seed, f"{arm} {budget} seed {self.seed}")
         return point_of(record, arm, budget.text, discovery_compute=discovery, epochs=epochs)
+
+    def _gated_point(self, arm: str, budget: Budget) -> dict[str, Any]:
+        recipe, label = self.settings.recipe, f"{arm} {budget} seed {self.seed}"
+        record = self.session.gate_channels(
+            self.of.architecture, recipe, self.seed, self.of.target(budget), label
+        )
+        return point_of(record, arm, budget.text, epochs=recipe.epochs)
 
     def _sparse_point(self, arm: str, budget: Budget) -> dict[str, Any]:
         settings = self.settings

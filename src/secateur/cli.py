@@ -222,7 +222,8 @@ def compare(
     arms: Annotated[
         str,
         typer.Option(
-            help="Which of fisher-tuned, fisher-scratch, copycat, width, bottleneck; with nonzeros also "
+            help="Which of fisher-tuned, fisher-scratch, copycat, width, bottleneck, "
+            "channel-reparametrization; with nonzeros also "
             "magnitude, magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1, "
             "reparametrization, reparametrization-faithful. By default what suits the budget."
         ),
@@ -293,8 +294,9 @@ def prune(
     method: Annotated[
         str,
         typer.Argument(
-            help="fisher (channels); or weights: reparametrization, reparametrization-faithful, magnitude, "
-            "magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1."
+            help="Channels: fisher, channel-reparametrization. Weights: reparametrization, "
+            "reparametrization-faithful, magnitude, magnitude-tuned, magnitude-tuned-layerwise, "
+            "random-tuned, random-tuned-layers, l1."
         ),
     ],
     budget: Annotated[str, typer.Option(help="params=500k, macs=25%; for weights nonzeros=5%, met exactly.")],
@@ -309,19 +311,22 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.errors import unknown
-    from secateur.single import prune_one, sparsify_one
+    from secateur.single import gate_one, prune_one, sparsify_one
     from secateur.sparse import SPARSE_ARMS
 
-    if method not in ("fisher", *SPARSE_ARMS):
-        raise unknown("method", method, ("fisher", *SPARSE_ARMS))
+    channels = ("fisher", "channel-reparametrization")
+    if method not in (*channels, *SPARSE_ARMS):
+        raise unknown("method", method, (*channels, *SPARSE_ARMS))
     (wanted,) = _budgets([budget])
     pruning, sparsity = options.pruning(), options.sparsity()
-    if method != "fisher":
+    if method not in channels:
         wanted.of_nonzeros(f"{method} pruning")
     session, architecture = _session(options, out)
     recipe = options.recipe()
     if method == "fisher":
         point = prune_one(session, architecture, recipe, pruning, wanted, seed)
+    elif method == "channel-reparametrization":
+        point = gate_one(session, architecture, recipe, wanted, seed)
     else:
         point = sparsify_one(session, architecture, recipe, method, sparsity, wanted, seed)
     _show_point(point, session)

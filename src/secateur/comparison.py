@@ -5,6 +5,7 @@
     copycat          the profile after a number of removals, every group width times alpha, trained
     width            the same family with every layer narrower, trained
     bottleneck       every group width times z, trained
+    channel-reparametrization    one training with a gate on every channel, closed down to the budget
 
 and, where the budget is in nonzeros, the arms of `secateur.sparse`, which set weights to zero.
 
@@ -28,6 +29,7 @@ from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
 from secateur.execution import PruneSettings, Session, Target
+from secateur.methods.channel_reparametrization import Config as ChannelConfig
 from secateur.models import display_name
 from secateur.naming import resolve_model
 from secateur.planning import PlanRow
@@ -39,7 +41,8 @@ from secateur.statistics import summarise, verdict
 from secateur.training import Recipe
 
 DENSE_ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
-ARMS = (*DENSE_ARMS, *SPARSE_ARMS)
+GATED = "channel-reparametrization"
+ARMS = (*DENSE_ARMS, GATED, *SPARSE_ARMS)
 MATCHES = ("epochs", "compute")
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -111,7 +114,7 @@ def default_arms(resource: str) -> tuple[str, ...]:
     """What is compared where nobody says: the ways to zero weights, or the ways to a smaller network."""
     if resource == "nonzeros":
         return ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization", "width")
-    return DENSE_ARMS
+    return (*DENSE_ARMS, GATED)
 
 
 class Comparison:
@@ -144,6 +147,8 @@ class Comparison:
             for arm in self.settings.arms:
                 if arm in KNOWN:
                     self.known(arm, budget)
+                elif arm == GATED:
+                    self.target(budget).check_gated(self.architecture)
 
     @property
     def prunes(self) -> bool:
@@ -219,12 +224,26 @@ class Comparison:
         limit = self.limits[budget.text]
         if arm in SPARSE_ARMS:
             return self._sparse_row(session, arm, budget)
+        if arm == GATED:
+            return self._gated_row(session, budget)
         known = self.known(arm, budget) if arm in KNOWN else None
         likely = known or self.known("bottleneck", budget)
         epochs = None if arm == "fisher-tuned" else self.epochs(session, likely, spent)
         compute = session.epoch_compute(likely, self.settings.recipe) * (epochs or 0)
         params = likely.params if known else limit
         return PlanRow(arm, budget.text, limit, known, params, likely.macs, epochs, compute)
+
+    def _gated_row(self, session: Session, budget: Budget) -> PlanRow:
+        """Dense until the cut, then about as large as the width arm's network."""
+        recipe, limit = self.settings.recipe, self.limits[budget.text]
+        try:
+            likely = self.known("width", budget)
+        except InputError:  # gates reach further down than a narrower network does
+            likely = self.architecture
+        share = ChannelConfig().cut_at
+        dense, small = (session.epoch_compute(net, recipe) for net in (self.architecture, likely))
+        compute = round((dense * share + small * (1 - share)) * recipe.epochs)
+        return PlanRow(GATED, budget.text, limit, None, limit, likely.macs, recipe.epochs, compute)
 
     def _sparse_row(self, session: Session, arm: str, budget: Budget) -> PlanRow:
         """A network that keeps its shape. Training before a cut counts once; all budgets share it."""

@@ -19,7 +19,7 @@ from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, TrainingError
 from secateur.masks import count_nonzeros
-from secateur.methods import Method
+from secateur.methods import ChannelReparametrization, Method
 from secateur.methods.fisher import Config, Fisher, check_reachable, check_removals
 from secateur.progress import Reporter
 from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
@@ -71,6 +71,11 @@ class Target:
             check_removals(architecture, self.removals)
         else:
             check_reachable(architecture, self.resource, self.limit or 0)
+
+    def check_gated(self, architecture: Architecture) -> None:
+        """InputError unless the channel reparametrization of `architecture` can reach it."""
+        method = ChannelReparametrization(f"{self.resource}={self.limit}", steps=1)
+        method.prepare(architecture.skeleton())
 
     def identity(self) -> dict[str, Any]:
         """What goes into the run's hash."""
@@ -229,6 +234,39 @@ class Session:
         self._fit(training, spec)
         known = known or self._before_the_cut(training)
         record = self._finish(training.finish(), spec, **known)
+        if self.runtime.is_main:
+            self.store.drop_checkpoint(spec.run_id)
+        return record
+
+    def gate_channels(
+        self, architecture: Architecture, recipe: Recipe, seed: int, target: Target, label: str
+    ) -> Record:
+        """Train under the channel reparametrization down to `target`, unless that was done; the record."""
+        recipe, limit = recipe.unbroken(), target.limit or 0
+        steps = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world) * recipe.epochs
+        method = ChannelReparametrization(f"{target.resource}={limit}", steps=steps)
+        method.limit = limit  # the budget is of this architecture, also where a run goes on after the cut
+        identity = {
+            "architecture": architecture.identity(),
+            "recipe": recipe.identity(self.data),
+            "data": self.data.fingerprint,
+            "method": method.identity(),
+            "target": target.identity(),
+        }
+        spec = RunSpec("channels", identity, seed, label)
+        if record := self.store.record(spec.run_id):
+            return record
+        self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
+        checkpoint = self.store.checkpoint(spec.run_id)
+        if checkpoint:
+            model: Any = Architecture.from_identity(checkpoint.state["architecture"]).build(seed=0)
+        else:
+            model = architecture.build(seed=derived_seed(seed, "initialisation"))
+        training = self._training(model, recipe, spec, epochs=recipe.epochs, method=method)
+        if checkpoint:
+            training.resume(checkpoint)
+        self._fit(training, spec)
+        record = self._finish(training.finish(), spec)
         if self.runtime.is_main:
             self.store.drop_checkpoint(spec.run_id)
         return record

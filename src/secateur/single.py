@@ -41,6 +41,22 @@ def prune_one(
         return _leave(session, record, point_of(record, "fisher-tuned", budget.text, before=trained))
 
 
+def gate_one(
+    session: Session, architecture: Architecture, recipe: Recipe, budget: Budget, seed: int
+) -> Point:
+    """Train under the channel reparametrization to the budget; leave the network in the session's folder.
+
+    Raises:
+        InputError: before anything is trained, where the budget cannot be reached.
+    """
+    target = Target(budget.resource, budget.limit_for(architecture.skeleton()))
+    target.check_gated(architecture)
+    arm = "channel-reparametrization"
+    with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
+        record = session.gate_channels(architecture, recipe, seed, target, f"{arm} {budget} seed {seed}")
+        return _leave(session, record, point_of(record, arm, budget.text, epochs=recipe.epochs))
+
+
 def sparsify_one(
     session: Session,
     architecture: Architecture,

@@ -60,9 +60,7 @@ class SparseArm:
     Attributes:
         trained: the method begins with a trained network, else at initialisation.
         tuned: training goes on after the cut.
-        scheduled: the method has a schedule over a fixed number of steps, which early stopping would break
-            off, and a falling accuracy while weights go, which "plateau" would take for stagnation: it
-            trains to the end, along a cosine in place of "plateau".
+        scheduled: the method has a schedule over a fixed number of steps (`Recipe.unbroken`).
     """
 
     name: str
@@ -74,8 +72,7 @@ class SparseArm:
     def recipes(self, recipe: Recipe, settings: Sparsity) -> tuple[Recipe | None, int, Recipe]:
         """The dense network's recipe (None: there is none), the epochs under the method, and their recipe."""
         if self.scheduled:
-            schedule = "cosine" if recipe.schedule == "plateau" else recipe.schedule
-            recipe = replace(recipe, schedule=schedule, early_stop=None)
+            recipe = recipe.unbroken()
         if not self.trained:
             return None, recipe.epochs, recipe
         if not self.tuned:

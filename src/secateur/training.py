@@ -111,6 +111,15 @@ class Recipe:
         lowest = self.lr * self.gamma ** len(self.milestones)
         return replace(self, lr=lowest if lr is None else lr, milestones=(), schedule="steps")
 
+    def unbroken(self) -> Recipe:
+        """For methods with a schedule over a fixed number of steps.
+
+        Early stopping would break it off, and "plateau" would take the accuracy that falls while weights go
+        for stagnation: it is replaced by "cosine".
+        """
+        schedule = "cosine" if self.schedule == "plateau" else self.schedule
+        return replace(self, schedule=schedule, early_stop=None)
+
     def augmentation(self, data: Data) -> Augmentation:
         """Padding and mirroring, the data set's own where the recipe leaves them open."""
         default = data.augmentation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secateur.methods.base import Method
+from secateur.methods.channel_reparametrization import ChannelReparametrization
 from secateur.methods.fisher import Fisher
 from secateur.methods.l1 import L1
 from secateur.methods.magnitude import Magnitude
@@ -10,6 +11,7 @@ from secateur.methods.random import Random
 from secateur.methods.reparametrization import Reparametrization
 
 METHODS: dict[str, type[Method]] = {
+    "channel-reparametrization": ChannelReparametrization,
     "fisher": Fisher,
     "l1": L1,
     "magnitude": Magnitude,
@@ -17,4 +19,13 @@ METHODS: dict[str, type[Method]] = {
     "reparametrization": Reparametrization,
 }
 
-__all__ = ["L1", "METHODS", "Fisher", "Magnitude", "Method", "Random", "Reparametrization"]
+__all__ = [
+    "L1",
+    "METHODS",
+    "ChannelReparametrization",
+    "Fisher",
+    "Magnitude",
+    "Method",
+    "Random",
+    "Reparametrization",
+]

@@ -1,0 +1,73 @@
+"""The arm `channel-reparametrization`, by real runs on the embedded digits."""
+
+from __future__ import annotations
+
+import pytest
+
+import secateur as sc
+from secateur.budget import COUNTERS
+from secateur.device import Runtime
+from secateur.execution import Session, Target
+from secateur.naming import resolve_model
+from secateur.progress import Reporter
+from secateur.runs import RunStore
+from secateur.training import Recipe
+
+RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05)
+
+
+class Breaks(Reporter):
+    """Ctrl-C after an epoch."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def epoch(self, row):
+        if row["epoch"] == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, after):
+    architecture = resolve_model("wrn-10-1", digits)
+    target = Target("params", architecture.params // 3)
+
+    def make(folder, reporter):
+        session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
+        return session.gate_channels(architecture, RECIPE, 0, target, "x")
+
+    with pytest.raises(KeyboardInterrupt):
+        make("broken", Breaks(after))
+    resumed, whole = make("broken", Reporter()), make("whole", Reporter())
+    assert resumed["history"] == whole["history"]
+    networks = [sc.load(tmp_path / folder / "runs" / whole["run_id"]) for folder in ("broken", "whole")]
+    for name, value in networks[0].state_dict().items():
+        assert (value == networks[1].state_dict()[name]).all()
+
+
+def test_the_cut_makes_the_rest_of_the_training_cheaper(digits, tmp_path):
+    architecture = resolve_model("wrn-10-1", digits)
+    session = Session(digits, RunStore(tmp_path), Runtime("cpu"), Reporter())
+    record = session.gate_channels(architecture, RECIPE, 0, Target("macs", architecture.macs // 4), "x")
+    dense = session.epoch_compute(architecture, RECIPE) * RECIPE.epochs
+    assert 0.5 * dense < record["train_compute"] < 0.7 * dense
+    assert record["params"] < record["history"][0]["params"]
+
+
+@pytest.mark.parametrize("resource", sorted(COUNTERS))
+def test_any_budget_that_is_counted_can_be_compared(digits, tmp_path, resource):
+    result = sc.compare(
+        "wrn-10-1",
+        digits,
+        [f"{resource}=40%"],
+        arms=["channel-reparametrization", "width", "fisher-tuned"],
+        recipe=Recipe(epochs=2, batch_size=64),
+        prune_every=1,
+        out=tmp_path,
+        device="cpu",
+    )
+    for point in result.points:
+        network = sc.load(tmp_path / "runs" / point["run_id"])
+        limit = int(0.4 * COUNTERS[resource](resolve_model("wrn-10-1", digits).skeleton()))
+        assert COUNTERS[resource](network) == point[resource]
+        assert point[resource] <= limit + (resource == "nonzeros")  # that one is rounded to the nearest
