@@ -1,6 +1,7 @@
 """Write the README's tables from the files in results/; with --check only say whether they are up to date.
 
-A table stands between `<!-- results/NAME -->` and `<!-- end -->`.
+A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
+`<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md).
 """
 
 from __future__ import annotations
@@ -11,48 +12,89 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(<!-- results/([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(name: str) -> str:
+def block(name: str, table: str | None) -> str:
+    """What stands between the marks."""
+    if table is None:
+        return comparison(name)
+    return (ROOT / "results" / name / f"{table}.md").read_text(encoding="utf-8").rstrip() + "\n"
+
+
+def comparison(name: str) -> str:
     """One recorded comparison: its verdict, its table, and where it comes from."""
-    path = ROOT / "results" / name / "results.json"
-    results = json.loads(path.read_text(encoding="utf-8"))
-    data, environment = results["data"], results["environment"]
-    rows = [
+    results = json.loads((ROOT / "results" / name / "results.json").read_text(encoding="utf-8"))
+    of_weights = results["settings"].get("resource") == "nonzeros"
+    rows = sparse_rows(results) if of_weights else dense_rows(results)
+    parts = [f"> {results['verdict']['text']}", "", *rows, "", source(name, results)]
+    return "\n".join([*parts, "", f"    {results['command']}", ""])
+
+
+def source(name: str, results: dict) -> str:
+    """Data, recipe, machine and commit."""
+    data, settings, environment = results["data"], results["settings"], results["environment"]
+    dense = results["dense_summary"]
+    removal = f", one channel every {settings['prune_every']} steps" if "fisher" in settings["arms"] else ""
+    size = f"{dense['params']:,.0f} parameters"
+    return (
+        f"{results['model']} on {data['label']}: {data['train']:,} training, {data['val']:,} validation and "
+        f"{data['test']:,} test images; {settings['epochs']} epochs{removal}, {settings['seeds']} seeds; the "
+        f"dense network ({size}) reaches {dense['mean']:.1%}. {environment['device']}, "
+        f"{environment['threads']} threads, trained at commit {', '.join(environment['trained_at'])}; "
+        f"`results/{name}/results.json`."
+    )
+
+
+def dense_rows(results: dict) -> list[str]:
+    """Arms whose networks are smaller: sizes and compute."""
+    return [
         "| budget | arm | params | accuracy ± std | 95% interval | training compute | with discovery |",
         "|---|---|---|---|---|---|---|",
-        *(row(entry) for entry in results["summary"]),
+        *(dense_row(entry) for entry in results["summary"]),
     ]
-    dense = results["dense_summary"]
-    source = (
-        f"{results['model']} on {data['label']}: {data['train']:,} training, {data['val']:,} validation and "
-        f"{data['test']:,} test images; {results['settings']['epochs']} epochs, one channel every "
-        f"{results['settings']['prune_every']} steps, {results['settings']['seeds']} seeds; the dense "
-        f"network ({dense['params']:,.0f} parameters) reaches {dense['mean']:.1%}. {environment['device']}, "
-        f"{environment['threads']} threads, trained at commit "
-        f"{', '.join(environment['trained_at'])}; `results/{name}/results.json`."
-    )
-    command = f"    {results['command']}"
-    return "\n".join([f"> {results['verdict']['text']}", "", *rows, "", source, "", command, ""])
 
 
-def row(entry: dict) -> str:
+def dense_row(entry: dict) -> str:
     """One arm at one budget."""
     total = entry["train_compute"] + entry["discovery_compute"]
-    spread = "" if entry["std"] is None else f" ± {entry['std']:.1%}"
     interval = "" if entry["low"] is None else f"{entry['low']:.1%} to {entry['high']:.1%}"
     return (
         f"| {entry['budget']} ({entry['limit']:,}) | {entry['arm']} | {entry['params']:,.0f} "
-        f"| {entry['mean']:.1%}{spread} | {interval} | {entry['train_compute']:.2g} MACs | {total:.2g} MACs |"
+        f"| {accuracy(entry)} | {interval} | {entry['train_compute']:.2g} MACs | {total:.2g} MACs |"
     )
+
+
+def sparse_rows(results: dict) -> list[str]:
+    """Arms that zero weights: one row for each, one column for each budget; before the cut in brackets."""
+    budgets = list(dict.fromkeys(entry["budget"] for entry in results["summary"]))
+    cells = {(entry["arm"], entry["budget"]): entry for entry in results["summary"]}
+    limits = {entry["budget"]: entry["limit"] for entry in results["summary"]}
+    heads = [f"{budget} ({limits[budget]:,})" for budget in budgets]
+    arms = dict.fromkeys(entry["arm"] for entry in results["summary"])
+    return [
+        f"| accuracy ± std (before the cut) | {' | '.join(heads)} |",
+        f"|---|{'---|' * len(budgets)}",
+        *(f"| {arm} | {' | '.join(sparse_cell(cells[arm, b]) for b in budgets)} |" for arm in arms),
+    ]
+
+
+def sparse_cell(entry: dict) -> str:
+    """One arm at one budget."""
+    before = entry.get("accuracy_before")
+    return accuracy(entry) + ("" if before is None else f" ({before:.1%})")
+
+
+def accuracy(entry: dict) -> str:
+    """Mean and standard deviation."""
+    return f"{entry['mean']:.1%}" + ("" if entry["std"] is None else f" ± {entry['std']:.1%}")
 
 
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     readme = ROOT / "README.md"
     old = readme.read_text(encoding="utf-8")
-    new = BLOCK.sub(lambda found: f"{found[1]}{table(found[2])}{found[3]}", old)
+    new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
     if "--check" in sys.argv:
         if new != old:
             print("README.md does not say what results/ says: run python tools/readme.py")
