@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from secateur import models
-from secateur.budget import Budget, count_macs, count_params, fit_scale, layer_positions
+from secateur.budget import COUNTERS, Budget, count_macs, count_params, fit_scale, layer_positions
 from secateur.errors import InputError
 
 
@@ -120,3 +120,37 @@ def test_fit_scale_meets_the_limit_with_the_widest_that_fits(base, prices, slack
 def test_fit_scale_refuses_what_nothing_meets():
     with pytest.raises(InputError, match=r"below the smallest network with these widths, 3 .*at least 3"):
         fit_scale([4, 4, 4], sum, 2)
+
+
+def test_nonzeros_are_the_weights_of_convolutions_and_linear_layers():
+    """Conv4, 32x32x3: 2,425,024 weights (Frankle & Carbin 2019, Fig. 2), whatever its biases."""
+    model = models.conv4()
+    assert COUNTERS["nonzeros"](model) == 2_425_024
+    batch_normed = models.resnet18()
+    assert COUNTERS["nonzeros"](batch_normed) < count_params(batch_normed)
+
+
+@pytest.mark.parametrize(
+    ("text", "original", "limit"),
+    [
+        ("nonzeros=5%", 2_425_024, 121_251),  # 121,251.2
+        ("nonzeros=3%", 2_425_024, 72_751),  # 72,750.72, rounded to the nearest
+        ("nonzeros=50%", 5, 2),  # a half goes to the even
+        ("nonzeros=50%", 7, 4),
+        ("params=3%", 2_425_024, 72_750),  # every other resource is rounded down
+        ("macs=50%", 7, 3),
+    ],
+)
+def test_nonzeros_are_rounded_to_the_nearest_and_all_else_down(text, original, limit):
+    assert Budget.parse(text).limit(original) == limit
+
+
+def test_macs_are_the_models_own():
+    model = models.conv4(width=0.25, in_channels=1, image_size=8)
+    assert COUNTERS["macs"](model) == count_macs(model, layer_positions(model, (1, 8, 8)))
+
+
+def test_what_sets_weights_to_zero_needs_a_budget_in_nonzeros():
+    assert Budget.parse("nonzeros=5%").of_nonzeros("x").text == "nonzeros=5%"
+    with pytest.raises(InputError, match="must be in nonzeros, got 'macs=5%'"):
+        Budget.parse("macs=5%").of_nonzeros("magnitude pruning")

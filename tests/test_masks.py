@@ -96,3 +96,23 @@ def test_masked_weights_are_zero_and_the_others_untouched():
         assert not weight[~masks[name]].any()
     assert count_nonzeros(model) == 21
     assert sum(density(model)[name] * before[name].numel() for name in before) == pytest.approx(21)
+
+
+def test_a_floor_keeps_a_layer_alive():
+    scores = {"a": torch.tensor([0.1, 0.3, 0.2]), "b": torch.tensor([9.0, 8.0, 7.0, 6.0])}
+    assert not keep_largest(scores, 3)["a"].any()
+    masks = keep_largest(scores, 3, {"a": 1})
+    assert masks["a"].tolist() == [False, True, False]
+    assert masks["b"].tolist() == [True, True, False, False]
+
+
+@given(st.integers(0, 12), st.integers(0, 4), st.integers(0, 3))
+def test_floors_are_kept_and_the_sum_is_exact(more, low, other):
+    generator = torch.Generator().manual_seed(more)
+    scores = {"a": torch.rand(9, generator=generator), "b": torch.rand(7, generator=generator) + 1}
+    keep = min(16, low + other + more)
+    masks = keep_largest(scores, keep, {"a": low, "b": other})
+    assert sum(int(mask.sum()) for mask in masks.values()) == keep
+    assert int(masks["a"].sum()) >= low
+    for name, mask in masks.items():  # within a layer it is always the largest
+        assert not mask.any() or scores[name][mask].min() >= max(scores[name][~mask].tolist(), default=0)

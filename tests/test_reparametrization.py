@@ -26,6 +26,7 @@ from secateur.methods.reparametrization import (
     gate_slope,
     kept_share,
     solve_temperature,
+    solve_with_floors,
     unstable_gate,
 )
 
@@ -184,6 +185,37 @@ def test_a_target_that_cannot_be_reached_opens_every_gate():
     assert gate(magnitudes, t).tolist() == [0, 1, 1]
 
 
+def test_without_floors_every_layer_has_the_one_temperature():
+    layers = [torch.rand(50, generator=torch.Generator().manual_seed(i)) * (i + 1) for i in range(3)]
+    ts = solve_with_floors(layers, 30.0, [0.0] * 3, 4)
+    assert len(set(ts)) == 1
+    assert ts[0] == pytest.approx(solve_temperature(torch.cat(layers), 30.0, 4))
+
+
+def test_a_floor_opens_the_gates_of_a_layer_that_would_be_emptied():
+    generator = torch.Generator().manual_seed(0)
+    small, large = torch.rand(100, generator=generator) * 1e-3, torch.rand(100, generator=generator) + 1
+    free = solve_with_floors([small, large], 50.0, [0.0, 0.0], 8)
+    assert float(gate(small, free[0], 8).sum()) < 1e-3
+    ts = solve_with_floors([small, large], 50.0, [5.0, 5.0], 8)
+    sums = [float(gate(w, t, 8).sum()) for w, t in zip((small, large), ts, strict=True)]
+    assert sums == pytest.approx([5.0, 45.0], rel=1e-4)
+
+
+def test_floors_hold_at_the_cut():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+    with torch.no_grad():
+        model[0].weight.mul_(1e-3)
+    method = Reparametrization("nonzeros=10%", steps=4, floor=0.5)
+    model = method.prepare(model)
+    for _ in range(4):
+        model = method.after_step(model)
+    model = method.finalize(model)
+    kept = [int(layer.weight.count_nonzero()) for layer in model]
+    assert kept == [20, 60]  # half of an even share of 40, and the rest of 80
+
+
 def test_schedules():
     shares = [kept_share(p, 0.05, 0.1, 0.6) for p in (0, 0.1, 0.35, 0.6, 1)]
     assert shares == pytest.approx([1, 1, 0.05 + 0.95 / 8, 0.05, 0.05])
@@ -315,6 +347,7 @@ def steps_like_half_way(method, model):
         ({"budget": "nonzeros=5%", "mode": "fast"}, "fast"),
         ({"budget": "nonzeros=5%", "steps": 9, "n": 3}, "n must be even and at least 2, got 3"),
         ({"budget": "nonzeros=5%", "steps": 9, "n_final": 2}, "n_final must be even and at least n, got 2"),
+        ({"budget": "nonzeros=5%", "steps": 9, "floor": 1}, "floor must lie in [0, 1), got 1"),
         ({"budget": "nonzeros=5%", "steps": 9, "start": 0.7}, "start must lie in [0, end), got 0.7"),
     ],
 )
