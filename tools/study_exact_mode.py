@@ -1,4 +1,4 @@
-"""Which settings of the exact mode help: each variant against the default, over seeds, on the embedded digits.
+"""Which settings of the exact mode help: each variant against the default, over seeds, on the digits.
 
     python tools/study_exact_mode.py results/exact-mode-digits      about 15 minutes on one core
 
