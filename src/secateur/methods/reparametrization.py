@@ -14,11 +14,11 @@ Exact: what the penalty stands for is the problem
 
     minimise L_task(w * h_t(w))  over w and t,  subject to  C(w, t) = C(step).
 
-Its Lagrangian is L_task + mu (C - C(step)). The paper fixes one mu for the whole training, in effect 2 lambda
-(C - C_target) / C_initial**2: a spring, which comes to rest where its pull equals that of the task, short of the
-target whenever the task resists. But C rises strictly with t, so the constraint has exactly one solution t(w)
-for all layers together, and it is solved for instead (`solve_temperature`): the budget holds at every step,
-whatever the task pulls. Between two solutions t is a constant, and the weights follow the task alone.
+Its Lagrangian is L_task + mu (C - C(step)). The paper's penalty puts 2 lambda (C - C_target) / C_initial**2 in
+mu's place: a spring, which comes to rest where its pull equals that of the task, short of the target whenever
+the task resists. But C rises strictly with t, so the constraint has exactly one solution t(w) for all layers
+together, and it is solved for instead (`solve_temperature`): the budget holds at every step, whatever the task
+pulls. Between two solutions t is a constant, and the weights follow the task alone.
 
 C(step) falls from all weights to the target on a cubic schedule (`kept_share`; Zhu & Gupta 2017), and n rises
 afterwards (`crispness`), until h is all but 0 or 1 and the cut at the end takes nothing.
