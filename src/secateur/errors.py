@@ -25,3 +25,15 @@ def unknown(kind: str, received: str, valid: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(received.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return InputError(f"unknown {kind} '{received}': {hint}(one of: {', '.join(names)})")
+
+
+def require(settings: object, checks: dict[str, bool], who: str = "") -> None:
+    """InputError for the first invariant that does not hold, with the value of the setting it begins with.
+
+    Args:
+        checks: "epochs must be at least 1" -> whether that holds of `settings.epochs`.
+        who: said before it.
+    """
+    for invariant, holds in checks.items():
+        if not holds:
+            raise InputError(f"{who}{invariant}, got {getattr(settings, invariant.split()[0])}")

@@ -25,7 +25,7 @@ from secateur.budget import (
 )
 from secateur.data import Augmentation, Data, Split, count_batches, epoch_batches
 from secateur.device import Runtime
-from secateur.errors import InputError, TrainingError, unknown
+from secateur.errors import TrainingError, require, unknown
 from secateur.methods import Method
 from secateur.progress import Reporter
 from secateur.runs import Checkpoint, derived_seed
@@ -88,9 +88,7 @@ class Recipe:
             "patience must be at least 1": self.patience >= 1,
             "early_stop must be at least 1": self.early_stop is None or self.early_stop >= 1,
         }
-        for invariant, holds in checks.items():
-            if not holds:
-                raise InputError(f"{invariant}, got {getattr(self, invariant.split()[0])}")
+        require(self, checks)
 
     def lr_at(self, epoch: int, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.

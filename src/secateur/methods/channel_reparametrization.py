@@ -39,7 +39,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.budget import COUNTERS, Budget, layer_positions, weight_layers
-from secateur.errors import InputError
+from secateur.errors import InputError, require
 from secateur.methods.base import Method
 from secateur.methods.reparametrization import _full, _inside, crispness, gate, gate_slope, kept_share
 from secateur.models import Coupling
@@ -250,10 +250,7 @@ class Config:
             "solve_every must be at least 1": self.solve_every >= 1,
             "cut_at must lie in [sharpen_until, 1]": self.sharpen_until <= self.cut_at <= 1,
         }
-        for invariant, holds in checks.items():
-            if not holds:
-                value = getattr(self, invariant.split()[0])
-                raise InputError(f"channel-reparametrization: {invariant}, got {value}")
+        require(self, checks, "channel-reparametrization: ")
 
 
 class ChannelReparametrization(Method):

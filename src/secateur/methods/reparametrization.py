@@ -14,11 +14,11 @@ Exact: what the penalty stands for is the problem
 
     minimise L_task(w * h_t(w))  over w and t,  subject to  C(w, t) = C(step).
 
-Its Lagrangian is L_task + mu (C - C(step)). The paper's penalty puts 2 lambda (C - C_target) / C_initial**2 in
-mu's place: a spring, which comes to rest where its pull equals that of the task, short of the target whenever
-the task resists. But C rises strictly with t, so the constraint has exactly one solution t(w) for all layers
-together, and it is solved for instead (`solve_temperature`): the budget holds at every step, whatever the task
-pulls. Between two solutions t is a constant, and the weights follow the task alone.
+Its Lagrangian is L_task + mu (C - C(step)). The paper's penalty puts 2 lambda (C - C_target) / C_initial**2
+in mu's place: a spring, which comes to rest where its pull equals that of the task, short of the target
+whenever the task resists. But C rises strictly with t, so the constraint has exactly one solution t(w) for
+all layers together, and it is solved for instead (`solve_temperature`): the budget holds at every step,
+whatever the task pulls. Between two solutions t is a constant, and the weights follow the task alone.
 
 C(step) falls from all weights to the target on a cubic schedule (`kept_share`; Zhu & Gupta 2017), and n rises
 afterwards (`crispness`), until h is all but 0 or 1 and the cut at the end takes nothing.
@@ -38,7 +38,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from secateur.budget import Budget, count_weights, weight_layers
-from secateur.errors import InputError, unknown
+from secateur.errors import InputError, require, unknown
 from secateur.masks import apply_masks, keep_largest
 from secateur.methods.base import Method
 from secateur.methods.magnitude import magnitudes
@@ -314,10 +314,7 @@ class Config:
             "solve_every must be at least 1": self.solve_every >= 1,
             "sample must be at least 1": self.sample >= 1,
         }
-        for invariant, holds in checks.items():
-            if not holds:
-                value = getattr(self, invariant.split()[0])
-                raise InputError(f"reparametrization: {invariant}, got {value}")
+        require(self, checks, "reparametrization: ")
 
 
 MODES = ("exact", "faithful")
