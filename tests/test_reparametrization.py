@@ -294,7 +294,10 @@ def test_faithful_mode_learns_its_temperatures_and_draws_the_cost_down():
     method = Reparametrization("nonzeros=5%", mode="faithful", penalty_weight=50.0)
     model = method.prepare(digits_net())
     before = method.remaining(model)
-    model = steps_of(method, model, 30, lr=0.05)
+    assert method.progress() == {}
+    model = steps_of(method, model, 1, lr=0.05)
+    assert method.progress()["remaining"] == pytest.approx(before)  # of the weights that the step began with
+    model = steps_of(method, model, 29, lr=0.05)
     temperatures = {float(gate.t.detach()) for gate in method._gates.values()}
     assert len(temperatures) == 7
     assert method.remaining(model) < before

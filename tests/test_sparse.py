@@ -7,7 +7,8 @@ import json
 import pytest
 
 import secateur as sc
-from secateur.budget import count_weights
+from secateur.budget import Budget, count_weights
+from secateur.comparison import Comparison, Settings
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.execution import Session
@@ -172,3 +173,13 @@ def test_settings_that_make_no_sense_are_refused(settings, part):
     with pytest.raises(InputError) as caught:
         Sparsity(**settings)
     assert part in str(caught.value)
+
+
+def test_the_plan_counts_what_is_trained(compared, digits):
+    """Training before a cut is shared by budgets and arms, and counted once."""
+    settings = Settings((Budget.parse("nonzeros=5%"),), arms=(*SPARSE_ARMS, "width"), seeds=2, recipe=RECIPE)
+    comparison = Comparison(resolve_model("conv4", digits), digits, settings)
+    session = Session(digits, RunStore(compared.directory), Runtime("cpu"), Reporter())
+    planned = sum(row.compute for row in comparison.plan(session))
+    records = [session.store.record(run_id) for run_id in session.store.ids()]
+    assert planned == sum(record["train_compute"] for record in records if record["seed"] == 0)

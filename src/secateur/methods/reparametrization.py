@@ -389,6 +389,7 @@ class Reparametrization(Method):
         self._step = 0
         self._gates: dict[str, Gate] = {}
         self._sizes: dict[str, int] = {}
+        self._c: Tensor | None = None  # faithful: C at the last step
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
@@ -425,7 +426,9 @@ class Reparametrization(Method):
         if self.exact:
             return super().penalty(model)
         totals = [gate.take_total(weight) for gate, weight in self._gated(model)]
-        loss = budget_loss(torch.stack(totals).sum(), self.target, self.initial)
+        c = torch.stack(totals).sum()
+        self._c = c.detach()
+        loss = budget_loss(c, self.target, self.initial)
         return self.config.penalty_weight * loss.float()
 
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
@@ -467,7 +470,7 @@ class Reparametrization(Method):
     def progress(self) -> dict[str, float]:
         if self.exact:
             return {"remaining": self._share()}
-        return {}
+        return {} if self._c is None else {"remaining": float(self._c) / self.initial}
 
     def state(self) -> dict[str, Any]:
         if not self.exact or not self._gates:
