@@ -11,6 +11,8 @@ import pytest
 from secateur.errors import InputError
 from secateur.papers import dupont2021
 from secateur.papers.dupont2021 import CELLS, SCALES, Cell, Reproduction, parse_cells
+from secateur.runs import RunStore
+from secateur.sparse import Sparsity
 
 
 def test_the_grid_is_the_papers():
@@ -112,3 +114,30 @@ def test_bad_arguments_are_refused_and_nothing_is_written(tmp_path, arguments, p
         Reproduction(tmp_path / "out", **{"scale": "smoke", "device": "cpu", **arguments})
     assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("select_on", "named"), [(None, "test split, as in the paper"), ("val", "validation split")]
+)
+def test_the_papers_protocol_runs_and_names_its_selection(tmp_path, monkeypatch, select_on, named):
+    """`paper` itself takes a GPU and days; this is its protocol, on little data for few epochs."""
+    little = replace(
+        SCALES["paper"],
+        recipe=replace(SCALES["paper"].recipe, epochs=3, patience=1, early_stop=1),
+        sparsity=Sparsity(tune_epochs=2),
+        seeds=1,
+        limit_train=300,
+        val_fraction=0.1,
+        widths={"conv4": 0.25},
+        stand_in="digits",
+    )
+    monkeypatch.setitem(dupont2021.SCALES, "paper", little)
+    cells = parse_cells("conv4/cifar10/95%")
+    content = Reproduction(tmp_path, "paper", cells, select_on=select_on, device="cpu").run("x")
+    assert content["about"]["selection"] == named
+    assert f"Selection: {named}." in (tmp_path / "table1.md").read_text()
+    histories = {
+        cell["method"]: RunStore(tmp_path).record(cell["run_id"])["history"] for cell in content["cells"]
+    }
+    assert len(histories["reparametrization"]) == 3  # its schedule is never broken off
+    assert all(("test_accuracy" in row) == (select_on is None) for row in histories["dense"])
