@@ -1,8 +1,8 @@
 """What the exact mode is held to, from recorded runs: python tools/bars.py results/NAME...
 
-For each network and budget, in percent points of test accuracy, means over the seeds: the exact mode, what the cut
-changed (the largest of the seeds), the lead over tuned magnitude pruning, the distance from the unpruned network
-after as many epochs, and whether every run has exactly its budget.
+For each network and budget, in percent points of test accuracy, means over the seeds: the exact mode, what the
+cut changed (the largest of the seeds), the lead over tuned magnitude pruning, the distance from the unpruned
+network after as many epochs, and whether every run has exactly its budget.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def difference(after: float, others: list[dict]) -> str:
 
 def main() -> int:
     """Print the table."""
-    print(
-        "| network | budget | n | exact | cut changed at most | over magnitude-tuned | over dense | budget met |"
-    )
+    print("| network | budget | n | exact | cut changed | over magnitude-tuned | over dense | budget met |")
     print("|---|---|--:|--:|--:|--:|--:|---|")
     for folder in sys.argv[1:]:
         for line in rows(load(Path(folder))):
