@@ -1,8 +1,8 @@
 """What the exact mode is held to, from recorded runs: python tools/bars.py results/NAME...
 
-For each network and budget, in percent points of test accuracy, means over the seeds: the exact mode, what the
-cut changed (the largest of the seeds), the lead over tuned magnitude pruning, the distance from the unpruned
-network after as many epochs, and whether every run has exactly its budget.
+For each network and budget, in percent points of test accuracy, means over the seeds: the exact mode, what
+the cut changed (the largest of the seeds), the lead over tuned magnitude pruning, the distance from the
+unpruned network after as many epochs, and whether every run has exactly its budget.
 """
 
 from __future__ import annotations
