@@ -1,4 +1,4 @@
-"""Write the README's tables from the files in results/; with --check only say whether they are up to date.
+"""Write the tables of README and docs from the files in results/; with --check only say if they are up to date.
 
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
 `<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md).
@@ -92,15 +92,16 @@ def accuracy(entry: dict) -> str:
 
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
-    if "--check" in sys.argv:
-        if new != old:
-            print("README.md does not say what results/ says: run python tools/readme.py")
-        return int(new != old)
-    readme.write_text(new, encoding="utf-8")
-    return 0
+    stale = 0
+    for path in (ROOT / "README.md", ROOT / "docs" / "deviations.md"):
+        old = path.read_text(encoding="utf-8")
+        new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
+        if "--check" not in sys.argv:
+            path.write_text(new, encoding="utf-8")
+        elif new != old:
+            print(f"{path.name} does not say what results/ says: run python tools/readme.py")
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":
