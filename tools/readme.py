@@ -1,4 +1,4 @@
-"""Write the tables of README and docs from the files in results/; with --check only say if they are up to date.
+"""Write the tables of README and docs from the files in results/; with --check only say if they are stale.
 
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
 `<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md).
