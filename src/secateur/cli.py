@@ -147,7 +147,7 @@ class PruneOptions(Options):
     tune_share: Annotated[
         float, _option("Share of the epochs after the cut, in arms that tune.", _SPARSE)
     ] = 0.5
-    l1_strength: Annotated[float, _option("Factor of the L1 norm.", _SPARSE)] = 1e-4
+    l1_strength: Annotated[float, _option("Factor of the L1 norm.", _SPARSE)] = 3e-4
     t_init: Annotated[float, _option("Faithful: where every t begins.", _SPARSE)] = 100.0
     penalty_weight: Annotated[float, _option("Faithful: lambda of the budget loss.", _SPARSE)] = 5.0
     crispness: Annotated[int, _option("n of the gate; exact mode: at first.", _SPARSE)] = 4

@@ -41,7 +41,7 @@ class Sparsity:
 
     tune_share: float = 0.5
     tune_epochs: int | None = None
-    l1_strength: float = 1e-4
+    l1_strength: float = 3e-4
     reparametrization: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

@@ -33,14 +33,14 @@ class L1(Method):
         strength: factor of the norm, at least 0.
 
     Example:
-        >>> method = L1("nonzeros=5%", strength=1e-4)  # doctest: +SKIP
+        >>> method = L1("nonzeros=5%", strength=3e-4)  # doctest: +SKIP
 
     Reference: Dupont et al. 2021, section 2 ("in a more convenient way than l1 regularization").
     """
 
     name = "l1"
 
-    def __init__(self, budget: Budget | str, *, strength: float = 1e-4):
+    def __init__(self, budget: Budget | str, *, strength: float = 3e-4):
         self.budget = Budget.parse(budget).of_nonzeros(self.name)
         if not 0 <= strength < math.inf:
             raise InputError(f"l1: the strength must be at least 0, got {strength}")
