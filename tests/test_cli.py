@@ -208,6 +208,14 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     assert "digits in place of cifar10" in out
     content = json.loads((tmp_path / "t/cells.json").read_text())
     assert content["about"]["command"].startswith("secateur reproduce dupont2021 table1")
+    code, out, _ = run(f"reproduce dupont2021 table2 --scale smoke --epochs 2 {cells} --out t --tables-only")
+    assert code == 0
+    again = json.loads((tmp_path / "t/cells.json").read_text())
+    assert again["cells"] == content["cells"]
+    assert "--tables-only" not in again["about"]["command"]
+    code, out, err = run(f"reproduce dupont2021 table2 --scale smoke {cells} --out t --tables-only")
+    assert code == 2
+    assert "leave out --tables-only" in err
     code, out, _ = run("reproduce dupont2021 figure2 --out f")
     assert code == 0
     assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["figure2.png", "figure2.svg"]

@@ -92,6 +92,17 @@ def test_more_cells_are_added_without_training_again(made):
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
+def test_tables_of_what_is_finished_train_nothing(made):
+    """The 99% cells are there, of the others only the dense network, which they share."""
+    out, _ = made
+    before = sorted(path.name for path in (out / "runs").iterdir())
+    cells = parse_cells("conv4/cifar10/99%,vgg19/cifar10/99%")
+    again = Reproduction(out, "smoke", cells, epochs=2, seeds=3, device="cpu").run("x", tables_only=True)
+    found = {(cell["network"], cell["method"], cell["seed"]) for cell in again["cells"]}
+    assert found == {("conv4", name, seed) for name in ("dense", *dupont2021.METHODS) for seed in (0, 1)}
+    assert before == sorted(path.name for path in (out / "runs").iterdir())
+
+
 def test_the_selection_is_named(tmp_path):
     paper = SCALES["paper"].recipe
     assert dupont2021._selection(paper) == "test split, as in the paper"

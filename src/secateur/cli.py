@@ -353,6 +353,9 @@ def reproduce(
         str | None, typer.Option(help="val or test, in place of the scale's (paper: test, as the paper).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
 ) -> None:
     """Make a paper's table or figure again, with the published numbers beside.
@@ -389,7 +392,8 @@ def reproduce(
         device=device,
         reporter=reporter_for(sys.stdout),
     )
-    reproduction.run(_command_line())
+    command = _command_line().replace(" --tables-only", "")  # what it is that the tables are made by
+    reproduction.run(command, tables_only=tables_only)
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
         print(f"Written to {out}: table1, table2 and table3 as .md, .csv and .html")

@@ -88,11 +88,34 @@ class Target:
         return record[self.resource] > (self.limit or 0)
 
 
-class Session:
-    """Makes runs in one folder, on one data set and one machine."""
+class NotMadeError(LookupError):
+    """A run is not finished, and the session was told to train nothing."""
 
-    def __init__(self, data: Data, store: RunStore, runtime: Runtime, reporter: Reporter):
+
+class Session:
+    """Makes runs in one folder, on one data set and one machine.
+
+    With `only_finished` it gives the records of finished runs, and NotMadeError for all others.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        store: RunStore,
+        runtime: Runtime,
+        reporter: Reporter,
+        *,
+        only_finished: bool = False,
+    ):
         self.data, self.store, self.runtime, self.reporter = data, store, runtime, reporter
+        self.only_finished = only_finished
+
+    def _made(self, spec: RunSpec) -> Record | None:
+        """The record of a finished run, else None; NotMadeError where nothing is to be trained."""
+        record = self.store.record(spec.run_id)
+        if record is None and self.only_finished:
+            raise NotMadeError(spec.label)
+        return record
 
     @contextmanager
     def working(self, what: str, compute: float) -> Iterator[None]:
@@ -136,7 +159,7 @@ class Session:
     def train(self, architecture: Architecture, recipe: Recipe, seed: int, label: str) -> Record:
         """Train from scratch, unless that was done; the record."""
         spec = self.train_spec(architecture, recipe, seed, label)
-        if record := self.store.record(spec.run_id):
+        if record := self._made(spec):
             return record
         self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
         model = architecture.build(seed=derived_seed(seed, "initialisation"))
@@ -165,7 +188,7 @@ class Session:
         """
         dense = self.train_spec(architecture, recipe, seed, f"{label}: training first")
         spec = self.prune_spec(dense, recipe, settings, target, label)
-        if record := self.store.record(spec.run_id):
+        if record := self._made(spec):
             return record
         trained = self.train(architecture, recipe, seed, dense.label)
         self.reporter.run_started(label, compute)
@@ -214,7 +237,7 @@ class Session:
             "dense": dense.identity if dense else None,
         }
         spec = RunSpec("sparse", identity, seed, label)
-        if record := self.store.record(spec.run_id):
+        if record := self._made(spec):
             return record
         model: Any = architecture.build(seed=derived_seed(seed, "initialisation"))
         known: dict[str, Any] = {}
@@ -254,7 +277,7 @@ class Session:
             "target": target.identity(),
         }
         spec = RunSpec("channels", identity, seed, label)
-        if record := self.store.record(spec.run_id):
+        if record := self._made(spec):
             return record
         self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
         checkpoint = self.store.checkpoint(spec.run_id)

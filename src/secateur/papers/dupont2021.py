@@ -8,6 +8,7 @@ is never repeated. Three scales: `paper` is the paper's protocol, `laptop` fits 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
-from secateur.execution import Record, Session
+from secateur.execution import NotMadeError, Record, Session
 from secateur.models import FACTORIES
 from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
 from secateur.progress import Reporter
@@ -204,13 +205,18 @@ class Reproduction:
             },
         )
 
-    def run(self, command: str) -> dict[str, Any]:
+    def run(self, command: str, *, tables_only: bool = False) -> dict[str, Any]:
         """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
 
-        The tables are drawn anew after every cell, so an interrupted reproduction shows what it has.
+        The tables are drawn anew after every cell, so an interrupted reproduction shows what it has. With
+        `tables_only` nothing is trained: they show the runs that are finished.
+
+        Raises:
+            InputError: where only tables are wanted and no run is finished.
         """
         sessions = {
-            cell: Session(self.data(cell), self.store, self.runtime, self.reporter) for cell in self.cells
+            cell: Session(self.data(cell), self.store, self.runtime, self.reporter, only_finished=tables_only)
+            for cell in self.cells
         }
         found: list[dict[str, Any]] = []
         with self.store.locked(self.runtime.is_main), self.reporter:
@@ -218,7 +224,11 @@ class Reproduction:
             for seed in range(self.seeds):
                 for cell, session in sessions.items():
                     found += self._cell(cell, session, seed)
-                    content = self._leave(found, command)
+                    content = self._leave(found, command) if found else {}
+        if not found:
+            raise InputError(
+                f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
+            )
         return content
 
     def _compute(self, sessions: dict[Cell, Session]) -> float:
@@ -229,18 +239,22 @@ class Reproduction:
         )
 
     def _cell(self, cell: Cell, session: Session, seed: int) -> list[dict[str, Any]]:
-        architecture = self.architecture(cell)
-        dense = session.train(architecture, self.recipe, seed, f"{cell.network}/{cell.dataset} seed {seed}")
-        rows = [_row(cell, "dense", dense, rate=None)]
-        limit = cell.budget.limit_for(architecture.skeleton())
-        arms = sparse_arms(self.scale.sparsity)
-        for method in self.methods:
-            label = f"{cell} {method} seed {seed}"
-            record = session.sparsify(
-                architecture, self.recipe, seed, arms[method], self.scale.sparsity, limit, label
-            )
-            rows.append(_row(cell, method, record, rate=cell.rate))
+        """The dense network's row, and one for each method; without those that are not to be made."""
+        rows = []
+        for method in ("dense", *self.methods):
+            with suppress(NotMadeError):
+                record = self._record(cell, session, method, seed)
+                rows.append(_row(cell, method, record, rate=None if method == "dense" else cell.rate))
         return rows
+
+    def _record(self, cell: Cell, session: Session, method: str, seed: int) -> Record:
+        architecture, settings = self.architecture(cell), self.scale.sparsity
+        if method == "dense":
+            label = f"{cell.network}/{cell.dataset} seed {seed}"
+            return session.train(architecture, self.recipe, seed, label)
+        limit = cell.budget.limit_for(architecture.skeleton())
+        arm, label = sparse_arms(settings)[method], f"{cell} {method} seed {seed}"
+        return session.sparsify(architecture, self.recipe, seed, arm, settings, limit, label)
 
     def _leave(self, rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
         """Write `cells.json` and the tables."""
