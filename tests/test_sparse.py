@@ -79,6 +79,8 @@ def test_magnitude_and_its_tuned_form_share_the_trained_network_between_budgets(
 def test_the_report_shows_nonzeros(compared):
     results = json.loads((compared.directory / "results.json").read_text())
     assert results["settings"]["resource"] == "nonzeros"
+    assert results["settings"]["l1_strength"] == 3e-4
+    assert results["settings"]["reparametrization"] == "the method's defaults"
     page = (compared.directory / "report.html").read_text()
     assert "nonzero" in page
 

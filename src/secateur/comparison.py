@@ -321,7 +321,20 @@ class Comparison:
             "flop_penalty": settings.prune.beta,
             "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
             "copycat_after": self.copycat_after,
+            **self._describe_sparsity(),
             **recipe,
+        }
+
+    def _describe_sparsity(self) -> dict[str, Any]:
+        """The settings of the arms that zero weights, where there are any."""
+        if not set(SPARSE_ARMS) & set(self.settings.arms):
+            return {}
+        sparsity = self.settings.sparsity
+        changed = ", ".join(f"{name} {value}" for name, value in sparsity.reparametrization.items())
+        return {
+            "tune_share": sparsity.tune_share,
+            "l1_strength": sparsity.l1_strength,
+            "reparametrization": changed or "the method's defaults",
         }
 
 

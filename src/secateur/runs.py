@@ -48,7 +48,7 @@ class RunSpec:
     """A run to make: everything that can change a number (`identity`), and a seed as its replicate.
 
     Attributes:
-        kind: "train" or "prune"; the id begins with it.
+        kind: "train", "prune" (Fisher), "sparse" or "channels" (gated); the id begins with it.
         label: for people: "copycat params=25% seed 1".
     """
 
