@@ -137,3 +137,25 @@ def test_what_every_point_of_a_cell_has_of_weights_is_averaged():
     assert width["nonzeros"] == 10
     assert "accuracy_before" not in width
     assert not {"nonzeros", "weights", "accuracy_before"} & set(copycat)
+
+
+def test_more_than_two_arms_behind_are_counted_in_the_sentence_and_named_at_the_budget():
+    arms = {"a": (0.9, 0.91, 0.9), "b": (0.9, 0.9, 0.91), "c": (0.1, 0.11, 0.1), "d": (0.2, 0.21, 0.2)}
+    points = [
+        {
+            "arm": arm,
+            "budget": "params=5",
+            "accuracy": accuracy,
+            "val_accuracy": accuracy,
+            "params": 5,
+            "macs": 1,
+            "train_compute": 1,
+            "discovery_compute": 0,
+            "wall_s": 1.0,
+        }
+        for arm, values in (arms | {"e": (0.3, 0.31, 0.3)}).items()
+        for accuracy in values
+    ]
+    found = verdict(summarise(points, {"params=5": 5}))
+    assert found["text"] == "No clear winner at params=5 (5); 3 arms clearly behind at params=5."
+    assert "c, d and e clearly behind" in found["per_budget"][0]["text"]

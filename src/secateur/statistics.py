@@ -134,9 +134,12 @@ def _sentence(per_budget: Sequence[dict[str, Any]]) -> str:
 
 
 def _stragglers(per_budget: Sequence[dict[str, Any]]) -> str:
-    """Who is clearly behind where nobody wins: often the one thing that can be said."""
+    """Who is clearly behind where nobody wins: often the one thing that can be said.
+
+    More than two are counted only; each budget's own text names them.
+    """
     found = [
-        f"{_and(entry['behind'])} clearly behind at {entry['budget']}"
+        f"{_few(entry['behind'])} clearly behind at {entry['budget']}"
         for entry in per_budget
         if entry["behind"] and not entry["winner"]
     ]
@@ -150,6 +153,10 @@ def _at(entry: dict[str, Any]) -> str:
 def _accuracy(row: dict[str, Any]) -> str:
     spread = "" if row["half"] is None else f" ± {row['half'] * 100:.1f}"
     return f"{row['mean'] * 100:.1f}%{spread}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return _and(names) if len(names) <= 2 else f"{len(names)} arms"
 
 
 def _and(names: Sequence[str]) -> str:
