@@ -60,7 +60,24 @@ def test_recorded_results_say_where_they_come_from(path):
         assert re.fullmatch(r"[0-9a-f]{12}", commit), "made from a clean commit"
     assert environment["device"]
     assert results["data"]["train"] > 0
-    assert all(point["params"] <= limit for point in results["points"] for limit in [_limit(results, point)])
+    resource = results["settings"].get("resource", "params")
+    assert all(point[resource] <= _limit(results, point) for point in results["points"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*/cells.json")), ids=lambda path: path.parent.name
+)
+def test_recorded_tables_say_where_they_come_from(path):
+    content = json.loads(path.read_text())
+    about = content["about"]
+    assert about["command"].startswith("secateur reproduce ")
+    assert about["environment"]["trained_at"]
+    for commit in about["environment"]["trained_at"]:
+        assert re.fullmatch(r"[0-9a-f]{12}", commit), "made from a clean commit"
+    assert all(about[key] for key in ("scale", "device", "data", "selection"))
+    for cell in content["cells"]:
+        if cell["rate"] is not None:
+            assert cell["nonzeros"] == round((100 - int(cell["rate"][:-1])) / 100 * cell["weights"])
 
 
 def _limit(results, point):
