@@ -491,7 +491,8 @@ def table_rows(page: str) -> list[list[str]]:
 def test_the_table_of_a_comparison_in_nonzeros(nonzeros: sc.CompareResult) -> None:
     page = (nonzeros.directory / "report.html").read_text()
     assert ">before<br>the cut<" in page
-    shown = [row for row in table_rows(page) if row]
+    unpruned, *shown = [row for row in table_rows(page) if row]
+    assert unpruned[4:6] == ["457,792", "100%"]
     by_arm = {(r["arm"], r["budget"]): r for r in nonzeros.results["summary"]}
     order = ("width", "magnitude-tuned", "reparametrization")
     expected = [by_arm[arm, budget] for budget in ("nonzeros=10%", "nonzeros=0.3%") for arm in order]
@@ -519,7 +520,7 @@ def test_sizes_far_apart_are_drawn_on_a_logarithmic_axis(nonzeros: sc.CompareRes
     accuracy = next(c for c in page_charts(results, {}) if c.id == "accuracy").views[0].spec
     assert accuracy["layout"]["xaxis"]["type"] == "log"
     low, high = accuracy["layout"]["xaxis"]["range"]
-    assert low < math.log10(1373) < math.log10(45779) < high < 5
+    assert low < math.log10(1373) < math.log10(457792) < high < 6
     for trace in accuracy["data"]:
         assert all(low < math.log10(x) < high for x in trace["x"])
     for curve in points(results).values():
@@ -544,7 +545,8 @@ def test_a_browser_draws_a_comparison_in_nonzeros(nonzeros: sc.CompareResult) ->
     stand = re.findall(r'class="shape-group"[^>]*><path[^>]* d="M([\d.]+),', accuracy)
     assert stand == re.findall(r'class="annotation-text-g" transform="rotate\(0,([\d.]+),', accuracy)
     assert len(stand) == 2  # plotly takes a line's place as a size, its name's as a logarithm
-    assert lines(drawn(opened.dom, "curves")) == 2 * 2 * 2  # tuning takes one epoch: marks, no line
+    # two seeds of two arms at two budgets, and of the unpruned network; tuning takes one epoch: no line
+    assert lines(drawn(opened.dom, "curves")) == 2 * 2 * 2 + 2
 
 
 def test_every_view_in_nonzeros_is_valid_plotly(nonzeros: sc.CompareResult) -> None:
