@@ -154,3 +154,16 @@ def test_what_sets_weights_to_zero_needs_a_budget_in_nonzeros():
     assert Budget.parse("nonzeros=5%").of_nonzeros("x").text == "nonzeros=5%"
     with pytest.raises(InputError, match="must be in nonzeros, got 'macs=5%'"):
         Budget.parse("macs=5%").of_nonzeros("magnitude pruning")
+
+
+def test_weights_computed_by_a_parametrization_are_counted_each():
+    """Computed weights live for a moment only: the next one may take the place in memory of the last."""
+
+    class Doubled(torch.nn.Module):
+        def forward(self, weight):
+            return 2 * weight
+
+    model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(6)))
+    for layer in model:
+        torch.nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
+    assert COUNTERS["nonzeros"](model) == 6 * 64

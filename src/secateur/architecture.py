@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from secateur.atomic import write_bytes, write_json
-from secateur.budget import COUNTERS, Budget, count_macs, count_params, fit_scale, layer_positions
+from secateur.budget import COUNTERS, Budget, count_model_macs, count_params, fit_scale
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family
 
@@ -105,8 +105,7 @@ class Architecture:
     @property
     def macs(self) -> int:
         """MACs of one inference (convention: `secateur.budget`)."""
-        model = self.skeleton()
-        return count_macs(model, layer_positions(model, model.input_shape))
+        return count_model_macs(self.skeleton())
 
     def cost(self, resource: str) -> int:
         """The count of a budget's resource."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.architecture import Architecture
 from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
 from secateur.execution import Record, Session, Target
+from secateur.methods import ChannelReparametrization
 from secateur.planning import PlanRow
 from secateur.results import point_of
 from secateur.sparse import SPARSE_ARMS, sparse_arms
@@ -74,7 +75,7 @@ class Replicate:
     def _point(self, arm: str, budget: Budget) -> dict[str, Any]:
         if arm in SPARSE_ARMS:
             return self._sparse_point(arm, budget)
-        if arm == "channel-reparametrization":
+        if arm == ChannelReparametrization.name:
             return self._gated_point(arm, budget)
         if arm == "fisher-tuned":
             return point_of(self.pruned[budget.text], arm, budget.text, before=self.dense)
@@ -107,7 +108,7 @@ class Replicate:
             self.of.limits[budget.text],
             f"{arm} {budget} seed {self.seed}",
         )
-        trained = self.session.store.record(record["trained"]) if "trained" in record else None
+        trained = self.session.before(record)
         epochs = len(record["history"]) + (len(trained["history"]) if trained else 0)
         return point_of(record, arm, budget.text, before=trained, epochs=epochs)
 

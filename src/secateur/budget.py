@@ -68,6 +68,21 @@ def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
 
 
+def prunable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that can be zero, by the name of their layer; one shared by several layers comes once.
+
+    Of a parametrized layer it is the weight that the layer computes with.
+    """
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, layer in weight_layers(model).items():
+        weight = layer.weight
+        if id(weight) not in seen:
+            found[name] = weight  # held, so that no computed weight takes the id of one before it
+        seen.add(id(weight))
+    return found
+
+
 def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
     """MACs for one example: for each layer, its weights times the positions they are used at.
 
@@ -87,7 +102,7 @@ def count_weights(model: nn.Module) -> int:
         >>> count_weights(nn.Linear(3, 2))
         6
     """
-    return sum({id(w): w.numel() for w in (layer.weight for layer in weight_layers(model).values())}.values())
+    return sum(weight.numel() for weight in prunable_weights(model).values())
 
 
 def count_model_macs(model: nn.Module) -> int:

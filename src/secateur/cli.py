@@ -311,10 +311,11 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.errors import unknown
+    from secateur.methods import ChannelReparametrization, Fisher
     from secateur.single import gate_one, prune_one, sparsify_one
     from secateur.sparse import SPARSE_ARMS
 
-    channels = ("fisher", "channel-reparametrization")
+    channels = (Fisher.name, ChannelReparametrization.name)
     if method not in (*channels, *SPARSE_ARMS):
         raise unknown("method", method, (*channels, *SPARSE_ARMS))
     (wanted,) = _budgets([budget])
@@ -323,9 +324,9 @@ def prune(
         wanted.of_nonzeros(f"{method} pruning")
     session, architecture = _session(options, out)
     recipe = options.recipe()
-    if method == "fisher":
+    if method == Fisher.name:
         point = prune_one(session, architecture, recipe, pruning, wanted, seed)
-    elif method == "channel-reparametrization":
+    elif method == ChannelReparametrization.name:
         point = gate_one(session, architecture, recipe, wanted, seed)
     else:
         point = sparsify_one(session, architecture, recipe, method, sparsity, wanted, seed)

@@ -29,6 +29,7 @@ from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
 from secateur.execution import PruneSettings, Session, Target
+from secateur.methods import ChannelReparametrization
 from secateur.methods.channel_reparametrization import Config as ChannelConfig
 from secateur.models import display_name
 from secateur.naming import resolve_model
@@ -41,7 +42,7 @@ from secateur.statistics import summarise, verdict
 from secateur.training import Recipe
 
 DENSE_ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
-GATED = "channel-reparametrization"
+GATED = ChannelReparametrization.name
 ARMS = (*DENSE_ARMS, GATED, *SPARSE_ARMS)
 MATCHES = ("epochs", "compute")
 COPYCAT_SHARE = 500 / 1344

@@ -164,13 +164,8 @@ class Session:
         self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
         model = architecture.build(seed=derived_seed(seed, "initialisation"))
         training = self._training(model, recipe, spec, epochs=recipe.epochs)
-        if checkpoint := self.store.checkpoint(spec.run_id):
-            training.resume(checkpoint)
-        self._fit(training, spec)
-        record = self._finish(training, spec)
-        if self.runtime.is_main:
-            self.store.drop_checkpoint(spec.run_id)
-        return record
+        self._continue(training, spec)
+        return self._close(training, spec)
 
     def prune(
         self,
@@ -204,9 +199,8 @@ class Session:
         if checkpoint:
             training.resume(checkpoint)
         self._fit(training, spec)
-        training.model = method.finalize(training.model)
         return self._finish(
-            training,
+            training.finish(),
             spec,
             removed=method.removed,
             trajectory=self._trajectory_id(spec),
@@ -239,27 +233,16 @@ class Session:
         spec = RunSpec("sparse", identity, seed, label)
         if record := self._made(spec):
             return record
-        model: Any = architecture.build(seed=derived_seed(seed, "initialisation"))
-        known: dict[str, Any] = {}
         if dense and dense_recipe:
-            trained = self.train(architecture, dense_recipe, seed, dense.label)
-            model = load_model(self.store.path(trained["run_id"]))
-            known = {"trained": trained["run_id"], **self._measure(self.runtime.place(model))}
+            trained: Record | None = self.train(architecture, dense_recipe, seed, dense.label)
+            model: Any = load_model(self.store.path(dense.run_id))
+        else:
+            trained, model = None, architecture.build(seed=derived_seed(seed, "initialisation"))
         self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * epochs)
-        return self._run_sparse(
-            self._training(model, recipe, spec, epochs=epochs, method=method), spec, known
-        )
-
-    def _run_sparse(self, training: Training, spec: RunSpec, known: dict[str, Any]) -> Record:
-        """Train under the method to the end, cut, and record what the cut changed."""
-        if checkpoint := self.store.checkpoint(spec.run_id):
-            training.resume(checkpoint)
-        self._fit(training, spec)
-        known = known or self._before_the_cut(training)
-        record = self._finish(training.finish(), spec, **known)
-        if self.runtime.is_main:
-            self.store.drop_checkpoint(spec.run_id)
-        return record
+        training = self._training(model, recipe, spec, epochs=epochs, method=method)
+        self._continue(training, spec)
+        uncut = _as_trained(trained) if trained else self._before_the_cut(training)
+        return self._close(training, spec, **uncut)
 
     def gate_channels(
         self, architecture: Architecture, recipe: Recipe, seed: int, target: Target, label: str
@@ -286,27 +269,34 @@ class Session:
         else:
             model = architecture.build(seed=derived_seed(seed, "initialisation"))
         training = self._training(model, recipe, spec, epochs=recipe.epochs, method=method)
-        if checkpoint:
-            training.resume(checkpoint)
-        self._fit(training, spec)
-        record = self._finish(training.finish(), spec)
-        if self.runtime.is_main:
-            self.store.drop_checkpoint(spec.run_id)
-        return record
+        self._continue(training, spec)
+        return self._close(training, spec)
+
+    def before(self, record: Record) -> Record | None:
+        """The record of the training that a run went on from, if there was one."""
+        return self.store.record(record["trained"]) if "trained" in record else None
 
     def _before_the_cut(self, training: Training) -> dict[str, Any]:
         """What the network is worth, and how much of it is in use, before weights are set to zero."""
         training.method.before_evaluation(training.model)
         return {
-            **self._measure(training.model),
+            "accuracy_before": evaluate(training.model, self.data.test, self.data, self.runtime),
+            "val_accuracy_before": evaluate(training.model, self.data.val, self.data, self.runtime),
             "remaining": training.method.remaining(training.model),
         }
 
-    def _measure(self, model: Any) -> dict[str, Any]:
-        return {
-            "accuracy_before": evaluate(model, self.data.test, self.data, self.runtime),
-            "val_accuracy_before": evaluate(model, self.data.val, self.data, self.runtime),
-        }
+    def _continue(self, training: Training, spec: RunSpec) -> None:
+        """Train to the end, from the run's own checkpoint where there is one."""
+        if checkpoint := self.store.checkpoint(spec.run_id):
+            training.resume(checkpoint)
+        self._fit(training, spec)
+
+    def _close(self, training: Training, spec: RunSpec, **more: Any) -> Record:
+        """Have the method finish, record the run, and forget its checkpoint: nothing goes on from it."""
+        record = self._finish(training.finish(), spec, **more)
+        if self.runtime.is_main:
+            self.store.drop_checkpoint(spec.run_id)
+        return record
 
     def _training(
         self,
@@ -394,3 +384,12 @@ class Session:
             if record and record["trajectory"] == self._trajectory_id(spec) and target.lies_beyond(record):
                 found.append((len(record["removed"]), run_id))
         return self.store.checkpoint(max(found)[1]) if found else None
+
+
+def _as_trained(trained: Record) -> dict[str, Any]:
+    """Before a cut that comes first of all, the network is the trained one, which was measured."""
+    return {
+        "trained": trained["run_id"],
+        "accuracy_before": trained["accuracy"],
+        "val_accuracy_before": trained["val_accuracy"],
+    }

@@ -10,24 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import weight_layers
+from secateur.budget import prunable_weights
 
 Masks = dict[str, Tensor]
-
-
-def prunable_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that can be masked, by the name of their layer; one shared by several layers comes once.
-
-    Of a parametrized layer it is the weight that the layer computes with.
-    """
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, layer in weight_layers(model).items():
-        weight = layer.weight
-        if id(weight) not in seen:
-            found[name] = weight
-        seen.add(id(weight))
-    return found
 
 
 def count_nonzeros(model: nn.Module) -> int:

@@ -8,6 +8,7 @@ from secateur.architecture import ARCHITECTURE_FILE, WEIGHTS_FILE, Architecture
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import Budget
 from secateur.execution import PruneSettings, Record, Session, Target
+from secateur.methods import ChannelReparametrization
 from secateur.results import Point, point_of
 from secateur.sparse import Sparsity, sparse_arms
 from secateur.training import Recipe
@@ -37,8 +38,8 @@ def prune_one(
     target.check(architecture)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         record = session.prune(architecture, recipe, seed, settings, target, f"fisher {budget} seed {seed}")
-        trained = session.store.record(record["trained"])
-        return _leave(session, record, point_of(record, "fisher-tuned", budget.text, before=trained))
+        before = session.before(record)
+        return _leave(session, record, point_of(record, "fisher-tuned", budget.text, before=before))
 
 
 def gate_one(
@@ -51,7 +52,7 @@ def gate_one(
     """
     target = Target(budget.resource, budget.limit_for(architecture.skeleton()))
     target.check_gated(architecture)
-    arm = "channel-reparametrization"
+    arm = ChannelReparametrization.name
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         record = session.gate_channels(architecture, recipe, seed, target, f"{arm} {budget} seed {seed}")
         return _leave(session, record, point_of(record, arm, budget.text, epochs=recipe.epochs))
@@ -77,8 +78,7 @@ def sparsify_one(
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         label = f"{arm} {budget} seed {seed}"
         record = session.sparsify(architecture, recipe, seed, of, settings, limit, label)
-        trained = session.store.record(record["trained"]) if "trained" in record else None
-        return _leave(session, record, point_of(record, arm, budget.text, before=trained))
+        return _leave(session, record, point_of(record, arm, budget.text, before=session.before(record)))
 
 
 def _leave(session: Session, record: Record, point: Point) -> Point:

@@ -41,7 +41,7 @@ from torch.utils.hooks import RemovableHandle
 from secateur.budget import COUNTERS, Budget, layer_positions, weight_layers
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
-from secateur.methods.reparametrization import _full, _inside, crispness, gate, gate_slope, kept_share
+from secateur.methods.reparametrization import Schedule, _full, _inside, gate, gate_slope
 from secateur.models import Coupling
 from secateur.models.base import weight_layer
 from secateur.surgery import couplings, features_of, remove_channels
@@ -217,37 +217,23 @@ def choose_channels(magnitudes: Sequence[Tensor], cost: Cost, limit: int) -> lis
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of the channel reparametrization.
+class Config(Schedule):
+    """Settings of the channel reparametrization, whose `Schedule` is over sooner than that of weights.
 
     Attributes:
-        n: crispness of h at first, even, at least 2.
-        start, end: the shares of training between which C falls to its target.
-        n_final: the crispness reached at `sharpen_until`, even, at least n.
-        sharpen_until: a share of training, from `end` on.
-        solve_every: steps from one solution for t to the next, at least 1.
         cut_at: the share of training after which the channels go physically, from `sharpen_until` on. 1: only
             in `finalize`, with nothing left to make up for the gates that were still between 0 and 1.
         streams: whether residual streams are pruned too, or only the channels inside the blocks.
     """
 
-    n: int = 4
-    start: float = 0.1
     end: float = 0.4
-    n_final: int = 64
     sharpen_until: float = 0.5
-    solve_every: int = 4
     cut_at: float = 0.5
     streams: bool = True
 
     def __post_init__(self) -> None:
         checks = {
-            "n must be even and at least 2": self.n >= 2 and self.n % 2 == 0,
-            "n_final must be even and at least n": self.n_final >= self.n and self.n_final % 2 == 0,
-            "start must lie in [0, end)": 0 <= self.start < self.end,
-            "end must lie below sharpen_until": self.end < self.sharpen_until,
-            "sharpen_until must be at most 1": self.sharpen_until <= 1,
-            "solve_every must be at least 1": self.solve_every >= 1,
+            **self.checks(),
             "cut_at must lie in [sharpen_until, 1]": self.sharpen_until <= self.cut_at <= 1,
         }
         require(self, checks, "channel-reparametrization: ")
@@ -399,17 +385,16 @@ class ChannelReparametrization(Method):
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""
-        config = self.config
-        return kept_share(self.completion, self.limit / self.initial, config.start, config.end)
+        return self.config.share_at(self.completion, self.limit / self.initial)
 
     @torch.no_grad()
     def _solve(self, model: nn.Module) -> None:
         """Set t and n as the schedule has them now."""
         assert self._cost is not None
-        share, config = self._share(), self.config
+        share = self._share()
         self._open = share >= 1
         if not self._open:
-            self._n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
+            self._n = self.config.n_at(self.completion)
             found = [_magnitudes_of(model, group) for group in self._groups]
             self._t = solve_cost(found, self._cost, share * self.initial, self._n, self._t)
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Budget
+from secateur.budget import Budget, prunable_weights
 from secateur.errors import InputError
-from secateur.masks import apply_masks, keep_largest, prunable_weights
+from secateur.masks import apply_masks, keep_largest
 from secateur.methods.base import Method
 from secateur.methods.magnitude import magnitudes
 

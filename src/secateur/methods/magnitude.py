@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from secateur.masks import Masks, keep_largest, keep_largest_per_layer, prunable_weights
+from secateur.budget import prunable_weights
+from secateur.masks import Masks, keep_largest, keep_largest_per_layer
 from secateur.methods.masked import MaskedMethod
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Budget
-from secateur.masks import Masks, keep_counts, keep_largest, prunable_weights
+from secateur.budget import Budget, prunable_weights
+from secateur.masks import Masks, keep_counts, keep_largest
 from secateur.methods.magnitude import magnitudes
 from secateur.methods.masked import MaskedMethod
 

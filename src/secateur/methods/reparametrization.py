@@ -37,7 +37,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from secateur.budget import Budget, count_weights, weight_layers
+from secateur.budget import Budget, count_weights, prunable_weights, weight_layers
 from secateur.errors import InputError, require, unknown
 from secateur.masks import apply_masks, keep_largest
 from secateur.methods.base import Method
@@ -61,6 +61,11 @@ def _share(x: Tensor, t: Tensor | float, n: int) -> Tensor:
     square = (x * t).square_().clamp_(max=_LARGEST_U ** (2 / n))
     u = _power(square, n // 2)
     return u.div_(u + 1)
+
+
+def _of_share(r: Tensor) -> Tensor:
+    """h as a function of r = u/(u+1): the one place where eq. (5) is computed."""
+    return torch.expm1(r).div_(E_MINUS_1)
 
 
 def _power(x: Tensor, exponent: int) -> Tensor:
@@ -96,7 +101,7 @@ def gate(x: Tensor, t: Tensor | float, n: int = 4) -> Tensor:
 
     Reference: Dupont et al. 2021, eq. (5).
     """
-    return torch.expm1_(_share(_full(x), t, n)).div_(E_MINUS_1)
+    return _of_share(_share(_full(x), t, n))
 
 
 def gate_slope(x: Tensor, t: Tensor | float, n: int = 4) -> Tensor:
@@ -105,7 +110,7 @@ def gate_slope(x: Tensor, t: Tensor | float, n: int = 4) -> Tensor:
     It holds both derivatives of eq. (5): dh/dx = slope/x and dh/dt = slope/t.
     """
     r = _share(_full(x), t, n)
-    return _slope(torch.expm1(r).div_(E_MINUS_1), r, n)
+    return _slope(_of_share(r), r, n)
 
 
 def _slope(h: Tensor, r: Tensor, n: int) -> Tensor:
@@ -143,7 +148,7 @@ def _gradients(
     of_apparent, of_total = grads
     w = _full(weight)
     r = _share(w, t, n)
-    h = torch.expm1(r).div_(E_MINUS_1)
+    h = _of_share(r)
     slope = _slope(h, r, n)
     grad_t = torch.zeros_like(t) if needs_t else None
     grad_weight = torch.zeros_like(w) if needs_weight else None
@@ -199,7 +204,7 @@ def solve_temperature(magnitudes: Tensor, target: float, n: int, guess: float = 
     low, high, at = -math.inf, math.inf, math.log(guess)
     for _ in range(100):
         r = torch.sigmoid((logs + at).mul_(n))  # u/(u+1), as log u = n * (log t + log |x|)
-        h = torch.expm1(r).div_(E_MINUS_1)
+        h = _of_share(r)
         excess = float(h.sum(dtype=torch.float64)) - target
         low, high = (low, at) if excess > 0 else (at, high)
         if abs(excess) <= 1e-6 * target or high - low < 1e-9 or at > 60:
@@ -270,48 +275,71 @@ def crispness(progress: float, first: int, last: int, start: float, end: float) 
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of the reparametrization.
+class Schedule:
+    """How gates close over a training: first C falls, then h sharpens. The gates on channels share it.
 
     Attributes:
-        mode: "exact" or "faithful".
-        n: crispness of h, even, at least 2 (the paper: 4). In exact mode the first one.
-        t_init: faithful: where every layer's t begins (the paper: 100).
-        penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
-        start, end: exact: the shares of training between which C falls to its target.
-        n_final: exact: the crispness reached at `sharpen_until`, even, at least n.
-        sharpen_until: exact: a share of training, from `end` on.
-        floor: exact: no layer is left with less than this part of what an even share of C would leave in
-            it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
-        solve_every: exact: steps from one solution for t to the next, at least 1.
-        sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
+        n: crispness of h at first, even, at least 2 (the paper: 4).
+        start, end: the shares of training between which C falls to its target.
+        n_final: the crispness reached at `sharpen_until`, even, at least n.
+        sharpen_until: a share of training, above `end`.
+        solve_every: steps from one solution for t to the next, at least 1.
     """
 
-    mode: str = "exact"
     n: int = 4
-    t_init: float = 100.0
-    penalty_weight: float = 5.0
     start: float = 0.1
     end: float = 0.7
     n_final: int = 64
     sharpen_until: float = 0.9
-    floor: float = 0.0
     solve_every: int = 4
+
+    def checks(self) -> dict[str, bool]:
+        """What must hold, for `require`."""
+        return {
+            "n must be even and at least 2": self.n >= 2 and self.n % 2 == 0,
+            "n_final must be even and at least n": self.n_final >= self.n and self.n_final % 2 == 0,
+            "start must lie in [0, end)": 0 <= self.start < self.end,
+            "end must lie below sharpen_until": self.end < self.sharpen_until,
+            "sharpen_until must be at most 1": self.sharpen_until <= 1,
+            "solve_every must be at least 1": self.solve_every >= 1,
+        }
+
+    def share_at(self, progress: float, target: float) -> float:
+        """C / C_initial: `kept_share`."""
+        return kept_share(progress, target, self.start, self.end)
+
+    def n_at(self, progress: float) -> int:
+        """n: `crispness`."""
+        return crispness(progress, self.n, self.n_final, self.end, self.sharpen_until)
+
+
+@dataclass(frozen=True)
+class Config(Schedule):
+    """Settings of the reparametrization; of its `Schedule`, faithful mode has n alone.
+
+    Attributes:
+        mode: "exact" or "faithful".
+        t_init: faithful: where every layer's t begins (the paper: 100).
+        penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
+        floor: exact: no layer is left with less than this part of what an even share of C would leave in
+            it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
+        sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
+    """
+
+    mode: str = "exact"
+    t_init: float = 100.0
+    penalty_weight: float = 5.0
+    floor: float = 0.0
     sample: int = 200_000
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise unknown("mode of the reparametrization", self.mode, MODES)
         checks = {
-            "n must be even and at least 2": self.n >= 2 and self.n % 2 == 0,
-            "n_final must be even and at least n": self.n_final >= self.n and self.n_final % 2 == 0,
+            **self.checks(),
             "t_init must be above 0": 0 < self.t_init < math.inf,
             "penalty_weight must be at least 0": 0 <= self.penalty_weight < math.inf,
-            "start must lie in [0, end)": 0 <= self.start < self.end,
-            "end must lie below sharpen_until": self.end < self.sharpen_until,
-            "sharpen_until must be at most 1": self.sharpen_until <= 1,
             "floor must lie in [0, 1)": 0 <= self.floor < 1,
-            "solve_every must be at least 1": self.solve_every >= 1,
             "sample must be at least 1": self.sample >= 1,
         }
         require(self, checks, "reparametrization: ")
@@ -489,8 +517,7 @@ class Reparametrization(Method):
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""
-        config = self.config
-        return kept_share(self.completion, self.target / self.initial, config.start, config.end)
+        return self.config.share_at(self.completion, self.target / self.initial)
 
     def _solve(self, model: nn.Module, sample: int) -> None:
         """Set t and n as the schedule has them now, on about `sample` weights."""
@@ -500,8 +527,7 @@ class Reparametrization(Method):
         if share >= 1:
             self._set([self.config.t_init] * len(self._gates), self.config.n, True)
             return
-        config = self.config
-        n = crispness(self.completion, config.n, config.n_final, config.end, config.sharpen_until)
+        config, n = self.config, self.config.n_at(self.completion)
         magnitudes = _sample([weight for _, weight in self._gated(model)], self.initial, sample)
         target = share * sum(len(part) for part in magnitudes)
         floors = [config.floor * share * len(part) for part in magnitudes]
@@ -554,6 +580,6 @@ def _distinct_layers(model: nn.Module) -> dict[str, nn.Module]:
                 f"reparametrization: '{name}.weight' is parametrized already: take that off first "
                 "(torch.nn.utils.parametrize.remove_parametrizations)"
             )
-    if len({id(layer.weight) for layer in layers.values()}) < len(layers):
+    if len(prunable_weights(model)) < len(layers):
         raise InputError("reparametrization: layers that share one weight cannot be reparametrized yet")
     return dict(layers)

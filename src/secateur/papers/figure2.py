@@ -10,7 +10,7 @@ from torch import Tensor
 
 from secateur.atomic import write_bytes
 from secateur.methods.reparametrization import gate, unstable_gate
-from secateur.report.figures import _encode, _figure, _house_style
+from secateur.report.figures import encode, house_style, new_figure
 from secateur.report.style import ARMS, MUTED
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ def curves() -> tuple[Tensor, Tensor, Tensor]:
 
 def draw_figure2(path_png: Path, path_svg: Path) -> None:
     """Write the figure as PNG (200 dpi) and SVG, the same bytes every time; missing folders are made."""
-    with _house_style():
+    with house_style():
         figure = figure2()
         for path, kind in ((Path(path_png), "png"), (Path(path_svg), "svg")):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, _encode(figure, kind))
+            write_bytes(path, encode(figure, kind))
 
 
 def figure2() -> Figure:
     """Both curves on one pair of axes. Told apart by dash as well as by colour."""
-    figure = _figure(6.4, 3.6)
+    figure = new_figure(6.4, 3.6)
     axes = figure.subplots()
     x, unstable, stable = (values.numpy() for values in curves())
     red, blue = ARMS["fisher-tuned"], ARMS["fisher-scratch"]

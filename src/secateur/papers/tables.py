@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import InputError, unknown
+from secateur.report.templates import environment
 from secateur.statistics import interval
 
 from .published import published
@@ -286,23 +287,18 @@ def to_csv(table: str, cells: Cells, about: About) -> str:
 
 def to_html(table: str, cells: Cells, about: About) -> str:
     """One page that loads nothing and runs nothing; every text in it is escaped."""
-    import jinja2
-
     layout = _layout(table)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("secateur.papers", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = table_rows(table, cells)
-    return environment.get_template("table.html").render(
-        title=_title(layout),
-        rates=RATES,
-        groups=[(pair, [r for r in rows if (r.dataset, r.network) == pair]) for pair in _pairs(cells)],
-        shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
-        meanings={method: METHODS[method] for method in layout.methods},
-        caption=caption(table, cells, about),
-        command=about["command"],
+    return (
+        environment("secateur.papers")
+        .get_template("table.html")
+        .render(
+            title=_title(layout),
+            rates=RATES,
+            groups=[(pair, [r for r in rows if (r.dataset, r.network) == pair]) for pair in _pairs(cells)],
+            shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
+            meanings={method: METHODS[method] for method in layout.methods},
+            caption=caption(table, cells, about),
+            command=about["command"],
+        )
     )

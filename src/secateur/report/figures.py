@@ -58,7 +58,7 @@ def write_figures(results: Results, histories: Any, directory: Path) -> list[Pat
     """
 
     written = []
-    with _house_style():
+    with house_style():
         drawn = {
             f"accuracy_vs_{series.resource_of(results).key}": accuracy_figure(results),
             "channel_profile": profile_figure(results),
@@ -68,13 +68,13 @@ def write_figures(results: Results, histories: Any, directory: Path) -> list[Pat
             for kind in ("png", "svg"):
                 path = directory / f"{name}.{kind}"
                 directory.mkdir(parents=True, exist_ok=True)
-                write_bytes(path, _encode(figure, kind))
+                write_bytes(path, encode(figure, kind))
                 written.append(path)
     return written
 
 
 @contextmanager
-def _house_style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's configuration; undone after."""
     import matplotlib
 
@@ -87,14 +87,14 @@ def _house_style() -> Iterator[None]:
         yield
 
 
-def _encode(figure: Figure, kind: str) -> bytes:
+def encode(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def _heading(figure: Figure, results: Results, what: str) -> None:
 
 
 def _nothing(results: Results, what: str) -> Figure:
-    figure = _figure(6.4, 1.6)
+    figure = new_figure(6.4, 1.6)
     _heading(figure, results, what)
     figure.text(0.5, 0.3, "nothing to show for this comparison", ha="center", color=MUTED)
     return figure
@@ -158,7 +158,7 @@ def accuracy_figure(results: Results) -> Figure:
     by_arm = series.points(results)
     if not any(by_arm.values()):
         return _nothing(results, what)
-    figure = _figure(7.2, 4.9)
+    figure = new_figure(7.2, 4.9)
     axes = figure.add_subplot()
     looks = styles(by_arm)
     for arm, curve in by_arm.items():
@@ -257,7 +257,7 @@ def profile_figure(results: Results) -> Figure:
         return _nothing(results, what)
     profile = found[0]
     shared, ticks = series.short_names(profile.names)
-    figure = _figure(7.2, 5.0)
+    figure = new_figure(7.2, 5.0)
     digits = 0 if len(ticks) > 10 else 1
     above, below = figure.subplots(2, 1, sharex=True)
     positions = range(len(ticks))
@@ -288,7 +288,7 @@ def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
         return _nothing(results, what)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = _figure(7.2 if columns > 1 else 4.8, 0.9 + 2.35 * rows)
+    figure = new_figure(7.2 if columns > 1 else 4.8, 0.9 + 2.35 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     looks = looks_of(names)
     for axes, name in zip(panels, names, strict=False):

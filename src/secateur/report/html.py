@@ -15,6 +15,7 @@ from . import charts, series, table
 from .accuracy import accuracy_chart
 from .series import Results
 from .style import looks_of
+from .templates import environment
 
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -49,22 +50,14 @@ def write_report(
 
 def render(results: Results, histories: Histories) -> str:
     """The page as text."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("secateur.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = table.count
+    templates = environment("secateur.report")
+    templates.filters["count"] = table.count
     shown = page_charts(results, histories)
     sections = table.sections(results)
     resource = series.resource_of(results)
     of_weights = resource.key == "nonzeros"
     specs = {chart.id: [view.spec for view in chart.views] for chart in shown}
-    return environment.get_template("template.html").render(
+    return templates.get_template("template.html").render(
         results=results,
         charts={chart.id: chart for chart in shown},
         specs=embed(specs),
