@@ -254,7 +254,7 @@ def test_without_the_optimizer_it_refuses_to_cut():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Fisher("params=50%", every=0), "at least 1 step per removed channel"),
+        (lambda: Fisher("params=50%", every=0), "every must be at least 1 step"),
         (lambda: Fisher("params=50%", beta=-1.0), "beta must be at least 0"),
         (lambda: Fisher(), "either a budget or a number of removals"),
         (lambda: Fisher("params=50%", removals=3), "either a budget or a number of removals"),

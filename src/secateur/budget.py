@@ -16,7 +16,9 @@ from fractions import Fraction
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from secateur.calling import Inputs, call, tile
 from secateur.errors import InputError, unknown
 
 TRAINING_MACS_PER_INFERENCE_MAC = 3
@@ -40,21 +42,32 @@ def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, i
     It is the number of output positions (1 for a linear layer after a flatten). Removing channels does not
     change it, so MACs after a removal need no forward pass. Buffers and training mode are left as they were.
     """
+    anchor = next(model.parameters())
+    return uses_of_weights(model, torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
+
+
+def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
+    """`layer_positions` of any model, for the first example of `inputs`; calls of a layer add up.
+
+    A transposed convolution uses its weights once for every *input* position.
+    """
     positions: dict[str, int] = {}
 
     def hook_for(name: str) -> Callable[..., None]:
-        def record(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            used = output[0].numel() // output.shape[1] if output.dim() > 2 else 1
+        def record(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if isinstance(layer, _ConvTransposeNd):
+                used = given[0].numel() // layer.in_channels
+            else:
+                used = output.numel() // output.shape[-1 if isinstance(layer, nn.Linear) else 1]
             positions[name] = positions.get(name, 0) + used
 
         return record
 
     hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
     modes = [(module, module.training) for module in model.modules()]
-    anchor = next(model.parameters())
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
+            call(model.eval(), tile(inputs, 1))
     finally:
         for hook in hooks:
             hook.remove()
@@ -63,9 +76,9 @@ def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, i
     return positions
 
 
-def weight_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The convolutions and linear layers by dotted name, in order of registration."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
+def weight_layers(model: nn.Module) -> dict[str, _ConvNd | nn.Linear]:
+    """The convolutions (of any dimension, transposed too) and linear layers, in order of registration."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))}
 
 
 def prunable_weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,0 +1,96 @@
+"""Calling any model: what it takes (a tensor, several, or named ones) and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import InputError
+
+Inputs = Any
+"""A tensor; a tuple or list of positional arguments; or a mapping of keyword arguments."""
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """The model's output for `inputs`."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    raise InputError(
+        f"a model's inputs are a tensor, a tuple of tensors or a dictionary of named ones, got "
+        f"{type(inputs).__name__}"
+    )
+
+
+def map_inputs(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """The same inputs with every tensor changed."""
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: map_inputs(value, change) for name, value in inputs.items()}
+    if isinstance(inputs, (tuple, list)):
+        return tuple(map_inputs(value, change) for value in inputs)
+    return inputs
+
+
+def input_tensors(inputs: Inputs) -> list[Tensor]:
+    """Every tensor in `inputs`, in order."""
+    found: list[Tensor] = []
+    map_inputs(inputs, lambda tensor: found.append(tensor) or tensor)  # type: ignore[func-returns-value]
+    return found
+
+
+def batch_of(inputs: Inputs) -> int:
+    """The number of examples in a batch: the first dimension of its first tensor."""
+    tensors = input_tensors(inputs)
+    if not tensors or not tensors[0].dim():
+        raise InputError("a model's inputs must hold a tensor with examples along its first dimension")
+    return len(tensors[0])
+
+
+def tile(inputs: Inputs, examples: int) -> Inputs:
+    """The first example of `inputs`, so many times."""
+    return map_inputs(inputs, lambda tensor: tensor[:1].repeat(examples, *[1] * (tensor.dim() - 1)))
+
+
+def on_device(inputs: Inputs, model: nn.Module) -> Inputs:
+    """The inputs where the model's parameters are."""
+    parameter = next(model.parameters(), None)
+    return inputs if parameter is None else map_inputs(inputs, lambda tensor: tensor.to(parameter.device))
+
+
+def output_tensors(output: Any) -> list[Tensor]:
+    """Every floating-point tensor that a model gave back, however it is wrapped."""
+    if isinstance(output, Tensor):
+        return [output] if output.is_floating_point() else []
+    if isinstance(output, Mapping):
+        return [tensor for value in output.values() for tensor in output_tensors(value)]
+    if isinstance(output, (tuple, list)):
+        return [tensor for value in output for tensor in output_tensors(value)]
+    return []
+
+
+def logits_of(output: Any) -> Tensor:
+    """The class scores in a model's output: a tensor, `output["logits"]`, `output.logits` or the first item.
+
+    Raises:
+        InputError: where none of these is a tensor.
+    """
+    if isinstance(output, Mapping) and "logits" in output:
+        output = output["logits"]
+    elif not isinstance(output, (Tensor, Mapping)) and isinstance(getattr(output, "logits", None), Tensor):
+        output = output.logits
+    elif isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if not isinstance(output, torch.Tensor):
+        raise InputError(
+            "the class scores must be the model's output, its first item, or be named 'logits' in it; got "
+            f"{type(output).__name__}: pass a loss function that takes the output as it is"
+        )
+    return output

@@ -1,0 +1,442 @@
+"""What all methods have in common that remove the channels of lowest score while the network trains.
+
+Every `every` steps the channel goes whose score per unit of what it costs is lowest, physically: model and
+optimizer shrink. A criterion says what the score is (`fisher`, `taylor`, `norms`, `batch_norm_scale`,
+`random_channels`, `snip_channels`), and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from secateur.budget import Budget
+from secateur.calling import input_tensors
+from secateur.errors import InputError, require
+from secateur.goal import Goal
+from secateur.methods.base import Method
+from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.graph import ChannelGraph, Site
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of every method that removes channels step by step.
+
+    Attributes:
+        every: training steps per removal, at least 1 (Crowley et al.: 100).
+        beta: the FLOP penalty per MAC in the score, at least 0 (Crowley et al.: 0).
+        granularity: layers keep channels in multiples of it, where the group is as wide; 1: any number.
+        at_once: channels (granules) removed every time; 0: all that the budget asks for, at the first.
+    """
+
+    every: int = 100
+    beta: float = 0.0
+    granularity: int = 1
+    at_once: int = 1
+
+    def __post_init__(self) -> None:
+        checks = {
+            "every must be at least 1 step": self.every >= 1,
+            "beta must be at least 0": 0 <= self.beta < math.inf,
+            "granularity must be at least 1": self.granularity >= 1,
+            "at_once must be at least 0": self.at_once >= 0,
+        }
+        require(self, checks, "pruning channels: ")
+
+    def identity(self) -> dict[str, Any]:
+        """What changes a result; what came later is named only where it is used."""
+        later = {"granularity": 1, "at_once": 1}
+        values = {"every": self.every, "beta": self.beta}
+        return values | {
+            name: getattr(self, name) for name, off in later.items() if getattr(self, name) != off
+        }
+
+
+def removal_score(score_K: Tensor, macs: int, beta: float) -> Tensor:
+    """score_k - beta * MACs_k; the channel with the lowest goes. (K,) -> (K,)."""
+    return score_K - beta * macs
+
+
+def granule(graph: ChannelGraph, name: str, granularity: int) -> int:
+    """How many channels of a group make up a multiple of `granularity` in every layer that writes them."""
+    sites = [site for site in graph.groups[name].sites if site.axis[1] == "out"]
+    return math.lcm(*(granularity // math.gcd(granularity, site.entries.shape[1]) for site in sites))
+
+
+def next_removal(graph: ChannelGraph, name: str, granularity: int) -> int:
+    """How many channels go from a group next: down to a multiple, then granule by granule; 0: none can."""
+    step, width = granule(graph, name, granularity), graph.width(name)
+    gone = width % step or step
+    return gone if width - gone >= step else 0
+
+
+def smallest_widths(graph: ChannelGraph, granularity: int) -> dict[str, int]:
+    """What every group can be cut down to: one granule, or all of it where it is narrower than that."""
+    return {
+        name: min(granule(graph, name, granularity), graph.width(name))
+        if graph.width(name) >= granule(graph, name, granularity)
+        else graph.width(name)
+        for name in graph.groups
+    }
+
+
+class ChannelPruning(Method):
+    """Removes the channels of lowest score until the budget is met; then `finished`.
+
+    A network within the budget is tuned for one more window before the method is finished, as in Crowley et
+    al. 2018, who record a network just before its next removal. Continuing with a smaller budget then gives
+    the same trajectory as having asked for it at once.
+
+    Args:
+        budget: e.g. "params=25%", of the network handed to `prepare`.
+        every, beta, granularity, at_once: see `Config`.
+        removals: stop after so many channels, in place of a budget.
+
+    Attributes:
+        limit: the budget in units of its resource; set it beforehand where the original is another network.
+        removed: one entry per channel: group, channel (its index in the network handed to `prepare`), and
+            of the network before the removal its params, macs and nonzeros, and the examples it was tuned on.
+
+    Raises:
+        InputError: where an argument makes no sense; in `prepare`, where the budget is out of reach.
+    """
+
+    name = "channels"
+
+    def __init__(
+        self,
+        budget: Budget | str | None = None,
+        *,
+        every: int = 100,
+        beta: float = 0.0,
+        granularity: int = 1,
+        at_once: int = 1,
+        removals: int | None = None,
+    ):
+        if (budget is None) == (removals is None):
+            raise InputError(f"{self.name}: give either a budget or a number of removals")
+        self.budget = None if budget is None else Budget.parse(budget)
+        self.removals = removals
+        self.config = Config(every, beta, granularity, at_once)
+        self.limit = 0
+        self.removed: list[dict[str, Any]] = []
+        self._steps = 0
+        self._examples = 0
+        self._alive: dict[str, list[int]] = {}  # present index -> index in the original network
+        self._anatomy: Anatomy | None = None
+        self._met = False
+
+    # What a criterion overrides
+
+    def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
+        """What each channel is worth, group -> (K,): the lowest go. Groups left out are never cut."""
+        raise NotImplementedError
+
+    def watch(self, model: nn.Module) -> None:
+        """Attach what the criterion has to see; called once."""
+
+    def unwatch(self) -> None:
+        """Take it off again."""
+
+    def begin_window(self, model: nn.Module) -> None:
+        """Forget what was seen; called before the first window and after every removal."""
+
+    # The method
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that change the result, but for the budget."""
+        return {"method": self.name, **self.config.identity()}
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Of the network handed to `prepare`."""
+        assert self._anatomy is not None, "prepare comes first"
+        return self._anatomy
+
+    def prepare(self, model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module:
+        """Attach to the model; InputError where not even the smallest network would meet the budget."""
+        self._anatomy = anatomy_of(model)
+        graph = self.anatomy.graph
+        if self.budget is not None:
+            self.limit = self.limit or self.budget.limit_for(model)
+            smallest = smallest_widths(graph, self.config.granularity)
+            self.goal.check_reachable(self.anatomy, smallest, self.name)
+        self._alive = {name: list(range(graph.width(name))) for name in graph.groups}
+        self._restart(model)
+        self.watch(model)
+        return model
+
+    @property
+    def goal(self) -> Goal:
+        """The limits of the budget."""
+        return Goal({self.budget.resource: self.limit} if self.budget else {})
+
+    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        """Count the step; at the end of a window remove what is due, or be finished."""
+        self._steps += 1
+        return self.advance(model, optimizer)
+
+    def advance(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        """Remove the channel that is due, if one is, as at the start of a run continued with less budget."""
+        if self._steps < self.config.every:
+            return model
+        self._met = self._is_met()
+        if not self._met:
+            if optimizer is None:
+                raise InputError(
+                    f"{self.name} removes channels, so the optimizer must shrink along: "
+                    "call method.after_step(model, optimizer)"
+                )
+            self._remove(model, optimizer)
+            self._restart(model)
+        return model
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        self.unwatch()
+        return model
+
+    @property
+    def finished(self) -> bool:
+        return self._met
+
+    @property
+    def completion(self) -> float:
+        if self.budget is None:
+            return min(1.0, len(self.removed) / (self.removals or 1))
+        return self.goal.completion(self.removed[0], self.anatomy.costs.now) if self.removed else 0.0
+
+    def progress(self) -> dict[str, float]:
+        return {"removed": len(self.removed)}
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "steps": self._steps,
+            "examples": self._examples,
+            "removed": list(self.removed),
+            "alive": self._alive,
+        }
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._steps, self._examples = state["steps"], state["examples"]
+        self.removed = list(state["removed"])
+        self._alive = {name: list(indices) for name, indices in state["alive"].items()}
+
+    @property
+    def examples(self) -> int:
+        """Examples seen in the present window, over all processes."""
+        return self._examples
+
+    def scores(self, model: nn.Module) -> dict[str, Tensor]:
+        """The removal score of every channel over the window so far: group name -> (K,)."""
+        raw = self.raw_scores(model)
+        if self.config.beta == 0:
+            return {name: removal_score(values, 0, 0.0) for name, values in raw.items()}
+        now = self.anatomy.costs.now["macs"]
+        return {
+            name: removal_score(values, now - self.anatomy.costs.without(name)["macs"], self.config.beta)
+            for name, values in raw.items()
+        }
+
+    def _is_met(self) -> bool:
+        if self.budget is None:
+            return len(self.removed) >= (self.removals or 0)
+        return self.goal.met(self.anatomy)
+
+    def _remove(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Remove as many granules as are due, by the scores of this window."""
+        scores = {name: values.clone() for name, values in self.scores(model).items()}
+        done = 0
+        while not self._is_met() and (self.config.at_once == 0 or done < self.config.at_once):
+            name, channels = self._lowest(scores)
+            self._note(name, channels)
+            self.anatomy.remove(model, name, channels, optimizer)
+            keep = torch.ones(len(scores[name]), dtype=torch.bool)
+            keep[channels] = False
+            scores[name] = scores[name][keep.to(scores[name].device)]
+            done += 1
+
+    def _note(self, name: str, channels: list[int]) -> None:
+        now = {key: self.anatomy.costs.now[key] for key in ("params", "macs", "nonzeros")}
+        entries = [
+            {"group": name, "channel": self._alive[name][channel], **now, "examples": self.examples}
+            for channel in channels
+        ]
+        for index, entry in enumerate(entries):
+            if index:
+                entry["examples"] = 0  # the window's examples count once
+        self.removed += entries
+        self._alive[name] = [old for index, old in enumerate(self._alive[name]) if index not in channels]
+
+    def _lowest(self, scores: dict[str, Tensor]) -> tuple[str, list[int]]:
+        """The channels to remove: of all groups the granule with the lowest mean score."""
+        best: tuple[float, str, list[int]] | None = None
+        for name, values in scores.items():
+            due = next_removal(self.anatomy.graph, name, self.config.granularity)
+            if not due:
+                continue
+            lowest = values.argmin()[None] if due == 1 else values.topk(due, largest=False).indices
+            mean = float(values[lowest].mean())
+            if best is None or mean < best[0]:
+                best = (mean, name, sorted(lowest.tolist()))
+        if best is None:
+            raise InputError(
+                f"{self.name}: every group is as narrow as it can be at "
+                f"{self.anatomy.costs.now['params']:,} parameters, short of the goal: ask for a larger budget"
+            )
+        return best[1], best[2]
+
+    def _restart(self, model: nn.Module) -> None:
+        """Begin a window."""
+        self._steps = self._examples = 0
+        self._met = False
+        self.begin_window(model)
+
+
+class GradientCriterion(ChannelPruning):
+    """A criterion made of g_nk, what the loss of example n would feel of channel k at all that read it.
+
+        g_nk = - sum over consumers and positions of a * dL_n / da
+
+    `fold` says what becomes of the g of a batch; the sums over a window are shared between processes.
+    """
+
+    def fold(self, g_NK: Tensor) -> Tensor:
+        """What a batch adds to the sums: (N, K) -> (K,)."""
+        raise NotImplementedError
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self._sums: dict[str, Tensor] = {}
+        self._pending: dict[str, Tensor] = {}
+        self._batch = 0
+        self._index: dict[str, list[tuple[str, Tensor | None]]] = {}
+        self._hooks: list[RemovableHandle] = []
+
+    def watch(self, model: nn.Module) -> None:
+        """Have every consumer report what it reads, and the gradient of that, while training."""
+        self._hooks.append(model.register_forward_pre_hook(self._count, with_kwargs=True))
+        consumers = dict.fromkeys(site.axis[0] for group in self.anatomy.graph for site in group.reads)
+        for name in consumers:
+            self._hooks.append(model.get_submodule(name).register_forward_pre_hook(self._reader(name)))
+
+    def unwatch(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def begin_window(self, model: nn.Module) -> None:
+        graph, parameter = self.anatomy.graph, next(model.parameters())
+        kind = torch.promote_types(parameter.dtype, torch.float32)
+        self._pending.clear()
+        self._sums = {
+            name: torch.zeros(graph.width(name), dtype=kind, device=parameter.device) for name in graph.groups
+        }
+        self._index = {
+            group.name: [(site.axis[0], _present(graph, site, group.name)) for site in group.reads]
+            for group in graph
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every process is given an equal share of the sums, so that adding them up again is right."""
+        sums, _ = self._gathered()
+        return {name: value / _world() for name, value in sums.items()}
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        super().restore(state, tensors)
+        self._sums = {name: tensors[name].to(old.device) for name, old in self._sums.items()}
+
+    @property
+    def examples(self) -> int:
+        return self._gathered()[1]
+
+    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+        self._settle()
+        return super().after_step(model, optimizer)
+
+    def _count(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward pass begins: what the last one left is complete."""
+        if model.training:
+            self._settle()
+            self._batch = len(input_tensors((*args, kwargs))[0])
+
+    def _reader(self, name: str) -> Any:
+        def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            act = inputs[0]
+            if consumer.training and act.requires_grad:
+                values = act.detach()  # without its graph, or the hook would keep itself alive
+                dim = -1 if isinstance(consumer, nn.Linear) else 1
+                act.register_hook(lambda grad: self._accumulate(name, values, grad, dim))
+
+        return read
+
+    def _accumulate(self, name: str, act: Tensor, grad: Tensor, dim: int) -> None:
+        """Of one consumer, per example and entry; of a layer that is called twice, the sum."""
+        g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))
+        if len(g) != self._batch:  # windows of an image, or positions: they belong to one example
+            g = g.view(self._batch, -1, g.shape[1]).sum(1) * (self._batch / len(g))
+        self._pending[name] = self._pending[name] + g if name in self._pending else g
+
+    def _settle(self) -> None:
+        """Add up over the consumers, then fold the batch into the sums."""
+        if not self._pending:
+            return
+        for name, reads in self._index.items():
+            parts = [self._pending[consumer] for consumer, _ in reads if consumer in self._pending]
+            indices = [index for consumer, index in reads if consumer in self._pending]
+            picked = [
+                g if index is None else g[:, index].sum(2) for g, index in zip(parts, indices, strict=True)
+            ]
+            if picked:
+                g_NK = picked[0] if len(picked) == 1 else torch.stack(picked).sum(0)
+                self._sums[name] += self.fold(g_NK).to(self._sums[name].dtype)
+        self._examples += self._batch
+        self._pending.clear()
+
+    def _gathered(self) -> tuple[dict[str, Tensor], int]:
+        """Sums and example count over all processes."""
+        self._settle()
+        if _world() == 1:
+            return self._sums, self._examples
+        sums = {name: value.clone() for name, value in self._sums.items()}
+        examples = torch.tensor([self._examples], device=next(iter(sums.values())).device)
+        for value in (*sums.values(), examples):
+            dist.all_reduce(value)
+        return sums, int(examples)
+
+
+def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:
+    """g_nk of a mean-reduced loss: (N, K, ...) activations and their gradients -> (N, K).
+
+    The mean over N examples leaves 1/N in every gradient; multiplying it out makes g independent of the
+    batch size. Half precision is summed in float32.
+
+    Args:
+        act: a, (N, K, ...), or (N, K * features) where a linear layer reads a flattened map.
+        grad: the gradient of the batch's mean loss with respect to `act`.
+        features: input features per channel, for the flattened case.
+
+    Reference: Theis et al. 2018, eq. (10); Crowley et al. 2018, section 3.
+    """
+    product = act.float() * grad if act.dtype in (torch.float16, torch.bfloat16) else act * grad
+    per_channel = product.reshape(len(act), -1, features) if act.dim() == 2 else product.flatten(2)
+    return -len(act) * per_channel.sum(2)
+
+
+def _present(graph: ChannelGraph, site: Site, name: str) -> Tensor | None:
+    """The entries of the group's channels on an axis; None where they are the axis, in order."""
+    entries = graph.present(site, name)
+    same = entries.shape == (graph.size(site.axis), 1)
+    return None if same and torch.equal(entries[:, 0], torch.arange(len(entries))) else entries
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,0 +1,65 @@
+"""Pruning of channels by the norm of the filters that write them: Li et al. 2017 (arXiv:1608.08710).
+
+    s_k = sum |F_k|  (L1, section 3.1), or sqrt(sum F_k ** 2)  (L2, section 4.4)        `filter_norm`
+
+F_k are all weights that write channel k, in every convolution or linear layer of the group. Li et al. prune a
+share of each layer; to rank channels over all groups the score is divided by its mean over the group.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.budget import weight_layers
+from secateur.errors import InputError
+from secateur.methods.channels import ChannelPruning
+from secateur.surgery.cutting import is_transposed
+from secateur.surgery.graph import ChannelGraph, ChannelGroup
+
+
+def filter_norm(filters: list[Tensor], p: int) -> Tensor:
+    """The p-norm over everything that writes a channel: a list of (K, ...) -> (K,)."""
+    powers = torch.stack([weight.flatten(1).abs().pow(p).sum(1) for weight in filters]).sum(0)
+    return powers.pow(1 / p)
+
+
+def filters_of(model: nn.Module, graph: ChannelGraph, group: ChannelGroup) -> list[Tensor]:
+    """The weights that write the group's present channels, each (K, ...)."""
+    layers = weight_layers(model)
+    found = []
+    for site in group.sites:
+        name, kind = site.axis
+        if kind == "out" and name in layers:
+            weight = layers[name].weight.detach()
+            weight = weight.transpose(0, 1) if is_transposed(layers[name]) else weight
+            found.append(weight[graph.present(site, group.name).to(weight.device)])
+    return found
+
+
+class FilterNorm(ChannelPruning):
+    """Removes the channel with the smallest filters, relative to its group (see `ChannelPruning`).
+
+    Args:
+        p: 1 or 2.
+
+    Reference: Li et al. 2017, sections 3.1 and 4.4.
+    """
+
+    name = "filter-norm"
+
+    def __init__(self, *args: Any, p: int = 1, **settings: Any):
+        super().__init__(*args, **settings)
+        if p not in (1, 2):
+            raise InputError(f"filter-norm: p must be 1 or 2, got {p}")
+        self.p = p
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "p": self.p}
+
+    def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
+        graph = self.anatomy.graph
+        found = {group.name: filter_norm(filters_of(model, graph, group), self.p) for group in graph}
+        return {name: s / s.mean().clamp(min=torch.finfo(s.dtype).tiny) for name, s in found.items()}

@@ -1,0 +1,430 @@
+"""Proof by numbers: a cut network computes what the whole one does when nobody reads the channels cut.
+
+The reference is the uncut network in which every layer that mixes channels reads zero where they were.
+Where a normalisation takes its statistics over the very channels that are cut (layer norm, group norm),
+removing is by definition not zeroing: there the reference normalises over the channels kept.
+
+The proof is made on a copy with random weights and normalisation statistics, so that no gate that happens to
+be closed (a zero scale, a dead activation) hides a wrong cut; in float64 where the model runs in it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from secateur.budget import weight_layers
+from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
+from secateur.errors import InputError
+from secateur.surgery.cutting import CHANNELWISE, is_transposed
+from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.tracing import channel_dim, trace
+
+Gone = Mapping[str, set[int]]
+"""Group -> channels that are cut, in the uncut network's numbering."""
+
+SETS = 3  # random channel sets that every group is proved at
+SHARE = 0.25  # of each group's channels that a set cuts
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest output
+_MOVERS = ("view", "reshape", "transpose", "permute", "cat", "split", "index", "gather", "pad", "roll")
+_RUN_ERRORS = (RuntimeError, ValueError, IndexError, AssertionError, TypeError, KeyError, ZeroDivisionError)
+
+
+def traced(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
+    """The channel groups of any model, each proved; those that fail are frozen, with the reason.
+
+    Args:
+        inputs: real inputs, a few examples, as the model takes them.
+        seed: of the channel sets, weights and random inputs of the proof.
+
+    Raises:
+        InputError: where the model cannot be run, or nothing in it can be pruned.
+    """
+    graph = proved(model, trace(model, inputs), inputs, seed=seed)
+    if not graph.groups:
+        named = "; ".join(f"{of.name}: {of.reason}" for of in graph.frozen) or "it has no layers to cut"
+        raise InputError(f"nothing in {type(model).__name__} can be pruned: {named}")
+    return graph
+
+
+def proved(model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
+    """The graph with every group frozen that fails its proof, or mended where a balanced cut is right."""
+    trial = Trial(model, inputs, seed)
+    if trial.failure(graph, list(graph.groups)) is None:
+        return graph.without(trial.unseen(graph))
+    proven: list[str] = []
+    refused: dict[str, str] = {}
+    for name in graph.groups:  # one after the other, each with those that passed before
+        reason = trial.failure(graph, [name]) or trial.failure(graph, [*proven, name])
+        if reason is None:
+            proven.append(name)
+        elif mended := _balanced(trial, graph, name, proven):
+            graph = mended
+            proven.append(name)
+        else:
+            refused[name] = reason
+    graph = graph.without(refused)
+    return graph.without(trial.unseen(graph))
+
+
+def _balanced(trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str]) -> ChannelGraph | None:
+    """The graph with the group's channels tied in sets, where that passes: a shuffle wants equal shares."""
+    group = graph.groups[name]
+    for size in (size for size in range(2, 17) if group.width % size == 0 and group.width > size):
+        numbers = torch.arange(group.width).view(size, -1).T  # the same offset of each of `size` parts
+        for sets in (numbers, torch.arange(group.width).view(-1, size)):
+            mended = graph.with_group(_tied(group, sets))
+            if trial.failure(mended, [*proven, name]) is None:
+                return mended
+    return None
+
+
+def _tied(group: ChannelGroup, sets: Tensor) -> ChannelGroup:
+    sites = tuple(replace(site, entries=site.entries[sets].flatten(1)) for site in group.sites)
+    return ChannelGroup(group.name, sites, len(sets))
+
+
+class Trial:
+    """A model made lively, and the inputs on which cuts of it are tried."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, seed: int = 0):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.model = lively(model, self.generator)
+        real = map_inputs(on_device(inputs, model), lambda x: x[:4])
+        noise = map_inputs(real, lambda x: _noise_like(x, self.generator))
+        self.batches = [real, noise]
+        self.dtype = torch.float64
+        try:
+            self._in_double(self.batches[0])
+        except _RUN_ERRORS:
+            self.dtype = torch.float32
+            self.model = self.model.float()
+        self.batches = [self._cast(batch) for batch in self.batches]
+
+    def _cast(self, inputs: Inputs) -> Inputs:
+        return map_inputs(inputs, lambda x: _as(x, self.dtype))
+
+    @torch.no_grad()
+    def _in_double(self, inputs: Inputs) -> None:
+        self.model = self.model.double()
+        call(self.model, self._cast(inputs))
+
+    def draw(self, graph: ChannelGraph, names: Sequence[str]) -> dict[str, set[int]]:
+        """A random part of each group's channels, at least one, never all."""
+        gone = {}
+        for name in names:
+            width = graph.groups[name].width
+            order = torch.randperm(width, generator=self.generator)
+            gone[name] = set(order[: min(max(1, int(width * SHARE)), width - 1)].tolist())
+        return gone
+
+    @torch.no_grad()
+    def failure(self, graph: ChannelGraph, names: Sequence[str]) -> str | None:
+        """Why random cuts of these groups at once are wrong; None where they are right."""
+        for _ in range(SETS):
+            if reason := self.difference(graph.uncut(), self.draw(graph, names)):
+                return reason
+        return None
+
+    @torch.no_grad()
+    def difference(self, graph: ChannelGraph, gone: Gone) -> str | None:
+        """How the cut model differs from the masked one, and where that begins; None where they agree."""
+        compact = copy.deepcopy(self.model)
+        try:
+            for name, channels in gone.items():
+                graph.remove(compact, name, sorted(channels))
+        except _RUN_ERRORS as error:
+            return f"it cannot be cut: {_first_line(error)}"
+        for batch in self.batches:
+            with masked(self.model, graph):
+                expected = output_tensors(call(self.model, batch))
+            watch = _Watch(compact)
+            try:
+                with watch:
+                    found = output_tensors(call(compact, batch))
+            except _RUN_ERRORS as error:
+                return f"{watch.last} fails once channels are gone: {_first_line(error)}"
+            if not _agree(found, expected, TOLERANCE[self.dtype]):
+                return _blame(self.model, compact, graph, batch, TOLERANCE[self.dtype])
+        return None
+
+    @torch.no_grad()
+    def unseen(self, graph: ChannelGraph) -> dict[str, str]:
+        """Groups whose cut changes no output: there is nothing to prove them by."""
+        plain = [output_tensors(call(self.model, batch)) for batch in self.batches]
+        refused = {}
+        for name in graph.groups:
+            part = graph.uncut()
+            part.mark_gone({name: set(range(1, graph.groups[name].width))})
+            with masked(self.model, part):
+                changed = any(
+                    not _agree(output_tensors(call(self.model, batch)), before, TOLERANCE[self.dtype])
+                    for batch, before in zip(self.batches, plain, strict=True)
+                )
+            if not changed:
+                refused[name] = "cutting it changes no output, so nothing can be proved"
+        return refused
+
+
+@torch.no_grad()
+def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs: Inputs) -> None:
+    """Prove a finished cut with its own weights: put back into the whole network, they give the same output.
+
+    Args:
+        whole: the uncut network; any weights.
+        compact: the network that was cut.
+        graph: of `compact`, as it is now.
+        inputs: real inputs.
+
+    Raises:
+        InputError: where the outputs differ; the message names the layer where that begins.
+    """
+    generator = torch.Generator().manual_seed(0)
+    full = lively(whole, generator).double()
+    small = copy.deepcopy(compact).eval().double()
+    _put_back(full, small, graph)
+    real = map_inputs(on_device(inputs, compact), lambda x: _as(x[:4], torch.float64))
+    full.to(next(small.parameters()).device)
+    try:
+        with masked(full, graph):
+            expected = output_tensors(call(full, real))
+        found, dtype = output_tensors(call(small, real)), torch.float64
+    except _RUN_ERRORS:  # a model that does not run in float64
+        full, small = full.float(), small.float()
+        real = map_inputs(real, lambda x: _as(x, torch.float32))
+        with masked(full, graph):
+            expected = output_tensors(call(full, real))
+        found, dtype = output_tensors(call(small, real)), torch.float32
+    if not _agree(found, expected, TOLERANCE[dtype]):
+        reason = _blame(full, small, graph, real, TOLERANCE[dtype])
+        raise InputError(f"the cut network does not compute what the masked one does: {reason}")
+
+
+def _put_back(full: nn.Module, compact: nn.Module, graph: ChannelGraph) -> None:
+    """The compact weights at their places in the full network: a network of places, cut alike, says where."""
+    places = copy.deepcopy(full)
+    for value in (*places.parameters(), *places.buffers()):
+        if value.is_floating_point():
+            value.data = torch.arange(value.numel(), dtype=value.dtype).view(value.shape)
+    fresh = graph.uncut()
+    for name, kept in graph.kept.items():
+        fresh.remove(places, name, sorted(set(range(graph.groups[name].width)) - set(kept)))
+    here, there, to = compact.state_dict(), places.state_dict(), full.state_dict()
+    for name, value in here.items():
+        if value.is_floating_point():
+            to[name].view(-1)[there[name].flatten().long()] = value.flatten().to(to[name])
+        else:
+            to[name].copy_(value)
+
+
+@contextmanager
+def masked(model: nn.Module, graph: ChannelGraph) -> Iterator[None]:
+    """`model`, uncut, as the masked reference of what `graph` has cut."""
+    read = {site.axis for group in graph for site in group.reads}
+    hooks = []
+    for axis in graph.axes():
+        left, module = graph.left(axis), model.get_submodule(axis[0])
+        if bool(left.all()):
+            continue
+        if axis in read:
+            hooks.append(module.register_forward_pre_hook(_blank(module, left)))
+        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)):
+            hooks.append(module.register_forward_hook(_over_kept(left)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _blank(module: nn.Module, left: Tensor) -> Callable[..., Any]:
+    dim = -1 if isinstance(module, nn.Linear) else 1
+
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        x = inputs[0]
+        gone = (~left).nonzero().flatten().to(x.device)
+        return (x.index_fill(dim, gone, 0), *inputs[1:])
+
+    return hook
+
+
+def _over_kept(left: Tensor) -> Callable[..., Tensor]:
+    """A normalisation of the channels kept, over the channels kept; the others are not read by anyone."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
+        x = inputs[0]
+        dim = channel_dim(module, x)
+        kept = left.nonzero().flatten().to(x.device)
+        part = x.index_select(dim, kept).movedim(dim, 1 if isinstance(module, nn.GroupNorm) else -1)
+        weight, bias = (_kept(getattr(module, name, None), kept) for name in ("weight", "bias"))
+        if isinstance(module, nn.GroupNorm):
+            groups = left.view(module.num_groups, -1).any(1).sum()
+            normal = F.group_norm(part, int(groups), weight, bias, module.eps).movedim(1, dim)
+        elif isinstance(module, nn.LayerNorm):
+            normal = F.layer_norm(part, (len(kept),), weight, bias, module.eps).movedim(-1, dim)
+        else:
+            assert isinstance(module, nn.RMSNorm)
+            normal = F.rms_norm(part, (len(kept),), weight, module.eps).movedim(-1, dim)
+        return torch.zeros_like(x).index_copy(dim, kept, normal)
+
+    return hook
+
+
+def _kept(value: Tensor | None, kept: Tensor) -> Tensor | None:
+    return None if value is None else value[kept]
+
+
+@torch.no_grad()
+def lively(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    """A copy in evaluation mode with random weights and statistics, at which activations keep their size."""
+    copied = copy.deepcopy(model).eval()
+
+    def fill(value: Tensor, low: float, high: float) -> None:
+        drawn = torch.rand(value.shape, generator=generator, dtype=torch.float64)
+        value.copy_((low + (high - low) * drawn).to(value))
+
+    mixing = {id(module.weight) for module in weight_layers(copied).values()}
+    for value in copied.parameters():
+        if id(value) in mixing:
+            continue
+        if value.is_floating_point():
+            fill(value, 0.5, 1.5)
+    for name, module in weight_layers(copied).items():
+        weight = module.weight
+        assert isinstance(weight, Tensor), name
+        fan_in = weight.numel() // max(1, weight.shape[1 if is_transposed(module) else 0])
+        normal = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+        weight.copy_((normal * (2 / fan_in) ** 0.5).to(weight))
+        if isinstance(module.bias, Tensor):
+            fill(module.bias, -0.2, 0.2)
+    for other in copied.modules():
+        if isinstance(other, CHANNELWISE) and isinstance(getattr(other, "bias", None), Tensor):
+            fill(other.bias, -0.5, 0.5)  # type: ignore[arg-type]
+        if isinstance(other, _NormBase) and other.running_mean is not None:
+            fill(other.running_mean, -0.5, 0.5)
+            fill(other.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    return copied
+
+
+def _noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    if not x.is_floating_point():
+        return x
+    return torch.randn(x.shape, generator=generator).to(x)
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype) if x.is_floating_point() else x
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> bool:
+    """Whether every output has the shape and, to the tolerance, the values expected; NaN never agrees."""
+    if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
+        return False
+    return all(_close(a, b, tolerance) for a, b in zip(found, expected, strict=True))
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    return bool(((a - b).abs() <= tolerance * b.abs().max().clamp(min=1e-30)).all())
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+
+
+@dataclass
+class _Step:
+    """An operator that ran, or a layer's output; by module."""
+
+    module: str
+    operator: str
+    output: Tensor | None = None
+
+
+class _Watch(TorchDispatchMode):
+    """Follows which operators run in which modules, and what the layers give."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.steps: list[_Step] = []
+        self._inside: list[str] = [""]
+        self._hooks: list[Any] = []
+
+    @property
+    def last(self) -> str:
+        """The operator that ran last or was about to run, and its module."""
+        operator = next((step.operator for step in reversed(self.steps) if step.operator), "the model")
+        return f"{operator} in {self._inside[-1] or type(self.model).__name__}"
+
+    def __enter__(self) -> Any:
+        for name, module in self.model.named_modules():
+            self._hooks.append(module.register_forward_pre_hook(self._enter(name)))
+            self._hooks.append(module.register_forward_hook(self._leave(name)))
+        return super().__enter__()
+
+    def __exit__(self, *exc: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        super().__exit__(*exc)
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        return lambda *_: self._inside.append(name)
+
+    def _leave(self, name: str) -> Callable[..., None]:
+        def leave(module: nn.Module, _inputs: Any, output: Any) -> None:
+            self._inside.pop()
+            if not list(module.children()) and isinstance(output, Tensor):
+                self.steps.append(_Step(name, "", output))
+
+        return leave
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        step = _Step(self._inside[-1], func.overloadpacket.__name__)
+        self.steps.append(step)
+        return func(*args, **(kwargs or {}))
+
+
+def _blame(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, batch: Inputs, tolerance: float) -> str:
+    """The first layer at which the compact network leaves the reference, and what moves channels before."""
+    with masked(whole, graph), _Watch(whole) as of_whole:
+        call(whole, batch)
+    with _Watch(compact) as of_compact:
+        call(compact, batch)
+    expected = [step for step in of_whole.steps if step.output is not None]
+    movers: list[str] = []
+    index = 0
+    for step in of_compact.steps:
+        if step.output is None:
+            movers += [step.operator] if any(word in step.operator for word in _MOVERS) else []
+            continue
+        if index >= len(expected) or not _same_step(step, expected[index], compact, graph, tolerance):
+            before = f", after {', '.join(dict.fromkeys(movers))}" if movers else ""
+            return f"{step.module} reads other channels than those that were cut{before}"
+        index, movers = index + 1, []
+    return "the outputs differ" + (f", after {', '.join(dict.fromkeys(movers))}" if movers else "")
+
+
+def _same_step(
+    found: _Step, expected: _Step, compact: nn.Module, graph: ChannelGraph, tolerance: float
+) -> bool:
+    """Whether a layer gives the same; of one that was cut, the channels kept. Other shapes tell nothing."""
+    assert found.output is not None
+    assert expected.output is not None
+    value, axis = expected.output, (found.module, "out")
+    if axis in graph.axes():
+        module = compact.get_submodule(found.module)
+        dim = -1 if isinstance(module, nn.Linear) else channel_dim(module, found.output)
+        value = value.index_select(dim, graph.left(axis).nonzero().flatten().to(value.device))
+    if value.shape != found.output.shape or not value.is_floating_point():
+        return True
+    return _close(found.output, value, tolerance)
