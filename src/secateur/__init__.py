@@ -6,11 +6,18 @@
     sc.save(model, "out/"); model = sc.load("out/")
     small = sc.Architecture.of(model).scaled_to("params=300k").build()
 
+and with any other model:
+
+    model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)
+    sc.save(model, "small/"); model = sc.load("small/", factory=build)
+
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from secateur import data, methods, models
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
     from secateur.comparison import CompareResult, compare
     from secateur.errors import InputError, TrainingError
     from secateur.execution import PruneSettings
+    from secateur.foreign import inspect_model as inspect
+    from secateur.pruning import prune
     from secateur.training import Recipe
 
 _HOMES = {
@@ -32,7 +41,9 @@ _HOMES = {
     "Recipe": "secateur.training:Recipe",
     "TrainingError": "secateur.errors:TrainingError",
     "compare": "secateur.comparison:compare",
+    "inspect": "secateur.foreign:inspect_model",
     "load": "secateur.architecture:load_model",
+    "prune": "secateur.pruning:prune",
     "save": "secateur.architecture:save_model",
 }
 
@@ -46,9 +57,11 @@ __all__ = [
     "TrainingError",
     "compare",
     "data",
+    "inspect",
     "load",
     "methods",
     "models",
+    "prune",
     "save",
 ]
 

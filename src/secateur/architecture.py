@@ -1,26 +1,29 @@
 """Portable, pickle-free description of a network: which factory, which arguments, which widths.
 
-An architecture rebuilds, re-initialises, rescales, saves and loads a network of the built-in families. Its
-file, `architecture.json`, is meant to be read by people:
+An architecture rebuilds, re-initialises, rescales, saves and loads a network: of the built-in families, or of
+any model whose factory the user passes. Its file, `architecture.json`, is meant to be read by people:
 
-    {"format": "secateur-architecture", "schema": 1,
+    {"format": "secateur-architecture", "schema": 2, "version": "0.1.0",
      "factory": "wide_resnet", "arguments": {"depth": 16, ...},
+     "input": {"shape": [3, 32, 32], "dtype": "float32"}, "classes": 10,
      "groups": [{"name": "blocks.0", "width": 11, "of": 16,
                  "layers": ["blocks.0.conv1", "blocks.0.bn2", "blocks.0.conv2"]}, ...],
-     "params": 43612, "macs": 402176}
+     "layout": null, "params": 43612, "macs": 402176}
 
-`width` is the group's present width, `of` the factory's own. Loading imports nothing that the file names.
+`width` is the group's present width, `of` that in the whole network. `layout` is a hash of the whole
+network's tensor names and shapes, for factories that are not built in. Loading imports nothing that the file
+names. docs/architecture.md describes every key.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,13 +31,20 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from secateur import __version__
 from secateur.atomic import write_bytes, write_json
-from secateur.budget import COUNTERS, Budget, count_model_macs, count_params, fit_scale
+from secateur.budget import COUNTERS, Budget, fit_scale
+from secateur.calling import describe_inputs, example_of
 from secateur.errors import InputError, unknown
+from secateur.foreign import Build, Origin, origin_of, reopened
 from secateur.models import FACTORIES, Family
+from secateur.runs import unshared
+from secateur.surgery.anatomy import anatomy_of
+from secateur.surgery.costs import COUNTED
 
 FORMAT = "secateur-architecture"
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "model.safetensors"
 _MAX_FILE_BYTES = 1_000_000
@@ -44,49 +54,68 @@ _MAX_PARAMS = 10**10
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network of a built-in family without its weights; compare with `==`.
+    """A network without its weights; compare with `==`.
 
     Attributes:
-        factory: a key of `secateur.models.FACTORIES`.
+        factory: a key of `secateur.models.FACTORIES`, or the name of a factory that the user passed.
         arguments: the factory's arguments but `widths`.
         widths: the width of every prunable group, in network order.
+        origin: how a network that is not of a built-in family is made; None for those that are.
     """
 
     factory: str
     arguments: dict[str, Any] = field(hash=False)
     widths: tuple[int, ...]
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, model: nn.Module) -> Architecture:
         """The architecture of a network as it is now, pruned or not.
 
         Raises:
-            InputError: where the model is not one of the built-in families.
+            InputError: where the model is not of a built-in family and has not been inspected.
         """
-        if not isinstance(model, Family):
+        if isinstance(model, Family):
+            return cls(model.factory, json.loads(json.dumps(model.arguments)), model.widths)
+        origin = origin_of(model)
+        if origin is None:
             raise InputError(
-                f"an architecture needs a network of a built-in family, got {type(model).__name__}: "
-                f"build it with one of secateur.models ({', '.join(FACTORIES)})"
+                f"the architecture of a {type(model).__name__} is not known yet: call "
+                "sc.inspect(model, inputs, factory=build) first, or build it with one of secateur.models"
             )
-        return cls(model.factory, json.loads(json.dumps(model.arguments)), model.widths)
+        widths = tuple(anatomy_of(model).graph.widths.values())
+        return cls(origin.name, origin.arguments, widths, origin)
 
     @classmethod
-    def from_identity(cls, identity: dict[str, Any]) -> Architecture:
-        """What `identity` was taken of."""
-        return cls(identity["factory"], identity["arguments"], tuple(identity["widths"]))
+    def whole(cls, origin: Origin) -> Architecture:
+        """The uncut network of a factory that is not built in."""
+        return cls(origin.name, origin.arguments, origin.widths, origin)
+
+    @classmethod
+    def from_identity(cls, identity: dict[str, Any], origin: Origin | None = None) -> Architecture:
+        """What `identity` was taken of; of a foreign network with its origin."""
+        return cls(identity["factory"], identity["arguments"], tuple(identity["widths"]), origin)
 
     @classmethod
     def from_factory(cls, factory: str, arguments: dict[str, Any]) -> Architecture:
         """The factory's own widths; InputError where it refuses the arguments."""
         return cls.of(_construct(factory, arguments, None))
 
-    def build(self, seed: int | None = None) -> Family:
-        """A freshly initialised network on the CPU; `seed` makes it repeatable and spares the global RNG."""
+    def build(self, seed: int | None = None) -> Any:
+        """A freshly initialised network on the CPU; `seed` makes it repeatable and spares the global RNG.
+
+        Raises:
+            InputError: for a network that is not of a built-in family, where its factory is not known.
+        """
         with _seeded(seed):
+            if self.origin is not None:
+                return self.origin.make(self.widths)
             return _construct(self.factory, self.arguments, self.widths, device="cpu")
 
-    def skeleton(self) -> Family:
+    def skeleton(self) -> Any:
         """The network on the meta device: shapes only, nothing is allocated."""
+        if self.origin is not None:
+            return self.origin.skeleton(self.widths)
         return _construct(self.factory, self.arguments, self.widths)
 
     def with_widths(self, widths: Sequence[int]) -> Architecture:
@@ -100,15 +129,24 @@ class Architecture:
     @property
     def params(self) -> int:
         """Number of parameters."""
-        return count_params(self.skeleton())
+        return self.cost("params")
 
     @property
     def macs(self) -> int:
         """MACs of one inference (convention: `secateur.budget`)."""
-        return count_model_macs(self.skeleton())
+        return self.cost("macs")
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the network tells apart; None where its output has no scores."""
+        return self.origin.classes if self.origin else int(self.arguments["num_classes"])
 
     def cost(self, resource: str) -> int:
         """The count of a budget's resource."""
+        if self.origin is not None and resource in COUNTED:
+            return self.origin.anatomy.costs.at(dict(zip(self.origin.names, self.widths, strict=True)))[
+                resource
+            ]
         return COUNTERS[resource](self.skeleton())
 
     def scaled_to(self, budget: Budget | str) -> Architecture:
@@ -124,14 +162,22 @@ class Architecture:
         """
         budget = Budget.parse(budget)
         limit = budget.limit(self.cost(budget.resource))
-        return self.with_widths(
-            fit_scale(
-                self.widths,
-                lambda widths: self.with_widths(widths).cost(budget.resource),
-                limit,
-                f"scaled {self.factory} group widths",
-            )[1]
-        )
+        what = f"scaled {self.factory} group widths"
+        if self.origin is None:
+            return self.with_widths(fit_scale(self.widths, self._cost_at(budget.resource), limit, what)[1])
+        whole = Architecture.whole(self.origin)
+        if whole.cost(budget.resource) <= limit:
+            return whole
+        return self._clamped(fit_scale(self.widths, self._cost_at(budget.resource), limit, what)[1])
+
+    def _cost_at(self, resource: str) -> Callable[[list[int]], int]:
+        return lambda widths: self._clamped(widths).cost(resource)
+
+    def _clamped(self, widths: Sequence[int]) -> Architecture:
+        """At these widths; foreign groups are no wider than their factory makes them."""
+        if self.origin is not None:
+            widths = [min(width, of) for width, of in zip(widths, self.origin.widths, strict=True)]
+        return self.with_widths(widths)
 
     def narrowed_to(self, budget: Budget | str) -> Architecture:
         """The factory's own shape with every layer times one k, the largest that meets the budget: WRN-d-k.
@@ -146,6 +192,9 @@ class Architecture:
         """
         budget = Budget.parse(budget)
         limit = budget.limit(self.cost(budget.resource))
+        if self.origin is not None:  # every group, those of residual streams among them
+            whole = Architecture.whole(self.origin)
+            return whole.scaled_to(replace(budget, amount=Fraction(limit), relative=False))
         if "stages" not in self.arguments:
             return self.with_arguments().scaled_to(replace(budget, amount=Fraction(limit), relative=False))
 
@@ -160,47 +209,71 @@ class Architecture:
 
     def group_names(self) -> tuple[str, ...]:
         """The names of the prunable groups, in network order."""
+        if self.origin is not None:
+            return self.origin.names
         return tuple(group.name for group in self.skeleton().groups)
 
     def identity(self) -> dict[str, Any]:
         """What makes two architectures the same, for hashing into a run's identity."""
-        return {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
+        same = {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
+        return {**same, "layout": self.origin.layout} if self.origin else same
+
+    def diff(self, other: Architecture) -> list[GroupDiff]:
+        """Where two architectures differ: one row for each group that is not equally wide in both."""
+        mine, theirs = (dict(zip(of.group_names(), of.widths, strict=True)) for of in (self, other))
+        names = [*mine, *(name for name in theirs if name not in mine)]
+        return [
+            GroupDiff(name, mine.get(name), theirs.get(name))
+            for name in names
+            if mine.get(name) != theirs.get(name)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `architecture.json`."""
-        own = _construct(self.factory, self.arguments, None).widths
+        own, layers, sets = self._described_groups()
         groups = [
-            {
-                "name": group.name,
-                "width": width,
-                "of": of,
-                "layers": [layer for layer in (group.producer, group.norm, group.consumer) if layer],
-            }
-            for group, width, of in zip(self.skeleton().groups, self.widths, own, strict=True)
+            {"name": name, "width": width, "of": of, "layers": spanned, **({"sets": tied} if tied else {})}
+            for name, width, of, spanned, tied in zip(
+                self.group_names(), self.widths, own, layers, sets, strict=True
+            )
         ]
         return {
             "format": FORMAT,
             "schema": SCHEMA,
+            "version": __version__,
             "factory": self.factory,
             "arguments": self.arguments,
+            "input": self.origin.inputs if self.origin else describe_inputs(_example(self.skeleton())),
+            "classes": self.classes,
             "groups": groups,
+            "layout": self.origin.layout if self.origin else None,
             "params": self.params,
             "macs": self.macs,
         }
 
+    def _described_groups(self) -> tuple[Sequence[int], list[list[str]], list[str]]:
+        """Of every group the width in the whole network, the layers spanned, and how channels are tied."""
+        if self.origin is not None:
+            groups = list(self.origin.anatomy.graph)
+            return self.origin.widths, [list(of.modules) for of in groups], [of.sets for of in groups]
+        spanned = [
+            [layer for layer in (group.producer, group.norm, group.consumer) if layer]
+            for group in self.skeleton().groups
+        ]
+        return _construct(self.factory, self.arguments, None).widths, spanned, [""] * len(spanned)
+
     @classmethod
-    def from_dict(cls, content: Any, source: str = "architecture") -> Architecture:
+    def from_dict(
+        cls, content: Any, source: str = "architecture", factory: Build | None = None
+    ) -> Architecture:
         """Check and read the content of `architecture.json`; InputError names what is wrong with it."""
         problem = _problem_with(content)
         if problem:
             raise InputError(f"{source}: {problem}")
-        own = _construct(content["factory"], content["arguments"], None)
-        names = [group["name"] for group in content["groups"]]
-        if names != [group.name for group in own.groups]:
-            raise InputError(
-                f"{source}: the groups must be those of {content['factory']} in order, got {names[:4]}..."
-            )
-        found = cls.of(own).with_widths([group["width"] for group in content["groups"]])
+        if content["factory"] in FACTORIES:
+            found = cls._of_family(content, source)
+        else:
+            found = cls._of_foreign(content, source, factory)
         if found.params != content.get("params", found.params):
             raise InputError(
                 f"{source}: the widths make {found.params:,} parameters, but the file says "
@@ -208,14 +281,48 @@ class Architecture:
             )
         return found
 
+    @classmethod
+    def _of_family(cls, content: dict[str, Any], source: str) -> Architecture:
+        own = _construct(content["factory"], content["arguments"], None)
+        names = [group["name"] for group in content["groups"]]
+        if names != [group.name for group in own.groups]:
+            raise InputError(
+                f"{source}: the groups must be those of {content['factory']} in order, got {names[:4]}..."
+            )
+        return cls.of(own).with_widths([group["width"] for group in content["groups"]])
+
+    @classmethod
+    def _of_foreign(cls, content: dict[str, Any], source: str, factory: Build | None) -> Architecture:
+        name = content["factory"]
+        if factory is None:
+            raise InputError(
+                f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "
+                f"import: pass the factory (sc.load(directory, factory=build), or --model {name[:80]}). "
+                f"Built in are {', '.join(FACTORIES)}"
+            )
+        groups = content["groups"]
+        inputs = example_of(content.get("input"))
+        origin = reopened(factory, inputs, groups, name=name, arguments=content["arguments"], source=source)
+        if origin.layout != content.get("layout"):
+            raise InputError(
+                f"{source}: the factory builds a network with other tensors (layout {origin.layout}) than "
+                f"the one that was saved ({str(content.get('layout'))[:20]}): pass the same factory"
+            )
+        widths = {group["name"]: group["width"] for group in groups}
+        return cls(name, content["arguments"], tuple(widths[of] for of in origin.names), origin)
+
     def save(self, path: str | Path) -> None:
         """Write `architecture.json` (or the named file), whole or not at all."""
         path = Path(path)
         write_json(path / ARCHITECTURE_FILE if path.is_dir() else path, self.to_dict())
 
     @classmethod
-    def load(cls, path: str | Path) -> Architecture:
-        """Read a file, or the `architecture.json` of a folder; InputError names what is wrong with it."""
+    def load(cls, path: str | Path, factory: Build | None = None) -> Architecture:
+        """Read a file, or the `architecture.json` of a folder; InputError names what is wrong with it.
+
+        Args:
+            factory: builds the whole network, where it is not of a built-in family; nothing is imported.
+        """
         path = Path(path)
         path = path / ARCHITECTURE_FILE if path.is_dir() else path
         if not path.is_file():
@@ -233,7 +340,7 @@ class Architecture:
             raise InputError(
                 f"{path}: not valid JSON ({type(error).__name__}): it was cut off or is another kind of file"
             ) from None
-        return cls.from_dict(content, str(path))
+        return cls.from_dict(content, str(path), factory)
 
 
 def save_model(model: nn.Module, directory: str | Path) -> None:
@@ -245,20 +352,27 @@ def save_model(model: nn.Module, directory: str | Path) -> None:
     directory = Path(directory)
     architecture = Architecture.of(model)
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(directory / WEIGHTS_FILE, save(tensors))
+    write_bytes(directory / WEIGHTS_FILE, save(unshared(model.state_dict())))
     architecture.save(directory / ARCHITECTURE_FILE)
 
 
-def load_model(directory: str | Path) -> Family:
+def load_model(directory: str | Path, factory: Build | None = None, like: Architecture | None = None) -> Any:
     """Rebuild the network that `save_model` wrote, in evaluation mode, on the CPU.
+
+    Args:
+        factory: builds the whole network, where it is not of a built-in family: its own class is then what
+            comes back. Nothing is imported that the files name.
+        like: an architecture of the same whole network, which then need not be built and traced again.
 
     Raises:
         InputError: where a file is missing, damaged, or the two do not belong together; weights are compared
             with the architecture by shape before anything is allocated.
     """
     directory = Path(directory)
-    architecture = Architecture.load(directory / ARCHITECTURE_FILE)
+    if like is not None and like.origin is not None:
+        architecture = like.with_widths(_widths_in(directory / ARCHITECTURE_FILE, like.group_names()))
+    else:
+        architecture = Architecture.load(directory / ARCHITECTURE_FILE, factory)
     path = directory / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
@@ -281,6 +395,17 @@ def load_model(directory: str | Path) -> Family:
             f"{path}: not a readable safetensors file ({error}): it was cut off or is another kind of file"
         ) from None
     return model.eval()
+
+
+def _widths_in(path: Path, names: Sequence[str]) -> list[int]:
+    """The widths in an architecture file that we wrote ourselves, of a network that is at hand."""
+    groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
+    widths = {group["name"]: group["width"] for group in groups}
+    return [widths[name] for name in names]
+
+
+def _example(model: Family) -> Tensor:
+    return torch.empty(1, *model.input_shape, device="meta")
 
 
 def _construct(
@@ -318,10 +443,10 @@ def _problem_with(content: Any) -> str | None:
     """What an architecture file gets wrong, in one clause; None if its form is right."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return f'not an architecture file (it must be an object with "format": "{FORMAT}")'
-    if content.get("schema") != SCHEMA:
-        return (
-            f"schema {SCHEMA} is read here, got {content.get('schema')!r}: it was written by another version"
-        )
+    schema = content.get("schema")
+    if type(schema) is not int or schema not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        return f"schemas {known} are read here, got {str(schema)[:20]}: it was written by another version"
     if not isinstance(content.get("factory"), str) or not isinstance(content.get("arguments"), dict):
         return '"factory" must be a name and "arguments" an object'
     if any(_size_of(value) > 4096 for value in content["arguments"].values()):
@@ -333,7 +458,23 @@ def _problem_with(content: Any) -> str | None:
         width = group.get("width")
         if not isinstance(group.get("name"), str) or type(width) is not int or not 1 <= width <= _MAX_WIDTH:
             return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {str(group)[:80]}'
+        of = group.get("of", width)
+        if type(of) is not int or not 1 <= of <= _MAX_WIDTH or not isinstance(group.get("sets", ""), str):
+            return f'"of" is the whole width of a group and "sets" a text, got {str(group)[:80]}'
+        if content["factory"] not in FACTORIES and width > of:
+            return f"a group is no wider than in its whole network, got {str(group)[:80]}"
+    names = [group["name"] for group in groups]
+    if len(set(names)) < len(names):
+        return "every group has a name of its own"
     return None
+
+
+class GroupDiff(NamedTuple):
+    """A group that two architectures do not share: its width in each, None where it has none there."""
+
+    name: str
+    first: int | None
+    second: int | None
 
 
 def _size_of(value: Any) -> float:

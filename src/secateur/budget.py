@@ -22,6 +22,7 @@ from secateur.calling import Inputs, call, tile
 from secateur.errors import InputError, unknown
 
 TRAINING_MACS_PER_INFERENCE_MAC = 3
+ANATOMY_ATTRIBUTE = "_secateur_anatomy"  # where a foreign model carries what surgery found out about it
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmg%]?)", re.IGNORECASE)
 
@@ -119,7 +120,17 @@ def count_weights(model: nn.Module) -> int:
 
 
 def count_model_macs(model: nn.Module) -> int:
-    """`count_macs` at the model's own `input_shape`."""
+    """MACs of one example: at a built-in model's `input_shape`, or at the inputs a model was inspected with.
+
+    Raises:
+        InputError: where a foreign model has not been inspected, so that nobody knows its inputs.
+    """
+    if (anatomy := getattr(model, ANATOMY_ATTRIBUTE, None)) is not None:
+        return int(anatomy.costs.now["macs"])
+    if not hasattr(model, "input_shape"):
+        raise InputError(
+            f"the MACs of a {type(model).__name__} depend on its inputs: call sc.inspect(model, inputs) first"
+        )
     return count_macs(model, layer_positions(model, model.input_shape))  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError
 
+_MAX_ENTRIES = 10**8
 Inputs = Any
 """A tensor; a tuple or list of positional arguments; or a mapping of keyword arguments."""
 
@@ -94,3 +96,56 @@ def logits_of(output: Any) -> Tensor:
             f"{type(output).__name__}: pass a loss function that takes the output as it is"
         )
     return output
+
+
+def describe_inputs(inputs: Inputs) -> Any:
+    """Shapes (of one example) and types, as JSON: what `example_of` makes inputs from."""
+    if isinstance(inputs, Tensor):
+        return {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype).removeprefix("torch.")}
+    if isinstance(inputs, Mapping):
+        return {"named": {name: describe_inputs(value) for name, value in inputs.items()}}
+    if isinstance(inputs, (tuple, list)):
+        return {"positional": [describe_inputs(value) for value in inputs]}
+    raise InputError(f"an input is a tensor, got {type(inputs).__name__}")
+
+
+def example_of(description: Any, examples: int = 2, seed: int = 0) -> Inputs:
+    """Inputs of the shapes described: normal noise for floats, zeros for whole numbers.
+
+    Raises:
+        InputError: where the description is malformed or asks for more than 10^8 numbers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def make(part: Any, depth: int) -> Inputs:
+        if depth > 3 or not isinstance(part, dict):
+            raise InputError(f"an input is described by its shape and dtype, got {str(part)[:80]}")
+        if "named" in part and isinstance(part["named"], dict):
+            return {str(name): make(value, depth + 1) for name, value in part["named"].items()}
+        if "positional" in part and isinstance(part["positional"], list):
+            return tuple(make(value, depth + 1) for value in part["positional"])
+        return _tensor_of(part, examples, generator)
+
+    return make(description, 0)
+
+
+def _tensor_of(part: dict[str, Any], examples: int, generator: torch.Generator) -> Tensor:
+    shape, name = part.get("shape"), part.get("dtype")
+    sizes_fit = isinstance(shape, list) and len(shape) <= 8 and all(type(n) is int and n > 0 for n in shape)
+    if not sizes_fit or math.prod(shape) * examples > _MAX_ENTRIES:  # type: ignore[arg-type]
+        raise InputError(
+            f"an input's shape is a list of at most 8 sizes, not huge ones; got {str(shape)[:80]}"
+        )
+    if name not in _DTYPES:
+        raise InputError(f"an input's dtype is one of {', '.join(_DTYPES)}; got {str(name)[:40]}")
+    dtype = _DTYPES[name]
+    assert shape is not None
+    if dtype.is_floating_point:
+        return torch.randn(examples, *shape, generator=generator).to(dtype)
+    return torch.zeros(examples, *shape, dtype=dtype)
+
+
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32)
+} | {"uint8": torch.uint8, "bool": torch.bool}

@@ -31,7 +31,7 @@ class Reporter:
     def run_started(self, label: str, compute: float) -> None:
         """A run begins, worth `compute` units of the whole."""
 
-    def step(self, *, done: float, loss: float, accuracy: float, **more: float) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
         """The run in hand is `done` (a share in [0, 1]); `more` are the method's numbers."""
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class LineReporter(Reporter):
     def run_started(self, label: str, compute: float) -> None:
         self.label, self.done = label, 0.0
 
-    def step(self, *, done: float, loss: float, accuracy: float, **more: float) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
         self.done = done
 
     def epoch(self, row: dict[str, Any]) -> None:
@@ -112,10 +112,11 @@ class BarReporter(Reporter):
         self.compute = compute
         self.run = self.bars.add_task(label, total=1.0, note="")
 
-    def step(self, *, done: float, loss: float, accuracy: float, **more: float) -> None:
+    def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
         if self.run is None:
             return
-        note = f"loss {loss:.3f}, accuracy {accuracy:.1%}{_pruned(more)}"
+        known = "" if accuracy is None else f", accuracy {accuracy:.1%}"
+        note = f"loss {loss:.3f}{known}{_pruned(more)}"
         self.bars.update(self.run, completed=done, note=note)
         if self.whole is not None:
             self.bars.update(self.whole, completed=self.done + self.compute * done)

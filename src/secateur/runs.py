@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,17 @@ class RunSpec:
         return f"{self.kind}-{identity_hash({'kind': self.kind, **self.identity})}-s{self.seed}"
 
 
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors takes them: on the CPU, contiguous, none in another's memory as tied weights are."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        found[name] = plain.clone() if plain.data_ptr() in seen else plain
+        seen.add(plain.data_ptr())
+    return found
+
+
 @dataclass
 class Checkpoint:
     """A training state: `state` is JSON-able, `tensors` hold the rest."""
@@ -96,8 +107,7 @@ class RunStore:
         """Replace the run's checkpoint, whole or not at all."""
         folder = self.path(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-        content = save(tensors, metadata={"state": json.dumps(checkpoint.state)})
+        content = save(unshared(checkpoint.tensors), metadata={"state": json.dumps(checkpoint.state)})
         write_bytes(folder / "checkpoint.safetensors", content)
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:

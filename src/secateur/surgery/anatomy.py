@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from secateur.budget import weight_layers
+from secateur.budget import ANATOMY_ATTRIBUTE, weight_layers
 from secateur.calling import Inputs, map_inputs, on_device
 from secateur.errors import InputError
 from secateur.models import Family
@@ -18,8 +18,6 @@ from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.proof import prove_cut, traced
-
-_ATTRIBUTE = "_secateur_anatomy"
 
 
 class Anatomy:
@@ -31,15 +29,26 @@ class Anatomy:
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
+        origin: how the network is made again (`secateur.foreign.Origin`), where that is known.
     """
 
-    def __init__(self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None):
+    def __init__(
+        self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None, origin: Any = None
+    ):
         self.graph, self.costs, self.inputs, self.whole = graph, costs, inputs, whole
+        self.origin = origin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Anatomy:
         """Of a copy of the network: what never changes is shared."""
-        graph = copy.deepcopy(self.graph, memo)
-        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole)
+        return self.with_graph(copy.deepcopy(self.graph, memo))
+
+    def with_graph(self, graph: ChannelGraph) -> Anatomy:
+        """Of a copy of the network that is cut as `graph` says."""
+        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole, self.origin)
+
+    def uncut(self) -> Anatomy:
+        """Of the whole network."""
+        return self.with_graph(self.graph.uncut())
 
     def remove(
         self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
@@ -76,7 +85,12 @@ def inspect(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
     if isinstance(model, Family):
         return anatomy_of(model)
     _check_trainable(model)
-    graph = traced(model, inputs, seed=seed)
+    forget(model)
+    return opened(model, traced(model, inputs, seed=seed), inputs)
+
+
+def opened(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
+    """The anatomy of an uncut model whose graph is known; the model remembers it."""
     few = map_inputs(inputs, lambda tensor: tensor[:4].detach().cpu().clone())
     whole = copy.deepcopy(model).cpu().eval()
     for parameter in whole.parameters():
@@ -88,17 +102,17 @@ def inspect(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
 
 def remember(model: nn.Module, anatomy: Anatomy) -> None:
     """Have the network carry its anatomy; copies of it carry copies."""
-    setattr(model, _ATTRIBUTE, anatomy)
+    setattr(model, ANATOMY_ATTRIBUTE, anatomy)
 
 
 def forget(model: nn.Module) -> None:
     """The plain network again."""
-    model.__dict__.pop(_ATTRIBUTE, None)
+    model.__dict__.pop(ANATOMY_ATTRIBUTE, None)
 
 
 def known_anatomy(model: nn.Module) -> Anatomy | None:
     """The anatomy that a network carries, if it does."""
-    found = getattr(model, _ATTRIBUTE, None)
+    found = getattr(model, ANATOMY_ATTRIBUTE, None)
     assert found is None or isinstance(found, Anatomy)
     return found
 

@@ -18,9 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from secateur.budget import uses_of_weights, weight_layers
 from secateur.calling import Inputs, call, on_device, tile
-from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed
+from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.tracing import passes_on
 
 COUNTED = ("params", "macs", "nonzeros")
 """The resources that are known in closed form. "nonzeros" are the weights that could be zero, and are not."""

@@ -60,6 +60,24 @@ def in_size(layer: nn.Module) -> int:
     return size
 
 
+def whole_groups(layer: nn.Module) -> bool:
+    """Whether a grouped layer loses whole groups: where they are no larger than their number is.
+
+    A depthwise convolution is the extreme. Other grouped layers lose the same offsets of every group, but for
+    transposed convolutions, which are not cut.
+    """
+    if isinstance(layer, nn.GroupNorm):
+        return layer.num_groups > 1 and layer.num_channels // layer.num_groups <= layer.num_groups
+    if not isinstance(layer, _ConvNd) or layer.groups == 1 or is_transposed(layer):
+        return False
+    return layer.in_channels // layer.groups <= layer.groups
+
+
+def passes_on(layer: nn.Module) -> bool:
+    """Whether a convolution hands each channel (or small group of them) on, rather than mix them with all."""
+    return isinstance(layer, _ConvNd) and whole_groups(layer)
+
+
 def cut(model: nn.Module, keeps: Mapping[Axis, Tensor], optimizer: Optimizer | None = None) -> None:
     """Keep only some entries of every axis named, in place.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,29 @@ class ChannelGroup:
         name: of the first layer that writes them, with "#2", ... where there are several groups of one.
         sites: every axis that is cut.
         width: channels in the uncut network.
+        sets: how channels found by tracing were tied so that the cut is right, e.g. "4 parts"; mostly "".
     """
 
     name: str
     sites: tuple[Site, ...]
     width: int
+    sets: str = ""
+
+    def tied(self, sets: str) -> ChannelGroup:
+        """The group with its channels tied in sets: "4 parts": the same offset of each of 4 parts; "4 runs":
+        runs of 4 that follow each other.
+
+        Raises:
+            InputError: where the width does not divide.
+        """
+        found = re.fullmatch(r"(\d{1,6}) (parts|runs)", sets)
+        size = int(found[1]) if found else 0
+        if not found or size < 2 or self.width % size or self.width == size:
+            raise InputError(f"{self.name}: {self.width} channels cannot be tied in sets of '{sets[:40]}'")
+        numbers = torch.arange(self.width)
+        together = numbers.view(size, -1).T if found[2] == "parts" else numbers.view(-1, size)
+        sites = tuple(replace(site, entries=site.entries[together].flatten(1)) for site in self.sites)
+        return ChannelGroup(self.name, sites, len(together), sets)
 
     @property
     def reads(self) -> tuple[Site, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from secateur.budget import weight_layers
 from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.errors import InputError
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.tracing import channel_dim, trace
 
 Gone = Mapping[str, set[int]]
@@ -80,17 +80,11 @@ def _balanced(trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str
     """The graph with the group's channels tied in sets, where that passes: a shuffle wants equal shares."""
     group = graph.groups[name]
     for size in (size for size in range(2, 17) if group.width % size == 0 and group.width > size):
-        numbers = torch.arange(group.width).view(size, -1).T  # the same offset of each of `size` parts
-        for sets in (numbers, torch.arange(group.width).view(-1, size)):
-            mended = graph.with_group(_tied(group, sets))
+        for kind in ("parts", "runs"):
+            mended = graph.with_group(group.tied(f"{size} {kind}"))
             if trial.failure(mended, [*proven, name]) is None:
                 return mended
     return None
-
-
-def _tied(group: ChannelGroup, sets: Tensor) -> ChannelGroup:
-    sites = tuple(replace(site, entries=site.entries[sets].flatten(1)) for site in group.sites)
-    return ChannelGroup(group.name, sites, len(sets))
 
 
 class Trial:

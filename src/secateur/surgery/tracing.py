@@ -28,7 +28,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from secateur.budget import weight_layers
 from secateur.calling import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.errors import InputError
-from secateur.surgery.cutting import CHANNELWISE, Axis, in_size, is_transposed, out_size
+from secateur.surgery.cutting import (
+    CHANNELWISE,
+    Axis,
+    in_size,
+    is_transposed,
+    out_size,
+    passes_on,
+    whole_groups,
+)
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
 
 PROBE_SIDE = 64  # larger images are probed at this side, where the model takes it
@@ -453,16 +461,9 @@ def _tie_grouped(probe: _Probe, links: _Links) -> None:
                 _tie_offsets(links, (name, "out"), layer.groups)
     for name, module in probe.channelwise.items():
         if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
-            whole = module.num_channels // module.num_groups <= module.num_groups
-            (_tie_rows if whole else _tie_offsets)(links, (name, "out"), module.num_groups)
+            tie = _tie_rows if whole_groups(module) else _tie_offsets
+            tie(links, (name, "out"), module.num_groups)
     _tie_shared(probe, links)
-
-
-def passes_on(layer: nn.Module) -> bool:
-    """Whether a grouped convolution loses whole groups: a depthwise one, or one of many small groups."""
-    if not isinstance(layer, _ConvNd) or layer.groups == 1 or is_transposed(layer):
-        return False
-    return layer.in_channels // layer.groups <= layer.groups
 
 
 def _tie_rows(links: _Links, axis: Axis, groups: int) -> None:

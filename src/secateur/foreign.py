@@ -1,0 +1,376 @@
+"""Networks that are not ours, made again: by their factory, at any widths of their channel groups."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect as introspection
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from secateur.calling import Inputs, call, describe_inputs, logits_of, on_device
+from secateur.errors import InputError
+from secateur.surgery.anatomy import Anatomy, inspect, known_anatomy, opened, remember
+from secateur.surgery.cutting import Axis, axis_size, cut, passes_on, whole_groups
+from secateur.surgery.graph import Frozen
+from secateur.surgery.tracing import trace
+
+Build = Callable[[], nn.Module]
+
+_SIZED: dict[type[nn.Module], tuple[str, ...]] = {
+    **dict.fromkeys(
+        (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        ("out_channels", "in_channels"),
+    ),
+    nn.Linear: ("out_features", "in_features"),
+    _NormBase: ("num_features",),
+    nn.LayerNorm: ("normalized_shape",),
+    nn.RMSNorm: ("normalized_shape",),
+    nn.GroupNorm: ("num_channels",),
+    nn.PReLU: ("num_parameters",),
+}
+"""Where a layer's constructor takes its sizes: of the out axis, then of the in axis."""
+
+
+@dataclass(eq=False)
+class Origin:
+    """Where a foreign network comes from.
+
+    Attributes:
+        name: of the factory, as the user gave it ("mypackage.nets:build", "hf:..."), or of the class.
+        arguments: what the factory was called with; JSON-able.
+        build: the whole network, freshly initialised; None where nobody passed a factory.
+        anatomy: of the whole network; never cut itself.
+        pretrained: the whole network with weights to start from, where there are any.
+        classes: how many scores the network gives; None where its output has none.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    build: Build | None
+    anatomy: Anatomy
+    pretrained: Build | None = None
+    classes: int | None = None
+    _created: list[str | None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        build: Build,
+        inputs: Inputs,
+        *,
+        name: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        pretrained: Build | None = None,
+        seed: int = 0,
+    ) -> Origin:
+        """Build the whole network once, and find and prove its channel groups.
+
+        Raises:
+            InputError: where the factory gives no module, or nothing in it can be pruned.
+        """
+        model = built(build, name or factory_name(build))
+        anatomy = inspect(model, inputs, seed=seed)
+        return cls(
+            name or factory_name(build),
+            arguments or {},
+            build,
+            anatomy,
+            pretrained,
+            classes_of(model, inputs),
+        ).adopted()
+
+    def adopted(self) -> Origin:
+        """The anatomy knows its origin, and so does every network made from it."""
+        self.anatomy.origin = self
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the channel groups, in network order."""
+        return tuple(self.anatomy.graph.groups)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The groups' widths in the whole network."""
+        return tuple(self.anatomy.graph.widths.values())
+
+    @property
+    def inputs(self) -> Any:
+        """Shapes and types of one example, as JSON."""
+        return describe_inputs(self.anatomy.inputs)
+
+    @property
+    def layout(self) -> str:
+        """Twelve hex digits of the whole network's tensor names and shapes: which code the widths are of."""
+        shapes = {name: list(shape) for name, shape in self.anatomy.costs.shapes_at({}).items()}
+        return hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:12]
+
+    def anatomy_at(self, widths: Sequence[int]) -> Anatomy:
+        """The anatomy of the network at these widths; the last channels are those that are gone."""
+        graph = self.anatomy.graph.uncut()
+        graph.mark_gone(
+            {
+                name: set(range(width, graph.width(name)))
+                for name, width in zip(self.names, widths, strict=True)
+                if width < graph.width(name)
+            }
+        )
+        return self.anatomy.with_graph(graph)
+
+    def shapes(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor at these widths."""
+        return self.anatomy.costs.shapes_at(dict(zip(self.names, widths, strict=True)))
+
+    def skeleton(self, widths: Sequence[int]) -> nn.Module:
+        """The network at these widths on the meta device: shapes only."""
+        whole = self.anatomy.whole
+        assert whole is not None
+        model = copy.deepcopy(whole).to("meta")
+        self._narrow(model, widths)
+        remember(model, self.anatomy_at(widths))
+        return model
+
+    def make(self, widths: Sequence[int]) -> nn.Module:
+        """The network at these widths on the CPU, initialised by its own factory at these very sizes.
+
+        The whole network starts from its pretrained weights where it has some. Where the factory cannot be
+        had to build narrower layers, the network is cut from a whole one, freshly initialised.
+
+        Raises:
+            InputError: where nobody passed a factory.
+        """
+        if self.build is None:
+            raise InputError(
+                f"'{self.name}' cannot be built again, as its factory is not known here: pass it, as in "
+                "sc.load(directory, factory=build) or sc.inspect(model, inputs, factory=build)"
+            )
+        if tuple(widths) == self.widths:
+            model = built(self.pretrained or self.build, self.name)
+        else:
+            model = self._made_narrow(widths) or self._cut_from_whole(widths)
+        remember(model, self.anatomy_at(widths))
+        return model
+
+    def _cut_from_whole(self, widths: Sequence[int]) -> nn.Module:
+        assert self.build is not None
+        model = built(self.build, self.name)
+        self._narrow(model, widths)
+        return model
+
+    def _narrow(self, model: nn.Module, widths: Sequence[int]) -> None:
+        self.anatomy.graph.uncut().narrow(model, dict(zip(self.names, widths, strict=True)))
+
+    def _made_narrow(self, widths: Sequence[int]) -> nn.Module | None:
+        """The factory, run while every layer is given its narrow sizes; None where that fails."""
+        assert self.build is not None
+        if self._created is None:
+            self._created = _order_of_creation(self.build)
+        sizes = self.anatomy.costs.sizes_at(dict(zip(self.names, widths, strict=True)))
+        whole = self.anatomy.whole
+        assert whole is not None
+        created: list[nn.Module] = []
+        random = torch.get_rng_state()
+        try:
+            with _constructing(created, _narrowed(whole, self._created, sizes)):
+                model = built(self.build, self.name)
+            _cut_bare_parameters(model, sizes)
+        except (InputError, RuntimeError, ValueError, TypeError, AssertionError, IndexError):
+            model = None
+        if model is not None and {k: tuple(v.shape) for k, v in model.state_dict().items()} == self.shapes(
+            widths
+        ):
+            return model
+        torch.set_rng_state(random)
+        return None
+
+
+def inspect_model(
+    model: nn.Module, inputs: Inputs, *, factory: Build | None = None, seed: int = 0
+) -> Anatomy:
+    """Find and prove the channel groups of any model, and remember how it is made again.
+
+    Args:
+        model: any module that runs; it is not changed, but carries its anatomy from now on.
+        inputs: a few real examples, as the model takes them: a tensor, a tuple, or a dictionary.
+        factory: builds a fresh network of the same shape, for all that trains one from scratch; its module
+            and name are written into `architecture.json`.
+        seed: of the channel sets, weights and random inputs of the proof.
+
+    Returns:
+        The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
+
+    Raises:
+        InputError: where the model does not run on the inputs, or nothing in it can be pruned.
+
+    Example:
+        >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
+    """
+    anatomy = inspect(model, inputs, seed=seed)
+    if factory is not None and anatomy.whole is not None:
+        classes = classes_of(model, inputs)
+        origin = Origin(factory_name(factory), {}, factory, anatomy.uncut(), None, classes)
+        anatomy.origin = origin.adopted()
+    return anatomy
+
+
+def built(build: Build, name: str) -> nn.Module:
+    """What a factory gives; InputError where that fails or is no module."""
+    try:
+        model = build()
+    except InputError:
+        raise
+    except Exception as error:  # a user's code: anything may come out of it
+        text = str(error).strip().splitlines()
+        raise InputError(
+            f"the factory '{name}' failed with {type(error).__name__}: {text[0][:200] if text else ''}"
+        ) from None
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the factory '{name}' must return a torch.nn.Module, got {type(model).__name__}")
+    return model
+
+
+def factory_name(build: Any) -> str:
+    """ "module:name" of a factory or class."""
+    return f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__name__)}"
+
+
+def origin_of(model: nn.Module) -> Origin | None:
+    """Where an inspected model comes from; one without a factory is named after its class."""
+    anatomy = known_anatomy(model)
+    if anatomy is None:
+        return None
+    if anatomy.origin is None:
+        whole = anatomy.uncut()
+        assert whole.whole is not None
+        Origin(
+            factory_name(type(model)), {}, None, whole, None, classes_of(whole.whole, anatomy.inputs)
+        ).adopted()
+        anatomy.origin = whole.origin
+    assert isinstance(anatomy.origin, Origin)
+    return anatomy.origin
+
+
+def reopened(
+    build: Build,
+    inputs: Inputs,
+    groups: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    arguments: dict[str, Any],
+    source: str,
+) -> Origin:
+    """The origin of a network whose groups were proved before, as its file says; traced, not proved again.
+
+    Raises:
+        InputError: where the factory's network does not have these groups.
+    """
+    model = built(build, name)
+    graph = trace(model, inputs)
+    for group in groups:
+        if group["name"] not in graph.groups:
+            raise InputError(
+                f"{source}: the network that '{name}' builds has no channel group '{group['name']}': it was "
+                "changed, or it is another one"
+            )
+        if group.get("sets"):
+            graph = graph.with_group(graph.groups[group["name"]].tied(group["sets"]))
+        if graph.width(group["name"]) != group["of"]:
+            raise InputError(
+                f"{source}: '{group['name']}' has {graph.width(group['name'])} channels in the network that "
+                f"'{name}' builds, and {group['of']} in the file: it was changed, or it is another one"
+            )
+    known = {group["name"] for group in groups}
+    graph = graph.without({n: "not proved when the file was written" for n in graph.groups if n not in known})
+    anatomy = opened(model, graph, inputs)
+    return Origin(name, arguments, build, anatomy, None, classes_of(model, inputs)).adopted()
+
+
+@torch.no_grad()
+def classes_of(model: nn.Module, inputs: Inputs) -> int | None:
+    """How many scores a model gives for an example; None where its output has no scores."""
+    training = model.training
+    try:
+        logits = logits_of(call(model.eval(), on_device(inputs, model)))
+    except InputError:
+        return None
+    finally:
+        model.train(training)
+    return logits.shape[1] if logits.dim() > 1 else None
+
+
+@contextmanager
+def _constructing(created: list[nn.Module], resize: Callable[[int, dict[str, Any]], None]) -> Iterator[None]:
+    """While it holds, layers note their creation, and `resize(number, arguments)` may change their sizes."""
+    originals = {kind: kind.__init__ for kind in _SIZED}
+
+    def wrap(original: Any) -> Any:
+        signature = introspection.signature(original)
+
+        def construct(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+            bound = signature.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            resize(len(created), bound.arguments)
+            created.append(self)
+            original(*bound.args, **bound.kwargs)
+
+        return construct
+
+    try:
+        for kind, original in originals.items():
+            kind.__init__ = wrap(original)  # type: ignore[method-assign]
+        yield
+    finally:
+        for kind, original in originals.items():
+            kind.__init__ = original  # type: ignore[method-assign]
+
+
+def _order_of_creation(build: Build) -> list[str | None]:
+    """The names of the layers in the order in which the factory creates them; None: not in the network."""
+    created: list[nn.Module] = []
+    with torch.random.fork_rng(devices=[]), _constructing(created, lambda *_: None):
+        model = build()
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names.get(id(module)) for module in created]
+
+
+def _narrowed(
+    whole: nn.Module, created: Sequence[str | None], sizes: Mapping[Axis, int]
+) -> Callable[[int, dict[str, Any]], None]:
+    """Gives the n-th layer that is created the sizes that its axes have."""
+
+    def resize(number: int, arguments: dict[str, Any]) -> None:
+        name = created[number] if number < len(created) else None
+        if name is None:
+            return
+        layer = whole.get_submodule(name)
+        keys = next(keys for kind, keys in _SIZED.items() if isinstance(layer, kind))
+        for key, kind in zip(keys, ("out", "in"), strict=False):
+            if (name, kind) in sizes:
+                arguments[key] = sizes[name, kind]
+        if isinstance(layer, _ConvNd) and passes_on(layer) and (name, "in") in sizes:
+            arguments["groups"] = sizes[name, "in"] // (layer.in_channels // layer.groups)
+        if isinstance(layer, nn.GroupNorm) and whole_groups(layer) and (name, "out") in sizes:
+            arguments["num_groups"] = sizes[name, "out"] // (layer.num_channels // layer.num_groups)
+
+    return resize
+
+
+def _cut_bare_parameters(model: nn.Module, sizes: Mapping[Axis, int]) -> None:
+    """Parameters that modules hold beside their layers are no layers' to narrow: their first entries stay."""
+    keeps = {}
+    for axis, size in sizes.items():
+        if "@" in axis[1] and axis_size(model, axis) != size:
+            keeps[axis] = torch.arange(axis_size(model, axis)) < size
+    cut(model, keeps)
+
+
+__all__ = ["Build", "Frozen", "Origin", "built", "classes_of", "factory_name", "origin_of", "reopened"]
