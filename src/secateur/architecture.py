@@ -36,12 +36,13 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS, Budget, fit_scale
 from secateur.calling import describe_inputs, example_of
 from secateur.errors import InputError, unknown
-from secateur.foreign import Build, Origin, origin_of, reopened
+from secateur.foreign import Origin, origin_of, reopened
 from secateur.models import FACTORIES, Family
 from secateur.runs import unshared
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED
 
+Factory = Callable[..., nn.Module]
 FORMAT = "secateur-architecture"
 SCHEMA = 2
 READABLE = (1, 2)
@@ -264,7 +265,7 @@ class Architecture:
 
     @classmethod
     def from_dict(
-        cls, content: Any, source: str = "architecture", factory: Build | None = None
+        cls, content: Any, source: str = "architecture", factory: Factory | None = None
     ) -> Architecture:
         """Check and read the content of `architecture.json`; InputError names what is wrong with it."""
         problem = _problem_with(content)
@@ -292,7 +293,7 @@ class Architecture:
         return cls.of(own).with_widths([group["width"] for group in content["groups"]])
 
     @classmethod
-    def _of_foreign(cls, content: dict[str, Any], source: str, factory: Build | None) -> Architecture:
+    def _of_foreign(cls, content: dict[str, Any], source: str, factory: Factory | None) -> Architecture:
         name = content["factory"]
         if factory is None:
             raise InputError(
@@ -317,7 +318,7 @@ class Architecture:
         write_json(path / ARCHITECTURE_FILE if path.is_dir() else path, self.to_dict())
 
     @classmethod
-    def load(cls, path: str | Path, factory: Build | None = None) -> Architecture:
+    def load(cls, path: str | Path, factory: Factory | None = None) -> Architecture:
         """Read a file, or the `architecture.json` of a folder; InputError names what is wrong with it.
 
         Args:
@@ -356,7 +357,9 @@ def save_model(model: nn.Module, directory: str | Path) -> None:
     architecture.save(directory / ARCHITECTURE_FILE)
 
 
-def load_model(directory: str | Path, factory: Build | None = None, like: Architecture | None = None) -> Any:
+def load_model(
+    directory: str | Path, factory: Factory | None = None, like: Architecture | None = None
+) -> Any:
     """Rebuild the network that `save_model` wrote, in evaluation mode, on the CPU.
 
     Args:

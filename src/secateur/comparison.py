@@ -31,8 +31,7 @@ from secateur.errors import InputError, unknown
 from secateur.execution import PruneSettings, Session, Target
 from secateur.methods import ChannelReparametrization
 from secateur.methods.channel_reparametrization import Config as ChannelConfig
-from secateur.models import display_name
-from secateur.naming import resolve_model
+from secateur.naming import name_of, resolve_model
 from secateur.planning import PlanRow
 from secateur.progress import Reporter
 from secateur.results import SCHEMA, describe_data, write_results
@@ -129,7 +128,7 @@ class Comparison:
         self.architecture, self.data, self.settings = architecture, data, settings
         self.skeleton = architecture.skeleton()
         self._solved: dict[tuple[str, str], Architecture] = {}
-        self.name = display_name(self.skeleton)
+        self.name = name_of(architecture)
         self.limits = {budget.text: budget.limit_for(self.skeleton) for budget in settings.budgets}
         if len(set(self.limits.values())) < len(settings.budgets):
             raise InputError(f"every budget must be another one, got {', '.join(map(str, settings.budgets))}")

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -260,7 +261,7 @@ def origin_of(model: nn.Module) -> Origin | None:
 
 
 def reopened(
-    build: Build,
+    factory: Callable[..., nn.Module],
     inputs: Inputs,
     groups: Sequence[Mapping[str, Any]],
     *,
@@ -270,9 +271,13 @@ def reopened(
 ) -> Origin:
     """The origin of a network whose groups were proved before, as its file says; traced, not proved again.
 
+    Args:
+        factory: is called with `arguments`.
+
     Raises:
         InputError: where the factory's network does not have these groups.
     """
+    build = partial(factory, **arguments)
     model = built(build, name)
     graph = trace(model, inputs)
     for group in groups:

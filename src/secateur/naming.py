@@ -8,14 +8,18 @@ from pathlib import Path
 from torch import nn
 
 from secateur.architecture import Architecture
+from secateur.calling import describe_inputs
 from secateur.data import Data
 from secateur.errors import InputError, unknown
-from secateur.models import NAMES, parse_name
+from secateur.factories import check_factory, example_images, factory_of, names_factory, origin_for
+from secateur.models import NAMES, display_name, parse_name
 
 
 def check_model_name(name: str) -> None:
     """InputError where no model goes by that name and no architecture file lies there."""
-    if not _is_path(name) and parse_name(name) is None:
+    if names_factory(name):
+        check_factory(name)
+    elif not _is_path(name) and parse_name(name) is None:
         raise unknown("model", name, NAMES)
 
 
@@ -23,8 +27,14 @@ def _is_path(name: str) -> bool:
     return name.endswith(".json") or Path(name).is_dir()
 
 
-def resolve_model(model: str | nn.Module | Architecture, data: Data) -> Architecture:
+def resolve_model(
+    model: str | nn.Module | Architecture, data: Data, factory: str | None = None
+) -> Architecture:
     """The architecture that is meant, with the data's channels, image size and classes.
+
+    Args:
+        model: a name, a factory's name, an architecture file, a module, or an architecture.
+        factory: the name of what builds the network of an architecture file that is not built in.
 
     Raises:
         InputError: for an unknown name, a foreign module, another number of classes, or images too small.
@@ -36,15 +46,38 @@ def resolve_model(model: str | nn.Module | Architecture, data: Data) -> Architec
     }
     if isinstance(model, str):
         check_model_name(model)
+        if names_factory(model):
+            return Architecture.whole(origin_for(model, data))
         if parsed := parse_name(model):
             return Architecture.from_factory(parsed[0], {**parsed[1], **shape})
-        model = Architecture.load(model)
+        model = Architecture.load(model, factory_of(factory) if factory else None)
     architecture = Architecture.of(model) if isinstance(model, nn.Module) else model
-    if architecture.arguments["num_classes"] != data.num_classes:
+    if architecture.classes != data.num_classes:
         raise InputError(
-            f"the model has {architecture.arguments['num_classes']} classes, the data set {data.label} has "
+            f"the model has {architecture.classes} classes, the data set {data.label} has "
             f"{data.num_classes}: build the model with num_classes={data.num_classes}"
         )
+    if architecture.origin is not None:
+        return _checked_on(architecture, data)
     fitted = replace(architecture, arguments={**architecture.arguments, **shape})
     fitted.skeleton()  # refuses images too small for the family
     return fitted
+
+
+def _checked_on(architecture: Architecture, data: Data) -> Architecture:
+    """A foreign architecture as it is; InputError where it was opened with images of another shape."""
+    assert architecture.origin is not None
+    wanted = describe_inputs(example_images(data))
+    if architecture.origin.inputs != wanted:
+        raise InputError(
+            f"the model takes {architecture.origin.inputs}, the data set {data.label} has {wanted}: choose "
+            "--image-size, or build it for these images"
+        )
+    return architecture
+
+
+def name_of(architecture: Architecture) -> str:
+    """A model's name for people, e.g. 'wrn-16-0.75' or 'mypackage.nets:build'."""
+    if architecture.origin is not None:
+        return architecture.factory
+    return display_name(architecture.skeleton())

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from secateur.architecture import Architecture
 from secateur.budget import (
     TRAINING_MACS_PER_INFERENCE_MAC,
-    count_macs,
+    count_model_macs,
     count_params,
-    layer_positions,
 )
+from secateur.calling import logits_of
 from secateur.data import Augmentation, Data, Split, count_batches, epoch_batches
 from secateur.device import Runtime
 from secateur.errors import TrainingError, require, unknown
@@ -283,7 +283,7 @@ class Training:
     def _step(self, x: Tensor, y: Tensor, sums: Tensor) -> None:
         self.model.train()
         with self.runtime.autocast():
-            logits = self.wrapped(self.runtime.arrange(x, self.layout))
+            logits = logits_of(self.wrapped(self.runtime.arrange(x, self.layout)))
         loss = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
         (loss + self.method.penalty(self.model)).backward()
         self.optimizer.step()
@@ -306,7 +306,7 @@ class Training:
         self.layout = self.runtime.layout(self.model)
         self.wrapped = self.runtime.wrap(self.model)
         self.params = count_params(self.model)
-        self.macs = count_macs(self.model, layer_positions(self.model, self.data.shape))
+        self.macs = count_model_macs(self.model)
 
     def _look(self, sums: Tensor) -> None:
         """Show the loss so far, and stop where it is no number any more."""
@@ -408,7 +408,7 @@ def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> fl
     layout = runtime.layout(model)
     for x, y in batches:
         with runtime.autocast():
-            correct += (model(runtime.arrange(x, layout)).argmax(1) == y).sum()
+            correct += (logits_of(model(runtime.arrange(x, layout))).argmax(1) == y).sum()
     model.train(was_training)
     return int(runtime.sum(correct)) / len(split)
 
