@@ -34,6 +34,7 @@ def prune_one(
     Raises:
         InputError: before anything is trained, where pruning cannot reach the budget.
     """
+    budget.of_trainable("fisher pruning")
     target = Target(budget.resource, budget.limit_for(architecture.skeleton()))
     target.check(architecture)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
