@@ -369,7 +369,7 @@ def test_without_the_optimizer_it_refuses_to_cut_in_training():
         ),
         (lambda: ChannelReparametrization("params=50%", steps=9, solve_every=0), "solve_every must be"),
         (lambda: ChannelReparametrization("params=50%", steps=9, cut_at=0.2), "cut_at must lie in"),
-        (lambda: ChannelReparametrization("bytes=50%", steps=9), "unknown budget resource"),
+        (lambda: ChannelReparametrization("bytes=50%", steps=9), "got .bytes=50%.: ask for params"),
         (
             lambda: ChannelReparametrization("params=1", steps=9).prepare(network()),
             "ask for at least params=",
