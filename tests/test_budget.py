@@ -11,8 +11,22 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from secateur import models
-from secateur.budget import COUNTERS, Budget, count_macs, count_params, fit_scale, layer_positions
+from secateur.architecture import Architecture
+from secateur.budget import (
+    COUNTERS,
+    TRAINABLE,
+    Budget,
+    Budgets,
+    count_macs,
+    count_params,
+    fit_scale,
+    layer_positions,
+)
+from secateur.comparison import Settings
 from secateur.errors import InputError
+from secateur.latency import Deployment
+from secateur.methods import ChannelReparametrization
+from secateur.single import gate_one, prune_one
 
 
 @pytest.mark.parametrize(
@@ -44,6 +58,34 @@ def test_limits(text, original, limit):
         ("params=nan", "got 'nan'"),
         ("params=1e6", "got '1e6'"),
         ("params=" + "9" * 5000, "a number with k, M, G or %"),
+        ("params=5kB", "a number with k, M, G or %, got '5kB' in 'params=5kB'"),
+        ("params=5ms", "a number with k, M, G or %, got '5ms'"),
+        ("params=5k@torch", "got '5k@torch'"),
+        ("byte=5k", "unknown budget resource 'byte': did you mean 'bytes'"),
+        ("bytes=1.5MiBs", "got '1.5MiBs'"),
+        (
+            "bytes=5Ki",
+            "a number with kB, MB, GB, KiB, MiB, GiB or %, got '5Ki' in .* write for example bytes=1.5MB",
+        ),
+        ("bytes=5TB", "a number with kB, MB, GB"),
+        ("bytes=0MB", "above zero, got 'bytes=0MB'"),
+        ("bytes=101%", "at most 100%, got 'bytes=101%': write for example bytes=50%"),
+        ("latency=2ms", "names the runtime .* got 'latency=2ms': write .* torch, onnxruntime, openvino"),
+        ("latency=2ms@", "names the runtime it is measured with"),
+        ("latency=@torch", "a number with s, ms, us or %, got '' in 'latency=@torch'"),
+        ("latency=2@torch", "a number with s, ms, us or %, got '2' in"),
+        ("latency=2min@torch", "got '2min' in .* write for example latency=2ms@onnxruntime"),
+        ("latency=0ms@torch", "above zero"),
+        ("latency=150%@torch", "at most 100%.* write for example latency=50%@onnxruntime"),
+        ("latency=2ms@tensorrt", "unknown runtime 'tensorrt': .*torch, onnxruntime, openvino.* in 'latency="),
+        ("latency=2ms@torch:batches=8", "unknown option of a runtime 'batches': did you mean 'batch'"),
+        (
+            "latency=2ms@torch:batch",
+            "batch must be a whole number from 1 to 999999, got 'batch': write batch=1",
+        ),
+        ("latency=2ms@torch:batch=0", "got 'batch=0'"),
+        ("latency=2ms@torch:threads=1.5", "threads must be a whole number .* got 'threads=1.5'"),
+        ("latency=2ms@torch:batch=1:batch=2", "is given once, got .* keep one batch"),
     ],
 )
 def test_a_wrong_budget_is_one_clear_line(text, message):
@@ -167,3 +209,114 @@ def test_weights_computed_by_a_parametrization_are_counted_each():
     for layer in model:
         torch.nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
     assert COUNTERS["nonzeros"](model) == 6 * 64
+
+
+@pytest.mark.parametrize(
+    ("amount", "limit"),
+    [
+        ("1500", 1500),
+        ("1500B", 1500),
+        ("1.5k", 1500),
+        ("1.5kB", 1500),
+        ("1.5MB", 1_500_000),
+        ("2 gb", 2 * 10**9),
+        ("1.5KiB", 1536),
+        ("1MiB", 2**20),
+        ("1GiB", 2**30),
+        ("0.0009kB", 0),
+        ("33%", 33),
+    ],
+)
+def test_bytes_are_in_powers_of_1000_or_of_1024(amount, limit):
+    assert Budget.parse(f"bytes={amount}").limit(100) == limit
+
+
+@pytest.mark.parametrize(
+    ("amount", "nanoseconds"),
+    [("2ms", 2_000_000), ("1.5us", 1500), ("0.1 s", 10**8), ("0.0019us", 1), ("33.3%", 333)],
+)
+def test_latency_is_in_nanoseconds_rounded_down(amount, nanoseconds):
+    assert Budget.parse(f"latency={amount}@torch").limit(1001) == nanoseconds
+
+
+def test_a_latency_says_where_it_is_measured():
+    budget = Budget.parse(" latency = 2ms @ onnxruntime:batch=8:threads=2 ")
+    assert budget.measured
+    assert budget.deployment == Deployment("onnxruntime", batch_size=8, threads=2)
+    assert (budget.runtime, budget.batch_size, budget.threads) == ("onnxruntime", 8, 2)
+    assert budget.amount * 1000 == 2
+    assert str(budget) == "latency=2ms @ onnxruntime:batch=8:threads=2"
+    alone = Budget.parse("latency=50%@torch")
+    assert (alone.relative, alone.batch_size, alone.threads) == (True, 1, 1)
+    counted = Budget.parse("params=5k")
+    assert not counted.measured
+    assert counted.runtime is counted.batch_size is counted.threads is None
+
+
+def test_latency_is_not_counted():
+    assert "latency" not in COUNTERS
+    for ask in (
+        lambda: COUNTERS["latency"],
+        lambda: Budget.parse("latency=2ms@torch").limit_for(torch.nn.Linear(2, 2)),
+        lambda: Architecture.of(models.wide_resnet(depth=10)).scaled_to("latency=2ms@torch"),
+    ):
+        with pytest.raises(InputError, match="latency is measured on a machine, not counted"):
+            ask()
+
+
+def test_bytes_are_counted_and_bind():
+    layer = torch.nn.Linear(3, 2)
+    assert COUNTERS["bytes"](layer) == 160
+    assert Budget.parse("bytes=50%").limit_for(layer) == 80
+    with pytest.raises(InputError, match="must not exceed the network's own size, 160 bytes"):
+        Budget.parse("bytes=1kB").limit_for(layer)
+
+
+@pytest.mark.parametrize("text", ["bytes=50%", "latency=50%@torch"])
+def test_what_cannot_be_trained_down_to_is_refused_before_training(text):
+    budget = Budget.parse(text)
+    for ask in (
+        lambda: Settings((budget,)),
+        lambda: ChannelReparametrization(budget, steps=1),
+        lambda: prune_one(None, None, None, None, budget, 0),
+        lambda: gate_one(None, None, None, budget, 0),
+    ):
+        with pytest.raises(
+            InputError, match=f"a budget in params, nonzeros, macs, got '{text}': ask for"
+        ) as error:
+            ask()
+        assert "\n" not in str(error.value)
+    assert all(Budget.parse(f"{resource}=5%").of_trainable("x") for resource in TRAINABLE)
+
+
+def test_several_budgets_at_once():
+    budgets = Budgets.parse("params=500k, latency=2ms@onnxruntime:batch=8:threads=1 ,bytes=1.5MB")
+    assert [budget.resource for budget in budgets] == ["params", "latency", "bytes"]
+    assert str(budgets) == "params=500k,latency=2ms@onnxruntime:batch=8:threads=1,bytes=1.5MB"
+    assert Budgets.parse(str(budgets)) == budgets == Budgets.parse(budgets)
+    assert Budgets.parse(["params=5k", Budget.parse("macs=5%")]) == Budgets.parse("params=5k,macs=5%")
+    assert Budgets.parse(Budget.parse("macs=5%")) == Budgets.parse("macs=5%")
+    assert Budgets.parse("nonzeros=5%")[0].resource == "nonzeros"
+    assert hash(budgets)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("params=5k,params=25%", "one budget, got 'params=5k,params=25%': keep one for params"),
+        ("latency=2ms@torch,latency=3ms@openvino", "keep one for latency"),
+        (
+            "nonzeros=5%,params=5k",
+            "makes no layer smaller, so it cannot hold together .* got 'nonzeros=5%,params",
+        ),
+        ("macs=5%,nonzeros=5%", "ask for nonzeros alone"),
+        ("params=5k,", "RESOURCE=AMOUNT, got ''"),
+        ("", "RESOURCE=AMOUNT, got ''"),
+        ("params=5k;macs=5k", "got '5k;macs=5k'"),
+        ([], "at least one budget is needed, got none"),
+    ],
+)
+def test_budgets_that_do_not_hold_together_are_one_clear_line(text, message):
+    with pytest.raises(InputError, match=message) as error:
+        Budgets.parse(text)
+    assert "\n" not in str(error.value)

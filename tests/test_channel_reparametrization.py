@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur import models
-from secateur.budget import COUNTERS, layer_positions
+from secateur.budget import COUNTERS, TRAINABLE, layer_positions
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import channel_reparametrization
@@ -145,7 +145,7 @@ def test_norms_are_in_units_of_their_root_mean_square():
 
 
 @pytest.mark.parametrize("streams", [False, True])
-@pytest.mark.parametrize("resource", sorted(COUNTERS))
+@pytest.mark.parametrize("resource", TRAINABLE)
 @pytest.mark.parametrize("name", sorted(BUILD))
 def test_the_cost_of_gates_of_0_and_1_is_the_count_of_the_cut_network(name, resource, streams):
     model = network(name)
@@ -369,7 +369,7 @@ def test_without_the_optimizer_it_refuses_to_cut_in_training():
         ),
         (lambda: ChannelReparametrization("params=50%", steps=9, solve_every=0), "solve_every must be"),
         (lambda: ChannelReparametrization("params=50%", steps=9, cut_at=0.2), "cut_at must lie in"),
-        (lambda: ChannelReparametrization("bytes=50%", steps=9), "unknown budget resource"),
+        (lambda: ChannelReparametrization("bytes=50%", steps=9), "got .bytes=50%.: ask for params"),
         (
             lambda: ChannelReparametrization("params=1", steps=9).prepare(network()),
             "ask for at least params=",

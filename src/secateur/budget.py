@@ -10,7 +10,7 @@ inference; a compute figure is training examples seen times training MACs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,11 +20,11 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from secateur.calling import Inputs, call, tile
 from secateur.errors import InputError, unknown
+from secateur.latency import RUNTIMES, Deployment, artefact_bytes
 
 TRAINING_MACS_PER_INFERENCE_MAC = 3
 ANATOMY_ATTRIBUTE = "_secateur_anatomy"  # where a foreign model carries what surgery found out about it
-_SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-_AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmg%]?)", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]{0,3}|%)", re.IGNORECASE)
 
 
 def count_params(model: nn.Module) -> int:
@@ -134,12 +134,51 @@ def count_model_macs(model: nn.Module) -> int:
     return count_macs(model, layer_positions(model, model.input_shape))  # type: ignore[arg-type]
 
 
-COUNTERS: dict[str, Callable[[nn.Module], int]] = {
-    "params": count_params,
-    "nonzeros": count_weights,
-    "macs": count_model_macs,
+class _Counters(dict[str, Callable[[nn.Module], int]]):
+    """Says in one line why a resource has no counter, wherever one is asked for."""
+
+    def __missing__(self, resource: str) -> Callable[[nn.Module], int]:
+        if resource == MEASURED:
+            raise InputError(
+                f"{MEASURED} is measured on a machine, not counted, so nothing can be solved for it: ask for "
+                f"one of {', '.join(self)}, and measure the network that comes out"
+            )
+        raise unknown("resource", resource, self)
+
+
+MEASURED = "latency"
+COUNTERS: dict[str, Callable[[nn.Module], int]] = _Counters(
+    params=count_params, nonzeros=count_weights, macs=count_model_macs, bytes=artefact_bytes
+)
+"""Resource name -> its count for a dense model. A new resource is one entry here, and one in `_UNITS`."""
+TRAINABLE = ("params", "nonzeros", "macs")
+"""The resources that a network can be trained down to; every run records these."""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """How amounts of a resource are written: suffix in lower case -> its factor, in words, an example."""
+
+    factors: Mapping[str, Fraction | int]
+    words: str
+    example: str
+
+
+_THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_COUNT = _Unit(_THOUSANDS, "k, M, G or %", "500k")
+_UNITS = {
+    **dict.fromkeys(TRAINABLE, _COUNT),
+    "bytes": _Unit(
+        {
+            **_THOUSANDS,
+            **{f"{power}b": factor for power, factor in _THOUSANDS.items()},
+            **{"kib": 2**10, "mib": 2**20, "gib": 2**30},
+        },
+        "kB, MB, GB, KiB, MiB, GiB or %",
+        "1.5MB",
+    ),
+    MEASURED: _Unit({"s": 1, "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)}, "s, ms, us or %", "2ms"),
 }
-"""Resource name -> its count for a dense model. A new resource is one entry here."""
 
 
 @dataclass(frozen=True)
@@ -147,20 +186,25 @@ class Budget:
     """At most `amount` of `resource`, absolute, or a share of the original network (`relative`).
 
     Attributes:
-        resource: a key of `COUNTERS`.
-        amount: the limit as given; a share lies in (0, 1].
+        resource: a key of `COUNTERS`, or "latency".
+        amount: the limit as given: a count, bytes, or seconds; a share lies in (0, 1].
         relative: whether `amount` is a share of the original.
         text: as the user wrote it, for tables.
+        deployment: where a latency is measured; None for all that is counted.
     """
 
     resource: str
     amount: Fraction
     relative: bool
     text: str
+    deployment: Deployment | None = None
 
     @classmethod
     def parse(cls, text: str | Budget) -> Budget:
-        """Read 'params=500k', 'params=1.5M', 'params=25%'.
+        """Read 'params=500k', 'params=25%', 'bytes=1.5MB', 'latency=2ms@onnxruntime:batch=8:threads=2'.
+
+        k, M and G are powers of 1000, with or without the B of bytes; KiB, MiB and GiB are powers of 1024.
+        Latency is in s, ms or us, at a runtime, of a batch of 1 on 1 thread unless said.
 
         Raises:
             InputError: naming what is wrong and a budget that would be right.
@@ -172,27 +216,33 @@ class Budget:
             raise InputError(
                 f"a budget reads RESOURCE=AMOUNT, got '{text}': write for example params=500k or params=25%"
             )
-        if resource not in COUNTERS:
-            raise unknown("budget resource", resource, COUNTERS)
-        found = _AMOUNT.fullmatch(amount)
-        if not found:
-            raise InputError(
-                f"a budget's amount is a number with k, M, G or %, got '{amount}' in '{text}': "
-                f"write for example {resource}=500k or {resource}=25%"
-            )
-        suffix = found[2].lower()
-        value = Fraction(found[1]) * (Fraction(1, 100) if suffix == "%" else _SUFFIX[suffix])
-        if value <= 0:
-            raise InputError(
-                f"a budget must be above zero, got '{text}': write for example {resource}=500k or "
-                f"{resource}=25%"
-            )
-        if suffix == "%" and value > 1:
-            raise InputError(
-                "a budget in percent is a share of the original network, at most 100%, got "
-                f"'{text}': write for example {resource}=50%"
-            )
-        return cls(resource, value, suffix == "%", f"{resource}={amount}")
+        if resource not in _UNITS:
+            raise unknown("budget resource", resource, _UNITS)
+        if resource != MEASURED:
+            return cls(resource, *_amount(resource, amount, text), f"{resource}={amount}")
+        number, _, where = (part.strip() for part in amount.partition("@"))
+        deployment = _deployment(where, text)
+        return cls(resource, *_amount(resource, number, text), f"{resource}={amount}", deployment)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the resource is measured where the network runs, rather than counted."""
+        return self.deployment is not None
+
+    @property
+    def runtime(self) -> str | None:
+        """One of `secateur.latency.RUNTIMES` for a latency, else None."""
+        return self.deployment.runtime if self.deployment else None
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples at a time for a latency, else None."""
+        return self.deployment.batch_size if self.deployment else None
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads for a latency, else None."""
+        return self.deployment.threads if self.deployment else None
 
     def of_nonzeros(self, who: str) -> Budget:
         """The budget itself; InputError unless it limits nonzeros, as all that zeroes weights needs."""
@@ -203,23 +253,38 @@ class Budget:
             )
         return self
 
+    def of_trainable(self, who: str) -> Budget:
+        """The budget itself; InputError unless it is in what a network can be trained down to."""
+        if self.resource not in TRAINABLE:
+            fix = "ask for macs, and measure the network that comes out"
+            if self.resource == "bytes":
+                fix = "ask for params, which take 4 bytes each in float32"
+            raise InputError(
+                f"{who} trains down to a budget in {', '.join(TRAINABLE)}, got '{self.text}': {fix}"
+            )
+        return self
+
     def limit(self, original: int) -> int:
-        """The budget in units, rounded down: never in our favour.
+        """The budget in units, of latency in nanoseconds, rounded down: never in our favour.
 
         Nonzeros, which are met exactly, are rounded to the nearest as the papers' tables are (half to even).
 
         Args:
-            original: the original network's count of the resource, for a relative budget.
+            original: the original network's count of the resource, or its latency in nanoseconds, for a
+                relative budget.
 
         Example:
             >>> Budget.parse("params=25%").limit(1003)
             250
         """
-        exact = self.amount * original if self.relative else self.amount
+        exact = self.amount * (original if self.relative else 10**9 if self.measured else 1)
         return round(exact) if self.resource == "nonzeros" else int(exact)
 
     def limit_for(self, model: nn.Module) -> int:
-        """`limit` with `model` as the original; InputError where the budget would not bind at all."""
+        """`limit` with `model` as the original; InputError where the budget would not bind at all.
+
+        A latency has to be measured: `limit` with the nanoseconds of `secateur.latency.measure`.
+        """
         original = COUNTERS[self.resource](model)
         limit = self.limit(original)
         if limit > original:
@@ -231,6 +296,82 @@ class Budget:
 
     def __str__(self) -> str:
         return self.text
+
+
+class Budgets(tuple[Budget, ...]):
+    """Budgets that hold together, each of another resource.
+
+    Raises:
+        InputError: where there is none, a resource comes twice, or nonzeros come with another.
+
+    Example:
+        >>> [str(budget) for budget in Budgets.parse("params=500k, macs=40M")]
+        ['params=500k', 'macs=40M']
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, budgets: Iterable[Budget]) -> Budgets:
+        self = super().__new__(cls, budgets)
+        resources = [budget.resource for budget in self]
+        if not resources:
+            raise InputError("at least one budget is needed, got none: write for example params=25%")
+        for resource in resources:
+            if resources.count(resource) > 1:
+                raise InputError(f"every resource has one budget, got '{self}': keep one for {resource}")
+        if "nonzeros" in resources and len(resources) > 1:
+            raise InputError(
+                "a budget in nonzeros is met by setting weights to zero, which makes no layer smaller, so it "
+                f"cannot hold together with another, got '{self}': ask for nonzeros alone, or leave them out"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, text: str | Budget | Iterable[str | Budget]) -> Budgets:
+        """Read 'params=500k,macs=40M', or take what is parsed already."""
+        if isinstance(text, Budget):
+            return cls([text])
+        parts = text.split(",") if isinstance(text, str) else text
+        return cls(map(Budget.parse, parts))
+
+    def __str__(self) -> str:
+        return ",".join(budget.text for budget in self)
+
+
+def _amount(resource: str, amount: str, text: str) -> tuple[Fraction, bool]:
+    """The number in the resource's unit, and whether it is a share; InputError for all else."""
+    unit, at = _UNITS[resource], "@onnxruntime" if resource == MEASURED else ""
+    example = f"{resource}={unit.example}{at} or {resource}=25%{at}"
+    found = _AMOUNT.fullmatch(amount)
+    suffix = found[2].lower() if found else ""
+    relative = suffix == "%"
+    if not found or not (relative or suffix in unit.factors):
+        raise InputError(
+            f"a budget's amount is a number with {unit.words}, got '{amount}' in '{text}': "
+            f"write for example {example}"
+        )
+    value = Fraction(found[1]) * (Fraction(1, 100) if relative else unit.factors[suffix])
+    if value <= 0:
+        raise InputError(f"a budget must be above zero, got '{text}': write for example {example}")
+    if relative and value > 1:
+        raise InputError(
+            "a budget in percent is a share of the original network, at most 100%, got "
+            f"'{text}': write for example {resource}=50%{at}"
+        )
+    return value, relative
+
+
+def _deployment(where: str, text: str) -> Deployment:
+    """Where a latency is measured; InputError where that is not said."""
+    if not where:
+        raise InputError(
+            f"a latency budget names the runtime it is measured with, got '{text}': write for example "
+            f"{MEASURED}=2ms@torch (one of: {', '.join(RUNTIMES)})"
+        )
+    try:
+        return Deployment.parse(where)
+    except InputError as error:
+        raise InputError(f"{error}, in '{text}'") from None
 
 
 def fit_scale(

@@ -78,6 +78,8 @@ class Settings:
                 f"the budgets of one comparison limit one resource, got {', '.join(map(str, self.budgets))}: "
                 "compare them one resource at a time"
             )
+        for budget in self.budgets:
+            budget.of_trainable("a comparison")
         if not self.arms:
             object.__setattr__(self, "arms", default_arms(self.resource))
         self._check()

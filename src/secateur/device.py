@@ -94,13 +94,18 @@ class Runtime:
 
     def describe(self) -> dict[str, Any]:
         """What a record says of the machine."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
         return {
-            "device": f"{self.device.type} ({name})",
+            "device": describe_device(self.device),
             "precision": self.precision,
             "processes": self.world,
             "threads": torch.get_num_threads(),
         }
+
+
+def describe_device(device: torch.device) -> str:
+    """Its kind and its name: "cpu (AMD EPYC 7B13)"."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return f"{device.type} ({name})"
 
 
 def _is_strided_projection(module: nn.Module) -> bool:

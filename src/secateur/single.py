@@ -34,7 +34,8 @@ def prune_one(
     Raises:
         InputError: before anything is trained, where pruning cannot reach the budget.
     """
-    target = Target(budget.resource, budget.limit_for(architecture.skeleton()))
+    limit = budget.of_trainable("fisher pruning").limit_for(architecture.skeleton())
+    target = Target(budget.resource, limit)
     target.check(architecture)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         record = session.prune(architecture, recipe, seed, settings, target, f"fisher {budget} seed {seed}")
@@ -50,9 +51,9 @@ def gate_one(
     Raises:
         InputError: before anything is trained, where the budget cannot be reached.
     """
-    target = Target(budget.resource, budget.limit_for(architecture.skeleton()))
-    target.check_gated(architecture)
     arm = ChannelReparametrization.name
+    target = Target(budget.resource, budget.of_trainable(arm).limit_for(architecture.skeleton()))
+    target.check_gated(architecture)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         record = session.gate_channels(architecture, recipe, seed, target, f"{arm} {budget} seed {seed}")
         return _leave(session, record, point_of(record, arm, budget.text, epochs=recipe.epochs))

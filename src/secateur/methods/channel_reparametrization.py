@@ -263,7 +263,7 @@ class ChannelReparametrization(Method):
     name = "channel-reparametrization"
 
     def __init__(self, budget: Budget | str, *, steps: int, **settings: Any):
-        self.budget = Budget.parse(budget)
+        self.budget = Budget.parse(budget).of_trainable(self.name)
         self.config = Config(**settings)
         if steps < 1:
             raise InputError(
