@@ -225,7 +225,7 @@ def compare(
             help="Which of fisher-tuned, fisher-scratch, copycat, width, bottleneck, "
             "channel-reparametrization; with nonzeros also "
             "magnitude, magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1, "
-            "reparametrization, reparametrization-faithful. By default what suits the budget."
+            "reparametrization, reparametrization-faithful, snip. By default what suits the budget."
         ),
     ] = "",
     seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
@@ -296,7 +296,7 @@ def prune(
         typer.Argument(
             help="Channels: fisher, channel-reparametrization. Weights: reparametrization, "
             "reparametrization-faithful, magnitude, magnitude-tuned, magnitude-tuned-layerwise, "
-            "random-tuned, random-tuned-layers, l1."
+            "random-tuned, random-tuned-layers, l1, snip (before training)."
         ),
     ],
     budget: Annotated[str, typer.Option(help="params=500k, macs=25%; for weights nonzeros=5%, met exactly.")],

@@ -9,6 +9,7 @@ from secateur.methods.l1 import L1
 from secateur.methods.magnitude import Magnitude
 from secateur.methods.random import Random
 from secateur.methods.reparametrization import Reparametrization
+from secateur.methods.snip import SNIP
 
 METHODS: dict[str, type[Method]] = {
     "channel-reparametrization": ChannelReparametrization,
@@ -17,11 +18,13 @@ METHODS: dict[str, type[Method]] = {
     "magnitude": Magnitude,
     "random": Random,
     "reparametrization": Reparametrization,
+    "snip": SNIP,
 }
 
 __all__ = [
     "L1",
     "METHODS",
+    "SNIP",
     "ChannelReparametrization",
     "Fisher",
     "Magnitude",
