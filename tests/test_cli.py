@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -234,7 +235,10 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["figure2.png", "figure2.svg"]
 
 
-def test_reproduce_the_comparison_with_snip(run, tmp_path):
+def test_reproduce_the_comparison_with_snip(run, tmp_path, monkeypatch):
+    from secateur.papers.crowley2018 import SCALES
+
+    monkeypatch.setitem(SCALES, "smoke", replace(SCALES["smoke"], limit_train=300))
     line = "reproduce crowley2018 snip --scale smoke --epochs 1 --device cpu --out c"
     code, out, _ = run(f"{line} --seeds 1")
     assert code == 0
