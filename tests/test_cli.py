@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -185,6 +186,19 @@ def test_prune_weights(run, tmp_path):
     assert sum(int(p.count_nonzero()) for p in weights) == 4578
 
 
+def test_prune_at_initialisation(run, tmp_path):
+    code, out, _ = run(f"prune snip {SMALL} --model conv4 --budget nonzeros=5% --out snip")
+    assert code == 0
+    record = json.loads((tmp_path / "snip/record.json").read_text())
+    assert (record["arm"], record["nonzeros"], record["weights"]) == ("snip", 22890, 457792)
+    assert record["identity"]["method"] == {"method": "snip", "scope": "global", "batches": 1}
+    assert record["identity"]["dense"] is None
+    assert "exactly 22,890 of 457,792 weights not zero" in out
+    code, _, err = run(f"prune snip {SMALL} --model conv4 --budget params=5% --out no")
+    assert code == 2
+    assert "must be in nonzeros, got 'params=5%'" in err
+
+
 def test_prune_channels_under_gates(run, tmp_path):
     code, out, _ = run(
         f"prune channel-reparametrization {SMALL} --model wrn-10-1 --budget macs=40% --out gated"
@@ -219,6 +233,42 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     code, out, _ = run("reproduce dupont2021 figure2 --out f")
     assert code == 0
     assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["figure2.png", "figure2.svg"]
+
+
+def test_reproduce_the_comparison_with_snip(run, tmp_path, monkeypatch):
+    from secateur.papers.crowley2018 import SCALES
+
+    monkeypatch.setitem(SCALES, "smoke", replace(SCALES["smoke"], limit_train=300))
+    line = "reproduce crowley2018 snip --scale smoke --epochs 1 --device cpu --out c"
+    code, out, _ = run(f"{line} --seeds 1")
+    assert code == 0
+    assert "| snip | wrn-22-8, 95% pruned | 858K | 5.85 | wrn-22-1, 95% pruned | 14,916 |" in out
+    assert "Written to c: snip as .md, .csv and .html" in out
+    content = json.loads((tmp_path / "c/cells.json").read_text())
+    assert content["about"]["command"] == f"secateur {line} --seeds 1"
+    code, out, _ = run(f"{line} --seeds 2 --tables-only")
+    assert code == 0
+    assert json.loads((tmp_path / "c/cells.json").read_text())["cells"] == content["cells"]
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("crowley2019 snip", "unknown paper 'crowley2019': did you mean 'crowley2018'?"),
+        ("crowley2018 table1", "unknown table or figure of crowley2018 'table1': (one of: snip)"),
+        ("dupont2021 snip", "unknown table or figure of dupont2021 'snip'"),
+        ("crowley2018 snip --cells conv4", "crowley2018 is made as a whole and has no --cells, got 'conv4'"),
+        ("crowley2018 snip --select-on test", "has no --select-on, got 'test'"),
+        ("crowley2018 snip --scale tiny", "unknown scale 'tiny'"),
+        ("crowley2018 snip --seeds 0 --scale smoke", "at least 1 seed is needed, got 0"),
+    ],
+)
+def test_reproduce_refuses_what_a_paper_has_not(run, tmp_path, line, part):
+    code, _, err = run(f"reproduce {line}")
+    assert code == 2
+    assert part in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("secateur-*"))
 
 
 def test_compare_then_report_and_runs(run, tmp_path):

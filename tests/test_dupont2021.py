@@ -11,6 +11,7 @@ import pytest
 from secateur.errors import InputError
 from secateur.papers import dupont2021
 from secateur.papers.dupont2021 import CELLS, SCALES, Cell, Reproduction, parse_cells
+from secateur.papers.reproduction import selection
 from secateur.runs import RunStore
 from secateur.sparse import Sparsity
 
@@ -105,9 +106,9 @@ def test_tables_of_what_is_finished_train_nothing(made):
 
 def test_the_selection_is_named(tmp_path):
     paper = SCALES["paper"].recipe
-    assert dupont2021._selection(paper) == "test split, as in the paper"
-    assert dupont2021._selection(replace(paper, select_on="val")) == "validation split"
-    assert dupont2021._selection(SCALES["laptop"].recipe) == "none, the last epoch's network"
+    assert selection(paper) == "test split, as in the paper"
+    assert selection(replace(paper, select_on="val")) == "validation split"
+    assert selection(SCALES["laptop"].recipe) == "none, the last epoch's network"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ CASES = {
     "reparametrization, faithful": Case(
         lambda: METHODS["reparametrization"]("nonzeros=10%", mode="faithful"), 0.1, cuts_at_the_end=True
     ),
+    "snip": Case(lambda: METHODS["snip"]("nonzeros=10%"), 0.1),
 }
 
 
@@ -76,7 +77,7 @@ class Loop:
 
     def __init__(self, data, method: Method, model=None):
         self.data, self.method = data, method
-        self.model = method.prepare(network() if model is None else model)
+        self.model = method.prepare(network() if model is None else model, self.batches(step=0))
         self.optimizer = torch.optim.SGD(
             method.parameter_groups(self.model, weight_decay=5e-5), lr=0.02, momentum=0.9
         )
@@ -85,11 +86,13 @@ class Loop:
     def done(self) -> bool:
         return self.method.finished if self.method.name == "fisher" else self.step >= STEPS
 
+    def batches(self, step: int):
+        order = torch.Generator().manual_seed(step)
+        return epoch_batches(self.data.train, self.data, batch_size=64, device="cpu", generator=order)
+
     def run(self, until: int = 10_000) -> Loop:
         while self.step < until and not self.done():
-            order = torch.Generator().manual_seed(self.step)
-            batches = epoch_batches(self.data.train, self.data, batch_size=64, device="cpu", generator=order)
-            x, y = next(batches)
+            x, y = next(self.batches(self.step))
             loss = F.cross_entropy(self.model(x), y) + self.method.penalty(self.model)
             loss.backward()
             self.optimizer.step()

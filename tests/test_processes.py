@@ -17,15 +17,19 @@ COMMAND = shlex.split(
     "prune fisher --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --lr 0.02 "
     "--prune-every 2 --budget params=97% --device cpu --precision fp32"
 )
+SNIP = shlex.split(
+    "prune snip --model conv4 --data digits --limit-train 300 --epochs 1 --batch-size 64 --lr 0.02 "
+    "--budget nonzeros=5% --device cpu --precision fp32"
+)
 LAUNCH = shlex.split(
     "-m torch.distributed.run --standalone --nproc-per-node"
 )  # accelerate takes it from there
 
 
-def launch(processes, out):
+def launch(processes, out, line=COMMAND):
     command = [sys.executable, *LAUNCH, str(processes)]
     done = subprocess.run(
-        [*command, "-m", "secateur.cli", *COMMAND, "--out", str(out)],
+        [*command, "-m", "secateur.cli", *line, "--out", str(out)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -56,3 +60,13 @@ def test_two_processes_train_and_prune_as_one(tmp_path):
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-3)
     weights = zip(sc.load(tmp_path / "one").parameters(), sc.load(tmp_path / "two").parameters(), strict=True)
     assert all((a - b).abs().max() < 1e-3 for a, b in weights)
+
+
+def test_two_processes_choose_the_same_connections_as_one(tmp_path):
+    one, two = (launch(n, tmp_path / str(n), SNIP)[0] for n in (1, 2))
+    assert one["nonzeros"] == two["nonzeros"] == 22890
+    weights = zip(sc.load(tmp_path / "1").parameters(), sc.load(tmp_path / "2").parameters(), strict=True)
+    for ours, theirs in weights:
+        if ours.dim() > 1:
+            assert ((ours == 0) == (theirs == 0)).all()
+        assert (ours - theirs).abs().max() < 1e-3

@@ -100,7 +100,8 @@ def test_a_second_call_trains_nothing(compared, digits):
     assert before == {path: path.stat().st_mtime_ns for path in compared.directory.glob("runs/*/record.json")}
 
 
-def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path):
+@pytest.mark.parametrize("name", ["reparametrization", "snip"])
+def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path, name):
     """The run is broken off after its second epoch, by the reporter, and taken up again."""
 
     class Breaks(Reporter):
@@ -109,7 +110,7 @@ def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path
                 raise KeyboardInterrupt
 
     architecture = resolve_model("conv4", digits)
-    arm = sparse_arms()["reparametrization"]
+    arm = sparse_arms()[name]
 
     def make(folder, reporter):
         session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)

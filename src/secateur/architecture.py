@@ -217,7 +217,9 @@ class Architecture:
     def identity(self) -> dict[str, Any]:
         """What makes two architectures the same, for hashing into a run's identity."""
         same = {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
-        return {**same, "layout": self.origin.layout} if self.origin else same
+        if self.origin is None:
+            return same
+        return {**same, "groups": list(self.origin.names), "layout": self.origin.layout}
 
     def diff(self, other: Architecture) -> list[GroupDiff]:
         """Where two architectures differ: one row for each group that is not equally wide in both."""
@@ -324,24 +326,50 @@ class Architecture:
         Args:
             factory: builds the whole network, where it is not of a built-in family; nothing is imported.
         """
-        path = Path(path)
-        path = path / ARCHITECTURE_FILE if path.is_dir() else path
-        if not path.is_file():
-            raise InputError(
-                f"no architecture at '{path}': name an {ARCHITECTURE_FILE} or a folder that holds one"
-            )
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise InputError(
-                f"{path}: an architecture file holds at most {_MAX_FILE_BYTES:,} bytes, got "
-                f"{path.stat().st_size:,}"
-            )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}: not valid JSON ({type(error).__name__}): it was cut off or is another kind of file"
-            ) from None
+        content, path = read_architecture(path)
         return cls.from_dict(content, str(path), factory)
+
+
+def read_architecture(path: str | Path) -> tuple[Any, Path]:
+    """The JSON of an architecture file, not looked into yet, and its path; InputError where it is none."""
+    path = Path(path)
+    path = path / ARCHITECTURE_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(
+            f"no architecture at '{path}': name an {ARCHITECTURE_FILE} or a folder that holds one"
+        )
+    if path.stat().st_size > _MAX_FILE_BYTES:
+        raise InputError(
+            f"{path}: an architecture file holds at most {_MAX_FILE_BYTES:,} bytes, got "
+            f"{path.stat().st_size:,}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not valid JSON ({type(error).__name__}): it was cut off or is another kind of file"
+        ) from None
+    return content, path
+
+
+def diff_files(first: str | Path, second: str | Path) -> list[tuple[str, Any, Any]]:
+    """Where two architecture files differ: (what, in the first, in the second). Nothing is built.
+
+    Raises:
+        InputError: where one of them is not an architecture file.
+    """
+    described = []
+    for path in (first, second):
+        content, found = read_architecture(path)
+        if problem := _problem_with(content):
+            raise InputError(f"{found}: {problem}")
+        widths = {group["name"]: group["width"] for group in content["groups"]}
+        plain = {key: content.get(key) for key in ("factory", "classes", "params", "macs")}
+        named = {f"argument {key}": str(value) for key, value in content["arguments"].items()}
+        described.append({**plain, **named, **widths})
+    one, other = described
+    keys = [*one, *(key for key in other if key not in one)]
+    return [(key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
 
 
 def save_model(model: nn.Module, directory: str | Path) -> None:

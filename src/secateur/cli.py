@@ -41,7 +41,7 @@ app.add_typer(runs_app, name="runs")
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
 _DATA, _RECIPE, _MACHINE = "Data", "Training recipe", "Machine"
-_PRUNING, _SPARSE = "Pruning channels (Fisher)", "Pruning weights (nonzeros budgets)"
+_PRUNING, _SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
 def _option(help_text: str, panel: str, *names: str) -> Any:
@@ -52,9 +52,17 @@ def _option(help_text: str, panel: str, *names: str) -> Any:
 class Options:
     """The options that `compare`, `train` and `prune` share; defaults are Crowley et al. 2018's."""
 
-    model: Annotated[str, typer.Option(help="wrn-D-K, resnet18, vgg19, conv4, or an architecture.json.")] = (
-        "wrn-16-1"
-    )
+    model: Annotated[
+        str,
+        typer.Option(
+            help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
+            "timm:NAME; or an architecture.json."
+        ),
+    ] = "wrn-16-1"
+    factory: Annotated[
+        str | None,
+        typer.Option(help="What builds the network of an architecture.json that is not built in."),
+    ] = None
     data: Annotated[
         str,
         _option(
@@ -131,14 +139,20 @@ class Options:
             image_size=self.image_size,
             progress=reporter.decoding,
         )
-        return data, resolve_model(self.model, data)
+        return data, resolve_model(self.model, data, self.factory)
 
 
 @dataclass(frozen=True)
 class PruneOptions(Options):
     """What commands that prune take besides."""
 
-    prune_every: Annotated[int, _option("Fine-tuning steps per removed channel.", _PRUNING)] = 100
+    prune_every: Annotated[int, _option("Fine-tuning steps per removal.", _PRUNING)] = 100
+    at_once: Annotated[
+        int, _option("Channels (granules) per removal; 0: all that the budget asks for.", _PRUNING)
+    ] = 1
+    granularity: Annotated[
+        int, _option("Keep channels in multiples of it, as runtimes like them.", _PRUNING)
+    ] = 1
     flop_penalty: Annotated[float, _option("beta, per MAC, in the removal score.", _PRUNING)] = 0.0
     tuning_lr: Annotated[
         float | None, _option("Rate of fine-tuning; by default the lowest of training.", _PRUNING)
@@ -174,11 +188,13 @@ class PruneOptions(Options):
         chosen = {name: value for name, value in given.items() if value is not None}
         return Sparsity(self.tune_share, None, self.l1_strength, chosen)
 
-    def pruning(self) -> PruneSettings:
+    def pruning(self, method: str = "fisher") -> PruneSettings:
         """The pruning asked for."""
         from secateur.execution import PruneSettings
 
-        return PruneSettings(self.prune_every, self.flop_penalty, self.tuning_lr)
+        return PruneSettings(
+            self.prune_every, self.flop_penalty, self.tuning_lr, method, self.granularity, self.at_once
+        )
 
 
 def _taking(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -225,7 +241,7 @@ def compare(
             help="Which of fisher-tuned, fisher-scratch, copycat, width, bottleneck, "
             "channel-reparametrization; with nonzeros also "
             "magnitude, magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1, "
-            "reparametrization, reparametrization-faithful. By default what suits the budget."
+            "reparametrization, reparametrization-faithful, snip. By default what suits the budget."
         ),
     ] = "",
     seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
@@ -294,12 +310,19 @@ def prune(
     method: Annotated[
         str,
         typer.Argument(
-            help="Channels: fisher, channel-reparametrization. Weights: reparametrization, "
+            help="Channels: fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels, "
+            "channel-reparametrization. Weights: reparametrization, "
             "reparametrization-faithful, magnitude, magnitude-tuned, magnitude-tuned-layerwise, "
-            "random-tuned, random-tuned-layers, l1."
+            "random-tuned, random-tuned-layers, l1, snip (before training)."
         ),
     ],
-    budget: Annotated[str, typer.Option(help="params=500k, macs=25%; for weights nonzeros=5%, met exactly.")],
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas: all "
+            "hold; for weights nonzeros=5%, met exactly."
+        ),
+    ],
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-prune"
@@ -310,48 +333,130 @@ def prune(
     Example: `secateur prune fisher --model wrn-16-1 --data digits --budget params=25% --epochs 30
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
+    from secateur.budget import Budgets
     from secateur.errors import unknown
-    from secateur.methods import ChannelReparametrization, Fisher
+    from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
     from secateur.single import gate_one, prune_one, sparsify_one
     from secateur.sparse import SPARSE_ARMS
 
-    channels = (Fisher.name, ChannelReparametrization.name)
+    channels = (*CHANNEL_METHODS, ChannelReparametrization.name)
     if method not in (*channels, *SPARSE_ARMS):
         raise unknown("method", method, (*channels, *SPARSE_ARMS))
-    (wanted,) = _budgets([budget])
-    pruning, sparsity = options.pruning(), options.sparsity()
-    if method not in channels:
-        wanted.of_nonzeros(f"{method} pruning")
+    wanted = Budgets.parse(budget)
+    step_by_step = method in CHANNEL_METHODS
+    pruning, sparsity = options.pruning(method if step_by_step else "fisher"), options.sparsity()
+    if not step_by_step and len(wanted) > 1:
+        raise InputError(f"{method} takes one budget, got '{budget}': several hold together with fisher")
+    if method in SPARSE_ARMS:
+        wanted[0].of_nonzeros(f"{method} pruning")
     session, architecture = _session(options, out)
     recipe = options.recipe()
-    if method == Fisher.name:
+    if step_by_step:
         point = prune_one(session, architecture, recipe, pruning, wanted, seed)
     elif method == ChannelReparametrization.name:
-        point = gate_one(session, architecture, recipe, wanted, seed)
+        point = gate_one(session, architecture, recipe, wanted[0], seed)
     else:
-        point = sparsify_one(session, architecture, recipe, method, sparsity, wanted, seed)
+        point = sparsify_one(session, architecture, recipe, method, sparsity, wanted[0], seed)
     _show_point(point, session)
+
+
+@app.command("inspect")
+@_taking(Options)
+def inspect_model(
+    options: Options,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """What can be cut from a model, what cannot and why. Nothing is changed, nothing is written.
+
+    Example: `secateur inspect --model mypackage.nets:build --data ./photos`
+    """
+    import json
+
+    from secateur.inspection import inspection
+    from secateur.progress import reporter_for
+
+    with reporter_for(sys.stderr) as reporter:
+        _, architecture = options.load(reporter)
+    found = inspection(architecture)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        _show_inspection(found)
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Where two architectures differ, group by group. Nothing is built: the files are compared.
+
+    Example: `secateur diff dense/ small/`
+    """
+    from secateur.architecture import diff_files
+
+    rows = diff_files(first, second)
+    table = _table("what", "", "first", "second")
+    for name, one, other in rows:
+        table.add_row(name, "", _or_dash(one), _or_dash(other))
+    if rows:
+        _console().print(table)
+    else:
+        print("The architectures are the same.")
+
+
+@app.command()
+def export(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that train, prune or sc.save left.")
+    ],
+    to: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="File to write; by default beside the weights.")] = None,
+    factory: Annotated[
+        str | None, typer.Option(help="What builds the network, where it is not built in.")
+    ] = None,
+) -> None:
+    """Write a saved network for another runtime, proved to compute the same.
+
+    Example: `secateur export small/ --to onnx`
+    """
+    from secateur.export import export_directory
+
+    written = export_directory(directory, to, out, factory=_factory(factory))
+    print(
+        f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
+        f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
+    )
 
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="dupont2021")],
-    place: Annotated[str, typer.Argument(help="table1, table2, table3 (of the same runs) or figure2.")],
+    paper: Annotated[str, typer.Argument(help="dupont2021 or crowley2018.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            help="dupont2021: table1, table2, table3 (of the same runs) or figure2. crowley2018: snip, the "
+            "comparison of section 3.2."
+        ),
+    ],
     scale: Annotated[
         str, typer.Option(help="smoke (minutes, embedded digits), laptop (hours, CPU) or paper (a GPU).")
     ] = "laptop",
     cells: Annotated[
         str | None,
-        typer.Option(help="Which: conv4/cifar10/95%,vgg19/cifar10; by default the paper's whole grid."),
+        typer.Option(
+            help="dupont2021: which, conv4/cifar10/95%,vgg19/cifar10; by default the paper's whole grid."
+        ),
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Rows: weight arms of compare; by default the paper's and ours."),
+        typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
     select_on: Annotated[
-        str | None, typer.Option(help="val or test, in place of the scale's (paper: test, as the paper).")
+        str | None,
+        typer.Option(help="dupont2021: val or test, in place of the scale's (paper: test, as the paper)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     tables_only: Annotated[
@@ -363,41 +468,55 @@ def reproduce(
 
     Interrupt it at any moment; the same command continues, and more cells can be added later.
 
-    Example: `secateur reproduce dupont2021 table1 --scale laptop --cells conv4/cifar10`
+    Example: `secateur reproduce dupont2021 table1 --scale laptop --cells conv4/cifar10`, or
+    `secateur reproduce crowley2018 snip --scale smoke`
     """
     from secateur.errors import unknown
-    from secateur.papers import dupont2021
+    from secateur.papers import crowley2018, dupont2021
     from secateur.papers.figure2 import draw_figure2
+    from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
 
-    if paper != "dupont2021":
-        raise unknown("paper", paper, ("dupont2021",))
-    if place not in dupont2021.PLACES:
-        raise unknown("table or figure of dupont2021", place, dupont2021.PLACES)
-    out = out or Path(f"secateur-dupont2021-{scale}")
+    places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
+    if paper not in places:
+        raise unknown("paper", paper, places)
+    if place not in places[paper]:
+        raise unknown(f"table or figure of {paper}", place, places[paper])
+    out = out or Path(f"secateur-{paper}-{scale}")
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
         draw_figure2(out / "figure2.png", out / "figure2.svg")
         print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
         return
-    chosen = dupont2021.parse_cells(cells)
-    named = _words(methods) if methods else dupont2021.METHODS
-    reproduction = dupont2021.Reproduction(
-        out,
-        scale,
-        chosen,
-        methods=named,
-        seeds=seeds,
-        epochs=epochs,
-        select_on=select_on,
-        device=device,
-        reporter=reporter_for(sys.stdout),
-    )
+    common: dict[str, Any] = {
+        "seeds": seeds,
+        "epochs": epochs,
+        "device": device,
+        "reporter": reporter_for(sys.stdout),
+    }
+    reproduction: BaseReproduction
+    if paper == "crowley2018":
+        _refuse(paper, {"--cells": cells, "--methods": methods, "--select-on": select_on})
+        reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
+    else:
+        chosen = dupont2021.parse_cells(cells)
+        named = _words(methods) if methods else dupont2021.METHODS
+        reproduction = dupont2021.Reproduction(
+            out, scale, chosen, methods=named, select_on=select_on, **common
+        )
+        written = "table1, table2 and table3"
     command = _command_line().replace(" --tables-only", "")  # what it is that the tables are made by
     reproduction.run(command, tables_only=tables_only)
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
-        print(f"Written to {out}: table1, table2 and table3 as .md, .csv and .html")
+        print(f"Written to {out}: {written} as .md, .csv and .html")
+
+
+def _refuse(paper: str, options: dict[str, str | None]) -> None:
+    """InputError for the first option that was given: the paper has one grid and selects nothing."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{paper} is made as a whole and has no {name}, got '{value}': leave it out")
 
 
 @app.command()
@@ -406,6 +525,9 @@ def scale(
     budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
+    ] = None,
+    factory: Annotated[
+        str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
 ) -> None:
     """Scale a saved profile to a budget (copycat): every group width times alpha. Trains nothing.
@@ -416,7 +538,7 @@ def scale(
     from secateur.architecture import Architecture
 
     (wanted,) = _budgets([budget])
-    source = Architecture.load(arch)
+    source = Architecture.load(arch, _factory(factory))
     scaled = source.scaled_to(wanted)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -524,6 +646,42 @@ def _session(options: Options, out: Path) -> tuple[Session, Architecture]:
     with reporter:
         data, architecture = options.load(reporter)
     return Session(data, RunStore(out), runtime, reporter), architecture
+
+
+def _factory(name: str | None) -> Any:
+    """What builds a network, by the name that the user gave."""
+    from secateur.factories import factory_of
+
+    return None if name is None else factory_of(name)
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show_inspection(found: dict[str, Any]) -> None:
+    """The groups, what is frozen, the totals and the smallest network that cutting can reach."""
+    console = _console()
+    table = _table("group", "layers that it spans", "channels", "params each", "MACs each")
+    for group in found["groups"]:
+        spanned = group["layers"]
+        more = f" and {len(spanned) - 4} more" if len(spanned) > 4 else ""
+        tied = f" (tied: {group['sets']})" if group["sets"] else ""
+        table.add_row(
+            group["name"],
+            ", ".join(spanned[:4]) + more + tied,
+            f"{group['width']:,}",
+            f"{group['params']:,}",
+            f"{group['macs']:,}",
+        )
+    console.print(f"{found['model']}: {found['proof']}", highlight=False)
+    console.print(table)
+    for frozen in found["frozen"]:
+        console.print(f"frozen: {frozen['name']} ({frozen['width']}): {frozen['reason']}", highlight=False)
+    for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
+        listed = ", ".join(f"{value:,} {resource}" for resource, value in counts.items())
+        console.print(f"{name}: {listed}", highlight=False)
+    console.print(found["convention"], highlight=False)
 
 
 def _budgets(texts: list[str]) -> tuple[Any, ...]:

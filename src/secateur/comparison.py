@@ -140,11 +140,12 @@ class Comparison:
         self._check()
 
     def _check(self) -> None:
+        settings = self.settings
         if self.needs_trajectory:  # copycat too ends at one channel a group
             for budget in self.budgets:
-                self.target(budget).check(self.architecture)
+                self.target(budget).check(self.architecture, settings.prune)
         if "copycat" in self.settings.arms:
-            Target(removals=self.copycat_after).check(self.architecture)
+            Target(removals=self.copycat_after).check(self.architecture, settings.prune)
         for budget in self.budgets:
             for arm in self.settings.arms:
                 if arm in KNOWN:

@@ -9,18 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from secateur.architecture import Architecture, load_model, save_model
-from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget, count_weights
+from secateur.budget import MEASURED, TRAINING_MACS_PER_INFERENCE_MAC, Budget, Budgets, count_weights
 from secateur.data import Data, count_batches
 from secateur.device import Runtime
 from secateur.environment import describe_environment
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, TrainingError, unknown
+from secateur.latency import artefact_bytes
 from secateur.masks import count_nonzeros
-from secateur.methods import ChannelReparametrization, Method
-from secateur.methods.fisher import Config, Fisher, check_reachable, check_removals
+from secateur.methods import (
+    CHANNEL_METHODS,
+    ChannelPruning,
+    ChannelReparametrization,
+    Fisher,
+    Method,
+    RandomChannels,
+)
+from secateur.methods.channels import Config, check_removals
 from secateur.progress import Reporter
 from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
 from secateur.sparse import SparseArm, Sparsity
@@ -31,46 +39,104 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class PruneSettings:
-    """Fisher pruning while fine-tuning.
+    """Removal of channels while fine-tuning.
 
     Attributes:
-        every: fine-tuning steps per removed channel.
+        every: fine-tuning steps per removal.
         beta: the FLOP penalty.
         lr: the constant rate; None: the lowest that training reached.
+        method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
+        granularity: layers keep channels in multiples of it, where the group is as wide.
+        at_once: channels (granules) removed every time; 0: all at the first.
     """
 
     every: int = 100
     beta: float = 0.0
     lr: float | None = None
+    method: str = Fisher.name
+    granularity: int = 1
+    at_once: int = 1
 
     def __post_init__(self) -> None:
-        Config(self.every, self.beta)  # has the checks
+        if self.method not in CHANNEL_METHODS:
+            raise unknown("channel pruning method", self.method, CHANNEL_METHODS)
+        self.config  # noqa: B018  # has the checks
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
 
-    def method(self, target: Target) -> Fisher:
+    @property
+    def config(self) -> Config:
+        """What every criterion is given."""
+        return Config(self.every, self.beta, self.granularity, self.at_once)
+
+    def build(self, target: Target, seed: int = 0) -> ChannelPruning:
         """The method that stops at `target`."""
+        settings: dict[str, Any] = asdict(self.config)
+        if self.method == RandomChannels.name:
+            settings["seed"] = seed
         if target.removals is not None:
-            return Fisher(every=self.every, beta=self.beta, removals=target.removals)
-        method = Fisher(Budget.parse(f"{target.resource}={target.limit}"), every=self.every, beta=self.beta)
-        method.limit = target.limit or 0
+            return CHANNEL_METHODS[self.method](removals=target.removals, **settings)
+        method = CHANNEL_METHODS[self.method](target.budgets, **settings)
+        method.goal.limits.update(target.limits)
         return method
+
+    def identity(self) -> dict[str, Any]:
+        """What changes a result."""
+        return {"name": self.method, **self.config.identity()}
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a pruning run stops: within `limit` of a resource, or after so many removals."""
+    """Where a pruning run stops: within limits of resources, or after so many removals.
+
+    Attributes:
+        resource, limit: what the run is about, in the resource's units.
+        others: further limits that hold as well: (resource, limit).
+        latency: a budget that is measured in the run; with a percentage, of the network before pruning.
+        removals: in place of all limits.
+    """
 
     resource: str = "params"
     limit: int | None = None
     removals: int | None = None
+    others: tuple[tuple[str, int], ...] = ()
+    latency: Budget | None = None
 
-    def check(self, architecture: Architecture) -> None:
-        """InputError unless pruning `architecture` can reach it."""
+    @classmethod
+    def of(cls, budgets: Budgets, architecture: Architecture) -> Target:
+        """Budgets that hold together, percentages being of `architecture`.
+
+        Raises:
+            InputError: where one counted budget alone, or all of several, would not bind.
+        """
+        counted = [budget for budget in budgets if not budget.measured]
+        latency = next((budget for budget in budgets if budget.measured), None)
+        if len(budgets) == 1 and counted:
+            return cls(counted[0].resource, counted[0].limit_for(architecture.skeleton()))
+        limits = [(of.resource, of.limit(architecture.cost(of.resource))) for of in counted]
+        if not limits:
+            return cls(MEASURED, None, latency=latency)
+        return cls(*limits[0], others=tuple(limits[1:]), latency=latency)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The counted limits: resource -> units."""
+        first = {} if self.limit is None else {self.resource: self.limit}
+        return {**first, **dict(self.others)}
+
+    @property
+    def budgets(self) -> Budgets:
+        """All limits as absolute budgets, the measured one as it was given."""
+        counted = [Budget.parse(f"{resource}={limit}") for resource, limit in self.limits.items()]
+        return Budgets([*counted, *([self.latency] if self.latency else [])])
+
+    def check(self, architecture: Architecture, settings: PruneSettings) -> None:
+        """InputError unless pruning `architecture` can reach it; latency needs the network to be built."""
         if self.removals is not None:
             check_removals(architecture, self.removals)
-        else:
-            check_reachable(architecture, self.resource, self.limit or 0)
+            return
+        model = architecture.build(seed=0) if self.latency else architecture.skeleton()
+        settings.build(self).prepare(model)
 
     def check_gated(self, architecture: Architecture) -> None:
         """InputError unless the channel reparametrization of `architecture` can reach it."""
@@ -78,14 +144,16 @@ class Target:
         method.prepare(architecture.skeleton())
 
     def identity(self) -> dict[str, Any]:
-        """What goes into the run's hash."""
-        return {"removals": self.removals} if self.removals is not None else {self.resource: self.limit}
+        """What goes into the run's hash. A latency that is a share of another is measured anew: its text."""
+        if self.removals is not None:
+            return {"removals": self.removals}
+        return {**self.limits, **({MEASURED: self.latency.text} if self.latency else {})}
 
     def lies_beyond(self, record: Record) -> bool:
         """Whether a trajectory that stopped at `record` has not passed this target yet."""
         if self.removals is not None:
             return len(record["removed"]) <= self.removals
-        return record[self.resource] > (self.limit or 0)
+        return any(record.get(resource, 0) > limit for resource, limit in self.limits.items())
 
 
 class NotMadeError(LookupError):
@@ -188,13 +256,17 @@ class Session:
         trained = self.train(architecture, recipe, seed, dense.label)
         self.reporter.run_started(label, compute)
         tuning = recipe.for_tuning(settings.lr)
-        checkpoint = self.store.checkpoint(spec.run_id) or self._nearest_before(spec, target)
+        checkpoint = self.store.checkpoint(spec.run_id)
+        if not checkpoint and not target.latency:  # a share of a latency is one of the unpruned network
+            checkpoint = self._nearest_before(spec, target)
         if checkpoint:
             saved = checkpoint.state["architecture"]
             model = architecture.with_widths(saved["widths"]).build(seed=0)
         else:
-            model = load_model(self.store.path(dense.run_id))
-        method = settings.method(target)
+            model = load_model(self.store.path(dense.run_id), like=architecture)
+        method = settings.build(target, seed)
+        if checkpoint and target.latency:
+            method.goal.limits |= checkpoint.state["method"]["limits"]
         training = self._training(model, tuning, spec, method=method)
         if checkpoint:
             training.resume(checkpoint)
@@ -205,6 +277,7 @@ class Session:
             removed=method.removed,
             trajectory=self._trajectory_id(spec),
             trained=trained["run_id"],
+            **(method.goal.describe() if target.latency else {}),
         )
 
     def sparsify(
@@ -235,7 +308,7 @@ class Session:
             return record
         if dense and dense_recipe:
             trained: Record | None = self.train(architecture, dense_recipe, seed, dense.label)
-            model: Any = load_model(self.store.path(dense.run_id))
+            model: Any = load_model(self.store.path(dense.run_id), like=architecture)
         else:
             trained, model = None, architecture.build(seed=derived_seed(seed, "initialisation"))
         self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * epochs)
@@ -345,6 +418,7 @@ class Session:
             "macs": training.macs,
             "weights": count_weights(training.model),
             "nonzeros": count_nonzeros(training.model),
+            "bytes": artefact_bytes(training.model),
             "accuracy": accuracy,
             "val_accuracy": val_accuracy,
             "train_compute": progress.compute,
@@ -367,7 +441,7 @@ class Session:
         """What every run along one pruning trajectory has in common."""
         return {
             "dense": dense.identity,
-            "method": {"name": Fisher.name, "every": settings.every, "beta": settings.beta},
+            "method": settings.identity(),
             "tuning": recipe.for_tuning(settings.lr).identity(self.data),
         }
 

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.architecture import load_model
+from secateur.architecture import Factory, load_model
 from secateur.atomic import write_bytes
 from secateur.errors import InputError, unknown
+from secateur.surgery.anatomy import anatomy_of
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
@@ -144,20 +145,26 @@ FORMATS: dict[str, tuple[Callable[..., Export], str]] = {
 
 
 def export_directory(
-    directory: str | Path, to: str = "onnx", out: str | Path | None = None, **options: Any
+    directory: str | Path,
+    to: str = "onnx",
+    out: str | Path | None = None,
+    *,
+    factory: Factory | None = None,
+    **options: Any,
 ) -> Export:
     """Export the network that `secateur.save` left in a folder.
 
     Args:
         to: a key of `FORMATS`.
         out: the file to write; None: `model.onnx` or `model.xml` in the folder itself.
+        factory: builds the network, where it is not of a built-in family.
         options: of `to_onnx` or `to_openvino`.
     """
     if to not in FORMATS:
         raise unknown("export format", to, FORMATS)
     write, name = FORMATS[to]
-    model = load_model(directory)
-    return write(model, torch.zeros(1, *model.input_shape), out or Path(directory) / name, **options)
+    model = load_model(directory, factory)
+    return write(model, anatomy_of(model).inputs, out or Path(directory) / name, **options)
 
 
 class _Plain(nn.Module):

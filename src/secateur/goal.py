@@ -2,43 +2,156 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from torch import nn
+
+from secateur.budget import MEASURED, Budgets
 from secateur.errors import InputError
-from secateur.surgery.anatomy import Anatomy
+from secateur.latency import Latency, measure
+from secateur.surgery.anatomy import Anatomy, anatomy_of
 
 
-@dataclass(frozen=True)
+@dataclass
 class Goal:
-    """Limits that all hold at once: resource -> at most so many of its units."""
+    """Limits that all hold at once.
 
-    limits: Mapping[str, int]
+    Attributes:
+        budgets: as the user wrote them; None: no limits at all.
+        limits: resource -> at most so many of its units (latency: nanoseconds); `fix` fills it in.
+        latency: the last measurement, where there is a limit on it.
+    """
 
-    def met(self, anatomy: Anatomy) -> bool:
-        """Whether the network is within every limit as it is now."""
-        now = anatomy.costs.now
-        return all(now[resource] <= limit for resource, limit in self.limits.items())
+    budgets: Budgets | None
+    limits: dict[str, int] = field(default_factory=dict)
+    latency: Latency | None = None
+    _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
 
-    def completion(self, first: Mapping[str, int], now: Mapping[str, int]) -> float:
-        """How far of the way from `first` to the limits is gone, in [0, 1]; of several, the least."""
+    def fix(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Fill in the limits that are not known yet, with `model` as the original.
+
+        Raises:
+            InputError: where one is beyond the network, so that it would not bind.
+        """
+        for budget in self.budgets or ():
+            if budget.resource in self.limits:
+                continue
+            if budget.deployment is not None:
+                self.latency = measure(model, anatomy.inputs, budget.deployment)
+                original = self.latency.nanoseconds
+                if budget.limit(original) > original and len(self.budgets or ()) == 1:
+                    raise InputError(
+                        f"a budget must not exceed the network's own latency, {self.latency}; got "
+                        f"'{budget.text}': ask for less"
+                    )
+                self.limits[MEASURED] = budget.limit(original)
+            elif len(self.budgets or ()) > 1:
+                self.limits[budget.resource] = budget.limit(cost_at(anatomy, budget.resource))
+            else:
+                self.limits[budget.resource] = budget.limit_for(model)
+        if self.limits and MEASURED not in self.limits and self._counted_met(anatomy, strictly=True):
+            texts = ", ".join(map(str, self.budgets or ()))
+            raise InputError(
+                f"a budget must not exceed the network's own size; every one of '{texts}' does: ask for less"
+            )
+
+    def met(self, model: nn.Module, anatomy: Anatomy) -> bool:
+        """Whether the network is within every limit as it is now; latency is measured when all else holds."""
+        if not self._counted_met(anatomy):
+            return False
+        limit = self.limits.get(MEASURED)
+        return limit is None or self._fast_enough(model, anatomy, limit)
+
+    def completion(self, first: Mapping[str, int], anatomy: Anatomy) -> float:
+        """How far of the way from `first` to the counted limits is gone, in [0, 1]; of several, the least."""
         shares = [
-            (first[resource] - now[resource]) / max(1, first[resource] - limit)
+            (first[resource] - cost_at(anatomy, resource)) / max(1, first[resource] - limit)
             for resource, limit in self.limits.items()
+            if resource in first
         ]
-        return min(1.0, max(0.0, min(shares, default=1.0)))
+        return min(1.0, max(0.0, min(shares, default=0.0)))
 
-    def check_reachable(self, anatomy: Anatomy, smallest: Mapping[str, int], who: str) -> None:
-        """InputError unless the network with groups down to the widths `smallest` is within every limit."""
-        least = anatomy.costs.at(smallest)
+    def check_reachable(
+        self, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int], who: str
+    ) -> None:
+        """InputError unless the network with groups down to `smallest` is within every limit: what binds."""
         for resource, limit in self.limits.items():
-            if least[resource] > limit:
+            least = self._least(resource, model, anatomy, smallest)
+            if least > limit:
+                to = "one channel" if set(smallest.values()) <= {1} else "its smallest width"
+                unit = " ns of latency" if resource == MEASURED else f" {resource}"
+                ask = f"{resource}={least}" if resource != MEASURED else f"more than {least / 1e6:.3g} ms"
                 raise InputError(
-                    f"{who}: the budget of {limit:,} {resource} is below what is left when every group is "
-                    f"down to {_width_words(smallest)}, {least[resource]:,}: ask for at least "
-                    f"{resource}={least[resource]}"
+                    f"{who}: the budget of {limit:,}{unit} is below what is left when every group is "
+                    f"down to {to}, {least:,}: ask for at least {ask}{_frozen_words(anatomy)}"
                 )
 
+    def describe(self) -> dict[str, Any]:
+        """The limits, and the latency where it was measured, for a record."""
+        found: dict[str, Any] = {"limits": dict(self.limits)}
+        if self.latency is not None:
+            found["latency"] = str(self.latency)
+            found["latency_ns"] = self.latency.nanoseconds
+        return found
 
-def _width_words(smallest: Mapping[str, int]) -> str:
-    return "one channel" if set(smallest.values()) <= {1} else "its smallest width"
+    def _counted_met(self, anatomy: Anatomy, *, strictly: bool = False) -> bool:
+        counted = {resource: limit for resource, limit in self.limits.items() if resource != MEASURED}
+        now = {resource: cost_at(anatomy, resource) for resource in counted}
+        if strictly:
+            return all(now[resource] < limit for resource, limit in counted.items())
+        return all(now[resource] <= limit for resource, limit in counted.items())
+
+    def _fast_enough(self, model: nn.Module, anatomy: Anatomy, limit: int) -> bool:
+        """Measured, and measured again before it is believed; not at all where hopelessly above."""
+        macs = cost_at(anatomy, "macs")
+        if macs > self._measure_below:
+            return False
+        for _ in range(2):
+            self.latency = self._measured(model, anatomy)
+            if self.latency.nanoseconds > limit:
+                # Latency falls more slowly than MACs do: half of the way, in logarithms, can be skipped.
+                self._measure_below = min(macs - 1, macs * (limit / self.latency.nanoseconds) ** 0.5)
+                return False
+        return True
+
+    def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
+        (deployment,) = (b.deployment for b in self.budgets or () if b.deployment is not None)
+        return measure(plain_copy(model), anatomy.inputs, deployment)
+
+    def _least(self, resource: str, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int]) -> int:
+        if resource != MEASURED:
+            return cost_at(anatomy, resource, smallest)
+        small = copy.deepcopy(model)
+        inner = anatomy_of(small)
+        inner.narrow(small, dict(smallest))
+        return self._measured(small, inner).nanoseconds
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy without the hooks of whoever is at work on the model, and without copying whoever that is."""
+    modules = list(model.modules())
+    hooks = [(module._forward_hooks, module._forward_pre_hooks) for module in modules]
+    try:
+        for module in modules:
+            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+        return copy.deepcopy(model)
+    finally:
+        for module, (after, before) in zip(modules, hooks, strict=True):
+            module._forward_hooks, module._forward_pre_hooks = after, before
+
+
+def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = None) -> int:
+    """The count of a resource now, or with groups at other widths."""
+    if resource == "bytes":
+        return anatomy.costs.bytes_at(widths or {})
+    return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
+
+
+def _frozen_words(anatomy: Anatomy) -> str:
+    """What could not be cut, where that is more than the output layer."""
+    named = [of.name for of in anatomy.graph.frozen if "output" not in of.reason]
+    return f" (frozen: {', '.join(named[:4])}; `secateur inspect` says why)" if named else ""

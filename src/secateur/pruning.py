@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from secateur.budget import Budget
+from secateur.budget import Budget, Budgets
 from secateur.calling import Inputs, call, logits_of, map_inputs, on_device
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.foreign import Build, inspect_model
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.models import Family
 from secateur.progress import reporter_for
-from secateur.surgery.anatomy import anatomy_of, known_anatomy
+from secateur.surgery.anatomy import known_anatomy
 
 Loss = Callable[[Any, Any], Tensor]
 Batch = tuple[Inputs, Any]
@@ -28,7 +28,7 @@ def prune(
     model: nn.Module,
     *,
     method: str | ChannelPruning = "fisher",
-    budget: Budget | str | None = None,
+    budget: Budget | Budgets | str | None = None,
     data: Iterable[Batch],
     factory: Build | None = None,
     every: int = 10,
@@ -48,7 +48,7 @@ def prune(
         model: any `nn.Module`; its class stays what it is.
         method: a name (fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels), or a
             method object, whose settings then hold.
-        budget: e.g. "macs=40%", "params=500k"; met, never exceeded.
+        budget: e.g. "macs=40%", "params=500k,macs=40M", "latency=2ms@onnxruntime"; all met, none exceeded.
         data: an iterable of (inputs, targets), gone through again and again: a DataLoader, a list. Inputs
             are a tensor, a tuple, or a dictionary of keyword arguments.
         factory: builds a fresh network of the same shape; needed only to train pruned shapes from scratch
@@ -82,7 +82,7 @@ def prune(
     step = _Step(pruning, optimizer, loss or _cross_entropy)
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
-        reporter.begin(f"prune to {pruning.budget or f'{pruning.removals} channels fewer'}", 1)
+        reporter.begin(f"prune to {pruning.budgets or f'{pruning.removals} channels fewer'}", 1)
         reporter.run_started(pruning.name, 1)
         model.train()
         try:
@@ -97,10 +97,6 @@ def prune(
     for _ in range(tune_epochs):
         for inputs, targets in data:
             step.tune(model, inputs, targets)
-    try:
-        anatomy_of(model).prove(model)
-    except InputError as error:
-        raise TrainingError(str(error)) from None
     return model.eval()
 
 
@@ -129,7 +125,7 @@ class _Step:
 
 
 def _method(
-    method: str | ChannelPruning, budget: Budget | str | None, every: int, settings: dict[str, Any]
+    method: str | ChannelPruning, budget: Budget | Budgets | str | None, every: int, settings: dict[str, Any]
 ) -> ChannelPruning:
     if isinstance(method, ChannelPruning):
         if budget is not None or settings:

@@ -13,7 +13,10 @@ from secateur.errors import InputError
 from secateur.runs import RunStore
 
 SCHEMA = 1
-_OF_WEIGHTS = ("nonzeros", "weights", "accuracy_before", "val_accuracy_before", "remaining")
+_WHERE_KNOWN = (
+    *("nonzeros", "weights", "accuracy_before", "val_accuracy_before", "remaining"),
+    *("bytes", "latency", "latency_ns", "limits"),
+)
 Record = dict[str, Any]
 Point = dict[str, Any]
 
@@ -35,13 +38,14 @@ def point_of(
         before: the run it continued from, whose cost is its own too.
         discovery_compute: training MACs that finding the architecture took.
     """
-    architecture = Architecture.from_identity(record["architecture"])
+    of = record["architecture"]
+    names = of["groups"] if "groups" in of else Architecture.from_identity(of).group_names()
     return {
         "arm": arm,
         "budget": budget,
         "seed": record["seed"],
         "params": record["params"],
-        **{key: record[key] for key in _OF_WEIGHTS if key in record},
+        **{key: record[key] for key in _WHERE_KNOWN if key in record},
         "macs": record["macs"],
         "accuracy": record["accuracy"],
         "val_accuracy": record["val_accuracy"],
@@ -50,7 +54,7 @@ def point_of(
         "wall_s": record["wall_s"] + (before["wall_s"] if before else 0.0),
         "run_id": record["run_id"],
         "epochs": epochs,
-        "widths": dict(zip(architecture.group_names(), architecture.widths, strict=True)),
+        "widths": dict(zip(names, of["widths"], strict=True)),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from secateur.architecture import ARCHITECTURE_FILE, WEIGHTS_FILE, Architecture
 from secateur.atomic import write_bytes, write_json
-from secateur.budget import Budget
+from secateur.budget import Budget, Budgets
 from secateur.execution import PruneSettings, Record, Session, Target
 from secateur.methods import ChannelReparametrization
 from secateur.results import Point, point_of
@@ -26,21 +26,22 @@ def prune_one(
     architecture: Architecture,
     recipe: Recipe,
     settings: PruneSettings,
-    budget: Budget,
+    budgets: Budgets,
     seed: int,
 ) -> Point:
-    """Train, prune to the budget and leave the network with its record in the session's folder.
+    """Train, prune until every budget holds, and leave the network with its record in the session's folder.
 
     Raises:
-        InputError: before anything is trained, where pruning cannot reach the budget.
+        InputError: before anything is trained, where pruning cannot reach the budgets.
     """
-    limit = budget.of_trainable("fisher pruning").limit_for(architecture.skeleton())
-    target = Target(budget.resource, limit)
-    target.check(architecture)
+    target = Target.of(budgets, architecture)
+    target.check(architecture, settings)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
-        record = session.prune(architecture, recipe, seed, settings, target, f"fisher {budget} seed {seed}")
+        label = f"{settings.method} {budgets} seed {seed}"
+        record = session.prune(architecture, recipe, seed, settings, target, label)
         before = session.before(record)
-        return _leave(session, record, point_of(record, "fisher-tuned", budget.text, before=before))
+        point = point_of(record, f"{settings.method}-tuned", str(budgets), before=before)
+        return _leave(session, record, point)
 
 
 def gate_one(

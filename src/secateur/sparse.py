@@ -8,6 +8,7 @@
     l1                         train under an L1 penalty, then cut
     reparametrization          Dupont et al. 2021 with the budget solved for: one training, then cut
     reparametrization-faithful Dupont et al. 2021 as written
+    snip                       cut at initialisation by Lee et al. 2018's connection sensitivity, then train
 
 All of them take the recipe's epochs in total: where tuning follows the cut, it has `tune_share` of them.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 from secateur.budget import Budget
 from secateur.errors import InputError
-from secateur.methods import L1, Magnitude, Method, Random, Reparametrization
+from secateur.methods import L1, SNIP, Magnitude, Method, Random, Reparametrization
 from secateur.runs import derived_seed
 from secateur.training import Recipe
 
@@ -114,6 +115,7 @@ def sparse_arms(settings: Sparsity | None = None) -> dict[str, SparseArm]:
         SparseArm("l1", lambda budget, steps, seed: L1(budget, strength=settings.l1_strength)),
         SparseArm("reparametrization", reparametrization("exact"), scheduled=True),
         SparseArm("reparametrization-faithful", reparametrization("faithful")),
+        SparseArm("snip", lambda budget, steps, seed: SNIP(budget)),
     ]
     return {arm.name: arm for arm in arms}
 

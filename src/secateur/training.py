@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -186,7 +186,8 @@ class Training:
         self.method = method or Method()
         self.epochs = epochs
         self.progress = Progress()
-        self.model = self.method.prepare(runtime.place(model))
+        model = runtime.place(model)
+        self.model = self.method.prepare(model, self._scoring_batches(runtime.layout(model)))
         self._build_around_model()
         self.optimizer = torch.optim.SGD(
             self.method.parameter_groups(self.model, recipe.weight_decay),
@@ -228,6 +229,23 @@ class Training:
         self.model = self.method.finalize(self.model)
         self._build_around_model()
         return self
+
+    def _scoring_batches(self, layout: torch.memory_format) -> Iterator[tuple[Tensor, Tensor]]:
+        """What a method may look at before the first step; a generator, so the others cost nothing.
+
+        Training images in an order of their own, not augmented, in whole batches that are the same for every
+        process, so that all of them see, and choose, alike.
+        """
+        order = torch.Generator().manual_seed(derived_seed(self.seed, "scoring"))
+        batches = epoch_batches(
+            self.data.train,
+            self.data,
+            batch_size=self.recipe.batch_size,
+            device=self.runtime.device,
+            generator=order,
+        )
+        for x, y in batches:
+            yield self.runtime.arrange(x, layout), y
 
     def _done(self) -> bool:
         if self.epochs is None:

@@ -11,6 +11,7 @@ from secateur.methods.norms import FilterNorm
 from secateur.methods.random import Random
 from secateur.methods.random_channels import RandomChannels
 from secateur.methods.reparametrization import Reparametrization
+from secateur.methods.snip import SNIP
 from secateur.methods.snip_channels import SNIPChannels
 from secateur.methods.taylor import Taylor
 
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "magnitude": Magnitude,
     "random": Random,
     "reparametrization": Reparametrization,
+    "snip": SNIP,
 }
 """Every registered method, by name."""
 
@@ -33,6 +35,7 @@ __all__ = [
     "CHANNEL_METHODS",
     "L1",
     "METHODS",
+    "SNIP",
     "BatchNormScale",
     "ChannelPruning",
     "ChannelReparametrization",

@@ -26,7 +26,10 @@ class Method:
     name = "dense"
 
     def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
-        """Called once before the first step; may attach hooks or parametrizations."""
+        """Called once before the first step; may attach hooks or parametrizations.
+
+        `batches` of the training data, (inputs, labels), are for methods that score before they train.
+        """
         return model
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from secateur.budget import Budget
+from secateur.architecture import Architecture
+from secateur.budget import Budget, Budgets
 from secateur.calling import input_tensors
 from secateur.errors import InputError, require
-from secateur.goal import Goal
+from secateur.goal import Goal, cost_at
 from secateur.methods.base import Method
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 from secateur.surgery.graph import ChannelGraph, Site
@@ -89,6 +90,16 @@ def smallest_widths(graph: ChannelGraph, granularity: int) -> dict[str, int]:
     }
 
 
+def check_removals(architecture: Architecture, removals: int) -> None:
+    """InputError unless so many channels can go with one left in every group."""
+    most = sum(architecture.widths) - len(architecture.widths)
+    if not 0 < removals <= most:
+        raise InputError(
+            f"of {sum(architecture.widths)} channels in {len(architecture.widths)} groups, 1 to "
+            f"{most} can be removed, got {removals}"
+        )
+
+
 class ChannelPruning(Method):
     """Removes the channels of lowest score until the budget is met; then `finished`.
 
@@ -97,12 +108,13 @@ class ChannelPruning(Method):
     the same trajectory as having asked for it at once.
 
     Args:
-        budget: e.g. "params=25%", of the network handed to `prepare`.
+        budget: e.g. "params=25%", "params=500k,macs=40M" (all hold), "bytes=1MB", "latency=2ms@onnxruntime";
+            percentages are of the network handed to `prepare`.
         every, beta, granularity, at_once: see `Config`.
         removals: stop after so many channels, in place of a budget.
 
     Attributes:
-        limit: the budget in units of its resource; set it beforehand where the original is another network.
+        goal: the limits; set its `limits` beforehand where the original is another network.
         removed: one entry per channel: group, channel (its index in the network handed to `prepare`), and
             of the network before the removal its params, macs and nonzeros, and the examples it was tuned on.
 
@@ -114,7 +126,7 @@ class ChannelPruning(Method):
 
     def __init__(
         self,
-        budget: Budget | str | None = None,
+        budget: Budget | Budgets | str | None = None,
         *,
         every: int = 100,
         beta: float = 0.0,
@@ -124,10 +136,10 @@ class ChannelPruning(Method):
     ):
         if (budget is None) == (removals is None):
             raise InputError(f"{self.name}: give either a budget or a number of removals")
-        self.budget = None if budget is None else Budget.parse(budget)
+        self.budgets = None if budget is None else Budgets.parse(budget)
+        self.goal = Goal(self.budgets)
         self.removals = removals
         self.config = Config(every, beta, granularity, at_once)
-        self.limit = 0
         self.removed: list[dict[str, Any]] = []
         self._steps = 0
         self._examples = 0
@@ -166,19 +178,24 @@ class ChannelPruning(Method):
         """Attach to the model; InputError where not even the smallest network would meet the budget."""
         self._anatomy = anatomy_of(model)
         graph = self.anatomy.graph
-        if self.budget is not None:
-            self.limit = self.limit or self.budget.limit_for(model)
+        if self.budgets is not None:
+            self.goal.fix(model, self.anatomy)
             smallest = smallest_widths(graph, self.config.granularity)
-            self.goal.check_reachable(self.anatomy, smallest, self.name)
+            self.goal.check_reachable(model, self.anatomy, smallest, self.name)
         self._alive = {name: list(range(graph.width(name))) for name in graph.groups}
         self._restart(model)
         self.watch(model)
         return model
 
     @property
-    def goal(self) -> Goal:
-        """The limits of the budget."""
-        return Goal({self.budget.resource: self.limit} if self.budget else {})
+    def limit(self) -> int:
+        """The limit of the one budget there is."""
+        return next(iter(self.goal.limits.values()), 0)
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        assert self.budgets is not None
+        self.goal.limits[self.budgets[0].resource] = value
 
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         """Count the step; at the end of a window remove what is due, or be finished."""
@@ -189,7 +206,7 @@ class ChannelPruning(Method):
         """Remove the channel that is due, if one is, as at the start of a run continued with less budget."""
         if self._steps < self.config.every:
             return model
-        self._met = self._is_met()
+        self._met = self._is_met(model)
         if not self._met:
             if optimizer is None:
                 raise InputError(
@@ -201,7 +218,14 @@ class ChannelPruning(Method):
         return model
 
     def finalize(self, model: nn.Module) -> nn.Module:
+        """Take the hooks off; prove what was cut with the weights as they are now (foreign models).
+
+        Raises:
+            TrainingError: where the network does not compute what the masked one does.
+        """
         self.unwatch()
+        if self.removed:
+            self.anatomy.prove(model)
         return model
 
     @property
@@ -210,9 +234,9 @@ class ChannelPruning(Method):
 
     @property
     def completion(self) -> float:
-        if self.budget is None:
+        if self.budgets is None:
             return min(1.0, len(self.removed) / (self.removals or 1))
-        return self.goal.completion(self.removed[0], self.anatomy.costs.now) if self.removed else 0.0
+        return self.goal.completion(self.removed[0], self.anatomy) if self.removed else 0.0
 
     def progress(self) -> dict[str, float]:
         return {"removed": len(self.removed)}
@@ -223,6 +247,7 @@ class ChannelPruning(Method):
             "examples": self._examples,
             "removed": list(self.removed),
             "alive": self._alive,
+            "limits": dict(self.goal.limits),
         }
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -246,16 +271,16 @@ class ChannelPruning(Method):
             for name, values in raw.items()
         }
 
-    def _is_met(self) -> bool:
-        if self.budget is None:
+    def _is_met(self, model: nn.Module) -> bool:
+        if self.budgets is None:
             return len(self.removed) >= (self.removals or 0)
-        return self.goal.met(self.anatomy)
+        return self.goal.met(model, self.anatomy)
 
     def _remove(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Remove as many granules as are due, by the scores of this window."""
         scores = {name: values.clone() for name, values in self.scores(model).items()}
         done = 0
-        while not self._is_met() and (self.config.at_once == 0 or done < self.config.at_once):
+        while not self._is_met(model) and (self.config.at_once == 0 or done < self.config.at_once):
             name, channels = self._lowest(scores)
             self._note(name, channels)
             self.anatomy.remove(model, name, channels, optimizer)
@@ -266,6 +291,8 @@ class ChannelPruning(Method):
 
     def _note(self, name: str, channels: list[int]) -> None:
         now = {key: self.anatomy.costs.now[key] for key in ("params", "macs", "nonzeros")}
+        if "bytes" in self.goal.limits:
+            now["bytes"] = cost_at(self.anatomy, "bytes")
         entries = [
             {"group": name, "channel": self._alive[name][channel], **now, "examples": self.examples}
             for channel in channels

@@ -14,16 +14,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from secateur.architecture import Architecture
-from secateur.errors import InputError
 from secateur.methods.channels import Config, GradientCriterion, channel_gradients, removal_score
 
 __all__ = [
     "Config",
     "Fisher",
     "channel_gradients",
-    "check_reachable",
-    "check_removals",
     "removal_score",
     "saliency",
 ]
@@ -32,26 +28,6 @@ __all__ = [
 def saliency(squares_K: Tensor, examples: int) -> Tensor:
     """Delta_k = sum_n g_nk**2 / (2N): the estimated rise of the loss if channel k went. (K,) -> (K,)."""
     return squares_K / (2 * examples)
-
-
-def check_reachable(architecture: Architecture, resource: str, limit: int) -> None:
-    """InputError unless the architecture with one channel in every group is within `limit`."""
-    smallest = architecture.with_widths([1] * len(architecture.widths)).cost(resource)
-    if smallest > limit:
-        raise InputError(
-            f"fisher: the budget of {limit:,} {resource} is below what is left when every group is down to "
-            f"one channel, {smallest:,}: ask for at least {resource}={smallest}"
-        )
-
-
-def check_removals(architecture: Architecture, removals: int) -> None:
-    """InputError unless so many channels can go with one left in every group."""
-    most = sum(architecture.widths) - len(architecture.widths)
-    if not 0 < removals <= most:
-        raise InputError(
-            f"fisher: of {sum(architecture.widths)} channels in {len(architecture.widths)} groups, 1 to "
-            f"{most} can be removed, got {removals}"
-        )
 
 
 class Fisher(GradientCriterion):

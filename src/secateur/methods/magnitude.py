@@ -7,6 +7,8 @@ It is what Dupont et al. 2021 compare with ("Mag", and "Mag+FT" where training g
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from secateur.budget import prunable_weights
@@ -34,7 +36,7 @@ class Magnitude(MaskedMethod):
 
     name = "magnitude"
 
-    def choose(self, model: nn.Module, keep: int) -> Masks:
+    def choose(self, model: nn.Module, keep: int, batches: Any = None) -> Masks:
         """The `keep` largest, of all layers together or of each its share."""
         choose = keep_largest if self.scope == "global" else keep_largest_per_layer
         return choose(magnitudes(model), keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,19 +38,21 @@ class MaskedMethod(Method):
         """The scopes that the method knows."""
         return SCOPES
 
-    def choose(self, model: nn.Module, keep: int) -> Masks:
-        """Boolean masks, by layer, that keep exactly `keep` weights."""
+    def choose(
+        self, model: nn.Module, keep: int, batches: Iterable[tuple[Tensor, Tensor]] | None = None
+    ) -> Masks:
+        """Boolean masks, by layer, that keep exactly `keep` weights; `batches` are those of `prepare`."""
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget."""
         return {"method": self.name, "scope": self.scope}
 
-    def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
+    def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
         """Choose the weights that stay and set the others to zero."""
         self.target = self.budget.limit_for(model)
         assert self.target <= count_weights(model)
-        self._masks = self.choose(model, self.target)
+        self._masks = self.choose(model, self.target, batches)
         apply_masks(model, self._masks)
         return model
 

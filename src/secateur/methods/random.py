@@ -48,7 +48,7 @@ class Random(MaskedMethod):
     def scopes(cls) -> tuple[str, ...]:
         return ("global", "magnitude")
 
-    def choose(self, model: nn.Module, keep: int) -> Masks:
+    def choose(self, model: nn.Module, keep: int, batches: Any = None) -> Masks:
         """`keep` weights at random."""
         scores = random_scores(model, self.seed)
         if self.scope == "global":

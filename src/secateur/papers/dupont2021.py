@@ -1,30 +1,26 @@
 """The tables and the figure of Dupont et al. 2021, made again: `secateur reproduce dupont2021 table1`.
 
-A cell is a network on a data set at a pruning rate. Its runs serve Tables 1, 2 and 3 alike; what is finished
-is never repeated. Three scales: `paper` is the paper's protocol, `laptop` fits two cores and an evening,
-`smoke` takes minutes on the embedded digits and says nothing but that all of it runs.
+A cell is a network on a data set at a pruning rate. Its runs serve Tables 1, 2 and 3 alike. The scales
+are explained in `secateur.papers.reproduction`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from secateur.architecture import Architecture
-from secateur.atomic import write_bytes, write_json
+from secateur.atomic import write_bytes
 from secateur.budget import Budget
-from secateur.data import Data, load_data
-from secateur.device import Runtime
-from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
 from secateur.execution import NotMadeError, Record, Session
 from secateur.models import FACTORIES
+from secateur.papers.reproduction import BaseReproduction, BaseScale
 from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
 from secateur.progress import Reporter
-from secateur.runs import RunStore
 from secateur.sparse import Sparsity, sparse_arms
 from secateur.training import Recipe
 
@@ -54,25 +50,17 @@ CELLS = tuple(Cell(network, dataset, rate) for network, dataset in GRID for rate
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(BaseScale):
     """How large everything is.
 
     Attributes:
         recipe: of all arms (the exact mode keeps its schedule: `SparseArm.scheduled`).
-        seeds: replicates.
-        limit_train: training images, validation included.
         widths: factor on each network's widths.
-        stand_in: a data set used in place of the paper's, where these must not be needed.
         image_sizes: to which a network's images are resized; others are left as they are.
     """
 
-    recipe: Recipe
     sparsity: Sparsity = field(default_factory=Sparsity)
-    seeds: int = 3
-    limit_train: int | None = None
-    val_fraction: float = 0.1
     widths: dict[str, float] = field(default_factory=dict, hash=False)
-    stand_in: str | None = None
     image_sizes: dict[str, int] = field(default_factory=dict, hash=False)
 
 
@@ -94,7 +82,7 @@ _LAPTOP = Recipe(
 _SMOKE = replace(_LAPTOP, epochs=4, precision="fp32")
 
 SCALES = {
-    "paper": Scale(_PAPER, Sparsity(tune_epochs=300), val_fraction=0.002),
+    "paper": Scale(_PAPER, sparsity=Sparsity(tune_epochs=300), val_fraction=0.002),
     "laptop": Scale(_LAPTOP, limit_train=5000, widths={"resnet18": 0.25, "vgg19": 0.25}),
     "smoke": Scale(
         _SMOKE,
@@ -130,7 +118,7 @@ def _matching(pattern: str) -> list[Cell]:
     return found
 
 
-class Reproduction:
+class Reproduction(BaseReproduction):
     """The cells at one scale, in one folder.
 
     Args:
@@ -142,6 +130,8 @@ class Reproduction:
     Raises:
         InputError: where one of them is unknown.
     """
+
+    paper = "dupont2021"
 
     def __init__(
         self,
@@ -156,40 +146,25 @@ class Reproduction:
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
-        if scale not in SCALES:
-            raise unknown("scale", scale, SCALES)
         for method in methods:
             if method not in sparse_arms():
                 raise unknown("method", method, sparse_arms())
-        self.out, self.scale_name, self.scale = Path(out), scale, SCALES[scale]
-        self.cells, self.methods = cells, tuple(methods)
-        changes: dict[str, Any] = {}
-        if epochs is not None:
-            changes["epochs"] = epochs
-        if select_on is not None:
-            changes["select_on"] = select_on
-        self.recipe = replace(self.scale.recipe, **changes)
-        self.seeds = self.scale.seeds if seeds is None else seeds
-        if self.seeds < 1:
-            raise InputError(f"at least 1 seed is needed, got {self.seeds}")
-        self.runtime = Runtime(device, self.recipe.precision)
-        self.store = RunStore(out)
-        self.reporter = reporter or Reporter()
-        self._data: dict[tuple[str, int | None], Data] = {}
+        self.methods = tuple(methods)
+        super().__init__(
+            out,
+            scale,
+            SCALES,
+            cells,
+            seeds=seeds,
+            epochs=epochs,
+            select_on=select_on,
+            device=device,
+            reporter=reporter,
+        )
+        self.scale = SCALES[scale]
 
-    def data(self, cell: Cell) -> Data:
-        """The cell's images, loaded once."""
-        name = self.scale.stand_in or cell.dataset
-        key = (name, self.scale.image_sizes.get(cell.network))
-        if key not in self._data:
-            self._data[key] = load_data(
-                name,
-                limit_train=self.scale.limit_train,
-                val_fraction=self.scale.val_fraction,
-                image_size=key[1],
-                progress=self.reporter.decoding,
-            )
-        return self._data[key]
+    def image_size(self, cell: Cell) -> int | None:
+        return self.scale.image_sizes.get(cell.network)
 
     def architecture(self, cell: Cell) -> Architecture:
         """The cell's network, fitted to its images."""
@@ -205,40 +180,13 @@ class Reproduction:
             },
         )
 
-    def run(self, command: str, *, tables_only: bool = False) -> dict[str, Any]:
-        """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
-
-        The tables are drawn anew after every cell, so an interrupted reproduction shows what it has. With
-        `tables_only` nothing is trained: they show the runs that are finished.
-
-        Raises:
-            InputError: where only tables are wanted and no run is finished.
-        """
-        sessions = {
-            cell: Session(self.data(cell), self.store, self.runtime, self.reporter, only_finished=tables_only)
-            for cell in self.cells
-        }
-        found: list[dict[str, Any]] = []
-        with self.store.locked(self.runtime.is_main), self.reporter:
-            self.reporter.begin(f"dupont2021 at scale {self.scale_name}", self._compute(sessions))
-            for seed in range(self.seeds):
-                for cell, session in sessions.items():
-                    found += self._cell(cell, session, seed)
-                    content = self._leave(found, command) if found else {}
-        if not found:
-            raise InputError(
-                f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
-            )
-        return content
-
-    def _compute(self, sessions: dict[Cell, Session]) -> float:
-        """Training MACs of everything, about, for the progress display."""
+    def compute(self, sessions: Mapping[Cell, Session]) -> float:
         epochs = (len(self.methods) + 1) * self.recipe.epochs * self.seeds
         return epochs * sum(
             session.epoch_compute(self.architecture(cell), self.recipe) for cell, session in sessions.items()
         )
 
-    def _cell(self, cell: Cell, session: Session, seed: int) -> list[dict[str, Any]]:
+    def rows(self, cell: Cell, session: Session, seed: int) -> list[dict[str, Any]]:
         """The dense network's row, and one for each method; without those that are not to be made."""
         rows = []
         for method in ("dense", *self.methods):
@@ -256,44 +204,11 @@ class Reproduction:
         arm, label = sparse_arms(settings)[method], f"{cell} {method} seed {seed}"
         return session.sparsify(architecture, self.recipe, seed, arm, settings, limit, label)
 
-    def _leave(self, rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
-        """Write `cells.json` and the tables."""
-        about = self._about(rows, command)
-        content = {"schema": 1, "paper": "dupont2021", "about": about, "cells": _once(rows)}
-        if self.runtime.is_main:
-            write_json(self.out / "cells.json", content)
-            write_tables(content, self.out)
-        return content
+    def distinct(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return _once(rows)
 
-    def _about(self, rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
-        described = describe_environment(self.runtime)
-        records = [self.store.record(row["run_id"]) for row in rows]
-        trained_at = sorted({str(record["environment"]["commit"]) for record in records if record})
-        return {
-            "scale": self.scale_name,
-            "device": described["device"],
-            "commit": ", ".join(trained_at),
-            "data": self._describe_data(),
-            "selection": _selection(self.recipe),
-            "command": command,
-            "seeds": self.seeds,
-            "environment": {**described, "trained_at": trained_at},
-        }
-
-    def _describe_data(self) -> str:
-        """Every data set that was used, and what it stands in for."""
-        texts: dict[str, None] = {}
-        for cell in self.cells:
-            data = self.data(cell)
-            place = f" in place of {cell.dataset}" if self.scale.stand_in else ""
-            texts[f"{data.label}{place}, {len(data.train):,} training images"] = None
-        return "; ".join(texts)
-
-
-def _selection(recipe: Recipe) -> str:
-    if recipe.schedule != "plateau" and recipe.early_stop is None:
-        return "none, the last epoch's network"
-    return "test split, as in the paper" if recipe.select_on == "test" else "validation split"
+    def write_tables(self, content: dict[str, Any]) -> None:
+        write_tables(content, self.out)
 
 
 def _row(cell: Cell, method: str, record: Record, rate: str | None) -> dict[str, Any]:

@@ -13,14 +13,14 @@ class Published:
     """One number of one table.
 
     Attributes:
-        paper: "dupont2021".
-        place: "Table 1".
+        paper: "dupont2021" or "crowley2018".
+        place: "Table 1"; where a text has several numbers, with the size they are at: "section 3.2, 858K".
         dataset: "cifar10" or "tiny-imagenet".
-        network: "conv4", "vgg19" or "resnet18".
-        method: in our names; the paper's "Ours" is "reparametrization-faithful".
-        rate: share of the weights that is pruned, "90%".
+        network: "conv4", "wrn-22-8"; of copycat the one whose profile it has.
+        method: in our names; Dupont et al.'s "Ours" is "reparametrization-faithful".
+        rate: share of the weights that is pruned, "90%"; empty where none is set to zero.
         value: in `unit`.
-        unit: "% accuracy" or "fraction of C_initial".
+        unit: "% accuracy", "% error" or "fraction of C_initial".
         note: what the paper's typography adds, else empty.
     """
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from secateur.report.templates import environment
 from secateur.statistics import interval
 
 from .published import published
+from .text import MISSING, About, conditions, markdown, shown
 
 Cells = Sequence[Mapping[str, Any]]
-About = Mapping[str, str]
 
 RATES = ("90%", "95%", "97%", "99%")
-SCALES = ("smoke", "laptop", "paper")
 METHODS = {
     "dense": "the unpruned network, the same at every rate",
     "magnitude": "the paper's Mag",
@@ -40,7 +38,6 @@ METHODS = {
 _DATASETS = ("cifar10", "tiny-imagenet")
 _NETWORKS = ("conv4", "vgg19", "resnet18")
 _GATED = ("reparametrization-faithful", "reparametrization")
-_MISSING = "–"
 _COLUMNS = (
     *("table", "dataset", "network", "method", "rate"),
     *("published", "ours_mean", "ours_std", "n", "scale", "device", "commit"),
@@ -175,11 +172,8 @@ def _texts(layout: Layout, entry: Entry) -> tuple[str, str]:
         ('84.6', '59.3 ± 0.4 (3)')
     """
     of_paper, of_ours = layout.digits
-    paper = _MISSING if entry.published is None else f"{entry.published:.{of_paper}f}"
-    if entry.mean is None:
-        return paper, _MISSING
-    spread = "" if entry.std is None else f" ± {entry.std:.{of_ours}f}"
-    return paper, f"{entry.mean:.{of_ours}f}{spread} ({entry.n})"
+    paper = MISSING if entry.published is None else f"{entry.published:.{of_paper}f}"
+    return paper, shown(entry.mean, entry.std, entry.n, of_ours)
 
 
 def _excess(layout: Layout, entry: Entry) -> tuple[bool, bool]:
@@ -203,28 +197,9 @@ def caption(table: str, cells: Cells, about: About) -> str:
     Raises:
         InputError: an unknown table or scale.
     """
-    if about["scale"] not in SCALES:
-        raise unknown("scale", about["scale"], SCALES)
-    parts = [
-        f"Scale: {about['scale']}. Data: {about['data'].rstrip('.')}. Selection: {about['selection']}. "
-        f"Device: {about['device']}. Commit: {about['commit']}. {_counts(table_rows(table, cells))}"
-    ]
-    if about["scale"] != "paper":
-        parts.append("The conditions are not the paper's: absolute numbers are not comparable with its own.")
-    if _layout(table).place == "Table 2":
-        parts.append("Italics: above the target.")
-    return " ".join(parts)
-
-
-def _counts(rows: Sequence[Row]) -> str:
-    """What stands behind ± and the number in parentheses."""
-    counts = sorted({entry.n for row in rows for entry in row.entries if entry.n})
-    if not counts:
-        return "No finished runs yet."
-    if counts == [1]:
-        return "Ours: one run each (n = 1), so there is no standard deviation."
-    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"Ours: mean ± sample standard deviation (n), n = {n} runs with different seeds."
+    counts = [entry.n for row in table_rows(table, cells) for entry in row.entries]
+    text = conditions(about, counts)
+    return f"{text} Italics: above the target." if _layout(table).place == "Table 2" else text
 
 
 def _legend(layout: Layout) -> str:
@@ -237,15 +212,15 @@ def to_markdown(table: str, cells: Cells, about: About) -> str:
     heads = ["dataset", "network", "method"]
     heads += [f"{rate} {whose}" for rate in RATES for whose in ("paper", "ours")]
     lines = [
-        f"**{_markdown(_title(layout))}**",
+        f"**{markdown(_title(layout))}**",
         "",
         f"| {' | '.join(heads)} |",
         "|---|---|---|" + "--:|" * (2 * len(RATES)),
         *(_markdown_row(layout, row) for row in table_rows(table, cells)),
         "",
-        _markdown(_legend(layout)),
+        markdown(_legend(layout)),
         "",
-        _markdown(caption(table, cells, about)),
+        markdown(caption(table, cells, about)),
         "",
         f"    {' '.join(about['command'].split())}",
     ]
@@ -255,21 +230,11 @@ def to_markdown(table: str, cells: Cells, about: About) -> str:
 def _markdown_row(layout: Layout, row: Row) -> str:
     """The unpruned network stands at every rate: it is what each of them is compared with."""
     entries = row.entries if len(row.entries) == len(RATES) else row.entries * len(RATES)
-    fields = [_markdown(row.dataset), _markdown(row.network), row.method]
+    fields = [markdown(row.dataset), markdown(row.network), row.method]
     for entry in entries:
         shown = zip(_texts(layout, entry), _excess(layout, entry), strict=True)
         fields += [f"*{text}*" if over else text for text, over in shown]
     return f"| {' | '.join(fields)} |"
-
-
-def _markdown(text: str) -> str:
-    r"""Text as text on one line: nothing in it is markup.
-
-    Example:
-        >>> _markdown("a|b <i>")
-        'a\\|b \\<i\\>'
-    """
-    return re.sub(r"([\\`*_\[\]<>|&~])", r"\\\1", " ".join(text.split()))
 
 
 def to_csv(table: str, cells: Cells, about: About) -> str:

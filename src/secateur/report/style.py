@@ -4,8 +4,8 @@ The hues are those of Fig. 1 in Crowley et al. 2018 (red, blue, pink, yellow, gr
 apart under simulated protanopia, deuteranopia and tritanopia and read on white. The arms that came later
 take hues between those, chosen by the same measure (the least distance in OKLab under the three simulations
 is 0.08 among them and to `width`, with whom they are compared) and one family a hue: magnitude violet,
-random rose, reparametrization blue. Nothing is told by colour alone: every arm has its own marker and its
-own dash too.
+random rose, reparametrization blue; snip has the electric violet that was left. Nothing is told by colour
+alone: every arm has its own marker and its own dash too.
 """
 
 from __future__ import annotations
@@ -114,6 +114,13 @@ ARMS: dict[str, ArmStyle] = {
     ),
     "reparametrization-faithful": _look(
         "#0096ff", "pentagon", "p", (4, 4), "gates as Dupont et al. 2021 write them, then cut to the budget"
+    ),
+    "snip": _look(
+        "#7800f0",
+        "diamond-tall",
+        ((0, -1), (0.55, 0), (0, 1), (-0.55, 0), (0, -1)),
+        (1, 1.5, 1, 4),
+        "the least sensitive weights set to zero before training",
     ),
     "channel-reparametrization": _look(
         "#1e7896",

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from secateur.budget import uses_of_weights, weight_layers
 from secateur.calling import Inputs, call, on_device, tile
+from secateur.latency import state_bytes
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
 from secateur.surgery.graph import ChannelGraph
 
@@ -42,7 +43,6 @@ class _Tensor:
     Attributes:
         is_parameter, is_weight: what it counts for.
         uses: how often one example uses it, over all layers that share it (weights only).
-        item: bytes of one entry.
     """
 
     name: str
@@ -50,7 +50,7 @@ class _Tensor:
     is_parameter: bool
     is_weight: bool
     uses: int
-    item: int
+    dtype: torch.dtype
 
     def shape(self, sizes: Mapping[Axis, int]) -> tuple[int, ...]:
         return tuple(dim if isinstance(dim, int) else sizes[dim[0]] // dim[1] for dim in self.dims)
@@ -133,6 +133,13 @@ class Costs:
         sizes = self.sizes_at(widths)
         return {tensor.name: tensor.shape(sizes) for tensor in self._tensors}
 
+    def bytes_at(self, widths: Mapping[str, int]) -> int:
+        """The size of the saved weights, to the byte, with groups at other widths."""
+        sizes = self.sizes_at(widths)
+        return state_bytes(
+            {t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta") for t in self._tensors}
+        )
+
     def _without(self, name: str, channels: int) -> tuple[tuple[int, int, int], dict[Axis, int]]:
         changed = {axis: self._sizes[axis] - channels * n for axis, n in self._spread[name].items()}
         after = {**self._sizes, **changed}
@@ -180,7 +187,7 @@ def _tensors_of(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]) 
                 own and isinstance(value, nn.Parameter),
                 own and name in weights,
                 total.get(name, 0) if own else 0,
-                value.element_size(),
+                value.dtype,
             )
         )
     return found

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.budget import weight_layers
 from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
-from secateur.errors import InputError
+from secateur.errors import InputError, TrainingError
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.tracing import channel_dim, trace
@@ -180,7 +180,7 @@ def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs:
         inputs: real inputs.
 
     Raises:
-        InputError: where the outputs differ; the message names the layer where that begins.
+        TrainingError: where the outputs differ; the message names the layer where that begins.
     """
     generator = torch.Generator().manual_seed(0)
     full = lively(whole, generator).double()
@@ -200,7 +200,7 @@ def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs:
         found, dtype = output_tensors(call(small, real)), torch.float32
     if not _agree(found, expected, TOLERANCE[dtype]):
         reason = _blame(full, small, graph, real, TOLERANCE[dtype])
-        raise InputError(f"the cut network does not compute what the masked one does: {reason}")
+        raise TrainingError(f"the cut network does not compute what the masked one does: {reason}")
 
 
 def _put_back(full: nn.Module, compact: nn.Module, graph: ChannelGraph) -> None:

@@ -1,0 +1,193 @@
+"""What the reproductions of all papers have in common: a grid of cells, made once, resumed, never repeated.
+
+Three scales: `paper` is the paper's protocol, `laptop` fits two cores and an evening, `smoke` takes minutes
+on the embedded digits and says nothing but that all of it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from secateur.atomic import write_json
+from secateur.data import Data, load_data
+from secateur.device import Runtime
+from secateur.environment import describe_environment
+from secateur.errors import InputError, unknown
+from secateur.execution import Session
+from secateur.progress import Reporter
+from secateur.runs import RunStore
+from secateur.training import Recipe
+
+Run = dict[str, Any]  # one line of `cells.json`
+
+
+class AnyCell(Protocol):
+    """A place of a paper's grid: a network on a data set, and what is done with it."""
+
+    @property
+    def network(self) -> str: ...
+
+    @property
+    def dataset(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class BaseScale:
+    """How large everything is.
+
+    Attributes:
+        recipe: of all runs.
+        seeds: replicates.
+        limit_train: training images, validation included.
+        stand_in: a data set used in place of the paper's, where these must not be needed.
+    """
+
+    recipe: Recipe
+    seeds: int = 3
+    limit_train: int | None = None
+    val_fraction: float = 0.1
+    stand_in: str | None = None
+
+
+class BaseReproduction:
+    """The cells of one paper at one scale, in one folder; siblings say what a cell's runs and tables are.
+
+    Args:
+        scale: a key of `scales`.
+        seeds, epochs, select_on: in place of the scale's.
+
+    Raises:
+        InputError: where one of them is unknown.
+    """
+
+    paper: str
+
+    def __init__(
+        self,
+        out: str | Path,
+        scale: str,
+        scales: Mapping[str, BaseScale],
+        cells: Sequence[Any],
+        *,
+        seeds: int | None = None,
+        epochs: int | None = None,
+        select_on: str | None = None,
+        device: str = "auto",
+        reporter: Reporter | None = None,
+    ):
+        if scale not in scales:
+            raise unknown("scale", scale, scales)
+        self.out, self.scale_name, self._scale = Path(out), scale, scales[scale]
+        self.cells = cells
+        given = {"epochs": epochs, "select_on": select_on}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.recipe = replace(self._scale.recipe, **changes)
+        self.seeds = self._scale.seeds if seeds is None else seeds
+        if self.seeds < 1:
+            raise InputError(f"at least 1 seed is needed, got {self.seeds}")
+        self.runtime = Runtime(device, self.recipe.precision)
+        self.store = RunStore(out)
+        self.reporter = reporter or Reporter()
+        self._data: dict[tuple[str, int | None], Data] = {}
+
+    def rows(self, cell: Any, session: Session, seed: int) -> list[Run]:
+        """The cell's runs at one seed, made as far as they are to be; a line of `cells.json` for each."""
+        raise NotImplementedError
+
+    def compute(self, sessions: Mapping[Any, Session]) -> float:
+        """Training MACs of everything, about, for the progress display."""
+        raise NotImplementedError
+
+    def write_tables(self, content: dict[str, Any]) -> None:
+        """Leave the tables of what `cells.json` holds."""
+        raise NotImplementedError
+
+    def image_size(self, cell: Any) -> int | None:
+        """To which the cell's images are resized; None: they are left as they are."""
+        return None
+
+    def data(self, cell: AnyCell) -> Data:
+        """The cell's images, loaded once."""
+        key = (self._scale.stand_in or cell.dataset, self.image_size(cell))
+        if key not in self._data:
+            self._data[key] = load_data(
+                key[0],
+                limit_train=self._scale.limit_train,
+                val_fraction=self._scale.val_fraction,
+                image_size=key[1],
+                progress=self.reporter.decoding,
+            )
+        return self._data[key]
+
+    def run(self, command: str, *, tables_only: bool = False) -> dict[str, Any]:
+        """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
+
+        The tables are drawn anew after every cell, so an interrupted reproduction shows what it has. With
+        `tables_only` nothing is trained: they show the runs that are finished.
+
+        Raises:
+            InputError: where only tables are wanted and no run is finished.
+        """
+        sessions = {
+            cell: Session(self.data(cell), self.store, self.runtime, self.reporter, only_finished=tables_only)
+            for cell in self.cells
+        }
+        found: list[Run] = []
+        with self.store.locked(self.runtime.is_main), self.reporter:
+            self.reporter.begin(f"{self.paper} at scale {self.scale_name}", self.compute(sessions))
+            for seed in range(self.seeds):
+                for cell, session in sessions.items():
+                    found += self.rows(cell, session, seed)
+                    content = self._leave(found, command) if found else {}
+        if not found:
+            raise InputError(
+                f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
+            )
+        return content
+
+    def _leave(self, rows: list[Run], command: str) -> dict[str, Any]:
+        """Write `cells.json` and the tables."""
+        about = self._about(rows, command)
+        content = {"schema": 1, "paper": self.paper, "about": about, "cells": self.distinct(rows)}
+        if self.runtime.is_main:
+            write_json(self.out / "cells.json", content)
+            self.write_tables(content)
+        return content
+
+    def distinct(self, rows: list[Run]) -> list[Run]:
+        """Without repetitions, in the order of `cells.json`."""
+        return rows
+
+    def _about(self, rows: list[Run], command: str) -> dict[str, Any]:
+        described = describe_environment(self.runtime)
+        records = [self.store.record(row["run_id"]) for row in rows]
+        trained_at = sorted({str(record["environment"]["commit"]) for record in records if record})
+        return {
+            "scale": self.scale_name,
+            "device": described["device"],
+            "commit": ", ".join(trained_at),
+            "data": self._describe_data(),
+            "selection": selection(self.recipe),
+            "command": command,
+            "seeds": self.seeds,
+            "environment": {**described, "trained_at": trained_at},
+        }
+
+    def _describe_data(self) -> str:
+        """Every data set that was used, and what it stands in for."""
+        texts: dict[str, None] = {}
+        for cell in self.cells:
+            data = self.data(cell)
+            place = f" in place of {cell.dataset}" if self._scale.stand_in else ""
+            texts[f"{data.label}{place}, {len(data.train):,} training images"] = None
+        return "; ".join(texts)
+
+
+def selection(recipe: Recipe) -> str:
+    """The split that training was steered by, for captions."""
+    if recipe.schedule != "plateau" and recipe.early_stop is None:
+        return "none, the last epoch's network"
+    return "test split, as in the paper" if recipe.select_on == "test" else "validation split"

@@ -1,0 +1,173 @@
+"""`secateur reproduce crowley2018 snip`: the rows, the sizes, and a real run at the smallest scale."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from dataclasses import replace
+
+import pytest
+
+import secateur as sc
+from secateur.budget import count_params, count_weights
+from secateur.errors import InputError
+from secateur.masks import count_nonzeros
+from secateur.models import parse_name, wide_resnet
+from secateur.papers import crowley2018
+from secateur.papers.crowley2018 import CELLS, SCALES, Reproduction, entries, to_html, to_markdown
+from secateur.runs import RunStore
+
+
+def test_the_rows_are_the_papers():
+    """Section 3.2: "5.85% error on CIFAR-10 and has 858K parameters, and another gets 6.63% error with 548K
+    parameters. Comparably, the copycat WideResNets [...] 5.66% with 800K [...] 6.35% error with 500K"."""
+    assert [(cell.method, cell.size, cell.published) for cell in CELLS] == [
+        ("snip", "858K", 5.85),
+        ("copycat", "800K", 5.66),
+        ("snip", "548K", 6.63),
+        ("copycat", "500K", 6.35),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("depth", "params", "weights", "size"),
+    [
+        # wide_resnet(22, 8): 17,147,312 weights of convolutions and the classifier, 10,794 of BN and bias
+        (22, 17_158_106, 17_147_312, "858K"),
+        (16, 10_961_370, 10_954_160, "548K"),
+    ],
+)
+def test_snips_sizes_are_5_percent_of_all_parameters(depth, params, weights, size):
+    """Of the weights alone it would be 857K and 548K; with all BN and biases kept, as ours, 868K and 555K."""
+    model = wide_resnet(depth, 8)
+    assert (count_params(model), count_weights(model)) == (params, weights)
+    assert f"{0.05 * params / 1000:.0f}K" == size
+    theirs = {22: "857K", 16: "548K"}, {22: "868K", 16: "555K"}
+    assert f"{0.05 * weights / 1000:.0f}K" == theirs[0][depth]
+    assert f"{(0.05 * weights + params - weights) / 1000:.0f}K" == theirs[1][depth]
+
+
+def test_the_paper_scale_is_the_papers_protocol():
+    scale = SCALES["paper"]
+    recipe = scale.recipe
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (200, 128, 0.1, 5e-4)
+    assert (scale.prune.every, scale.removals, scale.seeds) == (100, 500, 3)
+    assert scale.networks == scale.budgets == {}
+    assert scale.limit_train is None
+
+
+def test_smaller_scales_are_proportional():
+    """WRN-40 at a quarter of the width: copycat's budgets are the paper's shares, near SNIP's 5%."""
+    scale = SCALES["laptop"]
+    sizes = {
+        cell.size: 0.05 * count_params(wide_resnet(**parse_name(scale.networks[cell.network])[1]))
+        for cell in CELLS
+        if cell.method == "snip"
+    }
+    base = sc.Architecture.of(wide_resnet(**parse_name(scale.networks["wrn-40-2"])[1]))
+    for snip, copycat in (("858K", "800K"), ("548K", "500K")):
+        paper = int(copycat[:-1]) / int(snip[:-1])
+        found = base.scaled_to(scale.budgets[copycat]).params
+        assert found / sizes[snip] == pytest.approx(paper, rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(crowley2018.SCALES, "smoke", replace(SCALES["smoke"], limit_train=300))
+        yield out, Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("the command")
+
+
+def test_every_row_is_made_at_every_seed(made):
+    out, content = made
+    assert json.loads((out / "cells.json").read_text()) == json.loads(json.dumps(content))
+    found = [(run["method"], run["size"], run["seed"]) for run in content["cells"]]
+    assert sorted(found) == sorted((cell.method, cell.size, seed) for cell in CELLS for seed in (0, 1))
+    runs = [path.name.split("-")[0] for path in (out / "runs").iterdir()]
+    assert {kind: runs.count(kind) for kind in runs} == {"sparse": 4, "train": 6, "prune": 2}
+
+
+def test_sizes_are_those_of_the_networks_left(made):
+    out, content = made
+    for run in content["cells"]:
+        model = sc.load(out / "runs" / run["run_id"])
+        assert run["nonzeros"] == count_nonzeros(model)
+        assert run["not_zero"] == sum(
+            int(p.count_nonzero()) if p.dim() > 1 else p.numel() for p in model.parameters()
+        )
+        if run["method"] == "snip":
+            assert run["nonzeros"] == round(0.05 * run["weights"])
+            assert run["discovery_compute"] == 0
+        else:
+            assert run["not_zero"] == run["params"] == run["nonzeros"] + count_params(model) - run["weights"]
+            assert run["params"] <= {"800K": 0.357, "500K": 0.223}[run["size"]] * 44922
+            assert run["discovery_compute"] > 0
+
+
+def test_the_table_has_the_papers_numbers_beside_ours(made):
+    out, content = made
+    page = (out / "snip.md").read_text()
+    rows = list(csv.DictReader((out / "snip.csv").read_text().splitlines()))
+    for cell, row in zip(CELLS, rows, strict=True):
+        errors = [100 * (1 - run["accuracy"]) for run in content["cells"] if run["size"] == cell.size]
+        assert float(row["published"]) == cell.published
+        assert float(row["ours_mean"]) == pytest.approx(statistics.mean(errors))
+        assert float(row["ours_std"]) == pytest.approx(statistics.stdev(errors))
+        shown = f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f} (2) |"
+        (line,) = [line for line in page.splitlines() if f"| {cell.size} | {cell.published} |" in line]
+        assert line.endswith(shown)
+        assert shown.removesuffix(" |") in (out / "snip.html").read_text()
+    assert "| snip | wrn-22-8, 95% pruned | 858K | 5.85 | wrn-22-1, 95% pruned | 14,916 |" in page
+    assert "Epochs: 1 (in the paper 200). Scale: smoke. Data: digits in place of cifar10, 270 " in page
+    assert "absolute numbers are not comparable" in page
+
+
+def test_a_second_run_trains_nothing_and_tables_show_what_is_finished(made, tmp_path):
+    out, content = made
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
+    again = Reproduction(out, "smoke", seeds=3, epochs=1, device="cpu").run("x", tables_only=True)
+    assert again["cells"] == content["cells"]
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
+    (copycat,) = [run for run in content["cells"] if run["size"] == "500K" and run["seed"] == 0]
+    store = RunStore(out)
+    hidden = out / "hidden"
+    store.path(copycat["run_id"]).rename(hidden)
+    try:
+        part = Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("x", tables_only=True)
+    finally:
+        hidden.rename(store.path(copycat["run_id"]))
+    assert len(part["cells"]) == 7
+    assert [entry.n for entry in entries(part["cells"])] == [2, 2, 2, 1]
+
+
+def test_rows_without_runs_are_shown(made):
+    _, content = made
+    snip = [run for run in content["cells"] if run["method"] == "snip"]
+    assert "| copycat | wrn-40-2 | 800K | 5.66 | – | – | – |" in to_markdown(snip, content["about"])
+    assert "No finished runs yet" in to_markdown([], content["about"])
+
+
+def test_what_is_written_is_text(made):
+    _, content = made
+    about = {**content["about"], "device": "a|b <i>x</i>", "command": "<script>"}
+    assert r"a\|b \<i\>x\</i\>" in to_markdown(content["cells"], about)
+    page = to_html(content["cells"], about)
+    assert "<script>" not in page
+    assert "a|b &lt;i&gt;x&lt;/i&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ({"scale": "huge"}, "huge"),
+        ({"seeds": 0}, "at least 1 seed is needed, got 0"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused_and_nothing_is_written(tmp_path, arguments, part):
+    with pytest.raises(InputError) as caught:
+        Reproduction(tmp_path / "out", **{"scale": "smoke", "device": "cpu", **arguments})
+    assert part in str(caught.value)
+    assert not (tmp_path / "out").exists()
