@@ -219,7 +219,9 @@ class Architecture:
         same = {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
         if self.origin is None:
             return same
-        return {**same, "groups": list(self.origin.names), "layout": self.origin.layout}
+        start = self.origin.start(self.widths)
+        found = {**same, "groups": list(self.origin.names), "layout": self.origin.layout}
+        return {**found, "start": start} if start else found
 
     def diff(self, other: Architecture) -> list[GroupDiff]:
         """Where two architectures differ: one row for each group that is not equally wide in both."""

@@ -10,7 +10,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,10 @@ def _from_transformers(
         return transformers.AutoModelForImageClassification.from_config(config)
 
     def pretrained(num_classes: int, in_channels: int) -> nn.Module:
-        return transformers.AutoModelForImageClassification.from_pretrained(
-            name, config=config_for(num_classes, in_channels), ignore_mismatched_sizes=True
-        )
+        with _quiet(transformers):  # which reports the classifier's other size at length
+            return transformers.AutoModelForImageClassification.from_pretrained(
+                name, config=config_for(num_classes, in_channels), ignore_mismatched_sizes=True
+            )
 
     try:
         transformers.AutoConfig.from_pretrained(name)
@@ -157,6 +159,20 @@ def _from_transformers(
     local = Path(name)
     has_weights = not local.is_dir() or any(local.glob("*.safetensors"))
     return fresh, pretrained if has_weights else None
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    logging = transformers.utils.logging
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _from_timm(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:

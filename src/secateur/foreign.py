@@ -61,6 +61,7 @@ class Origin:
     pretrained: Build | None = None
     classes: int | None = None
     _created: list[str | None] | None = field(default=None, repr=False)
+    _start: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -114,6 +115,20 @@ class Origin:
         """Twelve hex digits of the whole network's tensor names and shapes: which code the widths are of."""
         shapes = {name: list(shape) for name, shape in self.anatomy.costs.shapes_at({}).items()}
         return hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:12]
+
+    def start(self, widths: Sequence[int]) -> str | None:
+        """A hash of the weights that a network at these widths starts from; None: it is initialised."""
+        if self.pretrained is None or tuple(widths) != self.widths:
+            return None
+        if self._start is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # a classifier of another size is drawn anew each time
+                state = built(self.pretrained, self.name).state_dict()
+            found = hashlib.sha256()
+            for name, value in state.items():
+                found.update(name.encode() + value.float().numpy().tobytes())
+            self._start = found.hexdigest()[:12]
+        return self._start
 
     def anatomy_at(self, widths: Sequence[int]) -> Anatomy:
         """The anatomy of the network at these widths; the last channels are those that are gone."""
