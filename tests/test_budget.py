@@ -26,7 +26,7 @@ from secateur.comparison import Settings
 from secateur.errors import InputError
 from secateur.latency import Deployment
 from secateur.methods import ChannelReparametrization
-from secateur.single import gate_one, prune_one
+from secateur.single import gate_one
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,6 @@ def test_what_cannot_be_trained_down_to_is_refused_before_training(text):
     for ask in (
         lambda: Settings((budget,)),
         lambda: ChannelReparametrization(budget, steps=1),
-        lambda: prune_one(None, None, None, None, budget, 0),
         lambda: gate_one(None, None, None, budget, 0),
     ):
         with pytest.raises(

@@ -15,6 +15,8 @@ from secateur.errors import InputError
 from secateur.latency import Latency, measure
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 
+_SKIPPED = 0.8  # of the way to a latency, before it is looked at again
+
 
 @dataclass
 class Goal:
@@ -30,6 +32,7 @@ class Goal:
     limits: dict[str, int] = field(default_factory=dict)
     latency: Latency | None = None
     _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
+    _last: tuple[int, int] | None = None  # MACs and nanoseconds of the last look that was too slow
 
     def fix(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Fill in the limits that are not known yet, with `model` as the original.
@@ -113,10 +116,21 @@ class Goal:
         for _ in range(2):
             self.latency = self._measured(model, anatomy)
             if self.latency.nanoseconds > limit:
-                # Latency falls more slowly than MACs do: half of the way, in logarithms, can be skipped.
-                self._measure_below = min(macs - 1, macs * (limit / self.latency.nanoseconds) ** 0.5)
+                self._measure_below = self._worth_measuring(macs, self.latency.nanoseconds, limit)
                 return False
         return True
+
+    def _worth_measuring(self, macs: int, taken: int, limit: int) -> float:
+        """The MACs below which to look again: most of the way to where two looks say it is fast enough.
+
+        From one look alone half of the way, in logarithms: latency falls more slowly than MACs do.
+        """
+        target = macs * (limit / taken) ** 0.5
+        if self._last is not None and self._last[0] > macs and self._last[1] > taken:
+            slope = (self._last[1] - taken) / (self._last[0] - macs)
+            target = macs - _SKIPPED * (taken - limit) / slope
+        self._last = (macs, taken)
+        return min(macs - 1.0, target)
 
     def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
         (deployment,) = (b.deployment for b in self.budgets or () if b.deployment is not None)
