@@ -12,10 +12,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "own-loop", "own-loop-weights"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["compare", "any-model", "own-loop", "own-loop-weights"])
 def test_the_example_runs(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})  # our own text

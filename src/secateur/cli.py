@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -128,6 +128,7 @@ class Options:
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
         from secateur.data import load_data
+        from secateur.factories import names_factory
         from secateur.naming import check_model_name, resolve_model
 
         check_model_name(self.model)
@@ -139,6 +140,10 @@ class Options:
             image_size=self.image_size,
             progress=reporter.decoding,
         )
+        if names_factory(self.model):
+            reporter.note(
+                f"{self.model}: finding and proving what can be cut (seconds; large models, a minute)"
+            )
         return data, resolve_model(self.model, data, self.factory)
 
 
@@ -324,6 +329,13 @@ def prune(
         ),
     ],
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    trained: Annotated[
+        bool,
+        typer.Option(
+            "--trained",
+            help="The model comes trained (by its factory, or as the folder named): prune it at once.",
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-prune"
     ),
@@ -345,6 +357,11 @@ def prune(
     wanted = Budgets.parse(budget)
     step_by_step = method in CHANNEL_METHODS
     pruning, sparsity = options.pruning(method if step_by_step else "fisher"), options.sparsity()
+    if trained and not step_by_step:
+        raise InputError(f"--trained is for what prunes channels step by step, got {method}: leave it out")
+    if trained:
+        folder = Path(options.model)
+        pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
     if not step_by_step and len(wanted) > 1:
         raise InputError(f"{method} takes one budget, got '{budget}': several hold together with fisher")
     if method in SPARSE_ARMS:
@@ -815,7 +832,10 @@ def _show_point(point: dict[str, Any], session: Session) -> None:
 def _size_of(point: dict[str, Any]) -> str:
     """What the network has: a network with zeroed weights computes as much as before, and that is said."""
     if point["nonzeros"] == point["weights"]:
-        return f"{point['params']:,} parameters, {point['macs']:,} MACs"
+        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates for one image"
+        if uncounted := point.get("uncounted"):
+            size += f"; not counted, as nobody knows their cost: {', '.join(uncounted)}"
+        return f"{size}), {point['bytes']:,} bytes" + (f", {point['latency']}" if "latency" in point else "")
     return (
         f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
         "many as before: zeros alone make nothing faster)"

@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from secateur.architecture import Architecture, load_model, save_model
+from secateur.architecture import WEIGHTS_FILE, Architecture, load_model, save_model
 from secateur.budget import MEASURED, TRAINING_MACS_PER_INFERENCE_MAC, Budget, Budgets, count_weights
 from secateur.data import Data, count_batches
 from secateur.device import Runtime
@@ -30,8 +31,9 @@ from secateur.methods import (
 )
 from secateur.methods.channels import Config, check_removals
 from secateur.progress import Reporter
-from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
+from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, file_hash, identity_hash
 from secateur.sparse import SparseArm, Sparsity
+from secateur.surgery.anatomy import known_anatomy
 from secateur.training import Recipe, Training, evaluate
 
 Record = dict[str, Any]
@@ -48,6 +50,8 @@ class PruneSettings:
         method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
         granularity: layers keep channels in multiples of it, where the group is as wide.
         at_once: channels (granules) removed every time; 0: all at the first.
+        trained: the network comes trained: it is pruned at once, without the recipe's epochs before.
+        weights: the folder that its weights lie in; None: those that its factory gives it.
     """
 
     every: int = 100
@@ -56,6 +60,8 @@ class PruneSettings:
     method: str = Fisher.name
     granularity: int = 1
     at_once: int = 1
+    trained: bool = False
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         if self.method not in CHANNEL_METHODS:
@@ -213,6 +219,15 @@ class Session:
         }
         return RunSpec("train", identity, seed, label)
 
+    def given_spec(self, architecture: Architecture, weights: Path | None, seed: int, label: str) -> RunSpec:
+        """The run that takes a trained network as it is given, and measures it."""
+        identity = {
+            "architecture": architecture.identity(),
+            "data": self.data.fingerprint,
+            "given": file_hash(weights / WEIGHTS_FILE) if weights else "by its factory",
+        }
+        return RunSpec("given", identity, seed, label)
+
     def prune_spec(
         self, dense: RunSpec, recipe: Recipe, settings: PruneSettings, target: Target, label: str
     ) -> RunSpec:
@@ -235,6 +250,20 @@ class Session:
         self._continue(training, spec)
         return self._close(training, spec)
 
+    def take(
+        self, architecture: Architecture, recipe: Recipe, seed: int, weights: Path | None, label: str
+    ) -> Record:
+        """Measure a network that comes trained, unless that was done; the record."""
+        spec = self.given_spec(architecture, weights, seed, label)
+        if record := self._made(spec):
+            return record
+        self.reporter.run_started(label, 0)
+        if weights is not None:
+            model = load_model(weights, like=architecture)
+        else:
+            model = architecture.build(seed=derived_seed(seed, "initialisation"))
+        return self._close(self._training(model, recipe, spec, epochs=0), spec)
+
     def prune(
         self,
         architecture: Architecture,
@@ -249,11 +278,17 @@ class Session:
 
         `compute` (an estimate, in training MACs) is for the progress display only.
         """
-        dense = self.train_spec(architecture, recipe, seed, f"{label}: training first")
+        if settings.trained:
+            dense = self.given_spec(architecture, settings.weights, seed, f"{label}: as it was given")
+        else:
+            dense = self.train_spec(architecture, recipe, seed, f"{label}: training first")
         spec = self.prune_spec(dense, recipe, settings, target, label)
         if record := self._made(spec):
             return record
-        trained = self.train(architecture, recipe, seed, dense.label)
+        if settings.trained:
+            trained = self.take(architecture, recipe, seed, settings.weights, dense.label)
+        else:
+            trained = self.train(architecture, recipe, seed, dense.label)
         self.reporter.run_started(label, compute)
         tuning = recipe.for_tuning(settings.lr)
         checkpoint = self.store.checkpoint(spec.run_id)
@@ -427,6 +462,8 @@ class Session:
             **more,
             "environment": describe_environment(self.runtime),
         }
+        if anatomy := known_anatomy(training.model):
+            record["uncounted"] = anatomy.costs.uncounted
         if self.runtime.is_main:
             save_model(training.model, self.store.path(spec.run_id))
             self.store.save_record(spec.run_id, record)

@@ -40,6 +40,9 @@ class Reporter:
     def run_finished(self, text: str) -> None:
         """A run ended; `text` says with what."""
 
+    def note(self, text: str) -> None:
+        """Something that takes a while begins, and nobody can say how far it is."""
+
     def decoding(self, what: str, done: int, total: int) -> None:
         """Images are being decoded."""
 
@@ -67,6 +70,9 @@ class LineReporter(Reporter):
             )
 
     def run_finished(self, text: str) -> None:
+        self._say(text)
+
+    def note(self, text: str) -> None:
         self._say(text)
 
     def decoding(self, what: str, done: int, total: int) -> None:
@@ -126,6 +132,9 @@ class BarReporter(Reporter):
         self.done += self.compute
         if self.whole is not None:
             self.bars.update(self.whole, completed=self.done)
+        self.bars.console.print(text, highlight=False)
+
+    def note(self, text: str) -> None:
         self.bars.console.print(text, highlight=False)
 
     def decoding(self, what: str, done: int, total: int) -> None:

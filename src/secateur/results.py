@@ -15,7 +15,7 @@ from secateur.runs import RunStore
 SCHEMA = 1
 _WHERE_KNOWN = (
     *("nonzeros", "weights", "accuracy_before", "val_accuracy_before", "remaining"),
-    *("bytes", "latency", "latency_ns", "limits"),
+    *("bytes", "latency", "latency_ns", "limits", "uncounted"),
 )
 Record = dict[str, Any]
 Point = dict[str, Any]

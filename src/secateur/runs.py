@@ -37,6 +37,14 @@ def identity_hash(identity: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+def file_hash(path: Path) -> str:
+    """Twelve hex digits of a file's SHA-256; InputError where there is none."""
+    if not path.is_file():
+        raise InputError(f"no weights at '{path}': name a folder that train, prune or sc.save left")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
 def derived_seed(seed: int, *purpose: object) -> int:
     """A 63-bit seed for one purpose of a run (initialisation, the order of epoch 3)."""
     text = "/".join(str(part) for part in (seed, *purpose))
@@ -48,7 +56,8 @@ class RunSpec:
     """A run to make: everything that can change a number (`identity`), and a seed as its replicate.
 
     Attributes:
-        kind: "train", "prune" (Fisher), "sparse" or "channels" (gated); the id begins with it.
+        kind: "train", "given" (trained elsewhere), "prune" (by channels), "sparse" or "channels" (gated); the
+            id begins with it.
         label: for people: "copycat params=25% seed 1".
     """
 
