@@ -368,7 +368,9 @@ class GradientCriterion(ChannelPruning):
             name: torch.zeros(graph.width(name), dtype=kind, device=parameter.device) for name in graph.groups
         }
         self._index = {
-            group.name: [(site.axis[0], _present(graph, site, group.name)) for site in group.reads]
+            group.name: [
+                (site.axis[0], _present(graph, site, group.name, parameter.device)) for site in group.reads
+            ]
             for group in graph
         }
 
@@ -458,11 +460,13 @@ def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:
     return -len(act) * per_channel.sum(2)
 
 
-def _present(graph: ChannelGraph, site: Site, name: str) -> Tensor | None:
+def _present(graph: ChannelGraph, site: Site, name: str, device: torch.device) -> Tensor | None:
     """The entries of the group's channels on an axis; None where they are the axis, in order."""
     entries = graph.present(site, name)
     same = entries.shape == (graph.size(site.axis), 1)
-    return None if same and torch.equal(entries[:, 0], torch.arange(len(entries))) else entries
+    if same and torch.equal(entries[:, 0], torch.arange(len(entries))):
+        return None
+    return entries.to(device if device.type != "meta" else "cpu")
 
 
 def _world() -> int:
