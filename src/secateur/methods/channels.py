@@ -358,6 +358,10 @@ class GradientCriterion(ChannelPruning):
             for group in graph
         }
 
+    def state(self) -> dict[str, Any]:
+        self._settle()
+        return super().state()
+
     def tensors(self) -> dict[str, Tensor]:
         """Every process is given an equal share of the sums, so that adding them up again is right."""
         sums, _ = self._gathered()
