@@ -51,6 +51,20 @@ def seeded(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(5))
 
 
+class Windows(nn.Module):
+    """The quarters of an image pass a layer as four rows of the batch, as in a Swin transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.inner, self.fc = nn.Conv2d(3, 6, 3, 1, 1), nn.Conv2d(6, 5, 3), nn.Linear(5, 10)
+
+    def forward(self, x):
+        n, _, h, w = x.shape
+        x = torch.relu(self.conv(x)).view(n, -1, 2, h // 2, 2, w // 2)
+        x = self.inner(x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2))
+        return self.fc(torch.relu(x).mean((2, 3)).view(n, 4, -1).mean(1))
+
+
 NETWORKS = {
     "wide resnet": (wide_resnet, lambda: seeded(EXAMPLES, 1, 8, 8)),
     "residual stream": (padded, lambda: seeded(EXAMPLES, 3, 8, 8)),
@@ -58,6 +72,7 @@ NETWORKS = {
     "shuffle": (lambda: foreign.ShuffleNet(channels=16), lambda: seeded(EXAMPLES, 3, 8, 8)),
     "squeeze-excite": (foreign.SqueezeExcite, lambda: seeded(EXAMPLES, 3, 8, 8)),
     "two inputs": (foreign.TwoInputs, lambda: (seeded(EXAMPLES, 3, 8, 8), seeded(EXAMPLES, 7))),
+    "windows": (Windows, lambda: seeded(EXAMPLES, 3, 8, 8)),
     "mlp": (foreign.mlp, lambda: seeded(EXAMPLES, 1, 8, 8)),
     "1-d": (foreign.signal_net, lambda: seeded(EXAMPLES, 2, 64)),
     "convnext": (lambda: foreign.huggingface("convnext"), lambda: seeded(EXAMPLES, 3, 32, 32)),
@@ -192,6 +207,38 @@ def test_scores_do_not_depend_on_how_a_window_is_batched(criterion):
         found = window(GRADIENT[criterion](removals=1), frozen_statistics(model), batch, target, rows)
         expected = found if expected is None else expected
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-16)
+
+
+@pytest.mark.parametrize("criterion", GRADIENT)
+@pytest.mark.parametrize("lively", [True, False], ids=["lively", "dead"])
+def test_an_interrupted_window_goes_on(criterion, lively):
+    """Also one whose gradients were all zero: they were seen."""
+    model, batch, target = network("residual stream")
+    rows = torch.arange(EXAMPLES).split((1, 3))
+    whole = GRADIENT[criterion](removals=1)
+    expected = window(whole, frozen_statistics(model), batch, target, rows)
+    before, after = GRADIENT[criterion](removals=1), GRADIENT[criterion](removals=1)
+    before.prepare(other := frozen_statistics(network("residual stream")[0]))
+    (lively * loss_of(other, part(batch, rows[0]), target[rows[0]])).backward()
+    after.prepare(model := frozen_statistics(network("residual stream")[0]))
+    after.restore(before.state(), {name: value.clone() for name, value in before.tensors().items()})
+    if lively:
+        loss_of(model, part(batch, rows[1]), target[rows[1]]).backward()
+        found = torch.cat(list(after.scores(model).values()))
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    else:
+        assert not any(value.any() for value in after.scores(model).values())
+    assert after.examples == (EXAMPLES if lively else 1)
+
+
+def test_taylor_without_its_normalisation_is_a_mean_over_examples():
+    model, batch, target = network("residual stream")
+    gradients = gate_gradients(frozen_statistics(model), batch, target)
+    method = Taylor(removals=1, normalise=False)
+    method.prepare(model)
+    loss_of(model, batch, target).backward()
+    for name, found in method.scores(model).items():
+        torch.testing.assert_close(found, gradients[name].abs().mean(0), rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("criterion", GRADIENT)
@@ -520,6 +567,12 @@ def test_random_removals_are_the_seeds():
     assert first == random_run().order
     assert first != random_run(seed=1).order
     assert len(set(first)) == 12
+    method = RandomChannels(removals=2)
+    method.prepare(model := network("mlp")[0])
+    numbers = method.scores(model)["1"]
+    assert torch.equal(method.scores(model)["1"], numbers)
+    method.removed.append({})
+    assert not torch.equal(method.scores(model)["1"], numbers), "new ones for every removal"
     assert random_run(seed=10**30, removals=1).order  # beyond what torch takes for a seed
 
 
