@@ -15,7 +15,7 @@ import secateur as sc
 from secateur.budget import count_params
 from secateur.data import epoch_batches
 from secateur.masks import count_nonzeros, prunable_weights
-from secateur.methods import METHODS, Method
+from secateur.methods import METHODS, ChannelPruning, Method
 
 STEPS = 24
 
@@ -36,6 +36,9 @@ class Case:
 
 
 CASES = {
+    "batch-norm-scale": Case(
+        lambda: METHODS["batch-norm-scale"]("params=60%", every=1, strength=1e-3), 0.6, zeroes=False
+    ),
     "channel-reparametrization": Case(
         lambda: METHODS["channel-reparametrization"]("params=60%", steps=STEPS), 0.6, zeroes=False
     ),
@@ -45,12 +48,17 @@ CASES = {
         zeroes=False,
         cuts_at_the_end=True,
     ),
+    "filter-norm": Case(lambda: METHODS["filter-norm"]("params=60%", every=1), 0.6, zeroes=False),
     "fisher": Case(lambda: METHODS["fisher"]("params=60%", every=2), 0.6, zeroes=False),
+    "fisher, three at once": Case(
+        lambda: METHODS["fisher"]("params=60%", every=2, at_once=3, granularity=2), 0.6, zeroes=False
+    ),
     "l1": Case(lambda: METHODS["l1"]("nonzeros=10%"), 0.1, cuts_at_the_end=True),
     "magnitude": Case(lambda: METHODS["magnitude"]("nonzeros=10%"), 0.1),
     "magnitude, layer": Case(lambda: METHODS["magnitude"]("nonzeros=10%", scope="layer"), 0.1),
     "random": Case(lambda: METHODS["random"]("nonzeros=10%"), 0.1),
     "random, magnitude": Case(lambda: METHODS["random"]("nonzeros=10%", scope="magnitude"), 0.1),
+    "random-channels": Case(lambda: METHODS["random-channels"]("params=60%", every=1), 0.6, zeroes=False),
     "reparametrization": Case(
         lambda: METHODS["reparametrization"]("nonzeros=10%", steps=STEPS, solve_every=3),
         0.1,
@@ -60,11 +68,21 @@ CASES = {
         lambda: METHODS["reparametrization"]("nonzeros=10%", mode="faithful"), 0.1, cuts_at_the_end=True
     ),
     "snip": Case(lambda: METHODS["snip"]("nonzeros=10%"), 0.1),
+    "snip-channels": Case(lambda: METHODS["snip-channels"]("params=60%", every=1), 0.6, zeroes=False),
+    "snip-channels, single shot": Case(
+        lambda: METHODS["snip-channels"]("params=60%", every=2, at_once=0), 0.6, zeroes=False
+    ),
+    "taylor": Case(lambda: METHODS["taylor"]("params=60%", every=2), 0.6, zeroes=False),
 }
 
 
 def test_every_method_is_in_the_contract():
     assert {name.split(",")[0] for name in CASES} == set(METHODS)
+
+
+def step_by_step(method: Method) -> bool:
+    """Whether it removes channels until it is `finished`, however many steps that takes."""
+    return isinstance(method, ChannelPruning)
 
 
 def network():
@@ -84,7 +102,7 @@ class Loop:
         self.step = 0
 
     def done(self) -> bool:
-        return self.method.finished if self.method.name == "fisher" else self.step >= STEPS
+        return self.method.finished if step_by_step(self.method) else self.step >= STEPS
 
     def batches(self, step: int):
         order = torch.Generator().manual_seed(step)
@@ -122,7 +140,7 @@ def test_the_budget_is_met_and_never_exceeded(case, finished):
         weights = sum(weight.numel() for weight in prunable_weights(network()).values())
         assert count_nonzeros(model) == round(case.share * weights)
     else:
-        assert finished.method.finished == (finished.method.name == "fisher")
+        assert finished.method.finished == step_by_step(finished.method)
         assert count_params(model) <= int(case.share * count_params(network()))
 
 
@@ -218,7 +236,7 @@ def test_the_hooks_are_at_rest_after_finalize(finished):
         finished.method.before_evaluation(model)
         finished.method.state()
         finished.method.tensors()
-        if finished.method.name != "fisher":  # which would go on with its next window
+        if not step_by_step(finished.method):  # which would go on with its next window
             model = finished.method.after_step(model, finished.optimizer)
         model = finished.method.finalize(model)
     for name, value in model.state_dict().items():

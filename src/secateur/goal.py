@@ -40,6 +40,7 @@ class Goal:
         Raises:
             InputError: where one is beyond the network, so that it would not bind.
         """
+        given = set(self.limits)  # of another original, which this network may be within already
         for budget in self.budgets or ():
             if budget.resource in self.limits:
                 continue
@@ -56,7 +57,12 @@ class Goal:
                 self.limits[budget.resource] = budget.limit(cost_at(anatomy, budget.resource))
             else:
                 self.limits[budget.resource] = budget.limit_for(model)
-        if self.limits and MEASURED not in self.limits and self._counted_met(anatomy, strictly=True):
+        if (
+            not given
+            and self.limits
+            and MEASURED not in self.limits
+            and self._counted_met(anatomy, strictly=True)
+        ):
             texts = ", ".join(map(str, self.budgets or ()))
             raise InputError(
                 f"a budget must not exceed the network's own size; every one of '{texts}' does: ask for less"

@@ -1,7 +1,7 @@
 """Pruning of channels by the scale of their batch normalisation: network slimming, Liu et al. 2017.
 
     L = L_task + lambda * sum |gamma|            eq. (1)         `penalty`
-    s_k = |gamma_k|                              section 3       `raw_scores`
+    s_k = |gamma_k|                              section 3       `mean_scale`
 
 (arXiv:1708.06519.) Where a channel passes several normalisations, the mean counts. Groups without batch
 normalisation are never cut.
@@ -18,6 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
+from secateur.surgery.anatomy import anatomy_of
+from secateur.surgery.graph import ChannelGraph
 
 
 class BatchNormScale(ChannelPruning):
@@ -42,34 +44,40 @@ class BatchNormScale(ChannelPruning):
 
     def prepare(self, model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module:
         """As `ChannelPruning`; InputError also where no channel is normalised over the batch."""
-        super().prepare(model, batches)
-        if not self._scales(model):
+        if not _scales(model, anatomy_of(model).graph):
             raise InputError(
                 "batch-norm-scale ranks channels by the scale of their batch normalisation, and no channel "
                 "group here has one: choose fisher, taylor or filter-norm"
             )
-        return model
+        return super().prepare(model, batches)
+
+    def ranked(self, model: nn.Module) -> Iterable[str]:
+        return _scales(model, self.anatomy.graph)
 
     def penalty(self, model: nn.Module) -> Tensor:
         """lambda * sum |gamma| over the groups' normalisations."""
-        gammas = [gamma for parts in self._scales(model).values() for gamma in parts]
-        return self.strength * torch.stack([gamma.abs().sum() for gamma in gammas]).sum()
+        found = _scales(model, self.anatomy.graph)
+        sums = [gamma.abs().sum() for parts in found.values() for gamma in parts]
+        return self.strength * torch.stack(sums).sum()
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
         with torch.no_grad():
-            return {
-                name: torch.stack([gamma.abs() for gamma in parts]).mean(0)
-                for name, parts in self._scales(model).items()
-            }
+            found = _scales(model, self.anatomy.graph)
+            return {name: mean_scale(parts) for name, parts in found.items()}
 
-    def _scales(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """Group -> gammas of its present channels, each (K,); of balanced sets, their mean magnitude."""
-        graph = self.anatomy.graph
-        found: dict[str, list[Tensor]] = {}
-        for group in graph:
-            for site in group.sites:
-                layer = model.get_submodule(site.axis[0])
-                if isinstance(layer, _BatchNorm) and layer.weight is not None:
-                    entries = graph.present(site, group.name).to(layer.weight.device)
-                    found.setdefault(group.name, []).append(layer.weight[entries].abs().mean(1))
-        return found
+
+def mean_scale(gammas: list[Tensor]) -> Tensor:
+    """The mean |gamma| of a channel over its normalisations, and its entries there: [(K, S), ...] -> (K,)."""
+    return torch.stack([gamma.abs().mean(1) for gamma in gammas]).mean(0)
+
+
+def _scales(model: nn.Module, graph: ChannelGraph) -> dict[str, list[Tensor]]:
+    """Group -> gammas of its present channels, one (K, S) for each normalisation, S entries a channel."""
+    found: dict[str, list[Tensor]] = {}
+    for group in graph:
+        for site in group.sites:
+            layer = model.get_submodule(site.axis[0])
+            if isinstance(layer, _BatchNorm) and layer.weight is not None:
+                entries = graph.present(site, group.name).to(layer.weight.device)
+                found.setdefault(group.name, []).append(layer.weight[entries])
+    return found

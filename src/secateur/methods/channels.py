@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from secateur.architecture import Architecture
 from secateur.budget import Budget, Budgets
 from secateur.calling import input_tensors
-from secateur.errors import InputError, require
+from secateur.errors import InputError, TrainingError, require
 from secateur.goal import Goal, cost_at
 from secateur.methods.base import Method
 from secateur.surgery.anatomy import Anatomy, anatomy_of
@@ -35,7 +35,7 @@ class Config:
     Attributes:
         every: training steps per removal, at least 1 (Crowley et al.: 100).
         beta: the FLOP penalty per MAC in the score, at least 0 (Crowley et al.: 0).
-        granularity: layers keep channels in multiples of it, where the group is as wide; 1: any number.
+        granularity: what is cut keeps a multiple of it in every layer, where it was as wide; 1: any number.
         at_once: channels (granules) removed every time; 0: all that the budget asks for, at the first.
     """
 
@@ -82,12 +82,7 @@ def next_removal(graph: ChannelGraph, name: str, granularity: int) -> int:
 
 def smallest_widths(graph: ChannelGraph, granularity: int) -> dict[str, int]:
     """What every group can be cut down to: one granule, or all of it where it is narrower than that."""
-    return {
-        name: min(granule(graph, name, granularity), graph.width(name))
-        if graph.width(name) >= granule(graph, name, granularity)
-        else graph.width(name)
-        for name in graph.groups
-    }
+    return {name: min(granule(graph, name, granularity), graph.width(name)) for name in graph.groups}
 
 
 def check_removals(architecture: Architecture, removals: int) -> None:
@@ -136,6 +131,8 @@ class ChannelPruning(Method):
     ):
         if (budget is None) == (removals is None):
             raise InputError(f"{self.name}: give either a budget or a number of removals")
+        if removals is not None and removals < 1:
+            raise InputError(f"{self.name}: removals must be at least 1 channel, got {removals}")
         self.budgets = None if budget is None else Budgets.parse(budget)
         self.goal = Goal(self.budgets)
         self.removals = removals
@@ -148,6 +145,10 @@ class ChannelPruning(Method):
         self._met = False
 
     # What a criterion overrides
+
+    def ranked(self, model: nn.Module) -> Iterable[str]:
+        """The groups that `raw_scores` ranks."""
+        return self.anatomy.graph.groups
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
         """What each channel is worth, group -> (K,): the lowest go. Groups left out are never cut."""
@@ -180,7 +181,9 @@ class ChannelPruning(Method):
         graph = self.anatomy.graph
         if self.budgets is not None:
             self.goal.fix(model, self.anatomy)
+            ranked = set(self.ranked(model))
             smallest = smallest_widths(graph, self.config.granularity)
+            smallest = {name: width for name, width in smallest.items() if name in ranked}
             self.goal.check_reachable(model, self.anatomy, smallest, self.name)
         self._alive = {name: list(range(graph.width(name))) for name in graph.groups}
         self._restart(model)
@@ -278,29 +281,28 @@ class ChannelPruning(Method):
 
     def _remove(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Remove as many granules as are due, by the scores of this window."""
-        scores = {name: values.clone() for name, values in self.scores(model).items()}
+        scores = self.scores(model)
+        for name, values in scores.items():
+            if not bool(values.isfinite().all()):
+                raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
         done = 0
         while not self._is_met(model) and (self.config.at_once == 0 or done < self.config.at_once):
             name, channels = self._lowest(scores)
-            self._note(name, channels)
+            self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
             self.anatomy.remove(model, name, channels, optimizer)
             keep = torch.ones(len(scores[name]), dtype=torch.bool)
             keep[channels] = False
             scores[name] = scores[name][keep.to(scores[name].device)]
             done += 1
 
-    def _note(self, name: str, channels: list[int]) -> None:
+    def _note(self, name: str, channels: list[int], examples: int) -> None:
         now = {key: self.anatomy.costs.now[key] for key in ("params", "macs", "nonzeros")}
         if "bytes" in self.goal.limits:
             now["bytes"] = cost_at(self.anatomy, "bytes")
-        entries = [
-            {"group": name, "channel": self._alive[name][channel], **now, "examples": self.examples}
-            for channel in channels
-        ]
-        for index, entry in enumerate(entries):
-            if index:
-                entry["examples"] = 0  # the window's examples count once
-        self.removed += entries
+        for index, channel in enumerate(channels):
+            seen = 0 if index else examples
+            entry = {"group": name, "channel": self._alive[name][channel], **now, "examples": seen}
+            self.removed.append(entry)
         self._alive[name] = [old for index, old in enumerate(self._alive[name]) if index not in channels]
 
     def _lowest(self, scores: dict[str, Tensor]) -> tuple[str, list[int]]:
@@ -317,7 +319,8 @@ class ChannelPruning(Method):
         if best is None:
             raise InputError(
                 f"{self.name}: every group is as narrow as it can be at "
-                f"{self.anatomy.costs.now['params']:,} parameters, short of the goal: ask for a larger budget"
+                f"{self.anatomy.costs.now['params']:,} parameters, short of the goal: ask for a larger "
+                "budget, or fewer removals"
             )
         return best[1], best[2]
 
@@ -326,6 +329,14 @@ class ChannelPruning(Method):
         self._steps = self._examples = 0
         self._met = False
         self.begin_window(model)
+
+
+@dataclass
+class _Pass:
+    """One forward pass in training: its examples, and the g that came back, consumer -> (N, entries)."""
+
+    examples: int
+    gradients: dict[str, Tensor] = field(default_factory=dict)
 
 
 class GradientCriterion(ChannelPruning):
@@ -343,14 +354,15 @@ class GradientCriterion(ChannelPruning):
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
         self._sums: dict[str, Tensor] = {}
-        self._pending: dict[str, Tensor] = {}
-        self._batch = 0
+        self._open: _Pass | None = None
+        self._pending: list[_Pass] = []
+        self._unseen: set[str] = set()
         self._index: dict[str, list[tuple[str, Tensor | None]]] = {}
         self._hooks: list[RemovableHandle] = []
 
     def watch(self, model: nn.Module) -> None:
         """Have every consumer report what it reads, and the gradient of that, while training."""
-        self._hooks.append(model.register_forward_pre_hook(self._count, with_kwargs=True))
+        self._hooks.append(model.register_forward_pre_hook(self._begin_pass, with_kwargs=True))
         consumers = dict.fromkeys(site.axis[0] for group in self.anatomy.graph for site in group.reads)
         for name in consumers:
             self._hooks.append(model.get_submodule(name).register_forward_pre_hook(self._reader(name)))
@@ -363,7 +375,8 @@ class GradientCriterion(ChannelPruning):
     def begin_window(self, model: nn.Module) -> None:
         graph, parameter = self.anatomy.graph, next(model.parameters())
         kind = torch.promote_types(parameter.dtype, torch.float32)
-        self._pending.clear()
+        self._open, self._pending = None, []
+        self._unseen = set(graph.groups)
         self._sums = {
             name: torch.zeros(graph.width(name), dtype=kind, device=parameter.device) for name in graph.groups
         }
@@ -374,6 +387,10 @@ class GradientCriterion(ChannelPruning):
             for group in graph
         }
 
+    def state(self) -> dict[str, Any]:
+        self._settle()
+        return super().state()
+
     def tensors(self) -> dict[str, Tensor]:
         """Every process is given an equal share of the sums, so that adding them up again is right."""
         sums, _ = self._gathered()
@@ -381,6 +398,7 @@ class GradientCriterion(ChannelPruning):
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         super().restore(state, tensors)
+        self._unseen.clear()  # a window of zeros may be what was seen
         self._sums = {name: tensors[name].to(old.device) for name, old in self._sums.items()}
 
     @property
@@ -391,44 +409,68 @@ class GradientCriterion(ChannelPruning):
         self._settle()
         return super().after_step(model, optimizer)
 
-    def _count(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A forward pass begins: what the last one left is complete."""
-        if model.training:
-            self._settle()
-            self._batch = len(input_tensors((*args, kwargs))[0])
+    def _begin_pass(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward pass begins: what came back of earlier ones is complete. Only training counts."""
+        self._settle()
+        self._open = _Pass(len(input_tensors((*args, kwargs))[0])) if model.training else None
 
     def _reader(self, name: str) -> Any:
-        def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            act = inputs[0]
-            if consumer.training and act.requires_grad:
-                values = act.detach()  # without its graph, or the hook would keep itself alive
-                dim = -1 if isinstance(consumer, nn.Linear) else 1
-                act.register_hook(lambda grad: self._accumulate(name, values, grad, dim))
+        def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
+            of, act = self._open, inputs[0]
+            if of is None or not torch.is_grad_enabled():
+                return None
+            # A view of its own: the gradient of `act` is what all feel that read it, shortcuts too.
+            own = act.view_as(act)
+            if not own.requires_grad:  # the layers before it are frozen
+                own.requires_grad_()
+            values = act.detach()  # without its graph, or the hook would keep itself alive
+            dim = -1 if isinstance(consumer, nn.Linear) else 1
+            own.register_hook(lambda grad: self._accumulate(of, name, values, grad, dim))
+            return (own, *inputs[1:])
 
         return read
 
-    def _accumulate(self, name: str, act: Tensor, grad: Tensor, dim: int) -> None:
+    def _accumulate(self, of: _Pass, name: str, act: Tensor, grad: Tensor, dim: int) -> None:
         """Of one consumer, per example and entry; of a layer that is called twice, the sum."""
         g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))
-        if len(g) != self._batch:  # windows of an image, or positions: they belong to one example
-            g = g.view(self._batch, -1, g.shape[1]).sum(1) * (self._batch / len(g))
-        self._pending[name] = self._pending[name] + g if name in self._pending else g
+        if len(g) != of.examples:  # windows of an image, or positions: they belong to one example
+            if len(g) % of.examples:
+                raise InputError(
+                    f"{self.name} needs examples along the first dimension of what every layer reads: "
+                    f"{name} reads {len(g)} rows of a batch of {of.examples}"
+                )
+            g = g.view(of.examples, -1, g.shape[1]).sum(1) * (of.examples / len(g))
+        of.gradients[name] = of.gradients[name] + g if name in of.gradients else g
+        if not any(of is other for other in self._pending):
+            self._pending.append(of)
 
     def _settle(self) -> None:
-        """Add up over the consumers, then fold the batch into the sums."""
-        if not self._pending:
-            return
-        for name, reads in self._index.items():
-            parts = [self._pending[consumer] for consumer, _ in reads if consumer in self._pending]
-            indices = [index for consumer, index in reads if consumer in self._pending]
-            picked = [
-                g if index is None else g[:, index].sum(2) for g, index in zip(parts, indices, strict=True)
-            ]
-            if picked:
-                g_NK = picked[0] if len(picked) == 1 else torch.stack(picked).sum(0)
-                self._sums[name] += self.fold(g_NK).to(self._sums[name].dtype)
-        self._examples += self._batch
-        self._pending.clear()
+        """Add up over the consumers, then fold the batches into the sums."""
+        done, self._pending = self._pending, []
+        for of in done:
+            self._examples += of.examples
+            for name, reads in self._index.items():
+                picked = [
+                    of.gradients[layer] if index is None else of.gradients[layer][:, index].sum(2)
+                    for layer, index in reads
+                    if layer in of.gradients
+                ]
+                if picked:
+                    self._unseen.discard(name)
+                    g_NK = picked[0] if len(picked) == 1 else torch.stack(picked).sum(0)
+                    self._sums[name] += self.fold(g_NK).to(self._sums[name].dtype)
+
+    def _complete(self) -> tuple[dict[str, Tensor], int]:
+        """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""
+        sums, examples = self._gathered()
+        unseen = [name for name in sums if name in self._unseen and not sums[name].any()]
+        if examples == 0 or unseen:
+            where = "" if examples == 0 else f" at what reads the channels of {unseen[0]}"
+            raise InputError(
+                f"{self.name} saw no gradient{where} in this window: call the model that prepare returned, "
+                "in training mode, and loss.backward() before after_step"
+            )
+        return sums, examples
 
     def _gathered(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count over all processes."""

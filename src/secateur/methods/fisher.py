@@ -47,5 +47,5 @@ class Fisher(GradientCriterion):
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
         """Delta_k of every group."""
-        squares, examples = self._gathered()
+        squares, examples = self._complete()
         return {name: saliency(value, examples) for name, value in squares.items()}

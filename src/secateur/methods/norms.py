@@ -3,7 +3,8 @@
     s_k = sum |F_k|  (L1, section 3.1), or sqrt(sum F_k ** 2)  (L2, section 4.4)        `filter_norm`
 
 F_k are all weights that write channel k, in every convolution or linear layer of the group. Li et al. prune a
-share of each layer; to rank channels over all groups the score is divided by its mean over the group.
+share of each layer; to rank channels over all groups the score is divided by its mean over the group
+(`relative`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ from secateur.surgery.graph import ChannelGraph, ChannelGroup
 
 def filter_norm(filters: list[Tensor], p: int) -> Tensor:
     """The p-norm over everything that writes a channel: a list of (K, ...) -> (K,)."""
-    powers = torch.stack([weight.flatten(1).abs().pow(p).sum(1) for weight in filters]).sum(0)
-    return powers.pow(1 / p)
+    kind = torch.promote_types(filters[0].dtype, torch.float32)  # half precision would tie what is close
+    powers = [weight.flatten(1).to(kind).abs().pow(p).sum(1) for weight in filters]
+    return torch.stack(powers).sum(0).pow(1 / p)
+
+
+def relative(norm_K: Tensor) -> Tensor:
+    """The norms over their mean, which makes groups comparable. (K,) -> (K,)."""
+    return norm_K / norm_K.mean().clamp(min=torch.finfo(norm_K.dtype).tiny)
 
 
 def filters_of(model: nn.Module, graph: ChannelGraph, group: ChannelGroup) -> list[Tensor]:
@@ -61,5 +68,4 @@ class FilterNorm(ChannelPruning):
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
         graph = self.anatomy.graph
-        found = {group.name: filter_norm(filters_of(model, graph, group), self.p) for group in graph}
-        return {name: s / s.mean().clamp(min=torch.finfo(s.dtype).tiny) for name, s in found.items()}
+        return {group.name: relative(filter_norm(filters_of(model, graph, group), self.p)) for group in graph}

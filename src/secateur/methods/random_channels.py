@@ -11,7 +11,7 @@ from secateur.methods.channels import ChannelPruning
 
 
 class RandomChannels(ChannelPruning):
-    """Removes a channel drawn evenly from all that can go (see `ChannelPruning`).
+    """Removes a channel drawn evenly from all that can go, at granularity 1 (see `ChannelPruning`).
 
     Args:
         seed: the same seed draws the same channels.
@@ -28,6 +28,6 @@ class RandomChannels(ChannelPruning):
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
         """Numbers in [0, 1), new at every removal, and the same where a run is resumed."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + len(self.removed))
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + len(self.removed)) % 2**63)
         graph = self.anatomy.graph
         return {name: torch.rand(graph.width(name), generator=generator) for name in graph.groups}

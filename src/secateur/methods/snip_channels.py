@@ -35,5 +35,5 @@ class SNIPChannels(GradientCriterion):
         return g_NK.sum(0)
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
-        sums, examples = self._gathered()
-        return sensitivity({name: value / max(1, examples) for name, value in sums.items()})
+        sums, examples = self._complete()
+        return sensitivity({name: value / examples for name, value in sums.items()})

@@ -45,6 +45,6 @@ class Taylor(GradientCriterion):
         return g_NK.abs().sum(0)
 
     def raw_scores(self, model: nn.Module) -> dict[str, Tensor]:
-        sums, examples = self._gathered()
-        theta = {name: value / max(1, examples) for name, value in sums.items()}
+        sums, examples = self._complete()
+        theta = {name: value / examples for name, value in sums.items()}
         return {name: normalised(value) if self.normalise else value for name, value in theta.items()}
