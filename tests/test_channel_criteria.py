@@ -30,7 +30,7 @@ from secateur.methods import (
     SNIPChannels,
     Taylor,
 )
-from secateur.methods.channels import channel_gradients
+from secateur.methods.gradients import channel_gradients
 from secateur.methods.norms import filter_norm
 from secateur.surgery.anatomy import anatomy_of, inspect
 

@@ -10,7 +10,9 @@ from secateur import models
 from secateur.budget import count_params, layer_positions
 from secateur.errors import InputError
 from secateur.methods import Fisher
-from secateur.methods.fisher import channel_gradients, removal_score, saliency
+from secateur.methods.channels import removal_score
+from secateur.methods.fisher import saliency
+from secateur.methods.gradients import channel_gradients
 from secateur.surgery import features_per_channel, macs_per_channel
 
 F64 = torch.float64

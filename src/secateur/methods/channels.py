@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from secateur.architecture import Architecture
 from secateur.budget import Budget, Budgets
-from secateur.calling import input_tensors
 from secateur.errors import InputError, TrainingError, require
 from secateur.goal import Goal, cost_at
 from secateur.methods.base import Method
 from secateur.surgery.anatomy import Anatomy, anatomy_of
-from secateur.surgery.graph import ChannelGraph, Site
+from secateur.surgery.graph import ChannelGraph
 
 
 @dataclass(frozen=True)
@@ -329,187 +326,3 @@ class ChannelPruning(Method):
         self._steps = self._examples = 0
         self._met = False
         self.begin_window(model)
-
-
-@dataclass
-class _Pass:
-    """One forward pass in training: its examples, and the g that came back, consumer -> (N, entries)."""
-
-    examples: int
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-
-
-class GradientCriterion(ChannelPruning):
-    """A criterion made of g_nk, what the loss of example n would feel of channel k at all that read it.
-
-        g_nk = - sum over consumers and positions of a * dL_n / da
-
-    `fold` says what becomes of the g of a batch; the sums over a window are shared between processes.
-    """
-
-    def fold(self, g_NK: Tensor) -> Tensor:
-        """What a batch adds to the sums: (N, K) -> (K,)."""
-        raise NotImplementedError
-
-    def __init__(self, *args: Any, **settings: Any):
-        super().__init__(*args, **settings)
-        self._sums: dict[str, Tensor] = {}
-        self._open: _Pass | None = None
-        self._pending: list[_Pass] = []
-        self._unseen: set[str] = set()
-        self._index: dict[str, list[tuple[str, Tensor | None]]] = {}
-        self._hooks: list[RemovableHandle] = []
-
-    def watch(self, model: nn.Module) -> None:
-        """Have every consumer report what it reads, and the gradient of that, while training."""
-        self._hooks.append(model.register_forward_pre_hook(self._begin_pass, with_kwargs=True))
-        consumers = dict.fromkeys(site.axis[0] for group in self.anatomy.graph for site in group.reads)
-        for name in consumers:
-            self._hooks.append(model.get_submodule(name).register_forward_pre_hook(self._reader(name)))
-
-    def unwatch(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-
-    def begin_window(self, model: nn.Module) -> None:
-        graph, parameter = self.anatomy.graph, next(model.parameters())
-        kind = torch.promote_types(parameter.dtype, torch.float32)
-        self._open, self._pending = None, []
-        self._unseen = set(graph.groups)
-        self._sums = {
-            name: torch.zeros(graph.width(name), dtype=kind, device=parameter.device) for name in graph.groups
-        }
-        self._index = {
-            group.name: [
-                (site.axis[0], _present(graph, site, group.name, parameter.device)) for site in group.reads
-            ]
-            for group in graph
-        }
-
-    def state(self) -> dict[str, Any]:
-        self._settle()
-        return super().state()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Every process is given an equal share of the sums, so that adding them up again is right."""
-        sums, _ = self._gathered()
-        return {name: value / _world() for name, value in sums.items()}
-
-    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        super().restore(state, tensors)
-        self._unseen.clear()  # a window of zeros may be what was seen
-        self._sums = {name: tensors[name].to(old.device) for name, old in self._sums.items()}
-
-    @property
-    def examples(self) -> int:
-        return self._gathered()[1]
-
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
-        self._settle()
-        return super().after_step(model, optimizer)
-
-    def _begin_pass(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A forward pass begins: what came back of earlier ones is complete. Only training counts."""
-        self._settle()
-        self._open = _Pass(len(input_tensors((*args, kwargs))[0])) if model.training else None
-
-    def _reader(self, name: str) -> Any:
-        def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-            of, act = self._open, inputs[0]
-            if of is None or not torch.is_grad_enabled():
-                return None
-            # A view of its own: the gradient of `act` is what all feel that read it, shortcuts too.
-            own = act.view_as(act)
-            if not own.requires_grad:  # the layers before it are frozen
-                own.requires_grad_()
-            values = act.detach()  # without its graph, or the hook would keep itself alive
-            dim = -1 if isinstance(consumer, nn.Linear) else 1
-            own.register_hook(lambda grad: self._accumulate(of, name, values, grad, dim))
-            return (own, *inputs[1:])
-
-        return read
-
-    def _accumulate(self, of: _Pass, name: str, act: Tensor, grad: Tensor, dim: int) -> None:
-        """Of one consumer, per example and entry; of a layer that is called twice, the sum."""
-        g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))
-        if len(g) != of.examples:  # windows of an image, or positions: they belong to one example
-            if len(g) % of.examples:
-                raise InputError(
-                    f"{self.name} needs examples along the first dimension of what every layer reads: "
-                    f"{name} reads {len(g)} rows of a batch of {of.examples}"
-                )
-            g = g.view(of.examples, -1, g.shape[1]).sum(1) * (of.examples / len(g))
-        of.gradients[name] = of.gradients[name] + g if name in of.gradients else g
-        if not any(of is other for other in self._pending):
-            self._pending.append(of)
-
-    def _settle(self) -> None:
-        """Add up over the consumers, then fold the batches into the sums."""
-        done, self._pending = self._pending, []
-        for of in done:
-            self._examples += of.examples
-            for name, reads in self._index.items():
-                picked = [
-                    of.gradients[layer] if index is None else of.gradients[layer][:, index].sum(2)
-                    for layer, index in reads
-                    if layer in of.gradients
-                ]
-                if picked:
-                    self._unseen.discard(name)
-                    g_NK = picked[0] if len(picked) == 1 else torch.stack(picked).sum(0)
-                    self._sums[name] += self.fold(g_NK).to(self._sums[name].dtype)
-
-    def _complete(self) -> tuple[dict[str, Tensor], int]:
-        """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""
-        sums, examples = self._gathered()
-        unseen = [name for name in sums if name in self._unseen and not sums[name].any()]
-        if examples == 0 or unseen:
-            where = "" if examples == 0 else f" at what reads the channels of {unseen[0]}"
-            raise InputError(
-                f"{self.name} saw no gradient{where} in this window: call the model that prepare returned, "
-                "in training mode, and loss.backward() before after_step"
-            )
-        return sums, examples
-
-    def _gathered(self) -> tuple[dict[str, Tensor], int]:
-        """Sums and example count over all processes."""
-        self._settle()
-        if _world() == 1:
-            return self._sums, self._examples
-        sums = {name: value.clone() for name, value in self._sums.items()}
-        examples = torch.tensor([self._examples], device=next(iter(sums.values())).device)
-        for value in (*sums.values(), examples):
-            dist.all_reduce(value)
-        return sums, int(examples)
-
-
-def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:
-    """g_nk of a mean-reduced loss: (N, K, ...) activations and their gradients -> (N, K).
-
-    The mean over N examples leaves 1/N in every gradient; multiplying it out makes g independent of the
-    batch size. Half precision is summed in float32.
-
-    Args:
-        act: a, (N, K, ...), or (N, K * features) where a linear layer reads a flattened map.
-        grad: the gradient of the batch's mean loss with respect to `act`.
-        features: input features per channel, for the flattened case.
-
-    Reference: Theis et al. 2018, eq. (10); Crowley et al. 2018, section 3.
-    """
-    product = act.float() * grad if act.dtype in (torch.float16, torch.bfloat16) else act * grad
-    per_channel = product.reshape(len(act), -1, features) if act.dim() == 2 else product.flatten(2)
-    return -len(act) * per_channel.sum(2)
-
-
-def _present(graph: ChannelGraph, site: Site, name: str, device: torch.device) -> Tensor | None:
-    """The entries of the group's channels on an axis; None where they are the axis, in order."""
-    entries = graph.present(site, name)
-    same = entries.shape == (graph.size(site.axis), 1)
-    if same and torch.equal(entries[:, 0], torch.arange(len(entries))):
-        return None
-    return entries.to(device if device.type != "meta" else "cpu")
-
-
-def _world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,6 +1,6 @@
 """Fisher pruning of channels: Theis et al. 2018 (arXiv:1801.05787), as Crowley et al. 2018 use it.
 
-    g_nk     = - sum_ij a_nkij * dL_n / da_nkij             `channels.channel_gradients`
+    g_nk     = - sum_ij a_nkij * dL_n / da_nkij             `gradients.channel_gradients`
     Delta_k  = 1 / (2N) * sum_n g_nk ** 2                   `saliency`
     remove     argmin_k  Delta_k - beta * MACs_k            `channels.removal_score`
 
@@ -14,15 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from secateur.methods.channels import Config, GradientCriterion, channel_gradients, removal_score
-
-__all__ = [
-    "Config",
-    "Fisher",
-    "channel_gradients",
-    "removal_score",
-    "saliency",
-]
+from secateur.methods.gradients import GradientCriterion
 
 
 def saliency(squares_K: Tensor, examples: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Pruning of channels by the norm of the filters that write them: Li et al. 2017 (arXiv:1608.08710).
 
-    s_k = sum |F_k|  (L1, section 3.1), or sqrt(sum F_k ** 2)  (L2, section 4.4)        `filter_norm`
+    s_k = sum |F_k|  (L1, section 3.1), or sqrt(sum F_k ** 2)  (L2, appendix)           `filter_norm`
 
 F_k are all weights that write channel k, in every convolution or linear layer of the group. Li et al. prune a
 share of each layer; to rank channels over all groups the score is divided by its mean over the group
@@ -52,7 +52,7 @@ class FilterNorm(ChannelPruning):
     Args:
         p: 1 or 2.
 
-    Reference: Li et al. 2017, sections 3.1 and 4.4.
+    Reference: Li et al. 2017, section 3.1; L2 in its appendix.
     """
 
     name = "filter-norm"

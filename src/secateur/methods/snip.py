@@ -1,8 +1,8 @@
 """SNIP, single-shot pruning at initialisation: Lee, Ajanthan & Torr 2018 (arXiv:1810.02340).
 
-    g_j = dL(c * w; D_b) / dc_j, at c = 1 = w_j * dL/dw_j    `connection_sensitivity`   eq. (5)
-    s_j = |g_j| / sum_k |g_k|                                `saliency`                 eq. (6)
-    c_j = 1 for the kappa largest s_j, else 0                `SNIP.choose`              eq. (7)
+    g_j = dL(c * w; D_b) / dc_j, at c = 1 = w_j * dL/dw_j    `connection_sensitivity`   section 4.1
+    s_j = |g_j| / sum_k |g_k|                                `saliency`                 section 4.1
+    c_j = 1 for the kappa largest s_j, else 0                `SNIP.choose`              section 4.2
 
 c multiplies the weights w, and L is the mean cross-entropy over one mini-batch D_b. Nothing is trained before
 the cut; what is left is then trained as any network is.
@@ -49,7 +49,7 @@ class Config:
 def connection_sensitivity(weight: Tensor, gradient: Tensor) -> Tensor:
     """g_j = w_j * dL/dw_j, which is dL/dc_j at c = 1, by the chain rule. Any shape, the same for all three.
 
-    Reference: Lee et al. 2018, eq. (5).
+    Reference: Lee et al. 2018, section 4.1.
     """
     return weight * gradient
 
@@ -60,7 +60,7 @@ def saliency(sensitivities: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: where no connection changes the loss, or the loss is not finite.
 
-    Reference: Lee et al. 2018, eq. (6).
+    Reference: Lee et al. 2018, section 4.1.
     """
     total = torch.stack([g.abs().sum() for g in sensitivities.values()]).sum()
     if not 0 < float(total) < torch.inf:

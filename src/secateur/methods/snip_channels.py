@@ -1,4 +1,4 @@
-"""SNIP's connection sensitivity, of channels: Lee et al. 2019 (arXiv:1810.02340), eq. (4).
+"""SNIP's connection sensitivity, of channels: Lee et al. 2018 (arXiv:1810.02340), section 4.1.
 
     s_k = | dL/dc_k | / sum_j | dL/dc_j |          `sensitivity`
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from secateur.methods.channels import GradientCriterion
+from secateur.methods.gradients import GradientCriterion
 
 
 def sensitivity(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ def sensitivity(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
 class SNIPChannels(GradientCriterion):
     """Removes the channel to which the mean loss is least sensitive (see `ChannelPruning`).
 
-    Reference: Lee et al. 2019, eq. (4); its weights are channels here.
+    Reference: Lee et al. 2018, section 4.1; its weights are channels here.
     """
 
     name = "snip-channels"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.methods.channels import GradientCriterion
+from secateur.methods.gradients import GradientCriterion
 
 
 def normalised(theta_K: Tensor) -> Tensor:
