@@ -80,7 +80,7 @@ def test_several_budgets_hold_at_once(skeletons):
 def test_latency_budgets_are_met_by_what_is_measured(monkeypatch):
     """With a stand-in for the clock that grows with the MACs: 200 budgets, and few looks at it for each.
 
-    Two for the refusals, two to believe what is met (asked twice), the rest on the way.
+    Two for the refusals, two to believe what is met (asked twice), two for each that is too slow.
     """
     calls = []
 
@@ -102,7 +102,7 @@ def test_latency_budgets_are_met_by_what_is_measured(monkeypatch):
         limit = draw.randint(least + (whole - least) // 10, whole - 1)
         _, small = pruned(model, f"latency={limit / 1000:.3f}us@torch", seed=number)
         assert 1000 + anatomy_of(small).costs.now["macs"] <= limit
-    assert len(calls) < 10 * BUDGETS
+    assert len(calls) < 16 * BUDGETS
 
 
 def test_a_real_latency_is_measured_and_recorded():

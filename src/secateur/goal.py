@@ -15,7 +15,7 @@ from secateur.errors import InputError
 from secateur.latency import Latency, measure
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 
-_SKIPPED = 0.8  # of the way to a latency, before it is looked at again
+_SKIPPED = 0.7  # of the way to a latency, in logarithms, before it is looked at again
 
 
 @dataclass
@@ -32,7 +32,6 @@ class Goal:
     limits: dict[str, int] = field(default_factory=dict)
     latency: Latency | None = None
     _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
-    _last: tuple[int, int] | None = None  # MACs and nanoseconds of the last look that was too slow
 
     def fix(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Fill in the limits that are not known yet, with `model` as the original.
@@ -115,28 +114,23 @@ class Goal:
         return all(now[resource] <= limit for resource, limit in counted.items())
 
     def _fast_enough(self, model: nn.Module, anatomy: Anatomy, limit: int) -> bool:
-        """Measured, and measured again before it is believed; not at all where hopelessly above."""
+        """Whether two of at most three measurements are within the limit; none where hopelessly above."""
         macs = cost_at(anatomy, "macs")
         if macs > self._measure_below:
             return False
-        for _ in range(2):
+        slow: list[int] = []
+        fast = 0
+        while fast < 2:
             self.latency = self._measured(model, anatomy)
-            if self.latency.nanoseconds > limit:
-                self._measure_below = self._worth_measuring(macs, self.latency.nanoseconds, limit)
+            if self.latency.nanoseconds <= limit:
+                fast += 1
+                continue
+            slow.append(self.latency.nanoseconds)
+            if len(slow) == 2:  # the better of the two, as what disturbs a clock makes it slower
+                # With overheads, latency falls no faster than MACs do: this far it is too slow for sure.
+                self._measure_below = min(macs - 1, macs * (limit / min(slow)) ** _SKIPPED)
                 return False
         return True
-
-    def _worth_measuring(self, macs: int, taken: int, limit: int) -> float:
-        """The MACs below which to look again: most of the way to where two looks say it is fast enough.
-
-        From one look alone half of the way, in logarithms: latency falls more slowly than MACs do.
-        """
-        target = macs * (limit / taken) ** 0.5
-        if self._last is not None and self._last[0] > macs and self._last[1] > taken:
-            slope = (self._last[1] - taken) / (self._last[0] - macs)
-            target = macs - _SKIPPED * (taken - limit) / slope
-        self._last = (macs, taken)
-        return min(macs - 1.0, target)
 
     def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
         (deployment,) = (b.deployment for b in self.budgets or () if b.deployment is not None)
