@@ -108,17 +108,18 @@ def prune(
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ctrl-C waits until a cut is whole: a layer cut without its reader would be no network any more."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts the main thread only
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield  # not Python's to handle; and it interrupts the main thread only
         return
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
     if came:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # to whoever would have had it
 
 
 class _Step:
