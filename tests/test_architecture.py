@@ -239,7 +239,9 @@ def test_a_foreign_file_by_hand(foreign_content):
         "params": 285,  # 4 * 9 + 4, 5 * 4 * 9 + 5, 10 * 5 + 10
         "macs": 4 * 9 * 36 + 5 * 4 * 9 * 16 + 50,  # maps of 6x6 and 4x4
     }
-    assert sc.Architecture.from_dict(foreign_content, factory=Small).widths == (4, 5)
+    read = sc.Architecture.from_dict(foreign_content, factory=Small)
+    assert read.widths == (4, 5)
+    assert read.diff(read.with_widths([4, 8])) == [("conv2", 5, 8)]
 
 
 def write(folder, content):
