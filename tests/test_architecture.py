@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
+import sys
+import tracemalloc
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import secateur as sc
 from secateur.budget import Budget
@@ -117,8 +122,8 @@ def _first_group(**changes):
     [
         (lambda content: [content], "not an architecture file"),
         (_changed(format="other"), "not an architecture file"),
-        (_changed(schema=2), "schema 1 is read here, got 2"),
-        (_changed(factory="os.system"), "unknown model family 'os.system'"),
+        (_changed(schema=3), "schemas 1 and 2 are read here, got 3"),
+        (_changed(factory="os.system"), r"'os\.system' is not built in: its arguments can be"),
         (_changed(factory=["x"]), '"factory" must be a name'),
         (_changed(arguments={"depth": 10**12}), "nothing of that size"),
         (_changed(arguments={"depth": [[[1]]] * 9}), "nothing of that size"),
@@ -175,5 +180,265 @@ def test_missing_files_are_named(tmp_path):
 
 
 def test_a_foreign_model_is_refused():
-    with pytest.raises(InputError, match="built-in family, got Linear"):
+    with pytest.raises(InputError, match=r"architecture of a Linear is not known yet: call sc\.inspect"):
         sc.Architecture.of(torch.nn.Linear(2, 2))
+
+
+# Networks that are not built in
+
+
+class Small(nn.Module):
+    """A factory that counts how often it is run."""
+
+    built = 0
+
+    def __init__(self, num_classes=10, in_channels=1):
+        super().__init__()
+        type(self).built += 1
+        self.conv1, self.conv2 = nn.Conv2d(in_channels, 6, 3), nn.Conv2d(6, 8, 3)
+        self.fc = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
+
+
+class Wider(Small):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.conv1, self.conv2 = nn.Conv2d(1, 7, 3), nn.Conv2d(7, 8, 3)
+
+
+class Unread(Small):
+    """The same tensors; but nothing of conv1 reaches conv2 any more."""
+
+    def forward(self, x):
+        return self.fc(self.conv2(x.expand(-1, 6, -1, -1)).relu().mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def foreign_content():
+    model = Small()
+    sc.inspect(model, torch.randn(2, 1, 8, 8), factory=Small)
+    return sc.Architecture.of(model).with_widths([4, 5]).to_dict()
+
+
+def test_a_foreign_file_by_hand(foreign_content):
+    assert foreign_content == {
+        "format": "secateur-architecture",
+        "schema": 2,
+        "version": sc.__version__,
+        "factory": "test_architecture:Small",
+        "arguments": {},
+        "input": {"shape": [1, 8, 8], "dtype": "float32"},
+        "classes": 10,
+        "groups": [
+            {"name": "conv1", "width": 4, "of": 6, "layers": ["conv1", "conv2"]},
+            {"name": "conv2", "width": 5, "of": 8, "layers": ["conv2", "fc"]},
+        ],
+        "layout": foreign_content["layout"],
+        "params": 285,  # 4 * 9 + 4, 5 * 4 * 9 + 5, 10 * 5 + 10
+        "macs": 4 * 9 * 36 + 5 * 4 * 9 * 16 + 50,  # maps of 6x6 and 4x4
+    }
+    read = sc.Architecture.from_dict(foreign_content, factory=Small)
+    assert read.widths == (4, 5)
+    assert read.diff(read.with_widths([4, 8])) == [("conv2", 5, 8)]
+
+
+def write(folder, content):
+    (folder / "architecture.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_changed(factory="os:system\nrm"), '"factory" must be a name'),
+        (_changed(factory="\x1b[2J"), '"factory" must be a name'),
+        (_changed(factory="x" * 301), '"factory" must be a name'),
+        (_changed(arguments={"pretrained": 1}), "its arguments can be num_classes, in_channels, image_size"),
+        (_changed(arguments={"num_classes": 10**9}), "nothing of that size is built"),
+        (_changed(arguments={"num_classes": 4000}), "builds a network with other tensors"),
+        (_changed(arguments={"image_size": [8, 8]}), "failed with TypeError"),
+        (_changed(layout="0" * 12), "other tensors .* than the one that was saved"),
+        (_changed(layout=None), '"layout" must be 12 hex digits'),
+        (_changed(layout="../../../../"), '"layout" must be 12 hex digits'),
+        (_changed(input={"shape": [1, 10**6, 10**6], "dtype": "float32"}), "nothing of that size is made"),
+        (_changed(input={"positional": [{"shape": [10**6], "dtype": "bool"}] * 60}), "nothing of that size"),
+        (_changed(input={"positional": [{"shape": [1], "dtype": "bool"}] * 65}), "at most 64 tensors"),
+        (_changed(input={"shape": [1, -8, 8], "dtype": "float32"}), "a list of at most 8 sizes"),
+        (_changed(input={"shape": [1, 8, 8], "dtype": "complex64"}), "an input's dtype is one of"),
+        (_changed(input={"shape": [3, 8, 8], "dtype": "float32"}), "cannot be run on the inputs given"),
+        (_changed(input={"named": {"os": {"shape": [2], "dtype": "bool"}}}), "cannot be run on the inputs"),
+        (_changed(input={"named": {}}), "at least one tensor"),
+        (_changed(input=None), "an input is described by"),
+        (_changed(classes=3), "make 10 classes, but the file says 3"),
+        (_changed(classes="ten"), '"classes" must be null or a number'),
+        (_changed(params=284), "make 285 parameters, but the file says 284"),
+        (_changed(params=10**30), '"params" must be a number'),
+        (_changed(params="2\n85"), '"params" must be a number'),
+        (_changed(groups=[]), "the widths make"),
+        (_first_group(name="conv9"), "has no channel group 'conv9'"),
+        (_first_group(name="../../etc/passwd"), "has no channel group"),
+        (_first_group(name="a\nb"), 'every group needs a "name"'),
+        (_first_group(name="conv2"), "every group has a name of its own"),
+        (_first_group(width=7), "no wider than in its whole network"),
+        (_first_group(of=5), "'conv1' has 6 channels .* and 5 in the file"),
+        (_first_group(of=None), '"of" is the whole width'),
+        (_first_group(of=10**9), '"of" is the whole width'),
+        (_first_group(sets="2 parts"), "'conv1' has 3 channels .* and 6 in the file"),
+        (_first_group(sets="999999999 parts"), "cannot be tied in sets"),
+        (_first_group(sets="4 parts"), "cannot be tied in sets"),
+        (_first_group(sets="__import__('os')"), "cannot be tied in sets"),
+        (_first_group(sets=7), '"sets" a text'),
+        (lambda content: {**content, "x": [[[[[[[[[[]]]]]]]]]]}, "nested more than 8 deep"),
+    ],
+)
+def test_a_hostile_foreign_file_is_one_clear_line_and_imports_nothing(
+    damage, message, foreign_content, tmp_path
+):
+    write(tmp_path, damage(foreign_content))
+    before = set(sys.modules)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=message) as error:
+            sc.Architecture.load(tmp_path, factory=Small)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize("name", ["../../x", "os:system", "antigravity:x", "hf:../../etc", "timm:resnet18"])
+def test_a_name_in_a_file_imports_nothing(name, foreign_content, tmp_path):
+    write(tmp_path, {**foreign_content, "factory": name})
+    before = set(sys.modules)
+    with pytest.raises(InputError, match="which a file may not import: pass the factory") as error:
+        sc.load(tmp_path)
+    assert name in str(error.value)
+    # With a factory the name is a label, nothing more.
+    assert sc.Architecture.load(tmp_path, factory=Small).factory == name
+    assert set(sys.modules) == before
+
+
+def test_a_huge_network_is_refused_before_it_is_there(foreign_content, tmp_path):
+
+    class Huge(nn.Module):
+        def __init__(self, num_classes):
+            super().__init__()
+            self.fc = nn.Linear(10**6, num_classes)  # 16 GB at 4096
+
+    write(tmp_path, {**foreign_content, "arguments": {"num_classes": 4096}})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="builds a network with other tensors"):
+        sc.Architecture.load(tmp_path, factory=Huge)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000  # kB
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (Wider, "builds a network with other tensors"),
+        (Unread, "has no channel group 'conv1'"),
+        (lambda: 1 / 0, "failed with ZeroDivisionError"),
+        (lambda: "net", "must return a torch.nn.Module, got str"),
+        (lambda size: Small(), "failed with TypeError"),
+    ],
+)
+def test_another_factory_than_the_saved_one_is_refused(factory, message, foreign_content, tmp_path):
+    with pytest.raises(InputError, match=message) as error:
+        sc.Architecture.load(write(tmp_path, foreign_content), factory=factory)
+    assert "\n" not in str(error.value)
+
+
+def test_foreign_weights_that_do_not_fit_the_file_are_refused(foreign_content, tmp_path):
+    narrow = sc.Architecture.from_dict(foreign_content, factory=Small)
+    sc.save(narrow.build(seed=0), tmp_path)
+    assert sc.Architecture.of(sc.load(tmp_path, factory=Small)) == narrow
+    narrow.with_widths([4, 6]).save(tmp_path)
+    with pytest.raises(InputError, match=r"must have the architecture's shapes, but 'conv2\.bias' is \(5,\)"):
+        sc.load(tmp_path, factory=Small)
+
+
+def test_a_file_of_schema_1_is_still_read(tmp_path):
+    """As version 0.1.0 wrote them before other networks could be described."""
+    content = sc.Architecture.of(FAMILIES[0]).to_dict()
+    for key in ("version", "input", "classes", "layout"):
+        del content[key]
+    write(tmp_path, {**content, "schema": 1})
+    assert sc.Architecture.load(tmp_path) == sc.Architecture.of(FAMILIES[0])
+    assert sc.architecture.diff_files(tmp_path, write(_folder(tmp_path), content | {"schema": 1})) == []
+
+
+def _folder(path):
+    (path / "other").mkdir()
+    return path / "other"
+
+
+def test_the_difference_of_two_files(foreign_content, tmp_path):
+    one, other = _folder(tmp_path), tmp_path
+    write(one, foreign_content)
+    groups = [foreign_content["groups"][0], {**foreign_content["groups"][1], "name": "params", "width": 2}]
+    write(other, {**foreign_content, "groups": groups, "params": 5})
+    assert sc.architecture.diff_files(one, other) == [
+        ("params", 285, 5),
+        ("conv2", 5, None),
+        ("params", None, 2),
+    ]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["conv1", "2 parts", "wide_resnet", "float32", "../x"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def _paths(content, at=()):
+    """Every place in a JSON value."""
+    yield at
+    if isinstance(content, (dict, list)):
+        for key in content if isinstance(content, dict) else range(len(content)):
+            yield from _paths(content[key], (*at, key))
+
+
+def _with(content, path, value):
+    if not path:
+        return value
+    changed = dict(content) if isinstance(content, dict) else list(content)
+    changed[path[0]] = _with(content[path[0]], path[1:], value)
+    return changed
+
+
+@settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), family=st.booleans(), value=JSON)
+def test_a_mutated_file_is_read_or_refused(data, family, value, foreign_content, tmp_path):
+    content = sc.Architecture.of(FAMILIES[0]).to_dict() if family else foreign_content
+    path = data.draw(st.sampled_from(sorted(_paths(content), key=str)))
+    write(tmp_path, _with(content, path, value))
+    modules = set(sys.modules)
+    refused = ""
+    try:
+        read = sc.Architecture.load(tmp_path, factory=Small)
+    except InputError as error:
+        refused = str(error)
+    assert "\n" not in refused
+    assert refused or read.params == content["params"]
+    assert set(sys.modules) == modules
+
+
+@settings(max_examples=40, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 0.999), noise=st.binary(max_size=3))
+def test_a_file_cut_off_or_overwritten_is_read_or_refused(cut, noise, foreign_content, tmp_path):
+    text = json.dumps(foreign_content).encode()
+    at = int(cut * len(text))
+    for damaged in (text[:at], text[:at] + noise + text[at + len(noise) :]):
+        (tmp_path / "architecture.json").write_bytes(damaged)
+        with contextlib.suppress(InputError):
+            assert sc.Architecture.load(tmp_path, factory=Small).params == 285

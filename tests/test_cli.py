@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import subprocess
@@ -352,3 +353,226 @@ def test_sizes_are_shown_in_what_is_limited(run):
     tuned = next(row for row in out.splitlines() if row.startswith("fisher-tuned"))
     assert "≤ " in tuned
     assert "~ " in tuned
+
+
+# Models by the name of their factory
+
+NETS = '''
+"""A user's own module."""
+import torch
+from torch import nn
+
+SIZE = 3
+
+
+def build(num_classes, in_channels=1):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(48, num_classes),
+    )
+
+
+def other(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, num_classes))
+
+
+def broken():
+    raise RuntimeError("no\\nsuch luck")
+
+
+def nothing():
+    return 7
+
+
+def three_classes():
+    return build(3)
+
+
+def of_colour():
+    return build(10, 3)
+
+
+def fixed_side(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 28 * 28, num_classes)
+    )
+
+
+def wants(width):
+    return build(10)
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """`mypackage.nets` in the present folder, forgotten afterwards."""
+    folder = tmp_path / "mypackage"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "nets.py").write_text(NETS)
+    (folder / "fails.py").write_text("raise ValueError('first\\nsecond')")
+    (folder / "leaves.py").write_text("raise SystemExit(3)")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "mypackage"]:
+        del sys.modules[name]
+
+
+def test_inspect(run, package):
+    code, out, err = run("inspect --model mypackage.nets:build --limit-train 300")
+    assert (code, err) == (0, "")
+    assert "mypackage.nets:build: every group proved against a masked reference" in out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line and line[0].isdigit()}
+    # Group 0: a channel has 9 + 1 + 2 parameters and 12 * 9 in what reads it; 64 positions, then 16.
+    assert rows["0"] == ["0", "0,", "1,", "3", "8", "120", "2,304"]
+    assert rows["3"] == ["3", "3,", "7", "12", "113", "1,192"]
+    assert "frozen: 7 (1): written to the network's output" in out
+    assert "now: 1,462 params, 18,912 macs" in out
+
+    code, out, _ = run("inspect --model mypackage.nets:build --limit-train 300 --json")
+    found = json.loads(out)
+    assert [(of["name"], of["width"], of["layers"]) for of in found["groups"]] == [
+        ("0", 8, ["0", "1", "3"]),
+        ("3", 12, ["3", "7"]),
+    ]
+    assert found["now"]["params"] == 1462
+    assert found["smallest"]["params"] == 9 + 1 + 2 + 9 + 1 + 40 + 10
+    code, out, _ = run("inspect --model wrn-10-1 --limit-train 300")
+    assert code == 0
+    assert "a built-in family" in out
+
+
+def test_a_model_of_ones_own_from_pruning_to_export(run, package, tmp_path):
+    own = "--model mypackage.nets:build"
+    code, out, _ = run(f"prune fisher {SMALL} {own} --prune-every 1 --budget params=50%,bytes=4kB --out cut")
+    assert code == 0
+    record = json.loads((tmp_path / "cut/record.json").read_text())
+    assert record["params"] <= 731
+    assert (tmp_path / "cut/model.safetensors").stat().st_size <= 4000
+    assert f"{record['params']:,} parameters" in out
+
+    from mypackage.nets import build
+
+    assert sum(p.numel() for p in sc.load("cut", factory=build).parameters()) == record["params"]
+
+    code, out, err = run("scale cut --budget params=50% --out small.json")
+    assert code == 2
+    assert "pass the factory" in err
+    assert err.count("\n") == 1
+    code, out, _ = run("scale cut --budget params=50% --out small.json --factory mypackage.nets:build")
+    assert code == 0
+    small = sc.Architecture.load("small.json", factory=build)
+    assert small.params <= record["params"] // 2
+
+    code, _, err = run(f"train {SMALL} --model small.json --out small")
+    assert code == 2
+    assert "pass the factory" in err
+    code, out, _ = run(f"train {SMALL} --model small.json --factory mypackage.nets:build --out small")
+    assert code == 0
+    assert json.loads((tmp_path / "small/record.json").read_text())["params"] == small.params
+
+    code, out, _ = run("diff cut small.json")
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    assert rows["params"] == [str(record["params"]), str(small.params)]
+    assert rows["0"] == [str(sc.Architecture.load("cut", factory=build).widths[0]), str(small.widths[0])]
+    assert run("diff small small.json")[1] == "The architectures are the same.\n"
+
+    pytest.importorskip("onnxruntime")
+    code, out, _ = run("export cut --factory mypackage.nets:build --out cut.onnx")
+    assert code == 0
+    assert (tmp_path / "cut.onnx").stat().st_size == int(out.split()[1].replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("prune fisher --budget params=50% --model nopackage.nets:build", "No module named 'nopackage'"),
+        ("prune fisher --budget params=50% --model mypackage.nets:absent", "has no 'absent'"),
+        ("prune fisher --budget params=50% --model mypackage.nets:SIZE", "must be callable"),
+        ("prune fisher --budget params=50% --model mypackage.fails:build", "failed with ValueError: first"),
+        ("prune fisher --budget params=50% --model mypackage.leaves:build", "failed with SystemExit"),
+        ("prune fisher --budget params=50% --model mypackage.nets:broken", "failed with RuntimeError: no"),
+        ("prune fisher --budget params=50% --model mypackage.nets:nothing", "must return a torch.nn.Module"),
+        ("prune fisher --budget params=50% --model mypackage.nets:wants", "failed with TypeError"),
+        ("prune fisher --budget params=50% --model mypackage.nets:three_classes", "gives 3 scores"),
+        ("prune fisher --budget params=50% --model mypackage.nets:of_colour", "cannot be run on the inputs"),
+        ("prune fisher --budget params=50% --model mypackage.nets:fixed_side", "cannot be run on the inputs"),
+        ("prune fisher --budget params=10 --model mypackage.nets:build", "ask for at least params=72"),
+        ("prune fisher --budget params=9k --model mypackage.nets:build", "must not exceed the network's own"),
+        ("prune fisher --budget nonzeros=20,params=9 --model mypackage.nets:build", "cannot hold together"),
+        (
+            "prune channel-reparametrization --budget params=50% --model mypackage.nets:build",
+            "built-in families",
+        ),
+        ("prune channel-reparametrization --budget params=50%,macs=50%", "takes one budget"),
+        ("prune magnitude --budget nonzeros=5%,macs=50%", "cannot hold together"),
+        ("prune fisher --budget params=50% --model timm:resnet18", "pip install 'secateur[timm]'"),
+        ("prune fisher --budget params=50% --model hf:./nowhere", "no model './nowhere' for transformers"),
+        ("prune fisher --budget params=50% --model mypackage", "mypackage"),
+        ("inspect --model mypackage.nets:absent", "has no 'absent'"),
+        ("train --model mypackage.nets:nothing", "must return a torch.nn.Module"),
+        ("diff mypackage mypackage", "no architecture at"),
+        ("export mypackage", "no architecture at"),
+        ("export mypackage --factory nets", "a factory is named package.module:function"),
+        ("scale mypackage --budget params=5 --factory mypackage.nets:absent", "has no 'absent'"),
+        (
+            "compare --model mypackage.nets:build --arms fisher-tuned,bottleneck",
+            "the arm bottleneck is for the",
+        ),
+        (
+            "compare --model mypackage.nets:build --arms channel-reparametrization",
+            "is for the built-in families",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_one_line_and_writes_nothing(run, package, tmp_path, line, fix):
+    if "timm:" in line and importlib.util.find_spec("timm") and importlib.util.find_spec("torchvision"):
+        pytest.skip("timm is installed here")
+    if "hf:" in line:
+        pytest.importorskip("transformers", reason="hf: models need transformers")
+    data = "" if line.startswith(("diff", "export", "scale")) else " --limit-train 300 --device cpu"
+    code, out, err = run(line + data)
+    assert code == 2
+    assert err.startswith("secateur: ")
+    assert err.count("\n") == 1
+    assert fix in err
+    assert "Traceback" not in out + err
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"mypackage", "cache"}
+
+
+def test_a_saved_folder_of_transformers(run, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="hf: models need transformers")
+    config = transformers.ResNetConfig(
+        num_channels=1, embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic", num_labels=10
+    )
+    transformers.AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path / "saved")
+    line = f"prune fisher {SMALL} --model hf:saved --prune-every 1 --at-once 4 --budget params=60% --out cut"
+    assert run(line)[0] == 0
+    code, _, _ = run("scale cut --budget params=90% --factory hf:saved --out small.json")
+    assert code == 0
+    loaded = sc.load(
+        "cut", factory=lambda **_: transformers.AutoModelForImageClassification.from_config(config)
+    )
+    record = json.loads((tmp_path / "cut/record.json").read_text())
+    assert sum(p.numel() for p in loaded.parameters()) == record["params"]
+    assert record["identity"]["dense"]["architecture"]["start"], "the weights that it starts from"
+
+
+def test_compare_a_model_of_ones_own(run, package, tmp_path):
+    line = f"compare {SMALL} --model mypackage.nets:build --prune-every 1 --budget params=50%"
+    code, out, _ = run(f"{line} --plan")
+    assert code == 0
+    planned = [row.split()[0] for row in out.splitlines() if "params=50%" in row and "widths" not in row]
+    assert planned == ["fisher-tuned", "fisher-scratch", "copycat", "width"]
+    code, out, _ = run(f"{line} --out out")
+    assert code == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["model"] == "mypackage.nets:build"
+    assert results["settings"]["arms"] == "fisher-tuned, fisher-scratch, copycat, width"
+    assert all(point["params"] <= 731 for point in results["points"])
+    best = json.loads((tmp_path / "out/best/architecture.json").read_text())
+    assert best["factory"] == "mypackage.nets:build"

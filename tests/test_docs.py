@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.architecture import Architecture
+
 ROOT = Path(__file__).parents[1]
 ROWS = re.findall(
     r"^\| .*? \| .*? \| `(secateur\.[\w.]+)` \| `(test_\w+\.py)::(test_\w+)` \|$",
@@ -38,6 +40,19 @@ def test_equations_lead_to_code_and_tests(function, file, test):
         found = getattr(found, name)
     assert callable(found)
     assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.M)
+
+
+def test_the_example_of_an_architecture_is_one():
+    text = (ROOT / "docs/architecture.md").read_text()
+    (code,), (example,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.S) for kind in ("python", "json"))
+    names: dict = {}
+    exec(code, names)  # our own text
+    content = json.loads(example)
+    read = Architecture.from_dict(content, factory=names["build"])
+    assert read.to_dict() == content
+    described = re.findall(r"^\| `([\w`, \[\].]+)` \|", text, re.M)
+    keys = {key for row in described for key in row.split("`, `")}
+    assert keys == {*content, *(f"groups[].{key}" for key in (*content["groups"][0], "sets"))}
 
 
 def test_the_readmes_tables_are_what_the_results_say():

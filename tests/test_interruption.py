@@ -23,10 +23,11 @@ def hear_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(out):
+def start(out, command=COMMAND):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*shlex.split(COMMAND), str(out)],
+        [*shlex.split(command), str(out)],
+        cwd=out.parent,
         env=environment,
         preexec_fn=hear_ctrl_c,
         stdout=subprocess.PIPE,
@@ -53,8 +54,8 @@ def kill_at_random(out, moments):
     return running
 
 
-def finish(out):
-    with start(out) as process:
+def finish(out, command=COMMAND):
+    with start(out, command) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output
 
@@ -92,3 +93,38 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "the same command continues" in output
     assert "Traceback" not in output
+
+
+NETS = """
+from torch import nn
+
+
+def build(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, 1, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1),
+        nn.GroupNorm(4, 16), nn.ReLU(), nn.Flatten(), nn.Linear(256, num_classes),
+    )
+"""
+OWN = (
+    f"{shlex.quote(sys.executable)} -m secateur.cli prune fisher --model usersnets:build --data digits "
+    "--limit-train 600 --epochs 2 --batch-size 64 --prune-every 6 --budget params=30% --device cpu --out"
+)
+
+
+def test_pruning_a_model_of_ones_own_ends_the_same_after_a_kill(tmp_path):
+    (tmp_path / "usersnets.py").write_text(NETS)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with start(killed, OWN) as process:
+        while process.poll() is None and not list(killed.glob("runs/prune-*/checkpoint*")):
+            time.sleep(0.01)
+        time.sleep(0.1)  # into an epoch, past a cut that the checkpoint does not know of
+        assert process.poll() is None, "it ended before it could be killed: prune more slowly"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(killed, OWN)
+    finish(whole, OWN)
+    for name in ("model.safetensors", "architecture.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    one, other = (json.loads((of / "record.json").read_text()) for of in (killed, whole))
+    for key in ("history", "identity", "accuracy", "val_accuracy", "params", "macs", "train_compute"):
+        assert one[key] == other[key]

@@ -18,6 +18,7 @@ names. docs/architecture.md describes every key.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS, Budget, fit_scale
 from secateur.calling import describe_inputs, example_of
 from secateur.errors import InputError, unknown
-from secateur.foreign import Origin, origin_of, reopened
+from secateur.foreign import OFFERED, Origin, layout_without_memory, origin_of, reopened
 from secateur.models import FACTORIES, Family
 from secateur.runs import unshared
 from secateur.surgery.anatomy import anatomy_of
@@ -50,7 +51,10 @@ ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "model.safetensors"
 _MAX_FILE_BYTES = 1_000_000
 _MAX_WIDTH = 1_000_000
-_MAX_PARAMS = 10**10
+_MAX_COUNT = {"params": 10**10, "macs": 10**16}
+_MAX_NAME = 300
+_MAX_DEPTH = 8
+_IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 
 
 @dataclass(frozen=True)
@@ -279,12 +283,18 @@ class Architecture:
             found = cls._of_family(content, source)
         else:
             found = cls._of_foreign(content, source, factory)
-        if found.params != content.get("params", found.params):
-            raise InputError(
-                f"{source}: the widths make {found.params:,} parameters, but the file says "
-                f"{content['params']}: it was edited or damaged"
-            )
+        for key, made in found._counts().items():
+            if content.get(key, made) != made:
+                raise InputError(
+                    f"{source}: the widths make {made} {_IN_WORDS[key]}, but the file says {content[key]}: "
+                    "it was edited or damaged"
+                )
         return found
+
+    def _counts(self) -> dict[str, int | None]:
+        """What a file must agree with; MACs only where no operator of torch's own counter is among them."""
+        counts: dict[str, int | None] = {"params": self.params, "classes": self.classes}
+        return counts if self.origin else {**counts, "macs": self.macs}
 
     @classmethod
     def _of_family(cls, content: dict[str, Any], source: str) -> Architecture:
@@ -306,13 +316,15 @@ class Architecture:
                 f"Built in are {', '.join(FACTORIES)}"
             )
         groups = content["groups"]
-        inputs = example_of(content.get("input"))
+        try:
+            inputs = example_of(content.get("input"))
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+        if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
+            raise _of_other_tensors(source, layout, content["layout"])
         origin = reopened(factory, inputs, groups, name=name, arguments=content["arguments"], source=source)
-        if origin.layout != content.get("layout"):
-            raise InputError(
-                f"{source}: the factory builds a network with other tensors (layout {origin.layout}) than "
-                f"the one that was saved ({str(content.get('layout'))[:20]}): pass the same factory"
-            )
+        if origin.layout != content["layout"]:
+            raise _of_other_tensors(source, origin.layout, content["layout"])
         widths = {group["name"]: group["width"] for group in groups}
         return cls(name, content["arguments"], tuple(widths[of] for of in origin.names), origin)
 
@@ -330,6 +342,13 @@ class Architecture:
         """
         content, path = read_architecture(path)
         return cls.from_dict(content, str(path), factory)
+
+
+def _of_other_tensors(source: str, built: str | None, saved: str) -> InputError:
+    return InputError(
+        f"{source}: the factory builds a network with other tensors (layout {built}) than the one that was "
+        f"saved ({saved}): pass the same factory"
+    )
 
 
 def read_architecture(path: str | Path) -> tuple[Any, Path]:
@@ -360,18 +379,26 @@ def diff_files(first: str | Path, second: str | Path) -> list[tuple[str, Any, An
     Raises:
         InputError: where one of them is not an architecture file.
     """
-    described = []
-    for path in (first, second):
-        content, found = read_architecture(path)
-        if problem := _problem_with(content):
-            raise InputError(f"{found}: {problem}")
-        widths = {group["name"]: group["width"] for group in content["groups"]}
-        plain = {key: content.get(key) for key in ("factory", "classes", "params", "macs")}
-        named = {f"argument {key}": str(value) for key, value in content["arguments"].items()}
-        described.append({**plain, **named, **widths})
-    one, other = described
+    one, other = _described(first), _described(second)
     keys = [*one, *(key for key in other if key not in one)]
-    return [(key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
+    differ = [key for key in keys if one.get(key) != other.get(key)]
+    return [(key[1], one.get(key), other.get(key)) for key in differ]
+
+
+def _described(path: str | Path) -> dict[tuple[str, str], Any]:
+    """(kind, name) -> value, so that a group called "params" hides nothing."""
+    content, found = read_architecture(path)
+    if problem := _problem_with(content):
+        raise InputError(f"{found}: {problem}")
+    plain = {("", key): content[key] for key in ("factory", "params", "macs")}
+    later = {  # what schema 1 did not say follows from its family's arguments, and differs where these do
+        ("", key): _shown(content[key]).strip("'")
+        for key in ("classes", "input", "layout")
+        if content["schema"] > 1 and content["factory"] not in FACTORIES
+    }
+    named = {("argument", f"argument {key}"): str(value) for key, value in content["arguments"].items()}
+    groups = {("group", group["name"]): group["width"] for group in content["groups"]}
+    return {**plain, **later, **named, **groups}
 
 
 def save_model(model: nn.Module, directory: str | Path) -> None:
@@ -474,32 +501,87 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def _problem_with(content: Any) -> str | None:
     """What an architecture file gets wrong, in one clause; None if its form is right."""
+    if _too_deep(content):
+        return f"nothing in an architecture file is nested more than {_MAX_DEPTH} deep"
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return f'not an architecture file (it must be an object with "format": "{FORMAT}")'
     schema = content.get("schema")
     if type(schema) is not int or schema not in READABLE:
         known = " and ".join(map(str, READABLE))
-        return f"schemas {known} are read here, got {str(schema)[:20]}: it was written by another version"
-    if not isinstance(content.get("factory"), str) or not isinstance(content.get("arguments"), dict):
+        return f"schemas {known} are read here, got {_shown(schema)}: it was written by another version"
+    return _problem_with_factory(content) or _problem_with_groups(content) or _problem_with_counts(content)
+
+
+def _problem_with_factory(content: dict[str, Any]) -> str | None:
+    arguments = content.get("arguments")
+    if not _is_name(content.get("factory")) or not isinstance(arguments, dict):
         return '"factory" must be a name and "arguments" an object'
-    if any(_size_of(value) > 4096 for value in content["arguments"].values()):
+    if any(_size_of(value) > 4096 for value in arguments.values()):
         return '"arguments" must be small numbers: nothing of that size is built'
+    if content["factory"] in FACTORIES:
+        return None
+    if not set(arguments) <= set(OFFERED):
+        return f"'{content['factory']}' is not built in: its arguments can be {', '.join(OFFERED)}, no others"
+    layout = content.get("layout")
+    if not isinstance(layout, str) or not re.fullmatch("[0-9a-f]{12}", layout):
+        return f"'{content['factory']}' is not built in: \"layout\" must be 12 hex digits"
+    return None
+
+
+def _problem_with_groups(content: dict[str, Any]) -> str | None:
     groups = content.get("groups")
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         return '"groups" must be a list of objects'
+    built_in = content["factory"] in FACTORIES
     for group in groups:
-        width = group.get("width")
-        if not isinstance(group.get("name"), str) or type(width) is not int or not 1 <= width <= _MAX_WIDTH:
-            return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {str(group)[:80]}'
-        of = group.get("of", width)
-        if type(of) is not int or not 1 <= of <= _MAX_WIDTH or not isinstance(group.get("sets", ""), str):
-            return f'"of" is the whole width of a group and "sets" a text, got {str(group)[:80]}'
-        if content["factory"] not in FACTORIES and width > of:
-            return f"a group is no wider than in its whole network, got {str(group)[:80]}"
-    names = [group["name"] for group in groups]
-    if len(set(names)) < len(names):
+        if not _is_name(group.get("name")) or not _is_count(group.get("width"), 1, _MAX_WIDTH):
+            return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {_shown(group)}'
+        of = group.get("of", group["width"] if built_in else None)
+        if not _is_count(of, 1, _MAX_WIDTH) or not isinstance(group.get("sets", ""), str):
+            return f'"of" is the whole width of a group and "sets" a text, got {_shown(group)}'
+        if not built_in and group["width"] > of:
+            return f"a group is no wider than in its whole network, got {_shown(group)}"
+    if len({group["name"] for group in groups}) < len(groups):
         return "every group has a name of its own"
     return None
+
+
+def _problem_with_counts(content: dict[str, Any]) -> str | None:
+    for key in ("params", "macs"):
+        if not _is_count(content.get(key), 0, _MAX_COUNT[key]):
+            return f'"{key}" must be a number up to {_MAX_COUNT[key]:,}, got {_shown(content.get(key))}'
+    if content["factory"] not in FACTORIES and not {"classes", "input"} <= set(content):
+        return '"classes" and "input" must be there for a network that is not built in'
+    if content.get("classes") is not None and not _is_count(content["classes"], 1, _MAX_WIDTH):
+        return f'"classes" must be null or a number up to {_MAX_WIDTH:,}, got {_shown(content["classes"])}'
+    return None
+
+
+def _is_name(value: Any) -> bool:
+    """Short and printable: a line break or an escape sequence would reach the user's terminal."""
+    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isprintable()
+
+
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _shown(value: Any) -> str:
+    """What a file says, short, and on one line whatever it is."""
+    return ascii(value)[:80]
+
+
+def _too_deep(content: Any) -> bool:
+    """Whether lists and objects are nested deeper than any of ours; not found by recursion."""
+    level = [content]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [
+            item
+            for of in level
+            if isinstance(of, (dict, list))
+            for item in (of.values() if isinstance(of, dict) else of)
+        ]
+    return bool(level)
 
 
 class GroupDiff(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError
 
-_MAX_ENTRIES = 10**8
+_MAX_ENTRIES, _MAX_TENSORS = 2**25, 64
 Inputs = Any
 """A tensor; a tuple or list of positional arguments; or a mapping of keyword arguments."""
 
@@ -113,36 +113,58 @@ def example_of(description: Any, examples: int = 2, seed: int = 0) -> Inputs:
     """Inputs of the shapes described: normal noise for floats, zeros for whole numbers.
 
     Raises:
-        InputError: where the description is malformed or asks for more than 10^8 numbers.
+        InputError: where the description is malformed, or asks for more than 2^25 numbers in all: before
+            any of them is there.
     """
+    _check_described(description, examples)
     generator = torch.Generator().manual_seed(seed)
 
-    def make(part: Any, depth: int) -> Inputs:
-        if depth > 3 or not isinstance(part, dict):
-            raise InputError(f"an input is described by its shape and dtype, got {str(part)[:80]}")
-        if "named" in part and isinstance(part["named"], dict):
-            return {str(name): make(value, depth + 1) for name, value in part["named"].items()}
-        if "positional" in part and isinstance(part["positional"], list):
-            return tuple(make(value, depth + 1) for value in part["positional"])
+    def make(part: dict[str, Any]) -> Inputs:
+        if "named" in part:
+            return {name: make(value) for name, value in part["named"].items()}
+        if "positional" in part:
+            return tuple(make(value) for value in part["positional"])
         return _tensor_of(part, examples, generator)
 
-    return make(description, 0)
+    return make(description)
+
+
+def _check_described(description: Any, examples: int) -> None:
+    parts, tensors, entries = [(description, 0)], 0, 0
+    while parts:
+        part, depth = parts.pop()
+        if depth > 3 or not isinstance(part, dict):
+            raise InputError(f"an input is described by its shape and dtype, got {ascii(part)[:80]}")
+        if isinstance(part.get("named"), dict):
+            parts += [(value, depth + 1) for value in part["named"].values()]
+        elif isinstance(part.get("positional"), list):
+            parts += [(value, depth + 1) for value in part["positional"]]
+        else:
+            tensors, entries = tensors + 1, entries + _entries_of(part) * examples
+        if tensors > _MAX_TENSORS or entries > _MAX_ENTRIES:
+            raise InputError(
+                f"a model's inputs are at most {_MAX_TENSORS} tensors, and {_MAX_ENTRIES:,} numbers for "
+                f"{examples} examples; got more: nothing of that size is made"
+            )
+    if not tensors:
+        raise InputError("a model's inputs hold at least one tensor, got none")
+
+
+def _entries_of(part: dict[str, Any]) -> int:
+    shape, name = part.get("shape"), part.get("dtype")
+    fits = isinstance(shape, list) and len(shape) <= 8 and all(type(n) is int and n > 0 for n in shape)
+    if not fits:
+        raise InputError(f"an input's shape is a list of at most 8 sizes, got {ascii(shape)[:80]}")
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise InputError(f"an input's dtype is one of {', '.join(_DTYPES)}; got {ascii(name)[:40]}")
+    return math.prod(shape)  # type: ignore[arg-type]
 
 
 def _tensor_of(part: dict[str, Any], examples: int, generator: torch.Generator) -> Tensor:
-    shape, name = part.get("shape"), part.get("dtype")
-    sizes_fit = isinstance(shape, list) and len(shape) <= 8 and all(type(n) is int and n > 0 for n in shape)
-    if not sizes_fit or math.prod(shape) * examples > _MAX_ENTRIES:  # type: ignore[arg-type]
-        raise InputError(
-            f"an input's shape is a list of at most 8 sizes, not huge ones; got {str(shape)[:80]}"
-        )
-    if name not in _DTYPES:
-        raise InputError(f"an input's dtype is one of {', '.join(_DTYPES)}; got {str(name)[:40]}")
-    dtype = _DTYPES[name]
-    assert shape is not None
+    dtype = _DTYPES[part["dtype"]]
     if dtype.is_floating_point:
-        return torch.randn(examples, *shape, generator=generator).to(dtype)
-    return torch.zeros(examples, *shape, dtype=dtype)
+        return torch.randn(examples, *part["shape"], generator=generator).to(dtype)
+    return torch.zeros(examples, *part["shape"], dtype=dtype)
 
 
 _DTYPES = {

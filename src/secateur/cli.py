@@ -723,8 +723,11 @@ def _command_line() -> str:
 
 
 def _console() -> Console:
-    """Tables keep their width in a pipe, where rich would otherwise cut them to 80 columns."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    """Tables keep their width in a pipe, where rich would otherwise cut them to 80 columns.
+
+    No markup: names of layers and groups come from models and files.
+    """
+    return Console(markup=False) if sys.stdout.isatty() else Console(width=140, markup=False)
 
 
 def _table(*columns: str) -> Any:

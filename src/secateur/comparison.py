@@ -43,6 +43,8 @@ from secateur.training import Recipe
 DENSE_ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
 GATED = ChannelReparametrization.name
 ARMS = (*DENSE_ARMS, GATED, *SPARSE_ARMS)
+FAMILY_ARMS = ("bottleneck", GATED)
+"""Arms that need what a built-in family declares; another model's groups have no block outputs to spare."""
 MATCHES = ("epochs", "compute")
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -53,7 +55,7 @@ class Settings:
     """What is compared, and how.
 
     Attributes:
-        arms: some of `ARMS`; none given: `default_arms` of the budgets.
+        arms: some of `ARMS`; none given: `default_arms` of the budgets and the network.
         budgets: of one resource; relative ones are shares of the network being compared.
         seeds: replicates, at least 1.
         match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
@@ -80,14 +82,26 @@ class Settings:
             )
         for budget in self.budgets:
             budget.of_trainable("a comparison")
-        if not self.arms:
-            object.__setattr__(self, "arms", default_arms(self.resource))
         self._check()
 
     @property
     def resource(self) -> str:
         """What the budgets limit."""
         return self.budgets[0].resource
+
+    def on(self, architecture: Architecture) -> Settings:
+        """With arms, where none were named: those that suit budget and network.
+
+        Raises:
+            InputError: for an arm that is for built-in families, where the network is not of one.
+        """
+        built_in = architecture.origin is None
+        if not built_in and (wrong := [arm for arm in self.arms if arm in FAMILY_ARMS]):
+            raise InputError(
+                f"the arm {wrong[0]} is for the built-in families, got '{architecture.factory}': leave it "
+                f"out (without --arms the others are taken: {', '.join(default_arms(self.resource, False))})"
+            )
+        return replace(self, arms=self.arms or default_arms(self.resource, built_in))
 
     def _check(self) -> None:
         for arm in self.arms:
@@ -112,11 +126,11 @@ class Settings:
                 )
 
 
-def default_arms(resource: str) -> tuple[str, ...]:
+def default_arms(resource: str, built_in: bool = True) -> tuple[str, ...]:
     """What is compared where nobody says: the ways to zero weights, or the ways to a smaller network."""
     if resource == "nonzeros":
         return ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization", "width")
-    return (*DENSE_ARMS, GATED)
+    return tuple(arm for arm in (*DENSE_ARMS, GATED) if built_in or arm not in FAMILY_ARMS)
 
 
 class Comparison:
@@ -127,6 +141,7 @@ class Comparison:
     """
 
     def __init__(self, architecture: Architecture, data: Data, settings: Settings):
+        settings = settings.on(architecture)
         self.architecture, self.data, self.settings = architecture, data, settings
         self.skeleton = architecture.skeleton()
         self._solved: dict[tuple[str, str], Architecture] = {}

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import nn
 
 from secateur.data import Data, epoch_batches
 from secateur.errors import InputError
-from secateur.foreign import Origin
+from secateur.foreign import OFFERED, Origin, first_line
 
 PREFIXES = ("hf:", "timm:")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -46,12 +47,8 @@ def origin_for(name: str, data: Data) -> Origin:
             score for each class.
     """
     factory, pretrained = _factory(name)
-    offered = {
-        "num_classes": data.num_classes,
-        "in_channels": data.shape[0],
-        "image_size": list(data.shape[1:]),
-    }
-    arguments = _accepted(factory, offered)
+    known = (data.num_classes, data.shape[0], list(data.shape[1:]))
+    arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
     origin = Origin.of(
         partial(factory, **arguments),
         example_images(data),
@@ -99,11 +96,13 @@ def _imported(name: str) -> Callable[..., nn.Module]:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(
-            f"the factory '{name}' cannot be imported ({error}): name it package.module:function, from a "
-            "folder in which `python -c 'import package.module'` works"
+            f"the factory '{name}' cannot be imported ({first_line(error)}): name it "
+            "package.module:function, from a folder in which `python -c 'import package.module'` works"
         ) from None
-    except Exception as error:  # a user's code: anything may come out of it
-        raise InputError(f"importing '{module_name}' failed with {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
+        raise InputError(
+            f"importing '{module_name}' failed with {type(error).__name__}: {first_line(error)}"
+        ) from None
     for part in path.split("."):
         if not hasattr(found, part):
             raise InputError(f"the module '{module_name}' has no '{path}': check the name after the colon")
@@ -149,9 +148,10 @@ def _from_transformers(
             )
 
     try:
-        transformers.AutoConfig.from_pretrained(name)
+        with _quiet(transformers):
+            transformers.AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"no model '{name}' for transformers: name a folder that save_pretrained left, or a model of the "
             f"Hub ({reason[:160]})"
@@ -165,12 +165,16 @@ def _from_transformers(
 def _quiet(transformers: Any) -> Iterator[None]:
     logging = transformers.utils.logging
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub = getLogger("huggingface_hub")  # reports every attempt where there is no network
+    hub_before = hub.level
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hub.setLevel(CRITICAL)
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        hub.setLevel(hub_before)
         if bars:
             logging.enable_progress_bar()
 

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import inspect as introspection
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from secateur.surgery.graph import Frozen
 from secateur.surgery.tracing import trace
 
 Build = Callable[[], nn.Module]
+OFFERED = ("num_classes", "in_channels", "image_size")
+"""The arguments that a factory is called with, where it has parameters of these names; no others."""
 
 _SIZED: dict[type[nn.Module], tuple[str, ...]] = {
     **dict.fromkeys(
@@ -113,8 +116,7 @@ class Origin:
     @property
     def layout(self) -> str:
         """Twelve hex digits of the whole network's tensor names and shapes: which code the widths are of."""
-        shapes = {name: list(shape) for name, shape in self.anatomy.costs.shapes_at({}).items()}
-        return hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:12]
+        return _layout(self.anatomy.costs.shapes_at({}))
 
     def start(self, widths: Sequence[int]) -> str | None:
         """A hash of the weights that a network at these widths starts from; None: it is initialised."""
@@ -232,10 +234,28 @@ def inspect_model(
     """
     anatomy = inspect(model, inputs, seed=seed)
     if factory is not None and anatomy.whole is not None:
+        _check_same(factory, anatomy)
         classes = classes_of(model, inputs)
         origin = Origin(factory_name(factory), {}, factory, anatomy.uncut(), None, classes)
         anatomy.origin = origin.adopted()
     return anatomy
+
+
+def _check_same(factory: Build, anatomy: Anatomy) -> None:
+    """InputError where a factory does not build the network that was inspected."""
+    with torch.random.fork_rng(devices=[]):
+        state = built(factory, factory_name(factory)).state_dict()
+    if {name: tuple(value.shape) for name, value in state.items()} != anatomy.uncut().costs.shapes_at({}):
+        raise InputError(
+            f"the factory '{factory_name(factory)}' builds a network with other tensors than the model: pass "
+            "the one that the model was built with"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's code says, on one line."""
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else ""
 
 
 def built(build: Build, name: str) -> nn.Module:
@@ -244,14 +264,34 @@ def built(build: Build, name: str) -> nn.Module:
         model = build()
     except InputError:
         raise
-    except Exception as error:  # a user's code: anything may come out of it
-        text = str(error).strip().splitlines()
+    except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
         raise InputError(
-            f"the factory '{name}' failed with {type(error).__name__}: {text[0][:200] if text else ''}"
+            f"the factory '{name}' failed with {type(error).__name__}: {first_line(error)}"
         ) from None
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory '{name}' must return a torch.nn.Module, got {type(model).__name__}")
+    if known_anatomy(model) is not None:  # its weights are not fresh, and cutting it would cut the user's own
+        raise InputError(
+            f"the factory '{name}' must build a new network every time, but gave one that is in use already: "
+            "have it call the class"
+        )
     return model
+
+
+def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> str | None:
+    """The layout that a factory builds, found on the meta device; None where it cannot be run there."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # weights that are loaded go nowhere there
+            state = factory(**arguments).state_dict()
+        return _layout({name: tuple(value.shape) for name, value in state.items()})
+    except Exception:  # whatever this is, it comes again, and is said, when the factory is run in earnest
+        return None
+
+
+def _layout(shapes: Mapping[str, Sequence[int]]) -> str:
+    lists = {name: list(shape) for name, shape in shapes.items()}
+    return hashlib.sha256(json.dumps(lists, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def factory_name(build: Any) -> str:
@@ -294,7 +334,15 @@ def reopened(
     """
     build = partial(factory, **arguments)
     model = built(build, name)
-    graph = trace(model, inputs)
+    try:
+        graph = trace(model, inputs)
+    except InputError:
+        raise
+    except Exception as error:  # the user's code on inputs that a file describes
+        raise InputError(
+            f"{source}: the network that '{name}' builds does not take the inputs described: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from None
     for group in groups:
         if group["name"] not in graph.groups:
             raise InputError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -92,12 +95,31 @@ def prune(
                     break
                 model = step(model, inputs, targets)
                 reporter.step(done=pruning.completion, loss=step.loss_value, **pruning.progress())
-        finally:
-            model = pruning.finalize(model)
+        except BaseException:  # Ctrl-C among them: what was cut so far stays, as a plain model
+            pruning.unwatch()
+            raise
+        model = pruning.finalize(model)
     for _ in range(tune_epochs):
-        for inputs, targets in data:
-            step.tune(model, inputs, targets)
+        for batch in data:
+            step.tune(model, *_pair(batch))
     return model.eval()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until a cut is whole: a layer cut without its reader would be no network any more."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield  # not Python's to handle; and it interrupts the main thread only
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)  # to whoever would have had it
 
 
 class _Step:
@@ -109,7 +131,8 @@ class _Step:
 
     def __call__(self, model: nn.Module, inputs: Inputs, targets: Any) -> nn.Module:
         self.tune(model, inputs, targets, self.method.penalty(model))
-        return self.method.after_step(model, self.optimizer)
+        with _uninterrupted():
+            return self.method.after_step(model, self.optimizer)
 
     def tune(self, model: nn.Module, inputs: Inputs, targets: Any, penalty: Tensor | None = None) -> None:
         """A step of plain training."""
@@ -131,7 +154,7 @@ def _method(
         if budget is not None or settings:
             raise InputError("a method object has its own budget and settings: give them to it, not to prune")
         return method
-    if method not in CHANNEL_METHODS:
+    if not isinstance(method, str) or method not in CHANNEL_METHODS:
         raise unknown("channel pruning method", str(method), CHANNEL_METHODS)
     try:
         return CHANNEL_METHODS[method](budget, every=every, **settings)
@@ -143,19 +166,34 @@ def _first(data: Iterable[Batch]) -> Batch:
     """The first batch; InputError unless it is (inputs, targets) and the data can be gone through again."""
     if isinstance(data, Iterator):
         raise InputError("data are gone through several times: pass a list or a DataLoader, not an iterator")
-    for batch in data:
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise InputError(
-                f"data yield pairs (inputs, targets), got {type(batch).__name__}: wrap several inputs in a "
-                "tuple or a dictionary"
-            )
-        return batch[0], batch[1]
+    try:
+        batches = iter(data)
+    except TypeError:
+        raise InputError(
+            f"data are an iterable of (inputs, targets), a DataLoader for example; got {type(data).__name__}"
+        ) from None
+    for batch in batches:
+        return _pair(batch)
     raise InputError("data hold no batch: pass an iterable of (inputs, targets)")
+
+
+def _pair(batch: Any) -> Batch:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise InputError(
+            f"data yield pairs (inputs, targets), got {got}: wrap several inputs in a tuple or a dictionary"
+        )
+    return batch[0], batch[1]
 
 
 def _endless(data: Iterable[Batch]) -> Iterator[Batch]:
     while True:
-        yield from data
+        some = False
+        for batch in data:
+            some = True
+            yield _pair(batch)
+        if not some:
+            raise InputError("data held batches once, then none: pass a list or a DataLoader")
 
 
 def _check_parameters(model: nn.Module, optimizer: Optimizer | None) -> None:

@@ -42,6 +42,10 @@ class Anatomy:
         """Of a copy of the network: what never changes is shared."""
         return self.with_graph(copy.deepcopy(self.graph, memo))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Not pickled along: `torch.save` of a pruned module leaves a plain one, without its factory."""
+        return (type(None), ())
+
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
         """Of a copy of the network that is cut as `graph` says."""
         return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole, self.origin)
