@@ -17,7 +17,7 @@ from secateur.budget import count_params
 from secateur.calling import call, describe_inputs, example_of, map_inputs, output_tensors
 from secateur.errors import InputError, TrainingError
 from secateur.surgery.anatomy import anatomy_of, inspect
-from secateur.surgery.costs import Costs
+from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
 from secateur.surgery.proof import prove_cut, proved, traced
 from secateur.surgery.tracing import codes, decode, trace
@@ -327,3 +327,14 @@ def test_inputs_survive_their_description():
     assert again["a"].shape == (2, 3, 4)
     assert again["b"][0].dtype == torch.int64
     assert again["b"][1].dtype == torch.float64
+
+
+def test_what_a_network_computes_is_told_by_its_operators():
+    """Equal tensors, another activation or stride: another program. The same again: the same."""
+    x = torch.randn(2, 3, 8, 8)
+
+    def build(act=nn.ReLU, stride=1):
+        return nn.Sequential(nn.Conv2d(3, 4, 3, stride), act(), nn.Flatten(2), nn.AdaptiveAvgPool1d(2))
+
+    assert program(build(), x) == program(build(), x)
+    assert len({program(build(), x), program(build(nn.GELU), x), program(build(stride=2), x)}) == 3

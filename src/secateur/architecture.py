@@ -224,7 +224,9 @@ class Architecture:
         if self.origin is None:
             return same
         start = self.origin.start(self.widths)
-        found = {**same, "groups": list(self.origin.names), "layout": self.origin.layout}
+        origin = self.origin
+        code = {"layout": origin.layout, "program": origin.program}  # the user may have changed it
+        found = {**same, "groups": list(origin.names), **code}
         return {**found, "start": start} if start else found
 
     def diff(self, other: Architecture) -> list[GroupDiff]:

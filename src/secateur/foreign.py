@@ -21,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 from secateur.calling import Inputs, call, describe_inputs, logits_of, on_device
 from secateur.errors import InputError
 from secateur.surgery.anatomy import Anatomy, inspect, known_anatomy, opened, remember
+from secateur.surgery.costs import program
 from secateur.surgery.cutting import Axis, axis_size, cut, passes_on, whole_groups
 from secateur.surgery.graph import Frozen
 from secateur.surgery.tracing import trace
@@ -65,6 +66,7 @@ class Origin:
     classes: int | None = None
     _created: list[str | None] | None = field(default=None, repr=False)
     _start: str | None = field(default=None, repr=False)
+    _program: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -117,6 +119,14 @@ class Origin:
     def layout(self) -> str:
         """Twelve hex digits of the whole network's tensor names and shapes: which code the widths are of."""
         return _layout(self.anatomy.costs.shapes_at({}))
+
+    @property
+    def program(self) -> str:
+        """A hash of what the whole network computes (`secateur.surgery.costs.program`)."""
+        if self._program is None:
+            assert self.anatomy.whole is not None
+            self._program = program(self.anatomy.whole, self.anatomy.inputs)
+        return self._program
 
     def start(self, widths: Sequence[int]) -> str | None:
         """A hash of the weights that a network at these widths starts from; None: it is initialised."""

@@ -6,6 +6,7 @@ One channel less changes the few tensors of its group: the new cost takes micros
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -239,15 +240,34 @@ def other_operators(model: nn.Module, inputs: Inputs, layer_macs: int) -> tuple[
     return max(0, counter.get_total_flops() // 2 - layer_macs), watch.unknown
 
 
+@torch.no_grad()
+def program(model: nn.Module, inputs: Inputs) -> str:
+    """Twelve hex digits of the operators that one example passes, with their settings: what a model computes.
+
+    Two models of equal tensors, of which one has a GELU where the other has a ReLU, differ in it.
+    """
+    watch = _Operators()
+    training = model.training
+    try:
+        with torch.random.fork_rng(devices=[]), watch:
+            call(model.eval(), tile(inputs, 1))
+    finally:
+        model.train(training)
+    return hashlib.sha256("\n".join(watch.seen).encode()).hexdigest()[:12]
+
+
 class _Operators(TorchDispatchMode):
-    """Names the operators whose cost nobody knows."""
+    """Notes what runs, and names the operators whose cost nobody knows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unknown: dict[str, int] = {}
+        self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
+        plain = [arg for arg in (*args, *(kwargs or {}).values()) if _is_plain(arg)]
+        self.seen.append(f"{func}{plain}")
         known = (
             func.overloadpacket in flop_registry
             or torch.Tag.pointwise in func.tags
@@ -257,3 +277,10 @@ class _Operators(TorchDispatchMode):
         if not known:
             self.unknown[name] = self.unknown.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
+
+
+def _is_plain(value: Any) -> bool:
+    """Numbers, texts and lists of them: what looks the same in every process."""
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str))
