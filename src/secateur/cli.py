@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from secateur.errors import InputError, TrainingError
+from secateur.options import PRUNING, Options, PruneOptions, option, taking, words
+from secateur.showing import (
+    console,
+    or_dash,
+    show_inspection,
+    show_plan,
+    show_point,
+    show_results,
+    show_scaled,
+    table,
+)
 
 if TYPE_CHECKING:
     from secateur.architecture import Architecture
-    from secateur.comparison import Comparison
-    from secateur.data import Data
-    from secateur.execution import PruneSettings, Session
-    from secateur.planning import PlanRow
-    from secateur.progress import Reporter
-    from secateur.sparse import Sparsity
-    from secateur.training import Recipe
+    from secateur.execution import Session
 
 app = typer.Typer(
     name="secateur",
@@ -40,200 +42,10 @@ runs_app = typer.Typer(help="List, show or delete the runs of an output folder."
 app.add_typer(runs_app, name="runs")
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
-_DATA, _RECIPE, _MACHINE = "Data", "Training recipe", "Machine"
-_PRUNING, _SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
-
-
-def _option(help_text: str, panel: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options that `compare`, `train` and `prune` share; defaults are Crowley et al. 2018's."""
-
-    model: Annotated[
-        str,
-        typer.Option(
-            help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
-            "timm:NAME; or an architecture.json."
-        ),
-    ] = "wrn-16-1"
-    factory: Annotated[
-        str | None,
-        typer.Option(help="What builds the network of an architecture.json that is not built in."),
-    ] = None
-    data: Annotated[
-        str,
-        _option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.", _DATA
-        ),
-    ] = "digits"
-    limit_train: Annotated[int | None, _option("Take a stratified part of the training images.", _DATA)] = (
-        None
-    )
-    val_fraction: Annotated[float, _option("Held out of train for all that selects.", _DATA)] = 0.1
-    split_seed: Annotated[int, _option("Which images are held out.", _DATA)] = 0
-    image_size: Annotated[int | None, _option("Resize and crop images to this side.", _DATA)] = None
-    epochs: Annotated[int, _option("Passes over the training split.", _RECIPE)] = 200
-    batch_size: Annotated[int, _option("Examples per step.", _RECIPE)] = 128
-    lr: Annotated[float, _option("First learning rate.", _RECIPE)] = 0.1
-    momentum: Annotated[float, _option("Of SGD.", _RECIPE)] = 0.9
-    weight_decay: Annotated[float, _option("On every parameter.", _RECIPE)] = 5e-4
-    milestones: Annotated[str, _option("Shares of the epochs at which the rate drops.", _RECIPE)] = (
-        "0.3,0.6,0.9"
-    )
-    gamma: Annotated[float, _option("Factor of each drop.", _RECIPE)] = 0.2
-    schedule: Annotated[
-        str, _option("steps (at the milestones), cosine, or plateau (of accuracy).", _RECIPE)
-    ] = "steps"
-    patience: Annotated[int, _option("Epochs without improvement before plateau drops.", _RECIPE)] = 10
-    early_stop: Annotated[
-        int | None, _option("Epochs without improvement that end training; never by default.", _RECIPE)
-    ] = None
-    select_on: Annotated[str, _option("val; or test, which makes the accuracy there too good.", _RECIPE)] = (
-        "val"
-    )
-    pad: Annotated[
-        int | None, _option("Zero-padding before a random crop; by default 1/8 of the side.", _RECIPE)
-    ] = None
-    flip: Annotated[
-        bool | None,
-        _option("Mirror images at random; by default all but digits.", _RECIPE, "--flip/--no-flip"),
-    ] = None
-    device: Annotated[str, _option("auto, cpu, cuda, cuda:1, mps.", _MACHINE)] = "auto"
-    precision: Annotated[str, _option("fp32 or bf16.", _MACHINE)] = "fp32"
-
-    def recipe(self) -> Recipe:
-        """The training recipe asked for."""
-        from secateur.training import Recipe
-
-        return Recipe(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            milestones=_numbers("--milestones", self.milestones),
-            gamma=self.gamma,
-            schedule=self.schedule,
-            patience=self.patience,
-            early_stop=self.early_stop,
-            select_on=self.select_on,
-            pad=self.pad,
-            flip=self.flip,
-            precision=self.precision,
-        )
-
-    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
-        """The data, and the model fitted to it. Names are checked before anything is decoded."""
-        from secateur.data import load_data
-        from secateur.factories import names_factory
-        from secateur.naming import check_model_name, resolve_model
-
-        check_model_name(self.model)
-        data = load_data(
-            self.data,
-            limit_train=self.limit_train,
-            val_fraction=self.val_fraction,
-            split_seed=self.split_seed,
-            image_size=self.image_size,
-            progress=reporter.decoding,
-        )
-        if names_factory(self.model):
-            reporter.note(
-                f"{self.model}: finding and proving what can be cut (seconds; large models, a minute)"
-            )
-        return data, resolve_model(self.model, data, self.factory)
-
-
-@dataclass(frozen=True)
-class PruneOptions(Options):
-    """What commands that prune take besides."""
-
-    prune_every: Annotated[int, _option("Fine-tuning steps per removal.", _PRUNING)] = 100
-    at_once: Annotated[
-        int, _option("Channels (granules) per removal; 0: all that the budget asks for.", _PRUNING)
-    ] = 1
-    granularity: Annotated[
-        int, _option("Keep channels in multiples of it, as runtimes like them.", _PRUNING)
-    ] = 1
-    flop_penalty: Annotated[float, _option("beta, per MAC, in the removal score.", _PRUNING)] = 0.0
-    tuning_lr: Annotated[
-        float | None, _option("Rate of fine-tuning; by default the lowest of training.", _PRUNING)
-    ] = None
-
-    tune_share: Annotated[
-        float, _option("Share of the epochs after the cut, in arms that tune.", _SPARSE)
-    ] = 0.5
-    l1_strength: Annotated[float, _option("Factor of the L1 norm.", _SPARSE)] = 3e-4
-    t_init: Annotated[float, _option("Faithful: where every t begins.", _SPARSE)] = 100.0
-    penalty_weight: Annotated[float, _option("Faithful: lambda of the budget loss.", _SPARSE)] = 5.0
-    crispness: Annotated[int, _option("n of the gate; exact mode: at first.", _SPARSE)] = 4
-    crispness_final: Annotated[
-        int | None, _option("Exact: n at the end; by default the method's.", _SPARSE)
-    ] = None
-    prune_start: Annotated[float | None, _option("Exact: share of training before C falls.", _SPARSE)] = None
-    prune_end: Annotated[float | None, _option("Exact: share at which C is the budget.", _SPARSE)] = None
-    sharpen_until: Annotated[float | None, _option("Exact: share at which n is final.", _SPARSE)] = None
-
-    def sparsity(self) -> Sparsity:
-        """The weight pruning asked for."""
-        from secateur.sparse import Sparsity
-
-        given = {
-            "t_init": self.t_init,
-            "penalty_weight": self.penalty_weight,
-            "n": self.crispness,
-            "n_final": self.crispness_final,
-            "start": self.prune_start,
-            "end": self.prune_end,
-            "sharpen_until": self.sharpen_until,
-        }
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return Sparsity(self.tune_share, None, self.l1_strength, chosen)
-
-    def pruning(self, method: str = "fisher") -> PruneSettings:
-        """The pruning asked for."""
-        from secateur.execution import PruneSettings
-
-        return PruneSettings(
-            self.prune_every, self.flop_penalty, self.tuning_lr, method, self.granularity, self.at_once
-        )
-
-
-def _taking(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command every field of `kind` as an option; it receives them as one object, `options`."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(kind, include_extras=True)
-        own = [
-            p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"
-        ]
-        shared = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=hints[field.name],
-            )
-            for field in fields(kind)
-        ]
-
-        def run(**values: Any) -> None:
-            options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-            command(options=options, **values)
-
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
-        return run
-
-    return decorate
 
 
 @app.command()
-@_taking(PruneOptions)
+@taking(PruneOptions)
 def compare(
     options: PruneOptions,
     budget: Annotated[
@@ -252,7 +64,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
     match: Annotated[str, typer.Option(help="epochs, or compute: what fisher-tuned spent.")] = "epochs",
     copycat_after: Annotated[
-        int | None, _option("Removals after which copycat takes its profile.", _PRUNING)
+        int | None, option("Removals after which copycat takes its profile.", PRUNING)
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
         "secateur-compare"
@@ -270,7 +82,7 @@ def compare(
 
     settings = Settings(
         budgets=_budgets(budget or ["params=50%", "params=25%"]),
-        arms=tuple(_words(arms)),
+        arms=tuple(words(arms)),
         seeds=seeds,
         match=match,
         recipe=options.recipe(),
@@ -281,16 +93,16 @@ def compare(
     session, architecture = _session(options, out)
     comparison = Comparison(architecture, session.data, settings)
     if plan and session.runtime.is_main:
-        _show_plan(comparison, session)
+        show_plan(comparison, session)
     if plan:
         return
     results = comparison.run(session, _command_line())
     if session.runtime.is_main:
-        _show_results(results, out)
+        show_results(results, out)
 
 
 @app.command()
-@_taking(Options)
+@taking(Options)
 def train(
     options: Options,
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
@@ -305,11 +117,11 @@ def train(
     from secateur.single import train_one
 
     session, architecture = _session(options, out)
-    _show_point(train_one(session, architecture, options.recipe(), seed), session)
+    show_point(train_one(session, architecture, options.recipe(), seed), session)
 
 
 @app.command()
-@_taking(PruneOptions)
+@taking(PruneOptions)
 def prune(
     options: PruneOptions,
     method: Annotated[
@@ -374,11 +186,11 @@ def prune(
         point = gate_one(session, architecture, recipe, wanted[0], seed)
     else:
         point = sparsify_one(session, architecture, recipe, method, sparsity, wanted[0], seed)
-    _show_point(point, session)
+    show_point(point, session)
 
 
 @app.command("inspect")
-@_taking(Options)
+@taking(Options)
 def inspect_model(
     options: Options,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
@@ -398,7 +210,7 @@ def inspect_model(
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        _show_inspection(found)
+        show_inspection(found)
 
 
 @app.command()
@@ -413,11 +225,11 @@ def diff(
     from secateur.architecture import diff_files
 
     rows = diff_files(first, second)
-    table = _table("what", "", "first", "second")
+    shown = table("what", "", "first", "second")
     for name, one, other in rows:
-        table.add_row(name, "", _or_dash(one), _or_dash(other))
+        shown.add_row(name, "", or_dash(one), or_dash(other))
     if rows:
-        _console().print(table)
+        console().print(shown)
     else:
         print("The architectures are the same.")
 
@@ -517,7 +329,7 @@ def reproduce(
         reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
     else:
         chosen = dupont2021.parse_cells(cells)
-        named = _words(methods) if methods else dupont2021.METHODS
+        named = words(methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
             out, scale, chosen, methods=named, select_on=select_on, **common
         )
@@ -562,7 +374,7 @@ def scale(
         if out.suffix != ".json":
             out.mkdir(exist_ok=True)
         scaled.save(out)
-    _show_scaled(source, scaled)
+    show_scaled(source, scaled)
     if out is not None:
         print(f"Written to {out / 'architecture.json' if out.is_dir() else out}")
 
@@ -594,15 +406,15 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> None:
     from secateur.runs import RunStore
 
     store = _existing(RunStore(directory))
-    table = _table("run", "what", "parameters", "accuracy", "epochs")
+    shown = table("run", "what", "parameters", "accuracy", "epochs")
     for run_id in store.ids():
         record = store.record(run_id)
         if record is None:
-            table.add_row(run_id, "unfinished", "", "", "")
+            shown.add_row(run_id, "unfinished", "", "", "")
             continue
         epochs = str(len(record["history"]))
-        table.add_row(run_id, record["label"], f"{record['params']:,}", f"{record['accuracy']:.1%}", epochs)
-    _console().print(table)
+        shown.add_row(run_id, record["label"], f"{record['params']:,}", f"{record['accuracy']:.1%}", epochs)
+    console().print(shown)
 
 
 @runs_app.command("show")
@@ -672,186 +484,14 @@ def _factory(name: str | None) -> Any:
     return None if name is None else factory_of(name)
 
 
-def _or_dash(value: object) -> str:
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _show_inspection(found: dict[str, Any]) -> None:
-    """The groups, what is frozen, the totals and the smallest network that cutting can reach."""
-    console = _console()
-    table = _table("group", "layers that it spans", "channels", "params each", "MACs each")
-    for group in found["groups"]:
-        spanned = group["layers"]
-        more = f" and {len(spanned) - 4} more" if len(spanned) > 4 else ""
-        tied = f" (tied: {group['sets']})" if group["sets"] else ""
-        table.add_row(
-            group["name"],
-            ", ".join(spanned[:4]) + more + tied,
-            f"{group['width']:,}",
-            f"{group['params']:,}",
-            f"{group['macs']:,}",
-        )
-    console.print(f"{found['model']}: {found['proof']}", highlight=False)
-    console.print(table)
-    for frozen in found["frozen"]:
-        console.print(f"frozen: {frozen['name']} ({frozen['width']}): {frozen['reason']}", highlight=False)
-    for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
-        listed = ", ".join(f"{value:,} {resource}" for resource, value in counts.items())
-        console.print(f"{name}: {listed}", highlight=False)
-    console.print(found["convention"], highlight=False)
-
-
 def _budgets(texts: list[str]) -> tuple[Any, ...]:
     from secateur.budget import Budget
 
     return tuple(Budget.parse(text) for text in texts)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _numbers(name: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in _words(text))
-    except ValueError:
-        raise InputError(f"{name} takes numbers with commas between them, got '{text}'") from None
-
-
 def _command_line() -> str:
     return shlex.join(["secateur", *sys.argv[1:]])
-
-
-def _console() -> Console:
-    """Tables keep their width in a pipe, where rich would otherwise cut them to 80 columns.
-
-    No markup: names of layers and groups come from models and files.
-    """
-    return Console(markup=False) if sys.stdout.isatty() else Console(width=140, markup=False)
-
-
-def _table(*columns: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
-    return table
-
-
-def _show_plan(comparison: Comparison, session: Session) -> None:
-    """The arms with their sizes, compute and an estimate of the time."""
-    from secateur.planning import estimate_seconds
-    from secateur.sparse import SPARSE_ARMS
-
-    rows = comparison.plan(session)
-    batch_size = comparison.settings.recipe.batch_size
-    seconds = estimate_seconds(session, comparison.architecture, batch_size, rows)
-    seeds = comparison.settings.seeds
-    counted = "nonzeros" if comparison.settings.resource == "nonzeros" else "params"
-    table = _table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
-    for row, taken in zip(rows, seconds, strict=True):
-        size, macs = _planned_size(row, comparison.settings.resource)
-        table.add_row(
-            row.arm,
-            row.budget and f"{row.budget} ({row.limit:,})",
-            size,
-            macs,
-            str(row.epochs or "until met"),
-            f"{'' if row.exact else '~ '}{row.compute:.3g}",
-            _duration(taken),
-        )
-    console = _console()
-    console.print(
-        f"{comparison.name} on {comparison.data.label}: one seed of {seeds}; nothing is trained now."
-    )
-    console.print(table)
-    for row in rows:
-        if row.exact and row.limit and row.arm not in SPARSE_ARMS:
-            widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
-            console.print(f"{row.arm} {row.budget}: widths {widths}", highlight=False)
-    if any(row.arm in SPARSE_ARMS for row in rows):
-        console.print(
-            "=: weights are set to zero until the budget is met exactly; the MACs stay the network's."
-        )
-    if not all(row.exact for row in rows):
-        console.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
-    console.print(
-        f"In all about {_duration(sum(seconds) * seeds)} on {session.runtime.describe()['device']}."
-    )
-
-
-def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
-    """What a planned network will have of parameters (of nonzeros, where those are limited) and of MACs."""
-    from secateur.budget import COUNTERS
-    from secateur.sparse import SPARSE_ARMS
-
-    if row.arm in SPARSE_ARMS:
-        return f"= {row.limit:,}", f"{row.macs:,}"
-    if row.architecture is None:
-        if resource == "macs":
-            return "", f"≤ {row.limit:,}"
-        return f"≤ {row.limit:,}", f"~ {row.macs:,}"
-    if resource == "nonzeros":
-        return f"{COUNTERS['nonzeros'](row.architecture.skeleton()):,}", f"{row.macs:,}"
-    return f"{row.params:,}", f"{row.macs:,}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _show_results(results: dict[str, Any], out: Path) -> None:
-    from secateur.report.series import resource_of
-
-    counted = "nonzeros" if resource_of(results).key == "nonzeros" else "params"
-    table = _table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
-    for row in results["summary"]:
-        spread = "" if row["half"] is None else f"{row['half'] * 100:.1f}"
-        table.add_row(
-            row["arm"],
-            f"{row['budget']} ({row['limit']:,})",
-            f"{row[counted]:,.0f}",
-            f"{row['mean'] * 100:.1f}%",
-            spread,
-            f"{row['train_compute']:.2e}",
-            f"{row['discovery_compute']:.2e}" if row["discovery_compute"] else "",
-        )
-    _console().print(table)
-    print(f"\n{results['verdict']['text']}")
-    print(f"Report: {out / 'report.html'}")
-
-
-def _show_point(point: dict[str, Any], session: Session) -> None:
-    if session.runtime.is_main:
-        print(
-            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {_size_of(point)}; "
-            f"written to {session.store.directory}"
-        )
-
-
-def _size_of(point: dict[str, Any]) -> str:
-    """What the network has: a network with zeroed weights computes as much as before, and that is said."""
-    if point["nonzeros"] == point["weights"]:
-        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates for one image"
-        if uncounted := point.get("uncounted"):
-            size += f"; not counted, as nobody knows their cost: {', '.join(uncounted)}"
-        return f"{size}), {point['bytes']:,} bytes" + (f", {point['latency']}" if "latency" in point else "")
-    return (
-        f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
-        "many as before: zeros alone make nothing faster)"
-    )
-
-
-def _show_scaled(source: Architecture, scaled: Architecture) -> None:
-    table = _table("group", "", "width", "scaled")
-    for name, old, new in zip(source.group_names(), source.widths, scaled.widths, strict=True):
-        table.add_row(name, "", str(old), str(new))
-    table.add_row("params", "", f"{source.params:,}", f"{scaled.params:,}")
-    table.add_row("MACs", "", f"{source.macs:,}", f"{scaled.macs:,}")
-    _console().print(table)
 
 
 def _raise_interrupt(_signal: int, _frame: Any) -> None:
