@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -577,3 +578,50 @@ def test_compare_a_model_of_ones_own(run, package, tmp_path):
     assert all(point["params"] <= 731 for point in results["points"])
     best = json.loads((tmp_path / "out/best/architecture.json").read_text())
     assert best["factory"] == "mypackage.nets:build"
+
+
+def test_a_trained_network_is_pruned_at_once(run, package, tmp_path):
+    """By its folder, or as its factory gives it; nothing is trained before."""
+    small = "--data digits --limit-train 300 --prune-every 1 --at-once 8"
+    assert run("train --model wrn-10-1 --data digits --limit-train 300 --epochs 1 --out dense")[0] == 0
+    code, out, _ = run(f"prune fisher --model dense --trained {small} --budget params=80% --out one")
+    assert code == 0
+    trained = json.loads(Path("dense/record.json").read_text())["accuracy"]
+    given = next(json.loads(path.read_text()) for path in Path("one/runs").glob("given-*/record.json"))
+    assert given["accuracy"] == trained
+    assert given["train_compute"] == 0
+    assert "as it was given" in out
+    code, out, _ = run(
+        f"prune taylor --model mypackage.nets:build --trained {small} --budget params=70%,macs=70% --out two"
+    )
+    assert code == 0
+    record = json.loads(Path("two/record.json").read_text())
+    assert record["arm"] == "taylor-tuned"
+    whole = json.loads(next(Path("two/runs").glob("given-*/record.json")).read_text())
+    assert record["params"] <= 0.7 * whole["params"]
+    assert record["macs"] <= 0.7 * whole["macs"]
+    assert "MACs (multiply-accumulates for one image)" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "prune magnitude --trained --budget nonzeros=5%",
+            "--trained is for what prunes channels step by step",
+        ),
+        ("prune fisher --model . --trained --budget params=5%", "no architecture at"),
+        ("prune channel-reparametrization --budget params=50%,macs=50%", "takes one budget"),
+        ("prune fisher --budget params=50%,params=40%", "every resource has one budget"),
+        ("prune fisher --budget latency=2ms", "names the runtime it is measured with"),
+        ("prune fisher --granularity 0 --budget params=50%", "granularity must be at least 1"),
+        ("diff here there", "no architecture at 'here'"),
+        ("export nowhere", "no architecture at"),
+    ],
+)
+def test_what_pruning_refuses(run, command, message):
+    code, _, err = run(command)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(Path().iterdir())
