@@ -313,6 +313,7 @@ WORKS = {
     "pixel unshuffle": (net(lambda m, x: F.pixel_unshuffle(x, 2), 8, 32), "a b"),
     "gated unit": (net(lambda m, x: F.glu(x, 1), 16), "a b"),
     "max unpool": (net(unpooled), "a b"),
+    "positions": (net(lambda m, x: x + m.p, p=nn.Parameter(torch.randn(1, 8, 8, 8))), "a b"),
     "fourier": (net(lambda m, x: torch.fft.fft2(x).abs()), "a b"),
     "statistics by hand": (net(lambda m, x: x / x.std((2, 3), keepdim=True)), "a b"),
     "group norms": (net(lambda m, x: m.n(m.m(x)), n=nn.GroupNorm(1, 8), m=nn.GroupNorm(4, 8)), "a b"),
@@ -416,6 +417,14 @@ FREEZES = {
         "a",
         "mm in t mixes",
     ),
+    "an encoder layer": (
+        net(
+            lambda m, x: m.t(x.flatten(2).mT).mT[..., None],
+            t=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        ),
+        "t.linear1",
+        "read by no convolution",
+    ),
     "a functional weight": (
         net(lambda m, x: F.conv2d(x, m.w), w=nn.Parameter(torch.randn(8, 8, 1, 1))),
         "a",
@@ -503,7 +512,9 @@ def test_embeddings(tied):
     model = Net(tokens_tied, hidden=hidden, **more)
     tokens = torch.randint(0, 20, (2, 6), generator=torch.Generator().manual_seed(0))
     graph = opened(model, tokens)
-    assert list(graph.groups) == (["hidden.0"] if tied else ["hidden.0", "hidden.2"])
+    assert list(graph.groups) == ["hidden.0", "hidden.2"]
+    graph.remove(model, "hidden.2", [1, 2])
+    assert (model.one.weight is model.other.weight) == tied
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -444,7 +444,7 @@ def _follow(sources: list[Axis], links: _Links, run: Callable[[Marks, int], Mark
                 unclear.setdefault(axis, torch.zeros(len(index), dtype=torch.bool))[entry] = True
                 alone.update(arrived)
     for s in sorted(alone):
-        _follow_one(sources[s], links, run, unclear, exactly=batched)
+        _follow_one(sources[s], links, run, unclear, of_layer=batched)
     for s, hit in enumerate(reach[OUTPUT][:, 0].tolist()):
         if hit:
             links.tie_all(sources[s], OUTPUT, 0)
@@ -469,13 +469,13 @@ def _follow_one(
     run: Callable[[Marks, int], Marks],
     unclear: dict[Axis, Tensor],
     *,
-    exactly: bool,
+    of_layer: bool,
 ) -> None:
     """One source by itself. Channels that meet in an entry hang together; often all of them do.
 
-    Args:
-        exactly: whether it may take a run with each channel marked to see which ones meet (the halves of a
-            gated unit, the channels that a pixel shuffle makes one of).
+    If only some do (the halves of a gated unit, what a pixel shuffle makes one of), marking one after the
+    other tells which. Of a parameter several entries meet where they are no channels, but positions or tokens:
+    nothing is tied then, and if that is wrong the cut network does not run.
     """
     size = links.sizes[source]
     code = codes(size)
@@ -485,14 +485,16 @@ def _follow_one(
         index = decode(seen[axis])
         for entry in entries.nonzero().flatten().tolist():
             k = int(index[entry])
-            if k == -2 and exactly and not seen[axis][:, entry].all():
+            if 0 <= k < size:
+                links.tie(source, k, axis, entry)
+            elif k == -1 or not of_layer:
+                continue
+            elif seen[axis][:, entry].all():
+                links.tie_all(source, axis, entry)
+            else:
                 each = each or _each_alone(source, size, run)
                 for one in each[axis][:, entry].nonzero().flatten().tolist():
                     links.tie(source, one, axis, entry)
-            elif k >= size or k == -2:
-                links.tie_all(source, axis, entry)
-            elif k >= 0:
-                links.tie(source, k, axis, entry)
 
 
 def _each_alone(source: Axis, size: int, run: Callable[[Marks, int], Marks]) -> Marks:
