@@ -55,11 +55,13 @@ class Cut:
 
     Attributes:
         reads: of what a convolution or linear layer reads.
+        writes: of what it writes, which a matrix product may read (queries and keys).
         norms: of what a layer or group normalisation takes its statistics over.
     """
 
     compact: nn.Module
     reads: dict[str, set[int]] = field(default_factory=dict)
+    writes: dict[str, set[int]] = field(default_factory=dict)
     norms: dict[str, set[int]] = field(default_factory=dict)
 
 
@@ -134,6 +136,7 @@ class TorchPruning:
             importance=self.tp.importance.RandomImportance(),
             pruning_ratio=SHARE,
             ignored_layers=[copied.get_submodule(name) for name in self.ignored],
+            output_transform=output_tensors,
             in_channel_groups={},
             out_channel_groups={},
             num_heads={},
@@ -214,16 +217,12 @@ class Kirigami:
         impact = pruner.impact([c for c in part.candidates if c.key in plan.selected])
         found = Cut(copied)
         for operation in pruner.graph.operations():
-            if (
-                isinstance(operation.module, (nn.Linear, nn.modules.conv._ConvNd, *NORMS))
-                and operation.inputs
-            ):
-                given = operation.inputs[0]
+            if isinstance(operation.module, (nn.Linear, nn.modules.conv._ConvNd, *NORMS)):
                 last = isinstance(operation.module, (nn.Linear, nn.LayerNorm, nn.RMSNorm))
-                dim = len(given.shape) - 1 if last else 1
-                gone = impact.selection(given).fully_selected_indices(dim)
-                kind = "out" if isinstance(operation.module, NORMS) else "in"
-                note(found, self.model, operation.module_path, kind, list(gone))
+                for kind, tensors in (("in", operation.inputs), ("out", operation.outputs)):
+                    dim = len(tensors[0].shape) - 1 if last else 1
+                    gone = impact.selection(tensors[0]).fully_selected_indices(dim)
+                    note(found, self.model, operation.module_path, kind, list(gone))
         pruner.apply(plan)
         return found
 
@@ -251,17 +250,23 @@ def depthwise(module):
 
 def note(cut, whole, name, kind, entries):
     """Note what a cut removes from a module where the reference has to know of it."""
-    module = whole.get_submodule(name)
-    if kind == "in" and name in weight_layers(whole) and entries:
-        cut.reads.setdefault(name, set()).update(entries)
-    elif kind == "out" and isinstance(module, NORMS) and entries:
-        cut.norms.setdefault(name, set()).update(entries)
+    if isinstance(whole.get_submodule(name), NORMS):
+        of_kind = cut.norms
+    elif name in weight_layers(whole):
+        of_kind = cut.reads if kind == "in" else cut.writes
+    else:
+        return
+    if entries:
+        of_kind.setdefault(name, set()).update(entries)
 
 
 @contextmanager
 def reference(model, cut) -> Iterator[None]:
-    """The whole network in which what was cut is read as zero, and normalised over the others."""
+    """The whole network in which what was cut is written and read as zero, and normalised over the others."""
     hooks = []
+    for name, gone in cut.writes.items():
+        module = model.get_submodule(name)
+        hooks.append(module.register_forward_hook(silence(module, sorted(gone))))
     for name, gone in cut.reads.items():
         module = model.get_submodule(name)
         hooks.append(module.register_forward_pre_hook(blank(module, sorted(gone))))
@@ -279,6 +284,12 @@ def blank(module, gone):
     """Zero entries of what a layer reads."""
     dim = -1 if isinstance(module, nn.Linear) else 1
     return lambda _module, given: (given[0].index_fill(dim, torch.tensor(gone), 0), *given[1:])
+
+
+def silence(module, gone):
+    """Zero entries of what a layer writes."""
+    dim = -1 if isinstance(module, nn.Linear) else 1
+    return lambda _module, _given, output: output.index_fill(dim, torch.tensor(gone), 0)
 
 
 def over_kept(gone):

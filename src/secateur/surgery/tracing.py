@@ -474,8 +474,8 @@ def _follow_one(
     """One source by itself. Channels that meet in an entry hang together; often all of them do.
 
     If only some do (the halves of a gated unit, what a pixel shuffle makes one of), marking one after the
-    other tells which. Of a parameter several entries meet where they are no channels, but positions or tokens:
-    nothing is tied then, and if that is wrong the cut network does not run.
+    other tells which. Of a parameter several entries meet where they are no channels, but positions or
+    tokens: nothing is tied then, and if that is wrong the cut network does not run.
     """
     size = links.sizes[source]
     code = codes(size)
