@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -93,6 +94,24 @@ def test_recorded_tables_say_where_they_come_from(path):
     for cell in content["cells"]:
         if cell["rate"] is not None:
             assert cell["nonzeros"] == round((100 - int(cell["rate"][:-1])) / 100 * cell["weights"])
+
+
+def test_recorded_graphs_say_where_they_come_from_and_the_table_says_what_they_say(monkeypatch):
+    folder = ROOT / "results" / "surgery"
+    results = json.loads((folder / "graphs.json").read_text())
+    assert results["schema"] == 1
+    assert results["command"] == "python tools/graphs.py"
+    assert re.fullmatch(r"[0-9a-f]{12}", results["environment"]["commit"]), "made from a clean commit"
+    for row in results["rows"]:
+        assert row["found"] == row["right"] + row["wrong"] + row["error"] + row["declined"]
+    ours = [row for row in results["rows"] if row["graph"] == "secateur"]
+    assert len(ours) == 18
+    assert not any(row["wrong"] or row["error"] or row["refused"] for row in ours)
+    spec = importlib.util.spec_from_file_location("graphs", ROOT / "tools" / "graphs.py")
+    tool = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "graphs", tool)
+    spec.loader.exec_module(tool)
+    assert tool.table(results) == (folder / "graphs.md").read_text()
 
 
 def _limit(results, point):

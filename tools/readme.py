@@ -93,7 +93,7 @@ def accuracy(entry: dict) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    for path in (ROOT / "README.md", ROOT / "docs" / "deviations.md"):
+    for path in (ROOT / "README.md", ROOT / "docs" / "deviations.md", ROOT / "docs" / "surgery.md"):
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
         if "--check" not in sys.argv:

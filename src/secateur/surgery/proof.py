@@ -11,6 +11,8 @@ be closed (a zero scale, a dead activation) hides a wrong cut; in float64 where 
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,16 +29,14 @@ from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.errors import InputError, TrainingError
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.tracing import channel_dim, trace
+from secateur.surgery.tracing import RUN_ERRORS, channel_dim, first_line, trace
 
 Gone = Mapping[str, set[int]]
 """Group -> channels that are cut, in the uncut network's numbering."""
 
-SETS = 3  # random channel sets that every group is proved at
-SHARE = 0.25  # of each group's channels that a set cuts
+SETS = 6  # of channels, at which every group is proved
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest output
 _MOVERS = ("view", "reshape", "transpose", "permute", "cat", "split", "index", "gather", "pad", "roll")
-_RUN_ERRORS = (RuntimeError, ValueError, IndexError, AssertionError, TypeError, KeyError, ZeroDivisionError)
 
 
 def traced(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
@@ -59,11 +59,12 @@ def traced(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
 def proved(model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
     """The graph with every group frozen that fails its proof, or mended where a balanced cut is right."""
     trial = Trial(model, inputs, seed)
-    if trial.failure(graph, list(graph.groups)) is None:
+    names = list(graph.groups)
+    if trial.failure(graph, names) is None and trial.parted(graph) is None:
         return graph.without(trial.unseen(graph))
     proven: list[str] = []
     refused: dict[str, str] = {}
-    for name in graph.groups:  # one after the other, each with those that passed before
+    for name in names:  # one after the other, each with those that passed before
         reason = trial.failure(graph, [name]) or trial.failure(graph, [*proven, name])
         if reason is None:
             proven.append(name)
@@ -82,7 +83,7 @@ def _balanced(trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str
     for size in (size for size in range(2, 17) if group.width % size == 0 and group.width > size):
         for kind in ("parts", "runs"):
             mended = graph.with_group(group.tied(f"{size} {kind}"))
-            if trial.failure(mended, [*proven, name]) is None:
+            if not (trial.failure(mended, [name]) or trial.failure(mended, [*proven, name])):
                 return mended
     return None
 
@@ -96,59 +97,99 @@ class Trial:
         real = map_inputs(on_device(inputs, model), lambda x: x[:4])
         noise = map_inputs(real, lambda x: _noise_like(x, self.generator))
         self.batches = [real, noise]
-        self.dtype = torch.float64
-        try:
-            self._in_double(self.batches[0])
-        except _RUN_ERRORS:
-            self.dtype = torch.float32
-            self.model = self.model.float()
+        self.dtype = self._runs_in()
+        self.model = self.model.to(self.dtype)
         self.batches = [self._cast(batch) for batch in self.batches]
+        self._check_repeatable()
+
+    def _runs_in(self) -> torch.dtype:
+        """Float64 where the model runs in it, else float32."""
+        for self.dtype in TOLERANCE:
+            try:
+                self._outputs(self.model.to(self.dtype), self._cast(self.batches[0]))
+                return self.dtype
+            except RUN_ERRORS as error:
+                reason = first_line(error)
+        raise InputError(
+            f"{type(self.model).__name__} runs neither in float64 nor in float32, so no cut can be proved: "
+            f"{reason}"
+        )
+
+    def _check_repeatable(self) -> None:
+        """InputError where two runs differ: then a cut network would differ too, and prove nothing."""
+        one, other = (self._outputs(self.model, self.batches[0]) for _ in range(2))
+        if not _agree(one, other, TOLERANCE[self.dtype]):
+            raise InputError(
+                f"{type(self.model).__name__} gives another output for the same input in evaluation mode, "
+                "or NaN, so no cut can be proved: remove what is random in it"
+            )
+
+    @staticmethod
+    @torch.no_grad()
+    def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+        return output_tensors(call(model, inputs))
 
     def _cast(self, inputs: Inputs) -> Inputs:
         return map_inputs(inputs, lambda x: _as(x, self.dtype))
 
-    @torch.no_grad()
-    def _in_double(self, inputs: Inputs) -> None:
-        self.model = self.model.double()
-        call(self.model, self._cast(inputs))
+    def sets(self, graph: ChannelGraph, names: Sequence[str]) -> list[dict[str, set[int]]]:
+        """What to cut of each group, SETS times."""
+        drawn = {name: self._sets(graph.groups[name].width) for name in names}
+        return [{name: drawn[name][index] for name in names} for index in range(SETS)]
 
-    def draw(self, graph: ChannelGraph, names: Sequence[str]) -> dict[str, set[int]]:
-        """A random part of each group's channels, at least one, never all."""
-        gone = {}
-        for name in names:
-            width = graph.groups[name].width
-            order = torch.randperm(width, generator=self.generator)
-            gone[name] = set(order[: min(max(1, int(width * SHARE)), width - 1)].tolist())
-        return gone
+    def _sets(self, width: int) -> list[set[int]]:
+        """One channel, all others; a half, the other; some, the others. Of up to 3 channels, every set.
 
-    @torch.no_grad()
+        A cut that is wrong with one channel only (the last, if a roll moves it to the front) is among the
+        halves, and there are others left for it to be told by.
+        """
+        if width <= 3:
+            every = [{i for i in range(width) if number >> i & 1} for number in range(1, 2**width - 1)]
+            return (every * SETS)[:SETS]
+        sizes = (1, width // 2, int(torch.randint(2, width - 1, (), generator=self.generator)))
+        sets = [self._some(width, size) for size in sizes]
+        return [gone for some in sets for gone in (some, set(range(width)) - some)]
+
+    def _some(self, width: int, count: int) -> set[int]:
+        return set(torch.randperm(width, generator=self.generator)[:count].tolist())
+
     def failure(self, graph: ChannelGraph, names: Sequence[str]) -> str | None:
-        """Why random cuts of these groups at once are wrong; None where they are right."""
-        for _ in range(SETS):
-            if reason := self.difference(graph.uncut(), self.draw(graph, names)):
+        """Why cuts of these groups at once are wrong; None where they are right."""
+        for index, gone in enumerate(self.sets(graph, names)):
+            if reason := self.difference(graph.uncut(), gone, self.batches[index % 2]):
+                return reason
+        return None
+
+    def parted(self, graph: ChannelGraph) -> str | None:
+        """Why cuts of some groups without others are wrong: of any two, each is cut once without the other.
+
+        Groups that must lose equally many channels (the halves of a chunk) may pass together.
+        """
+        for names in parts(list(graph.groups)):
+            gone = self.sets(graph, names)[-1]
+            if reason := self.difference(graph.uncut(), gone, self.batches[1]):
                 return reason
         return None
 
     @torch.no_grad()
-    def difference(self, graph: ChannelGraph, gone: Gone) -> str | None:
+    def difference(self, graph: ChannelGraph, gone: Gone, batch: Inputs) -> str | None:
         """How the cut model differs from the masked one, and where that begins; None where they agree."""
         compact = copy.deepcopy(self.model)
         try:
             for name, channels in gone.items():
                 graph.remove(compact, name, sorted(channels))
-        except _RUN_ERRORS as error:
-            return f"it cannot be cut: {_first_line(error)}"
-        for batch in self.batches:
-            with masked(self.model, graph):
-                expected = output_tensors(call(self.model, batch))
-            watch = _Watch(compact)
-            try:
-                with watch:
-                    found = output_tensors(call(compact, batch))
-            except _RUN_ERRORS as error:
-                return f"{watch.last} fails once channels are gone: {_first_line(error)}"
-            if not _agree(found, expected, TOLERANCE[self.dtype]):
-                return _blame(self.model, compact, graph, batch, TOLERANCE[self.dtype])
+        except RUN_ERRORS as error:
+            return f"it cannot be cut: {first_line(error)}"
+        with masked(self.model, graph):
+            expected = output_tensors(call(self.model, batch))
+        watch = _Watch(compact)
+        try:
+            with watch:
+                found = output_tensors(call(compact, batch))
+        except RUN_ERRORS as error:
+            return f"{watch.last} fails once channels are gone: {first_line(error)}"
+        if not _agree(found, expected, TOLERANCE[self.dtype]):
+            return _blame(self.model, compact, graph, batch, TOLERANCE[self.dtype])
         return None
 
     @torch.no_grad()
@@ -167,6 +208,25 @@ class Trial:
             if not changed:
                 refused[name] = "cutting it changes no output, so nothing can be proved"
         return refused
+
+
+def parts(names: Sequence[str]) -> list[list[str]]:
+    """Few parts of which, for any two names, one holds the first only and one the second only.
+
+    Every name is in half of them, and no two in the same half (Sperner's largest antichain).
+
+    Example:
+        >>> parts(["a", "b", "c"])
+        [['a'], ['b'], ['c']]
+    """
+    if len(names) < 2:
+        return []
+    count = next(n for n in itertools.count(2) if math.comb(n, n // 2) >= len(names))
+    found: list[list[str]] = [[] for _ in range(count)]
+    for name, held in zip(names, itertools.combinations(range(count), count // 2), strict=False):
+        for index in held:
+            found[index].append(name)
+    return [part for part in found if part]
 
 
 @torch.no_grad()
@@ -192,7 +252,7 @@ def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs:
         with masked(full, graph):
             expected = output_tensors(call(full, real))
         found, dtype = output_tensors(call(small, real)), torch.float64
-    except _RUN_ERRORS:  # a model that does not run in float64
+    except RUN_ERRORS:  # a model that does not run in float64
         full, small = full.float(), small.float()
         real = map_inputs(real, lambda x: _as(x, torch.float32))
         with masked(full, graph):
@@ -328,11 +388,6 @@ def _agree(found: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float
 
 def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     return bool(((a - b).abs() <= tolerance * b.abs().max().clamp(min=1e-30)).all())
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
 
 
 @dataclass

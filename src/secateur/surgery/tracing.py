@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.budget import weight_layers
@@ -39,6 +40,16 @@ from secateur.surgery.cutting import (
 )
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
 
+RUN_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+)
+"""What the code of a model may raise."""
 PROBE_SIDE = 64  # larger images are probed at this side, where the model takes it
 EXAMPLES_AT_ONCE = 64
 OUTPUT: Axis = ("", "output")
@@ -80,13 +91,18 @@ class _Probe:
     """A copy of the model that can be run with marks."""
 
     def __init__(self, model: nn.Module, inputs: Inputs):
-        self.model = copy.deepcopy(model).eval()
+        self.model = _copied(model).eval()
         self.mixers = weight_layers(self.model)
         self.channelwise = {
             name: module
             for name, module in self.model.named_modules()
             if isinstance(module, CHANNELWISE) and out_size(module)
         }
+        self.computed = [
+            name
+            for name, module in (*self.mixers.items(), *self.channelwise.items())
+            if (hasattr(module, "weight") and "weight" not in module._parameters) or is_parametrized(module)
+        ]
         self.calls: dict[str, list[_Call]] = {}
         self.dims: dict[str, int] = {}  # the channel dimension of what a channelwise layer is given
         self.inputs = self._runnable(on_device(inputs, self.model))
@@ -102,15 +118,14 @@ class _Probe:
             try:
                 self._record(small)
                 return small
-            except (RuntimeError, ValueError, AssertionError, IndexError):
+            except RUN_ERRORS:
                 pass  # flattened maps and position tables fix the size
         try:
             self._record(inputs)
-        except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, KeyError) as error:
-            text = str(error).splitlines()[0][:200] if str(error) else ""
+        except RUN_ERRORS as error:
             raise InputError(
                 f"{type(self.model).__name__} cannot be run on the inputs given, {_shapes(inputs)}: "
-                f"{type(error).__name__}: {text}"
+                f"{first_line(error)}"
             ) from None
         return inputs
 
@@ -171,8 +186,14 @@ class _Probe:
     def run(self, marks: Marks, examples: int) -> Marks:
         """Run `examples` examples with entries marked; which examples' marks each axis carries."""
         seen: Marks = {}
-        with self._stubs(marks, examples, seen), self._spoilt(marks):
-            output = call(self.model, tile(self.inputs, examples))
+        try:
+            with self._stubs(marks, examples, seen), self._spoilt(marks):
+                output = call(self.model, tile(self.inputs, examples))
+        except RUN_ERRORS as error:
+            raise InputError(
+                f"{type(self.model).__name__} cannot be traced: marks are NaN in its activations, and its "
+                f"code does not stand them: {first_line(error)}"
+            ) from None
         hit = torch.zeros(examples, 1, dtype=torch.bool)
         for tensor in output_tensors(output):
             hit |= _per_example(tensor.isnan(), examples).flatten(1).any(1, keepdim=True).cpu()
@@ -231,10 +252,26 @@ class _Probe:
 
     def _observer(self, name: str, examples: int, seen: Marks) -> Callable[..., Tensor]:
         def forward(x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-            _see(seen, (name, "out"), x, self.dims.get(name, 1), examples)
+            dim = self.dims.get(name, 1)
+            if x.shape[dim] == out_size(self.channelwise[name]):  # without weights it takes other widths too
+                _see(seen, (name, "out"), x, dim, examples)
             return x.clone()
 
         return forward
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy; InputError where torch makes none, as of weights computed by an old-style hook."""
+    try:
+        return copy.deepcopy(model)
+    except RUN_ERRORS as error:
+        raise InputError(f"{type(model).__name__} cannot be copied: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, shortened."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
 
 
 def _emit(made: _Call, mark: Tensor | None, dim: int, examples: int, device: torch.device) -> Tensor:
@@ -407,7 +444,7 @@ def _follow(sources: list[Axis], links: _Links, run: Callable[[Marks, int], Mark
                 unclear.setdefault(axis, torch.zeros(len(index), dtype=torch.bool))[entry] = True
                 alone.update(arrived)
     for s in sorted(alone):
-        _follow_one(sources[s], links, run, unclear)
+        _follow_one(sources[s], links, run, unclear, of_layer=batched)
     for s, hit in enumerate(reach[OUTPUT][:, 0].tolist()):
         if hit:
             links.tie_all(sources[s], OUTPUT, 0)
@@ -427,19 +464,44 @@ def _reach(sources: list[Axis], links: _Links, run: Callable[[Marks, int], Marks
 
 
 def _follow_one(
-    source: Axis, links: _Links, run: Callable[[Marks, int], Marks], unclear: dict[Axis, Tensor]
+    source: Axis,
+    links: _Links,
+    run: Callable[[Marks, int], Marks],
+    unclear: dict[Axis, Tensor],
+    *,
+    of_layer: bool,
 ) -> None:
-    """One source by itself; where even its own channels mix, all of them hang together."""
-    code = codes(links.sizes[source])
+    """One source by itself. Channels that meet in an entry hang together; often all of them do.
+
+    If only some do (the halves of a gated unit, what a pixel shuffle makes one of), marking one after the
+    other tells which. Of a parameter several entries meet where they are no channels, but positions or
+    tokens: nothing is tied then, and if that is wrong the cut network does not run.
+    """
+    size = links.sizes[source]
+    code = codes(size)
     seen = run({source: code}, len(code))
+    each: Marks = {}
     for axis, entries in unclear.items():
         index = decode(seen[axis])
         for entry in entries.nonzero().flatten().tolist():
             k = int(index[entry])
-            if k >= links.sizes[source] or k == -2:
-                links.tie_all(source, axis, entry)
-            elif k >= 0:
+            if 0 <= k < size:
                 links.tie(source, k, axis, entry)
+            elif k == -1 or not of_layer:
+                continue
+            elif seen[axis][:, entry].all():
+                links.tie_all(source, axis, entry)
+            else:
+                each = each or _each_alone(source, size, run)
+                for one in each[axis][:, entry].nonzero().flatten().tolist():
+                    links.tie(source, one, axis, entry)
+
+
+def _each_alone(source: Axis, size: int, run: Callable[[Marks, int], Marks]) -> Marks:
+    """Axis -> (channels of the source, entries): which channel reaches which entry."""
+    parts = torch.eye(size, dtype=torch.bool).split(EXAMPLES_AT_ONCE)
+    found = [run({source: part}, len(part)) for part in parts]
+    return {axis: torch.cat([marks[axis] for marks in found]) for axis in found[0]}
 
 
 def _tie_grouped(probe: _Probe, links: _Links) -> None:
@@ -463,6 +525,10 @@ def _tie_grouped(probe: _Probe, links: _Links) -> None:
         if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
             tie = _tie_rows if whole_groups(module) else _tie_offsets
             tie(links, (name, "out"), module.num_groups)
+    for name in probe.computed:
+        kinds = [kind for kind in ("in", "out") if (name, kind) in links.start]
+        for kind in kinds:
+            links.tie_all((name, kind), (name, kinds[0]), 0)
     _tie_shared(probe, links)
 
 
@@ -479,17 +545,25 @@ def _tie_offsets(links: _Links, axis: Axis, groups: int) -> None:
 
 
 def _tie_shared(probe: _Probe, links: _Links) -> None:
-    """Layers that share a weight lose the same channels."""
-    first: dict[int, str] = {}
-    for name in probe.order:
-        weight = probe.mixers[name]._parameters.get("weight")
-        if weight is None:
-            continue
-        owner = first.setdefault(id(weight), name)
-        if owner != name:
-            for kind in ("in", "out"):
-                for entry in range(links.sizes[name, kind]):
-                    links.tie((name, kind), entry, (owner, kind), entry)
+    """Modules that share a parameter or a buffer lose the same of its entries."""
+    first: dict[tuple[int, int], Axis] = {}
+    for name, module in probe.model.named_modules(remove_duplicate=False):
+        for own, value in (*module._parameters.items(), *module._buffers.items()):
+            for dim in range(value.dim() if value is not None else 0):
+                axis = _axis_along(name, module, own, dim)
+                if axis not in links.start or links.sizes[axis] != value.shape[dim]:
+                    continue
+                owner = first.setdefault((id(value), dim), axis)
+                for entry in range(links.sizes[axis] if owner != axis else 0):
+                    links.tie(axis, entry, owner, entry)
+
+
+def _axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis:
+    """The axis that a dimension of a module's parameter or buffer follows."""
+    if isinstance(module, (_ConvNd, nn.Linear)):
+        writes = dim == 0 if own == "bias" or not is_transposed(module) else dim == 1
+        return (name, "out" if writes else "in")
+    return (name, "out" if isinstance(module, CHANNELWISE) else f"{own}@{dim}")
 
 
 @dataclass
@@ -553,6 +627,8 @@ def _why_frozen(of: _Family, probe: _Probe) -> str | None:
         return "read by no convolution or linear layer"
     if len(of.members) > 1:
         return None
+    if computed := [name for name, _ in axes if name in probe.computed]:
+        return f"the weight of {computed[0]} is computed (a parametrization), and only plain ones are cut"
     entries = axes[(of.writer, "out")]
     if entries == 1:
         return "one channel, and one must be left"
@@ -581,6 +657,7 @@ class _Spread(TorchDispatchMode):
         super().__init__()
         self.model = model
         self.culprit: str | None = None
+        self._sure = False
         self._inside: list[str] = []
         self._hooks: list[Any] = []
         self._names = {module: name for name, module in model.named_modules()}
@@ -604,14 +681,25 @@ class _Spread(TorchDispatchMode):
         self._inside.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if self.culprit is None and isinstance(out, Tensor) and out.is_floating_point() and out.numel() > 1:
-            given = [t for t in _flat(args) if t.is_floating_point() and t.numel() > 1]
-            partly = [bool(t.isnan().any()) and not bool(t.isnan().all()) for t in given]
-            if any(partly) and bool(out.isnan().all()):
+        result = func(*args, **(kwargs or {}))
+        if self._sure:
+            return result
+        given = [_share(t) for t in _flat(args)]
+        partly = max((share for share in given if share < 1), default=0)
+        for share in (_share(t) for t in _flat([result])):
+            # To all is certain; to more of as many entries is the best guess (a window over channels).
+            grown = share > 1.01 * max(given, default=0) and not func.is_view
+            if partly and (share == 1 or (grown and self.culprit is None)):
                 where = self._inside[-1] if self._inside else ""
                 self.culprit = f"{func.overloadpacket.__name__} in {where or type(self.model).__name__}"
-        return out
+                self._sure = share == 1
+                break
+        return result
+
+
+def _share(x: Tensor) -> float:
+    """Which part of a tensor is marked."""
+    return float(x.isnan().float().mean()) if x.is_floating_point() and x.numel() > 1 else 0
 
 
 def _flat(args: Iterable[Any]) -> Iterator[Tensor]:
