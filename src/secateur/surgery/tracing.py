@@ -210,7 +210,9 @@ class _Probe:
                     own, _, dim = kind.partition("@")
                     value = getattr(self.model.get_submodule(name), own)
                     changed.append((value, value.detach().clone()))
-                    value.data.index_fill_(int(dim), mark.any(0).nonzero().flatten(), math.nan)
+                    value.data.index_fill_(
+                        int(dim), mark.any(0).nonzero().flatten().to(value.device), math.nan
+                    )
             yield
         finally:
             for value, old in reversed(changed):
