@@ -30,8 +30,9 @@ from secateur.budget import weight_layers
 from secateur.calling import call, output_tensors
 from secateur.device import Runtime
 from secateur.environment import describe_environment
+from secateur.surgery.probe import channel_dim
 from secateur.surgery.proof import TOLERANCE, Trial, _agree, proved
-from secateur.surgery.tracing import channel_dim, trace
+from secateur.surgery.tracing import trace
 
 ROOT = Path(__file__).parents[1]
 SHARE, DRAWS = 0.25, 2

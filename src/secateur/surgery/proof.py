@@ -15,21 +15,21 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.budget import weight_layers
 from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.errors import InputError, TrainingError
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.tracing import RUN_ERRORS, channel_dim, first_line, trace
+from secateur.surgery.probe import RUN_ERRORS, channel_dim, first_line
+from secateur.surgery.tracing import trace
+from secateur.surgery.watching import Step, StepWatch
 
 Gone = Mapping[str, set[int]]
 """Group -> channels that are cut, in the uncut network's numbering."""
@@ -182,7 +182,7 @@ class Trial:
             return f"it cannot be cut: {first_line(error)}"
         with masked(self.model, graph):
             expected = output_tensors(call(self.model, batch))
-        watch = _Watch(compact)
+        watch = StepWatch(compact)
         try:
             with watch:
                 found = output_tensors(call(compact, batch))
@@ -390,64 +390,11 @@ def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     return bool(((a - b).abs() <= tolerance * b.abs().max().clamp(min=1e-30)).all())
 
 
-@dataclass
-class _Step:
-    """An operator that ran, or a layer's output; by module."""
-
-    module: str
-    operator: str
-    output: Tensor | None = None
-
-
-class _Watch(TorchDispatchMode):
-    """Follows which operators run in which modules, and what the layers give."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-        self.steps: list[_Step] = []
-        self._inside: list[str] = [""]
-        self._hooks: list[Any] = []
-
-    @property
-    def last(self) -> str:
-        """The operator that ran last or was about to run, and its module."""
-        operator = next((step.operator for step in reversed(self.steps) if step.operator), "the model")
-        return f"{operator} in {self._inside[-1] or type(self.model).__name__}"
-
-    def __enter__(self) -> Any:
-        for name, module in self.model.named_modules():
-            self._hooks.append(module.register_forward_pre_hook(self._enter(name)))
-            self._hooks.append(module.register_forward_hook(self._leave(name)))
-        return super().__enter__()
-
-    def __exit__(self, *exc: Any) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        super().__exit__(*exc)
-
-    def _enter(self, name: str) -> Callable[..., None]:
-        return lambda *_: self._inside.append(name)
-
-    def _leave(self, name: str) -> Callable[..., None]:
-        def leave(module: nn.Module, _inputs: Any, output: Any) -> None:
-            self._inside.pop()
-            if not list(module.children()) and isinstance(output, Tensor):
-                self.steps.append(_Step(name, "", output))
-
-        return leave
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        step = _Step(self._inside[-1], func.overloadpacket.__name__)
-        self.steps.append(step)
-        return func(*args, **(kwargs or {}))
-
-
 def _blame(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, batch: Inputs, tolerance: float) -> str:
     """The first layer at which the compact network leaves the reference, and what moves channels before."""
-    with masked(whole, graph), _Watch(whole) as of_whole:
+    with masked(whole, graph), StepWatch(whole) as of_whole:
         call(whole, batch)
-    with _Watch(compact) as of_compact:
+    with StepWatch(compact) as of_compact:
         call(compact, batch)
     expected = [step for step in of_whole.steps if step.output is not None]
     movers: list[str] = []
@@ -464,7 +411,7 @@ def _blame(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, batch: Inp
 
 
 def _same_step(
-    found: _Step, expected: _Step, compact: nn.Module, graph: ChannelGraph, tolerance: float
+    found: Step, expected: Step, compact: nn.Module, graph: ChannelGraph, tolerance: float
 ) -> bool:
     """Whether a layer gives the same; of one that was cut, the channels kept. Other shapes tell nothing."""
     assert found.output is not None
