@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import secateur as sc
+from secateur.architecture_file import diff_files
 from secateur.budget import Budget
 from secateur.errors import InputError
 from secateur.surgery import remove_channels
@@ -368,7 +369,7 @@ def test_a_file_of_schema_1_is_still_read(tmp_path):
         del content[key]
     write(tmp_path, {**content, "schema": 1})
     assert sc.Architecture.load(tmp_path) == sc.Architecture.of(FAMILIES[0])
-    assert sc.architecture.diff_files(tmp_path, write(_folder(tmp_path), content | {"schema": 1})) == []
+    assert diff_files(tmp_path, write(_folder(tmp_path), content | {"schema": 1})) == []
 
 
 def _folder(path):
@@ -381,7 +382,7 @@ def test_the_difference_of_two_files(foreign_content, tmp_path):
     write(one, foreign_content)
     groups = [foreign_content["groups"][0], {**foreign_content["groups"][1], "name": "params", "width": 2}]
     write(other, {**foreign_content, "groups": groups, "params": 5})
-    assert sc.architecture.diff_files(one, other) == [
+    assert diff_files(one, other) == [
         ("params", 285, 5),
         ("conv2", 5, None),
         ("params", None, 2),

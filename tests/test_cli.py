@@ -600,7 +600,7 @@ def test_a_trained_network_is_pruned_at_once(run, package, tmp_path):
     whole = json.loads(next(Path("two/runs").glob("given-*/record.json")).read_text())
     assert record["params"] <= 0.7 * whole["params"]
     assert record["macs"] <= 0.7 * whole["macs"]
-    assert "MACs (multiply-accumulates for one image)" in out
+    assert "MACs (multiply-accumulates, one image)" in out
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch import nn
 
 import secateur as sc
 from secateur import latency, models
-from secateur.architecture import WEIGHTS_FILE
+from secateur.architecture_file import WEIGHTS_FILE
 from secateur.budget import Budget
 from secateur.errors import InputError
 from secateur.latency import RUNTIMES, Deployment, Latency, artefact_bytes, measure, state_bytes

@@ -222,7 +222,7 @@ def diff(
 
     Example: `secateur diff dense/ small/`
     """
-    from secateur.architecture import diff_files
+    from secateur.architecture_file import diff_files
 
     rows = diff_files(first, second)
     shown = table("what", "", "first", "second")

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from secateur.architecture import WEIGHTS_FILE, Architecture, load_model, save_model
+from secateur.architecture import Architecture, load_model, save_model
+from secateur.architecture_file import WEIGHTS_FILE
 from secateur.budget import MEASURED, TRAINING_MACS_PER_INFERENCE_MAC, Budget, Budgets, count_weights
 from secateur.data import Data, count_batches
 from secateur.device import Runtime

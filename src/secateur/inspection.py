@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from secateur.architecture import Architecture
+from secateur.budget import MACS_CONVENTION
 from secateur.goal import cost_at
 from secateur.naming import name_of
 from secateur.surgery.anatomy import Anatomy, anatomy_of
@@ -46,7 +47,7 @@ def _group(anatomy: Anatomy, name: str) -> dict[str, Any]:
 
 def _convention(anatomy: Anatomy) -> str:
     """How MACs were counted, and which operators are in no number."""
-    text = "MACs: multiply-accumulates of convolutions and linear layers, for one example"
+    text = MACS_CONVENTION
     if anatomy.costs.other_macs:
         text += (
             f"; {anatomy.costs.other_macs:,} of them in other operators (attention, functional calls), which "

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from secateur.architecture import ARCHITECTURE_FILE, WEIGHTS_FILE, Architecture
+from secateur.architecture import Architecture
+from secateur.architecture_file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.data import Data
 from secateur.errors import InputError

@@ -64,6 +64,7 @@ def show_inspection(found: dict[str, Any]) -> None:
 
 def show_plan(comparison: Comparison, session: Session) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
+    from secateur.budget import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.planning import estimate_seconds
     from secateur.sparse import SPARSE_ARMS
 
@@ -99,6 +100,7 @@ def show_plan(comparison: Comparison, session: Session) -> None:
         )
     if not all(row.exact for row in rows):
         screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
+    screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
     screen.print(f"In all about {_duration(sum(seconds) * seeds)} on {session.runtime.describe()['device']}.")
 
 
@@ -125,6 +127,7 @@ def _duration(seconds: float) -> str:
 
 
 def show_results(results: dict[str, Any], out: Path) -> None:
+    from secateur.budget import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.report.series import resource_of
 
     counted = "nonzeros" if resource_of(results).key == "nonzeros" else "params"
@@ -141,6 +144,7 @@ def show_results(results: dict[str, Any], out: Path) -> None:
             f"{row['discovery_compute']:.2e}" if row["discovery_compute"] else "",
         )
     console().print(rows_shown)
+    print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     print(f"\n{results['verdict']['text']}")
     print(f"Report: {out / 'report.html'}")
 
@@ -156,7 +160,7 @@ def show_point(point: dict[str, Any], session: Session) -> None:
 def _size_of(point: dict[str, Any]) -> str:
     """What the network has: a network with zeroed weights computes as much as before, and that is said."""
     if point["nonzeros"] == point["weights"]:
-        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates for one image"
+        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates, one image"
         if uncounted := point.get("uncounted"):
             size += f"; not counted, as nobody knows their cost: {', '.join(uncounted)}"
         return f"{size}), {point['bytes']:,} bytes" + (f", {point['latency']}" if "latency" in point else "")
@@ -167,9 +171,13 @@ def _size_of(point: dict[str, Any]) -> str:
 
 
 def show_scaled(source: Architecture, scaled: Architecture) -> None:
+    """Every group's width before and after."""
+    from secateur.budget import MACS_CONVENTION
+
     rows_shown = table("group", "", "width", "scaled")
     for name, old, new in zip(source.group_names(), source.widths, scaled.widths, strict=True):
         rows_shown.add_row(name, "", str(old), str(new))
     rows_shown.add_row("params", "", f"{source.params:,}", f"{scaled.params:,}")
     rows_shown.add_row("MACs", "", f"{source.macs:,}", f"{scaled.macs:,}")
     console().print(rows_shown)
+    print(f"{MACS_CONVENTION}.")

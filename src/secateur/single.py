@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from secateur.architecture import ARCHITECTURE_FILE, WEIGHTS_FILE, Architecture
+from secateur.architecture import Architecture
+from secateur.architecture_file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import Budget, Budgets
 from secateur.execution import PruneSettings, Record, Session, Target
