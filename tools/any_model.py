@@ -100,8 +100,8 @@ def _scaled(architecture: sc.Architecture) -> float | str:
     return round(scaled.params / architecture.params, 3)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
+def table(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
+    """The rows in Markdown, and where they were made."""
     lines = [
         "| network | budget | groups (frozen) | params | MACs | scaled to 60% |",
         "|---|---|--:|--:|--:|--:|",
@@ -112,7 +112,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         shown = f"{scaled:.1%}" if isinstance(scaled, float) else "out of reach"
         groups = f"{row['groups']} ({row['frozen']})"
         lines.append(f"| {row['network']} | {row['budget']} | {groups} | {params} | {macs} | {shown} |")
-    return "\n".join(lines)
+    said = (
+        f"{environment['device']}, torch {environment['torch']}, commit {environment['commit']}, "
+        f"{environment['date']}. `params` and `macs` are before and after; frozen counts leave out the output "
+        "layer; scaled: parameters after `scaled_to('params=60%')`."
+    )
+    return "\n".join([*lines, "", said])
 
 
 def main() -> None:
@@ -129,8 +134,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     content = {"schema": 1, "command": "python tools/any_model.py", "rows": rows, "environment": environment}
     (out / "networks.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    (out / "networks.md").write_text(table(rows) + "\n", encoding="utf-8")
-    print(table(rows))
+    (out / "networks.md").write_text(table(rows, environment) + "\n", encoding="utf-8")
+    print(table(rows, environment))
 
 
 if __name__ == "__main__":
