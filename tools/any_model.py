@@ -114,8 +114,8 @@ def table(rows: list[dict[str, Any]], environment: dict[str, Any]) -> str:
         lines.append(f"| {row['network']} | {row['budget']} | {groups} | {params} | {macs} | {shown} |")
     said = (
         f"{environment['device']}, torch {environment['torch']}, commit {environment['commit']}, "
-        f"{environment['date']}. `params` and `macs` are before and after; frozen counts leave out the output "
-        "layer; scaled: parameters after `scaled_to('params=60%')`."
+        f"{environment['date']}. `params` and `macs` are before and after; frozen counts leave out the "
+        "output layer; scaled: parameters after `scaled_to('params=60%')`."
     )
     return "\n".join([*lines, "", said])
 
