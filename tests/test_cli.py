@@ -535,7 +535,8 @@ def test_a_model_that_cannot_be_had_is_one_line_and_writes_nothing(run, package,
         pytest.skip("timm is installed here")
     if "hf:" in line:
         pytest.importorskip("transformers", reason="hf: models need transformers")
-    data = "" if line.startswith(("diff", "export", "scale")) else " --limit-train 300 --device cpu"
+    data = "" if line.startswith(("diff", "export", "scale")) else " --limit-train 300"
+    data += " --device cpu" if data and not line.startswith("inspect") else ""
     code, out, err = run(line + data)
     assert code == 2
     assert err.startswith("secateur: ")
@@ -616,6 +617,8 @@ def test_a_trained_network_is_pruned_at_once(run, package, tmp_path):
         ("prune fisher --budget latency=2ms", "names the runtime it is measured with"),
         ("prune fisher --granularity 0 --budget params=50%", "granularity must be at least 1"),
         ("diff here there", "no architecture at 'here'"),
+        ("inspect --input 224", "--input reads CHANNELSxHEIGHTxWIDTH, got '224'"),
+        ("inspect --input 3x32x32 --classes 1", "--classes must be at least 2"),
         ("export nowhere", "no architecture at"),
     ],
 )
@@ -625,3 +628,12 @@ def test_what_pruning_refuses(run, command, message):
     assert message in err
     assert err.count("\n") == 1
     assert not list(Path().iterdir())
+
+
+def test_inspect_without_data(run, package):
+    code, out, _ = run("inspect --model mypackage.nets:build --input 1x8x8 --classes 10 --json")
+    assert code == 0
+    assert json.loads(out) == json.loads(run("inspect --model mypackage.nets:build --data digits --json")[1])
+    code, out, _ = run("inspect --model wrn-10-1 --input 3x32x32 --classes 10")
+    assert code == 0
+    assert "now: 77,850 params" in out

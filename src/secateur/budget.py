@@ -26,7 +26,9 @@ TRAINING_MACS_PER_INFERENCE_MAC = 3
 MACS_CONVENTION = (
     "MACs: multiply-accumulates of convolutions, linear layers and matrix products, for one example"
 )
-TRAINING_CONVENTION = f"training MACs: {TRAINING_MACS_PER_INFERENCE_MAC} for each of these, times examples"
+TRAINING_CONVENTION = (
+    f"training MACs: {TRAINING_MACS_PER_INFERENCE_MAC} for each of these, over all training examples seen"
+)
 """Both are printed wherever such numbers are."""
 ANATOMY_ATTRIBUTE = "_secateur_anatomy"  # where a foreign model carries what surgery found out about it
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]{0,3}|%)", re.IGNORECASE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.errors import InputError, TrainingError
-from secateur.options import PRUNING, Options, PruneOptions, option, taking, words
+from secateur.options import PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
 from secateur.showing import (
     console,
     or_dash,
@@ -152,7 +152,8 @@ def prune(
         "secateur-prune"
     ),
 ) -> None:
-    """Train a network and prune it to one budget; leaves record.json, architecture.json, model.safetensors.
+    """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
+    model.safetensors, architecture.json and record.json.
 
     Example: `secateur prune fisher --model wrn-16-1 --data digits --budget params=25% --epochs 30
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
@@ -190,14 +191,19 @@ def prune(
 
 
 @app.command("inspect")
-@taking(Options)
+@taking(ModelOptions)
 def inspect_model(
-    options: Options,
+    options: ModelOptions,
+    image: Annotated[
+        str | None,
+        typer.Option("--input", help="CHANNELSxHEIGHTxWIDTH of an image, in place of data: 3x224x224."),
+    ] = None,
+    classes: Annotated[int, typer.Option(help="With --input: how many classes.")] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
 ) -> None:
     """What can be cut from a model, what cannot and why. Nothing is changed, nothing is written.
 
-    Example: `secateur inspect --model mypackage.nets:build --data ./photos`
+    Example: `secateur inspect --model mypackage.nets:build --input 3x224x224`
     """
     import json
 
@@ -205,7 +211,10 @@ def inspect_model(
     from secateur.progress import reporter_for
 
     with reporter_for(sys.stderr) as reporter:
-        _, architecture = options.load(reporter)
+        if image is None:
+            _, architecture = options.load(reporter)
+        else:
+            architecture = options.load_at(image, classes, reporter)
     found = inspection(architecture)
     if as_json:
         print(json.dumps(found, indent=1))

@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from logging import CRITICAL, getLogger
@@ -46,22 +46,32 @@ def origin_for(name: str, data: Data) -> Origin:
         InputError: where the factory fails, the network does not take the images, or gives other than one
             score for each class.
     """
-    factory, pretrained = _factory(name)
-    known = (data.num_classes, data.shape[0], list(data.shape[1:]))
-    arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
-    origin = Origin.of(
-        partial(factory, **arguments),
-        example_images(data),
-        name=name,
-        arguments=arguments,
-        pretrained=partial(pretrained, **arguments) if pretrained else None,
-    )
+    origin = _opened(name, example_images(data), data.num_classes)
     if origin.classes != data.num_classes:
         raise InputError(
             f"the model '{name}' gives {origin.classes} scores, the data set {data.label} has "
             f"{data.num_classes} classes: have the factory take num_classes, or return that many"
         )
     return origin
+
+
+def origin_at(name: str, shape: Sequence[int], num_classes: int) -> Origin:
+    """`origin_for` without data: on noise of an image's (channels, height, width)."""
+    noise = torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+    return _opened(name, noise, num_classes)
+
+
+def _opened(name: str, images: torch.Tensor, num_classes: int) -> Origin:
+    factory, pretrained = _factory(name)
+    known = (num_classes, images.shape[1], list(images.shape[2:]))
+    arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
+    return Origin.of(
+        partial(factory, **arguments),
+        images,
+        name=name,
+        arguments=arguments,
+        pretrained=partial(pretrained, **arguments) if pretrained else None,
+    )
 
 
 def factory_of(name: str) -> Callable[..., nn.Module]:

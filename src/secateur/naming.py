@@ -11,7 +11,7 @@ from secateur.architecture import Architecture
 from secateur.calling import describe_inputs
 from secateur.data import Data
 from secateur.errors import InputError, unknown
-from secateur.factories import check_factory, example_images, factory_of, names_factory, origin_for
+from secateur.factories import check_factory, example_images, factory_of, names_factory, origin_at, origin_for
 from secateur.models import NAMES, display_name, parse_name
 
 
@@ -62,6 +62,19 @@ def resolve_model(
     fitted = replace(architecture, arguments={**architecture.arguments, **shape})
     fitted.skeleton()  # refuses images too small for the family
     return fitted
+
+
+def model_at(
+    name: str, shape: tuple[int, int, int], num_classes: int, factory: str | None = None
+) -> Architecture:
+    """`resolve_model` without data: for images of (channels, height, width) and so many classes."""
+    check_model_name(name)
+    if names_factory(name):
+        return Architecture.whole(origin_at(name, shape, num_classes))
+    if parsed := parse_name(name):
+        arguments = {"in_channels": shape[0], "image_size": list(shape[1:]), "num_classes": num_classes}
+        return Architecture.from_factory(parsed[0], {**parsed[1], **arguments})
+    return Architecture.load(name, factory_of(factory) if factory else None)
 
 
 def _checked_on(architecture: Architecture, data: Data) -> Architecture:

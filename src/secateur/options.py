@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -28,8 +29,8 @@ def option(help_text: str, panel: str, *names: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options that `compare`, `train` and `prune` share; defaults are Crowley et al. 2018's."""
+class ModelOptions:
+    """Which model, and on which data: what every command takes that opens one."""
 
     model: Annotated[
         str,
@@ -52,6 +53,51 @@ class Options:
     val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
     split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
     image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
+
+    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
+        """The data, and the model fitted to it. Names are checked before anything is decoded."""
+        from secateur.data import load_data
+        from secateur.naming import check_model_name, resolve_model
+
+        check_model_name(self.model)
+        data = load_data(
+            self.data,
+            limit_train=self.limit_train,
+            val_fraction=self.val_fraction,
+            split_seed=self.split_seed,
+            image_size=self.image_size,
+            progress=reporter.decoding,
+        )
+        self._say_what_takes_long(reporter)
+        return data, resolve_model(self.model, data, self.factory)
+
+    def load_at(self, image: str, classes: int, reporter: Reporter) -> Architecture:
+        """The model without data, for images written CHANNELSxHEIGHTxWIDTH."""
+        from secateur.naming import check_model_name, model_at
+
+        found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,4})x([1-9]\d{0,4})", image)
+        if not found:
+            raise InputError(
+                f"--input reads CHANNELSxHEIGHTxWIDTH, got '{image}': write for example 3x224x224"
+            )
+        if classes < 2:
+            raise InputError(f"--classes must be at least 2, got {classes}")
+        check_model_name(self.model)
+        self._say_what_takes_long(reporter)
+        channels, height, width = (int(part) for part in found.groups())
+        return model_at(self.model, (channels, height, width), classes, self.factory)
+
+    def _say_what_takes_long(self, reporter: Reporter) -> None:
+        from secateur.factories import names_factory
+
+        if names_factory(self.model):
+            reporter.note(f"{self.model}: finding and proving what can be cut (large models take a minute)")
+
+
+@dataclass(frozen=True)
+class Options(ModelOptions):
+    """The options that `compare`, `train` and `prune` share; defaults are Crowley et al. 2018's."""
+
     epochs: Annotated[int, option("Passes over the training split.", RECIPE)] = 200
     batch_size: Annotated[int, option("Examples per step.", RECIPE)] = 128
     lr: Annotated[float, option("First learning rate.", RECIPE)] = 0.1
@@ -101,27 +147,6 @@ class Options:
             flip=self.flip,
             precision=self.precision,
         )
-
-    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
-        """The data, and the model fitted to it. Names are checked before anything is decoded."""
-        from secateur.data import load_data
-        from secateur.factories import names_factory
-        from secateur.naming import check_model_name, resolve_model
-
-        check_model_name(self.model)
-        data = load_data(
-            self.data,
-            limit_train=self.limit_train,
-            val_fraction=self.val_fraction,
-            split_seed=self.split_seed,
-            image_size=self.image_size,
-            progress=reporter.decoding,
-        )
-        if names_factory(self.model):
-            reporter.note(
-                f"{self.model}: finding and proving what can be cut (seconds; large models, a minute)"
-            )
-        return data, resolve_model(self.model, data, self.factory)
 
 
 @dataclass(frozen=True)
@@ -179,7 +204,7 @@ class PruneOptions(Options):
         )
 
 
-def taking(kind: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def taking(kind: type[ModelOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command every field of `kind` as an option; it receives them as one object, `options`."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
