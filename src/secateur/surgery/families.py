@@ -23,12 +23,12 @@ def channel_groups(model: nn.Module) -> tuple[Group, ...]:
     """The prunable channel groups of a network, in network order.
 
     Raises:
-        InputError: where the network is not of a built-in family (foreign models: a later version).
+        InputError: where the network is not of a built-in family; of others `secateur.surgery.tracing` finds them.
     """
     if not isinstance(model, Family):
         raise InputError(
-            f"channels can be removed from the built-in families only, got {type(model).__name__}: "
-            "build it with one of secateur.models"
+            f"gates are for the channels of the built-in families only, got {type(model).__name__}: prune it by "
+            "fisher, taylor, filter-norm, batch-norm-scale or snip-channels, which take any model"
         )
     return model.groups
 
