@@ -23,12 +23,12 @@ def channel_groups(model: nn.Module) -> tuple[Group, ...]:
     """The prunable channel groups of a network, in network order.
 
     Raises:
-        InputError: where the network is not of a built-in family; of others `secateur.surgery.tracing` finds them.
+        InputError: where the network is not of a built-in family; those of others are traced.
     """
     if not isinstance(model, Family):
         raise InputError(
-            f"gates are for the channels of the built-in families only, got {type(model).__name__}: prune it by "
-            "fisher, taylor, filter-norm, batch-norm-scale or snip-channels, which take any model"
+            f"gates are for the channels of the built-in families only, got {type(model).__name__}: prune "
+            "it by fisher, taylor, filter-norm, batch-norm-scale or snip-channels, which take any model"
         )
     return model.groups
 
