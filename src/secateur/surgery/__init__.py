@@ -1,10 +1,14 @@
 """Channel groups of a network, and their physical removal: the network really gets smaller.
 
 families   the groups that the built-in families declare
+probe      a copy of a model that runs with marks in place of numbers
 tracing    the groups of any model that runs, found by what reaches what
 proof      every cut of a traced model against a masked reference
+watching   which operator runs in which module, to name the one to blame
 graph      groups, sites, and what is left of them
 cutting    the cut of the layers and of the optimizer's state
+costs      what a network costs at any widths, in closed form
+anatomy    all of it for one network; it follows every cut
 """
 
 from secateur.surgery.families import (
