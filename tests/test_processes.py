@@ -70,3 +70,12 @@ def test_two_processes_choose_the_same_connections_as_one(tmp_path):
         if ours.dim() > 1:
             assert ((ours == 0) == (theirs == 0)).all()
         assert (ours - theirs).abs().max() < 1e-3
+
+
+def test_two_processes_believe_one_clock(tmp_path):
+    """The latency of the first is everybody's, or one would go on cutting where the other is done."""
+    line = shlex.split(" ".join(COMMAND).replace("params=97%", "params=97%,latency=100s@torch"))
+    record, _ = launch(2, tmp_path / "two", line)
+    assert record["limits"]["latency"] == 100 * 10**9
+    assert record["latency_ns"] < record["limits"]["latency"]
+    assert record["params"] <= record["limits"]["params"]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+from torch import distributed as dist
 from torch import nn
 
 from secateur.budget import MEASURED, Budgets
+from secateur.calling import Inputs
 from secateur.errors import InputError
-from secateur.latency import Latency, measure
+from secateur.latency import Deployment, Latency, measure
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 
 _SKIPPED = 0.7  # of the way to a latency, in logarithms, before it is looked at again
@@ -44,7 +47,7 @@ class Goal:
             if budget.resource in self.limits:
                 continue
             if budget.deployment is not None:
-                self.latency = measure(model, anatomy.inputs, budget.deployment)
+                self.latency = agreed_latency(model, anatomy.inputs, budget.deployment)
                 original = self.latency.nanoseconds
                 if budget.limit(original) > original and len(self.budgets or ()) == 1:
                     raise InputError(
@@ -134,7 +137,7 @@ class Goal:
 
     def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
         (deployment,) = (b.deployment for b in self.budgets or () if b.deployment is not None)
-        return measure(plain_copy(model), anatomy.inputs, deployment)
+        return agreed_latency(plain_copy(model), anatomy.inputs, deployment)
 
     def _least(self, resource: str, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int]) -> int:
         if resource != MEASURED:
@@ -143,6 +146,16 @@ class Goal:
         inner = anatomy_of(small)
         inner.narrow(small, dict(smallest))
         return self._measured(small, inner).nanoseconds
+
+
+def agreed_latency(model: nn.Module, inputs: Inputs, deployment: Deployment) -> Latency:
+    """The latency; of several processes that of the first, as all of them have to cut alike."""
+    found = measure(model, inputs, deployment)
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        median = torch.tensor([found.median_s], dtype=torch.float64, device=next(model.parameters()).device)
+        dist.broadcast(median, 0)
+        return replace(found, median_s=float(median))
+    return found
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
