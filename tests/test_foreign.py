@@ -373,8 +373,16 @@ def test_data_that_turn_bad_leave_a_whole_model(data, message):
     assert model(X).shape == (4, 10)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as a terminal has it; where tests run in the background, a shell may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("by_signal", [False, True], ids=["in training", "in a cut"])
-def test_an_interrupt_leaves_a_whole_model(by_signal, monkeypatch, tmp_path):
+def test_an_interrupt_leaves_a_whole_model(by_signal, monkeypatch, tmp_path, ctrl_c):
     model, inputs, steps, cuts = foreign.PaddedResNet(), foreign.images(16), [], [None]
     if by_signal:
         from secateur.surgery import cutting
