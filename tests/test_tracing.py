@@ -311,6 +311,16 @@ def test_balanced_cuts_keep_a_grouped_convolution_balanced():
     anatomy.prove(model)
 
 
+def test_layers_frozen_in_evaluation_stay_so():
+    """A normalisation that the user froze is not set to training because the model around it is."""
+    build, inputs = foreign.NETWORKS["squeeze-excite"]
+    model = build().train()
+    model.bn.eval()
+    sc.inspect(model, inputs(), factory=build)
+    assert model.training
+    assert not model.bn.training
+
+
 def test_a_copy_of_a_model_has_an_anatomy_of_its_own():
     model, inputs = network("densenet")
     inspect(model, inputs)

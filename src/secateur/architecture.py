@@ -48,7 +48,7 @@ from secateur.foreign import Origin, layout_without_memory, origin_of, reopened
 from secateur.models import FACTORIES, Family
 from secateur.runs import unshared
 from secateur.surgery.anatomy import anatomy_of
-from secateur.surgery.costs import COUNTED
+from secateur.surgery.costs import COUNTED, state_shapes
 
 Factory = Callable[..., nn.Module]
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
@@ -146,9 +146,7 @@ class Architecture:
     def cost(self, resource: str) -> int:
         """The count of a budget's resource."""
         if self.origin is not None and resource in COUNTED:
-            return self.origin.anatomy.costs.at(dict(zip(self.origin.names, self.widths, strict=True)))[
-                resource
-            ]
+            return self.origin.anatomy.costs.at(self.origin.by_name(self.widths))[resource]
         return COUNTERS[resource](self.skeleton())
 
     def scaled_to(self, budget: Budget | str) -> Architecture:
@@ -385,7 +383,7 @@ def load_model(
     path = directory / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
-    expected = {name: tuple(tensor.shape) for name, tensor in architecture.skeleton().state_dict().items()}
+    expected = state_shapes(architecture.skeleton())
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

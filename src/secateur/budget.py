@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from secateur.calling import Inputs, call, tile
+from secateur.calling import Inputs, call, modes_kept, tile
 from secateur.errors import InputError, unknown
 from secateur.latency import RUNTIMES, Deployment, artefact_bytes
 
@@ -72,15 +72,12 @@ def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
         return record
 
     hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), modes_kept(model):
             call(model.eval(), tile(inputs, 1))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes:
-            module.training = mode
     return positions
 
 

@@ -14,6 +14,18 @@ class TrainingError(RuntimeError):
     """A run had to stop (a non-finite loss, say). The CLI prints the line and exits with code 1."""
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What an error of somebody else's code says, on one line."""
+    text = str(error).strip().splitlines()
+    return text[0][:most] if text else ""
+
+
+def kind_and_line(error: BaseException) -> str:
+    """The same with the error's type before it, shortened."""
+    said = first_line(error, 160)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def unknown(kind: str, received: str, valid: Iterable[str]) -> InputError:
     """An `InputError` for a name that is not one of `valid`, naming the nearest valid one.
 

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from secateur.data import Data, epoch_batches
-from secateur.errors import InputError
-from secateur.foreign import OFFERED, Origin, first_line
+from secateur.errors import InputError, first_line
+from secateur.foreign import OFFERED, Origin
 
 PREFIXES = ("hf:", "timm:")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")

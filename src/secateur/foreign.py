@@ -18,12 +18,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from secateur.calling import Inputs, call, describe_inputs, logits_of, on_device
-from secateur.errors import InputError
+from secateur.calling import Inputs, call, describe_inputs, logits_of, modes_kept, on_device
+from secateur.errors import InputError, first_line
 from secateur.surgery.anatomy import Anatomy, inspect, known_anatomy, opened, remember
-from secateur.surgery.costs import program
+from secateur.surgery.costs import program, state_shapes
 from secateur.surgery.cutting import Axis, axis_size, cut, passes_on, whole_groups
-from secateur.surgery.graph import Frozen
 from secateur.surgery.tracing import trace
 
 Build = Callable[[], nn.Module]
@@ -145,18 +144,16 @@ class Origin:
     def anatomy_at(self, widths: Sequence[int]) -> Anatomy:
         """The anatomy of the network at these widths; the last channels are those that are gone."""
         graph = self.anatomy.graph.uncut()
-        graph.mark_gone(
-            {
-                name: set(range(width, graph.width(name)))
-                for name, width in zip(self.names, widths, strict=True)
-                if width < graph.width(name)
-            }
-        )
+        graph.mark_gone(graph.beyond(self.by_name(widths)))
         return self.anatomy.with_graph(graph)
 
     def shapes(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor at these widths."""
-        return self.anatomy.costs.shapes_at(dict(zip(self.names, widths, strict=True)))
+        return self.anatomy.costs.shapes_at(self.by_name(widths))
+
+    def by_name(self, widths: Sequence[int]) -> dict[str, int]:
+        """Group -> width."""
+        return dict(zip(self.names, widths, strict=True))
 
     def skeleton(self, widths: Sequence[int]) -> nn.Module:
         """The network at these widths on the meta device: shapes only."""
@@ -195,14 +192,14 @@ class Origin:
         return model
 
     def _narrow(self, model: nn.Module, widths: Sequence[int]) -> None:
-        self.anatomy.graph.uncut().narrow(model, dict(zip(self.names, widths, strict=True)))
+        self.anatomy.graph.uncut().narrow(model, self.by_name(widths))
 
     def _made_narrow(self, widths: Sequence[int]) -> nn.Module | None:
         """The factory, run while every layer is given its narrow sizes; None where that fails."""
         assert self.build is not None
         if self._created is None:
             self._created = _order_of_creation(self.build)
-        sizes = self.anatomy.costs.sizes_at(dict(zip(self.names, widths, strict=True)))
+        sizes = self.anatomy.costs.sizes_at(self.by_name(widths))
         whole = self.anatomy.whole
         assert whole is not None
         created: list[nn.Module] = []
@@ -213,9 +210,7 @@ class Origin:
             _cut_bare_parameters(model, sizes)
         except (InputError, RuntimeError, ValueError, TypeError, AssertionError, IndexError):
             model = None
-        if model is not None and {k: tuple(v.shape) for k, v in model.state_dict().items()} == self.shapes(
-            widths
-        ):
+        if model is not None and state_shapes(model) == self.shapes(widths):
             return model
         torch.set_rng_state(random)
         return None
@@ -254,18 +249,12 @@ def inspect_model(
 def _check_same(factory: Build, anatomy: Anatomy) -> None:
     """InputError where a factory does not build the network that was inspected."""
     with torch.random.fork_rng(devices=[]):
-        state = built(factory, factory_name(factory)).state_dict()
-    if {name: tuple(value.shape) for name, value in state.items()} != anatomy.uncut().costs.shapes_at({}):
+        other = built(factory, factory_name(factory))
+    if state_shapes(other) != anatomy.uncut().costs.shapes_at({}):
         raise InputError(
             f"the factory '{factory_name(factory)}' builds a network with other tensors than the model: pass "
             "the one that the model was built with"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of somebody else's code says, on one line."""
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else ""
 
 
 def built(build: Build, name: str) -> nn.Module:
@@ -293,8 +282,8 @@ def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # weights that are loaded go nowhere there
-            state = factory(**arguments).state_dict()
-        return _layout({name: tuple(value.shape) for name, value in state.items()})
+            model = factory(**arguments)
+        return _layout(state_shapes(model))
     except Exception:  # whatever this is, it comes again, and is said, when the factory is run in earnest
         return None
 
@@ -305,7 +294,7 @@ def _layout(shapes: Mapping[str, Sequence[int]]) -> str:
 
 
 def factory_name(build: Any) -> str:
-    """ "module:name" of a factory or class."""
+    """The module and name of a factory or class, a colon between."""
     return f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__name__)}"
 
 
@@ -375,13 +364,11 @@ def reopened(
 @torch.no_grad()
 def classes_of(model: nn.Module, inputs: Inputs) -> int | None:
     """How many scores a model gives for an example; None where its output has no scores."""
-    training = model.training
     try:
-        logits = logits_of(call(model.eval(), on_device(inputs, model)))
+        with modes_kept(model):
+            logits = logits_of(call(model.eval(), on_device(inputs, model)))
     except InputError:
         return None
-    finally:
-        model.train(training)
     return logits.shape[1] if logits.dim() > 1 else None
 
 
@@ -449,6 +436,3 @@ def _cut_bare_parameters(model: nn.Module, sizes: Mapping[Axis, int]) -> None:
         if "@" in axis[1] and axis_size(model, axis) != size:
             keeps[axis] = torch.arange(axis_size(model, axis)) < size
     cut(model, keeps)
-
-
-__all__ = ["Build", "Frozen", "Origin", "built", "classes_of", "factory_name", "origin_of", "reopened"]

@@ -35,6 +35,7 @@ class Goal:
     limits: dict[str, int] = field(default_factory=dict)
     latency: Latency | None = None
     _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
+    _fast_at: int | None = None  # MACs of the network that was fast enough: its weights do not matter
 
     def fix(self, model: nn.Module, anatomy: Anatomy) -> None:
         """Fill in the limits that are not known yet, with `model` as the original.
@@ -119,6 +120,8 @@ class Goal:
     def _fast_enough(self, model: nn.Module, anatomy: Anatomy, limit: int) -> bool:
         """Whether two of at most three measurements are within the limit; none where hopelessly above."""
         macs = cost_at(anatomy, "macs")
+        if macs == self._fast_at:
+            return True
         if macs > self._measure_below:
             return False
         slow: list[int] = []
@@ -133,6 +136,7 @@ class Goal:
                 # With overheads, latency falls no faster than MACs do: this far it is too slow for sure.
                 self._measure_below = min(macs - 1, macs * (limit / min(slow)) ** _SKIPPED)
                 return False
+        self._fast_at = macs
         return True
 
     def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.budget import Budget, prunable_weights
+from secateur.calling import modes_kept
 from secateur.errors import InputError
 from secateur.masks import Masks, keep_largest
 from secateur.methods.masked import MaskedMethod
@@ -115,14 +116,10 @@ def _scoring(model: nn.Module) -> Iterator[None]:
 
     The running statistics of an untrained network say nothing; with them its activations are not normalised.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in modes:
+    with modes_kept(model):
+        for module in model.modules():
             module.training = isinstance(module, _BatchNorm)
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class SNIP(MaskedMethod):

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from secateur.budget import uses_of_weights, weight_layers
-from secateur.calling import Inputs, call, on_device, tile
+from secateur.calling import Inputs, call, modes_kept, on_device, tile
 from secateur.latency import state_bytes
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
 from secateur.surgery.graph import ChannelGraph
@@ -224,19 +224,19 @@ def _dims(model: nn.Module, name: str, value: Tensor, axes: set[Axis]) -> tuple[
     return tuple(dims)
 
 
+def state_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a network's state dict, as `Costs.shapes_at` foretells them."""
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
 def other_operators(model: nn.Module, inputs: Inputs, layer_macs: int) -> tuple[int, dict[str, int]]:
     """(MACs that the referee counts beyond `layer_macs`, operators that it does not know -> calls).
 
     The referee is `torch.utils.flop_counter`, which counts two FLOPs for each multiply-accumulate.
     """
-    modes = [(module, module.training) for module in model.modules()]
     counter, watch = FlopCounterMode(display=False), _Operators()
-    try:
-        with torch.no_grad(), counter, watch:
-            call(model.eval(), tile(on_device(inputs, model), 1))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with modes_kept(model), torch.no_grad(), counter, watch:
+        call(model.eval(), tile(on_device(inputs, model), 1))
     return max(0, counter.get_total_flops() // 2 - layer_macs), watch.unknown
 
 
@@ -247,12 +247,8 @@ def program(model: nn.Module, inputs: Inputs) -> str:
     Two models of equal tensors, of which one has a GELU where the other has a ReLU, differ in it.
     """
     watch = _Operators()
-    training = model.training
-    try:
-        with torch.random.fork_rng(devices=[]), watch:
-            call(model.eval(), tile(inputs, 1))
-    finally:
-        model.train(training)
+    with modes_kept(model), torch.random.fork_rng(devices=[]), watch:
+        call(model.eval(), tile(inputs, 1))
     return hashlib.sha256("\n".join(watch.seen).encode()).hexdigest()[:12]
 
 

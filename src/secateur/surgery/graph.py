@@ -199,6 +199,14 @@ class ChannelGraph:
                 mask[site.entries[original].flatten()] = False
         return {axis: mask[self._left[axis]] for axis, mask in after.items()}, after
 
+    def beyond(self, widths: Mapping[str, int]) -> dict[str, set[int]]:
+        """Group -> the present channels beyond a width, where there are any."""
+        return {
+            name: set(range(width, self.width(name)))
+            for name, width in widths.items()
+            if width < self.width(name)
+        }
+
     def narrow(self, model: nn.Module, widths: Mapping[str, int]) -> None:
         """Cut every group to a width, the last channels first: which ones makes no difference to the shape.
 
@@ -213,11 +221,7 @@ class ChannelGraph:
                 raise InputError(
                     f"{name}: a width lies in 1..{self.width(name)}, the channels that are there; got {width}"
                 )
-        gone = {
-            name: set(range(width, self.width(name)))
-            for name, width in widths.items()
-            if width < self.width(name)
-        }
+        gone = self.beyond(widths)
         keeps, _ = self.keeps_without(gone)
         cut(model, keeps)
         self.mark_gone(gone)

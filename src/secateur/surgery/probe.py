@@ -16,7 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from secateur.budget import weight_layers
 from secateur.calling import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
-from secateur.errors import InputError
+from secateur.errors import InputError, kind_and_line
 from secateur.surgery.cutting import CHANNELWISE, Axis, out_size
 
 RUN_ERRORS = (
@@ -82,7 +82,7 @@ class Probe:
         except RUN_ERRORS as error:
             raise InputError(
                 f"{type(self.model).__name__} cannot be run on the inputs given, {_shapes(inputs)}: "
-                f"{first_line(error)}"
+                f"{kind_and_line(error)}"
             ) from None
         return inputs
 
@@ -149,7 +149,7 @@ class Probe:
         except RUN_ERRORS as error:
             raise InputError(
                 f"{type(self.model).__name__} cannot be traced: marks are NaN in its activations, and its "
-                f"code does not stand them: {first_line(error)}"
+                f"code does not stand them: {kind_and_line(error)}"
             ) from None
         hit = torch.zeros(examples, 1, dtype=torch.bool)
         for tensor in output_tensors(output):
@@ -224,13 +224,7 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except RUN_ERRORS as error:
-        raise InputError(f"{type(model).__name__} cannot be copied: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """Type and first line of an error, shortened."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+        raise InputError(f"{type(model).__name__} cannot be copied: {kind_and_line(error)}") from None
 
 
 def _emit(made: _Call, mark: Tensor | None, dim: int, examples: int, device: torch.device) -> Tensor:

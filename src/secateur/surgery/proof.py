@@ -24,10 +24,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from secateur.budget import weight_layers
 from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS, channel_dim, first_line
+from secateur.surgery.probe import RUN_ERRORS, channel_dim
 from secateur.surgery.tracing import trace
 from secateur.surgery.watching import Step, StepWatch
 
@@ -109,7 +109,7 @@ class Trial:
                 self._outputs(self.model.to(self.dtype), self._cast(self.batches[0]))
                 return self.dtype
             except RUN_ERRORS as error:
-                reason = first_line(error)
+                reason = kind_and_line(error)
         raise InputError(
             f"{type(self.model).__name__} runs neither in float64 nor in float32, so no cut can be proved: "
             f"{reason}"
@@ -179,7 +179,7 @@ class Trial:
             for name, channels in gone.items():
                 graph.remove(compact, name, sorted(channels))
         except RUN_ERRORS as error:
-            return f"it cannot be cut: {first_line(error)}"
+            return f"it cannot be cut: {kind_and_line(error)}"
         with masked(self.model, graph):
             expected = output_tensors(call(self.model, batch))
         watch = StepWatch(compact)
@@ -187,7 +187,7 @@ class Trial:
             with watch:
                 found = output_tensors(call(compact, batch))
         except RUN_ERRORS as error:
-            return f"{watch.last} fails once channels are gone: {first_line(error)}"
+            return f"{watch.last} fails once channels are gone: {kind_and_line(error)}"
         if not _agree(found, expected, TOLERANCE[self.dtype]):
             return _blame(self.model, compact, graph, batch, TOLERANCE[self.dtype])
         return None
