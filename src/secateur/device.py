@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from secateur.errors import InputError, unknown
+from secateur.models.base import Projection
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -56,10 +57,11 @@ class Runtime:
         return model.to(self.device).to(memory_format=self.layout(model))  # type: ignore[call-overload]
 
     def layout(self, model: nn.Module) -> torch.memory_format:
-        """Channels last, but on a CPU for networks with strided 1x1 convolutions.
+        """Channels last, but on a CPU for networks with strided 1x1 convolutions other than our own.
 
         There the gradient of such a convolution with fewer than 16 input channels writes out of bounds, and
         the process dies or computes nonsense (oneDNN issue 6035; seen with torch 2.13 at a batch of 47).
+        `secateur.models.base.Projection` goes round it.
         """
         if self.device.type == "cpu" and any(_is_strided_projection(module) for module in model.modules()):
             return torch.contiguous_format
@@ -109,7 +111,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def _is_strided_projection(module: nn.Module) -> bool:
-    if not isinstance(module, nn.Conv2d):
+    if not isinstance(module, nn.Conv2d) or isinstance(module, Projection):
         return False
     return max(module.kernel_size) == 1 and max(int(stride) for stride in module.stride) > 1
 
