@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import platform
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from secateur.errors import InputError, unknown
 from secateur.models.base import Projection
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -37,11 +38,7 @@ class Runtime:
         if kind not in DEVICES:
             raise unknown("device", device, DEVICES)
         _check_available(kind, index)
-        # accelerate keeps one state a process and refuses a second precision: begin afresh.
-        AcceleratorState._reset_state(reset_partial_state=not _distributed())
-        self.accelerator = Accelerator(
-            cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no"
-        )
+        self.accelerator = _accelerator(kind, precision)
         self.precision = precision
         self.device: torch.device = self.accelerator.device
         self.world: int = self.accelerator.num_processes
@@ -102,6 +99,15 @@ class Runtime:
             "processes": self.world,
             "threads": torch.get_num_threads(),
         }
+
+
+def _accelerator(kind: str, precision: str) -> Accelerator:
+    """accelerate keeps one state a process and refuses a second precision: begin afresh."""
+    from accelerate import Accelerator  # here, as importing secateur shall cost little more than torch
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=not _distributed())
+    return Accelerator(cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
 
 
 def describe_device(device: torch.device) -> str:

@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 LINE_EVERY_S = 30.0
 
@@ -88,6 +89,8 @@ class BarReporter(Reporter):
     """Two bars on a terminal: all the work, and the run in hand with its loss, accuracy and time left."""
 
     def __init__(self, console: Console | None = None):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.bars = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(bar_width=None),
@@ -154,7 +157,11 @@ def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:
     """Bars where `stream` is a terminal, else lines; nothing for a process that is not to talk."""
     if silent:
         return Reporter()
-    return BarReporter(Console(file=stream)) if stream.isatty() else LineReporter(stream)
+    if not stream.isatty():
+        return LineReporter(stream)
+    from rich.console import Console
+
+    return BarReporter(Console(file=stream))
 
 
 def _pruned(numbers: Mapping[str, Any]) -> str:
