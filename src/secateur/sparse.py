@@ -39,7 +39,7 @@ class Sparsity:
         tune_epochs: in place of the share: so many epochs *besides* the recipe's, as Dupont et al. 2021 do,
             who train for 300 epochs and tune for up to 300 more.
         l1_strength: factor of the L1 norm.
-        reparametrization: settings of `secateur.methods.reparametrization.Config`, both modes; and `compiled`.
+        reparametrization: settings of `Reparametrization`, both modes: its `Config`, `compiled`.
     """
 
     tune_share: float = 0.5
