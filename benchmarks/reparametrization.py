@@ -1,0 +1,71 @@
+"""What gates on the weights cost: a training step under `Reparametrization`, over the same step without.
+
+ResNet18 and VGG19 (32x32, batch 128, fp32, channels last, SGD with momentum). Faithful mode learns t and adds
+the penalty; exact mode has its gates closed to 5% and solves for t as often as it does in training, so that its
+time is the mean over one period of that. The plain step is the same loop on the same network without a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.networks import Steps, batch, finish, network
+from benchmarks.records import Found, Settings
+from benchmarks.timing import Action, measure
+from secateur.methods import Reparametrization
+
+BARS = {"eager": 1.03, "compiled": 1.015}
+IMPLEMENTATIONS = ("eager",)
+NETWORKS = ("resnet18", "vgg19")
+BUDGET = "nonzeros=5%"
+
+
+@contextmanager
+def implementation(name: str) -> Iterator[None]:
+    """Choose how the gates are computed: the one place that knows how that is said."""
+    assert name == "eager", name
+    yield
+
+
+def method(mode: str, steps: int = 100_000) -> Reparametrization:
+    """Faithful, or exact with its gates closed from the first steps on."""
+    if mode == "faithful":
+        return Reparametrization(BUDGET, mode=mode)
+    return Reparametrization(BUDGET, steps=steps, start=0.0, end=1e-5)
+
+
+def run(settings: Settings) -> Found:
+    """For each network and implementation: faithful / plain, and exact / plain."""
+    found = Found()
+    for name in NETWORKS:
+        for chosen in IMPLEMENTATIONS:
+            with implementation(chosen):
+                _compare(found, settings, name, chosen)
+    period = method("exact").config.solve_every
+    found.notes.append(f"times are means over {period} steps: exact mode solves for t once in so many")
+    return found
+
+
+def _compare(found: Found, settings: Settings, name: str, chosen: str) -> None:
+    period = method("exact").config.solve_every
+    data = batch(settings, name)
+    steps = {"step": Steps(network(name, settings), data)}
+    for mode in ("faithful", "exact"):
+        steps[f"{mode} step"] = Steps(network(name, settings), data, method=method(mode))
+    times = measure(
+        {label: Action(_several(step, period), per=period) for label, step in steps.items()},
+        rounds=settings.rounds,
+        finish=finish(settings),
+    )
+    bar = 1.02 if settings.device == "cuda" and chosen == "compiled" else BARS[chosen]
+    for mode in ("faithful", "exact"):
+        found.add(f"{name} {mode} {chosen}", times, f"{mode} step", "step", bar=bar)
+
+
+def _several(step: Steps, count: int):
+    def run() -> None:
+        for _ in range(count):
+            step()
+
+    return run
