@@ -1,8 +1,9 @@
 """What making batches costs: 128 images of 32x32 from memory, cropped, mirrored and normalised.
 
 By `secateur.data.batches.epoch_batches`, over whole epochs of 45,000 images (the drawing of their order
-included), over a plain training step of several networks; and over a pipeline that treats one image at a time, as
-data loaders do, written here without processes, decoding or PIL, so that it is the fastest of its kind.
+included), over a plain training step of several networks; and over a pipeline that treats one image at a
+time, as data loaders do, written here without processes, decoding or PIL, so that it is the fastest of its
+kind.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What it takes to know what a network would cost with one channel less (WRN-40-2 at 32x32).
 
-The closed form, for a channel inside a block and for the widest residual stream of the same network opened as a
-foreign one, over counting parameters and MACs of the network anew.
+The closed form, for a channel inside a block and for the widest residual stream of the same network opened
+as a foreign one, over counting parameters and MACs of the network anew.
 """
 
 from __future__ import annotations

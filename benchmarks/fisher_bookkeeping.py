@@ -1,7 +1,7 @@
 """What watching costs: a training step that keeps Fisher's sums, over the same step without.
 
-Both are `Training._step` itself, on the same batch, with the same network (WRN-40-2, batch 128, fp32), in each
-memory layout. No channel is removed meanwhile.
+Both are `Training._step` itself, on the same batch, with the same network (WRN-40-2, batch 128, fp32), in
+each memory layout. No channel is removed meanwhile.
 """
 
 from __future__ import annotations

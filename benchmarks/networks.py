@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmarks.records import Settings
 from secateur import models
 from secateur.data import Augmentation, Data, Split, epoch_batches
-from secateur.data.dataset import channel_statistics, fingerprint
+from secateur.data.dataset import channel_statistics
 from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.models import parse_name
@@ -41,7 +41,7 @@ def side(settings: Settings, name: str = "") -> int:
 
 
 def network(name: str, settings: Settings, seed: int = 0) -> models.base.Family:
-    """The network of that name for ten classes of 32x32 RGB images; a tiny relative where it shall be quick."""
+    """The network of that name for ten classes of 32x32 RGB images; a tiny relative where it is quick."""
     parsed = parse_name(name)
     assert parsed is not None, name
     factory, arguments = parsed
@@ -71,11 +71,19 @@ def images(count: int, pixels: int = SIDE, test: int = 20) -> Data:
             torch.randint(10, (size,), generator=generator),
         )
 
-    splits = [split(size) for size in (count, test, test)]
-    classes = tuple(str(number) for number in range(10))
-    mean, std = channel_statistics(splits[0].images[:1000])
+    train, held, final = split(count), split(test), split(test)
+    mean, std = channel_statistics(train.images[:1000])
     return Data(
-        "noise", "noise", *splits, classes, mean, std, Augmentation(4, True), fingerprint(splits[1:], classes)
+        name="noise",
+        label="noise",
+        train=train,
+        val=held,
+        test=final,
+        classes=tuple(str(number) for number in range(10)),
+        mean=mean,
+        std=std,
+        augmentation=Augmentation(4, True),
+        fingerprint="0" * 16,
     )
 
 

@@ -1,8 +1,9 @@
 """What gates on the weights cost: a training step under `Reparametrization`, over the same step without.
 
-ResNet18 and VGG19 (32x32, batch 128, fp32, channels last, SGD with momentum). Faithful mode learns t and adds
-the penalty; exact mode has its gates closed to 5% and solves for t as often as it does in training, so that its
-time is the mean over one period of that. The plain step is the same loop on the same network without a method.
+ResNet18 and VGG19 (32x32, batch 128, fp32, channels last, SGD with momentum). Faithful mode learns t and
+adds the penalty; exact mode has its gates closed to 5% and solves for t as often as it does in training, so
+that its time is the mean over one period of that. The plain step is the same loop on the same network
+without a method.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The harness: every claim is a ratio of two times of the same round.
 
-A machine's speed drifts (clock rates, neighbours, temperature), by more than what we want to tell apart. So all
-actions of a benchmark are run in every round, one after the other, in an order that changes from round to round;
-only times of the same round are divided, and the median over the rounds is what is claimed.
+A machine's speed drifts (clock rates, neighbours, temperature), by more than what we want to tell apart. So
+all actions of a benchmark are run in every round, one after the other, in an order that changes from round
+to round; only times of the same round are divided, and the median over the rounds is what is claimed.
 """
 
 from __future__ import annotations
