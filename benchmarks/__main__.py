@@ -14,7 +14,12 @@ BENCHMARKS = (
     "cost_of_a_channel",
     "reparametrization",
     "fisher_bookkeeping",
+    "exact_solve",
+    "fisher_run",
     "batches",
+    "startup",
+    "allocator",
+    "layouts",
 )
 QUICK_ROUNDS = 2
 

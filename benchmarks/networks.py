@@ -119,11 +119,15 @@ class Steps:
         self.precision = precision
 
     def __call__(self) -> None:
+        self.update()
+        if self.method is not None:
+            self.method.after_step(self.model, self.optimizer)
+
+    def update(self) -> None:
+        """The step without the method's last word on it."""
         self.gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.method is not None:
-            self.method.after_step(self.model, self.optimizer)
 
     def gradients(self) -> Tensor:
         """Forward and backward; the loss."""
