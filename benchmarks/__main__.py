@@ -20,6 +20,8 @@ BENCHMARKS = (
     "startup",
     "allocator",
     "layouts",
+    "compare_overhead",
+    "side_by_side",
 )
 QUICK_ROUNDS = 2
 
