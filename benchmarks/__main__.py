@@ -22,6 +22,7 @@ BENCHMARKS = (
     "layouts",
     "compare_overhead",
     "side_by_side",
+    "training_rate",
 )
 QUICK_ROUNDS = 2
 

@@ -40,7 +40,7 @@ def run(settings: Settings) -> Found:
     return found
 
 
-def ours(data: Data, settings: Settings) -> Callable[[], object]:
+def ours(data: Data, settings: Settings, size: int | None = None) -> Callable[[], object]:
     """The next batch of the real pipeline, epoch after epoch."""
 
     def forever() -> Iterator[tuple[Tensor, Tensor]]:
@@ -48,7 +48,7 @@ def ours(data: Data, settings: Settings) -> Callable[[], object]:
             yield from epoch_batches(
                 data.train,
                 data,
-                batch_size=batch_size(settings),
+                batch_size=size or batch_size(settings),
                 device=settings.device,
                 generator=torch.Generator().manual_seed(epoch),
                 augmentation=Augmentation(PAD, True),

@@ -117,6 +117,7 @@ class Steps:
         groups: Any = self.model.parameters() if method is None else method.parameter_groups(self.model, 5e-4)
         self.optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9, weight_decay=5e-4)
         self.precision = precision
+        self.casts_kept = True  # whether autocast may keep its copies of the weights; not within a CUDA graph
 
     def __call__(self) -> None:
         self.update()
@@ -131,7 +132,7 @@ class Steps:
 
     def gradients(self) -> Tensor:
         """Forward and backward; the loss."""
-        with autocast(self.x.device, self.precision):
+        with autocast(self.x.device, self.precision, self.casts_kept):
             logits = self.called(self.x)
         loss = F.cross_entropy(logits.float(), self.y)
         if self.method is not None:
@@ -140,9 +141,10 @@ class Steps:
         return loss
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+def autocast(device: torch.device, precision: str, keep: bool = True) -> AbstractContextManager[Any]:
     """bf16 where it is asked for."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    enabled = precision == "bf16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=keep)
 
 
 class FixedRuntime(Runtime):
