@@ -61,10 +61,10 @@ def _compiled(name: str, settings: Settings, found: Found) -> tuple[Steps | None
 
 
 def compiler(mode: str | None = None) -> Callable[[nn.Module], nn.Module]:
-    """torch.compile, each network afresh."""
+    """torch.compile for one shape; many networks of one class may be compiled in a process."""
+    torch._dynamo.config.recompile_limit = 64
 
     def wrap(model: nn.Module) -> nn.Module:
-        torch._dynamo.reset()
         return torch.compile(model, mode=mode, dynamic=False)  # type: ignore[return-value]
 
     return wrap

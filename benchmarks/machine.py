@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ _HOMES = (
 
 def keep_freed_memory() -> None:
     """Tune glibc's malloc as the command line does for its own process."""
+    tuner()()
+
+
+def tuner() -> Callable[[], None]:
+    """Where that lives now."""
     for home in _HOMES:
         module, _, name = home.partition(":")
         try:
-            function = getattr(importlib.import_module(module), name)
+            return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError):
             continue
-        function()
-        return
     raise RuntimeError(
         "nobody knows where the command line tunes malloc now: add it to benchmarks/machine.py"
     )

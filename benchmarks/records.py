@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import platform
 import re
@@ -121,12 +120,12 @@ def record(
     }
 
 
-def file_name(content: Mapping[str, Any], today: datetime.date | None = None) -> str:
+def file_name(content: Mapping[str, Any]) -> str:
     """THEME_HARDWARE_DATE.json; parts of a benchmark are themes of their own."""
     device = str(content["environment"]["device"]).lower()
     hardware = re.sub(r"[^a-z0-9]+", "-", device).strip("-") or platform.machine()
     theme = "-".join([content["benchmark"], *content.get("only", [])])
-    return f"{theme}_{hardware}_{today or datetime.date.today()}.json"
+    return f"{theme}_{hardware}_{content['environment']['date']}.json"
 
 
 def write(content: Mapping[str, Any], folder: Path) -> Path:

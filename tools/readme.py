@@ -1,7 +1,7 @@
 """Write the tables of README and docs from the files in results/; with --check only say if they are stale.
 
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
-`<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and `<!-- end -->`
+`<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
 stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results.
 """
 
