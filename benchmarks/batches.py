@@ -8,8 +8,10 @@ kind.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,10 +54,17 @@ def ours(data: Data, settings: Settings, size: int | None = None) -> Callable[[]
                 device=settings.device,
                 generator=torch.Generator().manual_seed(epoch),
                 augmentation=Augmentation(PAD, True),
+                **in_the_steps_layout(),
             )
 
     endless = forever()
     return lambda: next(endless)
+
+
+def in_the_steps_layout() -> dict[str, Any]:
+    """Batches in channels last, as the step wants them, where the pipeline can make them so."""
+    takes = "layout" in inspect.signature(epoch_batches).parameters
+    return {"layout": torch.channels_last} if takes else {}
 
 
 def by_the_image(data: Data, settings: Settings) -> Callable[[], object]:
