@@ -26,6 +26,8 @@ KINDS = ("tuned", "default")
 
 def run(settings: Settings) -> Found:
     """For each network a pair of processes every round."""
+    if settings.device != "cpu":
+        return Found(notes=["measured on a CPU only: it is about the host's memory"])
     found = Found()
     for name in NETWORKS:
         answers: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}

@@ -35,7 +35,7 @@ def run(settings: Settings) -> Found:
         times = measure(
             {"batch": ours(data, settings), "step": step}, rounds=settings.rounds, finish=finish(settings)
         )
-        found.add(f"batch / step of {name}", times, "batch", "step", bar=BAR)
+        found.add(f"batch / step of {name}", times, "batch", "step", bar=settings.bar(BAR))
     pair = {"batch": ours(data, settings), "batch by the image": by_the_image(data, settings)}
     times = measure(pair, rounds=settings.rounds, finish=finish(settings))
     found.add("batch / pipeline by the image", times, "batch", "batch by the image")

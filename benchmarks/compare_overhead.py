@@ -82,7 +82,7 @@ def _compare(found: Found, part: str, data: str, folder: Path, settings: Setting
             walls[kind].append(seconds)
     ratio = summary([a / b for a, b in zip(*walls.values(), strict=True)])
     ms = {kind: significant(1e3 * summary(values).middle) for kind, values in walls.items()}
-    bar = BAR if part == "images" else None
+    bar = settings.bar(BAR) if part == "images" else None
     more = {"runs_s": round(sum(record["wall_s"] for record in counted(records(folder / "first"))), 1)}
     found.cases.append(Case(part, "secateur compare", "bare steps", ratio, bar, ms, more))
     shown = " ".join(Path(word).name if word == data else word for word in arguments)

@@ -47,7 +47,7 @@ def run(settings: Settings) -> Found:
         at_least_s=0,
     )
     found = Found()
-    found.add("each step", times, "solving for t", "step", bar=BAR)
+    found.add("each step", times, "solving for t", "step", bar=settings.bar(BAR))
     found.add("each evaluation", times, "solving over all weights", "step", factor=1 / CIFAR_STEPS)
     found.notes += [
         f"a solution every {period} steps, on a sample of the weights; its time is divided by {period}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.records import Settings
+from benchmarks.timing import Action
 from secateur import models
-from secateur.data import Augmentation, Data, Split, epoch_batches
+from secateur.data import Augmentation, Data, Split
 from secateur.data.dataset import channel_statistics
 from secateur.device import Runtime
 from secateur.methods import Method
@@ -147,6 +149,16 @@ def autocast(device: torch.device, precision: str, keep: bool = True) -> Abstrac
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=keep)
 
 
+def several(step: Callable[[], object], count: int) -> Action:
+    """So many steps in a row, timed as one: a longer look, where the difference is small."""
+
+    def run() -> None:
+        for _ in range(count):
+            step()
+
+    return Action(run, per=count)
+
+
 class FixedRuntime(Runtime):
     """A runtime of the real loop in a layout that was asked for, several of them side by side in one process.
 
@@ -192,13 +204,8 @@ class RealSteps:
             method=method,
             epochs=None if method is not None else 1,
         )
-        device = self.training.runtime.device
-        generator = torch.Generator().manual_seed(0)
-        batches = epoch_batches(
-            self.data.train, self.data, batch_size=size, device=device, generator=generator
-        )
-        self.x, self.y = next(batches)
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.x, self.y = next(iter(self.training._batches()))
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.training.runtime.device)
 
     def __call__(self) -> None:
         self.training._step(self.x, self.y, self.sums)

@@ -32,6 +32,10 @@ class Settings:
     quick: bool = False
     only: tuple[str, ...] = ()
 
+    def bar(self, value: float) -> float | None:
+        """A bar that was set for the CPU; elsewhere the same is measured without one."""
+        return value if self.device == "cpu" else None
+
     def wanted(self, part: str) -> bool:
         """Whether this part was asked for."""
         return not self.only or part in self.only

@@ -8,12 +8,11 @@ without a method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from benchmarks.networks import Steps, batch, finish, network
+from benchmarks.networks import Steps, batch, finish, network, several
 from benchmarks.records import Found, Settings
-from benchmarks.timing import Action, measure
+from benchmarks.timing import measure
 from secateur.errors import InputError
 from secateur.methods import Reparametrization
 
@@ -57,18 +56,10 @@ def _compare(found: Found, settings: Settings, name: str, implementation: str) -
     for mode in ("faithful", "exact"):
         steps[f"{mode} step"] = Steps(network(name, settings), data, method=method(mode, implementation))
     times = measure(
-        {label: Action(_several(step, period), per=period) for label, step in steps.items()},
+        {label: several(step, period) for label, step in steps.items()},
         rounds=settings.rounds,
         finish=finish(settings),
     )
     bar = BARS[settings.device].get(implementation)
     for mode in ("faithful", "exact"):
         found.add(f"{name} {mode} {implementation}", times, f"{mode} step", "step", bar=bar)
-
-
-def _several(step: Steps, count: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(count):
-            step()
-
-    return run

@@ -43,7 +43,8 @@ SEEDS = (2, 4, 8)
 
 def run(settings: Settings) -> Found:
     """Each part that is wanted."""
-    torch.set_float32_matmul_precision("high")
+    if settings.device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
     found = Found()
     for part in PARTS:
         if not settings.wanted(part):

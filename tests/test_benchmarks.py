@@ -160,11 +160,9 @@ def test_benchmarks_run(name):
     assert len(content["cases"]) == RUN_HERE[name]
 
 
-def test_the_training_rate_stands_beside_the_floor(monkeypatch):
-    precision = torch.get_float32_matmul_precision()
+def test_the_training_rate_stands_beside_the_floor():
     settings = Settings(rounds=1, quick=True, only=("wrn-40-2-128",))
     found = importlib.import_module("benchmarks.training_rate").run(settings)
-    torch.set_float32_matmul_precision(precision)
     content = records.record("training_rate", settings, found, IDLE, ENVIRONMENT)
     check(content, "training_rate")
     assert records.file_name(content) == "training_rate-wrn-40-2-128_cpu-test-1_2026-01-02.json"
@@ -319,6 +317,18 @@ def test_channels_of_a_run_go_once_and_never_the_last_of_a_group():
     order = fisher_run.order_of_removal([3, 4])
     assert sorted(order) == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
     assert order == fisher_run.order_of_removal([3, 4])
+
+
+@pytest.mark.parametrize("path", sorted(records.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_recorded_times_say_where_they_come_from(path):
+    content = json.loads(path.read_text())
+    assert content["schema"] == 1
+    assert content["rounds"] >= 7
+    assert re.fullmatch(r"[0-9a-f]{12}", content["environment"]["commit"]), "made from a clean commit"
+    assert content["environment"]["device"]
+    if "cases" in content:  # the first one is older than they are
+        assert not content["quick"]
+        assert path.name == records.file_name(content)
 
 
 def made_up():
