@@ -1,17 +1,15 @@
 """What making batches costs: 128 images of 32x32 from memory, cropped, mirrored and normalised.
 
 By `secateur.data.batches.epoch_batches`, over whole epochs of 45,000 images (the drawing of their order
-included), over a plain training step of several networks; and over a pipeline that treats one image at a
-time, as data loaders do, written here without processes, decoding or PIL, so that it is the fastest of its
-kind.
+included) and in channels last as the step wants them, over a plain training step of several networks; and
+over a pipeline that treats one image at a time, as data loaders do, written here without processes,
+decoding or PIL, so that it is the fastest of its kind.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,17 +52,11 @@ def ours(data: Data, settings: Settings, size: int | None = None) -> Callable[[]
                 device=settings.device,
                 generator=torch.Generator().manual_seed(epoch),
                 augmentation=Augmentation(PAD, True),
-                **in_the_steps_layout(),
+                layout=torch.channels_last,
             )
 
     endless = forever()
     return lambda: next(endless)
-
-
-def in_the_steps_layout() -> dict[str, Any]:
-    """Batches in channels last, as the step wants them, where the pipeline can make them so."""
-    takes = "layout" in inspect.signature(epoch_batches).parameters
-    return {"layout": torch.channels_last} if takes else {}
 
 
 def by_the_image(data: Data, settings: Settings) -> Callable[[], object]:

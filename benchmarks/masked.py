@@ -26,7 +26,7 @@ class MaskedBlock(nn.Module):
     def __init__(self, block: Block):
         super().__init__()
         self.bn1, self.conv1, self.bn2, self.conv2 = block.bn1, block.conv1, block.bn2, block.conv2
-        self.shortcut = block.shortcut
+        self.shortcut = None if block.shortcut is None else _plain(block.shortcut)
         width = block.conv1.weight.new_ones(block.conv1.out_channels).detach()
         self.register_buffer("mask", width)
         self.register_buffer("running", torch.zeros_like(width))
@@ -44,6 +44,13 @@ class MaskedBlock(nn.Module):
             self.running += g_NK.pow(2).mean(0).mul(0.5)
 
         return add
+
+
+def _plain(ours: nn.Conv2d) -> nn.Conv2d:
+    """An ordinary strided convolution with the same weights, without what ours does about its stride."""
+    plain = nn.Conv2d(ours.in_channels, ours.out_channels, 1, stride=ours.stride, bias=False)  # type: ignore[arg-type]
+    plain.weight = ours.weight
+    return plain
 
 
 class Masked(nn.Module):
