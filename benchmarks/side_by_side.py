@@ -160,10 +160,12 @@ def _commands(found: Found, settings: Settings) -> None:
     if not has_workers():
         found.notes.append("compare has no --workers here: not measured")
         return
-    epochs = "1" if settings.quick else "10"
-    words = ["compare", "--model", "wrn-16-1", "--data", "digits", "--budget", "params=50%", "--seeds", "2"]
-    words += ["--arms", "fisher-scratch,width,bottleneck", "--epochs", epochs, "--prune-every", "2"]
-    words += ["--device", settings.device]
+    words = ["compare", "--data", "digits", "--prune-every", "2", "--seeds", "2", "--device", settings.device]
+    if settings.quick:
+        words += ["--model", "wrn-10-1", "--budget", "params=90%", "--arms", "width", "--epochs", "1"]
+    else:
+        words += ["--model", "wrn-16-1", "--budget", "params=50%", "--epochs", "10"]
+        words += ["--arms", "fisher-scratch,width,bottleneck"]
     with tempfile.TemporaryDirectory() as folder:
         numbers = count()
 
@@ -172,7 +174,10 @@ def _commands(found: Found, settings: Settings) -> None:
             secateur([*words, "--workers", str(workers), "--out", out])
 
         times = measure(
-            {ALONE: lambda: compare(1), TOGETHER: lambda: compare(2)}, rounds=settings.rounds, at_least_s=0
+            {ALONE: lambda: compare(1), TOGETHER: lambda: compare(2)},
+            rounds=settings.rounds,
+            at_least_s=0,
+            warm_up=1,
         )
     _add(found, "compare on digits, 2 workers", times, 2)
 

@@ -39,6 +39,7 @@ def run(settings: Settings) -> Found:
         },
         rounds=settings.rounds,
         at_least_s=0,
+        warm_up=1,
     )
     found = Found()
     found.add("import", times, "import secateur", "import torch", bar=BAR_IMPORT)

@@ -90,6 +90,7 @@ def measure(
     finish: Callable[[], Any] = lambda: None,
     clock: Clock = time.perf_counter,
     at_least_s: float = AT_LEAST_S,
+    warm_up: int = WARM_UP,
 ) -> Times:
     """Warm every action up, then time each once a round, in a rotating order.
 
@@ -98,9 +99,10 @@ def measure(
         rounds: at least 1.
         finish: waits for the device, before every look at the clock.
         at_least_s: short actions are repeated within a round for about as long; 0: never.
+        warm_up: runs of each action that do not count, at least 1.
     """
     whole = {name: run if isinstance(run, Action) else Action(run) for name, run in actions.items()}
-    repeats = _warm_up(whole, finish, clock, at_least_s)
+    repeats = _warm_up(whole, warm_up, finish, clock, at_least_s)
     seconds: dict[str, list[float]] = {name: [] for name in whole}
     for number in range(rounds):
         for name in rotated(list(whole), number):
@@ -115,11 +117,15 @@ def rotated(names: Sequence[str], number: int) -> list[str]:
 
 
 def _warm_up(
-    actions: Mapping[str, Action], finish: Callable[[], Any], clock: Clock, at_least_s: float
+    actions: Mapping[str, Action],
+    times: int,
+    finish: Callable[[], Any],
+    clock: Clock,
+    at_least_s: float,
 ) -> dict[str, int]:
-    """Run everything `WARM_UP` times; how often each is to be repeated in a round."""
+    """Run everything so many times; how often each is to be repeated in a round."""
     last = {}
-    for _ in range(WARM_UP):
+    for _ in range(times):
         for name, action in actions.items():
             last[name] = action.seconds(1, clock, finish) * action.per
     return {name: _repeats(value, at_least_s) for name, value in last.items()}

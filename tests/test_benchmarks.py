@@ -219,7 +219,7 @@ def test_side_by_side_trains_and_skips_what_is_not_there(monkeypatch):
     monkeypatch.setattr(side_by_side, "secateur", ran.append)
     found = side_by_side.run(Settings(rounds=1, quick=True, only=("compare",)))
     assert found.cases[0].more["of"] == 2
-    assert [words[words.index("--workers") + 1] for words in ran] == ["1", "2"] * (WARM_UP + 1)
+    assert [words[words.index("--workers") + 1] for words in ran] == ["1", "2"] * 2
     assert len({words[-1] for words in ran}) == len(ran), "each in a folder of its own"
 
 
