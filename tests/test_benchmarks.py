@@ -134,7 +134,7 @@ def check(content, name):
     assert len(set(names)) == len(names)
     for case in again["cases"]:
         assert {"case", "what", "over", "ratio", "low", "high", "bar", "met", "ms"} <= set(case)
-        assert 0 < case["low"] <= case["ratio"] <= case["high"] or name == "fisher_run"
+        assert 0 < case["low"] <= case["ratio"] <= case["high"]
         assert case["met"] == (None if case["bar"] is None else case["ratio"] <= case["bar"])
         assert case["ms"]
     assert all(isinstance(note, str) for note in again["notes"])
