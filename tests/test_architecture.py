@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
 from secateur.architecture_file import diff_files
@@ -443,3 +444,17 @@ def test_a_file_cut_off_or_overwritten_is_read_or_refused(cut, noise, foreign_co
         (tmp_path / "architecture.json").write_bytes(damaged)
         with contextlib.suppress(InputError):
             assert sc.Architecture.load(tmp_path, factory=Small).params == 285
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=3), st.sampled_from(["params", "macs", "nonzeros"]))
+def test_costs_in_closed_form_are_counts_of_the_network(widths, limited):
+    architecture = sc.Architecture.of(sc.models.wide_resnet(depth=10)).with_widths(widths)
+    model = architecture.build(seed=0)
+    counts = {
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "nonzeros": sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1),
+    }
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, *model.input_shape))
+    assert architecture.cost(limited) == {**counts, "macs": counter.get_total_flops() // 2}[limited]

@@ -21,6 +21,7 @@ from secateur.budget import (
     count_params,
     fit_scale,
     layer_positions,
+    uses_of_weights,
 )
 from secateur.comparison import Settings
 from secateur.errors import InputError
@@ -319,3 +320,21 @@ def test_budgets_that_do_not_hold_together_are_one_clear_line(text, message):
     with pytest.raises(InputError, match=message) as error:
         Budgets.parse(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.wide_resnet(depth=10, widths=[3, 9, 30]),
+        models.resnet18(width=0.125, image_size=[32, 48]),
+        models.vgg19(width=0.125),
+        models.conv4(width=0.25, in_channels=1, image_size=8),
+    ],
+    ids=lambda model: model.factory,
+)
+def test_a_familys_narrowest_network_uses_its_weights_as_often(model):
+    """`layer_positions` runs that one in its place; here the network itself is run."""
+    example = torch.zeros(1, *model.input_shape)
+    state = torch.random.get_rng_state()
+    assert layer_positions(model, model.input_shape) == uses_of_weights(model, example)
+    assert torch.equal(torch.random.get_rng_state(), state)

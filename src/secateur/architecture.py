@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ from secateur.foreign import Origin, layout_without_memory, origin_of, reopened
 from secateur.models import FACTORIES, Family
 from secateur.runs import unshared
 from secateur.surgery.anatomy import anatomy_of
-from secateur.surgery.costs import COUNTED, state_shapes
+from secateur.surgery.costs import COUNTED, Costs, state_shapes
 
 Factory = Callable[..., nn.Module]
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
@@ -147,7 +148,12 @@ class Architecture:
         """The count of a budget's resource."""
         if self.origin is not None and resource in COUNTED:
             return self.origin.anatomy.costs.at(self.origin.by_name(self.widths))[resource]
-        return COUNTERS[resource](self.skeleton())
+        if resource in COUNTED and all(width >= 1 for width in self.widths):
+            costs = _family_costs(self.factory, json.dumps(self.arguments, sort_keys=True))
+            names = list(costs.graph.groups)
+            if len(names) == len(self.widths):
+                return costs.at(dict(zip(names, self.widths, strict=True)))[resource]
+        return COUNTERS[resource](self.skeleton())  # or says what is wrong with the widths
 
     def scaled_to(self, budget: Budget | str) -> Architecture:
         """Copycat: every group's width times one alpha, the largest that meets the budget.
@@ -409,6 +415,12 @@ def _widths_in(path: Path, names: Sequence[str]) -> list[int]:
     groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
     widths = {group["name"]: group["width"] for group in groups}
     return [widths[name] for name in names]
+
+
+@lru_cache(maxsize=64)
+def _family_costs(factory: str, arguments: str) -> Costs:
+    """What a family's networks cost in closed form, at any widths of their groups: a recount takes 20 ms."""
+    return anatomy_of(_construct(factory, json.loads(arguments), None)).costs
 
 
 def _example(model: Family) -> Tensor:

@@ -9,10 +9,12 @@ inference; a compute figure is training examples seen times training MACs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from secateur.calling import Inputs, call, modes_kept, tile
 from secateur.errors import InputError, unknown
 from secateur.latency import RUNTIMES, Deployment, artefact_bytes
+from secateur.models import FACTORIES, Family
 
 TRAINING_MACS_PER_INFERENCE_MAC = 3
 MACS_CONVENTION = (
@@ -50,8 +53,22 @@ def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, i
     It is the number of output positions (1 for a linear layer after a flatten). Removing channels does not
     change it, so MACs after a removal need no forward pass. Buffers and training mode are left as they were.
     """
+    if isinstance(model, Family) and tuple(input_shape) == model.input_shape:
+        arguments = json.dumps(model.arguments, sort_keys=True)
+        return dict(_family_positions(model.factory, arguments, len(model.groups)))
     anchor = next(model.parameters())
     return uses_of_weights(model, torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
+
+
+@lru_cache(maxsize=64)
+def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, int]:
+    """`layer_positions` of a built-in network, by its narrowest version: no width of a group changes them.
+
+    It is a real network of a few weights: on the meta device torch would load its compiler to follow shapes.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        narrow = FACTORIES[factory](**json.loads(arguments), widths=[1] * groups)
+    return uses_of_weights(narrow, torch.zeros(1, *narrow.input_shape))
 
 
 def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:

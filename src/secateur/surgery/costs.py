@@ -17,9 +17,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from secateur.budget import uses_of_weights, weight_layers
+from secateur.budget import layer_positions, uses_of_weights, weight_layers
 from secateur.calling import Inputs, call, modes_kept, on_device, tile
 from secateur.latency import state_bytes
+from secateur.models import Family
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
 from secateur.surgery.graph import ChannelGraph
 
@@ -64,6 +65,13 @@ class _Tensor:
         return (numel * self.is_parameter, numel * self.uses, numel * self.is_weight)
 
 
+def _uses(model: nn.Module, inputs: Inputs) -> dict[str, int]:
+    """How often each layer's weights are used for the first example."""
+    if isinstance(model, Family):
+        return layer_positions(model, model.input_shape)
+    return uses_of_weights(model, on_device(inputs, model))
+
+
 class Costs:
     """Params, MACs and weights of a network as its channels go.
 
@@ -80,7 +88,7 @@ class Costs:
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, referee: bool = True):
         self.graph = graph
-        uses = uses_of_weights(model, on_device(inputs, model))
+        uses = _uses(model, inputs)
         self._tensors = _tensors_of(model, graph, uses)
         self._sizes = {axis: graph.size(axis) for axis in graph.axes()}
         self._spread = _spreads(graph)
