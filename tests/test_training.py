@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from secateur import models
 from secateur.architecture import Architecture
-from secateur.data import epoch_batches
+from secateur.data import Split, epoch_batches
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.methods import Fisher
 from secateur.progress import Reporter
 from secateur.runs import derived_seed
-from secateur.training import Recipe, Training, evaluate
+from secateur.training import VALIDATION, Recipe, Training, evaluate, validated_every
 
 SMALL = Recipe(epochs=3, batch_size=64)
 
@@ -287,3 +287,31 @@ def test_devices_that_are_not_there_are_refused(device, message):
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="unknown precision 'fp16'"):
         Runtime("cpu", "fp16")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "every"), [(900, 100, 2), (1167, 130, 2), (990, 10, 1), (100, 100, 17)]
+)
+def test_validation_costs_at_most_a_fiftieth_of_training(digits, train, val, every):
+    splits = {"train": train, "val": val}
+    sized = replace(digits, **{name: Split(*repeated(digits.train, n)) for name, n in splits.items()})
+    assert validated_every(sized) == every
+    assert every == 1 or val / (3 * train * every) <= VALIDATION < val / (3 * train * (every - 1))
+
+
+def repeated(split, n):
+    index = torch.arange(n) % len(split)
+    return split.images[index], split.labels[index]
+
+
+def test_the_last_epoch_is_always_validated(digits):
+    every = validated_every(digits)
+    assert every > 1
+    rows = training(digits, recipe=replace(SMALL, epochs=every + 1), epochs=every + 1).fit().progress.history
+    known = [row["epoch"] for row in rows if row["val_accuracy"] is not None]
+    assert known == [1, every, every + 1]
+
+
+def test_where_the_accuracy_is_followed_every_epoch_is_validated(digits):
+    rows = training(digits, recipe=STAGNANT, epochs=4).fit().progress.history
+    assert all(row["val_accuracy"] is not None for row in rows)

@@ -65,9 +65,11 @@ class LineReporter(Reporter):
 
     def epoch(self, row: dict[str, Any]) -> None:
         if time.monotonic() - self._last >= LINE_EVERY_S:
+            validated = row["val_accuracy"] is not None
+            split, key = ("validation", "val_accuracy") if validated else ("training", "train_accuracy")
             self._say(
                 f"  {self.label}: {self.done:.0%}, epoch {row['epoch']}, loss {row['loss']:.3f}, "
-                f"validation {row['val_accuracy']:.1%}{_pruned(row)}"
+                f"{split} {row[key]:.1%}{_pruned(row)}"
             )
 
     def run_finished(self, text: str) -> None:

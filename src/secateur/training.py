@@ -33,6 +33,7 @@ from secateur.runs import Checkpoint, derived_seed
 
 EVALUATION_BATCH = 500
 SCHEDULES = ("steps", "cosine", "plateau")
+VALIDATION = 0.02  # of the training MACs, where no schedule follows the accuracy
 REPORT_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
 
@@ -118,6 +119,11 @@ class Recipe:
         """
         schedule = "cosine" if self.schedule == "plateau" else self.schedule
         return replace(self, schedule=schedule, early_stop=None)
+
+    @property
+    def follows_accuracy(self) -> bool:
+        """Whether the accuracy of an epoch decides anything about the next."""
+        return self.schedule == "plateau" or self.early_stop is not None
 
     def augmentation(self, data: Data) -> Augmentation:
         """Padding and mirroring, the data set's own where the recipe leaves them open."""
@@ -213,6 +219,7 @@ class Training:
         """Train to the end: `epochs` epochs, or until the method is finished."""
         started = time.perf_counter() - self.progress.wall_s
         self._follow(self.method.advance(self.model, self.optimizer))
+        row: dict[str, Any] | None = None
         while not self._done():
             self._train_epoch()
             row = self._epoch_row()
@@ -222,7 +229,7 @@ class Training:
             self._save()
             self.reporter.epoch(row)
         if self.progress.batch:  # the part of an epoch until the method was finished; not in the checkpoint
-            self.progress.history.append(self._epoch_row())
+            self.progress.history.append(row or self._epoch_row())
         return self
 
     def finish(self) -> Training:
@@ -359,12 +366,21 @@ class Training:
             "epoch": progress.epoch + 1,
             "loss": loss_sum / max(seen, 1),
             "train_accuracy": correct / max(seen, 1),
-            "val_accuracy": evaluate(self.model, self.data.val, self.data, self.runtime),
+            "val_accuracy": self._validation_accuracy(),
             **self._test_accuracy(),
             "lr": self._lr(),
             "params": self.params,
             **self.method.progress(),
         }
+
+    def _validation_accuracy(self) -> float | None:
+        """None in epochs that nobody needs it of: neither a schedule, nor who looks at the first and last."""
+        epoch = self.progress.epoch + 1
+        last = self.method.finished if self.epochs is None else epoch >= self.epochs
+        needed = self.recipe.follows_accuracy or epoch == 1 or last
+        if not needed and epoch % validated_every(self.data):
+            return None
+        return evaluate(self.model, self.data.val, self.data, self.runtime)
 
     def _lr(self) -> float:
         return self.recipe.lr_at(self.progress.epoch, self.progress.drops)
@@ -377,6 +393,8 @@ class Training:
 
     def _follow_plateau(self, row: dict[str, Any]) -> None:
         """Count the epochs without improvement, and lower the rate when "plateau" is out of patience."""
+        if not self.recipe.follows_accuracy:
+            return
         progress, accuracy = self.progress, row[f"{self.recipe.select_on}_accuracy"]
         if accuracy > progress.best:
             progress.best, progress.stale, progress.waited = accuracy, 0, 0
@@ -410,6 +428,15 @@ class Training:
         }
         if self.save is not None and self.runtime.is_main:
             self.save(Checkpoint(state, tensors))
+
+
+def validated_every(data: Data) -> int:
+    """Epochs from one validation to the next, so that they cost at most `VALIDATION` of the training MACs.
+
+    The first and the last epoch are validated besides.
+    """
+    share = len(data.val) / (TRAINING_MACS_PER_INFERENCE_MAC * len(data.train))
+    return max(1, math.ceil(share / VALIDATION))
 
 
 @torch.no_grad()

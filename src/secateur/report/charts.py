@@ -223,6 +223,7 @@ def _curves_view(found: Sequence[Curve], names: Sequence[str], measure: str, lab
             {
                 "type": "scatter",
                 "mode": "lines" if len(c.epochs) > 1 else "markers",
+                "connectgaps": True,  # not every epoch is validated
                 "name": escape(entry),
                 "legendgroup": escape(entry),
                 "showlegend": entry not in listed,
@@ -259,6 +260,7 @@ def trajectory_chart(results: Results) -> Chart:
         {
             "type": "scatter",
             "mode": "lines" if len(t.params) > 1 else "markers",
+            "connectgaps": True,
             "name": f"seed {t.seed}",
             "x": list(t.params),
             "y": list(t.val_accuracy),

@@ -296,15 +296,15 @@ def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
         places = list(dict.fromkeys(c.where for c in mine))
         for c in mine:
             first = next(o for o in mine if o.where == c.where) is c
-            values = [float("nan") if v is None else v for v in c.val_accuracy]
+            known = [(epoch, v) for epoch, v in zip(c.epochs, c.val_accuracy, strict=True) if v is not None]
             axes.plot(
-                c.epochs,
-                values,
+                [epoch for epoch, _ in known],
+                [value for _, value in known],
                 color=looks[name].color,
                 linestyle=dash(places.index(c.where))[1],
                 linewidth=1.1,
                 alpha=0.8,
-                marker="." if len(values) == 1 else None,
+                marker="." if len(known) == 1 else None,
                 label=c.where if first else None,
             )
         axes.set_title("unpruned" if name == "dense" else name)
