@@ -23,7 +23,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
 def run(monkeypatch, capsys, tmp_path):
     """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("secateur.cli._keep_freed_memory", lambda: None)
+    monkeypatch.setattr("secateur.cli.keep_freed_memory", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def call(line: str):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.errors import InputError, TrainingError
-from secateur.options import PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
+from secateur.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
+from secateur.process import keep_freed_memory
 from secateur.showing import (
     console,
     or_dash,
@@ -69,6 +70,14 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
         "secateur-compare"
     ),
+    workers: Annotated[
+        str,
+        option(
+            "Networks trained side by side, in so many processes that share the threads; auto: several where "
+            "they are small enough to gain by it, on a CPU.",
+            MACHINE,
+        ),
+    ] = "auto",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
 ) -> None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
@@ -79,7 +88,9 @@ def compare(
     --seeds 3 --epochs 30 --prune-every 10`
     """
     from secateur.comparison import Comparison, Settings
+    from secateur.side_by_side import parse_workers
 
+    parse_workers(workers)  # has its check
     settings = Settings(
         budgets=_budgets(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(arms)),
@@ -93,10 +104,10 @@ def compare(
     session, architecture = _session(options, out)
     comparison = Comparison(architecture, session.data, settings)
     if plan and session.runtime.is_main:
-        show_plan(comparison, session)
+        show_plan(comparison, session, comparison.workers(session, workers))
     if plan:
         return
-    results = comparison.run(session, _command_line())
+    results = comparison.run(session, _command_line(), workers)
     if session.runtime.is_main:
         show_results(results, out)
 
@@ -507,22 +518,6 @@ def _raise_interrupt(_signal: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _keep_freed_memory() -> None:
-    """Stop glibc from returning every freed activation to the kernel and faulting it in again each step.
-
-    The process is ours, so we may; the library never does this to its host. Elsewhere than on glibc: nothing.
-    """
-    import ctypes
-
-    trim_threshold, mmap_threshold, one_gib = -1, -3, 1 << 30
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_threshold, one_gib)
-        libc.mallopt(trim_threshold, one_gib)
-    except (OSError, AttributeError):
-        return
-
-
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
@@ -531,7 +526,7 @@ def main() -> None:
     from typer.exceptions import TyperException
 
     signal.signal(signal.SIGTERM, _raise_interrupt)
-    _keep_freed_memory()
+    keep_freed_memory()
     debug = bool(os.environ.get("SECATEUR_DEBUG"))
     try:
         code = app(standalone_mode=False)

@@ -180,7 +180,7 @@ class Reproduction(BaseReproduction):
     def _copycat(self, cell: Cell, session: Session, seed: int) -> Record:
         """Both sizes have one trajectory, whose runs are made for the first and found by the second."""
         comparison = self._comparison(cell)
-        (point,) = Replicate(comparison, session, seed, comparison.plan(session)).points()
+        (point,) = Replicate(comparison, session, seed, comparison.plan(session)).stand().points()
         record = self.store.record(point["run_id"])
         assert record is not None
         return {**record, "discovery_compute": point["discovery_compute"]}
