@@ -392,8 +392,8 @@ def compare(
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
         out: folder for results, report and runs.
         workers: how many networks to train side by side, each in a process of its own with its share of
-            the threads, or "auto" (`secateur.side_by_side.workers_for`). Scripts need no guard for it; a model
-            that is not built in needs a factory that can be imported, or one run follows the other.
+            the threads, or "auto" (`secateur.side_by_side.workers_for`). Scripts need no guard for it; a
+            model that is not built in needs a factory that can be imported, or one run follows the other.
 
     Raises:
         InputError: before anything is trained or written.

@@ -1,9 +1,9 @@
 """What of a comparison can be made side by side, and in which order: jobs that wait for one another.
 
 Of every seed, the network and the trajectory through all budgets are one chain. Arms whose architecture is
-known wait for nothing, those that cut a trained network for its training, and those whose architecture pruning
-has to find for the trajectory as far as they need it. The job with the longest way to the end, through all that
-waits for it, goes first.
+known wait for nothing, those that cut a trained network for its training, and those whose architecture
+pruning has to find for the trajectory as far as they need it. The job with the longest way to the end,
+through all that waits for it, goes first.
 """
 
 from __future__ import annotations

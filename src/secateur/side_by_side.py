@@ -1,8 +1,8 @@
 """The runs of one comparison made side by side, each in a process of its own with its share of the threads.
 
 A run has an id and is never repeated, so nothing has to be brought together: `fill` has processes leave
-finished runs in the store, and the comparison is then drawn up as ever. A run has the same bits as in one process
-with the same number of threads.
+finished runs in the store, and the comparison is then drawn up as ever. A run has the same bits as in one
+process with the same number of threads.
 """
 
 from __future__ import annotations
