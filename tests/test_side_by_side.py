@@ -44,6 +44,31 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_report():
+    """Which takes longer than all of these runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secateur.results.rewrite_report", lambda *_: None)
+        yield
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setattr("secateur.cli.keep_freed_memory", lambda: None)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(line):
+        monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code, output.out, output.err
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
 class Diary(Reporter):
     """Everything that is told, in order."""
 
@@ -235,22 +260,24 @@ def test_what_comes_out_is_what_went_in(digits, tmp_path):
     )
     comparison = Comparison(resolve_model("wrn-10-0.5", digits), digits, settings)
     session = Session(digits, RunStore(tmp_path / "out"), Runtime("cpu"), Reporter())
-    leave(comparison, session, tmp_path)
-    taken, architecture, fields = take(tmp_path, Reporter())
-    assert (architecture, Settings(**fields)) == (comparison.architecture, settings)
-    assert (taken.store.directory, taken.store.shared) == (tmp_path / "out", True)
+    leave(comparison, session, comparison.plan(session), tmp_path)
+    taken = take(tmp_path, Reporter())
+    assert (taken.architecture, Settings(**taken.settings)) == (comparison.architecture, settings)
+    assert [row.compute for row in taken.rows] == [row.compute for row in comparison.plan(session)]
+    store = taken.session.store
+    assert (store.directory, store.shared) == (tmp_path / "out", True)
     for name in ("train", "val", "test"):
-        ours, theirs = getattr(digits, name), getattr(taken.data, name)
+        ours, theirs = getattr(digits, name), getattr(taken.session.data, name)
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.labels, theirs.labels)
     for name in ("name", "label", "classes", "mean", "std", "augmentation", "fingerprint"):
-        assert getattr(digits, name) == getattr(taken.data, name)
+        assert getattr(digits, name) == getattr(taken.session.data, name)
 
 
 def test_another_network_than_the_one_handed_over_is_refused(digits, tmp_path):
     settings = Settings(budgets("params=50%"), ("width",))
     comparison = Comparison(resolve_model("wrn-10-1", digits), digits, settings)
-    leave(comparison, Session(digits, RunStore(tmp_path), Runtime("cpu"), Reporter()), tmp_path)
+    leave(comparison, Session(digits, RunStore(tmp_path), Runtime("cpu"), Reporter()), [], tmp_path)
     work = json.loads((tmp_path / "work.json").read_text())
     work["identity"]["widths"][0] += 1
     (tmp_path / "work.json").write_text(json.dumps(work))
@@ -410,19 +437,13 @@ def test_a_model_of_ones_own_by_its_factorys_name(digits, tmp_path, monkeypatch)
         assert ours == theirs
 
 
-def test_what_stops_a_run_is_one_line_and_ends_the_others(monkeypatch, capsys, tmp_path):
+def test_what_stops_a_run_is_one_line_and_ends_the_others(run, tmp_path):
     line = (
         "compare --model wrn-10-1 --limit-train 300 --epochs 2 --lr 1e30 --arms width,bottleneck --workers 2 "
         f"--budget params=50% --device cpu --out {tmp_path / 'out'}"
     )
-    monkeypatch.setattr("secateur.cli.keep_freed_memory", lambda: None)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    error = capsys.readouterr().err
-    assert stop.value.code == 1
-    assert error.count("\n") == 1
+    code, _, error = run(line)
+    assert (code, error.count("\n")) == (1, 1)
     assert "params=50% seed 0: the loss is not finite in epoch 1" in error
     assert not workers_of(os.getpid())
 
@@ -439,59 +460,76 @@ def test_a_worker_that_is_killed_is_one_clear_line(digits, tmp_path):
 
 
 COMMAND = (
-    f"{shlex.quote(sys.executable)} -m secateur.cli compare --model wrn-10-1 --data digits --limit-train 300 "
-    "--epochs 8 --batch-size 32 --prune-every 1 --arms fisher-tuned,width,copycat --budget params=60% "
-    "--device cpu --out"
+    "compare --model wrn-10-1 --data digits --limit-train 300 --epochs 8 --batch-size 32 --prune-every 1 "
+    "--arms fisher-tuned,width,copycat --budget params=60% --device cpu --out"
 )
 
 
-def start(out: Path, more: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*shlex.split(COMMAND), str(out), *shlex.split(more)],
+def files(out):
+    return {path: path.stat().st_mtime_ns for path in out.glob("runs/*/[!.]*")}
+
+
+def further(out, before, process):
+    """Wait until more is there than before, and two workers are at it."""
+    while files(out) == before:
+        assert process is None or process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    return len(workers_of(str(out)))
+
+
+def stopped(out, how):
+    """The command in a process group of its own, stopped once it got further: exit code and output."""
+    before, argv = files(out), [sys.executable, "-m", "secateur.cli", *shlex.split(COMMAND), str(out)]
+    with subprocess.Popen(
+        [*argv, "--workers", "2"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "SECATEUR_TEST": str(out)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # see test_interruption
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-
-
-def checkpoints(out: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in out.glob("runs/*/[!.]*")}
-
-
-def interrupt(out: Path, how: signal.Signals) -> tuple[int, str]:
-    """Let it get further than before, stop it, and see that all of it stops."""
-    before = checkpoints(out)
-    with start(out, "--workers 2") as process:
-        while process.poll() is None and checkpoints(out) == before:
-            time.sleep(0.01)
-        assert len(workers_of(str(out))) == 2, "it ended too soon: make it longer"
+    ) as process:
+        assert further(out, before, process) == 2
         if how == signal.SIGINT:
-            os.killpg(process.pid, how)  # as a terminal does
+            os.killpg(process.pid, how)  # as a terminal does: the workers get it too
         else:
             process.send_signal(how)
-        output, _ = process.communicate()
-    gone = time.monotonic() + 5
-    while workers_of(str(out)) and time.monotonic() < gone:
+        return process.communicate()[0], process.returncode
+
+
+def ended(out):
+    """Whether no worker is left, at most 5 seconds later."""
+    last = time.monotonic() + 5
+    while workers_of(str(out)) and time.monotonic() < last:
         time.sleep(0.01)
-    assert not workers_of(str(out))
-    return process.returncode, output
+    return not workers_of(str(out))
 
 
-def test_interrupted_in_any_way_nothing_is_left_and_it_ends_with_the_same_bits(tmp_path):
-    for how in (signal.SIGINT, signal.SIGTERM):
-        code, output = interrupt(tmp_path / "two", how)
-        assert code == 130
-        assert output.splitlines()[-1].endswith("the same command continues")
-        assert "Traceback" not in output
-    assert interrupt(tmp_path / "two", signal.SIGKILL)[0] == -signal.SIGKILL
-    for out, workers in (("two", 2), ("one", 1)):
-        with start(tmp_path / out, f"--workers {workers}") as process:
-            output, _ = process.communicate()
-        assert process.returncode == 0, output
-    for disturbed, undisturbed in zip(
-        what_counts(tmp_path / "two"), what_counts(tmp_path / "one"), strict=True
-    ):
+def test_interrupted_in_any_way_nothing_is_left_and_it_ends_with_the_same_bits(run, tmp_path, monkeypatch):
+    two = tmp_path / "two"
+    output, code = stopped(two, signal.SIGINT)
+    assert (code, "Traceback" in output) == (130, False)
+    assert output.splitlines()[-1].endswith("the same command continues")
+    assert ended(two)
+
+    assert stopped(two, signal.SIGKILL)[1] == -signal.SIGKILL
+    assert ended(two)
+
+    before, seen = files(two), []
+
+    def terminate():
+        seen.append(further(two, before, None))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setenv("SECATEUR_TEST", str(two))
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    assert run(f"{COMMAND} {two} --workers 2")[0] == 130
+    thread.join()
+    assert seen == [2]
+    assert not workers_of(str(two))  # at once: who started them waits for their end
+
+    for out, workers in ((two, 2), (tmp_path / "one", 1)):
+        assert run(f"{COMMAND} {out} --workers {workers}")[0] == 0
+    for disturbed, undisturbed in zip(what_counts(two), what_counts(tmp_path / "one"), strict=True):
         assert disturbed == undisturbed

@@ -14,7 +14,7 @@ Everything that selects looks at the validation split; accuracy is measured on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
-from secateur.execution import NotMadeError, PruneSettings, Session, Target
+from secateur.execution import PruneSettings, Session, Target
 from secateur.handover import leave
-from secateur.jobs import Job, jobs_of, make, without
+from secateur.jobs import Job, jobs_of, looking, unfinished
 from secateur.methods import ChannelReparametrization
 from secateur.naming import name_of, resolve_model
 from secateur.planning import PlanRow, planned_rows
@@ -138,11 +138,14 @@ def default_arms(resource: str, built_in: bool = True) -> tuple[str, ...]:
 class Comparison:
     """A checked comparison: `plan` says what it will do, `run` does it.
 
+    Args:
+        checked: another process has done so.
+
     Raises:
         InputError: at once, before anything is trained or written, where a budget cannot be met by an arm.
     """
 
-    def __init__(self, architecture: Architecture, data: Data, settings: Settings):
+    def __init__(self, architecture: Architecture, data: Data, settings: Settings, *, checked: bool = False):
         settings = settings.on(architecture)
         self.architecture, self.data, self.settings = architecture, data, settings
         self.skeleton = architecture.skeleton()
@@ -154,7 +157,8 @@ class Comparison:
         self.budgets = sorted(settings.budgets, key=lambda budget: -self.limits[budget.text])
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
-        self._check()
+        if not checked:
+            self._check()
 
     def _check(self) -> None:
         settings = self.settings
@@ -214,35 +218,24 @@ class Comparison:
 
     def workers(self, session: Session, asked: int | str = "auto") -> int:
         """How many processes will train its networks side by side (`side_by_side.workers_for`)."""
+        return self._shared_out(session, self.plan(session), asked)[0]
+
+    def _shared_out(
+        self, session: Session, rows: Sequence[PlanRow], asked: int | str
+    ) -> tuple[int, list[Job]]:
+        """How many processes, and the jobs that are left for them."""
+        jobs = [] if parse_workers(asked) == 1 else unfinished(jobs_of(self, session, rows), self, session)
         step = self.settings.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * self.architecture.macs
-        return workers_for(asked, session.runtime, self._unfinished(session), step)
-
-    def _unfinished(self, session: Session) -> list[Job]:
-        jobs = jobs_of(self, session, self.plan(session))
-        finished = self._looking(session)
-        return without([job for job in jobs if finished(job)], jobs)
-
-    def _looking(self, session: Session) -> Callable[[Job], bool]:
-        """Whether a job's runs are in the store; nothing is trained."""
-        looking = session.looking()
-        replicates = [Replicate(self, looking, seed, ()) for seed in range(self.settings.seeds)]
-
-        def finished(job: Job) -> bool:
-            try:
-                make(replicates[job.work["seed"]], job.work)
-            except NotMadeError:
-                return False
-            return True
-
-        return finished
+        return workers_for(asked, session.runtime, jobs, step), jobs
 
     def run(self, session: Session, command: str, workers: int | str = 1) -> dict[str, Any]:
         """Make every run that is not there yet; leave and return the results, and draw the report."""
-        rows, count = self.plan(session), self.workers(session, workers)
+        rows = self.plan(session)
+        count, jobs = self._shared_out(session, rows, workers)
         estimate = sum(row.compute for row in rows) * self.settings.seeds
         with session.working(f"compare {self.name} on {self.data.label}", estimate):
             if count > 1:
-                self._fill(session, count)
+                self._fill(session, rows, jobs, count)
             replicates = []
             for seed in range(self.settings.seeds):
                 replicate = Replicate(self, session, seed, rows).stand()
@@ -253,13 +246,13 @@ class Comparison:
                 write_results(results, session.store)
         return results
 
-    def _fill(self, session: Session, workers: int) -> None:
+    def _fill(self, session: Session, rows: Sequence[PlanRow], jobs: list[Job], workers: int) -> None:
         """Have processes make the runs, as far as they can."""
         fill(
-            self._unfinished(session),
+            jobs,
             workers,
-            leave=lambda folder: leave(self, session, folder),
-            finished=self._looking(session),
+            leave=lambda folder: leave(self, session, rows, folder),
+            finished=looking(self, session),
             lock=session.store.lock,
             reporter=session.reporter,
         )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from secateur.execution import PruneSettings, Session
 from secateur.factories import PREFIXES, factory_of, names_factory
 from secateur.foreign import Origin, factory_name
 from secateur.naming import resolve_model
+from secateur.planning import PlanRow
 from secateur.progress import Reporter
 from secateur.runs import RunStore, unshared
 from secateur.sparse import Sparsity
@@ -40,7 +42,7 @@ WORK, DATA = "work.json", "data.safetensors"
 _SPLITS = ("train", "val", "test")
 
 
-def leave(comparison: Comparison, session: Session, folder: Path) -> None:
+def leave(comparison: Comparison, session: Session, rows: Sequence[PlanRow], folder: Path) -> None:
     """Write into `folder` all that another process needs to make runs of the comparison.
 
     Raises:
@@ -51,6 +53,7 @@ def leave(comparison: Comparison, session: Session, folder: Path) -> None:
         "architecture": _described(architecture),
         "identity": architecture.identity(),
         "settings": _settings_as_json(comparison.settings),
+        "rows": [[row.arm, row.budget, row.compute] for row in rows],
         "store": str(session.store.directory.absolute()),
         "device": f"cuda:{device.index or 0}" if device.type == "cuda" else device.type,
         "precision": session.runtime.precision,
@@ -59,8 +62,18 @@ def leave(comparison: Comparison, session: Session, folder: Path) -> None:
     _leave_data(comparison.data, folder / DATA)
 
 
-def take(folder: Path, reporter: Reporter) -> tuple[Session, Architecture, dict[str, Any]]:
-    """What `leave` wrote, in a process that shares the store with others: with the fields of the settings.
+@dataclass(frozen=True)
+class Taken:
+    """What was handed over: where to make runs, of which network, the fields of the settings, and the plan."""
+
+    session: Session
+    architecture: Architecture
+    settings: dict[str, Any]
+    rows: list[PlanRow]
+
+
+def take(folder: Path, reporter: Reporter) -> Taken:
+    """What `leave` wrote, in a process that shares the store with others.
 
     Raises:
         InputError: where the factory cannot be imported here, or builds another network than it did there.
@@ -72,7 +85,8 @@ def take(folder: Path, reporter: Reporter) -> tuple[Session, Architecture, dict[
         raise InputError(f"'{architecture.factory}' is another network in another process")
     runtime = Runtime(work["device"], work["precision"])
     session = Session(data, RunStore(work["store"], shared=True), runtime, reporter)
-    return session, architecture, _settings_from_json(work["settings"])
+    rows = [PlanRow(arm, budget, None, None, 0, 0, None, compute) for arm, budget, compute in work["rows"]]
+    return Taken(session, architecture, _settings_from_json(work["settings"]), rows)
 
 
 def _described(architecture: Architecture) -> dict[str, Any]:

@@ -8,18 +8,18 @@ through all that waits for it, goes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from secateur.arms import KNOWN, Replicate
+from secateur.execution import NotMadeError, Session
 from secateur.planning import PlanRow, pruning_estimate
 from secateur.sparse import SPARSE_ARMS, sparse_arms
 
 if TYPE_CHECKING:
     from secateur.budget import Budget
     from secateur.comparison import Comparison
-    from secateur.execution import Session
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,26 @@ def make(replicate: Replicate, work: dict[str, Any]) -> None:
         replicate.tuned(budget)
     elif budget is not None:
         replicate.point(work["arm"], budget)
+
+
+def looking(of: Comparison, session: Session) -> Callable[[Job], bool]:
+    """Says of a job whether its runs are in the store; nothing is trained."""
+    replicates = [Replicate(of, session.looking(), seed, ()) for seed in range(of.settings.seeds)]
+
+    def finished(job: Job) -> bool:
+        try:
+            make(replicates[job.work["seed"]], job.work)
+        except NotMadeError:
+            return False
+        return True
+
+    return finished
+
+
+def unfinished(jobs: Sequence[Job], of: Comparison, session: Session) -> list[Job]:
+    """The jobs whose runs are not in the store."""
+    finished = looking(of, session)
+    return without([job for job in jobs if finished(job)], jobs)
 
 
 class _Seed:

@@ -113,17 +113,17 @@ def _opened(folder: Path, threads: int, say: Say) -> Callable[[dict[str, Any]], 
 
     torch.set_num_threads(threads)
     try:
-        session, architecture, settings = take(folder, PipeReporter(say))
+        taken = take(folder, PipeReporter(say))
     except InputError as error:
         say({"refused": str(error)})
         sys.exit(0)
-    comparison = Comparison(architecture, session.data, Settings(**settings))
-    rows = comparison.plan(session)
+    session, settings = taken.session, Settings(**taken.settings)
+    comparison = Comparison(taken.architecture, session.data, settings, checked=True)
     say({"ready": True})
 
     def work(described: dict[str, Any]) -> None:
         try:
-            make(Replicate(comparison, session, described["seed"], rows), described)
+            make(Replicate(comparison, session, described["seed"], taken.rows), described)
         finally:
             session.store.release()
 
