@@ -403,6 +403,21 @@ def test_a_model_that_no_other_process_can_build_is_trained_all_the_same(digits,
     assert diary.notes[-1].endswith("cannot be imported by another process")
 
 
+@pytest.mark.parametrize(
+    ("python", "why"),
+    [
+        ("/nowhere/python", "one run after the other: no process can be started ("),
+        ("/bin/false", "one run after the other: a worker ended at its start (exit code 1)"),
+    ],
+)
+def test_where_no_process_can_be_had_one_run_follows_the_other(digits, tmp_path, monkeypatch, python, why):
+    monkeypatch.setattr(sys, "executable", python)
+    settings, diary = {"arms": ["width", "bottleneck"], "budgets": ["params=20%"], **FAST}, Diary()
+    result = sc.compare("wrn-10-0.5", digits, out=tmp_path, workers=2, reporter=diary, **settings)
+    assert len(result.points) == 2
+    assert diary.notes[-1].startswith(why)
+
+
 NETS = """
 from torch import nn
 
@@ -460,8 +475,8 @@ def test_a_worker_that_is_killed_is_one_clear_line(digits, tmp_path):
 
 
 COMMAND = (
-    "compare --model wrn-10-1 --data digits --limit-train 300 --epochs 8 --batch-size 32 --prune-every 1 "
-    "--arms fisher-tuned,width,copycat --budget params=60% --device cpu --out"
+    "compare --model wrn-10-1 --data digits --limit-train 300 --epochs 6 --batch-size 32 --prune-every 1 "
+    "--arms fisher-tuned,width,bottleneck --budget params=60% --device cpu --out"
 )
 
 

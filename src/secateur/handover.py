@@ -64,7 +64,7 @@ def leave(comparison: Comparison, session: Session, rows: Sequence[PlanRow], fol
 
 @dataclass(frozen=True)
 class Taken:
-    """What was handed over: where to make runs, of which network, the fields of the settings, and the plan."""
+    """What was handed over: where to make runs, of which network, the settings' fields, and the plan."""
 
     session: Session
     architecture: Architecture

@@ -123,10 +123,10 @@ class _Worker:
             self.process.stdin.write(line.encode())  # type: ignore[union-attr]
 
     def messages(self) -> list[dict[str, Any]]:
-        """What it has said since; TrainingError where it is no more."""
+        """What it has said since; TrainingError where it died of its work, `_Refused` where before that."""
         received = os.read(self.output.fileno(), 1 << 16)
         if not received:
-            raise TrainingError(self._obituary())
+            raise (TrainingError if self.job else _Refused)(self._obituary())
         *lines, self._rest = (self._rest + received).split(b"\n")
         return [json.loads(line) for line in lines]
 
@@ -136,9 +136,8 @@ class _Worker:
             why = "killed, as happens where memory runs out: fewer --workers need less"
         else:
             why = f"signal {-code}" if code < 0 else f"exit code {code}{self._last_words()}"
-        return (
-            f"a worker ended {doing} ({why}); finished epochs and runs are kept, the same command continues"
-        )
+        kept = "; finished epochs and runs are kept, the same command continues" if self.job else ""
+        return f"a worker ended {doing} ({why}){kept}"
 
     def _last_words(self) -> str:
         if self._log is None:
@@ -193,7 +192,7 @@ def fill(
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
             leave(Path(folder))
             for _ in range(workers):
-                pool.workers.append(_Worker(Path(folder), threads, lock, reporter.beside()))
+                pool.start(Path(folder), threads, lock, reporter.beside())
             pool.await_all()
         pool.work()
     except (InputError, _Refused) as error:
@@ -211,6 +210,13 @@ class _Pool:
         self.schedule, self.finished = schedule, finished
         self.workers: list[_Worker] = []
         self.begun = False
+
+    def start(self, folder: Path, threads: int, lock: int | None, reporter: Reporter) -> None:
+        """One more process; `_Refused` where there can be none."""
+        try:
+            self.workers.append(_Worker(folder, threads, lock, reporter))
+        except OSError as error:
+            raise _Refused(f"no process can be started ({error})") from None
 
     def await_all(self) -> None:
         """Hand out work as soon as a process is ready, until all of them are."""
