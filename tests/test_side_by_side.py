@@ -544,7 +544,7 @@ def test_interrupted_in_any_way_nothing_is_left_and_it_ends_with_the_same_bits(r
     assert seen == [2]
     assert not workers_of(str(two))  # at once: who started them waits for their end
 
-    for out, workers in ((two, 2), (tmp_path / "one", 1)):
-        assert run(f"{COMMAND} {out} --workers {workers}")[0] == 0
+    for out in (two, tmp_path / "one"):  # what workers began, one process may end
+        assert run(f"{COMMAND} {out} --workers 1")[0] == 0
     for disturbed, undisturbed in zip(what_counts(two), what_counts(tmp_path / "one"), strict=True):
         assert disturbed == undisturbed

@@ -94,22 +94,29 @@ class _Worker:
     """A process that makes runs, and what it is at."""
 
     def __init__(self, folder: Path, threads: int, lock: int | None, reporter: Reporter):
-        self.reporter, self.job, self.ready = reporter, None, False
+        self.reporter, self.ready = reporter, False
+        self.job: Job | None = None
         self._rest = b""
         debug = bool(os.environ.get("SECATEUR_DEBUG"))
         self._log = None if debug else tempfile.TemporaryFile()  # noqa: SIM115  # stays open as long as it runs
+        try:
+            self.process = self._started(folder, threads, () if lock is None else (lock,))
+        except OSError as error:
+            self._forget_log()
+            raise _Refused(f"no process can be started ({error})") from None
+
+    def _started(self, folder: Path, threads: int, held: Sequence[int]) -> subprocess.Popen[bytes]:
+        """The process. It inherits the file that holds the store, which is held until the last one ends."""
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "secateur.worker", str(folder), str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)},
-            pass_fds=() if lock is None else (lock,),  # the folder stays held until the last of them is gone
+            pass_fds=held,
             bufsize=0,
         )
-
-    job: Job | None
 
     @property
     def output(self) -> Any:
@@ -158,6 +165,9 @@ class _Worker:
             self.process.kill()
             self.process.wait()
         self.output.close()
+        self._forget_log()
+
+    def _forget_log(self) -> None:
         if self._log is not None:
             self._log.close()
 
@@ -192,7 +202,7 @@ def fill(
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
             leave(Path(folder))
             for _ in range(workers):
-                pool.start(Path(folder), threads, lock, reporter.beside())
+                pool.workers.append(_Worker(Path(folder), threads, lock, reporter.beside()))
             pool.await_all()
         pool.work()
     except (InputError, _Refused) as error:
@@ -210,13 +220,6 @@ class _Pool:
         self.schedule, self.finished = schedule, finished
         self.workers: list[_Worker] = []
         self.begun = False
-
-    def start(self, folder: Path, threads: int, lock: int | None, reporter: Reporter) -> None:
-        """One more process; `_Refused` where there can be none."""
-        try:
-            self.workers.append(_Worker(folder, threads, lock, reporter))
-        except OSError as error:
-            raise _Refused(f"no process can be started ({error})") from None
 
     def await_all(self) -> None:
         """Hand out work as soon as a process is ready, until all of them are."""
