@@ -25,6 +25,7 @@ from secateur.execution import PruneSettings, Session
 from secateur.handover import importable_name, leave, take
 from secateur.jobs import Job, Schedule, jobs_of, without
 from secateur.naming import resolve_model
+from secateur.papers import crowley2018, dupont2021
 from secateur.progress import BarReporter, LineReporter, Reporter
 from secateur.runs import RunStore
 from secateur.side_by_side import SMALL_STEP, WORTH_STARTING, in_words, workers_for
@@ -197,6 +198,34 @@ def test_two_arms_that_come_to_the_same_network_are_one_job(digits, tmp_path):
     """A plain chain has no outputs to spare: narrower and bottlenecked are the same."""
     settings = Settings(budgets("params=50%"), ("width", "bottleneck"), recipe=FAST["recipe"])
     assert waits(digits, tmp_path, "conv4", settings) == {"point width params=50% seed 0": ()}
+
+
+def test_a_papers_cells_share_what_is_trained_before_a_cut(tmp_path):
+    cells = dupont2021.parse_cells("conv4/cifar10/90%,conv4/cifar10/99%")
+    methods = ("magnitude", "magnitude-tuned", "reparametrization")
+    grid = dupont2021.Reproduction(tmp_path, "smoke", cells, methods=methods, seeds=1, device="cpu")
+    assert {job.name: job.after for job in grid.jobs(grid.sessions())} == {
+        "conv4/cifar10 seed 0": (),
+        "conv4/cifar10/90% magnitude seed 0": ("conv4/cifar10 seed 0",),
+        "conv4/cifar10 seed 0: 2 epochs first": (),
+        "conv4/cifar10/90% magnitude-tuned seed 0": ("conv4/cifar10 seed 0: 2 epochs first",),
+        "conv4/cifar10/90% reparametrization seed 0": (),
+        "conv4/cifar10/99% magnitude seed 0": ("conv4/cifar10 seed 0",),
+        "conv4/cifar10/99% magnitude-tuned seed 0": ("conv4/cifar10 seed 0: 2 epochs first",),
+        "conv4/cifar10/99% reparametrization seed 0": (),
+    }
+
+
+def test_both_sizes_of_copycat_share_one_trajectory(tmp_path):
+    grid = crowley2018.Reproduction(tmp_path, "smoke", seeds=1, device="cpu")
+    assert {job.name: job.after for job in grid.jobs(grid.sessions())} == {
+        "snip wrn-22-8 seed 0": (),
+        "dense seed 0": (),
+        "profile seed 0": ("dense seed 0",),
+        "point copycat params=35.7% seed 0": ("profile seed 0",),
+        "snip wrn-16-8 seed 0": (),
+        "point copycat params=22.3% seed 0": ("profile seed 0",),
+    }
 
 
 # How many processes
@@ -472,6 +501,26 @@ def test_a_worker_that_is_killed_is_one_clear_line(digits, tmp_path):
     with pytest.raises(TrainingError, match=r"a worker ended at .* \(killed, .*the same command continues"):
         sc.compare("wrn-10-1", digits, out=tmp_path, workers=2, reporter=Killer(), **settings)
     assert not workers_of(os.getpid())
+
+
+def test_a_paper_is_reproduced_side_by_side(tmp_path):
+    cells, diary, found = dupont2021.parse_cells("conv4/cifar10/90%"), Diary(), []
+    for workers in (1, 2):
+        grid = dupont2021.Reproduction(
+            tmp_path / str(workers),
+            "smoke",
+            cells,
+            methods=("magnitude", "magnitude-tuned"),
+            seeds=1,
+            epochs=2,
+            device="cpu",
+            reporter=diary,
+        )
+        rows = grid.run("x", workers=workers)["cells"]
+        found.append([{key: value for key, value in row.items() if key != "wall_s"} for row in rows])
+    assert found[0] == found[1]
+    assert diary.notes == ["2 runs side by side, 1 thread each"]
+    assert len(diary.started) == 2 * 4
 
 
 COMMAND = (

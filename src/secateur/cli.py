@@ -44,6 +44,15 @@ app.add_typer(runs_app, name="runs")
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
 
+_Workers = Annotated[
+    str,
+    option(
+        "Networks trained side by side, in so many processes that share the threads; auto: several where "
+        "they are small enough to gain by it, on a CPU.",
+        MACHINE,
+    ),
+]
+
 
 @app.command()
 @taking(PruneOptions)
@@ -70,14 +79,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
         "secateur-compare"
     ),
-    workers: Annotated[
-        str,
-        option(
-            "Networks trained side by side, in so many processes that share the threads; auto: several where "
-            "they are small enough to gain by it, on a CPU.",
-            MACHINE,
-        ),
-    ] = "auto",
+    workers: _Workers = "auto",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
 ) -> None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
@@ -308,6 +310,7 @@ def reproduce(
         typer.Option(help="dupont2021: val or test, in place of the scale's (paper: test, as the paper)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    workers: _Workers = "auto",
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
@@ -325,7 +328,9 @@ def reproduce(
     from secateur.papers.figure2 import draw_figure2
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
+    from secateur.side_by_side import parse_workers
 
+    parse_workers(workers)  # has its check
     places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
     if paper not in places:
         raise unknown("paper", paper, places)
@@ -355,7 +360,7 @@ def reproduce(
         )
         written = "table1, table2 and table3"
     command = _command_line().replace(" --tables-only", "")  # what it is that the tables are made by
-    reproduction.run(command, tables_only=tables_only)
+    reproduction.run(command, tables_only=tables_only, workers=workers)
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
         print(f"Written to {out}: {written} as .md, .csv and .html")

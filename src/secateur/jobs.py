@@ -93,7 +93,12 @@ def without(finished: Sequence[Job], jobs: Sequence[Job]) -> list[Job]:
 
 def jobs_of(of: Comparison, session: Session, rows: Sequence[PlanRow]) -> list[Job]:
     """Every job of a comparison, for all seeds, each after those that it waits for."""
-    return [job for seed in range(of.settings.seeds) for job in _Seed(of, session, seed, rows).jobs()]
+    return [job for seed in range(of.settings.seeds) for job in jobs_of_seed(of, session, rows, seed)]
+
+
+def jobs_of_seed(of: Comparison, session: Session, rows: Sequence[PlanRow], seed: int) -> list[Job]:
+    """The jobs of one seed."""
+    return _Seed(of, session, seed, rows).jobs()
 
 
 def make(replicate: Replicate, work: dict[str, Any]) -> None:
@@ -141,7 +146,7 @@ class _Seed:
 
     def jobs(self) -> list[Job]:
         chain, first = self._chain(), self._first()
-        return _once([*chain, *first.values(), *self._points(chain, first)])
+        return once([*chain, *first.values(), *self._points(chain, first)])
 
     def _job(self, what: str, arm: str, budget: str, after: Iterable[Job], compute: float) -> Job:
         name = " ".join(part for part in (what, arm, budget, f"seed {self.seed}") if part)
@@ -166,11 +171,11 @@ class _Seed:
 
     def _first(self) -> dict[str, Job]:
         """The trainings before a cut, by arm; an arm may share that of another, or take the network."""
-        settings, by_run = self.of.settings, dict[str, Job]()
+        sparsity, by_run = self.of.settings.sparsity, dict[str, Job]()
         found: dict[str, Job] = {}
         dense = self.session.train_spec(self.of.architecture, self.recipe, self.seed, "").run_id
-        for arm, made in sparse_arms(settings.sparsity).items():
-            recipe = made.recipes(self.recipe, settings.sparsity)[0] if arm in settings.arms else None
+        for arm in (arm for arm in self.of.settings.arms if arm in SPARSE_ARMS):
+            recipe = sparse_arms(sparsity)[arm].recipes(self.recipe, sparsity)[0]
             if recipe is None:
                 continue
             run = self.session.train_spec(self.of.architecture, recipe, self.seed, "").run_id
@@ -207,5 +212,6 @@ class _Seed:
         return self.session.train_spec(self.of.known(arm, budget), self.recipe, self.seed, "").run_id
 
 
-def _once(jobs: Iterable[Job]) -> list[Job]:
+def once(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs of the same name are the same."""
     return list({job.name: job for job in jobs}.values())

@@ -18,14 +18,18 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.process import keep_freed_memory
 from secateur.progress import Reporter
 
+if TYPE_CHECKING:
+    from secateur.runs import RunStore
+
 STEP_EVERY_S = 0.1
 Say = Callable[[dict[str, Any]], None]
+Make = Callable[[dict[str, Any]], None]
 
 
 class PipeReporter(Reporter):
@@ -102,32 +106,58 @@ def _jobs() -> queue.SimpleQueue[dict[str, Any]]:
     return jobs
 
 
-def _opened(folder: Path, threads: int, say: Say) -> Callable[[dict[str, Any]], None]:
-    """What makes a job's runs. A comparison that cannot be taken up here is refused, and the process ends."""
+def _opened(folder: Path, threads: int, say: Say) -> Make:
+    """What makes a job's runs. What cannot be taken up here is refused, and the process ends."""
     import torch
 
+    from secateur.handover import WORK
+
+    torch.set_num_threads(threads)
+    work = json.loads((folder / WORK).read_text(encoding="utf-8"))
+    paper = work.get("reproduction")
+    try:
+        store, make = _reproduction(paper, say) if paper else _comparison(folder, say)
+    except InputError as error:
+        say({"refused": str(error)})
+        sys.exit(0)
+    say({"ready": True})
+
+    def done(described: dict[str, Any]) -> None:
+        try:
+            make(described)
+        finally:
+            store.release()
+
+    return done
+
+
+def _comparison(folder: Path, say: Say) -> tuple[RunStore, Make]:
     from secateur.arms import Replicate
     from secateur.comparison import Comparison, Settings
     from secateur.handover import take
     from secateur.jobs import make
 
-    torch.set_num_threads(threads)
-    try:
-        taken = take(folder, PipeReporter(say))
-    except InputError as error:
-        say({"refused": str(error)})
-        sys.exit(0)
+    taken = take(folder, PipeReporter(say))
     session, settings = taken.session, Settings(**taken.settings)
     comparison = Comparison(taken.architecture, session.data, settings, checked=True)
-    say({"ready": True})
+    return session.store, lambda work: make(Replicate(comparison, session, work["seed"], taken.rows), work)
 
-    def work(described: dict[str, Any]) -> None:
-        try:
-            make(Replicate(comparison, session, described["seed"], taken.rows), described)
-        finally:
-            session.store.release()
 
-    return work
+def _reproduction(work: dict[str, Any], say: Say) -> tuple[RunStore, Make]:
+    from secateur.papers import crowley2018, dupont2021
+    from secateur.papers.reproduction import BaseReproduction
+    from secateur.runs import RunStore
+
+    papers: dict[str, Callable[..., BaseReproduction]] = {
+        "crowley2018": crowley2018.Reproduction,
+        "dupont2021": dupont2021.Reproduction,
+    }
+    if "cells" in work:
+        work["cells"] = dupont2021.parse_cells(work["cells"])
+    reproduction = papers[work.pop("paper")](**work, reporter=PipeReporter(say))
+    reproduction.store = RunStore(reproduction.out, shared=True)
+    sessions = reproduction.sessions()
+    return reproduction.store, lambda work: reproduction.make(work, sessions)
 
 
 if __name__ == "__main__":
