@@ -18,7 +18,7 @@ import torch
 
 import secateur as sc
 from secateur.cli import main
-from secateur.comparison import Comparison, Settings
+from secateur.comparison import Comparison, Settings, _made_with
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.execution import PruneSettings, Session
@@ -250,22 +250,25 @@ def free(count, compute=WORTH_STARTING):
 )
 def test_automatic_is_as_many_as_win(monkeypatch, threads, jobs, step, expected):
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    assert workers_for("auto", CPU, jobs, step) == expected
+    assert workers_for("auto", CPU, step, lambda: jobs)[0] == expected
 
 
 def test_on_a_gpu_and_among_several_processes_it_is_one_unless_asked_for(monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     gpu = SimpleNamespace(world=1, device=torch.device("cuda:0"))
     several = SimpleNamespace(world=2, device=torch.device("cpu"))
-    assert workers_for("auto", gpu, free(9), 1.0) == workers_for("auto", several, free(9), 1.0) == 1
-    assert (workers_for(3, gpu, free(9), 1e15), workers_for(1, several, free(9), 1.0)) == (3, 1)
+    for where in (gpu, several):
+        assert workers_for("auto", where, 1.0, lambda: free(9)) == (1, [])
+    assert workers_for(3, gpu, 1e15, lambda: free(9)) == (3, free(9))
+    assert workers_for(1, several, 1.0, lambda: free(9)) == (1, [])
     with pytest.raises(InputError, match="must be 1 where several processes share each run, got 2"):
-        workers_for(2, several, free(9), 1.0)
+        workers_for(2, several, 1.0, lambda: free(9))
 
 
 def test_no_more_than_there_are_jobs_and_the_threads_are_shared_out(monkeypatch):
     monkeypatch.setattr("torch.get_num_threads", lambda: 5)
-    assert (workers_for(8, CPU, free(2), 1.0), workers_for("3", CPU, [], 1.0)) == (2, 1)
+    assert workers_for(8, CPU, 1.0, lambda: free(2)) == (2, free(2))
+    assert workers_for("3", CPU, 1.0, lambda: []) == (1, [])
     assert in_words(2) == "2 runs side by side, 2 threads each"
     assert in_words(8) == "8 runs side by side, 1 thread each"
 
@@ -410,6 +413,15 @@ def test_no_run_is_made_twice(both):
         json.loads(path.read_text())["environment"]["threads"] for path in out.glob("two/runs/*/record.json")
     }
     assert threads == {1}
+
+
+def test_results_say_with_how_many_threads_the_runs_were_made(tmp_path):
+    store = RunStore(tmp_path)
+    for run, threads in (("a", 1), ("b", 2), ("c", 1)):
+        store.save_record(run, {"environment": {"threads": threads, "commit": "abc"}})
+    points = [{"run_id": run} for run in "abc"]
+    assert _made_with(points, store) == {"trained_at": ["abc"], "threads": "1 or 2"}
+    assert _made_with([points[0], points[2]], store)["threads"] == 1
 
 
 def test_what_is_finished_starts_no_process(both, monkeypatch, digits):

@@ -224,9 +224,13 @@ class Comparison:
         self, session: Session, rows: Sequence[PlanRow], asked: int | str
     ) -> tuple[int, list[Job]]:
         """How many processes, and the jobs that are left for them."""
-        jobs = [] if parse_workers(asked) == 1 else unfinished(jobs_of(self, session, rows), self, session)
         step = self.settings.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * self.architecture.macs
-        return workers_for(asked, session.runtime, jobs, step), jobs
+        return workers_for(
+            asked,
+            session.runtime,
+            step,
+            lambda: unfinished(jobs_of(self, session, rows), looking(self, session)),
+        )
 
     def run(self, session: Session, command: str, workers: int | str = 1) -> dict[str, Any]:
         """Make every run that is not there yet; leave and return the results, and draw the report."""

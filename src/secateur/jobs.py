@@ -130,9 +130,8 @@ def looking(of: Comparison, session: Session) -> Callable[[Job], bool]:
     return finished
 
 
-def unfinished(jobs: Sequence[Job], of: Comparison, session: Session) -> list[Job]:
-    """The jobs whose runs are not in the store."""
-    finished = looking(of, session)
+def unfinished(jobs: Sequence[Job], finished: Callable[[Job], bool]) -> list[Job]:
+    """The jobs that are left."""
     return without([job for job in jobs if finished(job)], jobs)
 
 

@@ -49,15 +49,17 @@ def parse_workers(asked: int | str) -> int | None:
     return int(text)
 
 
-def workers_for(asked: int | str, runtime: Runtime, jobs: Sequence[Job], step_compute: float) -> int:
-    """How many processes train side by side; 1: none but this one.
+def workers_for(
+    asked: int | str, runtime: Runtime, step_compute: float, jobs: Callable[[], list[Job]]
+) -> tuple[int, list[Job]]:
+    """How many processes train side by side (1: none but this one), and the jobs for them.
 
     "auto": on a CPU as many as torch has threads here, where at least two jobs can begin, the steps are too
     small for several threads, and the whole is worth it; on other devices, and among several processes, 1.
 
     Args:
-        jobs: those that are not finished.
         step_compute: training MACs of a step of the largest network.
+        jobs: gives those that are not finished; asked only where it matters.
 
     Raises:
         InputError: where several are asked for in one of several processes.
@@ -68,13 +70,14 @@ def workers_for(asked: int | str, runtime: Runtime, jobs: Sequence[Job], step_co
             f"workers must be 1 where several processes share each run, got {count}: leave it out, or do not "
             "use accelerate launch"
         )
-    if count is not None:
-        return max(1, min(count, len(jobs)))
-    ready, whole = len(Schedule(jobs).ready()), sum(job.compute for job in jobs)
-    small = step_compute < SMALL_STEP and whole >= WORTH_STARTING
-    if runtime.world > 1 or runtime.device.type != "cpu" or not small:
-        return 1
-    return max(1, min(torch.get_num_threads(), ready))
+    if count is None:
+        gains = runtime.device.type == "cpu" and runtime.world == 1 and step_compute < SMALL_STEP
+        count = torch.get_num_threads() if gains else 1
+    left = jobs() if count > 1 else []
+    if asked == "auto":
+        worth = sum(job.compute for job in left) >= WORTH_STARTING
+        count = min(count, len(Schedule(left).ready())) if worth else 1
+    return max(1, min(count, len(left))), left
 
 
 def threads_each(workers: int) -> int:

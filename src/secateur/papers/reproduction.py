@@ -20,10 +20,10 @@ from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
 from secateur.execution import NotMadeError, Session
 from secateur.handover import WORK
-from secateur.jobs import Job, without
+from secateur.jobs import Job, unfinished
 from secateur.progress import Reporter
 from secateur.runs import RunStore
-from secateur.side_by_side import fill, parse_workers, workers_for
+from secateur.side_by_side import fill, workers_for
 from secateur.training import Recipe
 
 Run = dict[str, Any]  # one line of `cells.json`
@@ -169,7 +169,7 @@ class BaseReproduction:
             InputError: where only tables are wanted and no run is finished.
         """
         sessions = self.sessions(tables_only)
-        count, jobs = self._shared_out(1 if tables_only else workers)
+        count, jobs = (1, []) if tables_only else self._shared_out(workers)
         found: list[Run] = []
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", self.compute(sessions))
@@ -187,13 +187,11 @@ class BaseReproduction:
 
     def _shared_out(self, asked: int | str) -> tuple[int, list[Job]]:
         """How many processes make runs side by side, and the jobs that are left for them."""
-        jobs: list[Job] = []
-        if parse_workers(asked) != 1:
-            jobs, finished = self.jobs(self.sessions()), self._looking()
-            jobs = without([job for job in jobs if finished(job)], jobs)
         largest = max(self.architecture(cell).macs for cell in self.cells)
         step = self.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * largest
-        return workers_for(asked, self.runtime, jobs, step), jobs
+        return workers_for(
+            asked, self.runtime, step, lambda: unfinished(self.jobs(self.sessions()), self._looking())
+        )
 
     def _looking(self) -> Callable[[Job], bool]:
         """Says of a job whether its runs are in the store; nothing is trained."""
