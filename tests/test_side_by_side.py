@@ -459,6 +459,17 @@ def test_where_no_process_can_be_had_one_run_follows_the_other(digits, tmp_path,
     assert diary.notes[-1].startswith(why)
 
 
+def test_where_nothing_can_be_handed_over_one_run_follows_the_other(digits, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("secateur.handover.save_file", full)
+    settings, diary = {"arms": ["width", "bottleneck"], "budgets": ["params=20%"], **FAST}, Diary()
+    result = sc.compare("wrn-10-0.5", digits, out=tmp_path, workers=2, reporter=diary, **settings)
+    assert len(result.points) == 2
+    assert diary.notes[-1] == "one run after the other: [Errno 28] No space left on device"
+
+
 NETS = """
 from torch import nn
 

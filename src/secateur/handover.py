@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from secateur.architecture import Architecture
@@ -170,7 +170,10 @@ def _leave_data(data: Data, path: Path) -> None:
     splits = {name: getattr(data, name) for name in _SPLITS}
     tensors = {f"{name}.images": split.images for name, split in splits.items()}
     tensors |= {f"{name}.labels": split.labels for name, split in splits.items()}
-    save_file(unshared(tensors), path, {"secateur": json.dumps(facts)})
+    try:
+        save_file(unshared(tensors), path, {"secateur": json.dumps(facts)})
+    except SafetensorError as error:  # the disk is full, say
+        raise InputError(f"the images cannot be handed to other processes ({error})") from None
 
 
 def _taken_data(path: Path) -> Data:

@@ -191,7 +191,8 @@ def fill(
     """Have `workers` processes do the jobs; where they cannot, say so and leave all to the caller.
 
     Args:
-        leave: writes into a folder what a process needs to do the jobs; InputError where that cannot be.
+        leave: writes into a folder what a process needs to do the jobs; InputError or OSError where that
+            cannot be.
         finished: whether a job's runs are in the store already.
         lock: the open file that holds the store.
 
@@ -208,7 +209,7 @@ def fill(
                 pool.workers.append(_Worker(Path(folder), threads, lock, reporter.beside()))
             pool.await_all()
         pool.work()
-    except (InputError, _Refused) as error:
+    except (InputError, OSError, _Refused) as error:
         if pool.begun and not isinstance(error, _Refused):
             raise
         reporter.note(f"one run after the other: {error}")
