@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
@@ -20,6 +20,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(READY)  ## every claim of speed, measured here: leave the machine alone meanwhile
+	$(BIN)/python -m benchmarks all
 
 clean:
 	rm -rf $(VENV) demo build src/*.egg-info

@@ -1,1 +1,1 @@
-"""Claims of speed: each a number measured here, by `python -m benchmarks NAME`."""
+"""Claims of speed: each a ratio measured here, by `python -m benchmarks NAME`."""

@@ -1,4 +1,8 @@
-"""How long it takes to know what a network would cost with one channel less (WRN-40-2 at 32x32)."""
+"""What it takes to know what a network would cost with one channel less (WRN-40-2 at 32x32).
+
+The closed form, for a channel inside a block and for the widest residual stream of the same network opened
+as a foreign one, over counting parameters and MACs of the network anew.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +12,38 @@ from typing import Any
 
 import torch
 
-from secateur import models
+from benchmarks.networks import network, side
+from benchmarks.records import Case, Found, Settings
+from benchmarks.timing import Times
 from secateur.budget import count_model_macs, count_params
 from secateur.surgery.anatomy import anatomy_of, inspect
 
-ROUNDS = 9
+RECOUNT = "full recount"
 
 
-def run() -> dict[str, Any]:
-    """Closed form against a full recount of the cut network, interleaved; microseconds, medians of rounds."""
-    model = models.wide_resnet(depth=40, width=2)
+def run(settings: Settings) -> Found:
+    """Medians over all groups within a round, then over rounds; the first round is the warm-up."""
+    model = network("wrn-40-2", settings)
     declared = anatomy_of(model)
-    plain = torch.nn.Sequential(model)  # the same network as a foreign one: its residual streams too
-    traced = inspect(plain, torch.randn(2, 3, 32, 32))
-    rounds = [_round(model, declared, traced) for _ in range(ROUNDS + 1)][1:]
-    found = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
-    return {
-        "unit": "microseconds",
-        "rounds": ROUNDS,
-        "median": {key: round(value, 2) for key, value in found.items()},
-        "closed_form_over_recount": round(found["inner group"] / found["full recount"], 6),
-    }
+    pixels = side(settings)
+    traced = inspect(torch.nn.Sequential(model), torch.randn(2, 3, pixels, pixels))
+    rounds = [_round(model, declared, traced) for _ in range(settings.rounds + 1)][1:]
+    times = Times({key: [row[key] for row in rounds] for key in rounds[0]})
+    found = Found()
+    for name in rounds[0]:
+        if name != RECOUNT:
+            ratio = times.ratio(name, RECOUNT)
+            found.cases.append(Case(name, f"closed form, {name}", RECOUNT, ratio, ms=times.ms(name, RECOUNT)))
+    return found
 
 
 def _round(model: torch.nn.Module, declared: Any, traced: Any) -> dict[str, float]:
     inner = [_seconds(declared.costs.without, name) for name in declared.graph.groups]
     every = [_seconds(traced.costs.without, name) for name in traced.graph.groups]
-    recount = _seconds(lambda: (count_params(model), count_model_macs(model)))
     return {
-        "inner group": statistics.median(inner) * 1e6,
-        "residual stream, the widest": max(every) * 1e6,
-        "full recount": recount * 1e6,
+        "inner group": statistics.median(inner),
+        "residual stream, the widest": max(every),
+        RECOUNT: _seconds(lambda: (count_params(model), count_model_macs(model))),
     }
 
 

@@ -24,7 +24,7 @@ from secateur.methods.channel_reparametrization import (
     relative_norms,
     solve_cost,
 )
-from secateur.methods.reparametrization import gate
+from secateur.methods.gate import gate
 from secateur.progress import Reporter
 from secateur.surgery import couplings, features_of, remove_channels
 from secateur.training import Recipe, Training

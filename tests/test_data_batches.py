@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import pad as zero_pad
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.data import Augmentation, Data, Split, count_batches, epoch_batches
-from secateur.data.batches import crop, mirror
+from secateur.data.batches import _COPIES, crop, mirror
 from secateur.data.dataset import channel_statistics, fingerprint
 from secateur.data.splits import hold_out, largest_remainder, limit, stratified
+from secateur.device import Runtime
 from secateur.errors import InputError
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -183,6 +189,142 @@ def test_batches_are_normalised_float32_contiguous():
     torch.testing.assert_close(x, (data.test.images.float() / 255 - 0.4) / 0.25)
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
     assert x.stride() == torch.empty(x.shape).stride()
+
+
+def by_hand(data: Data, seed: int, augmentation: Augmentation | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The epoch of `data.train`, image by image, from the same draws."""
+    images, labels = data.train.images, data.train.labels
+    n, generator = len(labels), seeded(seed)
+    order = torch.randperm(n, generator=generator)
+    top = left = mirrored = [0] * n
+    pad = augmentation.pad if augmentation else 0
+    if augmentation:
+        top, left = (torch.randint(2 * pad + 1, (n,), generator=generator).tolist() for _ in range(2))
+        mirrored = torch.randint(2, (n,), generator=generator).tolist() if augmentation.flip else mirrored
+    height, width = images.shape[-2:]
+    done = []
+    for i, row, column, flip in zip(order, top, left, mirrored, strict=True):
+        image = zero_pad(images[i], [pad] * 4)[:, row : row + height, column : column + width]
+        image = (image.flip(-1) if flip else image).float()
+        for channel, mean, std in zip(image, data.mean, data.std, strict=True):
+            channel.mul_(1 / (255 * std)).add_(-mean / std)
+        done.append(image)
+    return torch.stack(done), labels[order]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(4, 9),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)),
+    augmentation=st.none() | st.builds(Augmentation, st.integers(0, 9), st.booleans()),
+    layout=st.sampled_from(LAYOUTS),
+    seed=st.integers(0, 2**31),
+    world=st.integers(1, 2),
+)
+def test_an_epoch_is_to_the_bit_what_a_loop_over_its_images_makes(n, size, augmentation, layout, seed, world):
+    split = Split(torch.randint(256, (n, *size), dtype=torch.uint8, generator=seeded(seed)), torch.arange(n))
+    mean, std = (torch.rand(size[0], dtype=torch.float64, generator=seeded(s)) + 0.1 for s in (seed, 1))
+    nothing = Augmentation(0, False)
+    statistics = (tuple(mean.tolist()), tuple(std.tolist()))
+    data = Data("x", "x", split, split, split, tuple("abcdefghi"[:n]), *statistics, nothing, "0" * 16)
+    x, y = by_hand(data, seed, augmentation)
+    kept = n // world * world
+    for rank in range(world):
+        [(got, labels)] = epoch_batches(
+            split,
+            data,
+            batch_size=n,
+            device="cpu",
+            generator=seeded(seed),
+            augmentation=augmentation,
+            layout=layout,
+            rank=rank,
+            world=world,
+        )
+        assert torch.equal(got, x[:kept][rank::world])
+        assert torch.equal(labels, y[:kept][rank::world])
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(1, True)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [(3, 6, 5), (1, 6, 5), (3, 1, 1), (3, 1, 4)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batches_lie_in_memory_as_asked_and_as_a_runtime_wants_them(augmentation, layout, size, training):
+    split = Split(torch.randint(256, (8, *size), dtype=torch.uint8, generator=seeded()), torch.arange(8))
+    data = make_data(split)
+    [(x, _)] = epoch_batches(
+        split,
+        data,
+        batch_size=8,
+        device="cpu",
+        generator=seeded() if training else None,
+        augmentation=augmentation,
+        layout=layout,
+    )
+    assert Runtime("cpu").arrange(x, layout) is x
+    plain = torch.empty(8, *size)
+    assert x.stride() == plain.contiguous(memory_format=layout).stride()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_is_never_written_to_again(training):
+    data = make_data(make_split(60))
+    before = data.train.images.clone(), data.train.labels.clone()
+    kept, copies = [], []
+    for x, y in epoch_batches(
+        data.train,
+        data,
+        batch_size=12,
+        device="cpu",
+        generator=seeded() if training else None,
+        augmentation=Augmentation(1, True),
+    ):
+        kept.append((x, y))
+        copies.append((x.clone(), y.clone()))
+    for (x, y), (copied_x, copied_y) in zip(kept, copies, strict=True):
+        assert torch.equal(x, copied_x)
+        assert torch.equal(y, copied_y)
+    assert len({x.data_ptr() for x, _ in kept}) == len(kept)
+    for tensor in kept[0]:
+        tensor.fill_(7)  # nor is a batch a view of the data set
+    assert torch.equal(data.train.images, before[0])
+    assert torch.equal(data.train.labels, before[1])
+
+
+class _Copies(TorchDispatchMode):
+    """Counts the copies of a tensor to another device."""
+
+    def __init__(self, watched: torch.Tensor):
+        super().__init__()
+        self.watched, self.count = watched, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._to_copy.default and args[0] is self.watched
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_split_is_copied_to_a_device_once_and_the_copy_dies_with_it():
+    data = make_data(make_split(12))
+    alive = weakref.ref(data.train.images)
+    with _Copies(data.train.images) as copies:
+        for seed in range(3):
+            [(x, y)] = epoch_batches(
+                data.train,
+                data,
+                batch_size=12,
+                device="meta",
+                generator=seeded(seed),
+                augmentation=Augmentation(1, True),
+            )
+            assert (x.device.type, x.shape, y.device.type) == ("meta", (12, 3, 6, 6), "meta")
+        list(epoch_batches(data.test, data, batch_size=5, device="meta"))
+        list(epoch_batches(data.train, data, batch_size=5, device="cpu"))
+    assert copies.count == 1
+    known = len(_COPIES)
+    del data, copies
+    gc.collect()
+    assert alive() is None
+    assert len(_COPIES) == known - 2  # images and labels
 
 
 def test_evaluation_is_in_order_whole_and_unaugmented():

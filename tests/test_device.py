@@ -16,14 +16,14 @@ from secateur.surgery import remove_channels
 @pytest.mark.parametrize(
     ("model", "layout"),
     [
-        (models.wide_resnet(depth=10), torch.contiguous_format),
-        (models.resnet18(width=0.125), torch.contiguous_format),
+        (models.wide_resnet(depth=10), torch.channels_last),
+        (models.resnet18(width=0.125), torch.channels_last),
         (models.vgg19(width=0.125), torch.channels_last),
         (models.conv4(width=0.125), torch.channels_last),
     ],
     ids=lambda value: getattr(value, "factory", ""),
 )
-def test_strided_projections_keep_a_network_out_of_channels_last_on_a_cpu(model, layout):
+def test_our_networks_are_kept_in_channels_last(model, layout):
     runtime = Runtime("cpu")
     assert runtime.layout(model) == layout
     weight = runtime.place(model).get_submodule(model.groups[0].consumer).weight
@@ -31,6 +31,11 @@ def test_strided_projections_keep_a_network_out_of_channels_last_on_a_cpu(model,
     remove_channels(model, model.groups[0], [0])
     weight = model.get_submodule(model.groups[0].consumer).weight
     assert weight.is_contiguous(memory_format=layout)
+
+
+def test_strided_projections_of_others_stay_out_of_channels_last_on_a_cpu():
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 1, stride=2))
+    assert Runtime("cpu").layout(theirs) == torch.contiguous_format
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -53,6 +58,7 @@ from secateur.models import wide_resnet
 
 runtime = Runtime("cpu")
 model = runtime.place(wide_resnet(depth=10, stages=[12, 25, 49]))
+assert runtime.layout(model) == torch.channels_last
 for _ in range(3):
     x = runtime.arrange(torch.randn(47, 3, 32, 32), runtime.layout(model))
     F.cross_entropy(model(x), torch.zeros(47, dtype=torch.long)).backward()

@@ -7,6 +7,7 @@ import torch
 
 from secateur import models
 from secateur.budget import count_params
+from secateur.models.base import Projection
 
 
 def test_wrn_40_2_size():
@@ -107,3 +108,23 @@ def test_names_read_back(name):
 @pytest.mark.parametrize("name", ["wrn-16", "wide_resnet", "resnet50", "", "wrn-16-1e3", "wrn-99999-1"])
 def test_unknown_names_are_none(name):
     assert models.parse_name(name) is None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_projection_is_the_strided_convolution_in_value_and_gradient(side, layout):
+    """Against torch's own in float64, in the plain layout, where oneDNN's fault is not met."""
+    projection = Projection(5, 7, 2).double()
+    plain = torch.nn.Conv2d(5, 7, 1, stride=2, bias=False).double()
+    plain.load_state_dict(projection.state_dict())
+    x = torch.randn(3, 5, side, side, dtype=torch.float64)
+    found = []
+    for layer, own in ((projection, x.to(memory_format=layout)), (plain, x.clone())):
+        own.requires_grad_()
+        out = layer(own)
+        out.square().sum().backward()
+        found.append((out, own.grad, layer.weight.grad))
+    for ours, torchs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, torchs)
+    with torch.no_grad():
+        torch.testing.assert_close(projection(x), plain(x))

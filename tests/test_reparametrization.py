@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -16,19 +17,12 @@ from torch.nn import functional as F
 import secateur as sc
 from secateur.errors import InputError
 from secateur.masks import count_nonzeros, prunable_weights
-from secateur.methods import Reparametrization
-from secateur.methods.reparametrization import (
-    apparent_weight,
-    budget_loss,
-    cost,
-    crispness,
-    gate,
-    gate_slope,
-    kept_share,
-    solve_temperature,
-    solve_with_floors,
-    unstable_gate,
-)
+from secateur.methods import Reparametrization, gate_kernels
+from secateur.methods.apparent import apparent_and_total, apparent_weight, cost
+from secateur.methods.gate import budget_loss, gate, gate_slope, unstable_gate
+from secateur.methods.gate_kernels import Blocked, ClosedForm, Compiled, plain_kernel
+from secateur.methods.schedule import crispness, kept_share
+from secateur.methods.temperature import solve_temperature, solve_with_floors
 
 EVEN = st.integers(1, 16).map(lambda half: 2 * half)
 TEMPERATURES = st.floats(1e-3, 1e6)
@@ -370,3 +364,117 @@ def test_a_parametrized_layer_is_refused_before_anything_is_attached():
     with pytest.raises(InputError, match=r"'1\.weight' is parametrized already"):
         Reparametrization("nonzeros=50%", mode="faithful").prepare(model)
     assert not nn.utils.parametrize.is_parametrized(model[0])
+
+
+# One mathematics, several kernels
+
+
+def both_directions(kernel, weight, t, n, of_total, layout=torch.contiguous_format):
+    """w_hat, the sum of h, dw and dt, for a gradient of w_hat that is random, and one of the sum."""
+    w = weight.detach().to(memory_format=layout).requires_grad_()
+    temperature = torch.tensor(t, dtype=weight.dtype, requires_grad=True)
+    apparent, total = apparent_and_total(w, temperature, n, kernel)
+    g = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)).to(weight.dtype)
+    ((apparent * g).sum() + (of_total * total).to(weight.dtype)).backward()
+    return apparent.detach(), total.detach(), w.grad, temperature.grad
+
+
+def some_weights(*shape):
+    """Half-open, open and closed gates, a zero, and what is lost when squared."""
+    w = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02
+    w.view(-1)[:5] = torch.tensor([0.0, 1e-30, -1e-10, -1.0, 1e-3])
+    return w
+
+
+@pytest.mark.parametrize("n", [2, 4, 64])
+def test_the_blocked_kernel_has_no_number_that_is_none(n):
+    weight = torch.tensor([0.0, 1e-38, -1e-20, 1e10, -1e20, 1e38])
+    apparent, total, grad, grad_t = both_directions(Blocked(), weight, 1e6, n, 0.0)
+    assert all(bool(x.isfinite().all()) for x in (apparent, total, grad, grad_t))
+    torch.testing.assert_close(apparent, torch.tensor([0.0, 0.0, 0.0, 1e10, -1e20, 1e38]))
+    assert float(total) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("n", [2, 4, 6, 10, 64])
+@pytest.mark.parametrize("t", [1e-3, 100.0, 1e4])
+def test_the_blocked_kernel_agrees_with_the_closed_form_in_float64(t, n, layout, monkeypatch):
+    monkeypatch.setattr(gate_kernels, "BLOCK", 1000)  # several blocks, the last a short one
+    weight = some_weights(24, 7, 3, 5)
+    found = both_directions(Blocked(), weight, t, n, 0.3, layout)
+    expected = both_directions(ClosedForm(), weight.double(), t, n, 0.3)
+    for ours, exact in zip(found, expected, strict=True):
+        scale = exact.abs().max()
+        torch.testing.assert_close(ours.double(), exact, rtol=2e-5, atol=float(2e-6 * scale) + 1e-30)
+    assert found[2].stride() == weight.to(memory_format=layout).stride()
+
+
+@pytest.mark.parametrize("kernel", [ClosedForm(), Blocked()])
+def test_without_the_sum_t_is_a_constant_and_the_weights_feel_the_task_alone(kernel):
+    weight, t = some_weights(40, 30), torch.tensor(100.0)
+    w = weight.clone().requires_grad_()
+    apparent, total = apparent_and_total(w, t, 4, kernel, wants_total=False)
+    apparent.square().sum().backward()
+    assert total is None
+    h, slope = gate(weight.double(), 100.0), gate_slope(weight.double(), 100.0)
+    torch.testing.assert_close(w.grad.double(), 2 * weight * h * (h + slope), rtol=1e-4, atol=1e-9)
+
+
+def test_only_the_sum_may_have_a_gradient():
+    weight = some_weights(50, 3)
+    expected = both_of_the_sum(ClosedForm(), weight.double())
+    for ours, exact in zip(both_of_the_sum(Blocked(), weight), expected, strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-5 * float(exact.abs().max()))
+
+
+def both_of_the_sum(kernel, weight):
+    w, t = weight.clone().requires_grad_(), torch.tensor(100.0, dtype=weight.dtype, requires_grad=True)
+    apparent_and_total(w, t, 4, kernel)[1].backward()
+    return w.grad, t.grad
+
+
+def test_a_gradient_in_another_layout_is_taken_for_what_it_is():
+    weight = some_weights(6, 5, 3, 3)
+    g = torch.randn(6, 5, 3, 3).to(memory_format=torch.channels_last)
+    found = []
+    for kernel in (Blocked(), ClosedForm()):
+        w = weight.clone().requires_grad_()
+        apparent, _ = apparent_and_total(w, torch.tensor(50.0), 4, kernel, wants_total=False)
+        apparent.backward(g)
+        found.append(w.grad)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-7)
+
+
+def test_half_and_double_precision_take_the_closed_form():
+    assert isinstance(plain_kernel(torch.ones(3)), Blocked)
+    for kind in (torch.float64, torch.bfloat16):
+        assert isinstance(plain_kernel(torch.ones(3, dtype=kind)), ClosedForm)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiled gates need a C++ compiler")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_compiled_kernel_agrees_and_is_compiled_once_for_all_layers(layout):
+    compiled = Compiled(4)
+    compiled.check(torch.ones(3), torch.tensor(1.0))
+    torch._dynamo.utils.counters.clear()
+    for shape in ((24, 7, 3, 5), (11, 13, 1, 1), (5, 4, 3, 3)):
+        weight = some_weights(*shape)
+        found = both_directions(compiled, weight, 100.0, 4, 0.3, layout)
+        expected = both_directions(ClosedForm(), weight.double(), 100.0, 4, 0.3)
+        for ours, exact in zip(found, expected, strict=True):
+            scale = exact.abs().max()
+            torch.testing.assert_close(ours.double(), exact, rtol=2e-5, atol=float(2e-6 * scale) + 1e-30)
+    assert sum(torch._dynamo.utils.counters["frames"].values()) == 0
+    other = both_directions(compiled, weight, 100.0, 8, 0.3)  # another n: not compiled, and right
+    torch.testing.assert_close(other, both_directions(Blocked(), weight, 100.0, 8, 0.3))
+
+
+def test_a_machine_that_cannot_compile_is_told_so_before_training(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setattr(gate_kernels, "_compiled", fail)
+    model = sc.models.conv4(width=0.1)
+    with pytest.raises(InputError, match=r"failed here \(no compiler\): leave compiled out"):
+        Reparametrization("nonzeros=5%", steps=10, compiled=True).prepare(model)
+    assert not any("parametrizations" in name for name, _ in model.named_parameters())

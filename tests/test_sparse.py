@@ -13,6 +13,7 @@ from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.execution import Session
 from secateur.masks import count_nonzeros
+from secateur.methods import Reparametrization, gate_kernels
 from secateur.naming import resolve_model
 from secateur.progress import Reporter
 from secateur.runs import RunStore
@@ -186,3 +187,18 @@ def test_the_plan_counts_what_is_trained(compared, digits):
     planned = sum(row.compute for row in comparison.plan(session))
     records = [session.store.record(run_id) for run_id in session.store.ids()]
     assert planned == sum(record["train_compute"] for record in records if record["seed"] == 0)
+
+
+def test_compiled_gates_are_tried_out_before_anything_is_trained(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(gate_kernels, "_compiled", fail)
+    with pytest.raises(InputError, match=r"failed here \(no compiler\): leave compiled out"):
+        Sparsity(reparametrization={"compiled": True})
+
+
+def test_compiled_gates_are_the_same_run():
+    """They change how the numbers are rounded, as another device does, not what is computed."""
+    plain = Reparametrization("nonzeros=5%", steps=10)
+    assert Reparametrization("nonzeros=5%", steps=10, compiled=True).identity() == plain.identity()

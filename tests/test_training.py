@@ -140,7 +140,8 @@ def test_recipes_that_make_no_sense_are_refused(change, message):
 def test_it_is_plain_sgd(digits):
     """The same weights as a loop written out here."""
     ours = training(digits, epochs=2).fit().model
-    model = network().train()
+    layout = torch.channels_last
+    model = network().train().to(memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     for epoch in range(2):
         order = torch.Generator().manual_seed(derived_seed(7, "order", epoch))
@@ -156,7 +157,7 @@ def test_it_is_plain_sgd(digits):
         )
         for x, y in batches:
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            F.cross_entropy(model(x.to(memory_format=layout)), y).backward()
             optimizer.step()
     assert same_weights(ours, model)
 

@@ -1,7 +1,8 @@
 """Write the tables of README and docs from the files in results/; with --check only say if they are stale.
 
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
-`<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md).
+`<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
+stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -90,12 +93,72 @@ def accuracy(entry: dict) -> str:
     return f"{entry['mean']:.1%}" + ("" if entry["std"] is None else f" ± {entry['std']:.1%}")
 
 
+def speed(folder: Path) -> str:
+    """Every claim of speed that was measured: a table for each machine, unmet bars and all."""
+    machines: dict[str, list[dict]] = {}
+    for found in newest(folder):
+        environment = found["environment"]
+        machine = f"{environment['device']}, {environment['threads']} threads"
+        machines.setdefault(machine, []).append(found)
+    if not machines:
+        return "Nothing is recorded yet: `make bench` measures it here.\n"
+    return "\n".join(line for machine in sorted(machines) for line in on_one(machine, machines[machine]))
+
+
+def newest(folder: Path) -> list[dict]:
+    """The last result of each theme on each hardware; quick ones do not count."""
+    found: dict[str, tuple[str, dict]] = {}
+    for path in sorted(folder.glob("*_*_*.json")):
+        theme_and_hardware, _, date = path.stem.rpartition("_")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "cases" not in content or content["quick"]:
+            continue
+        if date >= found.get(theme_and_hardware, ("", {}))[0]:
+            found[theme_and_hardware] = (date, content)
+    return [content for _, content in found.values()]
+
+
+def on_one(machine: str, results: list[dict]) -> list[str]:
+    """The table of one machine: what has a bar, then what has none, and where it comes from."""
+    rows = [(case, result) for result in results for case in result["cases"]]
+    barred = [claim(case, result) for case, result in rows if case["bar"] is not None]
+    others = [claim(case, result) for case, result in rows if case["bar"] is None]
+    heads = ["| claim | ratio (quartiles) | bar | met |", "|---|---|---|---|"]
+    lines = [f"**{machine}**", ""]
+    if barred:
+        lines += [*heads, *barred, ""]
+    if others:
+        summary = "<details><summary>Measured without a bar</summary>"
+        lines += [summary, "", *heads, *others, "", "</details>", ""]
+    return [*lines, where_from(results), ""]
+
+
+def claim(case: dict, result: dict) -> str:
+    """One row."""
+    bar, met = ("", "") if case["bar"] is None else (f"{case['bar']:g}", "yes" if case["met"] else "**no**")
+    text = f"`{result['benchmark']}` {case['case']}: {case['what']} / {case['over']}"
+    return f"| {text} | {case['ratio']:.4g} ({case['low']:.4g} to {case['high']:.4g}) | {bar} | {met} |"
+
+
+def where_from(results: list[dict]) -> str:
+    """Rounds, dates, commits; and whether something else was running."""
+    origins: dict[str, list[str]] = {}
+    for result in results:
+        environment = result["environment"]
+        said = f"{result['rounds']} rounds on {environment['date']} at commit {environment['commit']}"
+        busy = "" if result["idle"]["idle"] in (True, None) else ", the machine not idle"
+        origins.setdefault(said + busy, []).append("-".join([result["benchmark"], *result.get("only", [])]))
+    parts = [f"{', '.join(names)}: medians of {said}" for said, names in origins.items()]
+    return "; ".join(parts) + ". Notes and times: `benchmarks/results/`."
+
+
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
     for path in (ROOT / "README.md", ROOT / "docs" / "deviations.md", ROOT / "docs" / "surgery.md"):
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
+        new = BENCHMARKS.sub(lambda found: f"{found[1]}{speed(RESULTS)}{found[2]}", new)
         if "--check" not in sys.argv:
             path.write_text(new, encoding="utf-8")
         elif new != old:

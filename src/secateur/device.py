@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from secateur.errors import InputError, unknown
+from secateur.models.base import Projection
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -36,11 +38,7 @@ class Runtime:
         if kind not in DEVICES:
             raise unknown("device", device, DEVICES)
         _check_available(kind, index)
-        # accelerate keeps one state a process and refuses a second precision: begin afresh.
-        AcceleratorState._reset_state(reset_partial_state=not _distributed())
-        self.accelerator = Accelerator(
-            cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no"
-        )
+        self.accelerator = _accelerator(kind, precision)
         self.precision = precision
         self.device: torch.device = self.accelerator.device
         self.world: int = self.accelerator.num_processes
@@ -56,10 +54,11 @@ class Runtime:
         return model.to(self.device).to(memory_format=self.layout(model))  # type: ignore[call-overload]
 
     def layout(self, model: nn.Module) -> torch.memory_format:
-        """Channels last, but on a CPU for networks with strided 1x1 convolutions.
+        """Channels last, but on a CPU for networks with strided 1x1 convolutions other than our own.
 
         There the gradient of such a convolution with fewer than 16 input channels writes out of bounds, and
         the process dies or computes nonsense (oneDNN issue 6035; seen with torch 2.13 at a batch of 47).
+        `secateur.models.base.Projection` goes round it.
         """
         if self.device.type == "cpu" and any(_is_strided_projection(module) for module in model.modules()):
             return torch.contiguous_format
@@ -102,6 +101,15 @@ class Runtime:
         }
 
 
+def _accelerator(kind: str, precision: str) -> Accelerator:
+    """accelerate keeps one state a process and refuses a second precision: begin afresh."""
+    from accelerate import Accelerator  # here, as importing secateur shall cost little more than torch
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=not _distributed())
+    return Accelerator(cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
 def describe_device(device: torch.device) -> str:
     """Its kind and its name: "cpu (AMD EPYC 7B13)"."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
@@ -109,7 +117,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def _is_strided_projection(module: nn.Module) -> bool:
-    if not isinstance(module, nn.Conv2d):
+    if not isinstance(module, nn.Conv2d) or isinstance(module, Projection):
         return False
     return max(module.kernel_size) == 1 and max(int(stride) for stride in module.stride) > 1
 

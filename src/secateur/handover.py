@@ -58,7 +58,10 @@ def leave(comparison: Comparison, session: Session, rows: Sequence[PlanRow], fol
         "device": f"cuda:{device.index or 0}" if device.type == "cuda" else device.type,
         "precision": session.runtime.precision,
     }
-    write_json(folder / WORK, work)
+    try:
+        write_json(folder / WORK, work)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the settings cannot be written down for other processes ({error})") from None
     _leave_data(comparison.data, folder / DATA)
 
 

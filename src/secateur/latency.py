@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.device import describe_device
 from secateur.errors import InputError, unknown
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
@@ -245,7 +246,7 @@ def _on_torch(model: nn.Module, batch: dict[str, Tensor], keyword: bool, where: 
     torch.set_num_threads(where.threads)
     try:
         with torch.inference_mode():
-            yield run, _describe(anchor.device), str(anchor.dtype).removeprefix("torch.")
+            yield run, describe_device(anchor.device), str(anchor.dtype).removeprefix("torch.")
     finally:
         torch.set_num_threads(before)
 
@@ -267,7 +268,7 @@ def _on_onnxruntime(model: nn.Module, batch: dict[str, Tensor], keyword: bool, w
     run = export.onnxruntime_run(content, where.threads)
     export.check(run, traced)
     arrays = [value.numpy() for value in traced.examples.values()]
-    yield lambda: run(arrays), _describe(torch.device("cpu")), traced.dtype
+    yield lambda: run(arrays), describe_device(torch.device("cpu")), traced.dtype
 
 
 @contextmanager
@@ -279,7 +280,7 @@ def _on_openvino(model: nn.Module, batch: dict[str, Tensor], keyword: bool, wher
     run = export.openvino_run(*export.openvino_bytes(traced), traced.dtype, where.threads)
     export.check(run, traced)
     arrays = [value.numpy() for value in traced.examples.values()]
-    yield lambda: run(arrays), _describe(torch.device("cpu")), traced.dtype
+    yield lambda: run(arrays), describe_device(torch.device("cpu")), traced.dtype
 
 
 _RUNNERS = {"torch": _on_torch, "onnxruntime": _on_onnxruntime, "openvino": _on_openvino}
@@ -291,12 +292,6 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _describe(device: torch.device) -> str:
-    from secateur.device import describe_device  # with accelerate, which nothing else here needs
-
-    return describe_device(device)
 
 
 def artefact_bytes(model: nn.Module) -> int:

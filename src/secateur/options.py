@@ -178,6 +178,14 @@ class PruneOptions(Options):
     prune_start: Annotated[float | None, option("Exact: share of training before C falls.", SPARSE)] = None
     prune_end: Annotated[float | None, option("Exact: share at which C is the budget.", SPARSE)] = None
     sharpen_until: Annotated[float | None, option("Exact: share at which n is final.", SPARSE)] = None
+    compile_gates: Annotated[
+        bool,
+        option(
+            "Have torch.compile fuse the gates: seconds at first, then less a step.",
+            SPARSE,
+            "--compile-gates",
+        ),
+    ] = False
 
     def sparsity(self) -> Sparsity:
         """The weight pruning asked for."""
@@ -192,7 +200,9 @@ class PruneOptions(Options):
             "end": self.prune_end,
             "sharpen_until": self.sharpen_until,
         }
-        chosen = {name: value for name, value in given.items() if value is not None}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if self.compile_gates:
+            chosen["compiled"] = True
         return Sparsity(self.tune_share, None, self.l1_strength, chosen)
 
     def pruning(self, method: str = "fisher") -> PruneSettings:

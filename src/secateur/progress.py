@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 30.0
 
@@ -171,6 +172,8 @@ class BarReporter(Reporter):
 
 
 def _bars(console: Console | None) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     return Progress(
         TextColumn("{task.description}", table_column=None),
         BarColumn(bar_width=None),
@@ -185,7 +188,11 @@ def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:
     """Bars where `stream` is a terminal, else lines; nothing for a process that is not to talk."""
     if silent:
         return Reporter()
-    return BarReporter(Console(file=stream)) if stream.isatty() else LineReporter(stream)
+    if not stream.isatty():
+        return LineReporter(stream)
+    from rich.console import Console
+
+    return BarReporter(Console(file=stream))
 
 
 def _pruned(numbers: Mapping[str, Any]) -> str:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from secateur.budget import Budget
 from secateur.errors import InputError
 from secateur.methods import L1, SNIP, Magnitude, Method, Random, Reparametrization
@@ -37,7 +39,7 @@ class Sparsity:
         tune_epochs: in place of the share: so many epochs *besides* the recipe's, as Dupont et al. 2021 do,
             who train for 300 epochs and tune for up to 300 more.
         l1_strength: factor of the L1 norm.
-        reparametrization: settings of `secateur.methods.reparametrization.Config`, both modes.
+        reparametrization: settings of `Reparametrization`, both modes: its `Config`, `compiled`.
     """
 
     tune_share: float = 0.5
@@ -51,7 +53,9 @@ class Sparsity:
         if self.tune_epochs is not None and self.tune_epochs < 1:
             raise InputError(f"tuning takes at least 1 epoch, got {self.tune_epochs}")
         L1("nonzeros=1%", strength=self.l1_strength)  # has the checks
-        Reparametrization("nonzeros=1%", steps=1, **self.reparametrization)
+        method = Reparametrization("nonzeros=1%", steps=1, **self.reparametrization)
+        if method.kernel is not None:  # refused now, not when the first run has begun
+            method.kernel.check(torch.zeros(64), torch.tensor(method.config.t_init))
 
 
 @dataclass(frozen=True)

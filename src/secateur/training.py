@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from secateur.architecture import Architecture
 from secateur.budget import (
@@ -243,6 +244,7 @@ class Training:
             batch_size=self.recipe.batch_size,
             device=self.runtime.device,
             generator=order,
+            layout=layout,
         )
         for x, y in batches:
             yield self.runtime.arrange(x, layout), y
@@ -296,6 +298,7 @@ class Training:
             start=self.progress.batch,
             rank=self.runtime.rank,
             world=self.runtime.world,
+            layout=self.layout,
         )
 
     def _step(self, x: Tensor, y: Tensor, sums: Tensor) -> None:
@@ -415,6 +418,7 @@ def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> fl
     was_training = model.training
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=runtime.device)
+    layout = runtime.layout(model)
     batches = epoch_batches(
         split,
         data,
@@ -422,10 +426,10 @@ def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> fl
         device=runtime.device,
         rank=runtime.rank,
         world=runtime.world,
+        layout=layout,
     )
-    layout = runtime.layout(model)
     for x, y in batches:
-        with runtime.autocast():
+        with runtime.autocast(), parametrize.cached():  # no apparent weight is computed twice
             correct += (logits_of(model(runtime.arrange(x, layout))).argmax(1) == y).sum()
     model.train(was_training)
     return int(runtime.sum(correct)) / len(split)

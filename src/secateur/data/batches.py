@@ -6,31 +6,37 @@ batch can be made again without making those before it, and every process sees t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad as zero_pad
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from secateur.data.dataset import Augmentation, Data, Split
 from secateur.errors import InputError
 
 _RESIDENT_BYTES = 2 * 2**30  # what a device that cannot tell its free memory is trusted to hold
 
+# Copies of splits' tensors on other devices; each lives as long as the tensor it is of.
+_COPIES: MutableMapping[Tensor, dict[torch.device, Tensor]] = WeakTensorKeyDictionary()
+
 
 @dataclass(frozen=True)
 class _Epoch:
     """The order of an epoch and its augmentation; entry i belongs to the i-th example drawn."""
 
-    order: Tensor  # int64 (N,)
+    order: Tensor | None = None  # int64 (N,); None: as they are stored
     top: Tensor | None = None  # int64 (N,), row of the crop in the padded image, 0..2*pad
     left: Tensor | None = None  # int64 (N,), its column
     mirrored: Tensor | None = None  # bool (N,)
 
     def to(self, device: torch.device) -> _Epoch:
         moved = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
-        return _Epoch(**moved)  # type: ignore[arg-type]  # `order` is never None
+        return _Epoch(**moved)
 
 
 def count_batches(n: int, batch_size: int, world: int = 1) -> int:
@@ -66,6 +72,7 @@ def epoch_batches(
     start: int = 0,
     rank: int = 0,
     world: int = 1,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of `split`, normalised with `data`'s mean and std.
 
@@ -75,14 +82,17 @@ def epoch_batches(
 
     Args:
         batch_size: examples of all processes together, >= 1 (training: >= 2 * world).
-        device: where the batches shall be. The split is moved there once if it fits.
+        device: where the batches shall be. The split is copied there if it fits, once for all epochs: the
+            copy stays as long as the split does, which must not be written to.
         start: batches to skip; the following ones are those of the uninterrupted epoch.
         rank, world: this process, 0..world-1, and their number. Each batch is cut to a multiple of `world`
             (training only) and this process gets its `[rank::world]`; an empty slice is left out.
+        layout: `torch.contiguous_format` or `torch.channels_last`, how x lies in memory; images that are both
+            at once, of one channel or one pixel, have plain strides.
 
     Yields:
-        x: float32 (B, C, H, W), contiguous, (pixel / 255 - mean) / std; black where padded.
-        y: int64 (B,).
+        x: float32 (B, C, H, W) in `layout`, (pixel / 255 - mean) / std; black where padded.
+        y: int64 (B,). Both are the caller's: no later batch is written over them.
 
     Raises:
         InputError: the batch size or the training split is too small.
@@ -98,7 +108,8 @@ def epoch_batches(
         slices = _training_slices(len(split), batch_size, world)
     epoch = _draw(len(split), generator, augmentation)
     mine = [positions[rank::world] for positions in slices[start:]]
-    return _batches(split, data, epoch, mine, torch.device(device), augmentation.pad if augmentation else 0)
+    pad = augmentation.pad if augmentation else 0
+    return _batches(split, data, epoch, mine, torch.device(device), pad, layout)
 
 
 def _evaluation_slices(n: int, batch_size: int) -> list[range]:
@@ -116,7 +127,7 @@ def _training_slices(n: int, batch_size: int, world: int) -> list[range]:
 
 def _draw(n: int, generator: torch.Generator | None, augmentation: Augmentation | None) -> _Epoch:
     if generator is None:
-        return _Epoch(torch.arange(n))
+        return _Epoch()
     order = _on_cpu(torch.randperm(n, generator=generator, device=generator.device))
     if augmentation is None:
         return _Epoch(order)
@@ -134,19 +145,31 @@ def _on_cpu(tensor: Tensor) -> Tensor:
 
 
 def _batches(
-    split: Split, data: Data, epoch: _Epoch, slices: list[range], device: torch.device, pad: int
+    split: Split,
+    data: Data,
+    epoch: _Epoch,
+    slices: list[range],
+    device: torch.device,
+    pad: int,
+    layout: torch.memory_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     home = device if _fits(split, device) else torch.device("cpu")
-    images, labels = split.images.to(home), split.labels.to(home)
+    images, labels = _copy_at(split.images, home), _copy_at(split.labels, home)
     drawn = epoch.to(home)
-    scale, shift = (t.to(device) for t in _affine(data))
+    layout = _unambiguous(layout, images)
+    scale, shift = (t.to(device) for t in _affine(data, images, layout))
     for positions in slices:
         if not positions:
             continue
         chosen = slice(positions.start, positions.stop, positions.step)
-        rows = drawn.order[chosen]
-        batch = _augment(images.index_select(0, rows), drawn, chosen, pad)
-        yield normalise(batch.to(device), scale, shift), labels[rows].to(device)
+        batch = _augment(_take(images, drawn, chosen), drawn, chosen, pad)
+        answers = _take(labels, drawn, chosen).to(device, copy=True)  # never a view of the split's own
+        yield normalise(batch.to(device), scale, shift, layout), answers
+
+
+def _take(values: Tensor, epoch: _Epoch, chosen: slice) -> Tensor:
+    """The examples at the places `chosen` of the epoch; a view where the epoch keeps the stored order."""
+    return values[chosen] if epoch.order is None else values.index_select(0, epoch.order[chosen])
 
 
 def _augment(images: Tensor, epoch: _Epoch, chosen: slice, pad: int) -> Tensor:
@@ -158,19 +181,41 @@ def _augment(images: Tensor, epoch: _Epoch, chosen: slice, pad: int) -> Tensor:
 def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
     """Zero-pad every image by `pad` and cut one window of the old size out of each.
 
-    The windows of all offsets are a strided view, so that one gather of whole rows takes all crops.
-    Padding a batch costs microseconds; a padded copy of the data set would cost its memory again.
+    In memory, a window is its image shifted, so one run of bytes an image takes them all; the pixels that
+    the shift brought in from beyond an edge are then blacked out.
 
     Args:
-        images: (B, C, H, W).
+        images: uint8 (B, C, H, W), contiguous.
         top, left: int64 (B,), the window's corner in the padded image, 0..2*pad.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W), contiguous.
     """
-    height, width = images.shape[-2:]
-    windows = zero_pad(images, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(images), device=images.device), :, top, left]
+    count, channels, height, width = images.shape
+    size = channels * height * width
+    slack = images.new_zeros(pad * (width + 1))  # the largest shift
+    starts = torch.arange(0, count * size, size, device=images.device) + (top * width + left)
+    shifted = _runs(torch.cat([slack, images.flatten(), slack]), starts, size)
+    rows = _inside(height, pad, images.device)[top].unsqueeze(2)
+    columns = _inside(width, pad, images.device)[left].unsqueeze(1)
+    return shifted.view_as(images).mul_((rows * columns).unsqueeze(1))
+
+
+@lru_cache(maxsize=16)
+def _inside(side: int, pad: int, device: torch.device) -> Tensor:
+    """(2 * pad + 1, side) of 0 and 1: in the window that begins at row i, whether row j is of the image."""
+    return zero_pad(torch.ones(side, dtype=torch.uint8, device=device), [pad, pad]).unfold(0, side, 1)
+
+
+def _runs(values: Tensor, starts: Tensor, length: int) -> Tensor:
+    """(B, length): `values[start : start + length]` for each of the starts, int64 (B,).
+
+    On a CPU each run is one `memcpy`: numpy copies elements of `length` bytes, which may begin at any byte.
+    """
+    if values.device.type != "cpu":
+        return values[starts.unsqueeze(1) + torch.arange(length, device=values.device)]
+    elements = np.ndarray((len(values) - length + 1,), f"V{length}", values.numpy(), strides=(1,))
+    return torch.from_numpy(elements[starts.numpy()].view(np.uint8)).view(len(starts), length)
 
 
 def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
@@ -183,22 +228,51 @@ def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
     return both.index_select(0, torch.arange(count, device=images.device) + count * mirrored)
 
 
-def normalise(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """float32 (B, C, H, W), contiguous: `images * scale + shift`, from uint8; see `_affine`."""
-    floats = images.to(torch.float32).mul_(scale).add_(shift)
-    return floats.contiguous()
+def normalise(images: Tensor, scale: Tensor, shift: Tensor, layout: torch.memory_format) -> Tensor:
+    """float32 (B, C, H, W) in `layout`, a new tensor: `images * scale + shift`, from uint8; see `_affine`."""
+    if layout == torch.contiguous_format:
+        return images.to(torch.float32, memory_format=layout).mul_(scale).add_(shift)
+    floats = torch.empty(images.shape, dtype=torch.float32, device=images.device, memory_format=layout)
+    for channel in range(images.shape[1]):  # as a whole, torch would rearrange it element by element
+        floats[:, channel] = images[:, channel]
+    return floats.mul_(scale).add_(shift)
 
 
-def _affine(data: Data) -> tuple[Tensor, Tensor]:
-    """`(x / 255 - mean) / std` as one multiplication and one addition, each float32 (1, C, 1, 1)."""
+def _affine(data: Data, images: Tensor, layout: torch.memory_format) -> tuple[Tensor, Tensor]:
+    """`(x / 255 - mean) / std` as one multiplication and one addition, each float32 (1, C, 1, 1).
+
+    For channels last they are (1, C, H, W): a broadcast would have inner loops of C elements.
+    """
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (data.mean, data.std))
-    return (1 / (255 * std)).float(), (-mean / std).float()
+    scale, shift = (1 / (255 * std)).float(), (-mean / std).float()
+    if layout == torch.channels_last:
+        scale, shift = (
+            t.expand(1, *images.shape[1:]).contiguous(memory_format=layout) for t in (scale, shift)
+        )
+    return scale, shift
+
+
+def _unambiguous(layout: torch.memory_format, images: Tensor) -> torch.memory_format:
+    """Where an image lies alike in both layouts, its strides are plain, by which torch chooses a kernel."""
+    _, channels, height, width = images.shape
+    return torch.contiguous_format if channels == 1 or height * width == 1 else layout
+
+
+def _copy_at(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; what must be copied is copied once, and kept while `tensor` lives."""
+    copies = _COPIES.get(tensor, {})
+    if device in copies:
+        return copies[device]
+    copy = tensor.to(device)
+    if copy is not tensor:
+        _COPIES.setdefault(tensor, {})[device] = copy
+    return copy
 
 
 def _fits(split: Split, device: torch.device) -> bool:
-    """Whether the split may live on the device: within half of the free memory where that is known."""
+    """Whether the split is on the device or may be: within half of the free memory where that is known."""
     size = split.images.nbytes
-    if device.type == "cpu":
+    if device.type == "cpu" or device in _COPIES.get(split.images, {}):
         return True
     if device.type == "cuda":
         return size < torch.cuda.mem_get_info(device)[0] / 2

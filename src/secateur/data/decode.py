@@ -9,14 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from secateur.data.dataset import Split
 from secateur.data.jpeg import describe_codec
 from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Progress = Callable[[str, int, int], None]
 
@@ -103,6 +106,8 @@ def decode(
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The image at `size` (width, height): its largest centred part of that shape, resized."""
+    from PIL import Image, ImageOps
+
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.BILINEAR)
 
 
@@ -162,6 +167,8 @@ def _for_each(work: Callable[[int], None], count: int, description: str, progres
 @contextmanager
 def _open(encoded: Encoded, i: int) -> Iterator[Image.Image]:
     """Image i. Any failure to open or to decode it becomes an `InputError` that names it."""
+    from PIL import Image
+
     source = encoded.images[i]
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -175,6 +182,8 @@ def _open(encoded: Encoded, i: int) -> Iterator[Image.Image]:
 
 
 def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
     if isinstance(error, UnidentifiedImageError):
         return "no image format that Pillow knows"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -186,6 +195,8 @@ def _is_colour(image: Image.Image) -> bool:
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
     """To "L" or "RGB". Transparency is dropped, 16-bit grey keeps its upper 8 bits."""
+    from PIL import Image
+
     if image.mode.startswith("I"):
         # Pillow clips 16 bits at 255 where a photograph should be scaled
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

@@ -6,8 +6,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 _SAMPLE = 32
 
 
@@ -29,6 +27,8 @@ def describe_codec(images: Sequence[Path | bytes]) -> str:
 
 def _quantization(source: Path | bytes) -> dict[int, list[int]] | None:
     """The tables by number (0 luminance, 1 colour), each 64 steps; None if the image is no JPEG."""
+    from PIL import Image
+
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
         return None if tables is None else {number: list(table) for number, table in tables.items()}
@@ -44,6 +44,8 @@ def _quality(tables: dict[int, list[int]] | None) -> int | None:
 
 
 def _tables_of_pillow(quality: int) -> dict[int, list[int]] | None:
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
     return _quantization(buffer.getvalue())

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load
 
 from secateur.data.dataset import Split
@@ -144,5 +143,7 @@ def load_digits(image_size: int | None = None) -> Decoded:
 
 
 def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
+    from PIL import Image
+
     resized = [np.asarray(fit(Image.fromarray(image), (side, side))) for image in images[:, 0].numpy()]
     return torch.from_numpy(np.stack(resized)).unsqueeze(1)

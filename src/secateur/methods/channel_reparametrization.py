@@ -41,7 +41,9 @@ from torch.utils.hooks import RemovableHandle
 from secateur.budget import COUNTERS, Budget, layer_positions, weight_layers
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
-from secateur.methods.reparametrization import Schedule, _full, _inside, gate, gate_slope
+from secateur.methods.gate import full, gate, gate_slope
+from secateur.methods.schedule import Schedule
+from secateur.methods.temperature import inside
 from secateur.models import Coupling
 from secateur.models.base import weight_layer
 from secateur.surgery import couplings, features_of, remove_channels
@@ -87,7 +89,7 @@ def relative_norms(weights: Sequence[Tensor]) -> Tensor:
     Returns:
         (K,), in float32 at least, at least 0; all 0 where all weights are.
     """
-    norms = [torch.linalg.vector_norm(_full(w).flatten(1), dim=1) / math.sqrt(w[0].numel()) for w in weights]
+    norms = [torch.linalg.vector_norm(full(w).flatten(1), dim=1) / math.sqrt(w[0].numel()) for w in weights]
     norm_K = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     unit = norm_K.detach().square().mean().sqrt()
     return norm_K / unit.clamp_min(torch.finfo(unit.dtype).tiny)
@@ -185,7 +187,7 @@ def solve_cost(magnitudes: Sequence[Tensor], cost: Cost, target: float, n: int, 
         if abs(excess) <= 1e-9 * target or high - low < 1e-12 or abs(at) > 60:
             break
         slope = float(cost.slope(sums) @ _sums(gate_slope(s, t, n), sizes))
-        at = _inside(at - excess / slope if slope else math.nan, at, low, high)
+        at = inside(at - excess / slope if slope else math.nan, at, low, high)
     return math.exp(at)
 
 

@@ -14,6 +14,7 @@ from secateur.models.base import (
     Coupling,
     Family,
     Group,
+    Projection,
     as_size,
     check_common,
     check_widths,
@@ -37,7 +38,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs or stride != 1:
-            projection = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            projection = Projection(inputs, outputs, stride)
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from secateur.models.base import (
     Coupling,
     Family,
     Group,
+    Projection,
     as_size,
     check_common,
     check_widths,
@@ -37,7 +38,7 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(middle)
         self.conv2 = nn.Conv2d(middle, outputs, 3, padding=1, bias=False)
         projects = inputs != outputs or stride != 1
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False) if projects else None
+        self.shortcut = Projection(inputs, outputs, stride) if projects else None
 
     def forward(self, x: Tensor) -> Tensor:
         pre = F.relu(self.bn1(x))

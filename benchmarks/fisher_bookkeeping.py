@@ -1,0 +1,32 @@
+"""What watching costs: a training step that keeps Fisher's sums, over the same step without.
+
+Both are `Training._step` itself, on the same batch, with the same network (WRN-40-2, batch 128, fp32), in
+each memory layout. No channel is removed meanwhile.
+"""
+
+from __future__ import annotations
+
+from benchmarks.networks import LAYOUTS, RealSteps, finish, network, several
+from benchmarks.records import Found, Settings
+from benchmarks.timing import measure
+from secateur.methods import Fisher
+
+BAR = 1.02
+NEVER = 10**9  # steps until a removal
+STEPS = 4  # of a round
+
+
+def run(settings: Settings) -> Found:
+    """One case for each layout."""
+    found = Found()
+    for name, layout in LAYOUTS.items():
+        watching = Fisher(removals=1, every=NEVER)
+        plain = RealSteps(network("wrn-40-2", settings), settings, layout=layout)
+        watched = RealSteps(network("wrn-40-2", settings), settings, layout=layout, method=watching)
+        times = measure(
+            {"step": several(plain, STEPS), "step with Fisher's sums": several(watched, STEPS)},
+            rounds=settings.rounds,
+            finish=finish(settings),
+        )
+        found.add(f"wrn-40-2 {name}", times, "step with Fisher's sums", "step", bar=settings.bar(BAR))
+    return found

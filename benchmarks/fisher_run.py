@@ -1,0 +1,191 @@
+"""A Fisher run: 1000 channels of WRN-40-2 removed, one every 100 steps, over a masked reference
+(`masked.py`).
+
+100,000 steps take days, so both are measured after 0, 125, 250, ... 1000 removals, interleaved, and
+integrated over the removals by Simpson's rule. Ours is `Training._step` with `Fisher`, in the layout that
+the loop chooses, on the network really cut; what a removal costs (choosing, cutting, the first step at a
+size never seen) is measured by steps that remove one each time, and added. The reference never gets
+smaller, and its removals are free. Which channels are gone is drawn at random once, as widths of a real run
+are uneven, too, and no multiples of anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from benchmarks.masked import Masked
+from benchmarks.networks import BATCH, CIFAR_STEPS, RealSteps, Steps, batch, finish, images, network, side
+from benchmarks.records import Case, Found, Settings
+from benchmarks.timing import Action, Times, measure, significant, summary
+from secateur.architecture import Architecture
+from secateur.methods import Fisher
+from secateur.training import evaluate
+
+BARS = {"fp32": 0.60, "bf16": 0.38}
+BAR_WITH_VALIDATION = 0.33  # for the better of the two
+GRID = tuple(range(0, 1001, 125))
+QUICK_GRID = (0, 16, 32)
+EVERY = 100  # steps for each removal
+NEVER = 10**9
+OUR_VALIDATION, THEIR_VALIDATION = 5_000, 10_000  # images: once an epoch; after every removal
+THEIR_BATCH = 50  # in validation, as in the authors' code
+MEASURED_IMAGES = 500  # of a validation, of which the time of one image is taken
+REFERENCE = "reference fp32"
+Rounds = Mapping[int, Times]
+Second = Callable[[str], float]  # an action's name -> its seconds in one round
+Cost = Callable[[Second], float]  # seconds for a removal's worth of work
+
+
+def run(settings: Settings) -> Found:
+    """Training alone in both precisions, then with validation."""
+    grid = QUICK_GRID if settings.quick else GRID
+    rounds = {removed: _at(removed, settings) for removed in grid}
+    found = Found()
+    theirs = totals(rounds, lambda second: EVERY * second(REFERENCE))
+    for precision, bar in BARS.items():
+        ours = totals(rounds, _our_training(precision))
+        found.cases.append(_case(f"training {precision}", ours, theirs, settings.bar(bar)))
+    theirs = totals(
+        rounds,
+        lambda second: EVERY * second(REFERENCE) + THEIR_VALIDATION * second("reference validation"),
+    )
+    both = {precision: totals(rounds, _our_run(precision)) for precision in BARS}
+    better = min(both, key=lambda precision: summary(both[precision]).middle)
+    for precision, ours in both.items():
+        only = settings.bar(BAR_WITH_VALIDATION) if precision == better else None
+        found.cases.append(_case(f"with validation {precision}", ours, theirs, only))
+    found.more["measured_ms"] = {str(removed): times.ms() for removed, times in rounds.items()}
+    found.notes += [
+        f"extrapolated from {len(grid)} sizes to {EVERY * grid[-1]:,} steps by Simpson's rule",
+        f"validation: ours on {OUR_VALIDATION:,} images after each {CIFAR_STEPS:.0f} steps, the reference "
+        f"on {THEIR_VALIDATION:,} after every removal as published, without gradients, in batches of "
+        f"{THEIR_BATCH}; measured on {_measured_images(settings)} images",
+        "the reference is given our malloc settings and free removals; batches lie ready on both sides, and "
+        "our checkpoints are left to compare_overhead",
+    ]
+    return found
+
+
+def _our_training(precision: str) -> Cost:
+    """Seconds for one removal's worth of steps, and the removal."""
+
+    def seconds(second: Second) -> float:
+        step = second(f"ours {precision}")
+        return (EVERY - 1) * step + second(f"ours {precision}, removing")
+
+    return seconds
+
+
+def _our_run(precision: str) -> Cost:
+    """The same with validation once an epoch."""
+    training = _our_training(precision)
+    per_removal = OUR_VALIDATION * EVERY / CIFAR_STEPS
+    return lambda second: training(second) + per_removal * second(f"ours {precision} validation")
+
+
+def _case(name: str, ours: Sequence[float], theirs: Sequence[float], bar: float | None) -> Case:
+    ratio = summary([one / other for one, other in zip(ours, theirs, strict=True)])
+    ms = {"ours": 1e3 * summary(ours).middle, "reference": 1e3 * summary(theirs).middle}
+    return Case(
+        name,
+        f"ours {name.split()[-1]}, whole run",
+        "masked reference fp32",
+        ratio,
+        bar,
+        {key: significant(value) for key, value in ms.items()},
+    )
+
+
+def totals(rounds: Rounds, seconds: Cost) -> list[float]:
+    """For each round, the integral over removals of `seconds(second)`, a removal's worth of time.
+
+    Args:
+        rounds: removals -> what was measured at that size.
+        seconds: is given a function from an action's name to its seconds in the round.
+    """
+    count = len(next(iter(next(iter(rounds.values())).seconds.values())))
+
+    def total(number: int) -> float:
+        def of(times: Times) -> float:
+            return seconds(lambda name: times.seconds[name][number])
+
+        return integral(list(rounds), [of(times) for times in rounds.values()])
+
+    return [total(number) for number in range(count)]
+
+
+def integral(points: Sequence[float], values: Sequence[float]) -> float:
+    """Simpson's rule on evenly spaced points; trapezoids where their number is even."""
+    steps = [right - left for left, right in pairwise(points)]
+    assert max(steps) - min(steps) < 1e-9 * max(steps), points
+    if len(points) % 2 == 0:
+        return sum(step * (a + b) / 2 for step, (a, b) in zip(steps, pairwise(values), strict=True))
+    weights = [1, *(4 if index % 2 else 2 for index in range(1, len(points) - 1)), 1]
+    return steps[0] / 3 * sum(w * value for w, value in zip(weights, values, strict=True))
+
+
+def order_of_removal(widths: Sequence[int], seed: int = 0) -> list[tuple[int, int]]:
+    """(group, channel) of every channel that can go, at random; the first of each group stays."""
+    every = [(group, channel) for group, width in enumerate(widths) for channel in range(1, width)]
+    shuffled = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
+    return [every[index] for index in shuffled.tolist()]
+
+
+def _at(removed: int, settings: Settings) -> Times:
+    """All there is to measure after so many removals, interleaved."""
+    whole = network("wrn-40-2", settings)
+    gone = order_of_removal(whole.widths)[:removed]
+    widths = [width - sum(group == j for group, _ in gone) for j, width in enumerate(whole.widths)]
+    compact = Architecture.of(whole).with_widths(widths)
+    masked = Masked(whole)  # type: ignore[arg-type]
+    for group, channel in gone:
+        masked.remove(group, channel)
+    reference = Steps(masked, batch(settings), layout=torch.contiguous_format)
+    actions: dict[str, Action] = {REFERENCE: Action(reference)}
+    for precision in BARS:
+        actions |= _ours(compact, precision, settings)
+    actions["reference validation"] = _their_validation(reference.model, settings)
+    return measure(actions, rounds=settings.rounds, finish=finish(settings), at_least_s=0)
+
+
+def _ours(compact: Architecture, precision: str, settings: Settings) -> dict[str, Action]:
+    def steps(every: int) -> RealSteps:
+        method = Fisher(removals=NEVER, every=every)
+        return RealSteps(compact.build(seed=0), settings, method=method, precision=precision)
+
+    steady, removing = steps(NEVER), steps(1)
+    count = _measured_images(settings)
+    split = images(1, side(settings), test=count)
+    return {
+        f"ours {precision}": Action(steady),
+        f"ours {precision}, removing": Action(removing),
+        f"ours {precision} validation": Action(
+            lambda: evaluate(steady.training.model, split.val, split, steady.training.runtime), per=count
+        ),
+    }
+
+
+def _their_validation(model: nn.Module, settings: Settings) -> Action:
+    """Batches of 50 that are there already, as contiguous tensors."""
+    count = _measured_images(settings)
+    x, _ = batch(settings, size=min(THEIR_BATCH, count))
+
+    @torch.no_grad()
+    def validate() -> None:
+        model.eval()
+        for _ in range(count // len(x)):
+            model(x).argmax(1)
+        model.train()
+
+    return Action(validate, per=count)
+
+
+def _measured_images(settings: Settings) -> int:
+    return 20 if settings.quick else MEASURED_IMAGES
+
+
+assert BATCH == 128  # what "every 100 steps" and the published settings are of

@@ -1,0 +1,46 @@
+"""Importing costs what torch costs: everything else that is heavy waits for its first use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import secateur
+
+HEAVY = [
+    *("PIL", "accelerate", "datasets", "jinja2", "matplotlib", "onnx", "onnxruntime", "onnxscript"),
+    *("openvino", "pandas", "plotly", "pyarrow", "rich", "scipy", "sklearn", "torch._dynamo"),
+    *("torch._inductor", "torchvision", "transformers", "typer"),
+]
+
+PROGRAM = """
+import sys
+{statement}
+print(*(name for name in {heavy} if name in sys.modules))
+"""
+
+
+def heavy_modules_after(statement: str) -> list[str]:
+    program = PROGRAM.format(statement=statement, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_names_of_the_library_load_torch_and_nothing_else_that_is_heavy():
+    names = ", ".join(secateur.__all__)
+    of_torch = heavy_modules_after("import torch")  # a build of torch may bring some along
+    assert heavy_modules_after(f"from secateur import {names}") == of_torch
+
+
+@pytest.mark.parametrize(
+    ("statement", "wanted"),
+    [
+        ("from secateur.device import Runtime; Runtime('cpu')", "accelerate"),
+        ("from secateur.data import load_data; load_data('digits', image_size=9)", "PIL"),
+        ("from secateur.progress import BarReporter; BarReporter()", "rich"),
+    ],
+)
+def test_what_is_heavy_is_loaded_when_it_is_first_used(statement, wanted):
+    assert wanted in heavy_modules_after(statement)
