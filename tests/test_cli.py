@@ -23,7 +23,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
 def run(monkeypatch, capsys, tmp_path):
     """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("secateur.cli._keep_freed_memory", lambda: None)
+    monkeypatch.setattr("secateur.cli.keep_freed_memory", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def call(line: str):
@@ -50,6 +50,10 @@ def run(monkeypatch, capsys, tmp_path):
         ("compare --data ./nowhere", "'./nowhere' does not exist"),
         ("compare --match time", "(one of: epochs, compute)"),
         ("compare --seeds 0", "at least 1 seed"),
+        ("compare --workers 0", "must be auto or a number of at least 1, got '0'"),
+        ("compare --workers -1", "must be auto or a number of at least 1, got '-1'"),
+        ("compare --workers x", "must be auto or a number of at least 1, got 'x'"),
+        ("reproduce dupont2021 table1 --workers 1.5", "must be auto or a number of at least 1"),
         ("compare --epochs 0", "epochs must be at least 1"),
         ("compare --epochs many", "--epochs"),
         ("compare --milestones a,b", "--milestones takes numbers"),

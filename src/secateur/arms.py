@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from secateur.architecture import Architecture
@@ -25,36 +26,55 @@ KNOWN: dict[str, Callable[[Architecture, Budget], Architecture]] = {
 
 
 class Replicate:
-    """All arms at one seed, one after the other; what comes later stands on what was found before."""
+    """All arms at one seed. A run is made when it is first asked for; `stand` makes those others stand on."""
 
     def __init__(self, comparison: Comparison, session: Session, seed: int, rows: Sequence[PlanRow]):
         self.of, self.session, self.seed = comparison, session, seed
         self.settings = comparison.settings
         self.compute = {(row.arm, row.budget): row.compute for row in rows}
-        self.dense: Record | None = None
-        self.pruned: dict[str, Record] = {}
-        self.profile_record: Record | None = None
-        if comparison.needs_dense:
-            self.dense = session.train(
-                comparison.architecture, self.settings.recipe, seed, f"{comparison.name} seed {seed}"
-            )
-        if comparison.needs_trajectory:
-            self._prune()
+        self._tuned: dict[str, Record] = {}
 
-    def _prune(self) -> None:
-        """The trajectory, budget after budget; then on to the profile if need be."""
-        of = self.of
-        if of.prunes:
-            for budget in of.budgets:
-                self.pruned[budget.text] = self._pruned_to(
-                    of.target(budget), f"fisher-tuned {budget} seed {self.seed}", budget
-                )
+    def stand(self) -> Replicate:
+        """Train the network; prune it, budget after budget, then on to the profile if need be."""
+        if self.of.needs_dense:
+            self.dense  # noqa: B018
+        if self.of.prunes:
+            for budget in self.of.budgets:
+                self.tuned(budget)
         if "copycat" in self.settings.arms:
-            far = [record for record in self.pruned.values() if len(record["removed"]) >= of.copycat_after]
-            target = Target(removals=of.copycat_after)
-            self.profile_record = (
-                far[0] if far else self._pruned_to(target, f"copycat profile seed {self.seed}")
+            self.profile_record  # noqa: B018
+        return self
+
+    @cached_property
+    def dense(self) -> Record:
+        """The unpruned network."""
+        label = f"{self.of.name} seed {self.seed}"
+        return self.session.train(self.of.architecture, self.settings.recipe, self.seed, label)
+
+    def tuned(self, budget: Budget) -> Record:
+        """The network pruned to the budget; on the way to the next one, so in order."""
+        if budget.text not in self._tuned:
+            self._tuned[budget.text] = self._pruned_to(
+                self.of.target(budget), f"fisher-tuned {budget} seed {self.seed}", budget
             )
+        return self._tuned[budget.text]
+
+    @cached_property
+    def profile_record(self) -> Record:
+        """The first network of the trajectory that has lost as many channels as copycat's profile has."""
+        for budget in self.of.budgets if self.of.prunes else ():
+            if len((record := self.tuned(budget))["removed"]) >= self.of.copycat_after:
+                return record
+        return self._pruned_to(Target(removals=self.of.copycat_after), f"copycat profile seed {self.seed}")
+
+    def trained_first(self, arm: str) -> Record:
+        """What comes before the cut in an arm that tunes weights; the arms and budgets share it."""
+        recipe, _, _ = sparse_arms(self.settings.sparsity)[arm].recipes(
+            self.settings.recipe, self.settings.sparsity
+        )
+        assert recipe is not None
+        label = f"{arm} {self.of.budgets[0]} seed {self.seed}: training first"
+        return self.session.train(self.of.architecture, recipe, self.seed, label)
 
     def _pruned_to(self, target: Target, label: str, budget: Budget | None = None) -> Record:
         compute = self.compute.get(("fisher-tuned", budget.text if budget else ""), 0)
@@ -70,20 +90,20 @@ class Replicate:
 
     def points(self) -> list[dict[str, Any]]:
         """One point for every arm and budget."""
-        return [self._point(arm, budget) for budget in self.of.budgets for arm in self.settings.arms]
+        return [self.point(arm, budget) for budget in self.of.budgets for arm in self.settings.arms]
 
-    def _point(self, arm: str, budget: Budget) -> dict[str, Any]:
+    def point(self, arm: str, budget: Budget) -> dict[str, Any]:
+        """The point of one arm at one budget."""
         if arm in SPARSE_ARMS:
             return self._sparse_point(arm, budget)
         if arm == ChannelReparametrization.name:
             return self._gated_point(arm, budget)
         if arm == "fisher-tuned":
-            return point_of(self.pruned[budget.text], arm, budget.text, before=self.dense)
+            return point_of(self.tuned(budget), arm, budget.text, before=self.dense)
         architecture, discovery = self._architecture(arm, budget)
         spent = 0
         if self.settings.match == "compute":
-            assert self.dense is not None
-            spent = self.dense["train_compute"] + self.pruned[budget.text]["train_compute"]
+            spent = self.dense["train_compute"] + self.tuned(budget)["train_compute"]
         epochs = self.of.epochs(self.session, architecture, spent)
         recipe = replace(self.settings.recipe, epochs=epochs)
         record = self.session.train(architecture, recipe, self.seed, f"{arm} {budget} seed {self.seed}")
@@ -116,23 +136,17 @@ class Replicate:
         """The arm's architecture at the budget, and the training MACs that finding it took."""
         if arm in KNOWN:
             return self.of.known(arm, budget), 0
-        assert self.dense is not None
         if arm == "fisher-scratch":
-            record = self.pruned[budget.text]
+            record = self.tuned(budget)
             removals = len(record["removed"])
             found = self.of.architecture.with_widths(record["architecture"]["widths"])
         else:
-            record, removals = self._profile_source()
+            record, removals = self.profile_record, self.of.copycat_after
             found = self._profile_architecture().scaled_to(self.of.absolute(budget))
         return found, self.dense["train_compute"] + _compute_of_removals(record, removals)
 
-    def _profile_source(self) -> tuple[Record, int]:
-        assert self.profile_record is not None
-        return self.profile_record, self.of.copycat_after
-
     def _profile_architecture(self) -> Architecture:
-        record, removals = self._profile_source()
-        gone = [entry["group"] for entry in record["removed"][:removals]]
+        gone = [entry["group"] for entry in self.profile_record["removed"][: self.of.copycat_after]]
         names = self.of.architecture.group_names()
         widths = [
             width - gone.count(name) for name, width in zip(names, self.of.architecture.widths, strict=True)
@@ -141,7 +155,6 @@ class Replicate:
 
     def dense_point(self) -> dict[str, Any]:
         """The unpruned network, as a point without a budget."""
-        assert self.dense is not None
         return point_of(self.dense, "dense", None, epochs=self.settings.recipe.epochs)
 
     def profile(self) -> dict[str, Any]:
@@ -156,7 +169,7 @@ class Replicate:
 
     def trajectory(self) -> dict[str, Any]:
         """Validation accuracy while pruning, once an epoch."""
-        rows = list(self.pruned.values())[-1]["history"]
+        rows = self.tuned(self.of.budgets[-1])["history"]
         return {
             "seed": self.seed,
             "removed": [row["removed"] for row in rows],

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.errors import InputError, TrainingError
-from secateur.options import PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
+from secateur.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
+from secateur.process import keep_freed_memory
 from secateur.showing import (
     console,
     or_dash,
@@ -43,6 +44,15 @@ app.add_typer(runs_app, name="runs")
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
 
+_Workers = Annotated[
+    str,
+    option(
+        "Networks trained side by side, in so many processes that share the threads; auto: several where "
+        "they are small enough to gain by it, on a CPU.",
+        MACHINE,
+    ),
+]
+
 
 @app.command()
 @taking(PruneOptions)
@@ -69,6 +79,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
         "secateur-compare"
     ),
+    workers: _Workers = "auto",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
 ) -> None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
@@ -79,7 +90,9 @@ def compare(
     --seeds 3 --epochs 30 --prune-every 10`
     """
     from secateur.comparison import Comparison, Settings
+    from secateur.side_by_side import parse_workers
 
+    parse_workers(workers)  # has its check
     settings = Settings(
         budgets=_budgets(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(arms)),
@@ -93,10 +106,10 @@ def compare(
     session, architecture = _session(options, out)
     comparison = Comparison(architecture, session.data, settings)
     if plan and session.runtime.is_main:
-        show_plan(comparison, session)
+        show_plan(comparison, session, comparison.workers(session, workers))
     if plan:
         return
-    results = comparison.run(session, _command_line())
+    results = comparison.run(session, _command_line(), workers)
     if session.runtime.is_main:
         show_results(results, out)
 
@@ -297,6 +310,7 @@ def reproduce(
         typer.Option(help="dupont2021: val or test, in place of the scale's (paper: test, as the paper)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    workers: _Workers = "auto",
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
@@ -314,7 +328,9 @@ def reproduce(
     from secateur.papers.figure2 import draw_figure2
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
+    from secateur.side_by_side import parse_workers
 
+    parse_workers(workers)  # has its check
     places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
     if paper not in places:
         raise unknown("paper", paper, places)
@@ -344,7 +360,7 @@ def reproduce(
         )
         written = "table1, table2 and table3"
     command = _command_line().replace(" --tables-only", "")  # what it is that the tables are made by
-    reproduction.run(command, tables_only=tables_only)
+    reproduction.run(command, tables_only=tables_only, workers=workers)
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
         print(f"Written to {out}: {written} as .md, .csv and .html")
@@ -507,22 +523,6 @@ def _raise_interrupt(_signal: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _keep_freed_memory() -> None:
-    """Stop glibc from returning every freed activation to the kernel and faulting it in again each step.
-
-    The process is ours, so we may; the library never does this to its host. Elsewhere than on glibc: nothing.
-    """
-    import ctypes
-
-    trim_threshold, mmap_threshold, one_gib = -1, -3, 1 << 30
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_threshold, one_gib)
-        libc.mallopt(trim_threshold, one_gib)
-    except (OSError, AttributeError):
-        return
-
-
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
@@ -531,7 +531,7 @@ def main() -> None:
     from typer.exceptions import TyperException
 
     signal.signal(signal.SIGTERM, _raise_interrupt)
-    _keep_freed_memory()
+    keep_freed_memory()
     debug = bool(os.environ.get("SECATEUR_DEBUG"))
     try:
         code = app(standalone_mode=False)

@@ -23,19 +23,21 @@ from torch import nn
 
 from secateur.architecture import Architecture
 from secateur.arms import KNOWN, Replicate
-from secateur.budget import COUNTERS, TRAINING_MACS_PER_INFERENCE_MAC, Budget
+from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
 from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
 from secateur.execution import PruneSettings, Session, Target
+from secateur.handover import leave
+from secateur.jobs import Job, jobs_of, looking, unfinished
 from secateur.methods import ChannelReparametrization
-from secateur.methods.channel_reparametrization import Config as ChannelConfig
 from secateur.naming import name_of, resolve_model
-from secateur.planning import PlanRow
+from secateur.planning import PlanRow, planned_rows
 from secateur.progress import Reporter
 from secateur.results import SCHEMA, describe_data, write_results
 from secateur.runs import RunStore
+from secateur.side_by_side import fill, parse_workers, workers_for
 from secateur.sparse import SPARSE_ARMS, Sparsity, sparse_arms
 from secateur.statistics import summarise, verdict
 from secateur.training import Recipe
@@ -136,11 +138,14 @@ def default_arms(resource: str, built_in: bool = True) -> tuple[str, ...]:
 class Comparison:
     """A checked comparison: `plan` says what it will do, `run` does it.
 
+    Args:
+        checked: another process has done so.
+
     Raises:
         InputError: at once, before anything is trained or written, where a budget cannot be met by an arm.
     """
 
-    def __init__(self, architecture: Architecture, data: Data, settings: Settings):
+    def __init__(self, architecture: Architecture, data: Data, settings: Settings, *, checked: bool = False):
         settings = settings.on(architecture)
         self.architecture, self.data, self.settings = architecture, data, settings
         self.skeleton = architecture.skeleton()
@@ -152,7 +157,8 @@ class Comparison:
         self.budgets = sorted(settings.budgets, key=lambda budget: -self.limits[budget.text])
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
-        self._check()
+        if not checked:
+            self._check()
 
     def _check(self) -> None:
         settings = self.settings
@@ -192,33 +198,7 @@ class Comparison:
 
     def plan(self, session: Session) -> list[PlanRow]:
         """What one seed will train, in order; nothing is trained."""
-        recipe = self.settings.recipe
-        dense_compute = session.epoch_compute(self.architecture, recipe) * recipe.epochs
-        rows = []
-        if self.needs_dense:
-            params = COUNTERS["params"](self.skeleton)
-            rows.append(
-                PlanRow(
-                    "dense",
-                    "",
-                    None,
-                    self.architecture,
-                    params,
-                    self.architecture.macs,
-                    recipe.epochs,
-                    dense_compute,
-                )
-            )
-        done = dense_compute
-        for budget in self.budgets:
-            tuned = self._pruning_estimate(session, budget) if self.needs_trajectory else 0
-            for arm in self.settings.arms:
-                row = self._plan_row(session, arm, budget, dense_compute + tuned)
-                rows.append(
-                    replace(row, compute=dense_compute + tuned - done) if arm == "fisher-tuned" else row
-                )
-            done = dense_compute + tuned
-        return rows
+        return planned_rows(self, session)
 
     @property
     def needs_dense(self) -> bool:
@@ -230,65 +210,39 @@ class Comparison:
         """Whether channels are removed one by one at all."""
         return self.prunes or "copycat" in self.settings.arms
 
-    def _pruning_estimate(self, session: Session, budget: Budget) -> int:
-        """Training MACs of pruning to the budget, were the channels taken evenly from all groups."""
-        small = self.known("bottleneck", budget)
-        removals = sum(self.architecture.widths) - sum(small.widths)
-        examples = (removals + 1) * self.settings.prune.every * self.settings.recipe.batch_size
-        mean_macs = (self.architecture.macs + small.macs) // 2
-        return TRAINING_MACS_PER_INFERENCE_MAC * mean_macs * examples
-
-    def _plan_row(self, session: Session, arm: str, budget: Budget, spent: int) -> PlanRow:
-        limit = self.limits[budget.text]
-        if arm in SPARSE_ARMS:
-            return self._sparse_row(session, arm, budget)
-        if arm == GATED:
-            return self._gated_row(session, budget)
-        known = self.known(arm, budget) if arm in KNOWN else None
-        likely = known or self.known("bottleneck", budget)
-        epochs = None if arm == "fisher-tuned" else self.epochs(session, likely, spent)
-        compute = session.epoch_compute(likely, self.settings.recipe) * (epochs or 0)
-        params = likely.params if known else limit
-        return PlanRow(arm, budget.text, limit, known, params, likely.macs, epochs, compute)
-
-    def _gated_row(self, session: Session, budget: Budget) -> PlanRow:
-        """Dense until the cut, then about as large as the width arm's network."""
-        recipe, limit = self.settings.recipe, self.limits[budget.text]
-        try:
-            likely = self.known("width", budget)
-        except InputError:  # gates reach further down than a narrower network does
-            likely = self.architecture
-        share = ChannelConfig().cut_at
-        dense, small = (session.epoch_compute(net, recipe) for net in (self.architecture, likely))
-        compute = round((dense * share + small * (1 - share)) * recipe.epochs)
-        return PlanRow(GATED, budget.text, limit, None, limit, likely.macs, recipe.epochs, compute)
-
-    def _sparse_row(self, session: Session, arm: str, budget: Budget) -> PlanRow:
-        """A network that keeps its shape. Training before a cut counts once; all budgets share it."""
-        arms = sparse_arms(self.settings.sparsity)
-        dense, epochs, _ = arms[arm].recipes(self.settings.recipe, self.settings.sparsity)
-        total = epochs + (dense.epochs if dense else 0)
-        first = next((name for name in self.settings.arms if name in arms and arms[name].tuned), None)
-        shared = dense.epochs if dense and arm == first and budget == self.budgets[0] else 0
-        compute = session.epoch_compute(self.architecture, self.settings.recipe) * (epochs + shared)
-        params, macs = self.architecture.params, self.architecture.macs
-        limit = self.limits[budget.text]
-        return PlanRow(arm, budget.text, limit, self.architecture, params, macs, total, compute)
-
     def epochs(self, session: Session, architecture: Architecture, spent: int) -> int:
         """How long a network trains from scratch, given what fisher-tuned spent at its budget."""
         if self.settings.match == "epochs":
             return self.settings.recipe.epochs
         return max(1, spent // session.epoch_compute(architecture, self.settings.recipe))
 
-    def run(self, session: Session, command: str) -> dict[str, Any]:
+    def workers(self, session: Session, asked: int | str = "auto") -> int:
+        """How many processes will train its networks side by side (`side_by_side.workers_for`)."""
+        return self._shared_out(session, self.plan(session), asked)[0]
+
+    def _shared_out(
+        self, session: Session, rows: Sequence[PlanRow], asked: int | str
+    ) -> tuple[int, list[Job]]:
+        """How many processes, and the jobs that are left for them."""
+        step = self.settings.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * self.architecture.macs
+        return workers_for(
+            asked,
+            session.runtime,
+            step,
+            lambda: unfinished(jobs_of(self, session, rows), looking(self, session)),
+        )
+
+    def run(self, session: Session, command: str, workers: int | str = 1) -> dict[str, Any]:
         """Make every run that is not there yet; leave and return the results, and draw the report."""
         rows = self.plan(session)
+        count, jobs = self._shared_out(session, rows, workers)
         estimate = sum(row.compute for row in rows) * self.settings.seeds
         with session.working(f"compare {self.name} on {self.data.label}", estimate):
+            if count > 1:
+                self._fill(session, rows, jobs, count)
             replicates = []
             for seed in range(self.settings.seeds):
-                replicate = Replicate(self, session, seed, rows)
+                replicate = Replicate(self, session, seed, rows).stand()
                 replicates.append((replicate, replicate.points()))
             points = [point for _, own in replicates for point in own]
             results = self._results(session, command, [replicate for replicate, _ in replicates], points)
@@ -296,11 +250,22 @@ class Comparison:
                 write_results(results, session.store)
         return results
 
+    def _fill(self, session: Session, rows: Sequence[PlanRow], jobs: list[Job], workers: int) -> None:
+        """Have processes make the runs, as far as they can."""
+        fill(
+            jobs,
+            workers,
+            leave=lambda folder: leave(self, session, rows, folder),
+            finished=looking(self, session),
+            lock=session.store.lock,
+            reporter=session.reporter,
+        )
+
     def _results(
         self, session: Session, command: str, replicates: list[Replicate], points: list[dict[str, Any]]
     ) -> dict[str, Any]:
         summary = summarise(points, self.limits)
-        dense = [replicate.dense_point() for replicate in replicates if replicate.dense]
+        dense = [replicate.dense_point() for replicate in replicates if self.needs_dense]
         shown = [*self.settings.arms]
         points = sorted(points, key=lambda p: (-self.limits[p["budget"]], shown.index(p["arm"]), p["seed"]))
         return {
@@ -314,11 +279,11 @@ class Comparison:
             "summary": summary,
             "dense_summary": summarise(dense, {})[0] if dense else None,
             "profiles": [replicate.profile() for replicate in replicates if "copycat" in self.settings.arms],
-            "trajectory": [replicate.trajectory() for replicate in replicates if replicate.pruned],
+            "trajectory": [replicate.trajectory() for replicate in replicates if self.prunes],
             "verdict": verdict(summary),
             "environment": {
                 **describe_environment(session.runtime),
-                "trained_at": _commits([*dense, *points], session.store),
+                **_made_with([*dense, *points], session.store),
             },
         }
 
@@ -356,10 +321,15 @@ class Comparison:
         }
 
 
-def _commits(points: Sequence[dict[str, Any]], store: RunStore) -> list[str]:
-    """The commits that the runs were made at; results may be drawn up at a later one."""
+def _made_with(points: Sequence[dict[str, Any]], store: RunStore) -> dict[str, Any]:
+    """The commits and the threads that the runs were made with; results may be drawn up with others."""
     records = [store.record(run_id) for run_id in sorted({point["run_id"] for point in points})]
-    return sorted({str(record["environment"]["commit"]) for record in records if record})
+    made = [record["environment"] for record in records if record]
+    threads = sorted({each["threads"] for each in made})
+    return {
+        "trained_at": sorted({str(each["commit"]) for each in made}),
+        "threads": threads[0] if len(threads) == 1 else " or ".join(map(str, threads)),
+    }
 
 
 @dataclass(frozen=True)
@@ -401,6 +371,7 @@ def compare(
     sparsity: Sparsity | None = None,
     out: str | Path = "secateur-compare",
     device: str = "auto",
+    workers: int | str = "auto",
     reporter: Reporter | None = None,
     command: str | None = None,
 ) -> CompareResult:
@@ -417,6 +388,9 @@ def compare(
         arms: some of `ARMS`; none: `default_arms`.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
         out: folder for results, report and runs.
+        workers: how many networks to train side by side, each in a process of its own with its share of
+            the threads, or "auto" (`secateur.side_by_side.workers_for`). Scripts need no guard for it; a
+            model that is not built in needs a factory that can be imported, or one run follows the other.
 
     Raises:
         InputError: before anything is trained or written.
@@ -428,6 +402,7 @@ def compare(
 
     Reference: Crowley et al. 2018, Fig. 1.
     """
+    parse_workers(workers)  # has its check
     reporter = reporter or Reporter()
     recipe = recipe or Recipe()
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
@@ -447,5 +422,5 @@ def compare(
     )
     comparison = Comparison(resolve_model(model, loaded), loaded, settings)
     session = Session(loaded, RunStore(out), runtime, reporter)
-    results = comparison.run(session, command or f"secateur.compare({comparison.name!r}, ...)")
+    results = comparison.run(session, command or f"secateur.compare({comparison.name!r}, ...)", workers)
     return CompareResult(results, session.store.directory)

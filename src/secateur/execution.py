@@ -190,7 +190,14 @@ class Session:
         record = self.store.record(spec.run_id)
         if record is None and self.only_finished:
             raise NotMadeError(spec.label)
+        if record is None:
+            self.store.claim(spec.run_id)
+            record = self.store.record(spec.run_id)  # which another process may have made meanwhile
         return record
+
+    def looking(self) -> Session:
+        """The same, but it trains nothing and says nothing."""
+        return Session(self.data, self.store, self.runtime, Reporter(), only_finished=True)
 
     @contextmanager
     def working(self, what: str, compute: float) -> Iterator[None]:

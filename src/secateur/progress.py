@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 30.0
 
@@ -47,6 +48,10 @@ class Reporter:
     def decoding(self, what: str, done: int, total: int) -> None:
         """Images are being decoded."""
 
+    def beside(self) -> Reporter:
+        """What is told of one of several runs that are made side by side; by default the same as of all."""
+        return self
+
 
 class LineReporter(Reporter):
     """For logs and pipes: a line for each run that ends, and one every half minute in between."""
@@ -82,29 +87,35 @@ class LineReporter(Reporter):
         if done == total:
             self._say(f"{what}: {total:,} images")
 
+    def beside(self) -> Reporter:
+        return LineReporter(self.stream)
+
     def _say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
         self._last = time.monotonic()
 
 
+@dataclass
+class _Whole:
+    """All the work, on its bar: what the runs that ended were worth, and what is done of those in hand."""
+
+    bar: TaskID | None = None
+    done: float = 0.0
+    in_hand: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def completed(self) -> float:
+        return self.done + sum(self.in_hand.values())
+
+
 class BarReporter(Reporter):
-    """Two bars on a terminal: all the work, and the run in hand with its loss, accuracy and time left."""
+    """Bars on a terminal: all the work, and each run in hand with its loss, accuracy and time left."""
 
-    def __init__(self, console: Console | None = None):
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.bars = Progress(
-            TextColumn("{task.description}", table_column=None),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self.whole: TaskID | None = None
+    def __init__(self, console: Console | None = None, beside: BarReporter | None = None):
+        self.bars: Progress = beside.bars if beside else _bars(console)
+        self.whole: _Whole = beside.whole if beside else _Whole()
         self.run: TaskID | None = None
         self.compute = 0.0  # of the run in hand
-        self.done = 0.0  # compute of the runs that ended
 
     def __enter__(self) -> Reporter:
         self.bars.start()
@@ -116,7 +127,7 @@ class BarReporter(Reporter):
         self.bars.stop()
 
     def begin(self, what: str, total: float) -> None:
-        self.whole = self.bars.add_task(what, total=total, note="")
+        self.whole.bar = self.bars.add_task(what, total=total, note="")
 
     def run_started(self, label: str, compute: float) -> None:
         self._drop_run()
@@ -129,18 +140,24 @@ class BarReporter(Reporter):
         known = "" if accuracy is None else f", accuracy {accuracy:.1%}"
         note = f"loss {loss:.3f}{known}{_pruned(more)}"
         self.bars.update(self.run, completed=done, note=note)
-        if self.whole is not None:
-            self.bars.update(self.whole, completed=self.done + self.compute * done)
+        self.whole.in_hand[id(self)] = self.compute * done
+        self._show_whole()
 
     def run_finished(self, text: str) -> None:
         self._drop_run()
-        self.done += self.compute
-        if self.whole is not None:
-            self.bars.update(self.whole, completed=self.done)
+        self.whole.done += self.compute
+        self._show_whole()
         self.bars.console.print(text, highlight=False)
 
     def note(self, text: str) -> None:
         self.bars.console.print(text, highlight=False)
+
+    def beside(self) -> Reporter:
+        return BarReporter(beside=self)
+
+    def _show_whole(self) -> None:
+        if self.whole.bar is not None:
+            self.bars.update(self.whole.bar, completed=self.whole.completed)
 
     def decoding(self, what: str, done: int, total: int) -> None:
         if self.run is None:
@@ -150,9 +167,23 @@ class BarReporter(Reporter):
             self._drop_run()
 
     def _drop_run(self) -> None:
+        self.whole.in_hand.pop(id(self), None)
         if self.run is not None:
             self.bars.remove_task(self.run)
             self.run = None
+
+
+def _bars(console: Console | None) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", table_column=None),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,11 +93,21 @@ class Checkpoint:
 
 
 class RunStore:
-    """The runs of one output folder."""
+    """The runs of one output folder.
 
-    def __init__(self, directory: str | Path):
+    Args:
+        shared: other processes make runs in it too, each another one: `claim` holds a run for this process.
+
+    Attributes:
+        lock: while the folder is held, the open file that holds it; whoever inherits it holds it as well.
+    """
+
+    def __init__(self, directory: str | Path, shared: bool = False):
         self.directory = Path(directory)
         self.runs = self.directory / "runs"
+        self.shared = shared
+        self.lock: int | None = None
+        self._claims: dict[str, int] = {}
 
     def path(self, run_id: str) -> Path:
         """The run's folder; it need not exist."""
@@ -157,6 +168,21 @@ class RunStore:
         """Remove a run and all that it left."""
         shutil.rmtree(self.path(run_id))
 
+    def claim(self, run_id: str) -> None:
+        """Hold a run that is to be made, where the folder is shared; first wait for whoever makes it now."""
+        import fcntl
+
+        if not self.shared or run_id in self._claims:
+            return
+        self.path(run_id).mkdir(parents=True, exist_ok=True)
+        self._claims[run_id] = os.open(self.path(run_id), os.O_RDONLY)
+        fcntl.flock(self._claims[run_id], fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Let go of every run held; the system does so when the process ends, however it ends."""
+        while self._claims:
+            os.close(self._claims.popitem()[1])
+
     @contextmanager
     def locked(self, needed: bool = True) -> Iterator[None]:
         """Hold the folder for this process; InputError where another one is at work in it.
@@ -176,4 +202,8 @@ class RunStore:
                 raise InputError(
                     f"another secateur is at work in '{self.directory}': wait for it, or choose another --out"
                 ) from None
-            yield
+            self.lock = file.fileno()
+            try:
+                yield
+            finally:
+                self.lock = None

@@ -62,10 +62,11 @@ def show_inspection(found: dict[str, Any]) -> None:
     screen.print(found["convention"], highlight=False)
 
 
-def show_plan(comparison: Comparison, session: Session) -> None:
+def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
     from secateur.budget import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.planning import estimate_seconds
+    from secateur.side_by_side import in_words
     from secateur.sparse import SPARSE_ARMS
 
     rows = comparison.plan(session)
@@ -101,7 +102,9 @@ def show_plan(comparison: Comparison, session: Session) -> None:
     if not all(row.exact for row in rows):
         screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
-    screen.print(f"In all about {_duration(sum(seconds) * seeds)} on {session.runtime.describe()['device']}.")
+    device = session.runtime.describe()["device"]
+    screen.print(f"In all about {_duration(sum(seconds) * seeds)} on {device}, one run after the other.")
+    screen.print(f"--workers: {in_words(workers)}.", highlight=False)
 
 
 def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:

@@ -11,15 +11,17 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from secateur.architecture import Architecture
 from secateur.arms import Replicate
 from secateur.atomic import write_bytes
 from secateur.budget import Budget
 from secateur.comparison import Comparison, Settings
 from secateur.execution import NotMadeError, PruneSettings, Record, Session
+from secateur.jobs import Job, jobs_of_seed, make, once
 from secateur.naming import resolve_model
 from secateur.papers.published import published
 from secateur.papers.reproduction import BaseReproduction, BaseScale, Run
@@ -131,6 +133,37 @@ class Reproduction(BaseReproduction):
         """The name of the network used at this scale."""
         return self.scale.networks.get(cell.network, cell.network)
 
+    def architecture(self, cell: Cell) -> Architecture:
+        return self._comparison(cell).architecture
+
+    def jobs(self, sessions: Mapping[Cell, Session]) -> list[Job]:
+        """SNIP's networks, and what `secateur compare` would do for copycat's."""
+        return once(
+            job
+            for seed in range(self.seeds)
+            for cell, session in sessions.items()
+            for job in self._jobs_of(cell, session, seed)
+        )
+
+    def _jobs_of(self, cell: Cell, session: Session, seed: int) -> list[Job]:
+        comparison = self._comparison(cell)
+        rows = comparison.plan(session)
+        work = {"cell": CELLS.index(cell), "seed": seed}
+        if cell.method == SNIP:
+            (compute,) = [row.compute for row in rows if row.arm == SNIP]
+            return [Job(f"snip {cell.network} seed {seed}", (), compute, work)]
+        return [
+            replace(job, work={**work, "step": job.work})  # both sizes have one trajectory
+            for job in jobs_of_seed(comparison, session, rows, seed)
+        ]
+
+    def make(self, work: dict[str, Any], sessions: Mapping[Cell, Session]) -> None:
+        cell = CELLS[work["cell"]]
+        if cell.method == SNIP:
+            self._snip(cell, sessions[cell], work["seed"])
+        else:
+            make(Replicate(self._comparison(cell), sessions[cell], work["seed"], ()), work["step"])
+
     def rows(self, cell: Cell, session: Session, seed: int) -> list[Run]:
         with suppress(NotMadeError):
             make = self._snip if cell.method == SNIP else self._copycat
@@ -180,7 +213,7 @@ class Reproduction(BaseReproduction):
     def _copycat(self, cell: Cell, session: Session, seed: int) -> Record:
         """Both sizes have one trajectory, whose runs are made for the first and found by the second."""
         comparison = self._comparison(cell)
-        (point,) = Replicate(comparison, session, seed, comparison.plan(session)).points()
+        (point,) = Replicate(comparison, session, seed, comparison.plan(session)).stand().points()
         record = self.store.record(point["run_id"])
         assert record is not None
         return {**record, "discovery_compute": point["discovery_compute"]}

@@ -17,6 +17,7 @@ from secateur.atomic import write_bytes
 from secateur.budget import Budget
 from secateur.errors import InputError, unknown
 from secateur.execution import NotMadeError, Record, Session
+from secateur.jobs import Job, once
 from secateur.models import FACTORIES
 from secateur.papers.reproduction import BaseReproduction, BaseScale
 from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
@@ -185,6 +186,49 @@ class Reproduction(BaseReproduction):
         return epochs * sum(
             session.epoch_compute(self.architecture(cell), self.recipe) for cell, session in sessions.items()
         )
+
+    def jobs(self, sessions: Mapping[Cell, Session]) -> list[Job]:
+        """The dense networks, what is trained before a cut, and then every method at every rate."""
+        return once(
+            job
+            for seed in range(self.seeds)
+            for cell, session in sessions.items()
+            for job in self._jobs_of(cell, session, seed)
+        )
+
+    def _jobs_of(self, cell: Cell, session: Session, seed: int) -> list[Job]:
+        found, epoch = [], session.epoch_compute(self.architecture(cell), self.recipe)
+        place, arms = f"{cell.network}/{cell.dataset}", sparse_arms(self.scale.sparsity)
+        work = {"cell": str(cell), "seed": seed}
+        dense = Job(f"{place} seed {seed}", (), epoch * self.recipe.epochs, {**work, "method": "dense"})
+        for method in self.methods:
+            before, epochs, _ = arms[method].recipes(self.recipe, self.scale.sparsity)
+            first = dense
+            if before not in (None, self.recipe):
+                name = f"{place} seed {seed}: {before.epochs} epochs first"
+                first = Job(name, (), epoch * before.epochs, {**work, "method": method, "first": True})
+                found.append(first)
+            after = (first.name,) if before else ()
+            name = f"{cell} {method} seed {seed}"
+            found.append(Job(name, after, epoch * epochs, {**work, "method": method}))
+        return [dense, *found]
+
+    def make(self, work: dict[str, Any], sessions: Mapping[Cell, Session]) -> None:
+        (cell,) = [cell for cell in sessions if str(cell) == work["cell"]]
+        if "first" not in work:
+            self._record(cell, sessions[cell], work["method"], work["seed"])
+            return
+        before, _, _ = sparse_arms(self.scale.sparsity)[work["method"]].recipes(
+            self.recipe, self.scale.sparsity
+        )
+        assert before is not None
+        label = f"{cell} {work['method']} seed {work['seed']}: training first"
+        sessions[cell].train(self.architecture(cell), before, work["seed"], label)
+
+    def described(self) -> dict[str, Any]:
+        cells = ",".join(map(str, self.cells))
+        methods = list(self.methods)
+        return {**super().described(), "cells": cells, "methods": methods, "select_on": self.recipe.select_on}
 
     def rows(self, cell: Cell, session: Session, seed: int) -> list[dict[str, Any]]:
         """The dense network's row, and one for each method; without those that are not to be made."""

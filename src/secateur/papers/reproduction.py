@@ -6,19 +6,24 @@ on the embedded digits and says nothing but that all of it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from secateur.architecture import Architecture
 from secateur.atomic import write_json
+from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
-from secateur.execution import Session
+from secateur.execution import NotMadeError, Session
+from secateur.handover import WORK
+from secateur.jobs import Job, unfinished
 from secateur.progress import Reporter
 from secateur.runs import RunStore
+from secateur.side_by_side import fill, workers_for
 from secateur.training import Recipe
 
 Run = dict[str, Any]  # one line of `cells.json`
@@ -101,6 +106,30 @@ class BaseReproduction:
         """Training MACs of everything, about, for the progress display."""
         raise NotImplementedError
 
+    def architecture(self, cell: Any) -> Architecture:
+        """The cell's network at this scale, fitted to its images."""
+        raise NotImplementedError
+
+    def jobs(self, sessions: Mapping[Any, Session]) -> list[Job]:
+        """What can be made side by side: of all cells and seeds."""
+        raise NotImplementedError
+
+    def make(self, work: dict[str, Any], sessions: Mapping[Any, Session]) -> None:
+        """Do a job's work; runs that are finished are only looked at."""
+        raise NotImplementedError
+
+    def described(self) -> dict[str, Any]:
+        """As JSON, what another process is to reproduce."""
+        device = self.runtime.device
+        return {
+            "paper": self.paper,
+            "out": str(self.out.absolute()),
+            "scale": self.scale_name,
+            "seeds": self.seeds,
+            "epochs": self.recipe.epochs,
+            "device": f"cuda:{device.index or 0}" if device.type == "cuda" else device.type,
+        }
+
     def write_tables(self, content: dict[str, Any]) -> None:
         """Leave the tables of what `cells.json` holds."""
         raise NotImplementedError
@@ -122,7 +151,15 @@ class BaseReproduction:
             )
         return self._data[key]
 
-    def run(self, command: str, *, tables_only: bool = False) -> dict[str, Any]:
+    def sessions(self, only_finished: bool = False, reporter: Reporter | None = None) -> dict[Any, Session]:
+        """Where each cell's runs are made, or only looked at."""
+        told = reporter or self.reporter
+        return {
+            cell: Session(self.data(cell), self.store, self.runtime, told, only_finished=only_finished)
+            for cell in self.cells
+        }
+
+    def run(self, command: str, *, tables_only: bool = False, workers: int | str = 1) -> dict[str, Any]:
         """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
 
         The tables are drawn anew after every cell, so an interrupted reproduction shows what it has. With
@@ -131,13 +168,13 @@ class BaseReproduction:
         Raises:
             InputError: where only tables are wanted and no run is finished.
         """
-        sessions = {
-            cell: Session(self.data(cell), self.store, self.runtime, self.reporter, only_finished=tables_only)
-            for cell in self.cells
-        }
+        sessions = self.sessions(tables_only)
+        count, jobs = (1, []) if tables_only else self._shared_out(workers)
         found: list[Run] = []
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", self.compute(sessions))
+            if count > 1:
+                self._fill(jobs, count)
             for seed in range(self.seeds):
                 for cell, session in sessions.items():
                     found += self.rows(cell, session, seed)
@@ -147,6 +184,38 @@ class BaseReproduction:
                 f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
             )
         return content
+
+    def _shared_out(self, asked: int | str) -> tuple[int, list[Job]]:
+        """How many processes make runs side by side, and the jobs that are left for them."""
+        largest = max(self.architecture(cell).macs for cell in self.cells)
+        step = self.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * largest
+        return workers_for(
+            asked, self.runtime, step, lambda: unfinished(self.jobs(self.sessions()), self._looking())
+        )
+
+    def _looking(self) -> Callable[[Job], bool]:
+        """Says of a job whether its runs are in the store; nothing is trained."""
+        sessions = self.sessions(only_finished=True, reporter=Reporter())
+
+        def finished(job: Job) -> bool:
+            try:
+                self.make(job.work, sessions)
+            except NotMadeError:
+                return False
+            return True
+
+        return finished
+
+    def _fill(self, jobs: list[Job], workers: int) -> None:
+        """Have processes make the runs, as far as they can."""
+        fill(
+            jobs,
+            workers,
+            leave=lambda folder: write_json(folder / WORK, {"reproduction": self.described()}),
+            finished=self._looking(),
+            lock=self.store.lock,
+            reporter=self.reporter,
+        )
 
     def _leave(self, rows: list[Run], command: str) -> dict[str, Any]:
         """Write `cells.json` and the tables."""
