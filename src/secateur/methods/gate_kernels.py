@@ -19,6 +19,7 @@ their times.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -230,7 +231,9 @@ def _flat(dense: Tensor) -> Tensor:
 def _memory(dense: Tensor) -> Tensor:
     """As `_flat`, but no view of anything: compiled code would be made anew for every shape behind a view."""
     plain = torch.empty(0, dtype=dense.dtype, device=dense.device)
-    return plain.set_(dense.untyped_storage(), dense.storage_offset(), (dense.numel(),), (1,))
+    plain.set_(dense.untyped_storage(), dense.storage_offset(), (dense.numel(),), (1,))
+    torch._dynamo.mark_dynamic(plain, 0)
+    return plain
 
 
 def _shaped(flat: Tensor, dense: Tensor) -> Tensor:
@@ -268,12 +271,12 @@ def _compiled(direction: str, n: int, with_total: bool) -> Callable[..., Any]:
         return grad, ((g * w + of_total) * slope).sum() / t
 
     chosen = forward if direction == "forward" else backward_with_total if with_total else backward
-    return torch.compile(chosen, dynamic=True)
+    return torch.compile(chosen)  # with dynamic=True, n and other numbers would be read anew for every weight
 
 
 def _expm1(r: Tensor) -> Tensor:
     """expm1 on [0, 1] by its series, r**10 / 10! the last term: what a vector unit does without a call."""
-    sum_ = torch.full_like(r, 1 / 10)
+    sum_ = torch.full_like(r, 1 / math.factorial(10))
     for k in range(9, 0, -1):
-        sum_ = (sum_ * r + 1) / k
+        sum_ = sum_ * r + 1 / math.factorial(k)  # no division: a vector unit takes many times as long
     return sum_ * r
