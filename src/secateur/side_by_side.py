@@ -28,8 +28,10 @@ from secateur.progress import Reporter
 SMALL_STEP = 2e9
 """Training MACs (batch x 3 x MACs of the network) below which a step does not keep several threads busy.
 
-Measured with `python -m benchmarks side_by_side`."""
-WORTH_STARTING = 5e11
+Two on two cores (`python -m benchmarks side_by_side`): 1.3-fold at 7e8 (WRN-16-1 on digits), 1.1-fold at
+1e10 (at 32x32), 1.04-fold at 1e11 (WRN-40-2). From about 1e10 the last run, alone on its share of the
+threads, can cost more than that gains."""
+WORTH_STARTING = 1e12
 """Training MACs of a whole comparison below which starting processes takes longer than they save."""
 PATIENCE_S = 5.0  # for a process that was told to end
 _ERRORS = {"InputError": InputError, "TrainingError": TrainingError, "OSError": OSError}
