@@ -143,9 +143,9 @@ def check(content, name):
 
 RUN_HERE = {
     "cost_of_a_channel": 2,
-    "reparametrization": 4,
+    "reparametrization": 6,
     "exact_solve": 2,
-    "fisher_bookkeeping": 2,
+    "fisher_bookkeeping": 4,
     "fisher_run": 4,
     "batches": 6,
     "layouts": 8,
