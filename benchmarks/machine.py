@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import time
@@ -10,18 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from secateur import process
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 IDLE_BELOW = 0.10  # share of all cores that may be in use before a benchmark begins
 BUSY_ABOVE = 0.05  # share of one core from which a process is named
-_HOMES = (
-    "secateur.process:keep_freed_memory",
-    "secateur.device:keep_freed_memory",
-    "secateur.cli:keep_freed_memory",
-    "secateur.cli:_keep_freed_memory",
-)
 
 
 def keep_freed_memory() -> None:
@@ -30,16 +24,8 @@ def keep_freed_memory() -> None:
 
 
 def tuner() -> Callable[[], None]:
-    """Where that lives now."""
-    for home in _HOMES:
-        module, _, name = home.partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            continue
-    raise RuntimeError(
-        "nobody knows where the command line tunes malloc now: add it to benchmarks/machine.py"
-    )
+    """What does so: the command line's own."""
+    return process.keep_freed_memory
 
 
 def environment(device: str) -> dict[str, Any]:

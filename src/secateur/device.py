@@ -45,6 +45,12 @@ class Runtime:
         self.rank: int = self.accelerator.process_index
 
     @property
+    def device_name(self) -> str:
+        """By which another process asks for the same device: "cpu", "cuda:1"."""
+        kind = self.device.type
+        return f"cuda:{self.device.index or 0}" if kind == "cuda" else kind
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes files and talks."""
         return self.rank == 0

@@ -48,14 +48,14 @@ def leave(comparison: Comparison, session: Session, rows: Sequence[PlanRow], fol
     Raises:
         InputError: where the network cannot be built there, its factory having no name to import it by.
     """
-    architecture, device = comparison.architecture, session.runtime.device
+    architecture = comparison.architecture
     work = {
         "architecture": _described(architecture),
         "identity": architecture.identity(),
         "settings": _settings_as_json(comparison.settings),
         "rows": [[row.arm, row.budget, row.compute] for row in rows],
         "store": str(session.store.directory.absolute()),
-        "device": f"cuda:{device.index or 0}" if device.type == "cuda" else device.type,
+        "device": session.runtime.device_name,
         "precision": session.runtime.precision,
     }
     try:

@@ -119,10 +119,15 @@ def make(replicate: Replicate, work: dict[str, Any]) -> None:
 def looking(of: Comparison, session: Session) -> Callable[[Job], bool]:
     """Says of a job whether its runs are in the store; nothing is trained."""
     replicates = [Replicate(of, session.looking(), seed, ()) for seed in range(of.settings.seeds)]
+    return whether_made(lambda work: make(replicates[work["seed"]], work))
+
+
+def whether_made(look: Callable[[dict[str, Any]], None]) -> Callable[[Job], bool]:
+    """Says of a job whether its runs are finished; `look` does a job's work where nothing is trained."""
 
     def finished(job: Job) -> bool:
         try:
-            make(replicates[job.work["seed"]], job.work)
+            look(job.work)
         except NotMadeError:
             return False
         return True

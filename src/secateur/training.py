@@ -253,8 +253,7 @@ class Training:
             generator=order,
             layout=layout,
         )
-        for x, y in batches:
-            yield self.runtime.arrange(x, layout), y
+        yield from batches
 
     def _done(self) -> bool:
         if self.epochs is None:
@@ -457,7 +456,7 @@ def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> fl
     )
     for x, y in batches:
         with runtime.autocast(), parametrize.cached():  # no apparent weight is computed twice
-            correct += (logits_of(model(runtime.arrange(x, layout))).argmax(1) == y).sum()
+            correct += (logits_of(model(x)).argmax(1) == y).sum()
     model.train(was_training)
     return int(runtime.sum(correct)) / len(split)
 

@@ -21,7 +21,7 @@ from secateur.atomic import write_bytes
 from secateur.budget import Budget
 from secateur.comparison import Comparison, Settings
 from secateur.execution import NotMadeError, PruneSettings, Record, Session
-from secateur.jobs import Job, jobs_of_seed, make, once
+from secateur.jobs import Job, jobs_of_seed, make
 from secateur.naming import resolve_model
 from secateur.papers.published import published
 from secateur.papers.reproduction import BaseReproduction, BaseScale, Run
@@ -136,16 +136,8 @@ class Reproduction(BaseReproduction):
     def architecture(self, cell: Cell) -> Architecture:
         return self._comparison(cell).architecture
 
-    def jobs(self, sessions: Mapping[Cell, Session]) -> list[Job]:
-        """SNIP's networks, and what `secateur compare` would do for copycat's."""
-        return once(
-            job
-            for seed in range(self.seeds)
-            for cell, session in sessions.items()
-            for job in self._jobs_of(cell, session, seed)
-        )
-
-    def _jobs_of(self, cell: Cell, session: Session, seed: int) -> list[Job]:
+    def jobs_of(self, cell: Cell, session: Session, seed: int) -> list[Job]:
+        """SNIP's network, or what `secateur compare` would do for copycat's."""
         comparison = self._comparison(cell)
         rows = comparison.plan(session)
         work = {"cell": CELLS.index(cell), "seed": seed}

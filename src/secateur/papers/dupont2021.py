@@ -17,7 +17,7 @@ from secateur.atomic import write_bytes
 from secateur.budget import Budget
 from secateur.errors import InputError, unknown
 from secateur.execution import NotMadeError, Record, Session
-from secateur.jobs import Job, once
+from secateur.jobs import Job
 from secateur.models import FACTORIES
 from secateur.papers.reproduction import BaseReproduction, BaseScale
 from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
@@ -187,16 +187,8 @@ class Reproduction(BaseReproduction):
             session.epoch_compute(self.architecture(cell), self.recipe) for cell, session in sessions.items()
         )
 
-    def jobs(self, sessions: Mapping[Cell, Session]) -> list[Job]:
-        """The dense networks, what is trained before a cut, and then every method at every rate."""
-        return once(
-            job
-            for seed in range(self.seeds)
-            for cell, session in sessions.items()
-            for job in self._jobs_of(cell, session, seed)
-        )
-
-    def _jobs_of(self, cell: Cell, session: Session, seed: int) -> list[Job]:
+    def jobs_of(self, cell: Cell, session: Session, seed: int) -> list[Job]:
+        """The dense network, what is trained before a cut, and then every method."""
         found, epoch = [], session.epoch_compute(self.architecture(cell), self.recipe)
         place, arms = f"{cell.network}/{cell.dataset}", sparse_arms(self.scale.sparsity)
         work = {"cell": str(cell), "seed": seed}

@@ -18,9 +18,9 @@ from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
-from secateur.execution import NotMadeError, Session
+from secateur.execution import Session
 from secateur.handover import WORK
-from secateur.jobs import Job, unfinished
+from secateur.jobs import Job, once, unfinished, whether_made
 from secateur.progress import Reporter
 from secateur.runs import RunStore
 from secateur.side_by_side import fill, workers_for
@@ -110,9 +110,18 @@ class BaseReproduction:
         """The cell's network at this scale, fitted to its images."""
         raise NotImplementedError
 
+    def jobs_of(self, cell: Any, session: Session, seed: int) -> list[Job]:
+        """What of a cell can be made side by side, at one seed; cells may share jobs."""
+        raise NotImplementedError
+
     def jobs(self, sessions: Mapping[Any, Session]) -> list[Job]:
         """What can be made side by side: of all cells and seeds."""
-        raise NotImplementedError
+        return once(
+            job
+            for seed in range(self.seeds)
+            for cell, session in sessions.items()
+            for job in self.jobs_of(cell, session, seed)
+        )
 
     def make(self, work: dict[str, Any], sessions: Mapping[Any, Session]) -> None:
         """Do a job's work; runs that are finished are only looked at."""
@@ -120,14 +129,13 @@ class BaseReproduction:
 
     def described(self) -> dict[str, Any]:
         """As JSON, what another process is to reproduce."""
-        device = self.runtime.device
         return {
             "paper": self.paper,
             "out": str(self.out.absolute()),
             "scale": self.scale_name,
             "seeds": self.seeds,
             "epochs": self.recipe.epochs,
-            "device": f"cuda:{device.index or 0}" if device.type == "cuda" else device.type,
+            "device": self.runtime.device_name,
         }
 
     def write_tables(self, content: dict[str, Any]) -> None:
@@ -196,15 +204,7 @@ class BaseReproduction:
     def _looking(self) -> Callable[[Job], bool]:
         """Says of a job whether its runs are in the store; nothing is trained."""
         sessions = self.sessions(only_finished=True, reporter=Reporter())
-
-        def finished(job: Job) -> bool:
-            try:
-                self.make(job.work, sessions)
-            except NotMadeError:
-                return False
-            return True
-
-        return finished
+        return whether_made(lambda work: self.make(work, sessions))
 
     def _fill(self, jobs: list[Job], workers: int) -> None:
         """Have processes make the runs, as far as they can."""
@@ -257,6 +257,6 @@ class BaseReproduction:
 
 def selection(recipe: Recipe) -> str:
     """The split that training was steered by, for captions."""
-    if recipe.schedule != "plateau" and recipe.early_stop is None:
+    if not recipe.follows_accuracy:
         return "none, the last epoch's network"
     return "test split, as in the paper" if recipe.select_on == "test" else "validation split"
