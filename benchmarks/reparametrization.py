@@ -9,9 +9,10 @@ that the two networks happened to get, and no claim is finer than that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.networks import Steps, batch, finish, network, several
+from benchmarks.networks import Steps, batch, finish, network
 from benchmarks.records import Found, Settings
 from benchmarks.timing import measure
 from secateur.errors import InputError
@@ -25,6 +26,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Any]] = {"eager": {}, "compiled": {"compile
 NETWORKS = ("resnet18", "vgg19")
 BUDGET = "nonzeros=5%"
 CONTROL = "step of another copy"
+ROUNDS = 2  # times as many as elsewhere
 
 
 def method(mode: str, implementation: str = "eager", steps: int = 100_000) -> Reparametrization:
@@ -39,30 +41,38 @@ def run(settings: Settings) -> Found:
     """For each network and implementation: faithful / plain, and exact / plain."""
     found = Found()
     for name in NETWORKS:
-        for implementation in IMPLEMENTATIONS:
-            if settings.quick and implementation == "compiled":
-                continue
-            try:
-                _compare(found, settings, name, implementation)
-            except InputError as error:  # no compiler here
-                found.notes.append(f"{name} {implementation}: left out: {error}")
+        _compare(found, settings, name, list(IMPLEMENTATIONS)[: 1 if settings.quick else None])
     period = method("exact").config.solve_every
-    found.notes.append(f"times are means over {period} steps: exact mode solves for t once in so many")
+    found.notes.append(
+        f"times of a round are means over {period} steps, which take turns one by one: exact mode solves for "
+        f"t once in so many; {ROUNDS * settings.rounds} rounds"
+    )
     return found
 
 
-def _compare(found: Found, settings: Settings, name: str, implementation: str) -> None:
-    period = method("exact").config.solve_every
+def _compare(found: Found, settings: Settings, name: str, implementations: Sequence[str]) -> None:
+    """All of them take turns in one measurement, beside the plain step and its control."""
     data = batch(settings, name)
     steps = {label: Steps(network(name, settings), data) for label in ("step", CONTROL)}
-    for mode in ("faithful", "exact"):
-        steps[f"{mode} step"] = Steps(network(name, settings), data, method=method(mode, implementation))
+    cases: dict[str, tuple[str, float | None]] = {f"{name} control": (CONTROL, None)}
+    for implementation in implementations:
+        for mode in ("faithful", "exact"):
+            label = f"{mode} step, {implementation}"
+            try:
+                chosen = method(mode, implementation)
+                steps[label] = Steps(network(name, settings), data, method=chosen)
+            except InputError as error:  # no compiler here
+                found.notes.append(f"{name} {implementation}: left out: {error}")
+                break
+            bar = BARS[settings.device].get(implementation)
+            cases[f"{name} {mode} {implementation}"] = label, bar
     times = measure(
-        {label: several(step, period) for label, step in steps.items()},
-        rounds=settings.rounds,
+        dict(steps),
+        rounds=ROUNDS * settings.rounds,
         finish=finish(settings),
+        at_least_s=0,
+        warm_up=chosen.config.solve_every,
+        passes=chosen.config.solve_every,
     )
-    bar = BARS[settings.device].get(implementation)
-    for mode in ("faithful", "exact"):
-        found.add(f"{name} {mode} {implementation}", times, f"{mode} step", "step", bar=bar)
-    found.add(f"{name} control beside {implementation}", times, CONTROL, "step")
+    for case, (label, bar) in cases.items():
+        found.add(case, times, label, "step", bar=bar)

@@ -3,6 +3,9 @@
 A machine's speed drifts (clock rates, neighbours, temperature), by more than what we want to tell apart. So
 all actions of a benchmark are run in every round, one after the other, in an order that changes from round
 to round; only times of the same round are divided, and the median over the rounds is what is claimed.
+
+On a virtual machine the neighbours cost 20% for seconds at a time, so what takes turns should be short: a
+round of several passes lets single steps take turns, where a round of one lets whole stretches of steps.
 """
 
 from __future__ import annotations
@@ -91,8 +94,9 @@ def measure(
     clock: Clock = time.perf_counter,
     at_least_s: float = AT_LEAST_S,
     warm_up: int = WARM_UP,
+    passes: int = 1,
 ) -> Times:
-    """Warm every action up, then time each once a round, in a rotating order.
+    """Warm every action up, then time each `passes` times a round, in a rotating order.
 
     Args:
         actions: name -> what to run.
@@ -100,14 +104,20 @@ def measure(
         finish: waits for the device, before every look at the clock.
         at_least_s: short actions are repeated within a round for about as long; 0: never.
         warm_up: runs of each action that do not count, at least 1.
+        passes: of a round over all actions, whose mean is an action's time in that round.
     """
     whole = {name: run if isinstance(run, Action) else Action(run) for name, run in actions.items()}
     repeats = _warm_up(whole, warm_up, finish, clock, at_least_s)
     seconds: dict[str, list[float]] = {name: [] for name in whole}
-    for number in range(rounds):
+    for number in range(rounds * passes):
         for name in rotated(list(whole), number):
             seconds[name].append(whole[name].seconds(repeats[name], clock, finish))
-    return Times(seconds)
+    return Times({name: _means(values, passes) for name, values in seconds.items()})
+
+
+def _means(values: Sequence[float], count: int) -> list[float]:
+    """Of each `count` in a row."""
+    return [statistics.fmean(values[first : first + count]) for first in range(0, len(values), count)]
 
 
 def rotated(names: Sequence[str], number: int) -> list[str]:

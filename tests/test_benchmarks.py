@@ -87,6 +87,19 @@ def test_short_actions_are_repeated_and_their_time_is_that_of_one():
     assert len(clock.done) == WARM_UP + 2 * 4
 
 
+def test_the_time_of_a_round_is_the_mean_over_its_passes():
+    clock = StandIn()
+    times = measure(
+        {"a": clock.doing("a", 9, 9, 1, 3, 5, 7), "b": clock.doing("b", 9, 9, 2)},
+        rounds=2,
+        passes=2,
+        clock=clock,
+        at_least_s=0,
+    )
+    assert times.seconds == {"a": [2.0, 6.0], "b": [2.0, 2.0]}
+    assert "".join(clock.done) == "ab" * WARM_UP + "ab" + "ba" + "ab" + "ba"
+
+
 def test_what_comes_before_is_outside_the_clock_and_steps_are_divided_by():
     clock = StandIn()
     action = Action(clock.doing("run", 6), before=clock.doing("before", 1000), per=3)

@@ -41,13 +41,14 @@ from torch.optim import Optimizer
 from secateur.budget import Budget, count_weights, prunable_weights, weight_layers
 from secateur.errors import InputError, require, unknown
 from secateur.masks import apply_masks, keep_largest
-from secateur.methods.apparent import apparent_and_total, total
+from secateur.methods.apparent import total
 from secateur.methods.base import Method
 from secateur.methods.gate import budget_loss
-from secateur.methods.gate_kernels import Compiled, Kernel
+from secateur.methods.gate_kernels import Compiled
 from secateur.methods.magnitude import magnitudes
 from secateur.methods.schedule import Schedule
 from secateur.methods.temperature import solve_with_floors
+from secateur.methods.weight_gates import AllAtOnce, Gate, original_weight
 
 
 @dataclass(frozen=True)
@@ -83,38 +84,6 @@ class Config(Schedule):
 
 
 MODES = ("exact", "faithful")
-
-
-class Gate(nn.Module):
-    """The parametrization w -> w * h_t(w) of one layer; `open` it is the identity."""
-
-    def __init__(self, t: Tensor, n: int, is_open: bool, kernel: Kernel | None = None):
-        super().__init__()
-        self.t = t  # a Parameter is registered and learned; a plain tensor is solved for
-        self.kernel = kernel
-        self.n = n
-        self.open = is_open
-        self._total: tuple[Tensor, int] | None = None
-
-    def forward(self, weight: Tensor) -> Tensor:
-        if self.open:
-            return weight
-        learns = torch.is_grad_enabled() and self.t.requires_grad
-        apparent, sum_of_h = apparent_and_total(weight, self.t, self.n, self.kernel, wants_total=learns)
-        if sum_of_h is not None:
-            self._total = (sum_of_h, weight._version)
-        return apparent
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the graph of the last forward pass, which a copy of the network cannot take along."""
-        return {**self.__dict__, "_total": None}
-
-    def take_total(self, weight: Tensor) -> Tensor:
-        """sum of h_t(w), of the last forward pass if that was with these very weights, else computed now."""
-        last, self._total = self._total, None
-        if last is not None and last[1] == weight._version:
-            return last[0]
-        return total(weight, self.t, self.n)
 
 
 class Reparametrization(Method):
@@ -165,6 +134,7 @@ class Reparametrization(Method):
         self.initial = 0  # C_initial: weights covered
         self._step = 0
         self._gates: dict[str, Gate] = {}
+        self._at_once: AllAtOnce | None = None
         self._sizes: dict[str, int] = {}
         self._c: Tensor | None = None  # faithful: C at the last step
 
@@ -190,6 +160,8 @@ class Reparametrization(Method):
             self._gates[name] = Gate(t, self.config.n, self.exact, self.kernel)
             self._sizes[name] = cast(Any, layer).weight.numel()
             parametrize.register_parametrization(layer, "weight", self._gates[name])
+        self._at_once = AllAtOnce([(gate, layers[name]) for name, gate in self._gates.items()])
+        self._at_once.attach(model)
         return model
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -214,6 +186,8 @@ class Reparametrization(Method):
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         """Count the step; in exact mode follow the schedule."""
         self._step += 1
+        if self._at_once is not None:
+            self._at_once.release()
         if self.exact and self._step % self.config.solve_every == 0:
             self._solve(model, self.config.sample)
         return model
@@ -237,10 +211,13 @@ class Reparametrization(Method):
         if not self._gates:
             return model
         self.before_evaluation(model)
+        assert self._at_once is not None
+        self._at_once.detach(model)
         for name in self._gates:
             _make_plain(model.get_submodule(name))
         apply_masks(model, keep_largest(magnitudes(model), self.target, self._floors()))
         self._gates.clear()
+        self._at_once = None
         return model
 
     @property
@@ -298,10 +275,7 @@ class Reparametrization(Method):
 
     def _gated(self, model: nn.Module) -> list[tuple[Gate, Tensor]]:
         """Every gate with the weight it is given."""
-        return [
-            (gate, cast(Any, model.get_submodule(name)).parametrizations.weight.original)
-            for name, gate in self._gates.items()
-        ]
+        return [(gate, original_weight(model.get_submodule(name))) for name, gate in self._gates.items()]
 
 
 def _make_plain(layer: nn.Module) -> None:
