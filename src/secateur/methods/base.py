@@ -25,6 +25,15 @@ class Method:
 
     name = "dense"
 
+    @property
+    def takes_padding(self) -> bool:
+        """Whether activations may have more channels than their layers say, the rest zeros, in training.
+
+        That is faster (`models.padding`), and only a method that looks at activations can mind. So other
+        people's methods have to say so.
+        """
+        return type(self) is Method
+
     def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
         """Called once before the first step; may attach hooks or parametrizations.
 

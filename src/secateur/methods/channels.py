@@ -115,6 +115,7 @@ class ChannelPruning(Method):
     """
 
     name = "channels"
+    takes_padding = True
 
     def __init__(
         self,

@@ -283,8 +283,8 @@ def _compiled(direction: str, n: int, with_total: bool) -> Callable[..., Any]:
         return grad, ((g * w + of_total) * slope).sum() / t
 
     chosen = forward if direction == "forward" else backward_with_total if with_total else backward
-    # Not dynamic=True, with which n and other numbers would be read anew for every weight. Threads are decided
-    # on by each call, or the first layer seen, by whichever process filled the cache on disk, would decide.
+    # Not dynamic=True, with which n and other numbers would be read anew for every weight. Each call decides
+    # on threads, or the first layer seen would, by whichever process filled the cache on disk.
     return torch.compile(chosen, options={"cpp.dynamic_threads": True})
 
 

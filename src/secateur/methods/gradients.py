@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from secateur.calling import input_tensors
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
+from secateur.surgery.cutting import in_size
 from secateur.surgery.graph import ChannelGraph, Site
 
 
@@ -116,14 +117,15 @@ class GradientCriterion(ChannelPruning):
                 own.requires_grad_()
             values = act.detach()  # without its graph, or the hook would keep itself alive
             dim = -1 if isinstance(consumer, nn.Linear) else 1
-            own.register_hook(lambda grad: self._accumulate(of, name, values, grad, dim))
+            size = in_size(consumer)
+            own.register_hook(lambda grad: self._accumulate(of, name, values, grad, dim, size))
             return (own, *inputs[1:])
 
         return read
 
-    def _accumulate(self, of: _Pass, name: str, act: Tensor, grad: Tensor, dim: int) -> None:
-        """Of one consumer, per example and entry; of a layer that is called twice, the sum."""
-        g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))
+    def _accumulate(self, of: _Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
+        """Of one consumer, per example and each of its `size` entries; of a layer called twice, the sum."""
+        g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))[:, :size]  # without padding
         if len(g) != of.examples:  # windows of an image, or positions: they belong to one example
             if len(g) % of.examples:
                 raise InputError(

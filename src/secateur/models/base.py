@@ -84,10 +84,14 @@ class Projection(nn.Conv2d):
         super().__init__(inputs, outputs, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.project(x, self.weight)
+
+    def project(self, x: Tensor, weight: Tensor) -> Tensor:
+        """With another weight in place of its own."""
         if x.device.type != "cpu" or not torch.is_grad_enabled():
-            return super().forward(x)
+            return self._conv_forward(x, weight, None)
         rows, columns = self.stride
-        return functional.conv2d(x[:, :, ::rows, ::columns], self.weight)
+        return functional.conv2d(x[:, :, ::rows, ::columns], weight)
 
 
 def out_channels(layer: nn.Module) -> int:
