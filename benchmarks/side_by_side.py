@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.compare_overhead import has_workers
 from benchmarks.machine import ROOT, keep_freed_memory
 from benchmarks.processes import environment, secateur
 from benchmarks.records import Case, Found, Settings
@@ -157,9 +156,6 @@ def _trainer(question: dict[str, Any]) -> Callable[[], None]:
 
 
 def _commands(found: Found, settings: Settings) -> None:
-    if not has_workers():
-        found.notes.append("compare has no --workers here: not measured")
-        return
     words = ["compare", "--data", "digits", "--prune-every", "2", "--seeds", "2", "--device", settings.device]
     if settings.quick:
         words += ["--model", "wrn-10-1", "--budget", "params=90%", "--arms", "width", "--epochs", "1"]

@@ -220,15 +220,10 @@ def test_the_allocators_child_counts_page_faults():
     assert answer["faults"] >= 0
 
 
-def test_side_by_side_trains_and_skips_what_is_not_there(monkeypatch):
+def test_side_by_side_trains_and_compares(monkeypatch):
     question = {"network": "wrn-16-1 on 8x8 digits", "device": "cpu", "quick": True, "times": 1}
     side_by_side._trainer({**question, "threads": torch.get_num_threads()})()
-    monkeypatch.setattr(side_by_side, "has_workers", lambda: False)
-    found = side_by_side.run(Settings(quick=True, only=("compare",)))
-    assert not found.cases
-    assert "not measured" in found.notes[0]
     ran = []
-    monkeypatch.setattr(side_by_side, "has_workers", lambda: True)
     monkeypatch.setattr(side_by_side, "secateur", ran.append)
     found = side_by_side.run(Settings(rounds=1, quick=True, only=("compare",)))
     assert found.cases[0].more["of"] == 2
