@@ -16,6 +16,7 @@ BENCHMARKS = (
     "fisher_bookkeeping",
     "exact_solve",
     "fisher_run",
+    "uneven_widths",
     "batches",
     "startup",
     "allocator",

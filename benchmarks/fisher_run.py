@@ -23,6 +23,7 @@ from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import Action, Times, measure, significant, summary
 from secateur.architecture import Architecture
 from secateur.methods import Fisher
+from secateur.models import Family
 from secateur.training import evaluate
 
 BARS = {"fp32": 0.60, "bf16": 0.38}
@@ -135,12 +136,17 @@ def order_of_removal(widths: Sequence[int], seed: int = 0) -> list[tuple[int, in
     return [every[index] for index in shuffled.tolist()]
 
 
+def without(whole: Family, gone: Sequence[tuple[int, int]]) -> Architecture:
+    """The network without these channels."""
+    widths = [width - sum(group == j for group, _ in gone) for j, width in enumerate(whole.widths)]
+    return Architecture.of(whole).with_widths(widths)
+
+
 def _at(removed: int, settings: Settings) -> Times:
     """All there is to measure after so many removals, interleaved."""
     whole = network("wrn-40-2", settings)
     gone = order_of_removal(whole.widths)[:removed]
-    widths = [width - sum(group == j for group, _ in gone) for j, width in enumerate(whole.widths)]
-    compact = Architecture.of(whole).with_widths(widths)
+    compact = without(whole, gone)
     masked = Masked(whole)  # type: ignore[arg-type]
     for group, channel in gone:
         masked.remove(group, channel)

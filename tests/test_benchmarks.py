@@ -160,6 +160,7 @@ RUN_HERE = {
     "exact_solve": 2,
     "fisher_bookkeeping": 4,
     "fisher_run": 4,
+    "uneven_widths": 4,
     "batches": 6,
     "layouts": 8,
 }

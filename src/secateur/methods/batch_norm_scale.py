@@ -32,6 +32,7 @@ class BatchNormScale(ChannelPruning):
     """
 
     name = "batch-norm-scale"
+    takes_padding = True  # it looks at no activations
 
     def __init__(self, *args: Any, strength: float = 1e-4, **settings: Any):
         super().__init__(*args, **settings)

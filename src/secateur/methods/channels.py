@@ -115,7 +115,6 @@ class ChannelPruning(Method):
     """
 
     name = "channels"
-    takes_padding = True
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ class GradientCriterion(ChannelPruning):
     `fold` says what becomes of the g of a batch; the sums over a window are shared between processes.
     """
 
+    takes_padding = True
+
     def fold(self, g_NK: Tensor) -> Tensor:
         """What a batch adds to the sums: (N, K) -> (K,)."""
         raise NotImplementedError

@@ -56,6 +56,7 @@ class FilterNorm(ChannelPruning):
     """
 
     name = "filter-norm"
+    takes_padding = True  # it looks at no activations
 
     def __init__(self, *args: Any, p: int = 1, **settings: Any):
         super().__init__(*args, **settings)

@@ -18,6 +18,7 @@ class RandomChannels(ChannelPruning):
     """
 
     name = "random-channels"
+    takes_padding = True  # it looks at no activations
 
     def __init__(self, *args: Any, seed: int = 0, **settings: Any):
         super().__init__(*args, **settings)
