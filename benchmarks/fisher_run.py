@@ -11,14 +11,18 @@ are uneven, too, and no multiples of anything.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks.masked import Masked
 from benchmarks.networks import BATCH, CIFAR_STEPS, RealSteps, Steps, batch, finish, images, network, side
+from benchmarks.processes import Partner, serve
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import Action, Times, measure, significant, summary
 from secateur.architecture import Architecture
@@ -36,6 +40,8 @@ OUR_VALIDATION, THEIR_VALIDATION = 5_000, 10_000  # images: once an epoch; after
 THEIR_BATCH = 50  # in validation, as in the authors' code
 MEASURED_IMAGES = 500  # of a validation, of which the time of one image is taken
 REFERENCE = "reference fp32"
+PUBLISHED = "published fp32"  # the same in a process of its own, with glibc's malloc as it is
+VALIDATIONS = {REFERENCE: "reference validation", PUBLISHED: "published validation"}
 Rounds = Mapping[int, Times]
 Second = Callable[[str], float]  # an action's name -> its seconds in one round
 Cost = Callable[[Second], float]  # seconds for a removal's worth of work
@@ -46,29 +52,39 @@ def run(settings: Settings) -> Found:
     grid = QUICK_GRID if settings.quick else GRID
     rounds = {removed: _at(removed, settings) for removed in grid}
     found = Found()
-    theirs = totals(rounds, lambda second: EVERY * second(REFERENCE))
-    for precision, bar in BARS.items():
-        ours = totals(rounds, _our_training(precision))
-        found.cases.append(_case(f"training {precision}", ours, theirs, settings.bar(bar)))
-    theirs = totals(
-        rounds,
-        lambda second: EVERY * second(REFERENCE) + THEIR_VALIDATION * second("reference validation"),
-    )
-    both = {precision: totals(rounds, _our_run(precision)) for precision in BARS}
-    better = min(both, key=lambda precision: summary(both[precision]).middle)
-    for precision, ours in both.items():
-        only = settings.bar(BAR_WITH_VALIDATION) if precision == better else None
-        found.cases.append(_case(f"with validation {precision}", ours, theirs, only))
+    for reference, over in ((REFERENCE, ""), (PUBLISHED, ", over glibc's malloc")):
+        if reference == PUBLISHED and settings.device != "cpu":
+            continue  # it is about the host's memory
+        _add(found, rounds, reference, over, settings)
     found.more["measured_ms"] = {str(removed): times.ms() for removed, times in rounds.items()}
     found.notes += [
         f"extrapolated from {len(grid)} sizes to {EVERY * grid[-1]:,} steps by Simpson's rule",
         f"validation: ours on {OUR_VALIDATION:,} images after each {CIFAR_STEPS:.0f} steps, the reference "
         f"on {THEIR_VALIDATION:,} after every removal as published, without gradients, in batches of "
         f"{THEIR_BATCH}; measured on {_measured_images(settings)} images",
-        "the reference is given our malloc settings and free removals; batches lie ready on both sides, and "
-        "our checkpoints are left to compare_overhead",
+        "the reference is given our malloc settings, but where it says otherwise, and free removals; batches "
+        "lie ready on both sides, and our checkpoints are left to compare_overhead",
     ]
     return found
+
+
+def _add(found: Found, rounds: Rounds, reference: str, over: str, settings: Settings) -> None:
+    """The cases over one of the references; the bars are for the faster one."""
+    theirs = totals(rounds, lambda second: EVERY * second(reference))
+    barred = reference == REFERENCE
+    for precision, bar in BARS.items():
+        ours = totals(rounds, _our_training(precision))
+        only = settings.bar(bar) if barred else None
+        found.cases.append(_case(f"training {precision}", over, ours, theirs, only))
+    theirs = totals(
+        rounds,
+        lambda second: EVERY * second(reference) + THEIR_VALIDATION * second(VALIDATIONS[reference]),
+    )
+    both = {precision: totals(rounds, _our_run(precision)) for precision in BARS}
+    better = min(both, key=lambda precision: summary(both[precision]).middle)
+    for precision, ours in both.items():
+        only = settings.bar(BAR_WITH_VALIDATION) if barred and precision == better else None
+        found.cases.append(_case(f"with validation {precision}", over, ours, theirs, only))
 
 
 def _our_training(precision: str) -> Cost:
@@ -88,13 +104,13 @@ def _our_run(precision: str) -> Cost:
     return lambda second: training(second) + per_removal * second(f"ours {precision} validation")
 
 
-def _case(name: str, ours: Sequence[float], theirs: Sequence[float], bar: float | None) -> Case:
+def _case(name: str, over: str, ours: Sequence[float], theirs: Sequence[float], bar: float | None) -> Case:
     ratio = summary([one / other for one, other in zip(ours, theirs, strict=True)])
     ms = {"ours": 1e3 * summary(ours).middle, "reference": 1e3 * summary(theirs).middle}
     return Case(
-        name,
+        name + over,
         f"ours {name.split()[-1]}, whole run",
-        "masked reference fp32",
+        "masked reference fp32" + over,
         ratio,
         bar,
         {key: significant(value) for key, value in ms.items()},
@@ -145,17 +161,30 @@ def without(whole: Family, gone: Sequence[tuple[int, int]]) -> Architecture:
 def _at(removed: int, settings: Settings) -> Times:
     """All there is to measure after so many removals, interleaved."""
     whole = network("wrn-40-2", settings)
+    compact = without(whole, order_of_removal(whole.widths)[:removed])
+    actions = reference(removed, settings)
+    for precision in BARS:
+        actions |= _ours(compact, precision, settings)
+    wait = finish(settings)
+    if settings.device != "cpu":
+        return measure(actions, rounds=settings.rounds, finish=wait, at_least_s=0)
+    question = {"removed": removed, "quick": settings.quick}
+    with Partner("benchmarks.fisher_run", question) as partner:
+        actions[PUBLISHED] = Action(lambda: partner(REFERENCE))
+        name = VALIDATIONS[REFERENCE]
+        actions[VALIDATIONS[PUBLISHED]] = Action(lambda: partner(name), per=actions[name].per)
+        return measure(actions, rounds=settings.rounds, finish=wait, at_least_s=0)
+
+
+def reference(removed: int, settings: Settings) -> dict[str, Action]:
+    """Its training step and its validation, after so many removals."""
+    whole = network("wrn-40-2", settings)
     gone = order_of_removal(whole.widths)[:removed]
-    compact = without(whole, gone)
     masked = Masked(whole)  # type: ignore[arg-type]
     for group, channel in gone:
         masked.remove(group, channel)
-    reference = Steps(masked, batch(settings), layout=torch.contiguous_format)
-    actions: dict[str, Action] = {REFERENCE: Action(reference)}
-    for precision in BARS:
-        actions |= _ours(compact, precision, settings)
-    actions["reference validation"] = _their_validation(reference.model, settings)
-    return measure(actions, rounds=settings.rounds, finish=finish(settings), at_least_s=0)
+    steps = Steps(masked, batch(settings), layout=torch.contiguous_format)
+    return {REFERENCE: Action(steps), VALIDATIONS[REFERENCE]: _their_validation(steps.model, settings)}
 
 
 def _ours(compact: Architecture, precision: str, settings: Settings) -> dict[str, Action]:
@@ -195,3 +224,13 @@ def _measured_images(settings: Settings) -> int:
 
 
 assert BATCH == 128  # what "every 100 steps" and the published settings are of
+
+
+def child(question: dict[str, Any]) -> None:
+    """In a process of its own, whose malloc nobody tuned."""
+    actions = reference(question["removed"], Settings(quick=question["quick"]))
+    serve({name: action.run for name, action in actions.items()})
+
+
+if __name__ == "__main__":
+    child(json.loads(sys.argv[1]))

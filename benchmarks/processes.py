@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.machine import ROOT
@@ -31,6 +31,45 @@ def python(*arguments: str, **more: str) -> str:
 def ask(module: str, question: Mapping[str, Any], **more: str) -> dict[str, Any]:
     """Run `python -m MODULE QUESTION`, whose last line answers in JSON."""
     return json.loads(python("-m", module, json.dumps(question), **more).splitlines()[-1])
+
+
+class Partner:
+    """A process of its own that waits to be told: `partner(word)` has it do what goes by that word.
+
+    It is `python -m MODULE QUESTION`, which is to call `serve`.
+    """
+
+    def __init__(self, module: str, question: Mapping[str, Any]):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(question)],
+            env=environment(),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, word: str) -> None:
+        """RuntimeError where it died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline().strip() != word:
+            raise RuntimeError(f"the process that was to do '{word}' has died")
+
+    def __enter__(self) -> Partner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.__exit__(None, None, None)  # closes what it is told by, and waits for its end
+
+
+def serve(actions: Mapping[str, Callable[[], Any]]) -> None:
+    """In a `Partner`: do as told until there is nothing more."""
+    for line in sys.stdin:
+        actions[line.strip()]()
+        print(line.strip(), flush=True)
 
 
 def secateur(arguments: Sequence[str], **more: str) -> str:

@@ -159,7 +159,7 @@ RUN_HERE = {
     "reparametrization": 6,
     "exact_solve": 2,
     "fisher_bookkeeping": 4,
-    "fisher_run": 4,
+    "fisher_run": 8,
     "uneven_widths": 4,
     "batches": 6,
     "layouts": 8,
