@@ -335,9 +335,8 @@ def test_recorded_times_say_where_they_come_from(path):
     assert content["rounds"] >= 7
     assert re.fullmatch(r"[0-9a-f]{12}", content["environment"]["commit"]), "made from a clean commit"
     assert content["environment"]["device"]
-    if "cases" in content:  # the first one is older than they are
-        assert not content["quick"]
-        assert path.name == records.file_name(content)
+    assert not content["quick"]
+    assert path.name == records.file_name(content)
 
 
 def made_up():

@@ -92,7 +92,22 @@ def test_the_blocks_are_found():
         *NEEDED,
         "Validation in the middle",
         "Checkpoints",
+        "Pruned networks on a CPU",
     }
+
+
+def test_a_padded_network_learns_as_it_is():
+    """As after the same steps without padding, to the rounding of so many steps."""
+    title = "Pruned networks on a CPU"
+    seed = {"model = sc": "torch.manual_seed(0)\nmodel = sc"}
+    padded = run(title, **seed)
+    plain = run(title, **seed, **{"with padding:": "if True:"})
+    assert "with padding:" in BLOCKS[title]
+    assert not any("forward" in layer.__dict__ for layer in padded["model"].modules())
+    torch.testing.assert_close(padded["logits"], plain["logits"], rtol=0.02, atol=0.02)
+    with torch.no_grad():
+        loss = F.cross_entropy(padded["model"].eval()(padded["x"]), padded["y"])
+    assert float(loss) < 2.0  # of 2.3 at the beginning
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -111,7 +111,7 @@ def newest(folder: Path) -> list[dict]:
     for path in sorted(folder.glob("*_*_*.json")):
         theme_and_hardware, _, date = path.stem.rpartition("_")
         content = json.loads(path.read_text(encoding="utf-8"))
-        if "cases" not in content or content["quick"]:
+        if content["quick"]:
             continue
         if date >= found.get(theme_and_hardware, ("", {}))[0]:
             found[theme_and_hardware] = (date, content)
