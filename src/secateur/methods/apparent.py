@@ -46,7 +46,7 @@ class _Apparent(torch.autograd.Function):
         for index, (weight, t) in enumerate(pairs):
             saved = tuple(islice(rest, ctx.counts[index]))
             incoming = Incoming(grads[index], of_totals[index])
-            if incoming == (None, None):  # this layer took no part
+            if incoming.of_apparent is None and incoming.of_total is None:  # this layer took no part
                 found.append((None, None))
                 continue
             wants_t = ctx.needs_input_grad[_OTHERS + count + index]
