@@ -2,7 +2,7 @@
 
 Both are `Training._step` itself, on the same batch, with the same network (WRN-40-2, batch 128, fp32), in
 each memory layout. No channel is removed meanwhile. A second plain network is the control: what it differs
-from 1 by is the places in memory that the two networks happened to get, and no claim is finer than that.
+from 1 by is chance, and no claim is finer than that.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@
 integrated over the removals by Simpson's rule. Ours is `Training._step` with `Fisher`, in the layout that
 the loop chooses, on the network really cut; what a removal costs (choosing, cutting, the first step at a
 size never seen) is measured by steps that remove one each time, and added. The reference never gets
-smaller, and its removals are free. Which channels are gone is drawn at random once, as widths of a real run
-are uneven, too, and no multiples of anything.
+smaller, and its removals are free; it is measured with our malloc settings, and once more in a process of
+its own with glibc's, as the published code runs. Which channels are gone is drawn at random once, as widths
+of a real run are uneven, too, and no multiples of anything.
 """
 
 from __future__ import annotations

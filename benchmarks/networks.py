@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.records import Settings
-from benchmarks.timing import Action
 from secateur import models
 from secateur.data import Augmentation, Data, Split
 from secateur.data.dataset import channel_statistics
@@ -147,16 +145,6 @@ def autocast(device: torch.device, precision: str, keep: bool = True) -> Abstrac
     """bf16 where it is asked for."""
     enabled = precision == "bf16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=keep)
-
-
-def several(step: Callable[[], object], count: int) -> Action:
-    """So many steps in a row, timed as one: a longer look, where the difference is small."""
-
-    def run() -> None:
-        for _ in range(count):
-            step()
-
-    return Action(run, per=count)
 
 
 class FixedRuntime(Runtime):

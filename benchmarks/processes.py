@@ -36,13 +36,14 @@ def ask(module: str, question: Mapping[str, Any], **more: str) -> dict[str, Any]
 class Partner:
     """A process of its own that waits to be told: `partner(word)` has it do what goes by that word.
 
-    It is `python -m MODULE QUESTION`, which is to call `serve`.
+    It is `python -m MODULE QUESTION`, which is to call `serve`; `more` is put into its environment. Between
+    `start` and `wait` several of them work side by side.
     """
 
-    def __init__(self, module: str, question: Mapping[str, Any]):
+    def __init__(self, module: str, question: Mapping[str, Any], **more: str):
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(question)],
-            env=environment(),
+            env=environment(**more),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -51,12 +52,20 @@ class Partner:
 
     def __call__(self, word: str) -> None:
         """RuntimeError where it died."""
+        self.start(word)
+        self.wait(word)
+
+    def start(self, word: str) -> None:
+        """Tell it, and go on."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
+
+    def wait(self, word: str) -> None:
+        """Until it has done so."""
+        assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != word:
-            raise RuntimeError(f"the process that was to do '{word}' has died")
+            raise RuntimeError(f"the process that was to do '{word}' has died: see its error above")
 
     def __enter__(self) -> Partner:
         return self

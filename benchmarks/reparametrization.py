@@ -3,8 +3,8 @@
 ResNet18 and VGG19 (32x32, batch 128, fp32, channels last, SGD with momentum). Faithful mode learns t and
 adds the penalty; exact mode has its gates closed to 5% and solves for t as often as it does in training, so
 that its time is the mean over one period of that. The plain step is the same loop on the same network
-without a method. A second plain network is the control: what it differs from 1 by is the places in memory
-that the two networks happened to get, and no claim is finer than that.
+without a method. A second plain network is the control: what it differs from 1 by is
+chance, and no claim is finer than that.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def run(settings: Settings) -> Found:
 
 def _compare(found: Found, settings: Settings, name: str, implementations: Sequence[str]) -> None:
     """All of them take turns in one measurement, beside the plain step and its control."""
+    period = method("exact").config.solve_every
     data = batch(settings, name)
     steps = {label: Steps(network(name, settings), data) for label in ("step", CONTROL)}
     cases: dict[str, tuple[str, float | None]] = {f"{name} control": (CONTROL, None)}
@@ -59,8 +60,7 @@ def _compare(found: Found, settings: Settings, name: str, implementations: Seque
         for mode in ("faithful", "exact"):
             label = f"{mode} step, {implementation}"
             try:
-                chosen = method(mode, implementation)
-                steps[label] = Steps(network(name, settings), data, method=chosen)
+                steps[label] = Steps(network(name, settings), data, method=method(mode, implementation))
             except InputError as error:  # no compiler here
                 found.notes.append(f"{name} {implementation}: left out: {error}")
                 break
@@ -71,8 +71,8 @@ def _compare(found: Found, settings: Settings, name: str, implementations: Seque
         rounds=ROUNDS * settings.rounds,
         finish=finish(settings),
         at_least_s=0,
-        warm_up=chosen.config.solve_every,
-        passes=chosen.config.solve_every,
+        warm_up=period,
+        passes=period,
     )
     for case, (label, bar) in cases.items():
         found.add(case, times, label, "step", bar=bar)

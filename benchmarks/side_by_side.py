@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from benchmarks.machine import ROOT, keep_freed_memory
-from benchmarks.processes import environment, secateur
+from benchmarks.machine import keep_freed_memory
+from benchmarks.processes import Partner, secateur, serve
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import measure
 
@@ -34,6 +32,7 @@ NETWORKS = {  # name -> (network, channels, side, steps of a round)
     "conv4 at 32x32": ("conv4", 3, 32, 4),
     "wrn-40-2 at 32x32": ("wrn-40-2", 3, 32, 2),
 }
+TRAIN = "train"  # what a process is told
 ALONE, TOGETHER = "one after the other", "side by side"
 
 
@@ -53,9 +52,9 @@ def _loops(found: Found, name: str, settings: Settings) -> None:
     processes = max(2, ON_A_GPU if settings.device == "cuda" else cores)
     question = {"network": name, "device": settings.device, "quick": settings.quick}
     with ExitStack() as stack:
-        alone = stack.enter_context(Loop({**question, "threads": cores, "times": processes}))
+        alone = stack.enter_context(trainer({**question, "threads": cores, "times": processes}))
         each = {**question, "threads": max(1, cores // processes), "times": 1}
-        together = [stack.enter_context(Loop(each)) for _ in range(processes)]
+        together = [stack.enter_context(trainer(each)) for _ in range(processes)]
         times = measure(
             {ALONE: lambda: all_of([alone]), TOGETHER: lambda: all_of(together)},
             rounds=settings.rounds,
@@ -71,60 +70,26 @@ def _add(found: Found, name: str, times: Any, workers: int) -> None:
     found.notes.append(f"{name}: {more['speed_up']:.2f}-fold with {workers} side by side")
 
 
-class Loop:
-    """A process that trains a fixed number of steps whenever it is told to."""
-
-    def __init__(self, question: dict[str, Any]):
-        threads = {name: str(question["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.side_by_side", json.dumps(question)],
-            env=environment(**threads),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.wait()
-
-    def __enter__(self) -> Loop:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Its input ends, and so does it."""
-        self.process.communicate()
-
-    def start(self) -> None:
-        """Go."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-
-    def wait(self) -> None:
-        """Until it has done what it was told."""
-        assert self.process.stdout is not None
-        if self.process.stdout.readline() != "done\n":
-            raise RuntimeError("a process of side_by_side ended too early: see its error above")
+def trainer(question: dict[str, Any]) -> Partner:
+    """A process, warmed up, that trains a fixed number of steps whenever it is told to."""
+    threads = {name: str(question["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    partner = Partner("benchmarks.side_by_side", question, **threads)
+    partner(TRAIN)
+    return partner
 
 
-def all_of(loops: list[Loop]) -> None:
+def all_of(partners: list[Partner]) -> None:
     """Start them all, and wait for the last."""
-    for loop in loops:
-        loop.start()
-    for loop in loops:
-        loop.wait()
+    for partner in partners:
+        partner.start(TRAIN)
+    for partner in partners:
+        partner.wait(TRAIN)
 
 
 def child(question: dict[str, Any]) -> None:
-    """In the fresh process: warm up, then train at every line of the input."""
+    """In the fresh process: train whenever told to."""
     keep_freed_memory()
-    train = _trainer(question)
-    train()
-    print("done", flush=True)
-    for _ in sys.stdin:
-        train()
-        print("done", flush=True)
+    serve({TRAIN: _trainer(question)})
 
 
 def _trainer(question: dict[str, Any]) -> Callable[[], None]:

@@ -4,8 +4,8 @@ A machine's speed drifts (clock rates, neighbours, temperature), by more than wh
 all actions of a benchmark are run in every round, one after the other, in an order that changes from round
 to round; only times of the same round are divided, and the median over the rounds is what is claimed.
 
-On a virtual machine the neighbours cost 20% for seconds at a time, so what takes turns should be short: a
-round of several passes lets single steps take turns, where a round of one lets whole stretches of steps.
+On a virtual machine the neighbours slow everything down for seconds at a time, so what takes turns should be
+short: a round of several passes lets single steps take turns, a round of one whole stretches of steps.
 """
 
 from __future__ import annotations

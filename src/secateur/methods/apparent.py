@@ -18,7 +18,7 @@ from secateur.methods.gate_kernels import Gradients, Incoming, Kernel, plain_ker
 
 
 class _Apparent(torch.autograd.Function):
-    """(n, kernel, wants_total, *weights, *ts) -> every w_hat, then every sum of h if wanted."""
+    """(n, kernel, wants_total, wants_grad, *weights, *ts) -> every w_hat, then every sum of h if wanted."""
 
     @staticmethod
     def forward(
@@ -73,8 +73,8 @@ def apparents_and_totals(
 ) -> list[tuple[Tensor, Tensor | None]]:
     """`apparent_and_total` of many layers in one call, and one call back.
 
-    In the midst of a network's pass, what Python and the kernels need to run has left the caches: a layer at
-    a time costs 0.3 ms of finding it again, each way, on top of the work.
+    In the midst of a network's pass, what Python and the kernels need to run has left the caches: one layer
+    at a time, each pays for finding it again, in both directions.
     """
     wants_grad = torch.is_grad_enabled() and any(x.requires_grad for x in (*weights, *ts))
     found = _Apparent.apply(n, kernel, wants_total, wants_grad, *weights, *ts)

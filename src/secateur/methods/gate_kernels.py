@@ -11,7 +11,7 @@ precision: it keeps only w and t and computes h again in the backward pass. `Blo
 compiler, where a pass over a large tensor costs what its way through memory costs: it takes a block through
 all operations while it lies in the cache, in forms that are few operations, and keeps what the backward
 pass needs (e + n m, and m log2(e) where C has a gradient): memory of the size of the weights, or twice that.
-Its r is in units of log2(e), and e is 2**r - 1, as exp2 takes a quarter of the time of expm1: h is right to
+Its r is in units of log2(e), and e is 2**r - 1, as exp2 is far cheaper than expm1: h is right to
 3e-7 of 1, where the others are to a few units in its own last place.
 `Compiled` has torch's inductor fuse each direction into one pass.
 
