@@ -156,7 +156,7 @@ def stretches(record: dict[str, Any], examples: int) -> Iterator[Stretch]:
 
 def group_index(architecture: dict[str, Any], name: str) -> int:
     """Which of the widths a group's is."""
-    from secateur.architecture import Architecture
+    from secateur.architecture.architecture import Architecture
 
     groups = Architecture.from_identity(architecture).skeleton().groups
     return [group.name for group in groups].index(name)
@@ -193,7 +193,7 @@ def bare_seconds(stretch: Stretch, data: Any, runtime: Any, warm_up: int) -> flo
     import torch
     from torch.nn import functional as F
 
-    from secateur.architecture import Architecture
+    from secateur.architecture.architecture import Architecture
     from secateur.data import epoch_batches
     from secateur.models.padding import Padding
 

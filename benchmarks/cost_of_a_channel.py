@@ -15,7 +15,8 @@ import torch
 from benchmarks.networks import network, side
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import Times
-from secateur.budget import count_model_macs, count_params
+from secateur.network.counting import count_model_macs
+from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, inspect
 
 RECOUNT = "full recount"

@@ -26,10 +26,10 @@ from benchmarks.networks import BATCH, CIFAR_STEPS, RealSteps, Steps, batch, fin
 from benchmarks.processes import Partner, serve
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import Action, Times, measure, significant, summary
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 from secateur.methods import Fisher
 from secateur.models import Family
-from secateur.training import evaluate
+from secateur.training.evaluation import evaluate
 
 BARS = {"fp32": 0.60, "bf16": 0.38}
 BAR_WITH_VALIDATION = 0.33  # for the better of the two

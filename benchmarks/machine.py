@@ -11,7 +11,7 @@ from typing import Any
 
 from secateur import process
 from secateur.device import Runtime
-from secateur.environment import describe_environment
+from secateur.runs.environment import describe_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 IDLE_BELOW = 0.10  # share of all cores that may be in use before a benchmark begins

@@ -17,7 +17,8 @@ from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.models import parse_name
 from secateur.progress import Reporter
-from secateur.training import Recipe, Training
+from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
 
 BATCH, SIDE = 128, 32
 QUICK_BATCH, QUICK_SIDE = 8, 16
@@ -165,7 +166,7 @@ class FixedRuntime(Runtime):
 
 
 class RealSteps:
-    """A step of `secateur.training.Training` itself, on a batch that is there already.
+    """A step of `secateur.training.loop.Training` itself, on a batch that is there already.
 
     Args:
         layout: None: the one the real loop chooses.

@@ -28,7 +28,8 @@ from benchmarks.layouts import compiler
 from benchmarks.networks import CIFAR_TRAIN, Steps, batch, finish, images, network, side
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import Times, measure, significant
-from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, count_model_macs, count_params, weight_layers
+from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC, count_model_macs
+from secateur.network.weights import count_params, weight_layers
 
 SIZES = (128, 512)
 PARTS = (*(f"{name}-{size}" for name in ("wrn-40-2", "resnet18") for size in SIZES), "seeds")

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
-from secateur.architecture_file import diff_files
+from secateur.architecture.file import diff_files
 from secateur.budget import Budget
 from secateur.errors import InputError
 from secateur.surgery import remove_channels

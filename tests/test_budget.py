@@ -11,23 +11,15 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from secateur import models
-from secateur.architecture import Architecture
-from secateur.budget import (
-    COUNTERS,
-    TRAINABLE,
-    Budget,
-    Budgets,
-    count_macs,
-    count_params,
-    fit_scale,
-    layer_positions,
-    uses_of_weights,
-)
-from secateur.comparison import Settings
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.fitting import fit_scale
+from secateur.budget import COUNTERS, TRAINABLE, Budget, Budgets, Deployment
+from secateur.compare.comparison import Settings
 from secateur.errors import InputError
-from secateur.latency import Deployment
 from secateur.methods import ChannelReparametrization
-from secateur.single import gate_one
+from secateur.network.counting import count_macs, layer_positions, uses_of_weights
+from secateur.network.weights import count_params
+from secateur.runs.single import gate_one
 
 
 @pytest.mark.parametrize(

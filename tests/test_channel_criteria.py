@@ -18,8 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import foreign
 from secateur import models
-from secateur.budget import count_params, uses_of_weights, weight_layers
-from secateur.calling import call, logits_of, map_inputs
 from secateur.errors import InputError, TrainingError
 from secateur.methods import (
     CHANNEL_METHODS,
@@ -32,6 +30,9 @@ from secateur.methods import (
 )
 from secateur.methods.gradients import channel_gradients
 from secateur.methods.norms import filter_norm
+from secateur.network.counting import uses_of_weights
+from secateur.network.inputs import call, logits_of, map_inputs
+from secateur.network.weights import count_params, weight_layers
 from secateur.surgery.anatomy import anatomy_of, inspect
 
 F64 = torch.float64

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur import models
-from secateur.budget import COUNTERS, TRAINABLE, layer_positions
+from secateur.budget import COUNTERS, TRAINABLE
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import channel_reparametrization
@@ -24,10 +24,12 @@ from secateur.methods.channel_reparametrization import (
     relative_norms,
     solve_cost,
 )
-from secateur.methods.gate import gate
+from secateur.methods.gates.gate import gate
+from secateur.network.counting import layer_positions
 from secateur.progress import Reporter
 from secateur.surgery import couplings, features_of, remove_channels
-from secateur.training import Recipe, Training
+from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
 
 F64 = torch.float64
 BUILD = {

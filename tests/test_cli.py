@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import secateur as sc
-from secateur.cli import main
+from secateur.cli.main import main
 
 SMALL = "--data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu"
 PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
@@ -23,7 +23,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
 def run(monkeypatch, capsys, tmp_path):
     """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("secateur.cli.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def call(line: str):
@@ -317,7 +317,7 @@ def test_plan_trains_nothing_and_writes_nothing(run, tmp_path):
 
 
 def test_a_folder_in_use_is_one_line(run, tmp_path):
-    from secateur.runs import RunStore
+    from secateur.runs.store import RunStore
 
     with RunStore(tmp_path / "out").locked():
         code, _, err = run(f"train {SMALL} --model wrn-10-1 --out out")
@@ -327,7 +327,7 @@ def test_a_folder_in_use_is_one_line(run, tmp_path):
 
 def test_help_needs_no_torch():
     script = (
-        "import sys; sys.argv = ['secateur', '--help']\nfrom secateur.cli import main\n"
+        "import sys; sys.argv = ['secateur', '--help']\nfrom secateur.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import secateur as sc
-from secateur.budget import count_params
-from secateur.comparison import DENSE_ARMS, GATED, Comparison, Settings
+from secateur.architecture.resolve import resolve_model
+from secateur.compare.comparison import DENSE_ARMS, GATED, Comparison, Settings
+from secateur.compare.results import load_results
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.execution import PruneSettings, Session
-from secateur.naming import resolve_model
+from secateur.network.weights import count_params
 from secateur.progress import Reporter
-from secateur.results import load_results
-from secateur.runs import RunStore
-from secateur.training import Recipe
+from secateur.runs.session import PruneSettings, Session
+from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
 
 BUDGETS = ("params=60%", "params=30%")
 RECIPE = Recipe(epochs=2, batch_size=64)

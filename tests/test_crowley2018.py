@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 import secateur as sc
-from secateur.budget import count_params, count_weights
 from secateur.errors import InputError
-from secateur.masks import count_nonzeros
 from secateur.models import parse_name, wide_resnet
+from secateur.network.masks import count_nonzeros
+from secateur.network.weights import count_params, count_weights
 from secateur.papers import crowley2018
 from secateur.papers.crowley2018 import CELLS, SCALES, Reproduction, entries, to_html, to_markdown
-from secateur.runs import RunStore
+from secateur.runs.store import RunStore
 
 
 def test_the_rows_are_the_papers():

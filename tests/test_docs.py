@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 
 ROOT = Path(__file__).parents[1]
 ROWS = re.findall(

@@ -12,8 +12,8 @@ from secateur.errors import InputError
 from secateur.papers import dupont2021
 from secateur.papers.dupont2021 import CELLS, SCALES, Cell, Reproduction, parse_cells
 from secateur.papers.reproduction import selection
-from secateur.runs import RunStore
-from secateur.sparse import Sparsity
+from secateur.runs.sparse import Sparsity
+from secateur.runs.store import RunStore
 
 
 def test_the_grid_is_the_papers():

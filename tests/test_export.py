@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 import secateur as sc
-from secateur import export, models
+from secateur import models
+from secateur.deploy import traced as export
+from secateur.deploy.onnx import to_onnx
+from secateur.deploy.openvino import to_openvino
 from secateur.errors import InputError
-from secateur.export import export_directory, to_onnx, to_openvino
+from secateur.runs.export import export_directory
 
 WRITE = {"onnx": (to_onnx, "model.onnx"), "openvino": (to_openvino, "model.xml")}
 

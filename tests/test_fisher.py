@@ -7,12 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from secateur import models
-from secateur.budget import count_params, layer_positions
 from secateur.errors import InputError
 from secateur.methods import Fisher
 from secateur.methods.channels import removal_score
 from secateur.methods.fisher import saliency
 from secateur.methods.gradients import channel_gradients
+from secateur.network.counting import layer_positions
+from secateur.network.weights import count_params
 from secateur.surgery import features_per_channel, macs_per_channel
 
 F64 = torch.float64

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import foreign
 import secateur as sc
-from secateur.calling import call, map_inputs, output_tensors
+from secateur.architecture.origin import origin_of
 from secateur.errors import InputError, TrainingError
-from secateur.foreign import origin_of
+from secateur.network.inputs import call, map_inputs, output_tensors
 
 
 def factory_and_inputs(name):

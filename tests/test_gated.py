@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import secateur as sc
+from secateur.architecture.resolve import resolve_model
 from secateur.budget import COUNTERS, TRAINABLE
 from secateur.device import Runtime
-from secateur.execution import Session, Target
-from secateur.naming import resolve_model
 from secateur.progress import Reporter
-from secateur.runs import RunStore
-from secateur.training import Recipe
+from secateur.runs.session import Session, Target
+from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05)
 

@@ -10,12 +10,13 @@ import torch
 
 import foreign
 import secateur as sc
-from secateur import goal
-from secateur.budget import COUNTERS, count_macs, count_params, layer_positions
+from secateur.budget import COUNTERS
+from secateur.deploy.latency import Latency
 from secateur.errors import InputError
-from secateur.latency import Latency
-from secateur.methods import RandomChannels
+from secateur.methods import RandomChannels, goal
 from secateur.methods.channels import granule, smallest_widths
+from secateur.network.counting import count_macs, layer_positions
+from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, inspect, remember
 
 ZOO = {

@@ -14,11 +14,13 @@ from safetensors.torch import save
 from torch import nn
 
 import secateur as sc
-from secateur import latency, models
-from secateur.architecture_file import WEIGHTS_FILE
-from secateur.budget import Budget
+from secateur import models
+from secateur.architecture.file import WEIGHTS_FILE
+from secateur.budget import RUNTIMES, Budget, Deployment
+from secateur.deploy import latency
+from secateur.deploy.latency import Latency, measure
 from secateur.errors import InputError
-from secateur.latency import RUNTIMES, Deployment, Latency, artefact_bytes, measure, state_bytes
+from secateur.network.tensor_files import artefact_bytes, state_bytes
 
 SHORT = {"repeats": 5, "warmup": 1, "limit_s": 0.05}
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from secateur.budget import count_weights
-from secateur.masks import (
+from secateur.network.masks import (
     apply_masks,
     count_nonzeros,
     density,
@@ -19,6 +18,7 @@ from secateur.masks import (
     prunable_weights,
     shares,
 )
+from secateur.network.weights import count_weights
 
 
 def network():

@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional as F
 
 import secateur as sc
-from secateur.budget import count_params
 from secateur.data import epoch_batches
-from secateur.masks import count_nonzeros, prunable_weights
 from secateur.methods import METHODS, ChannelPruning, Method
+from secateur.network.masks import count_nonzeros, prunable_weights
+from secateur.network.weights import count_params
 
 STEPS = 24
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from secateur import models
-from secateur.budget import count_params
 from secateur.models.base import Projection
+from secateur.network.weights import count_params
 
 
 def test_wrn_40_2_size():

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from secateur.masks import count_nonzeros, prunable_weights
+from secateur.network.masks import count_nonzeros, prunable_weights
 
 PAGE = (Path(__file__).parents[1] / "docs/own-loop.md").read_text()
 BLOCKS = {

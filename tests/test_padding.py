@@ -14,7 +14,8 @@ from secateur.device import Runtime
 from secateur.methods import ChannelReparametrization, Fisher, Method, Reparametrization, Taylor
 from secateur.models.padding import LANES, Padding, is_uneven
 from secateur.progress import Reporter
-from secateur.training import Recipe, Training
+from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
 
 UNEVEN = {
     "wrn": lambda: models.wide_resnet(16, 1, image_size=8, widths=[3, 16, 9, 31, 40, 63]),

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur.errors import InputError
-from secateur.masks import count_nonzeros, prunable_weights
-from secateur.methods import Reparametrization, gate_kernels
-from secateur.methods.apparent import apparent_and_total, apparent_weight, cost
-from secateur.methods.gate import budget_loss, gate, gate_slope, unstable_gate
-from secateur.methods.gate_kernels import Blocked, ClosedForm, Compiled, plain_kernel
-from secateur.methods.schedule import crispness, kept_share
-from secateur.methods.temperature import solve_temperature, solve_with_floors
+from secateur.methods import Reparametrization
+from secateur.methods.gates import kernels as gate_kernels
+from secateur.methods.gates.apparent import apparent_and_total, apparent_weight, cost
+from secateur.methods.gates.gate import budget_loss, gate, gate_slope, unstable_gate
+from secateur.methods.gates.kernels import Blocked, ClosedForm, Compiled, plain_kernel
+from secateur.methods.gates.schedule import crispness, kept_share
+from secateur.methods.gates.temperature import solve_temperature, solve_with_floors
+from secateur.network.masks import count_nonzeros, prunable_weights
 
 EVEN = st.integers(1, 16).map(lambda half: 2 * half)
 TEMPERATURES = st.floats(1e-3, 1e6)

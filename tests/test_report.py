@@ -15,13 +15,13 @@ import pytest
 
 import secateur as sc
 from browser import Page, open_page, screenshot
+from secateur.compare.verdict import summarise
 from secateur.report import write_report
 from secateur.report.html import page_charts, render
 from secateur.report.series import points, resource_of, size_axis
 from secateur.report.style import ARMS as LOOKS
-from secateur.sparse import SPARSE_ARMS
-from secateur.statistics import summarise
-from secateur.training import Recipe
+from secateur.runs.sparse import SPARSE_ARMS
+from secateur.training.recipe import Recipe
 
 ARMS = ["fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck"]
 FIGURES = ["accuracy_vs_params", "channel_profile", "training_curves"]

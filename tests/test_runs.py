@@ -10,16 +10,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_bytes
 from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.execution import PruneSettings, Session, Target
 from secateur.models import wide_resnet
 from secateur.progress import Reporter
-from secateur.runs import Checkpoint, RunSpec, RunStore, derived_seed, identity_hash
-from secateur.training import Recipe
+from secateur.runs.identity import RunSpec, identity_hash
+from secateur.runs.session import PruneSettings, Session, Target
+from secateur.runs.store import RunStore
+from secateur.training.checkpoint import Checkpoint
+from secateur.training.recipe import Recipe
+from secateur.training.seeds import derived_seed
 
 
 def test_golden_hashes():

@@ -17,19 +17,19 @@ import pytest
 import torch
 
 import secateur as sc
-from secateur.cli import main
-from secateur.comparison import Comparison, Settings, _made_with
+from secateur.architecture.resolve import resolve_model
+from secateur.cli.main import main
+from secateur.compare.comparison import Comparison, Settings, _made_with
+from secateur.compare.handover import importable_name, leave, take
+from secateur.compare.jobs import Job, Schedule, jobs_of, without
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError
-from secateur.execution import PruneSettings, Session
-from secateur.handover import importable_name, leave, take
-from secateur.jobs import Job, Schedule, jobs_of, without
-from secateur.naming import resolve_model
 from secateur.papers import crowley2018, dupont2021
 from secateur.progress import BarReporter, LineReporter, Reporter
-from secateur.runs import RunStore
-from secateur.side_by_side import SMALL_STEP, WORTH_STARTING, in_words, workers_for
-from secateur.training import Recipe
+from secateur.runs.session import PruneSettings, Session
+from secateur.runs.side_by_side import SMALL_STEP, WORTH_STARTING, in_words, workers_for
+from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
 
 FAST = {"recipe": Recipe(epochs=1, batch_size=64), "prune": PruneSettings(every=1), "device": "cpu"}
 ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width")
@@ -49,14 +49,14 @@ def _one_thread():
 def _no_report():
     """Which takes longer than all of these runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("secateur.results.rewrite_report", lambda *_: None)
+        patch.setattr("secateur.compare.results.rewrite_report", lambda *_: None)
         yield
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run a command line in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setattr("secateur.cli.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
     handler = signal.getsignal(signal.SIGTERM)
 
     def call(line):
@@ -429,7 +429,7 @@ def test_what_is_finished_starts_no_process(both, monkeypatch, digits):
     monkeypatch.setattr("subprocess.Popen", None)
     diary = Diary()
     settings = {"arms": ARMS, "budgets": ["params=60%", "params=30%"], **FAST}
-    monkeypatch.setattr("secateur.environment.source_commit", lambda: None)
+    monkeypatch.setattr("secateur.runs.environment.source_commit", lambda: None)
     sc.compare("wrn-10-1", digits, out=out / "two", workers=2, reporter=diary, **settings)
     assert (diary.started, diary.notes) == ([], [])
 
@@ -463,7 +463,7 @@ def test_where_nothing_can_be_handed_over_one_run_follows_the_other(digits, tmp_
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("secateur.handover.save_file", full)
+    monkeypatch.setattr("secateur.compare.handover.save_file", full)
     settings, diary = {"arms": ["width", "bottleneck"], "budgets": ["params=20%"], **FAST}, Diary()
     result = sc.compare("wrn-10-0.5", digits, out=tmp_path, workers=2, reporter=diary, **settings)
     assert len(result.points) == 2

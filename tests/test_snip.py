@@ -15,11 +15,12 @@ import secateur as sc
 from secateur.data import epoch_batches
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.masks import count_nonzeros, prunable_weights
 from secateur.methods import SNIP, Method
 from secateur.methods.snip import connection_sensitivity, loss_gradients, saliency
+from secateur.network.masks import count_nonzeros, prunable_weights
 from secateur.progress import Reporter
-from secateur.training import Recipe, Training
+from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
 
 
 def network(dtype=torch.float32):
@@ -195,7 +196,7 @@ def test_training_hands_over_plain_batches_of_its_split_by_the_seed(digits, monk
         taken.append(kwargs)
         return epoch_batches(*args, **kwargs)
 
-    monkeypatch.setattr("secateur.training.epoch_batches", counted)
+    monkeypatch.setattr("secateur.training.loop.epoch_batches", counted)
     first, again, other = Recorded(), Recorded(), Recorded()
     for method, seed in ((first, 0), (again, 0), (other, 1)):
         training(digits, method, seed)

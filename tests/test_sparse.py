@@ -7,18 +7,20 @@ import json
 import pytest
 
 import secateur as sc
-from secateur.budget import Budget, count_weights
-from secateur.comparison import Comparison, Settings
+from secateur.architecture.resolve import resolve_model
+from secateur.budget import Budget
+from secateur.compare.comparison import Comparison, Settings
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.execution import Session
-from secateur.masks import count_nonzeros
-from secateur.methods import Reparametrization, gate_kernels
-from secateur.naming import resolve_model
+from secateur.methods import Reparametrization
+from secateur.methods.gates import kernels as gate_kernels
+from secateur.network.masks import count_nonzeros
+from secateur.network.weights import count_weights
 from secateur.progress import Reporter
-from secateur.runs import RunStore
-from secateur.sparse import SPARSE_ARMS, Sparsity, sparse_arms
-from secateur.training import Recipe
+from secateur.runs.session import Session
+from secateur.runs.sparse import SPARSE_ARMS, Sparsity, sparse_arms
+from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.statistics import interval, summarise, verdict
+from secateur.compare.verdict import interval, summarise, verdict
 
 
 def test_interval_by_hand():

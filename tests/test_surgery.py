@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from secateur import models
-from secateur.architecture import Architecture
-from secateur.budget import count_macs, count_params, layer_positions
+from secateur.architecture.architecture import Architecture
 from secateur.errors import InputError
+from secateur.network.counting import count_macs, layer_positions
+from secateur.network.weights import count_params
 from secateur.surgery import features_per_channel, macs_per_channel, remove_channels, width_of
 
 BUILD = {

@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import foreign
 import secateur as sc
-from secateur.budget import count_params
-from secateur.calling import call, describe_inputs, example_of, map_inputs, output_tensors
 from secateur.errors import InputError, TrainingError
+from secateur.network.inputs import call, describe_inputs, example_of, map_inputs, output_tensors
+from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, inspect
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph

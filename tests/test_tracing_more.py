@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from secateur.calling import call, map_inputs, output_tensors
 from secateur.errors import InputError
+from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.surgery.costs import Costs
 from secateur.surgery.proof import parts, traced
 

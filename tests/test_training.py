@@ -10,14 +10,16 @@ import torch
 from torch.nn import functional as F
 
 from secateur import models
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 from secateur.data import Split, epoch_batches
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.methods import Fisher
 from secateur.progress import Reporter
-from secateur.runs import derived_seed
-from secateur.training import VALIDATION, Recipe, Training, evaluate, validated_every
+from secateur.training.evaluation import VALIDATION, evaluate, validated_every
+from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
+from secateur.training.seeds import derived_seed
 
 SMALL = Recipe(epochs=3, batch_size=64)
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from secateur.methods import Reparametrization, weight_gates
-from secateur.methods.weight_gates import AllAtOnce, original_weight
+from secateur.methods import Reparametrization
+from secateur.methods.gates import parametrization as weight_gates
+from secateur.methods.gates.parametrization import AllAtOnce, original_weight
 
 MODES = ("exact", "faithful")
 

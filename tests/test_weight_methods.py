@@ -9,9 +9,9 @@ from torch import nn
 
 import secateur as sc
 from secateur.errors import InputError
-from secateur.masks import count_nonzeros, prunable_weights
 from secateur.methods import L1, Magnitude, Random
 from secateur.methods.l1 import l1_norm
+from secateur.network.masks import count_nonzeros, prunable_weights
 
 
 def two_layers():

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 import secateur as sc
-from secateur.budget import count_params
-from secateur.calling import batch_of, call, output_tensors
 from secateur.device import Runtime
-from secateur.environment import describe_environment
 from secateur.errors import InputError
+from secateur.network.inputs import batch_of, call, output_tensors
+from secateur.network.weights import count_params
+from secateur.runs.environment import describe_environment
 from secateur.surgery.anatomy import anatomy_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

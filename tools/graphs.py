@@ -26,10 +26,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from secateur import models
-from secateur.budget import weight_layers
-from secateur.calling import call, output_tensors
 from secateur.device import Runtime
-from secateur.environment import describe_environment
+from secateur.network.inputs import call, output_tensors
+from secateur.network.weights import weight_layers
+from secateur.runs.environment import describe_environment
 from secateur.surgery.probe import channel_dim
 from secateur.surgery.proof import TOLERANCE, Trial, _agree, proved
 from secateur.surgery.tracing import trace

@@ -14,37 +14,39 @@ and with any other model:
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from secateur import data, methods, models
-    from secateur.architecture import Architecture
-    from secateur.architecture import load_model as load
-    from secateur.architecture import save_model as save
+    from secateur.architecture.architecture import Architecture
+    from secateur.architecture.origin import inspect_model as inspect
+    from secateur.architecture.saved import load_model as load
+    from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget
-    from secateur.comparison import CompareResult, compare
+    from secateur.compare.comparison import CompareResult, compare
     from secateur.errors import InputError, TrainingError
-    from secateur.execution import PruneSettings
-    from secateur.foreign import inspect_model as inspect
-    from secateur.pruning import prune
-    from secateur.training import Recipe
+    from secateur.runs.session import PruneSettings
+    from secateur.training.prune import prune
+    from secateur.training.recipe import Recipe
 
 _HOMES = {
-    "Architecture": "secateur.architecture:Architecture",
+    "Architecture": "secateur.architecture.architecture:Architecture",
     "Budget": "secateur.budget:Budget",
-    "CompareResult": "secateur.comparison:CompareResult",
+    "CompareResult": "secateur.compare.comparison:CompareResult",
     "InputError": "secateur.errors:InputError",
-    "PruneSettings": "secateur.execution:PruneSettings",
-    "Recipe": "secateur.training:Recipe",
+    "PruneSettings": "secateur.runs.session:PruneSettings",
+    "Recipe": "secateur.training.recipe:Recipe",
     "TrainingError": "secateur.errors:TrainingError",
-    "compare": "secateur.comparison:compare",
-    "inspect": "secateur.foreign:inspect_model",
-    "load": "secateur.architecture:load_model",
-    "prune": "secateur.pruning:prune",
-    "save": "secateur.architecture:save_model",
+    "compare": "secateur.compare.comparison:compare",
+    "inspect": "secateur.architecture.origin:inspect_model",
+    "load": "secateur.architecture.saved:load_model",
+    "prune": "secateur.training.prune:prune",
+    "save": "secateur.architecture.saved:save_model",
 }
 
 __all__ = [
@@ -73,3 +75,18 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'secateur' has no attribute '{name}'")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+class _Door(ModuleType):
+    """Keeps `sc.compare` the function: importing the folder of that name would bind the folder here."""
+
+    @property
+    def compare(self) -> Any:
+        return __getattr__("compare")
+
+    @compare.setter
+    def compare(self, folder: ModuleType) -> None:
+        """Ignore it; `import secateur.compare.run` finds the folder without."""
+
+
+sys.modules[__name__].__class__ = _Door

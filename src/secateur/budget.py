@@ -1,158 +1,20 @@
-"""What "small" means: budgets, and the counting of what they limit.
-
-Convention for MACs, used wherever a number is printed: one multiply-accumulate of a convolution or a linear
-layer for ONE example at the model's input shape; biases, normalisation, activations, pooling and additions
-are not counted. `torch.utils.flop_counter` counts the same operations as two FLOPs each (tested).
-Convention for training: forward, gradient of the inputs, gradient of the weights, so 3 MACs for each of
-inference; a compute figure is training examples seen times training MACs.
-"""
+"""What "small" means: budgets, how they are written, and the counts that they limit."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
-import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from secateur.calling import Inputs, call, modes_kept, tile
 from secateur.errors import InputError, unknown
-from secateur.latency import RUNTIMES, Deployment, artefact_bytes
-from secateur.models import FACTORIES, Family
+from secateur.network.counting import count_model_macs
+from secateur.network.tensor_files import artefact_bytes
+from secateur.network.weights import count_params, count_weights
 
-TRAINING_MACS_PER_INFERENCE_MAC = 3
-MACS_CONVENTION = (
-    "MACs: multiply-accumulates of convolutions, linear layers and matrix products, for one example"
-)
-TRAINING_CONVENTION = (
-    f"training MACs: {TRAINING_MACS_PER_INFERENCE_MAC} for each of these, over all training examples seen"
-)
-"""Both are printed wherever such numbers are."""
-ANATOMY_ATTRIBUTE = "_secateur_anatomy"  # where a foreign model carries what surgery found out about it
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]{0,3}|%)", re.IGNORECASE)
-
-
-def count_params(model: nn.Module) -> int:
-    """Number of trainable scalars; a parameter shared by several layers counts once.
-
-    Example:
-        >>> count_params(nn.Linear(3, 2))
-        8
-    """
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
-    """How often each convolution's and linear layer's weights are used for one example of `input_shape`.
-
-    It is the number of output positions (1 for a linear layer after a flatten). Removing channels does not
-    change it, so MACs after a removal need no forward pass. Buffers and training mode are left as they were.
-    """
-    if isinstance(model, Family) and tuple(input_shape) == model.input_shape:
-        arguments = json.dumps(model.arguments, sort_keys=True)
-        return dict(_family_positions(model.factory, arguments, len(model.groups)))
-    anchor = next(model.parameters())
-    return uses_of_weights(model, torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
-
-
-@lru_cache(maxsize=64)
-def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, int]:
-    """`layer_positions` of a built-in network, by its narrowest version: no width of a group changes them.
-
-    It is a real network of a few weights: on the meta device torch would load its compiler to follow shapes.
-    """
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        narrow = FACTORIES[factory](**json.loads(arguments), widths=[1] * groups)
-    return uses_of_weights(narrow, torch.zeros(1, *narrow.input_shape))
-
-
-def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
-    """`layer_positions` of any model, for the first example of `inputs`; calls of a layer add up.
-
-    A transposed convolution uses its weights once for every *input* position.
-    """
-    positions: dict[str, int] = {}
-
-    def hook_for(name: str) -> Callable[..., None]:
-        def record(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            if isinstance(layer, _ConvTransposeNd):
-                used = given[0].numel() // layer.in_channels
-            else:
-                used = output.numel() // output.shape[-1 if isinstance(layer, nn.Linear) else 1]
-            positions[name] = positions.get(name, 0) + used
-
-        return record
-
-    hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
-    try:
-        with torch.no_grad(), modes_kept(model):
-            call(model.eval(), tile(inputs, 1))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return positions
-
-
-def weight_layers(model: nn.Module) -> dict[str, _ConvNd | nn.Linear]:
-    """The convolutions (of any dimension, transposed too) and linear layers, in order of registration."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))}
-
-
-def prunable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that can be zero, by the name of their layer; one shared by several layers comes once.
-
-    Of a parametrized layer it is the weight that the layer computes with.
-    """
-    found: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for name, layer in weight_layers(model).items():
-        weight = layer.weight
-        if id(weight) not in seen:
-            found[name] = weight  # held, so that no computed weight takes the id of one before it
-        seen.add(id(weight))
-    return found
-
-
-def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
-    """MACs for one example: for each layer, its weights times the positions they are used at.
-
-    Args:
-        positions: from `layer_positions`, measured on this model at any of its widths.
-    """
-    layers = weight_layers(model)
-    return sum(layers[name].weight.numel() * used for name, used in positions.items())
-
-
-def count_weights(model: nn.Module) -> int:
-    """Weights of convolutions and linear layers, biases and normalisation left out: what can be zero.
-
-    A weight shared by several layers counts once.
-
-    Example:
-        >>> count_weights(nn.Linear(3, 2))
-        6
-    """
-    return sum(weight.numel() for weight in prunable_weights(model).values())
-
-
-def count_model_macs(model: nn.Module) -> int:
-    """MACs of one example: at a built-in model's `input_shape`, or at the inputs a model was inspected with.
-
-    Raises:
-        InputError: where a foreign model has not been inspected, so that nobody knows its inputs.
-    """
-    if (anatomy := getattr(model, ANATOMY_ATTRIBUTE, None)) is not None:
-        return int(anatomy.costs.now["macs"])
-    if not hasattr(model, "input_shape"):
-        raise InputError(
-            f"the MACs of a {type(model).__name__} depend on its inputs: call sc.inspect(model, inputs) first"
-        )
-    return count_macs(model, layer_positions(model, model.input_shape))  # type: ignore[arg-type]
 
 
 class _Counters(dict[str, Callable[[nn.Module], int]]):
@@ -168,10 +30,14 @@ class _Counters(dict[str, Callable[[nn.Module], int]]):
 
 
 MEASURED = "latency"
+
+
 COUNTERS: dict[str, Callable[[nn.Module], int]] = _Counters(
     params=count_params, nonzeros=count_weights, macs=count_model_macs, bytes=artefact_bytes
 )
 """Resource name -> its count for a dense model. A new resource is one entry here, and one in `_UNITS`."""
+
+
 TRAINABLE = ("params", "nonzeros", "macs")
 """The resources that a network can be trained down to; every run records these."""
 
@@ -186,7 +52,11 @@ class _Unit:
 
 
 _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
 _COUNT = _Unit(_THOUSANDS, "k, M, G or %", "500k")
+
+
 _UNITS = {
     **dict.fromkeys(TRAINABLE, _COUNT),
     "bytes": _Unit(
@@ -200,6 +70,70 @@ _UNITS = {
     ),
     MEASURED: _Unit({"s": 1, "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)}, "s, ms, us or %", "2ms"),
 }
+
+
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+
+
+_OPTIONS = {"batch": "batch_size", "threads": "threads"}
+
+
+_WHOLE = re.compile(r"[1-9][0-9]{0,5}")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where and how a network is to run.
+
+    Attributes:
+        runtime: one of `RUNTIMES`.
+        batch_size: examples at a time, at least 1.
+        threads: CPU threads of the runtime, at least 1.
+
+    Example:
+        >>> str(Deployment.parse("onnxruntime:batch=8"))
+        'onnxruntime:batch=8:threads=1'
+    """
+
+    runtime: str
+    batch_size: int = 1
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise unknown("runtime", self.runtime, RUNTIMES)
+        for name, field in _OPTIONS.items():
+            if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
+                raise InputError(
+                    f"{name} must be a whole number of at least 1, got {getattr(self, field)}: write {name}=1"
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> Deployment:
+        """Read 'torch', 'onnxruntime:batch=8', 'openvino:batch=8:threads=2'.
+
+        Raises:
+            InputError: naming what is wrong, and the runtimes or options that exist.
+        """
+        runtime, *options = (part.strip() for part in text.split(":"))
+        if runtime not in RUNTIMES:
+            raise unknown("runtime", runtime, RUNTIMES)
+        found: dict[str, int] = {}
+        for option in options:
+            name, _, value = (part.strip() for part in option.partition("="))
+            if name not in _OPTIONS:
+                raise unknown("option of a runtime", name, _OPTIONS)
+            if _OPTIONS[name] in found:
+                raise InputError(f"every option of a runtime is given once, got '{text}': keep one {name}")
+            if not _WHOLE.fullmatch(value):
+                raise InputError(
+                    f"{name} must be a whole number from 1 to 999999, got '{option}': write {name}=1"
+                )
+            found[_OPTIONS[name]] = int(value)
+        return cls(runtime, **found)
+
+    def __str__(self) -> str:
+        return f"{self.runtime}:batch={self.batch_size}:threads={self.threads}"
 
 
 @dataclass(frozen=True)
@@ -252,7 +186,7 @@ class Budget:
 
     @property
     def runtime(self) -> str | None:
-        """One of `secateur.latency.RUNTIMES` for a latency, else None."""
+        """One of `secateur.budget.RUNTIMES` for a latency, else None."""
         return self.deployment.runtime if self.deployment else None
 
     @property
@@ -304,7 +238,7 @@ class Budget:
     def limit_for(self, model: nn.Module) -> int:
         """`limit` with `model` as the original; InputError where the budget would not bind at all.
 
-        A latency has to be measured: `limit` with the nanoseconds of `secateur.latency.measure`.
+        A latency has to be measured: `limit` with the nanoseconds of `secateur.deploy.latency.measure`.
         """
         original = COUNTERS[self.resource](model)
         limit = self.limit(original)
@@ -393,62 +327,3 @@ def _deployment(where: str, text: str) -> Deployment:
         return Deployment.parse(where)
     except InputError as error:
         raise InputError(f"{error}, in '{text}'") from None
-
-
-def fit_scale(
-    base: Sequence[int], cost: Callable[[list[int]], int], limit: int, what: str = "widths"
-) -> tuple[Fraction, list[int]]:
-    """The factor a up to which cost(floor(a * base)) <= limit, and the widest rounding that fits there.
-
-    Widths are rounded down, at least 1; then, in order of the largest fraction lost, single channels are
-    given back as long as the budget holds. Every width ends within one channel of a * base.
-
-    Args:
-        base: the widths that are scaled, each at least 1.
-        cost: the resource used by given widths; must not fall when a width grows.
-        limit: the budget in the resource's units.
-        what: names the widths in an error.
-
-    Raises:
-        InputError: where even widths of 1 exceed the limit.
-
-    Example:
-        >>> fit_scale([10, 20], sum, 16)
-        (Fraction(11, 20), [5, 11])
-    """
-    smallest = cost([1] * len(base))
-    if smallest > limit:
-        raise InputError(
-            f"the budget of {limit:,} is below the smallest network with these {what}, {smallest:,} "
-            f"(every one 1): ask for at least {smallest}"
-        )
-    widths = _largest_floors(base, cost, limit)
-    bound = _next_breakpoint(base, widths)  # here the next channel would come, and it is one too many
-    for index in sorted(range(len(base)), key=lambda i: (widths[i] - bound * base[i], i)):
-        wider = [*widths[:index], widths[index] + 1, *widths[index + 1 :]]
-        if widths[index] <= bound * base[index] and cost(wider) <= limit:
-            widths = wider
-    return bound, widths
-
-
-def _largest_floors(base: Sequence[int], cost: Callable[[list[int]], int], limit: int) -> list[int]:
-    """The widths just before the factor at which the limit would be passed: bisection, then exact steps."""
-    low, high = Fraction(0), Fraction(1)
-    while cost(_floors(base, high)) <= limit:
-        low, high = high, high * 2
-    while high - low > Fraction(1, max(base)):
-        middle = (low + high) / 2
-        low, high = (middle, high) if cost(_floors(base, middle)) <= limit else (low, middle)
-    widths = _floors(base, low)
-    while cost(wider := _floors(base, _next_breakpoint(base, widths))) <= limit:
-        widths = wider
-    return widths
-
-
-def _next_breakpoint(base: Sequence[int], widths: Sequence[int]) -> Fraction:
-    """The smallest factor at which one of the rounded widths grows."""
-    return min(Fraction(width + 1, of) for width, of in zip(widths, base, strict=True))
-
-
-def _floors(base: Sequence[int], factor: Fraction) -> list[int]:
-    return [max(1, width * factor.numerator // factor.denominator) for width in base]

@@ -25,7 +25,7 @@ from secateur.process import keep_freed_memory
 from secateur.progress import Reporter
 
 if TYPE_CHECKING:
-    from secateur.runs import RunStore
+    from secateur.runs.store import RunStore
 
 STEP_EVERY_S = 0.1
 Say = Callable[[dict[str, Any]], None]
@@ -110,7 +110,7 @@ def _opened(folder: Path, threads: int, say: Say) -> Make:
     """What makes a job's runs. What cannot be taken up here is refused, and the process ends."""
     import torch
 
-    from secateur.handover import WORK
+    from secateur.compare.handover import WORK
 
     torch.set_num_threads(threads)
     work = json.loads((folder / WORK).read_text(encoding="utf-8"))
@@ -132,10 +132,10 @@ def _opened(folder: Path, threads: int, say: Say) -> Make:
 
 
 def _comparison(folder: Path, say: Say) -> tuple[RunStore, Make]:
-    from secateur.arms import Replicate
-    from secateur.comparison import Comparison, Settings
-    from secateur.handover import take
-    from secateur.jobs import make
+    from secateur.compare.comparison import Comparison, Settings
+    from secateur.compare.handover import take
+    from secateur.compare.jobs import make
+    from secateur.compare.replicate import Replicate
 
     taken = take(folder, PipeReporter(say))
     session, settings = taken.session, Settings(**taken.settings)
@@ -146,7 +146,7 @@ def _comparison(folder: Path, say: Say) -> tuple[RunStore, Make]:
 def _reproduction(work: dict[str, Any], say: Say) -> tuple[RunStore, Make]:
     from secateur.papers import crowley2018, dupont2021
     from secateur.papers.reproduction import BaseReproduction
-    from secateur.runs import RunStore
+    from secateur.runs.store import RunStore
 
     papers: dict[str, Callable[..., BaseReproduction]] = {
         "crowley2018": crowley2018.Reproduction,

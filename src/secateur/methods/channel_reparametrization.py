@@ -38,14 +38,16 @@ from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from secateur.budget import COUNTERS, Budget, layer_positions, weight_layers
+from secateur.budget import COUNTERS, Budget
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
-from secateur.methods.gate import full, gate, gate_slope
-from secateur.methods.schedule import Schedule
-from secateur.methods.temperature import inside
+from secateur.methods.gates.gate import full, gate, gate_slope
+from secateur.methods.gates.schedule import Schedule
+from secateur.methods.gates.temperature import inside
 from secateur.models import Coupling
 from secateur.models.base import weight_layer
+from secateur.network.counting import layer_positions
+from secateur.network.weights import weight_layers
 from secateur.surgery import couplings, features_of, remove_channels
 
 F64 = torch.float64

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, Budgets
 from secateur.errors import InputError, TrainingError, require
-from secateur.goal import Goal, cost_at
 from secateur.methods.base import Method
+from secateur.methods.goal import Goal, cost_at
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 from secateur.surgery.graph import ChannelGraph
 

@@ -16,9 +16,9 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from secateur.calling import input_tensors
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
+from secateur.network.inputs import input_tensors
 from secateur.surgery.cutting import in_size
 from secateur.surgery.graph import ChannelGraph, Site
 

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Budget, prunable_weights
+from secateur.budget import Budget
 from secateur.errors import InputError
-from secateur.masks import apply_masks, keep_largest
 from secateur.methods.base import Method
 from secateur.methods.magnitude import magnitudes
+from secateur.network.masks import apply_masks, keep_largest
+from secateur.network.weights import prunable_weights
 
 
 def l1_norm(model: nn.Module) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from secateur.budget import prunable_weights
-from secateur.masks import Masks, keep_largest, keep_largest_per_layer
 from secateur.methods.masked import MaskedMethod
+from secateur.network.masks import Masks, keep_largest, keep_largest_per_layer
+from secateur.network.weights import prunable_weights
 
 
 def magnitudes(model: nn.Module) -> dict[str, Tensor]:

@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from secateur.budget import Budget, count_weights
+from secateur.budget import Budget
 from secateur.errors import unknown
-from secateur.masks import Masks, apply_masks
 from secateur.methods.base import Method
+from secateur.network.masks import Masks, apply_masks
+from secateur.network.weights import count_weights
 
 SCOPES = ("global", "layer")
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import weight_layers
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
+from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import is_transposed
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Budget, prunable_weights
-from secateur.masks import Masks, keep_counts, keep_largest
+from secateur.budget import Budget
 from secateur.methods.magnitude import magnitudes
 from secateur.methods.masked import MaskedMethod
+from secateur.network.masks import Masks, keep_counts, keep_largest
+from secateur.network.weights import prunable_weights
 
 
 def random_scores(model: nn.Module, seed: int) -> dict[str, Tensor]:

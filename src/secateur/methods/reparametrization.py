@@ -38,17 +38,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from secateur.budget import Budget, count_weights, prunable_weights, weight_layers
+from secateur.budget import Budget
 from secateur.errors import InputError, require, unknown
-from secateur.masks import apply_masks, keep_largest
-from secateur.methods.apparent import total
 from secateur.methods.base import Method
-from secateur.methods.gate import budget_loss
-from secateur.methods.gate_kernels import Compiled
+from secateur.methods.gates.apparent import total
+from secateur.methods.gates.gate import budget_loss
+from secateur.methods.gates.kernels import Compiled
+from secateur.methods.gates.parametrization import AllAtOnce, Gate, original_weight
+from secateur.methods.gates.schedule import Schedule
+from secateur.methods.gates.temperature import solve_with_floors
 from secateur.methods.magnitude import magnitudes
-from secateur.methods.schedule import Schedule
-from secateur.methods.temperature import solve_with_floors
-from secateur.methods.weight_gates import AllAtOnce, Gate, original_weight
+from secateur.network.masks import apply_masks, keep_largest
+from secateur.network.weights import count_weights, prunable_weights, weight_layers
 
 
 @dataclass(frozen=True)

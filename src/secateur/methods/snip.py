@@ -23,11 +23,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.budget import Budget, prunable_weights
-from secateur.calling import modes_kept
+from secateur.budget import Budget
 from secateur.errors import InputError
-from secateur.masks import Masks, keep_largest
 from secateur.methods.masked import MaskedMethod
+from secateur.network.inputs import modes_kept
+from secateur.network.masks import Masks, keep_largest
+from secateur.network.weights import prunable_weights
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

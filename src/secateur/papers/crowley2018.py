@@ -15,22 +15,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from secateur.architecture import Architecture
-from secateur.arms import Replicate
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.resolve import resolve_model
 from secateur.atomic import write_bytes
 from secateur.budget import Budget
-from secateur.comparison import Comparison, Settings
-from secateur.execution import NotMadeError, PruneSettings, Record, Session
-from secateur.jobs import Job, jobs_of_seed, make
-from secateur.naming import resolve_model
+from secateur.compare.comparison import Comparison, Settings
+from secateur.compare.jobs import Job, jobs_of_seed, make
+from secateur.compare.replicate import Replicate
+from secateur.compare.verdict import interval
 from secateur.papers.published import published
 from secateur.papers.reproduction import BaseReproduction, BaseScale, Run
 from secateur.papers.text import MISSING, About, conditions, markdown, shown
 from secateur.progress import Reporter
 from secateur.report.templates import environment
-from secateur.sparse import Sparsity, sparse_arms
-from secateur.statistics import interval
-from secateur.training import Recipe
+from secateur.runs.session import NotMadeError, PruneSettings, Record, Session
+from secateur.runs.sparse import Sparsity, sparse_arms
+from secateur.training.recipe import Recipe
 
 PLACES = ("snip",)
 SNIP, COPYCAT = "snip", "copycat"

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_bytes
 from secateur.budget import Budget
+from secateur.compare.jobs import Job
 from secateur.errors import InputError, unknown
-from secateur.execution import NotMadeError, Record, Session
-from secateur.jobs import Job
 from secateur.models import FACTORIES
 from secateur.papers.reproduction import BaseReproduction, BaseScale
 from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
 from secateur.progress import Reporter
-from secateur.sparse import Sparsity, sparse_arms
-from secateur.training import Recipe
+from secateur.runs.session import NotMadeError, Record, Session
+from secateur.runs.sparse import Sparsity, sparse_arms
+from secateur.training.recipe import Recipe
 
 PLACES = (*TABLES, "figure2")
 GRID = (("conv4", "cifar10"), ("vgg19", "cifar10"), ("resnet18", "cifar10"), ("conv4", "tiny-imagenet"))
@@ -124,7 +124,7 @@ class Reproduction(BaseReproduction):
 
     Args:
         scale: a key of `SCALES`.
-        methods: some of `secateur.sparse.SPARSE_ARMS`.
+        methods: some of `secateur.runs.sparse.SPARSE_ARMS`.
         seeds, epochs: in place of the scale's.
         select_on: in place of the scale's: "val" for the paper's protocol without its selection on test.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from secateur.atomic import write_bytes
-from secateur.methods.gate import gate, unstable_gate
+from secateur.methods.gates.gate import gate, unstable_gate
 from secateur.report.figures import encode, house_style, new_figure
 from secateur.report.style import ARMS, MUTED
 

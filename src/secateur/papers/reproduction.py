@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from secateur.architecture import Architecture
+from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_json
-from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.compare.handover import WORK
+from secateur.compare.jobs import Job, once, unfinished, whether_made
 from secateur.data import Data, load_data
 from secateur.device import Runtime
-from secateur.environment import describe_environment
 from secateur.errors import InputError, unknown
-from secateur.execution import Session
-from secateur.handover import WORK
-from secateur.jobs import Job, once, unfinished, whether_made
+from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.progress import Reporter
-from secateur.runs import RunStore
-from secateur.side_by_side import fill, workers_for
-from secateur.training import Recipe
+from secateur.runs.environment import describe_environment
+from secateur.runs.session import Session
+from secateur.runs.side_by_side import fill, workers_for
+from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
 
 Run = dict[str, Any]  # one line of `cells.json`
 

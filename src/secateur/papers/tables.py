@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from secateur.compare.verdict import interval
 from secateur.errors import InputError, unknown
 from secateur.report.templates import environment
-from secateur.statistics import interval
 
 from .published import published
 from .text import MISSING, About, conditions, markdown, shown

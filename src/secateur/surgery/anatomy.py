@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from secateur.budget import ANATOMY_ATTRIBUTE, weight_layers
-from secateur.calling import Inputs, map_inputs, on_device
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.counting import ANATOMY_ATTRIBUTE
+from secateur.network.inputs import Inputs, map_inputs, on_device
+from secateur.network.weights import weight_layers
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
@@ -29,7 +30,7 @@ class Anatomy:
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
-        origin: how the network is made again (`secateur.foreign.Origin`), where that is known.
+        origin: how the network is made again (`secateur.architecture.origin.Origin`), where that is known.
     """
 
     def __init__(

@@ -17,10 +17,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from secateur.budget import layer_positions, uses_of_weights, weight_layers
-from secateur.calling import Inputs, call, modes_kept, on_device, tile
-from secateur.latency import state_bytes
 from secateur.models import Family
+from secateur.network.counting import layer_positions, uses_of_weights
+from secateur.network.inputs import Inputs, call, modes_kept, on_device, tile
+from secateur.network.tensor_files import state_bytes
+from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
 from secateur.surgery.graph import ChannelGraph
 

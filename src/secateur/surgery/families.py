@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from secateur.budget import weight_layers
 from secateur.errors import InputError
 from secateur.models import Coupling, Family, Group
+from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import Axis, cut
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Site, check_removal
 
@@ -65,7 +65,7 @@ def macs_per_channel(model: nn.Module, group: Group, positions: Mapping[str, int
     """The MACs that go with one channel of the group: its share of the producer and of the consumer.
 
     Args:
-        positions: from `secateur.budget.layer_positions`.
+        positions: from `secateur.network.counting.layer_positions`.
     """
     layers = weight_layers(model)
     width = width_of(model, group)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
-from secateur.budget import weight_layers
-from secateur.calling import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.errors import InputError, kind_and_line
+from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
+from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, Axis, out_size
 
 RUN_ERRORS = (

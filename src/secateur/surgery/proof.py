@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 
-from secateur.budget import weight_layers
-from secateur.calling import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.errors import InputError, TrainingError, kind_and_line
+from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
+from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.probe import RUN_ERRORS, channel_dim

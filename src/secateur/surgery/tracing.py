@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from secateur.calling import Inputs
+from secateur.network.inputs import Inputs
 from secateur.surgery.cutting import (
     CHANNELWISE,
     Axis,

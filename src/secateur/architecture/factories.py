@@ -1,0 +1,206 @@
+"""Networks by the name that a user gives: `mypackage.nets:build`, `hf:OWNER/NAME`, `timm:NAME`.
+
+The user names the code on the command line, so it is theirs to import; a file never does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from logging import CRITICAL, getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.architecture.origin import OFFERED, Origin
+from secateur.data import Data, epoch_batches
+from secateur.errors import InputError, first_line
+
+PREFIXES = ("hf:", "timm:")
+_DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+EXAMPLES = 4
+
+
+def names_factory(name: str) -> bool:
+    """Whether a name is of a factory rather than of a built-in family or a file."""
+    return name.startswith(PREFIXES) or _DOTTED.fullmatch(name) is not None
+
+
+def check_factory(name: str) -> None:
+    """InputError at once, before data are read, where the factory cannot be had."""
+    _factory(name)
+
+
+def origin_for(name: str, data: Data) -> Origin:
+    """Build the network for these data, and find and prove what can be cut.
+
+    Raises:
+        InputError: where the factory fails, the network does not take the images, or gives other than one
+            score for each class.
+    """
+    origin = _opened(name, example_images(data), data.num_classes)
+    if origin.classes != data.num_classes:
+        raise InputError(
+            f"the model '{name}' gives {origin.classes} scores, the data set {data.label} has "
+            f"{data.num_classes} classes: have the factory take num_classes, or return that many"
+        )
+    return origin
+
+
+def origin_at(name: str, shape: Sequence[int], num_classes: int) -> Origin:
+    """`origin_for` without data: on noise of an image's (channels, height, width)."""
+    noise = torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+    return _opened(name, noise, num_classes)
+
+
+def _opened(name: str, images: torch.Tensor, num_classes: int) -> Origin:
+    factory, pretrained = _factory(name)
+    known = (num_classes, images.shape[1], list(images.shape[2:]))
+    arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
+    return Origin.of(
+        partial(factory, **arguments),
+        images,
+        name=name,
+        arguments=arguments,
+        pretrained=partial(pretrained, **arguments) if pretrained else None,
+    )
+
+
+def factory_of(name: str) -> Callable[..., nn.Module]:
+    """The factory that a user names, for an architecture file whose network is not built in."""
+    if not names_factory(name):
+        raise InputError(
+            f"a factory is named package.module:function, hf:OWNER/NAME or timm:NAME, got '{name}'"
+        )
+    return _factory(name)[0]
+
+
+def example_images(data: Data) -> torch.Tensor:
+    """The first training images, normalised: (4, C, H, W)."""
+    batches = epoch_batches(data.train, data, batch_size=EXAMPLES, device=torch.device("cpu"))
+    return next(iter(batches))[0]
+
+
+def _factory(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
+    """(builds a fresh network, builds one with its pretrained weights where there are any)."""
+    if name.startswith("hf:"):
+        return _from_transformers(name.removeprefix("hf:"))
+    if name.startswith("timm:"):
+        return _from_timm(name.removeprefix("timm:"))
+    return _imported(name), None
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    module_name, _, path = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` would; a console script does not
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"the factory '{name}' cannot be imported ({first_line(error)}): name it "
+            "package.module:function, from a folder in which `python -c 'import package.module'` works"
+        ) from None
+    except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
+        raise InputError(
+            f"importing '{module_name}' failed with {type(error).__name__}: {first_line(error)}"
+        ) from None
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"the module '{module_name}' has no '{path}': check the name after the colon")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"'{name}' must be callable and return a module, got {type(found).__name__}")
+    return found
+
+
+def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    """Of what we know about the data, what the factory has parameters for."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return {name: value for name, value in offered.items() if name in named}
+
+
+def _from_transformers(
+    name: str,
+) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
+    try:
+        import transformers
+    except ImportError:
+        raise InputError("hf: models need transformers: pip install 'secateur[hf]'") from None
+
+    def config_for(num_classes: int, in_channels: int) -> Any:
+        config = transformers.AutoConfig.from_pretrained(name)
+        config.num_labels = num_classes
+        if hasattr(config, "num_channels"):
+            config.num_channels = in_channels
+        return config
+
+    def fresh(num_classes: int, in_channels: int) -> nn.Module:
+        config = config_for(num_classes, in_channels)
+        return transformers.AutoModelForImageClassification.from_config(config)
+
+    def pretrained(num_classes: int, in_channels: int) -> nn.Module:
+        with _quiet(transformers):  # which reports the classifier's other size at length
+            return transformers.AutoModelForImageClassification.from_pretrained(
+                name, config=config_for(num_classes, in_channels), ignore_mismatched_sizes=True
+            )
+
+    try:
+        with _quiet(transformers):
+            transformers.AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = first_line(error)
+        raise InputError(
+            f"no model '{name}' for transformers: name a folder that save_pretrained left, or a model of the "
+            f"Hub ({reason[:160]})"
+        ) from None
+    local = Path(name)
+    has_weights = not local.is_dir() or any(local.glob("*.safetensors"))
+    return fresh, pretrained if has_weights else None
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    logging = transformers.utils.logging
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub = getLogger("huggingface_hub")  # reports every attempt where there is no network
+    hub_before = hub.level
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    hub.setLevel(CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        hub.setLevel(hub_before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _from_timm(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # a torchvision that does not fit torch fails at import
+        raise InputError(
+            f"timm: models need timm and torchvision: pip install 'secateur[timm]' ({error})"
+        ) from None
+
+    if not timm.is_model(name):
+        raise InputError(f"timm has no model '{name}': timm.list_models() names them")
+
+    def build(num_classes: int, in_channels: int, *, pretrained: bool = False) -> nn.Module:
+        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
+
+    return build, partial(build, pretrained=True) if timm.is_model_pretrained(name) else None

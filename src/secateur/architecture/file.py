@@ -1,0 +1,168 @@
+"""`architecture.json` as a file: read, checked against its schema, compared. Nothing is built here.
+
+docs/architecture.md describes every key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from secateur.architecture.origin import OFFERED
+from secateur.errors import InputError
+from secateur.models import FACTORIES
+
+FORMAT = "secateur-architecture"
+SCHEMA = 2
+READABLE = (1, 2)
+ARCHITECTURE_FILE = "architecture.json"
+WEIGHTS_FILE = "model.safetensors"
+_MAX_FILE_BYTES = 1_000_000
+_MAX_WIDTH = 1_000_000
+_MAX_COUNT = {"params": 10**10, "macs": 10**16}
+_MAX_NAME = 300
+_MAX_DEPTH = 8
+
+
+def read_architecture(path: str | Path) -> tuple[Any, Path]:
+    """The JSON of an architecture file, not looked into yet, and its path; InputError where it is none."""
+    path = Path(path)
+    path = path / ARCHITECTURE_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(
+            f"no architecture at '{path}': name an {ARCHITECTURE_FILE} or a folder that holds one"
+        )
+    if path.stat().st_size > _MAX_FILE_BYTES:
+        raise InputError(
+            f"{path}: an architecture file holds at most {_MAX_FILE_BYTES:,} bytes, got "
+            f"{path.stat().st_size:,}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not valid JSON ({type(error).__name__}): it was cut off or is another kind of file"
+        ) from None
+    return content, path
+
+
+def diff_files(first: str | Path, second: str | Path) -> list[tuple[str, Any, Any]]:
+    """Where two architecture files differ: (what, in the first, in the second). Nothing is built.
+
+    Raises:
+        InputError: where one of them is not an architecture file.
+    """
+    one, other = _described(first), _described(second)
+    keys = [*one, *(key for key in other if key not in one)]
+    differ = [key for key in keys if one.get(key) != other.get(key)]
+    return [(key[1], one.get(key), other.get(key)) for key in differ]
+
+
+def _described(path: str | Path) -> dict[tuple[str, str], Any]:
+    """(kind, name) -> value, so that a group called "params" hides nothing."""
+    content, found = read_architecture(path)
+    if problem := problem_with(content):
+        raise InputError(f"{found}: {problem}")
+    plain = {("", key): content[key] for key in ("factory", "params", "macs")}
+    later = {  # what schema 1 did not say follows from its family's arguments, and differs where these do
+        ("", key): shown(content[key]).strip("'")
+        for key in ("classes", "input", "layout")
+        if content["schema"] > 1 and content["factory"] not in FACTORIES
+    }
+    named = {("argument", f"argument {key}"): str(value) for key, value in content["arguments"].items()}
+    groups = {("group", group["name"]): group["width"] for group in content["groups"]}
+    return {**plain, **later, **named, **groups}
+
+
+def problem_with(content: Any) -> str | None:
+    """What an architecture file gets wrong, in one clause; None if its form is right."""
+    if _too_deep(content):
+        return f"nothing in an architecture file is nested more than {_MAX_DEPTH} deep"
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return f'not an architecture file (it must be an object with "format": "{FORMAT}")'
+    schema = content.get("schema")
+    if type(schema) is not int or schema not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        return f"schemas {known} are read here, got {shown(schema)}: it was written by another version"
+    return _problem_with_factory(content) or _problem_with_groups(content) or _problem_with_counts(content)
+
+
+def _problem_with_factory(content: dict[str, Any]) -> str | None:
+    arguments = content.get("arguments")
+    if not _is_name(content.get("factory")) or not isinstance(arguments, dict):
+        return '"factory" must be a name and "arguments" an object'
+    if any(_size_of(value) > 4096 for value in arguments.values()):
+        return '"arguments" must be small numbers: nothing of that size is built'
+    if content["factory"] in FACTORIES:
+        return None
+    if not set(arguments) <= set(OFFERED):
+        return f"'{content['factory']}' is not built in: its arguments can be {', '.join(OFFERED)}, no others"
+    layout = content.get("layout")
+    if not isinstance(layout, str) or not re.fullmatch("[0-9a-f]{12}", layout):
+        return f"'{content['factory']}' is not built in: \"layout\" must be 12 hex digits"
+    return None
+
+
+def _problem_with_groups(content: dict[str, Any]) -> str | None:
+    groups = content.get("groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        return '"groups" must be a list of objects'
+    built_in = content["factory"] in FACTORIES
+    for group in groups:
+        if not _is_name(group.get("name")) or not _is_count(group.get("width"), 1, _MAX_WIDTH):
+            return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {shown(group)}'
+        of = group.get("of", group["width"] if built_in else None)
+        if not _is_count(of, 1, _MAX_WIDTH) or not isinstance(group.get("sets", ""), str):
+            return f'"of" is the whole width of a group and "sets" a text, got {shown(group)}'
+        if not built_in and group["width"] > of:
+            return f"a group is no wider than in its whole network, got {shown(group)}"
+    if len({group["name"] for group in groups}) < len(groups):
+        return "every group has a name of its own"
+    return None
+
+
+def _problem_with_counts(content: dict[str, Any]) -> str | None:
+    for key in ("params", "macs"):
+        if not _is_count(content.get(key), 0, _MAX_COUNT[key]):
+            return f'"{key}" must be a number up to {_MAX_COUNT[key]:,}, got {shown(content.get(key))}'
+    if content["factory"] not in FACTORIES and not {"classes", "input"} <= set(content):
+        return '"classes" and "input" must be there for a network that is not built in'
+    if content.get("classes") is not None and not _is_count(content["classes"], 1, _MAX_WIDTH):
+        return f'"classes" must be null or a number up to {_MAX_WIDTH:,}, got {shown(content["classes"])}'
+    return None
+
+
+def _is_name(value: Any) -> bool:
+    """Short and printable: a line break or an escape sequence would reach the user's terminal."""
+    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isprintable()
+
+
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def shown(value: Any) -> str:
+    """What a file says, short, and on one line whatever it is."""
+    return ascii(value)[:80]
+
+
+def _too_deep(content: Any) -> bool:
+    """Whether lists and objects are nested deeper than any of ours; not found by recursion."""
+    level = [content]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [
+            item
+            for of in level
+            if isinstance(of, (dict, list))
+            for item in (of.values() if isinstance(of, dict) else of)
+        ]
+    return bool(level)
+
+
+def _size_of(value: Any) -> float:
+    """The largest magnitude in an argument: a number, or a list of numbers; infinite for anything else."""
+    if isinstance(value, list) and len(value) <= 4:
+        return max((_size_of(item) for item in value), default=0)
+    return abs(value) if type(value) in (int, float) and value == value else float("inf")

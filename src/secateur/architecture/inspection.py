@@ -1,0 +1,59 @@
+"""What `secateur inspect` shows of a network: groups, costs, what is frozen and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.resolve import name_of
+from secateur.methods.goal import cost_at
+from secateur.network.counting import MACS_CONVENTION
+from secateur.surgery.anatomy import Anatomy, anatomy_of
+
+RESOURCES = ("params", "macs", "bytes")
+
+
+def inspection(architecture: Architecture) -> dict[str, Any]:
+    """What can be cut, at what gain, and what cannot; JSON-able. Nothing is changed."""
+    anatomy = anatomy_of(architecture.skeleton())
+    graph = anatomy.graph
+    foreign = architecture.origin is not None
+    proof = "every group proved against a masked reference" if foreign else "a built-in family"
+    return {
+        "model": name_of(architecture),
+        "proof": proof,
+        "groups": [_group(anatomy, name) for name in graph.groups],
+        "frozen": [{"name": of.name, "width": of.width, "reason": of.reason} for of in graph.frozen],
+        "now": {resource: cost_at(anatomy, resource) for resource in RESOURCES},
+        "smallest": {
+            resource: cost_at(anatomy, resource, dict.fromkeys(graph.groups, 1)) for resource in RESOURCES
+        },
+        "convention": _convention(anatomy),
+    }
+
+
+def _group(anatomy: Anatomy, name: str) -> dict[str, Any]:
+    group, now = anatomy.graph.groups[name], anatomy.costs.now
+    less = anatomy.costs.without(name)
+    return {
+        "name": name,
+        "width": anatomy.graph.width(name),
+        "sets": group.sets,
+        "layers": list(group.modules),
+        "params": now["params"] - less["params"],
+        "macs": now["macs"] - less["macs"],
+    }
+
+
+def _convention(anatomy: Anatomy) -> str:
+    """How MACs were counted, and which operators are in no number."""
+    text = MACS_CONVENTION
+    if anatomy.costs.other_macs:
+        text += (
+            f"; {anatomy.costs.other_macs:,} of them in other operators (attention, functional calls), which "
+            "cutting is taken not to change"
+        )
+    if anatomy.costs.uncounted:
+        named = ", ".join(f"{name} ({n} calls)" for name, n in anatomy.costs.uncounted.items())
+        text += f"; NOT counted, as nobody knows their cost: {named}"
+    return text

@@ -1,0 +1,186 @@
+"""What commands print: tables of plans, results, groups and runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from secateur.architecture.architecture import Architecture
+    from secateur.compare.comparison import Comparison
+    from secateur.compare.planning import PlanRow
+    from secateur.runs.session import Session
+
+
+def console() -> Console:
+    """Tables keep their width in a pipe, where rich would otherwise cut them to 80 columns.
+
+    No markup: names of layers and groups come from models and files.
+    """
+    return Console(markup=False) if sys.stdout.isatty() else Console(width=140, markup=False)
+
+
+def table(*columns: str) -> Any:
+    """An unboxed table; the first two columns hold words, the others numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    return made
+
+
+def or_dash(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show_inspection(found: dict[str, Any]) -> None:
+    """The groups, what is frozen, the totals and the smallest network that cutting can reach."""
+    screen = console()
+    rows_shown = table("group", "layers that it spans", "channels", "params each", "MACs each")
+    for group in found["groups"]:
+        spanned = group["layers"]
+        more = f" and {len(spanned) - 4} more" if len(spanned) > 4 else ""
+        tied = f" (tied: {group['sets']})" if group["sets"] else ""
+        rows_shown.add_row(
+            group["name"],
+            ", ".join(spanned[:4]) + more + tied,
+            f"{group['width']:,}",
+            f"{group['params']:,}",
+            f"{group['macs']:,}",
+        )
+    screen.print(f"{found['model']}: {found['proof']}", highlight=False)
+    screen.print(rows_shown)
+    for frozen in found["frozen"]:
+        screen.print(f"frozen: {frozen['name']} ({frozen['width']}): {frozen['reason']}", highlight=False)
+    for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
+        listed = ", ".join(f"{value:,} {resource}" for resource, value in counts.items())
+        screen.print(f"{name}: {listed}", highlight=False)
+    screen.print(found["convention"], highlight=False)
+
+
+def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
+    """The arms with their sizes, compute and an estimate of the time."""
+    from secateur.compare.planning import estimate_seconds
+    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
+    from secateur.runs.side_by_side import in_words
+    from secateur.runs.sparse import SPARSE_ARMS
+
+    rows = comparison.plan(session)
+    batch_size = comparison.settings.recipe.batch_size
+    seconds = estimate_seconds(session, comparison.architecture, batch_size, rows)
+    seeds = comparison.settings.seeds
+    counted = "nonzeros" if comparison.settings.resource == "nonzeros" else "params"
+    rows_shown = table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
+    for row, taken in zip(rows, seconds, strict=True):
+        size, macs = _planned_size(row, comparison.settings.resource)
+        rows_shown.add_row(
+            row.arm,
+            row.budget and f"{row.budget} ({row.limit:,})",
+            size,
+            macs,
+            str(row.epochs or "until met"),
+            f"{'' if row.exact else '~ '}{row.compute:.3g}",
+            _duration(taken),
+        )
+    screen = console()
+    screen.print(
+        f"{comparison.name} on {comparison.data.label}: one seed of {seeds}; nothing is trained now."
+    )
+    screen.print(rows_shown)
+    for row in rows:
+        if row.exact and row.limit and row.arm not in SPARSE_ARMS:
+            widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
+            screen.print(f"{row.arm} {row.budget}: widths {widths}", highlight=False)
+    if any(row.arm in SPARSE_ARMS for row in rows):
+        screen.print(
+            "=: weights are set to zero until the budget is met exactly; the MACs stay the network's."
+        )
+    if not all(row.exact for row in rows):
+        screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
+    screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
+    device = session.runtime.describe()["device"]
+    screen.print(f"In all about {_duration(sum(seconds) * seeds)} on {device}, one run after the other.")
+    screen.print(f"--workers: {in_words(workers)}.", highlight=False)
+
+
+def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
+    """What a planned network will have of parameters (of nonzeros, where those are limited) and of MACs."""
+    from secateur.budget import COUNTERS
+    from secateur.runs.sparse import SPARSE_ARMS
+
+    if row.arm in SPARSE_ARMS:
+        return f"= {row.limit:,}", f"{row.macs:,}"
+    if row.architecture is None:
+        if resource == "macs":
+            return "", f"≤ {row.limit:,}"
+        return f"≤ {row.limit:,}", f"~ {row.macs:,}"
+    if resource == "nonzeros":
+        return f"{COUNTERS['nonzeros'](row.architecture.skeleton()):,}", f"{row.macs:,}"
+    return f"{row.params:,}", f"{row.macs:,}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def show_results(results: dict[str, Any], out: Path) -> None:
+    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
+    from secateur.report.series import resource_of
+
+    counted = "nonzeros" if resource_of(results).key == "nonzeros" else "params"
+    rows_shown = table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
+    for row in results["summary"]:
+        spread = "" if row["half"] is None else f"{row['half'] * 100:.1f}"
+        rows_shown.add_row(
+            row["arm"],
+            f"{row['budget']} ({row['limit']:,})",
+            f"{row[counted]:,.0f}",
+            f"{row['mean'] * 100:.1f}%",
+            spread,
+            f"{row['train_compute']:.2e}",
+            f"{row['discovery_compute']:.2e}" if row["discovery_compute"] else "",
+        )
+    console().print(rows_shown)
+    print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
+    print(f"\n{results['verdict']['text']}")
+    print(f"Report: {out / 'report.html'}")
+
+
+def show_point(point: dict[str, Any], session: Session) -> None:
+    if session.runtime.is_main:
+        print(
+            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {_size_of(point)}; "
+            f"written to {session.store.directory}"
+        )
+
+
+def _size_of(point: dict[str, Any]) -> str:
+    """What the network has: a network with zeroed weights computes as much as before, and that is said."""
+    if point["nonzeros"] == point["weights"]:
+        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates, one image"
+        if uncounted := point.get("uncounted"):
+            size += f"; not counted, as nobody knows their cost: {', '.join(uncounted)}"
+        return f"{size}), {point['bytes']:,} bytes" + (f", {point['latency']}" if "latency" in point else "")
+    return (
+        f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
+        "many as before: zeros alone make nothing faster)"
+    )
+
+
+def show_scaled(source: Architecture, scaled: Architecture) -> None:
+    """Every group's width before and after."""
+    from secateur.network.counting import MACS_CONVENTION
+
+    rows_shown = table("group", "", "width", "scaled")
+    for name, old, new in zip(source.group_names(), source.widths, scaled.widths, strict=True):
+        rows_shown.add_row(name, "", str(old), str(new))
+    rows_shown.add_row("params", "", f"{source.params:,}", f"{scaled.params:,}")
+    rows_shown.add_row("MACs", "", f"{source.macs:,}", f"{scaled.macs:,}")
+    console().print(rows_shown)
+    print(f"{MACS_CONVENTION}.")

@@ -1,0 +1,1 @@
+"""Which is the best way to a network within a budget? The question, its arms, and the answer."""

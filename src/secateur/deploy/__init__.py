@@ -1,0 +1,1 @@
+"""Networks for other runtimes, and how fast they are there."""

@@ -1,0 +1,128 @@
+"""Networks as ONNX, proved to compute what torch computes before the file is left in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.atomic import write_bytes
+from secateur.deploy.traced import (
+    Export,
+    Inputs,
+    Run,
+    Traced,
+    check,
+    quietly,
+    require_packages,
+    said_in_one_line,
+    target_path,
+)
+from secateur.errors import InputError
+
+_MAX_ONNX_BYTES = 2**31 - 1  # of one protobuf message
+
+
+def to_onnx(
+    model: nn.Module,
+    example_inputs: Inputs,
+    path: str | Path,
+    *,
+    opset: int | None = None,
+    dynamic_batch: bool = True,
+    tolerance: float | None = None,
+) -> Export:
+    """Write the network as ONNX, once onnxruntime has agreed with torch.
+
+    Args:
+        model: any module, in any mode, on any device; exported in evaluation mode and left as it was. It
+            returns a tensor ("output"), a sequence of tensors ("output_0", ...), a mapping of tensors (its
+            keys), or an object with `logits` ("logits").
+        example_inputs: a tensor ("input"), a sequence of tensors ("input_0", ...) or tensors by keyword.
+            Inputs of real numbers are replaced by standard normal ones of the same shape, as many examples
+            as are needed; of whole numbers and truth values the examples themselves are repeated.
+        path: ends in `.onnx`; missing folders are made.
+        opset: of ONNX, refused where torch does not write the network in it; None: what torch finds best.
+        dynamic_batch: whether dimension 0 of every input and output is a batch of any size, "batch".
+        tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None:
+            `TOLERANCE` of the network's dtype.
+
+    Raises:
+        InputError: where a package is missing, the network cannot be exported, or the two disagree; no file
+            is left, and one that was there stays as it was.
+
+    Example:
+        >>> to_onnx(model, torch.zeros(1, 3, 32, 32), "model.onnx").difference < 1e-4  # doctest: +SKIP
+        True
+    """
+    path = target_path(path, ".onnx")
+    require_packages("onnx")
+    traced = Traced.of(model, example_inputs, dynamic_batch)
+    content, found = onnx_bytes(traced, opset)
+    difference = check(onnxruntime_run(content), traced, tolerance)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content)
+    return traced.record("onnx", path, len(content), found, difference, tolerance, "onnxruntime")
+
+
+def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
+    """The content of the ONNX file, and its opset."""
+    free = {0: torch.export.Dim("batch")} if traced.dynamic_batch else None
+    with said_in_one_line("be written as ONNX"), quietly():
+        exported = torch.onnx.export(
+            traced.program,
+            dynamo=True,
+            verbose=False,
+            opset_version=opset,
+            input_names=list(traced.examples),
+            output_names=list(traced.outputs),
+            dynamic_shapes={"inputs": tuple(free for _ in traced.examples)} if free else None,
+        )
+    assert exported is not None
+    proto = exported.model_proto
+    _strip(proto)
+    if proto.ByteSize() > _MAX_ONNX_BYTES:
+        raise InputError(
+            f"an ONNX file holds less than 2 GiB, got {proto.ByteSize():,} bytes: convert to float16 first"
+        )
+    found = next(entry.version for entry in proto.opset_import if not entry.domain)
+    if opset not in (None, found):  # torch itself falls back without a word
+        raise InputError(
+            f"torch writes this network in ONNX opset {found}, not {opset}: ask for that, or none"
+        )
+    return proto.SerializeToString(), found
+
+
+def _strip(proto: Any) -> None:
+    """Forget the exporter's notes: they hold the source's paths on this machine, line by line."""
+    graph = proto.graph
+    for holder in (
+        proto,
+        graph,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+        *graph.node,
+    ):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for function in proto.functions:
+        for holder in (function, *function.node, *function.value_info):
+            del holder.metadata_props[:]
+            holder.doc_string = ""
+
+
+def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
+    """How onnxruntime runs an ONNX file on the CPU: arrays in by position, arrays out."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    with said_in_one_line("be loaded by onnxruntime"):
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    names = [port.name for port in session.get_inputs()]
+    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))

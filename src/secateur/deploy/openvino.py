@@ -1,0 +1,98 @@
+"""Networks for OpenVINO, proved to compute what torch computes before the files are left in place."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from secateur.atomic import write_bytes
+from secateur.deploy.traced import (
+    Export,
+    Inputs,
+    Run,
+    Traced,
+    check,
+    quietly,
+    require_packages,
+    said_in_one_line,
+    target_path,
+)
+
+
+def to_openvino(
+    model: nn.Module,
+    example_inputs: Inputs,
+    path: str | Path,
+    *,
+    dynamic_batch: bool = True,
+    tolerance: float | None = None,
+) -> Export:
+    """Write the network for OpenVINO, an `.xml` and a `.bin` beside it, once OpenVINO has agreed with torch.
+
+    Nothing is sent anywhere: `openvino.convert_model`, which reports its use to Intel, is not called.
+
+    Args and Raises: as of `to_onnx`, but that `path` ends in `.xml`.
+    """
+    path = target_path(path, ".xml")
+    require_packages("openvino")
+    traced = Traced.of(model, example_inputs, dynamic_batch)
+    xml, weights = openvino_bytes(traced)
+    difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path.with_suffix(".bin"), weights)
+    write_bytes(path, xml)  # last, as it is what makes the pair a model
+    size = len(xml) + len(weights)
+    return traced.record("openvino", path, size, None, difference, tolerance, "openvino")
+
+
+def openvino_bytes(traced: Traced) -> tuple[bytes, bytes]:
+    """The contents of the .xml and of the .bin."""
+    import openvino
+
+    with said_in_one_line("be converted by OpenVINO"), quietly():
+        model = _openvino_model(traced)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(model, path, compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def _openvino_model(traced: Traced) -> Any:
+    """Through the front end itself: `openvino.convert_model` would report to Intel that it was called."""
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchFXPythonDecoder.from_exported_program(traced.program)
+    model = front_end.convert(front_end.load(decoder))
+    for names, ports in ((traced.examples, model.inputs), (traced.outputs, model.outputs)):
+        for name, port in zip(names, ports, strict=True):
+            port.get_tensor().set_names({name})
+    shapes = {
+        port: openvino.PartialShape([-1, *value.shape[1:]] if traced.dynamic_batch else list(value.shape))
+        for port, value in zip(model.inputs, traced.examples.values(), strict=True)
+    }
+    model.reshape(shapes)  # it leaves more dimensions open than the batch
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Run:
+    """How OpenVINO runs the two files on the CPU, in the network's own precision: arrays in, arrays out."""
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f16" if dtype == "float16" else "f32",  # else bfloat16 on some CPUs
+    }
+    with said_in_one_line("be loaded by OpenVINO"):
+        core = openvino.Core()
+        model = core.read_model(xml, openvino.Tensor(np.frombuffer(weights, np.uint8)))
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda arrays: list(request.infer(list(arrays), share_inputs=True).to_tuple())

@@ -1,0 +1,188 @@
+"""Where pruning stops: within every limit, of whatever is counted or measured."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from secateur.budget import MEASURED, Budgets, Deployment
+from secateur.deploy.latency import Latency, measure
+from secateur.errors import InputError
+from secateur.network.inputs import Inputs
+from secateur.surgery.anatomy import Anatomy, anatomy_of
+
+_SKIPPED = 0.7  # of the way to a latency, in logarithms, before it is looked at again
+
+
+@dataclass
+class Goal:
+    """Limits that all hold at once.
+
+    Attributes:
+        budgets: as the user wrote them; None: no limits at all.
+        limits: resource -> at most so many of its units (latency: nanoseconds); `fix` fills it in.
+        latency: the last measurement, where there is a limit on it.
+    """
+
+    budgets: Budgets | None
+    limits: dict[str, int] = field(default_factory=dict)
+    latency: Latency | None = None
+    _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
+    _fast_at: int | None = None  # MACs of the network that was fast enough: its weights do not matter
+
+    def fix(self, model: nn.Module, anatomy: Anatomy) -> None:
+        """Fill in the limits that are not known yet, with `model` as the original.
+
+        Raises:
+            InputError: where one is beyond the network, so that it would not bind.
+        """
+        given = set(self.limits)  # of another original, which this network may be within already
+        for budget in self.budgets or ():
+            if budget.resource in self.limits:
+                continue
+            if budget.deployment is not None:
+                self.latency = agreed_latency(model, anatomy.inputs, budget.deployment)
+                original = self.latency.nanoseconds
+                if budget.limit(original) > original and len(self.budgets or ()) == 1:
+                    raise InputError(
+                        f"a budget must not exceed the network's own latency, {self.latency}; got "
+                        f"'{budget.text}': ask for less"
+                    )
+                self.limits[MEASURED] = budget.limit(original)
+            elif len(self.budgets or ()) > 1:
+                self.limits[budget.resource] = budget.limit(cost_at(anatomy, budget.resource))
+            else:
+                self.limits[budget.resource] = budget.limit_for(model)
+        if (
+            not given
+            and self.limits
+            and MEASURED not in self.limits
+            and self._counted_met(anatomy, strictly=True)
+        ):
+            texts = ", ".join(map(str, self.budgets or ()))
+            raise InputError(
+                f"a budget must not exceed the network's own size; every one of '{texts}' does: ask for less"
+            )
+
+    def met(self, model: nn.Module, anatomy: Anatomy) -> bool:
+        """Whether the network is within every limit as it is now; latency is measured when all else holds."""
+        if not self._counted_met(anatomy):
+            return False
+        limit = self.limits.get(MEASURED)
+        return limit is None or self._fast_enough(model, anatomy, limit)
+
+    def completion(self, first: Mapping[str, int], anatomy: Anatomy) -> float:
+        """How far of the way from `first` to the counted limits is gone, in [0, 1]; of several, the least."""
+        shares = [
+            (first[resource] - cost_at(anatomy, resource)) / max(1, first[resource] - limit)
+            for resource, limit in self.limits.items()
+            if resource in first
+        ]
+        return min(1.0, max(0.0, min(shares, default=0.0)))
+
+    def check_reachable(
+        self, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int], who: str
+    ) -> None:
+        """InputError unless the network with groups down to `smallest` is within every limit: what binds."""
+        for resource, limit in self.limits.items():
+            least = self._least(resource, model, anatomy, smallest)
+            if least > limit:
+                to = "one channel" if set(smallest.values()) <= {1} else "its smallest width"
+                unit = " ns of latency" if resource == MEASURED else f" {resource}"
+                ask = f"{resource}={least}" if resource != MEASURED else f"more than {least / 1e6:.3g} ms"
+                raise InputError(
+                    f"{who}: the budget of {limit:,}{unit} is below what is left when every group is "
+                    f"down to {to}, {least:,}: ask for at least {ask}{_frozen_words(anatomy)}"
+                )
+
+    def describe(self) -> dict[str, Any]:
+        """The limits, and the latency where it was measured, for a record."""
+        found: dict[str, Any] = {"limits": dict(self.limits)}
+        if self.latency is not None:
+            found["latency"] = str(self.latency)
+            found["latency_ns"] = self.latency.nanoseconds
+        return found
+
+    def _counted_met(self, anatomy: Anatomy, *, strictly: bool = False) -> bool:
+        counted = {resource: limit for resource, limit in self.limits.items() if resource != MEASURED}
+        now = {resource: cost_at(anatomy, resource) for resource in counted}
+        if strictly:
+            return all(now[resource] < limit for resource, limit in counted.items())
+        return all(now[resource] <= limit for resource, limit in counted.items())
+
+    def _fast_enough(self, model: nn.Module, anatomy: Anatomy, limit: int) -> bool:
+        """Whether two of at most three measurements are within the limit; none where hopelessly above."""
+        macs = cost_at(anatomy, "macs")
+        if macs == self._fast_at:
+            return True
+        if macs > self._measure_below:
+            return False
+        slow: list[int] = []
+        fast = 0
+        while fast < 2:
+            self.latency = self._measured(model, anatomy)
+            if self.latency.nanoseconds <= limit:
+                fast += 1
+                continue
+            slow.append(self.latency.nanoseconds)
+            if len(slow) == 2:  # the better of the two, as what disturbs a clock makes it slower
+                # With overheads, latency falls no faster than MACs do: this far it is too slow for sure.
+                self._measure_below = min(macs - 1, macs * (limit / min(slow)) ** _SKIPPED)
+                return False
+        self._fast_at = macs
+        return True
+
+    def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
+        (deployment,) = (b.deployment for b in self.budgets or () if b.deployment is not None)
+        return agreed_latency(plain_copy(model), anatomy.inputs, deployment)
+
+    def _least(self, resource: str, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int]) -> int:
+        if resource != MEASURED:
+            return cost_at(anatomy, resource, smallest)
+        small = copy.deepcopy(model)
+        inner = anatomy_of(small)
+        inner.narrow(small, dict(smallest))
+        return self._measured(small, inner).nanoseconds
+
+
+def agreed_latency(model: nn.Module, inputs: Inputs, deployment: Deployment) -> Latency:
+    """The latency; of several processes that of the first, as all of them have to cut alike."""
+    found = measure(model, inputs, deployment)
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        median = torch.tensor([found.median_s], dtype=torch.float64, device=next(model.parameters()).device)
+        dist.broadcast(median, 0)
+        return replace(found, median_s=float(median))
+    return found
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy without the hooks of whoever is at work on the model, and without copying whoever that is."""
+    modules = list(model.modules())
+    hooks = [(module._forward_hooks, module._forward_pre_hooks) for module in modules]
+    try:
+        for module in modules:
+            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+        return copy.deepcopy(model)
+    finally:
+        for module, (after, before) in zip(modules, hooks, strict=True):
+            module._forward_hooks, module._forward_pre_hooks = after, before
+
+
+def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = None) -> int:
+    """The count of a resource now, or with groups at other widths."""
+    if resource == "bytes":
+        return anatomy.costs.bytes_at(widths or {})
+    return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
+
+
+def _frozen_words(anatomy: Anatomy) -> str:
+    """What could not be cut, where that is more than the output layer."""
+    named = [of.name for of in anatomy.graph.frozen if "output" not in of.reason]
+    return f" (frozen: {', '.join(named[:4])}; `secateur inspect` says why)" if named else ""

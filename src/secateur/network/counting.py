@@ -1,0 +1,115 @@
+"""Multiply-accumulates of any network, counted; what is counted is said wherever a number is printed.
+
+Convention for MACs: one multiply-accumulate of a convolution or a linear layer for ONE example at the model's
+input shape; biases, normalisation, activations, pooling and additions are not counted.
+`torch.utils.flop_counter` counts the same operations as two FLOPs each (tested).
+Convention for training: forward, gradient of the inputs, gradient of the weights, so 3 MACs for each of
+inference; a compute figure is training examples seen times training MACs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from secateur.errors import InputError
+from secateur.models import FACTORIES, Family
+from secateur.network.inputs import Inputs, call, modes_kept, tile
+from secateur.network.weights import weight_layers
+
+TRAINING_MACS_PER_INFERENCE_MAC = 3
+
+
+MACS_CONVENTION = (
+    "MACs: multiply-accumulates of convolutions, linear layers and matrix products, for one example"
+)
+
+
+TRAINING_CONVENTION = (
+    f"training MACs: {TRAINING_MACS_PER_INFERENCE_MAC} for each of these, over all training examples seen"
+)
+"""Both are printed wherever such numbers are."""
+
+
+ANATOMY_ATTRIBUTE = "_secateur_anatomy"  # where a foreign model carries what surgery found out about it
+
+
+def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
+    """How often each convolution's and linear layer's weights are used for one example of `input_shape`.
+
+    It is the number of output positions (1 for a linear layer after a flatten). Removing channels does not
+    change it, so MACs after a removal need no forward pass. Buffers and training mode are left as they were.
+    """
+    if isinstance(model, Family) and tuple(input_shape) == model.input_shape:
+        arguments = json.dumps(model.arguments, sort_keys=True)
+        return dict(_family_positions(model.factory, arguments, len(model.groups)))
+    anchor = next(model.parameters())
+    return uses_of_weights(model, torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
+
+
+@lru_cache(maxsize=64)
+def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, int]:
+    """`layer_positions` of a built-in network, by its narrowest version: no width of a group changes them.
+
+    It is a real network of a few weights: on the meta device torch would load its compiler to follow shapes.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        narrow = FACTORIES[factory](**json.loads(arguments), widths=[1] * groups)
+    return uses_of_weights(narrow, torch.zeros(1, *narrow.input_shape))
+
+
+def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
+    """`layer_positions` of any model, for the first example of `inputs`; calls of a layer add up.
+
+    A transposed convolution uses its weights once for every *input* position.
+    """
+    positions: dict[str, int] = {}
+
+    def hook_for(name: str) -> Callable[..., None]:
+        def record(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if isinstance(layer, _ConvTransposeNd):
+                used = given[0].numel() // layer.in_channels
+            else:
+                used = output.numel() // output.shape[-1 if isinstance(layer, nn.Linear) else 1]
+            positions[name] = positions.get(name, 0) + used
+
+        return record
+
+    hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
+    try:
+        with torch.no_grad(), modes_kept(model):
+            call(model.eval(), tile(inputs, 1))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return positions
+
+
+def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
+    """MACs for one example: for each layer, its weights times the positions they are used at.
+
+    Args:
+        positions: from `layer_positions`, measured on this model at any of its widths.
+    """
+    layers = weight_layers(model)
+    return sum(layers[name].weight.numel() * used for name, used in positions.items())
+
+
+def count_model_macs(model: nn.Module) -> int:
+    """MACs of one example: at a built-in model's `input_shape`, or at the inputs a model was inspected with.
+
+    Raises:
+        InputError: where a foreign model has not been inspected, so that nobody knows its inputs.
+    """
+    if (anatomy := getattr(model, ANATOMY_ATTRIBUTE, None)) is not None:
+        return int(anatomy.costs.now["macs"])
+    if not hasattr(model, "input_shape"):
+        raise InputError(
+            f"the MACs of a {type(model).__name__} depend on its inputs: call sc.inspect(model, inputs) first"
+        )
+    return count_macs(model, layer_positions(model, model.input_shape))  # type: ignore[arg-type]

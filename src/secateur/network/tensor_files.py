@@ -1,0 +1,79 @@
+"""The safetensors file of a network: its size to the byte before it is written; tensors as it takes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from secateur.errors import InputError
+
+_SPELLED = {
+    **{"bool": "BOOL", "float4_e2m1fn_x2": "F4", "uint8": "U8", "int8": "I8", "float8_e5m2": "F8_E5M2"},
+    **{"float8_e4m3fn": "F8_E4M3", "float8_e8m0fnu": "F8_E8M0", "float8_e4m3fnuz": "F8_E4M3FNUZ"},
+    **{"float8_e5m2fnuz": "F8_E5M2FNUZ", "int16": "I16", "uint16": "U16", "float16": "F16"},
+    **{"bfloat16": "BF16", "int32": "I32", "uint32": "U32", "float32": "F32", "complex64": "C64"},
+    **{"float64": "F64", "int64": "I64", "uint64": "U64"},
+}
+"""torch's dtype -> how safetensors spells it. In a file the tensors lie in the reverse of this order."""
+
+
+_RANK = {dtype: rank for rank, dtype in enumerate(_SPELLED)}
+
+
+def artefact_bytes(model: nn.Module) -> int:
+    """Bytes of the safetensors file with the network's state, to the byte, without writing it.
+
+    Eight bytes say how long the header is; the header, JSON padded with spaces to a multiple of eight, has
+    one entry for every tensor; then come the tensors. Shapes are enough, so the meta device will do. A tensor
+    under several names counts for each, though safetensors refuses to write such a state.
+
+    Example:
+        >>> artefact_bytes(nn.Linear(3, 2))
+        160
+    """
+    return state_bytes(model.state_dict())
+
+
+def state_bytes(state: Mapping[str, Tensor]) -> int:
+    """`artefact_bytes` of a state dict; InputError where it holds what safetensors cannot.
+
+    The order of the tensors matters, as it decides how many digits their offsets have: by dtype, the widest
+    first, then by name.
+    """
+    dtypes = {name: _dtype_of(name, tensor) for name, tensor in state.items()}
+    header: dict[str, dict[str, Any]] = {}
+    end = 0
+    for name in sorted(state, key=lambda name: (-_RANK[dtypes[name]], name.encode())):
+        tensor, begin = state[name], end
+        end += tensor.numel() * tensor.element_size()
+        shape = list(tensor.shape)
+        if dtypes[name] == "float4_e2m1fn_x2":
+            shape[-1] *= 2  # two numbers to the byte
+        header[name] = {"dtype": _SPELLED[dtypes[name]], "shape": shape, "data_offsets": [begin, end]}
+    written = len(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode())
+    return 8 + (written + 7) // 8 * 8 + end
+
+
+def _dtype_of(name: str, value: object) -> str:
+    """The dtype's name; InputError unless it is a tensor of a kind that safetensors writes."""
+    dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
+    if dtype not in _RANK:
+        raise InputError(
+            f"a network's file holds tensors of numbers that safetensors knows, but '{name}' is {dtype}: "
+            "convert it, or leave it out of the state"
+        )
+    return dtype
+
+
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors takes them: on the CPU, contiguous, none in another's memory as tied weights are."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        found[name] = plain.clone() if plain.data_ptr() in seen else plain
+        seen.add(plain.data_ptr())
+    return found

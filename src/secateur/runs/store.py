@@ -1,0 +1,144 @@
+"""A folder of runs: records, checkpoints, finished networks.
+
+A run's id is a hash of everything that can change a number, then its seed: `train-3fa9c1e2b7d0-s0`. Device,
+processes, paths and names are not in it. The folder holds for each:
+
+    runs/ID/record.json               written last: a run is finished when it is there
+    runs/ID/architecture.json, model.safetensors      the finished network
+    runs/ID/checkpoint.safetensors    the state after the last epoch; JSON in its header, no pickle
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from secateur.atomic import write_bytes, write_json
+from secateur.errors import InputError
+from secateur.network.tensor_files import unshared
+from secateur.training.checkpoint import Checkpoint
+
+
+class RunStore:
+    """The runs of one output folder.
+
+    Args:
+        shared: other processes make runs in it too, each another one: `claim` holds a run for this process.
+
+    Attributes:
+        lock: while the folder is held, the open file that holds it; whoever inherits it holds it as well.
+    """
+
+    def __init__(self, directory: str | Path, shared: bool = False):
+        self.directory = Path(directory)
+        self.runs = self.directory / "runs"
+        self.shared = shared
+        self.lock: int | None = None
+        self._claims: dict[str, int] = {}
+
+    def path(self, run_id: str) -> Path:
+        """The run's folder; it need not exist."""
+        return self.runs / run_id
+
+    def record(self, run_id: str) -> dict[str, Any] | None:
+        """The finished run's record, else None."""
+        path = self.path(run_id) / "record.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def save_record(self, run_id: str, record: dict[str, Any]) -> None:
+        """Declare the run finished."""
+        self.path(run_id).mkdir(parents=True, exist_ok=True)
+        write_json(self.path(run_id) / "record.json", record)
+
+    def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
+        """Replace the run's checkpoint, whole or not at all."""
+        folder = self.path(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = save(unshared(checkpoint.tensors), metadata={"state": json.dumps(checkpoint.state)})
+        write_bytes(folder / "checkpoint.safetensors", content)
+
+    def checkpoint(self, run_id: str) -> Checkpoint | None:
+        """The run's last checkpoint, else None; one that cannot be read counts as none."""
+        path = self.path(run_id) / "checkpoint.safetensors"
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return Checkpoint(json.loads(file.metadata()["state"]), tensors)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            return None
+
+    def drop_checkpoint(self, run_id: str) -> None:
+        """Forget the checkpoint of a run that nothing continues from."""
+        (self.path(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def ids(self) -> list[str]:
+        """All runs, finished or not, by id."""
+        return (
+            sorted(path.name for path in self.runs.iterdir() if path.is_dir()) if self.runs.is_dir() else []
+        )
+
+    def resolve(self, prefix: str) -> str:
+        """The one run whose id begins with `prefix`; InputError where none or several do."""
+        found = [run_id for run_id in self.ids() if run_id.startswith(prefix)]
+        if prefix in found:
+            return prefix
+        if len(found) != 1:
+            what = "no run" if not found else f"{len(found)} runs"
+            raise InputError(
+                f"{what} in '{self.runs}' begin with '{prefix}': `secateur runs list` names them"
+            )
+        return found[0]
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run and all that it left."""
+        shutil.rmtree(self.path(run_id))
+
+    def claim(self, run_id: str) -> None:
+        """Hold a run that is to be made, where the folder is shared; first wait for whoever makes it now."""
+        import fcntl
+
+        if not self.shared or run_id in self._claims:
+            return
+        self.path(run_id).mkdir(parents=True, exist_ok=True)
+        self._claims[run_id] = os.open(self.path(run_id), os.O_RDONLY)
+        fcntl.flock(self._claims[run_id], fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Let go of every run held; the system does so when the process ends, however it ends."""
+        while self._claims:
+            os.close(self._claims.popitem()[1])
+
+    @contextmanager
+    def locked(self, needed: bool = True) -> Iterator[None]:
+        """Hold the folder for this process; InputError where another one is at work in it.
+
+        Of several processes of one run only the first needs it (`needed`).
+        """
+        import fcntl  # POSIX only, like the rest of our process handling
+
+        if not needed:
+            yield
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with open(self.directory / ".lock", "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another secateur is at work in '{self.directory}': wait for it, or choose another --out"
+                ) from None
+            self.lock = file.fileno()
+            try:
+                yield
+            finally:
+                self.lock = None

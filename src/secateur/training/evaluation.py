@@ -1,0 +1,51 @@
+"""Accuracy, and how often it is looked at while a network trains."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from secateur.data import Data, Split, epoch_batches
+from secateur.device import Runtime
+from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.network.inputs import logits_of
+
+EVALUATION_BATCH = 500
+
+
+VALIDATION = 0.02  # of the training MACs, where no schedule follows the accuracy
+
+
+def validated_every(data: Data) -> int:
+    """Epochs from one validation to the next, so that they cost at most `VALIDATION` of the training MACs.
+
+    The first and the last epoch are validated besides.
+    """
+    share = len(data.val) / (TRAINING_MACS_PER_INFERENCE_MAC * len(data.train))
+    return max(1, math.ceil(share / VALIDATION))
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> float:
+    """Top-1 accuracy, a fraction in [0, 1], over every example of `split`; all processes take part."""
+    was_training = model.training
+    model.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=runtime.device)
+    layout = runtime.layout(model)
+    batches = epoch_batches(
+        split,
+        data,
+        batch_size=EVALUATION_BATCH,
+        device=runtime.device,
+        rank=runtime.rank,
+        world=runtime.world,
+        layout=layout,
+    )
+    for x, y in batches:
+        with runtime.autocast(), parametrize.cached():  # no apparent weight is computed twice
+            correct += (logits_of(model(x)).argmax(1) == y).sum()
+    model.train(was_training)
+    return int(runtime.sum(correct)) / len(split)
