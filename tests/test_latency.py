@@ -20,6 +20,7 @@ from secateur.budget import RUNTIMES, Budget, Deployment
 from secateur.deploy import latency
 from secateur.deploy.latency import Latency, measure
 from secateur.errors import InputError
+from secateur.network import tensor_files
 from secateur.network.tensor_files import artefact_bytes, state_bytes
 
 SHORT = {"repeats": 5, "warmup": 1, "limit_s": 0.05}
@@ -142,7 +143,9 @@ def test_a_budget_in_bytes_is_met_by_the_file(tmp_path):
         assert 0.3 * original.cost("bytes") < size <= 0.4 * original.cost("bytes")
 
 
-DTYPES = [getattr(torch, name) for name in latency._SPELLED if hasattr(torch, name) and "float4" not in name]
+DTYPES = [
+    getattr(torch, name) for name in tensor_files._SPELLED if hasattr(torch, name) and "float4" not in name
+]
 TENSORS = st.builds(
     lambda dtype, shape: torch.zeros(shape).to(dtype),
     st.sampled_from(DTYPES),

@@ -122,7 +122,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
 def test_one_process_at_a_time(tmp_path):
     held = (
-        "import sys, time; from secateur.runs import RunStore\n"
+        "import sys, time; from secateur.runs.store import RunStore\n"
         "with RunStore(sys.argv[1]).locked(): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -116,10 +116,7 @@ def importable_name(origin: Origin) -> str | None:
         if build.args or build.keywords != origin.arguments:
             return None
         build = build.func
-    if (
-        origin.name.startswith(PREFIXES)
-        and getattr(build, "__module__", "") == names_factory.__module__
-    ):
+    if origin.name.startswith(PREFIXES) and getattr(build, "__module__", "") == names_factory.__module__:
         return origin.name
     name = factory_name(build)
     module, _, path = name.partition(":")
