@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from secateur.architecture import Architecture
-from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget
+from secateur.budget import TRAINING_MACS_PER_INFERENCE_MAC, Budget, Limits
 from secateur.execution import Record, Session, Target
 from secateur.methods import ChannelReparametrization
 from secateur.planning import PlanRow
@@ -18,7 +18,7 @@ from secateur.sparse import SPARSE_ARMS, sparse_arms
 if TYPE_CHECKING:
     from secateur.comparison import Comparison
 
-KNOWN: dict[str, Callable[[Architecture, Budget], Architecture]] = {
+KNOWN: dict[str, Callable[[Architecture, Limits], Architecture]] = {
     "width": Architecture.narrowed_to,
     "bottleneck": Architecture.scaled_to,
 }
@@ -112,7 +112,7 @@ class Replicate:
     def _gated_point(self, arm: str, budget: Budget) -> dict[str, Any]:
         recipe, label = self.settings.recipe, f"{arm} {budget} seed {self.seed}"
         record = self.session.gate_channels(
-            self.of.architecture, recipe, self.seed, self.of.target(budget), label
+            self.of.architecture, recipe, self.seed, self.of.limits[budget.text], label
         )
         return point_of(record, arm, budget.text, epochs=recipe.epochs)
 
@@ -142,7 +142,7 @@ class Replicate:
             found = self.of.architecture.with_widths(record["architecture"]["widths"])
         else:
             record, removals = self.profile_record, self.of.copycat_after
-            found = self._profile_architecture().scaled_to(self.of.absolute(budget))
+            found = self._profile_architecture().scaled_to(self.of.limits[budget.text])
         return found, self.dense["train_compute"] + _compute_of_removals(record, removals)
 
     def _profile_architecture(self) -> Architecture:
