@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur import models
-from secateur.budget import COUNTERS, TRAINABLE
+from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import channel_reparametrization
@@ -307,7 +307,6 @@ def test_interrupted_and_resumed_it_ends_the_same(name, half, cut_at):
     whole = Loop(make(), network(name)).run(until=20)
     first = Loop(make(), network(name)).run(until=half)
     method = make()
-    method.limit = first.method.limit
     resumed = Loop(method, sc.Architecture.of(first.model).build(seed=9))
     resumed.model.load_state_dict(first.model.state_dict())
     resumed.optimizer.load_state_dict(first.optimizer.state_dict())
@@ -393,11 +392,10 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
     """Through checkpoints, before the cut and behind it; the cut is in the middle of an epoch."""
     recipe = Recipe(epochs=4, batch_size=64)  # 5 steps an epoch, the cut at step 8
     schedule = {"start": 0.1, "end": 0.2, "sharpen_until": 0.4, "cut_at": 0.4}
-    limit = sc.Budget.parse("params=30%").limit_for(network())
+    limits = Limits.of("params=30%", network())
 
     def training(model, save=None):
         method = ChannelReparametrization("params=30%", steps=20, **schedule)
-        method.limit = limit
         settings = {"seed": 0, "runtime": Runtime("cpu", "fp32"), "reporter": Reporter()}
         return Training(model, digits, recipe, method=method, epochs=4, save=save, **settings)
 
@@ -415,7 +413,7 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
     resumed = training(sc.Architecture.from_identity(identity).build(seed=1))
     resumed.resume(saved[-1])
     resumed.fit()
-    assert COUNTERS["params"](resumed.model) <= limit
+    assert COUNTERS["params"](resumed.model) <= limits["params"]
     assert resumed.progress.history == whole.progress.history
     assert resumed.progress.compute == whole.progress.compute
     for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):

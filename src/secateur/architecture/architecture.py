@@ -21,7 +21,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +41,7 @@ from secateur.architecture.file import (
 from secateur.architecture.fitting import fit_scale
 from secateur.architecture.origin import Origin, origin_of, reopened
 from secateur.atomic import write_json
-from secateur.budget import COUNTERS, Budget
+from secateur.budget import COUNTERS, Budget, Limits
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family
 from secateur.network.inputs import describe_inputs, example_of
@@ -155,7 +154,7 @@ class Architecture:
                 return costs.at(dict(zip(names, self.widths, strict=True)))[resource]
         return COUNTERS[resource](self.skeleton())  # or says what is wrong with the widths
 
-    def scaled_to(self, budget: Budget | str) -> Architecture:
+    def scaled_to(self, budget: Budget | Limits | str) -> Architecture:
         """Copycat: every group's width times one alpha, the largest that meets the budget.
 
         A relative budget is a share of *this* architecture. Widths round to within one channel of alpha times
@@ -166,15 +165,21 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.2: B(N_i, alpha N_mj, N_o).
         """
-        budget = Budget.parse(budget)
-        limit = budget.limit(self.cost(budget.resource))
+        resource, limit = self._limit(budget)
         what = f"scaled {self.factory} group widths"
         if self.origin is None:
-            return self.with_widths(fit_scale(self.widths, self._cost_at(budget.resource), limit, what)[1])
+            return self.with_widths(fit_scale(self.widths, self._cost_at(resource), limit, what)[1])
         whole = Architecture.whole(self.origin)
-        if whole.cost(budget.resource) <= limit:
+        if whole.cost(resource) <= limit:
             return whole
-        return self._clamped(fit_scale(self.widths, self._cost_at(budget.resource), limit, what)[1])
+        return self._clamped(fit_scale(self.widths, self._cost_at(resource), limit, what)[1])
+
+    def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
+        """The resource and the units of a budget, a share being one of *this* network."""
+        if isinstance(budget, Limits):
+            return budget.resource, budget.units
+        budget = Budget.parse(budget)
+        return budget.resource, budget.limit(self.cost(budget.resource))
 
     def _cost_at(self, resource: str) -> Callable[[list[int]], int]:
         return lambda widths: self._clamped(widths).cost(resource)
@@ -185,7 +190,7 @@ class Architecture:
             widths = [min(width, of) for width, of in zip(widths, self.origin.widths, strict=True)]
         return self.with_widths(widths)
 
-    def narrowed_to(self, budget: Budget | str) -> Architecture:
+    def narrowed_to(self, budget: Budget | Limits | str) -> Architecture:
         """The factory's own shape with every layer times one k, the largest that meets the budget: WRN-d-k.
 
         Families with residual stages scale the stages, every middle layer as wide as its block's output;
@@ -196,13 +201,11 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the yellow curve of Fig. 1).
         """
-        budget = Budget.parse(budget)
-        limit = budget.limit(self.cost(budget.resource))
+        resource, limit = self._limit(budget)
         if self.origin is not None:  # every group, those of residual streams among them
-            whole = Architecture.whole(self.origin)
-            return whole.scaled_to(replace(budget, amount=Fraction(limit), relative=False))
+            return Architecture.whole(self.origin).scaled_to(Limits.at({resource: limit}))
         if "stages" not in self.arguments:
-            return self.with_arguments().scaled_to(replace(budget, amount=Fraction(limit), relative=False))
+            return self.with_arguments().scaled_to(Limits.at({resource: limit}))
 
         def with_stages(stages: list[int]) -> Architecture:
             return self.with_arguments(stages=stages)
@@ -210,7 +213,7 @@ class Architecture:
         what = f"{self.factory} stage widths"
         stages = self.arguments["stages"]
         return with_stages(
-            fit_scale(stages, lambda widths: with_stages(widths).cost(budget.resource), limit, what)[1]
+            fit_scale(stages, lambda widths: with_stages(widths).cost(resource), limit, what)[1]
         )
 
     def group_names(self) -> tuple[str, ...]:

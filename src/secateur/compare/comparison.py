@@ -23,7 +23,7 @@ from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import name_of, resolve_model
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.compare.handover import leave
 from secateur.compare.jobs import Job, jobs_of, looking, unfinished
 from secateur.compare.planning import PlanRow, planned_rows
@@ -37,7 +37,7 @@ from secateur.methods import ChannelReparametrization
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
-from secateur.runs.session import PruneSettings, Session, Target
+from secateur.runs.session import PruneSettings, Session, Target, check_gated
 from secateur.runs.side_by_side import fill, parse_workers, workers_for
 from secateur.runs.sparse import SPARSE_ARMS, Sparsity, sparse_arms
 from secateur.runs.store import RunStore
@@ -152,10 +152,10 @@ class Comparison:
         self.skeleton = architecture.skeleton()
         self._solved: dict[tuple[str, str], Architecture] = {}
         self.name = name_of(architecture)
-        self.limits = {budget.text: budget.limit_for(self.skeleton) for budget in settings.budgets}
+        self.limits = {budget.text: Limits.of(budget, self.skeleton) for budget in settings.budgets}
         if len(set(self.limits.values())) < len(settings.budgets):
             raise InputError(f"every budget must be another one, got {', '.join(map(str, settings.budgets))}")
-        self.budgets = sorted(settings.budgets, key=lambda budget: -self.limits[budget.text])
+        self.budgets = sorted(settings.budgets, key=lambda budget: -self.limits[budget.text].units)
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
         if not checked:
@@ -173,7 +173,7 @@ class Comparison:
                 if arm in KNOWN:
                     self.known(arm, budget)
                 elif arm == GATED:
-                    self.target(budget).check_gated(self.architecture)
+                    check_gated(self.limits[budget.text], self.architecture)
 
     @property
     def prunes(self) -> bool:
@@ -183,18 +183,14 @@ class Comparison:
             or self.settings.match == "compute"
         )
 
-    def absolute(self, budget: Budget) -> Budget:
-        """The budget in units of its resource."""
-        return Budget.parse(f"{budget.resource}={self.limits[budget.text]}")
-
     def target(self, budget: Budget) -> Target:
         """Where pruning stops for the budget."""
-        return Target(budget.resource, self.limits[budget.text])
+        return Target(self.limits[budget.text])
 
     def known(self, arm: str, budget: Budget) -> Architecture:
         """The architecture of an arm that needs no pruning; solved once."""
         if (arm, budget.text) not in self._solved:
-            self._solved[arm, budget.text] = KNOWN[arm](self.architecture, self.absolute(budget))
+            self._solved[arm, budget.text] = KNOWN[arm](self.architecture, self.limits[budget.text])
         return self._solved[arm, budget.text]
 
     def plan(self, session: Session) -> list[PlanRow]:
@@ -265,10 +261,11 @@ class Comparison:
     def _results(
         self, session: Session, command: str, replicates: list[Replicate], points: list[dict[str, Any]]
     ) -> dict[str, Any]:
-        summary = summarise(points, self.limits)
+        units = {text: limits.units for text, limits in self.limits.items()}
+        summary = summarise(points, units)
         dense = [replicate.dense_point() for replicate in replicates if self.needs_dense]
         shown = [*self.settings.arms]
-        points = sorted(points, key=lambda p: (-self.limits[p["budget"]], shown.index(p["arm"]), p["seed"]))
+        points = sorted(points, key=lambda p: (-units[p["budget"]], shown.index(p["arm"]), p["seed"]))
         return {
             "schema": SCHEMA,
             "command": command,

@@ -83,7 +83,7 @@ def _dense_compute(of: Comparison, session: Session) -> int:
 
 
 def _row(of: Comparison, session: Session, arm: str, budget: Budget, spent: int) -> PlanRow:
-    limit = of.limits[budget.text]
+    limit = of.limits[budget.text].units
     if arm in SPARSE_ARMS:
         return _sparse_row(of, session, arm, budget)
     if arm == ChannelReparametrization.name:
@@ -98,7 +98,7 @@ def _row(of: Comparison, session: Session, arm: str, budget: Budget, spent: int)
 
 def _gated_row(of: Comparison, session: Session, budget: Budget) -> PlanRow:
     """Dense until the cut, then about as large as the width arm's network."""
-    recipe, limit = of.settings.recipe, of.limits[budget.text]
+    recipe, limit = of.settings.recipe, of.limits[budget.text].units
     try:
         likely = of.known("width", budget)
     except InputError:  # gates reach further down than a narrower network does
@@ -118,7 +118,7 @@ def _sparse_row(of: Comparison, session: Session, arm: str, budget: Budget) -> P
     first = next((name for name in of.settings.arms if name in arms and arms[name].tuned), None)
     shared = dense.epochs if dense and arm == first and budget == of.budgets[0] else 0
     compute = session.epoch_compute(of.architecture, of.settings.recipe) * (epochs + shared)
-    params, macs, limit = of.architecture.params, of.architecture.macs, of.limits[budget.text]
+    params, macs, limit = of.architecture.params, of.architecture.macs, of.limits[budget.text].units
     return PlanRow(arm, budget.text, limit, of.architecture, params, macs, total, compute)
 
 

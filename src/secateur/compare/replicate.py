@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.compare.planning import PlanRow
 from secateur.methods import ChannelReparametrization
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
@@ -19,7 +19,7 @@ from secateur.runs.sparse import SPARSE_ARMS, sparse_arms
 if TYPE_CHECKING:
     from secateur.compare.comparison import Comparison
 
-KNOWN: dict[str, Callable[[Architecture, Budget], Architecture]] = {
+KNOWN: dict[str, Callable[[Architecture, Limits], Architecture]] = {
     "width": Architecture.narrowed_to,
     "bottleneck": Architecture.scaled_to,
 }
@@ -113,7 +113,7 @@ class Replicate:
     def _gated_point(self, arm: str, budget: Budget) -> dict[str, Any]:
         recipe, label = self.settings.recipe, f"{arm} {budget} seed {self.seed}"
         record = self.session.gate_channels(
-            self.of.architecture, recipe, self.seed, self.of.target(budget), label
+            self.of.architecture, recipe, self.seed, self.of.limits[budget.text], label
         )
         return point_of(record, arm, budget.text, epochs=recipe.epochs)
 
@@ -143,7 +143,7 @@ class Replicate:
             found = self.of.architecture.with_widths(record["architecture"]["widths"])
         else:
             record, removals = self.profile_record, self.of.copycat_after
-            found = self._profile_architecture().scaled_to(self.of.absolute(budget))
+            found = self._profile_architecture().scaled_to(self.of.limits[budget.text])
         return found, self.dense["train_compute"] + _compute_of_removals(record, removals)
 
     def _profile_architecture(self) -> Architecture:

@@ -38,7 +38,7 @@ from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from secateur.budget import COUNTERS, Budget
+from secateur.budget import COUNTERS, Limits, Wanted, one_budget
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
 from secateur.methods.gates.gate import full, gate, gate_slope
@@ -247,13 +247,13 @@ class ChannelReparametrization(Method):
     """Channel pruning during training, down to `budget`, in one run; what is left is dense and smaller.
 
     Args:
-        budget: e.g. "macs=25%", of the network handed to `prepare`.
+        budget: e.g. "macs=25%", of the network handed to `prepare`; or `Limits`, where the original is
+            another network, as where a run is resumed behind its cut.
         steps: optimizer steps of the whole training, for the schedule.
         settings: the fields of `Config`.
 
     Attributes:
-        limit: the budget in units of its resource; set it beforehand where the original is another network,
-            as where a run is resumed behind its cut.
+        limits: the budget in units of its resource, from `prepare` on.
 
     Raises:
         InputError: where an argument makes no sense; in `prepare`, where the budget is beyond the network.
@@ -266,8 +266,8 @@ class ChannelReparametrization(Method):
 
     name = "channel-reparametrization"
 
-    def __init__(self, budget: Budget | str, *, steps: int, **settings: Any):
-        self.budget = Budget.parse(budget).of_trainable(self.name)
+    def __init__(self, budget: Wanted | Limits, *, steps: int, **settings: Any):
+        self.budget = one_budget(budget).of_trainable(self.name)
         self.config = Config(**settings)
         if steps < 1:
             raise InputError(
@@ -275,7 +275,7 @@ class ChannelReparametrization(Method):
                 f"{steps}: pass steps=epochs * batches per epoch"
             )
         self.steps = steps
-        self.limit = 0
+        self.limits = Limits()
         self.initial = 0  # the cost of the network handed to `prepare`
         self._step = 0
         self._t, self._n, self._open, self._cut = 1.0, self.config.n, True, False
@@ -287,11 +287,16 @@ class ChannelReparametrization(Method):
         """The settings that change the result, but for the budget and the number of steps."""
         return {"method": self.name, **asdict(self.config)}
 
+    @property
+    def limit(self) -> int:
+        """The budget in units, from `prepare` on."""
+        return self.limits.units
+
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Attach the gates; InputError where not even one channel per group would meet the budget."""
         self._groups = couplings(model, self.config.streams)
         self.initial = COUNTERS[self.budget.resource](model)
-        self.limit = self.limit or self.budget.limit_for(model)
+        self.limits = Limits.of(self.budget, model)
         self._cost = Cost.of(model, self._groups, self.budget.resource)
         self._check_reachable(self._cost)
         for group in self._groups:
@@ -347,12 +352,14 @@ class ChannelReparametrization(Method):
             "open": self._open,
             "cut": self._cut,
             "initial": self.initial,
-            "limit": self.limit,
+            "limits": dict(self.limits),
         }
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step, self._t, self._n, self._open = (state[key] for key in ("step", "t", "n", "open"))
-        self.initial, self.limit = state["initial"], state["limit"]
+        self.initial = state["initial"]
+        before = state.get("limits") or {self.budget.resource: state["limit"]}  # as it was written once
+        self.limits = self.limits.resumed(before)
         if state["cut"]:
             self._detach()
 

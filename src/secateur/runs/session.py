@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import WEIGHTS_FILE
 from secateur.architecture.saved import load_model, save_model
-from secateur.budget import MEASURED, Budget, Budgets
+from secateur.budget import Budget, Limits
 from secateur.data import Data, count_batches
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError, unknown
@@ -91,9 +91,7 @@ class PruneSettings:
             settings["seed"] = seed
         if target.removals is not None:
             return CHANNEL_METHODS[self.method](removals=target.removals, **settings)
-        method = CHANNEL_METHODS[self.method](target.budgets, **settings)
-        method.goal.limits.update(target.limits)
-        return method
+        return CHANNEL_METHODS[self.method](target.limits, **settings)
 
     def identity(self) -> dict[str, Any]:
         """What changes a result."""
@@ -105,45 +103,17 @@ class Target:
     """Where a pruning run stops: within limits of resources, or after so many removals.
 
     Attributes:
-        resource, limit: what the run is about, in the resource's units.
-        others: further limits that hold as well: (resource, limit).
-        latency: a budget that is measured in the run; with a percentage, of the network before pruning.
-        removals: in place of all limits.
+        limits: a latency among them is measured in the run; a percentage is of the network before pruning.
+        removals: in place of limits.
     """
 
-    resource: str = "params"
-    limit: int | None = None
+    limits: Limits | None = None
     removals: int | None = None
-    others: tuple[tuple[str, int], ...] = ()
-    latency: Budget | None = None
-
-    @classmethod
-    def of(cls, budgets: Budgets, architecture: Architecture) -> Target:
-        """Budgets that hold together, percentages being of `architecture`.
-
-        Raises:
-            InputError: where one counted budget alone, or all of several, would not bind.
-        """
-        counted = [budget for budget in budgets if not budget.measured]
-        latency = next((budget for budget in budgets if budget.measured), None)
-        if len(budgets) == 1 and counted:
-            return cls(counted[0].resource, counted[0].limit_for(architecture.skeleton()))
-        limits = [(of.resource, of.limit(architecture.cost(of.resource))) for of in counted]
-        if not limits:
-            return cls(MEASURED, None, latency=latency)
-        return cls(*limits[0], others=tuple(limits[1:]), latency=latency)
 
     @property
-    def limits(self) -> dict[str, int]:
-        """The counted limits: resource -> units."""
-        first = {} if self.limit is None else {self.resource: self.limit}
-        return {**first, **dict(self.others)}
-
-    @property
-    def budgets(self) -> Budgets:
-        """All limits as absolute budgets, the measured one as it was given."""
-        counted = [Budget.parse(f"{resource}={limit}") for resource, limit in self.limits.items()]
-        return Budgets([*counted, *([self.latency] if self.latency else [])])
+    def latency(self) -> Budget | None:
+        """The budget that is measured in the run, if there is one."""
+        return self.limits.latency if self.limits is not None else None
 
     def check(self, architecture: Architecture, settings: PruneSettings) -> None:
         """InputError unless pruning `architecture` can reach it; latency needs the network to be built."""
@@ -153,22 +123,25 @@ class Target:
         model = architecture.build(seed=0) if self.latency else architecture.skeleton()
         settings.build(self).prepare(model)
 
-    def check_gated(self, architecture: Architecture) -> None:
-        """InputError unless the channel reparametrization of `architecture` can reach it."""
-        method = ChannelReparametrization(f"{self.resource}={self.limit}", steps=1)
-        method.prepare(architecture.skeleton())
-
     def identity(self) -> dict[str, Any]:
-        """What goes into the run's hash. A latency that is a share of another is measured anew: its text."""
-        if self.removals is not None:
-            return {"removals": self.removals}
-        return {**self.limits, **({MEASURED: self.latency.text} if self.latency else {})}
+        """What goes into the run's hash."""
+        return {"removals": self.removals} if self.limits is None else dict(self.limits.identity())
 
     def lies_beyond(self, record: Record) -> bool:
         """Whether a trajectory that stopped at `record` has not passed this target yet."""
-        if self.removals is not None:
-            return len(record["removed"]) <= self.removals
-        return any(record.get(resource, 0) > limit for resource, limit in self.limits.items())
+        if self.limits is None:
+            return len(record["removed"]) <= (self.removals or 0)
+        return any(record.get(resource, 0) > limit for resource, limit in self.limits.counted)
+
+    def continued(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The state of a run along the same trajectory that had limits of its own, as one of a run to here."""
+        method = {**checkpoint.state["method"], "limits": dict(self.limits or {})}
+        return replace(checkpoint, state={**checkpoint.state, "method": method})
+
+
+def check_gated(limits: Limits, architecture: Architecture) -> None:
+    """InputError unless the channel reparametrization of `architecture` can reach the limits."""
+    ChannelReparametrization(limits, steps=1).prepare(architecture.skeleton())
 
 
 class NotMadeError(LookupError):
@@ -315,9 +288,9 @@ class Session:
             model = architecture.with_widths(saved["widths"]).build(seed=0)
         else:
             model = load_model(self.store.path(dense.run_id), like=architecture)
+        if checkpoint and target.limits is not None:  # a latency was a share of the network before pruning
+            target = Target(target.limits.resumed(checkpoint.state["method"]["limits"]))
         method = settings.build(target, seed)
-        if checkpoint and target.latency:
-            method.goal.limits |= checkpoint.state["method"]["limits"]
         training = self._training(model, tuning, spec, method=method)
         if checkpoint:
             training.resume(checkpoint)
@@ -338,20 +311,20 @@ class Session:
         seed: int,
         arm: SparseArm,
         settings: Sparsity,
-        limit: int,
+        limits: Limits,
         label: str,
     ) -> Record:
-        """Make the network of `arm` with exactly `limit` nonzeros, unless that was done; the record."""
+        """Make the network of `arm` with exactly so many nonzeros, unless that was done; the record."""
         dense_recipe, epochs, recipe = arm.recipes(recipe, settings)
         steps = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world) * epochs
-        method = arm.build(Budget.parse(f"nonzeros={limit}"), max(1, steps), seed)
+        method = arm.build(limits, max(1, steps), seed)
         dense = dense_recipe and self.train_spec(architecture, dense_recipe, seed, f"{label}: training first")
         identity = {
             "architecture": architecture.identity(),
             "recipe": {**recipe.identity(self.data), "epochs": epochs},
             "data": self.data.fingerprint,
             "method": method.identity(),
-            "target": {"nonzeros": limit},
+            "target": limits.identity(),
             "dense": dense.identity if dense else None,
         }
         spec = RunSpec("sparse", identity, seed, label)
@@ -369,19 +342,18 @@ class Session:
         return self._close(training, spec, **uncut)
 
     def gate_channels(
-        self, architecture: Architecture, recipe: Recipe, seed: int, target: Target, label: str
+        self, architecture: Architecture, recipe: Recipe, seed: int, limits: Limits, label: str
     ) -> Record:
-        """Train under the channel reparametrization down to `target`, unless that was done; the record."""
-        recipe, limit = recipe.unbroken(), target.limit or 0
+        """Train under the channel reparametrization down to `limits`, unless that was done; the record."""
+        recipe = recipe.unbroken()
         steps = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world) * recipe.epochs
-        method = ChannelReparametrization(f"{target.resource}={limit}", steps=steps)
-        method.limit = limit  # the budget is of this architecture, also where a run goes on after the cut
+        method = ChannelReparametrization(limits, steps=steps)
         identity = {
             "architecture": architecture.identity(),
             "recipe": recipe.identity(self.data),
             "data": self.data.fingerprint,
             "method": method.identity(),
-            "target": target.identity(),
+            "target": limits.identity(),
         }
         spec = RunSpec("channels", identity, seed, label)
         if record := self._made(spec):
@@ -510,7 +482,8 @@ class Session:
             record = self.store.record(run_id) if run_id.startswith("prune-") else None
             if record and record["trajectory"] == self._trajectory_id(spec) and target.lies_beyond(record):
                 found.append((len(record["removed"]), run_id))
-        return self.store.checkpoint(max(found)[1]) if found else None
+        nearest = self.store.checkpoint(max(found)[1]) if found else None
+        return nearest and target.continued(nearest)
 
 
 def _as_trained(trained: Record) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
-from secateur.budget import Budget, Budgets
+from secateur.budget import Budget, Budgets, Limits
 from secateur.methods import ChannelReparametrization
 from secateur.runs.points import Point, point_of
-from secateur.runs.session import PruneSettings, Record, Session, Target
+from secateur.runs.session import PruneSettings, Record, Session, Target, check_gated
 from secateur.runs.sparse import Sparsity, sparse_arms
 from secateur.training.recipe import Recipe
 
@@ -35,7 +35,7 @@ def prune_one(
     Raises:
         InputError: before anything is trained, where pruning cannot reach the budgets.
     """
-    target = Target.of(budgets, architecture)
+    target = Target(Limits.of(budgets, architecture.skeleton()))
     target.check(architecture, settings)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         label = f"{settings.method} {budgets} seed {seed}"
@@ -54,10 +54,10 @@ def gate_one(
         InputError: before anything is trained, where the budget cannot be reached.
     """
     arm = ChannelReparametrization.name
-    target = Target(budget.resource, budget.of_trainable(arm).limit_for(architecture.skeleton()))
-    target.check_gated(architecture)
+    limits = Limits.of(budget.of_trainable(arm), architecture.skeleton())
+    check_gated(limits, architecture)
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
-        record = session.gate_channels(architecture, recipe, seed, target, f"{arm} {budget} seed {seed}")
+        record = session.gate_channels(architecture, recipe, seed, limits, f"{arm} {budget} seed {seed}")
         return _leave(session, record, point_of(record, arm, budget.text, epochs=recipe.epochs))
 
 
@@ -75,12 +75,12 @@ def sparsify_one(
     Raises:
         InputError: before anything is trained, where the budget is not in nonzeros or beyond the network.
     """
-    limit = budget.of_nonzeros(f"{arm} pruning").limit_for(architecture.skeleton())
+    limits = Limits.of(budget.of_nonzeros(f"{arm} pruning"), architecture.skeleton())
     of = sparse_arms(settings)[arm]
     of.recipes(recipe, settings)  # refuses too few epochs
     with session.working("prune", session.epoch_compute(architecture, recipe) * recipe.epochs):
         label = f"{arm} {budget} seed {seed}"
-        record = session.sparsify(architecture, recipe, seed, of, settings, limit, label)
+        record = session.sparsify(architecture, recipe, seed, of, settings, limits, label)
         return _leave(session, record, point_of(record, arm, budget.text, before=session.before(record)))
 
 

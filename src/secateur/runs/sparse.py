@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from secateur.budget import Budget
+from secateur.budget import Limits, Wanted
 from secateur.errors import InputError
 from secateur.methods import L1, SNIP, Magnitude, Method, Random, Reparametrization
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
 
-Build = Callable[[Budget, int, int], Method]  # of budget, steps and seed
+Build = Callable[[Wanted | Limits, int, int], Method]  # of budget, steps and seed
 
 
 @dataclass(frozen=True)
