@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from secateur.errors import InputError, TrainingError
-from secateur.pools.call import own_version, seen_from_here
-from secateur.pools.orphans import marked
-from secateur.pools.pool import NoWorkerError, WorkerLostError
-from secateur.pools.processes import ProcessPool
-from secateur.pools.ray import RayPool
+from secateur.runs.executors.call import own_version, seen_from_here
+from secateur.runs.executors.orphans import marked
+from secateur.runs.executors.pool import NoWorkerError, WorkerLostError
+from secateur.runs.executors.processes import ProcessPool
+from secateur.runs.executors.ray import RayPool
 
 CALLS = """
 import json, os, time
@@ -180,8 +180,8 @@ def test_a_killed_worker_takes_no_other_with_it(pool, tmp_path, capfd):
 
 SCRIPT = """
 import sys
-from secateur.pools.processes import ProcessPool
-from secateur.pools.ray import RayPool
+from secateur.runs.executors.processes import ProcessPool
+from secateur.runs.executors.ray import RayPool
 
 kind, folder = sys.argv[1:]
 with ProcessPool(1, 1) if kind == "processes" else RayPool(kind, 1, 1) as pool:
@@ -253,7 +253,7 @@ def test_close_ends_what_is_at_work_and_what_waits(tmp_path, calls):
 
 
 def test_nothing_is_started_before_it_is_needed(monkeypatch):
-    monkeypatch.setattr("secateur.pools.processes.ProcessPoolExecutor", None)
+    monkeypatch.setattr("secateur.runs.executors.processes.ProcessPoolExecutor", None)
     with ProcessPool(3, 1):
         pass
 

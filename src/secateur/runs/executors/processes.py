@@ -34,8 +34,8 @@ from loky.backend import get_context, resource_tracker
 from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
 
 from secateur.errors import first_line
-from secateur.pools.call import outcome, prepare, search_paths, thread_environment, unpack
-from secateur.pools.pool import NoWorkerError, ThreadedPool, WorkerLostError
+from secateur.runs.executors.call import outcome, prepare, search_paths, thread_environment, unpack
+from secateur.runs.executors.pool import NoWorkerError, ThreadedPool, WorkerLostError
 
 PARENT_EVERY_S = 0.2
 """How often a worker looks whether the process that started it is still there."""

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import InputError, first_line, kind_and_line
-from secateur.pools.call import own_version, paths_of_ones_own, thread_environment, unpack
-from secateur.pools.orphans import Watch
-from secateur.pools.pool import ThreadedPool, WorkerLostError
+from secateur.runs.executors.call import own_version, paths_of_ones_own, thread_environment, unpack
+from secateur.runs.executors.orphans import Watch
+from secateur.runs.executors.pool import ThreadedPool, WorkerLostError
 
 PROBE_S = 60.0
 """How long a machine of the cluster may take to answer a probe: a worker's process starts for it."""
@@ -105,7 +105,7 @@ class RayPool(ThreadedPool):
     def _read_at(self, node: str, file: Path) -> Any:
         at = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(node, soft=False)
         remote = self._remote.options(**self._options, scheduling_strategy=at)
-        return remote.remote(*self._given, "secateur.pools.call:seen_from_here", str(file.absolute()))
+        return remote.remote(*self._given, "secateur.runs.executors.call:seen_from_here", str(file.absolute()))
 
     def _check(self, seen: dict[str, Any], token: str, folder: Path) -> None:
         if seen["found"] != token:
@@ -295,7 +295,7 @@ def _travelling() -> Callable[..., str]:
         ours = [path for path in paths if os.path.isdir(path)]
         sys.path[:] = ours + [path for path in sys.path if path not in ours]
         os.environ.update(environment)  # before torch is loaded
-        made = importlib.import_module("secateur.pools.call")
+        made = importlib.import_module("secateur.runs.executors.call")
         made.prepare(threads)
         return made.outcome(function, argument)
 

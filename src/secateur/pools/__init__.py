@@ -1,1 +1,0 @@
-"""Workers of this machine, or of a Ray cluster: text goes in and comes out, and a lost one is replaced."""
