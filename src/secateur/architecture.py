@@ -268,10 +268,7 @@ class Architecture:
         if self.origin is not None:
             groups = list(self.origin.anatomy.graph)
             return self.origin.widths, [list(of.modules) for of in groups], [of.sets for of in groups]
-        spanned = [
-            [layer for layer in (group.producer, group.norm, group.consumer) if layer]
-            for group in self.skeleton().groups
-        ]
+        spanned = [[*group.writers, *group.norms, *group.readers] for group in self.skeleton().groups]
         return _construct(self.factory, self.arguments, None).widths, spanned, [""] * len(spanned)
 
     @classmethod

@@ -381,12 +381,14 @@ class Session:
         self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
         checkpoint = self.store.checkpoint(spec.run_id)
         if checkpoint:
-            model: Any = Architecture.from_identity(checkpoint.state["architecture"]).build(seed=0)
+            saved = Architecture.from_identity(checkpoint.state["architecture"], architecture.origin)
+            model: Any = saved.build(seed=0)
         else:
             model = architecture.build(seed=derived_seed(seed, "initialisation"))
         training = self._training(model, recipe, spec, epochs=recipe.epochs, method=method)
         self._continue(training, spec)
-        return self._close(training, spec)
+        said = {"left_out": method.left_out} if method.left_out else {}
+        return self._close(training, spec, **said)
 
     def before(self, record: Record) -> Record | None:
         """The record of the training that a run went on from, if there was one."""
