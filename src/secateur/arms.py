@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KNOWN: dict[str, Callable[[Architecture, Budget], Architecture]] = {
     "width": Architecture.narrowed_to,
-    "bottleneck": Architecture.scaled_to,
+    "bottleneck": Architecture.bottlenecked_to,
 }
 """Arms whose architecture follows from the budget alone; those of the others are found by pruning."""
 

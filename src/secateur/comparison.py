@@ -4,7 +4,7 @@
     fisher-scratch   the architectures found along that trajectory, re-initialised and trained
     copycat          the profile after a number of removals, every group width times alpha, trained
     width            the same family with every layer narrower, trained
-    bottleneck       every group width times z, trained
+    bottleneck       the widths inside the blocks times z, trained
     channel-reparametrization    one training with a gate on every channel, closed down to the budget
 
 and, where the budget is in nonzeros, the arms of `secateur.sparse`, which set weights to zero.
@@ -45,8 +45,6 @@ from secateur.training import Recipe
 DENSE_ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck")
 GATED = ChannelReparametrization.name
 ARMS = (*DENSE_ARMS, GATED, *SPARSE_ARMS)
-FAMILY_ARMS = ("bottleneck", GATED)
-"""Arms that need what a built-in family declares; another model's groups have no block outputs to spare."""
 MATCHES = ("epochs", "compute")
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -92,18 +90,8 @@ class Settings:
         return self.budgets[0].resource
 
     def on(self, architecture: Architecture) -> Settings:
-        """With arms, where none were named: those that suit budget and network.
-
-        Raises:
-            InputError: for an arm that is for built-in families, where the network is not of one.
-        """
-        built_in = architecture.origin is None
-        if not built_in and (wrong := [arm for arm in self.arms if arm in FAMILY_ARMS]):
-            raise InputError(
-                f"the arm {wrong[0]} is for the built-in families, got '{architecture.factory}': leave it "
-                f"out (without --arms the others are taken: {', '.join(default_arms(self.resource, False))})"
-            )
-        return replace(self, arms=self.arms or default_arms(self.resource, built_in))
+        """With arms, where none were named: those that suit budget and network."""
+        return replace(self, arms=self.arms or default_arms(self.resource, architecture))
 
     def _check(self) -> None:
         for arm in self.arms:
@@ -128,11 +116,12 @@ class Settings:
                 )
 
 
-def default_arms(resource: str, built_in: bool = True) -> tuple[str, ...]:
+def default_arms(resource: str, architecture: Architecture) -> tuple[str, ...]:
     """What is compared where nobody says: the ways to zero weights, or the ways to a smaller network."""
     if resource == "nonzeros":
         return ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization", "width")
-    return tuple(arm for arm in (*DENSE_ARMS, GATED) if built_in or arm not in FAMILY_ARMS)
+    arms = (*DENSE_ARMS, GATED)
+    return arms if architecture.has_blocks else tuple(arm for arm in arms if arm != "bottleneck")
 
 
 class Comparison:
@@ -195,6 +184,12 @@ class Comparison:
         if (arm, budget.text) not in self._solved:
             self._solved[arm, budget.text] = KNOWN[arm](self.architecture, self.absolute(budget))
         return self._solved[arm, budget.text]
+
+    def evenly(self, budget: Budget) -> Architecture:
+        """The network with the widths of all its groups times one factor: about what pruning leaves of it."""
+        if ("evenly", budget.text) not in self._solved:
+            self._solved["evenly", budget.text] = self.architecture.scaled_to(self.absolute(budget))
+        return self._solved["evenly", budget.text]
 
     def plan(self, session: Session) -> list[PlanRow]:
         """What one seed will train, in order; nothing is trained."""

@@ -70,7 +70,7 @@ def planned_rows(of: Comparison, session: Session) -> list[PlanRow]:
 
 def pruning_estimate(of: Comparison, budget: Budget) -> int:
     """Training MACs of pruning to the budget, were the channels taken evenly from all groups."""
-    small = of.known("bottleneck", budget)
+    small = of.evenly(budget)
     removals = sum(of.architecture.widths) - sum(small.widths)
     examples = (removals + 1) * of.settings.prune.every * of.settings.recipe.batch_size
     mean_macs = (of.architecture.macs + small.macs) // 2
@@ -88,7 +88,7 @@ def _row(of: Comparison, session: Session, arm: str, budget: Budget, spent: int)
     if arm == ChannelReparametrization.name:
         return _gated_row(of, session, budget)
     known = None if arm in FOUND else of.known(arm, budget)
-    likely = known or of.known("bottleneck", budget)
+    likely = known or of.evenly(budget)
     epochs = None if arm == "fisher-tuned" else of.epochs(session, likely, spent)
     compute = session.epoch_compute(likely, of.settings.recipe) * (epochs or 0)
     params = likely.params if known else limit

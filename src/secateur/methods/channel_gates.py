@@ -214,6 +214,10 @@ class ChannelGates:
         """s of every group, in order."""
         return [self.magnitude(model, name) for name in self.names]
 
+    def read(self, model: nn.Module, layer: str) -> Tensor:
+        """What every entry that a layer reads is multiplied by at present, (in,)."""
+        return self._read_by(model, self._reads[layer])
+
     def attach(self, model: nn.Module) -> None:
         """Have what reads a channel multiply it by its gate, and what takes statistics weigh it so."""
         for name, entries in self._reads.items():
