@@ -98,6 +98,10 @@ class Architecture:
         """What `identity` was taken of; of a foreign network with its origin."""
         return cls(identity["factory"], identity["arguments"], tuple(identity["widths"]), origin)
 
+    def resumed(self, identity: dict[str, Any]) -> Architecture:
+        """The architecture that a checkpoint of this network's training has, whose widths may be others."""
+        return Architecture.from_identity(identity, self.origin)
+
     @classmethod
     def from_factory(cls, factory: str, arguments: dict[str, Any]) -> Architecture:
         """The factory's own widths; InputError where it refuses the arguments."""
@@ -180,6 +184,52 @@ class Architecture:
             return budget.resource, budget.units
         budget = Budget.parse(budget)
         return budget.resource, budget.limit(self.cost(budget.resource))
+
+    def bottlenecked_to(self, budget: Budget | Limits | str) -> Architecture:
+        """The groups inside the blocks times one z, the largest that meets the budget; streams stay as wide.
+
+        Of a built-in family that is `scaled_to`: its widths are those inside the blocks. Of another network
+        the groups inside are those that one layer alone writes (`ChannelGroup.inner`); a plain chain has no
+        others, so that this is its `narrowed_to`. A relative budget is a share of *this* architecture.
+
+        Raises:
+            InputError: where every group is a stream, or even widths of 1 inside the blocks are too many.
+
+        Reference: Crowley et al. 2018, section 3.1 (the green curve of Fig. 1).
+        """
+        if self.origin is None:
+            return self.scaled_to(budget)
+        inner = self._inside()
+        if not inner:
+            raise InputError(
+                f"a bottleneck narrows the channels inside blocks, and '{self.factory}' has none: all its "
+                f"{len(self.widths)} channel groups are residual streams; narrow every group (the arm width)"
+            )
+        resource, limit = self._limit(budget)
+
+        def at(widths: Sequence[int]) -> Architecture:
+            narrowed = dict(zip(inner, widths, strict=True))
+            return self._clamped([narrowed.get(i, width) for i, width in enumerate(self.widths)])
+
+        whole = [self.origin.widths[i] for i in inner]
+        if at(whole).cost(resource) <= limit:
+            return at(whole)
+        what = (
+            f"{self.factory} widths inside the blocks, the streams as they are (the arm width narrows both)"
+        )
+        base = [self.widths[i] for i in inner]
+        return at(fit_scale(base, lambda widths: at(widths).cost(resource), limit, what)[1])
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether there are channels inside blocks, so that `bottlenecked_to` has something to narrow."""
+        return bool(self._inside())
+
+    def _inside(self) -> list[int]:
+        """Which of the widths are those of channels inside blocks, or of a plain chain."""
+        if self.origin is None:
+            return list(range(len(self.widths)))
+        return [i for i, group in enumerate(self.origin.anatomy.graph) if group.inner]
 
     def _cost_at(self, resource: str) -> Callable[[list[int]], int]:
         return lambda widths: self._clamped(widths).cost(resource)
@@ -271,10 +321,7 @@ class Architecture:
         if self.origin is not None:
             groups = list(self.origin.anatomy.graph)
             return self.origin.widths, [list(of.modules) for of in groups], [of.sets for of in groups]
-        spanned = [
-            [layer for layer in (group.producer, group.norm, group.consumer) if layer]
-            for group in self.skeleton().groups
-        ]
+        spanned = [[*group.writers, *group.norms, *group.readers] for group in self.skeleton().groups]
         return _construct(self.factory, self.arguments, None).widths, spanned, [""] * len(spanned)
 
     @classmethod

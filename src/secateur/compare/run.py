@@ -91,9 +91,7 @@ def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list
 
 def _dense_point(replicate: Replicate, made: Made) -> Point:
     """The unpruned network, as a point without a budget."""
-    return point_of(
-        "dense", None, made.record(replicate.dense()), epochs=replicate.settings.recipe.epochs
-    )
+    return point_of("dense", None, made.record(replicate.dense()), epochs=replicate.settings.recipe.epochs)
 
 
 def _profile(replicate: Replicate, made: Made) -> Profile:

@@ -31,10 +31,14 @@ METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
 
 
-def check_method(method: str, budgets: Budgets) -> None:
-    """Raise InputError where there is no such method, or it cannot take these budgets."""
+def check_name(method: str) -> None:
+    """Raise InputError where there is no such method."""
     if method not in METHODS:
         raise unknown("method", method, METHODS)
+
+
+def check_budgets(method: str, budgets: Budgets) -> None:
+    """Raise InputError where the method cannot take these budgets."""
     if method not in CHANNEL_METHODS and len(budgets) > 1:
         raise InputError(f"{method} takes one budget, got '{budgets}': several hold together with fisher")
     if method in WEIGHT_ARMS:

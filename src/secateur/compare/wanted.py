@@ -78,7 +78,9 @@ class Wanted:
         whole, rows = self.question.architecture, []
         for node in replicate.graph:
             if node.name not in shown and node.compute:
-                name = node.name.removesuffix(f" seed {replicate.seed}").replace(f" seed {replicate.seed}", "")
+                name = node.name.removesuffix(f" seed {replicate.seed}").replace(
+                    f" seed {replicate.seed}", ""
+                )
                 known = node.run is not None and node.run.kind == "train"
                 epochs = node.run.recipe.epochs if node.run is not None and known else None
                 size = (whole.params, whole.macs)

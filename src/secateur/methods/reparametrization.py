@@ -112,6 +112,7 @@ class Reparametrization(Method):
     """
 
     name = "reparametrization"
+    takes_steps = True
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from secateur.methods.channel_reparametrization import Config
 from secateur.runs.run import Run, Start, epoch_compute
 from secateur.runs.store import RunStore
 from secateur.training.checkpoint import Checkpoint
+from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 
 
@@ -64,6 +65,11 @@ class GateChannels(Run):
         else:
             model = self.initialised()
         return Start(model, recipe, self.method(steps), recipe.epochs, own)
+
+    def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
+        method = training.method
+        assert isinstance(method, ChannelReparametrization)
+        return {"left_out": method.left_out} if method.left_out else {}
 
 
 CUT_AT = Config().cut_at

@@ -153,7 +153,7 @@ PLAN = "plan.json"
 
 
 def write_plan(made: Made) -> None:
-    """Write the graph down beside the runs, for `secateur runs list`: what is wanted, and what waits for what."""
+    """Write the graph down beside the runs, for `secateur runs list`: what is wanted, what waits for what."""
     rows = [
         {"name": node.name, "after": list(node.after), "compute": node.compute, "run_id": _id_of(node, made)}
         for node in made.graph

@@ -122,7 +122,7 @@ class Target:
         return any(stop.costs.get(resource, 0) > limit for resource, limit in self.limits.counted)
 
     def continued(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The state of a run along the same trajectory that had limits of its own, as one of a run to here."""
+        """The state of a run along the same trajectory, which had limits of its own, as one on the way here."""
         method = {**checkpoint.state["method"], "limits": dict(self.limits or {})}
         return replace(checkpoint, state={**checkpoint.state, "method": method})
 
@@ -152,9 +152,8 @@ class PruneChannels(Run):
             "seed": self.seed,
         }
         if self.settings.trained:
-            return Given(
-                **common, weights=self.settings.weights, label=f"{self.label}: as it was given"
-            )
+            given = f"{self.label}: as it was given"
+            return Given(**common, weights=self.settings.weights, label=given)
         return Train(**common, label=f"{self.label}: training first")
 
     def _trajectory(self) -> dict[str, Any]:

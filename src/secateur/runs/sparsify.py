@@ -103,5 +103,3 @@ class Sparsify(Run):
             "val_accuracy_before": session.accuracy(training, self.data.val),
             "remaining": training.method.remaining(training.model),
         }
-
-

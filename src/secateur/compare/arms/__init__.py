@@ -1,6 +1,6 @@
 """The arms of a comparison: siblings of one shape, one file for each kind.
 
-A file in this folder that defines a subclass of `Arm` with a name of its own is an arm; nothing else lists it.
+A class in this folder that derives from `Arm` and has a name is an arm; nothing else lists them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from secateur.errors import InputError, unknown
 
 
 def _found() -> Iterator[Arm]:
-    """Make one arm of every class in this folder that has a name of its own."""
+    """Make one arm of every class in this folder that has a name."""
     for module in iter_modules(__path__):
         for _, kind in inspect.getmembers(import_module(f"{__name__}.{module.name}"), inspect.isclass):
-            if issubclass(kind, Arm) and kind.__module__.endswith(f".{module.name}") and "name" in vars(kind):
+            own = kind.__module__ == f"{__name__}.{module.name}"
+            if own and issubclass(kind, Arm) and "name" in vars(kind):
                 yield kind()
 
 
@@ -33,13 +34,16 @@ WEIGHT_ARMS = tuple(name for name, arm in ARMS.items() if arm.zeroes)
 
 def default_arms(resource: str, architecture: Architecture | None = None) -> tuple[str, ...]:
     """Say what is compared where nobody does: the ways to zero weights, or to a smaller network."""
-    which = "nonzeros" if resource == "nonzeros" else "size"
-    suiting = [
-        arm
+
+    def place(arm: Arm) -> int | None:
+        return arm.default_for_nonzeros if resource == "nonzeros" else arm.default_for_size
+
+    places = {
+        arm.name: where
         for arm in ARMS.values()
-        if which in arm.default and (architecture is None or arm.suits(architecture))
-    ]
-    return tuple(arm.name for arm in sorted(suiting, key=lambda arm: arm.default[which]))
+        if (where := place(arm)) is not None and (architecture is None or arm.suits(architecture))
+    }
+    return tuple(sorted(places, key=lambda name: places[name]))
 
 
 def chosen(settings: Settings, architecture: Architecture | None = None) -> tuple[Arm, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,8 +50,8 @@ class Arm:
         name: as on the command line.
         meaning: in one line.
         place: among the others, in tables and in the report; the smallest comes first.
-        default: which budgets it is compared for where nobody names arms: "size" (params, MACs) or
-            "nonzeros", each with its place among the defaults.
+        default_for_size, default_for_nonzeros: its place among those that are compared where nobody names
+            arms, for budgets in params and MACs and for those in nonzeros; None: it is not among them.
         prunes: it needs the network pruned to every budget, channel by channel.
         removes: it needs channels to be removed one by one, if only once.
         zeroes: it sets weights to zero.
@@ -61,7 +60,8 @@ class Arm:
     name: ClassVar[str]
     meaning: ClassVar[str]
     place: ClassVar[int]
-    default: ClassVar[Mapping[str, int]] = {}
+    default_for_size: ClassVar[int | None] = None
+    default_for_nonzeros: ClassVar[int | None] = None
     prunes: ClassVar[bool] = False
     removes: ClassVar[bool] = False
     zeroes: ClassVar[bool] = False

@@ -12,9 +12,12 @@ class Bottleneck(FromScratch):
     """Narrower inside, as wide as before between the blocks."""
 
     name = "bottleneck"
-    meaning = "every group width times z, trained"
+    meaning = "the widths inside the blocks times z, trained"
     place = 50
-    default = {"size": 50}
+    default_for_size = 50
+
+    def suits(self, architecture: Architecture) -> bool:
+        return architecture.has_blocks
 
     def check(self, question: Comparison, budget: Budget) -> None:
         self.known(question, budget)

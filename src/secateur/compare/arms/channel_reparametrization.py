@@ -18,7 +18,7 @@ class GatedChannels(Arm):
     name = "channel-reparametrization"
     meaning = "one training with a gate on every channel, closed down to the budget"
     place = 60
-    default = {"size": 60}
+    default_for_size = 60
 
     def check(self, question: Comparison, budget: Budget) -> None:
         check_gated(question.limits(budget), question.architecture)

@@ -1,4 +1,4 @@
-"""copycat: the profile after some removals, every group width times alpha (Crowley et al. 2018, Fig. 1, pink)."""
+"""copycat: the profile after some removals, every width times alpha (Crowley et al. 2018, Fig. 1, pink)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Copycat(FromScratch):
     name = "copycat"
     meaning = "the profile after a number of removals, every group width times alpha, trained"
     place = 30
-    default = {"size": 30}
+    default_for_size = 30
     removes = True
 
     def check(self, question: Comparison, budget: Budget) -> None:

@@ -1,4 +1,4 @@
-"""fisher-scratch: the architecture that pruning found, trained from scratch (Crowley et al. 2018, Fig. 1, blue)."""
+"""fisher-scratch: the architecture that pruning found, from scratch (Crowley et al. 2018, Fig. 1, blue)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FisherScratch(FromScratch):
     name = "fisher-scratch"
     meaning = "the architectures found along that trajectory, re-initialised and trained"
     place = 20
-    default = {"size": 20}
+    default_for_size = 20
     prunes = removes = True
 
     def check(self, question: Comparison, budget: Budget) -> None:

@@ -1,4 +1,4 @@
-"""fisher-tuned: train, Fisher-prune channel by channel while fine-tuning (Crowley et al. 2018, Fig. 1, red)."""
+"""fisher-tuned: train, Fisher-prune channels while fine-tuning (Crowley et al. 2018, Fig. 1, red)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FisherTuned(Arm):
     name = "fisher-tuned"
     meaning = "train the network, Fisher-prune it while fine-tuning, down to each budget"
     place = 10
-    default = {"size": 10}
+    default_for_size = 10
     prunes = removes = True
 
     def check(self, question: Comparison, budget: Budget) -> None:

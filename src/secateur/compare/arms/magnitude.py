@@ -13,7 +13,7 @@ class Magnitude(WeightArm):
     name = "magnitude"
     meaning = "train, then cut the smallest weights"
     place = 110
-    default = {"nonzeros": 10}
+    default_for_nonzeros = 10
     trained = True
     scope = "global"
 
@@ -27,7 +27,7 @@ class MagnitudeTuned(Magnitude):
     name = "magnitude-tuned"
     meaning = "train, cut, train on with the zeros held"
     place = 120
-    default = {"nonzeros": 20}
+    default_for_nonzeros = 20
     tuned = True
 
 
@@ -37,5 +37,5 @@ class MagnitudeTunedLayerwise(MagnitudeTuned):
     name = "magnitude-tuned-layerwise"
     meaning = "the same, but every layer keeps the same share"
     place = 130
-    default = {}
+    default_for_nonzeros = None  # type: ignore[assignment]
     scope = "layer"

@@ -1,4 +1,4 @@
-"""reparametrization, reparametrization-faithful: Dupont et al. 2021, with the budget solved for, and as written."""
+"""reparametrization, reparametrization-faithful: Dupont et al. 2021, budget solved for, and as written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Reparametrization(WeightArm):
     name = "reparametrization"
     meaning = "Dupont et al. 2021 with the budget solved for: one training, then cut"
     place = 170
-    default = {"nonzeros": 40}
+    default_for_nonzeros = 40
     scheduled = True
     mode = "exact"
 
@@ -27,6 +27,6 @@ class ReparametrizationFaithful(Reparametrization):
     name = "reparametrization-faithful"
     meaning = "Dupont et al. 2021 as written"
     place = 180
-    default = {"nonzeros": 30}
+    default_for_nonzeros = 30
     scheduled = False
     mode = "faithful"

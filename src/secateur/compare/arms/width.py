@@ -14,7 +14,8 @@ class Width(FromScratch):
     name = "width"
     meaning = "the same family with every layer narrower, trained"
     place = 40
-    default = {"size": 40, "nonzeros": 50}
+    default_for_size = 40
+    default_for_nonzeros = 50
 
     def check(self, question: Comparison, budget: Budget) -> None:
         self.known(question, budget)

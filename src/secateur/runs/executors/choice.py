@@ -102,9 +102,7 @@ def _worth_it(asked: Workers, graph: Graph, session: Session) -> int:
 
 def largest_step(graph: Graph) -> float:
     """Training MACs of a step of the largest network that is known beforehand."""
-    known = {
-        (id(node.run.architecture), node.run.recipe.batch_size): node.run for node in graph if node.run
-    }
+    known = {(id(node.run.architecture), node.run.recipe.batch_size): node.run for node in graph if node.run}
     return max(
         (
             run.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * run.architecture.macs

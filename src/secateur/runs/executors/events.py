@@ -1,7 +1,7 @@
 """What a worker says while it makes a run, through a file of JSON lines: any machine that shares it can.
 
-Pipes and queues between processes differ from pool to pool, and need pickle; a file needs neither, and what was
-said before a worker died is in it.
+Pipes and queues between processes differ from pool to pool, and need pickle; a file needs neither, and what
+was said before a worker died is in it.
 """
 
 from __future__ import annotations

@@ -105,7 +105,9 @@ class RayPool(ThreadedPool):
     def _read_at(self, node: str, file: Path) -> Any:
         at = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(node, soft=False)
         remote = self._remote.options(**self._options, scheduling_strategy=at)
-        return remote.remote(*self._given, "secateur.runs.executors.call:seen_from_here", str(file.absolute()))
+        return remote.remote(
+            *self._given, "secateur.runs.executors.call:seen_from_here", str(file.absolute())
+        )
 
     def _check(self, seen: dict[str, Any], token: str, folder: Path) -> None:
         if seen["found"] != token:
