@@ -22,7 +22,7 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.resolve import name_of, resolve_model
+from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
 from secateur.compare.handover import leave
 from secateur.compare.jobs import Job, jobs_of, looking, unfinished
@@ -98,7 +98,7 @@ class Settings:
         Raises:
             InputError: for an arm that is for built-in families, where the network is not of one.
         """
-        built_in = architecture.origin is None
+        built_in = architecture.is_family
         if not built_in and (wrong := [arm for arm in self.arms if arm in FAMILY_ARMS]):
             raise InputError(
                 f"the arm {wrong[0]} is for the built-in families, got '{architecture.factory}': leave it "
@@ -151,7 +151,7 @@ class Comparison:
         self.architecture, self.data, self.settings = architecture, data, settings
         self.skeleton = architecture.skeleton()
         self._solved: dict[tuple[str, str], Architecture] = {}
-        self.name = name_of(architecture)
+        self.name = architecture.display_name
         self.limits = {budget.text: budget.limit_for(self.skeleton) for budget in settings.budgets}
         if len(set(self.limits.values())) < len(settings.budgets):
             raise InputError(f"every budget must be another one, got {', '.join(map(str, settings.budgets))}")

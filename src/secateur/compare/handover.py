@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import factory_name
 from secateur.architecture.factories import PREFIXES, factory_of, names_factory
-from secateur.architecture.origin import Origin
+from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.resolve import resolve_model
 from secateur.atomic import write_json
 from secateur.budget import Budget
@@ -96,17 +96,18 @@ def take(folder: Path, reporter: Reporter) -> Taken:
 
 def _described(architecture: Architecture) -> dict[str, Any]:
     """The network: of a family by its identity, else by its description and the factory's name."""
-    if architecture.origin is None:
+    origin = architecture.origin
+    if not isinstance(origin, ForeignOrigin):
         return {"family": architecture.identity()}
-    name = importable_name(architecture.origin)
+    name = importable_name(origin)
     if name is None:
         raise InputError(f"the factory of '{architecture.factory}' cannot be imported by another process")
-    if architecture.origin.pretrained is not None or name.startswith(PREFIXES):
+    if origin.pretrained is not None or name.startswith(PREFIXES):
         return {"named": name, "widths": list(architecture.widths)}
     return {"factory": name, "content": architecture.to_dict()}
 
 
-def importable_name(origin: Origin) -> str | None:
+def importable_name(origin: ForeignOrigin) -> str | None:
     """The name by which another process gets the very factory that is at hand here; None: there is none.
 
     It is asked of the factory itself, never taken from a file's word.
