@@ -1,7 +1,7 @@
 """Where networks come from: one protocol, implemented for the built-in families and for all factories.
 
-`family.FamilyOrigin` calls a factory of ours, `foreign.ForeignOrigin` the user's. An `Architecture` is an origin
-at some widths, and asks it for everything.
+`family.FamilyOrigin` calls a factory of ours, `foreign.ForeignOrigin` the user's. An `Architecture` is an
+origin at some widths, and asks it for everything.
 """
 
 from __future__ import annotations

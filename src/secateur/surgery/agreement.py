@@ -57,7 +57,7 @@ def first_difference(
 def _same_step(
     found: Step, expected: Step, compact: nn.Module, graph: ChannelGraph, tolerance: float
 ) -> bool:
-    """Tell whether a layer gives the same, of one that was cut the channels kept; other shapes say nothing."""
+    """Tell whether a layer gives the same (of one that was cut, the channels kept)."""
     assert found.output is not None
     assert expected.output is not None
     value, axis = expected.output, (found.module, "out")
@@ -65,6 +65,6 @@ def _same_step(
         module = compact.get_submodule(found.module)
         dim = -1 if isinstance(module, nn.Linear) else channel_dim(module, found.output)
         value = value.index_select(dim, graph.left(axis).nonzero().flatten().to(value.device))
-    if value.shape != found.output.shape or not value.is_floating_point():
+    if value.shape != found.output.shape or not value.is_floating_point():  # that tells nothing
         return True
     return _close(found.output, value, tolerance)
