@@ -17,7 +17,7 @@ from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import Times
 from secateur.network.counting import count_model_macs
 from secateur.network.weights import count_params
-from secateur.surgery.anatomy import anatomy_of, inspect
+from secateur.surgery.anatomy import anatomy_of, open_model
 
 RECOUNT = "full recount"
 
@@ -27,7 +27,7 @@ def run(settings: Settings) -> Found:
     model = network("wrn-40-2", settings)
     declared = anatomy_of(model)
     pixels = side(settings)
-    traced = inspect(torch.nn.Sequential(model), torch.randn(2, 3, pixels, pixels))
+    traced = open_model(torch.nn.Sequential(model), torch.randn(2, 3, pixels, pixels))
     rounds = [_round(model, declared, traced) for _ in range(settings.rounds + 1)][1:]
     times = Times({key: [row[key] for row in rounds] for key in rounds[0]})
     found = Found()

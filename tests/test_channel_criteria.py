@@ -34,7 +34,7 @@ from secateur.methods.norms import filter_norm
 from secateur.network.counting import uses_of_weights
 from secateur.network.inputs import call, logits_of, map_inputs
 from secateur.network.weights import count_params, weight_layers
-from secateur.surgery.anatomy import anatomy_of, inspect
+from secateur.surgery.anatomy import anatomy_of, open_model
 
 F64 = torch.float64
 EXAMPLES = 4
@@ -94,7 +94,7 @@ def inspected(name):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.1, 0.5)
     batch = map_inputs(inputs(), lambda x: x.double())
-    inspect(model, batch)
+    open_model(model, batch)
     return model, batch
 
 
@@ -341,7 +341,7 @@ def in_balanced_sets():
 
 
 def opened(model, *shape):
-    inspect(model, seeded(*shape))
+    open_model(model, seeded(*shape))
     return model
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 import secateur as sc
 from secateur import models
+from secateur.deploy import onnx, openvino
 from secateur.deploy import traced as export
 from secateur.deploy.onnx import to_onnx
 from secateur.deploy.openvino import to_openvino
@@ -147,12 +148,13 @@ def test_half_precision_stays_half(tmp_path, to):
 @pytest.mark.parametrize("to", WRITE)
 def test_what_disagrees_is_refused_and_leaves_the_old_file(tmp_path, image, monkeypatch, to):
     write, file = WRITE[to]
-    real = getattr(export, f"{'onnxruntime' if to == 'onnx' else 'openvino'}_run")
+    home, name = {"onnx": (onnx, "onnxruntime_run"), "openvino": (openvino, "openvino_run")}[to]
+    real = getattr(home, name)
 
     def wrong(*args, **kwargs):
         return lambda arrays: [1.01 * value for value in real(*args, **kwargs)(arrays)]
 
-    monkeypatch.setattr(export, real.__name__, wrong)
+    monkeypatch.setattr(home, name, wrong)
     (tmp_path / file).write_text("old")
     with pytest.raises(
         InputError, match=r"within 0.0001 of its largest output, got a difference of 0.01"

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import foreign
 import secateur as sc
-from secateur.architecture.origin import origin_of
+from secateur.architecture.opening import origin_of
 from secateur.errors import InputError, TrainingError
 from secateur.network.inputs import call, map_inputs, output_tensors
 

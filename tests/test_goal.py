@@ -17,7 +17,7 @@ from secateur.methods import RandomChannels, goal
 from secateur.methods.channels import granule, smallest_widths
 from secateur.network.counting import count_macs, layer_positions
 from secateur.network.weights import count_params
-from secateur.surgery.anatomy import anatomy_of, inspect, remember
+from secateur.surgery.anatomy import anatomy_of, open_model, remember
 
 ZOO = {
     "wrn": lambda: sc.models.wide_resnet(depth=10, width=0.5, image_size=8, in_channels=1),
@@ -155,6 +155,6 @@ def test_what_cannot_be_reached_is_refused_before_training(budget, message):
 def test_what_is_frozen_is_named_where_it_binds():
     torch.manual_seed(0)
     model, x = foreign.GroupNormNet(), foreign.images(16)
-    inspect(model, x)
+    open_model(model, x)
     with pytest.raises(InputError, match=r"\(frozen: up; `secateur inspect` says why\)"):
         RandomChannels("params=5%").prepare(model)

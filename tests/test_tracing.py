@@ -16,10 +16,10 @@ import secateur as sc
 from secateur.errors import InputError, TrainingError
 from secateur.network.inputs import call, describe_inputs, example_of, map_inputs, output_tensors
 from secateur.network.weights import count_params
-from secateur.surgery.anatomy import anatomy_of, inspect
+from secateur.surgery.anatomy import anatomy_of, open_model
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
-from secateur.surgery.proof import prove_cut, proved, traced
+from secateur.surgery.proof import prove_cut, proved, trace_and_prove
 from secateur.surgery.tracing import codes, decode, trace
 
 FAMILIES = {
@@ -80,7 +80,7 @@ def _mixes(model, site):
 def test_a_concatenation_by_hand():
     """DenseNet: what layer 1 writes lies behind the 12 channels of the stem wherever it is read."""
     model, inputs = network("densenet")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     assert entries(graph, "stem", ("block1.1.conv1", "in")) == [[k] for k in range(12)]
     assert entries(graph, "block1.0.conv2", ("block1.1.conv1", "in")) == [[12 + k] for k in range(6)]
     assert entries(graph, "block1.1.conv2", ("transition", "in")) == [[18 + k] for k in range(6)]
@@ -90,7 +90,7 @@ def test_a_concatenation_by_hand():
 def test_padded_shortcuts_by_hand():
     """Stage 2 has its 8 channels of stage 1 in the middle of 16; those that were padded cannot go."""
     model, inputs = network("padded resnet")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     assert entries(graph, "conv", ("blocks.1.conv2", "out")) == [[4 + k] for k in range(8)]
     assert entries(graph, "conv", ("fc", "in")) == [[12 + k] for k in range(8)]
     reasons = {frozen.name: frozen.reason for frozen in graph.frozen}
@@ -100,7 +100,7 @@ def test_padded_shortcuts_by_hand():
 def test_grouped_convolutions_and_shuffles_by_hand():
     """Two groups of 16: offset o of each goes together; behind the shuffle, o and o + 8 of each half do."""
     model, inputs = network("shufflenet")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     assert entries(graph, "stem", ("units.0.squeeze", "in"))[:2] == [[0, 16], [1, 17]]
     depthwise = entries(graph, "units.0.squeeze", ("units.0.depth", "in"))
     assert depthwise[0] == [0, 1, 16, 17]
@@ -109,7 +109,7 @@ def test_grouped_convolutions_and_shuffles_by_hand():
 
 def test_a_shuffle_that_nothing_ties_is_cut_in_equal_shares():
     model, inputs = network("plain shuffle")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     assert graph.groups["conv1"].sets == "4 parts"
     assert entries(graph, "conv1", ("conv1", "out"))[0] == [0, 8, 16, 24]
     assert entries(graph, "conv1", ("conv2", "in"))[0] == [0, 1, 2, 3]
@@ -119,7 +119,7 @@ def test_a_shuffle_that_nothing_ties_is_cut_in_equal_shares():
 
 def test_squeeze_excite_ties_the_gate_to_what_it_gates():
     model, inputs = network("squeeze-excite")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     assert {site.axis for site in graph.groups["conv1"].sites} == {
         ("conv1", "out"),
         ("bn", "out"),
@@ -132,7 +132,7 @@ def test_squeeze_excite_ties_the_gate_to_what_it_gates():
 
 def test_what_cannot_be_cut_names_the_operator():
     model, inputs = network("group norm")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     reasons = {frozen.name: frozen.reason for frozen in graph.frozen}
     assert reasons["up"] == "its 16 channels hang together: bmm in GroupNormNet mixes them"
     assert reasons["fc"] == "written to the network's output"
@@ -165,7 +165,7 @@ WITHOUT_LAYER_NORMS = [name for name in ALL if name not in ("mlp", "group norm",
 def test_a_cut_of_every_group_is_a_mask_of_what_reads_it(name):
     """With the model's own weights, one group after the other; normalisation over channels is elsewhere."""
     model, inputs = network(name)
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     for index, group in enumerate(graph):
         gone = set(torch.randperm(group.width)[: max(1, group.width // 4)].tolist())
         compact, own = copy.deepcopy(model).double().eval(), graph.uncut()
@@ -184,7 +184,7 @@ def test_layer_norm_goes_over_the_channels_kept():
     model, inputs = network("mlp")
     x = inputs.double()
     compact = copy.deepcopy(model).double().eval()
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     graph.remove(compact, "1", [0, 5, 7])
     kept = [k for k in range(48) if k not in (0, 5, 7)]
     full = copy.deepcopy(model).double().eval()
@@ -199,7 +199,7 @@ def test_layer_norm_goes_over_the_channels_kept():
 def test_a_planted_wrong_index_is_caught(name, kind):
     """One site is off by one channel, as a graph could have it: that group is frozen, and only that."""
     model, inputs = network(name)
-    right = traced(model, inputs)
+    right = trace_and_prove(model, inputs)
     group = max(right, key=lambda group: (len(group.reads) == 1, group.width))
     position = next(i for i, site in enumerate(group.sites) if site.axis[1] == kind)
     site = group.sites[position]
@@ -214,7 +214,7 @@ def test_a_planted_wrong_index_is_caught(name, kind):
 
 def test_a_wrong_cut_that_was_made_is_caught_at_the_end():
     model, inputs = network("densenet")
-    graph = traced(model, inputs)
+    graph = trace_and_prove(model, inputs)
     compact = copy.deepcopy(model)
     graph.remove(compact, "stem", [1, 4])
     prove_cut(model, compact, graph, inputs)
@@ -230,11 +230,11 @@ def test_a_model_in_which_nothing_can_be_cut_is_an_error():
     with pytest.raises(
         InputError, match=r"nothing in Linear can be pruned: : written to the network's output"
     ):
-        inspect(nn.Linear(4, 3), torch.randn(2, 4))
+        open_model(nn.Linear(4, 3), torch.randn(2, 4))
     with pytest.raises(InputError, match="it has no convolution and no linear layer"):
-        inspect(nn.Sequential(nn.ReLU()), torch.randn(2, 4))
+        open_model(nn.Sequential(nn.ReLU()), torch.randn(2, 4))
     with pytest.raises(InputError, match=r"cannot be run on the inputs given, \(2, 5\): RuntimeError"):
-        inspect(foreign.mlp(), torch.randn(2, 5))
+        open_model(foreign.mlp(), torch.randn(2, 5))
 
 
 def test_inspection_changes_nothing():
@@ -242,7 +242,7 @@ def test_inspection_changes_nothing():
     model.train()
     before = copy.deepcopy(model.state_dict())
     state = torch.get_rng_state()
-    inspect(model, inputs)
+    open_model(model, inputs)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
@@ -260,7 +260,7 @@ def test_costs_in_closed_form_are_a_full_recount(name):
         anatomy = anatomy_of(model)
     else:
         model, inputs = network(name)
-        anatomy = inspect(model, inputs)
+        anatomy = open_model(model, inputs)
     generator = torch.Generator().manual_seed(1)
     for step in range(12):
         names = [n for n in anatomy.graph.groups if anatomy.graph.width(n) > 1]
@@ -301,7 +301,7 @@ def anatomy_macs(model):
 
 def test_balanced_cuts_keep_a_grouped_convolution_balanced():
     model, inputs = network("regnet")
-    anatomy = inspect(model, inputs)
+    anatomy = open_model(model, inputs)
     for name in anatomy.graph.groups:
         anatomy.remove(model, name, [0])
     for module in model.modules():
@@ -323,7 +323,7 @@ def test_layers_frozen_in_evaluation_stay_so():
 
 def test_a_copy_of_a_model_has_an_anatomy_of_its_own():
     model, inputs = network("densenet")
-    inspect(model, inputs)
+    open_model(model, inputs)
     other = copy.deepcopy(model)
     anatomy_of(other).remove(other, "stem", [0])
     assert anatomy_of(model).graph.width("stem") == 12

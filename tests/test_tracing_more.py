@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from secateur.errors import InputError
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.surgery.costs import Costs
-from secateur.surgery.proof import parts, traced
+from secateur.surgery.proof import trace_and_prove
+from secateur.surgery.trial import parts
 
 
 def lively(model, seed=0):
@@ -124,7 +125,7 @@ def opened(model, inputs):
     """The graph, checked by cuts; without groups, the reasons."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        graph = traced(model, inputs)
+        graph = trace_and_prove(model, inputs)
     except InputError as error:
         return str(error)
     finally:
@@ -483,7 +484,7 @@ REFUSES = {
 def test_it_is_refused_in_one_line(name):
     model, reason = REFUSES[name]
     with pytest.raises(InputError, match=reason) as caught:
-        traced(model, images())
+        trace_and_prove(model, images())
     assert "\n" not in str(caught.value)
 
 
@@ -499,7 +500,7 @@ def test_weights_that_a_hook_computes_are_refused():
         warnings.simplefilter("ignore")  # torch has replaced it, and users have not
         layer = nn.utils.weight_norm(conv(8, 8))
     with pytest.raises(InputError, match="cannot be copied: RuntimeError: Only Tensors created explicitly"):
-        traced(net(lambda m, x: m.c(x), c=layer), images())
+        trace_and_prove(net(lambda m, x: m.c(x), c=layer), images())
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -536,7 +537,7 @@ def test_channels_last():
 
 
 def test_a_model_that_runs_in_float32_only():
-    graph = traced(net(lambda m, x: m.c(x.float()), c=conv(8, 8)), images())
+    graph = trace_and_prove(net(lambda m, x: m.c(x.float()), c=conv(8, 8)), images())
     assert list(graph.groups) == ["a", "c", "b"]
 
 

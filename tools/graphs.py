@@ -30,9 +30,11 @@ from secateur.device import Runtime
 from secateur.network.inputs import call, output_tensors
 from secateur.network.weights import weight_layers
 from secateur.runs.environment import describe_environment
+from secateur.surgery.agreement import TOLERANCE, agree
 from secateur.surgery.probe import channel_dim
-from secateur.surgery.proof import TOLERANCE, Trial, _agree, proved
+from secateur.surgery.proof import proved
 from secateur.surgery.tracing import trace
+from secateur.surgery.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 SHARE, DRAWS = 0.25, 2
@@ -351,7 +353,7 @@ def judge_once(graph, group, trial, seed):
                 found = output_tensors(call(cut.compact, batch))
             except Exception as error:
                 return "error", first_line(error)
-            if not _agree(found, expected, TOLERANCE[trial.dtype]):
+            if not agree(found, expected, TOLERANCE[trial.dtype]):
                 gap = max(
                     float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True)
                 )

@@ -24,7 +24,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from secateur import data, methods, models
     from secateur.architecture.architecture import Architecture
-    from secateur.architecture.origin import inspect_model as inspect
+    from secateur.architecture.opening import inspect_model as inspect
     from secateur.architecture.saved import load_model as load
     from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget
@@ -43,7 +43,7 @@ _HOMES = {
     "Recipe": "secateur.training.recipe:Recipe",
     "TrainingError": "secateur.errors:TrainingError",
     "compare": "secateur.compare.run:compare",
-    "inspect": "secateur.architecture.origin:inspect_model",
+    "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
     "prune": "secateur.training.prune:prune",
     "save": "secateur.architecture.saved:save_model",

@@ -17,20 +17,17 @@ names. docs/architecture.md describes every key.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from secateur.architecture.building import layout_without_memory
+from secateur.architecture.family import FamilyOrigin, construct, read_family
 from secateur.architecture.file import (
     ARCHITECTURE_FILE,
     FORMAT,
@@ -39,17 +36,12 @@ from secateur.architecture.file import (
     read_architecture,
 )
 from secateur.architecture.fitting import fit_scale
-from secateur.architecture.origin import Origin, origin_of, reopened
+from secateur.architecture.opening import Factory, origin_of, read_foreign
+from secateur.architecture.origin import Origin
 from secateur.atomic import write_json
-from secateur.budget import COUNTERS, Budget, Limits
-from secateur.errors import InputError, unknown
+from secateur.budget import Budget, Limits
+from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
-from secateur.network.inputs import describe_inputs, example_of
-from secateur.surgery.anatomy import anatomy_of
-from secateur.surgery.costs import COUNTED, Costs
-
-Factory = Callable[..., nn.Module]
-
 
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 
@@ -62,75 +54,95 @@ class Architecture:
         factory: a key of `secateur.models.FACTORIES`, or the name of a factory that the user passed.
         arguments: the factory's arguments but `widths`.
         widths: the width of every prunable group, in network order.
-        origin: how a network that is not of a built-in family is made; None for those that are.
+        origin: how its networks are made; left out, by the built-in family of that name.
     """
 
     factory: str
     arguments: dict[str, Any] = field(hash=False)
     widths: tuple[int, ...]
-    origin: Origin | None = field(default=None, compare=False, repr=False)
+    origin: Origin = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.origin is None or self.origin.is_family:  # `replace` hands on one of other arguments
+            object.__setattr__(self, "origin", FamilyOrigin(self.factory, self.arguments))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what can be: of a foreign network's origin, nothing, and building says so."""
+        return (Architecture, (self.factory, self.arguments, self.widths, self.origin))
 
     @classmethod
     def of(cls, model: nn.Module) -> Architecture:
-        """The architecture of a network as it is now, pruned or not.
+        """Read off the architecture of a network as it is now, pruned or not.
 
         Raises:
             InputError: where the model is not of a built-in family and has not been inspected.
         """
-        if isinstance(model, Family):
-            return cls(model.factory, json.loads(json.dumps(model.arguments)), model.widths)
-        origin = origin_of(model)
+        origin = FamilyOrigin.of(model) if isinstance(model, Family) else origin_of(model)
         if origin is None:
             raise InputError(
                 f"the architecture of a {type(model).__name__} is not known yet: call "
                 "sc.inspect(model, inputs, factory=build) first, or build it with one of secateur.models"
             )
-        widths = tuple(anatomy_of(model).graph.widths.values())
-        return cls(origin.name, origin.arguments, widths, origin)
+        return cls.at(origin, origin.widths_of(model))
+
+    @classmethod
+    def at(cls, origin: Origin, widths: Sequence[int]) -> Architecture:
+        """The networks of an origin at some widths."""
+        return cls(origin.name, origin.arguments, tuple(widths), origin)
 
     @classmethod
     def whole(cls, origin: Origin) -> Architecture:
-        """The uncut network of a factory that is not built in."""
-        return cls(origin.name, origin.arguments, origin.widths, origin)
+        """The uncut network of an origin."""
+        return cls.at(origin, origin.widths)
 
     @classmethod
     def from_identity(cls, identity: dict[str, Any], origin: Origin | None = None) -> Architecture:
-        """What `identity` was taken of; of a foreign network with its origin."""
-        return cls(identity["factory"], identity["arguments"], tuple(identity["widths"]), origin)
+        """Read what `identity` was taken of; of a foreign network with its origin."""
+        widths = tuple(identity["widths"])
+        return cls(identity["factory"], identity["arguments"], widths, origin)  # type: ignore[arg-type]
 
     def resumed(self, identity: dict[str, Any]) -> Architecture:
-        """The architecture that a checkpoint of this network's training has, whose widths may be others."""
+        """Read the architecture that a checkpoint of this network has; its widths may be others."""
         return Architecture.from_identity(identity, self.origin)
 
     @classmethod
     def from_factory(cls, factory: str, arguments: dict[str, Any]) -> Architecture:
-        """The factory's own widths; InputError where it refuses the arguments."""
-        return cls.of(_construct(factory, arguments, None))
+        """Take a built-in factory's own widths; InputError where it refuses the arguments."""
+        return cls.of(construct(factory, arguments, None))
+
+    @property
+    def is_family(self) -> bool:
+        """Whether the networks are of a built-in family."""
+        return self.origin.is_family
+
+    @property
+    def display_name(self) -> str:
+        """The network's name for people, e.g. 'wrn-16-0.75' or 'mypackage.nets:build'."""
+        return self.origin.display_name
 
     def build(self, seed: int | None = None) -> Any:
-        """A freshly initialised network on the CPU; `seed` makes it repeatable and spares the global RNG.
+        """Build a freshly initialised network on the CPU.
+
+        Args:
+            seed: makes it repeatable, and spares the global generator.
 
         Raises:
             InputError: for a network that is not of a built-in family, where its factory is not known.
         """
         with _seeded(seed):
-            if self.origin is not None:
-                return self.origin.make(self.widths)
-            return _construct(self.factory, self.arguments, self.widths, device="cpu")
+            return self.origin.make(self.widths)
 
     def skeleton(self) -> Any:
-        """The network on the meta device: shapes only, nothing is allocated."""
-        if self.origin is not None:
-            return self.origin.skeleton(self.widths)
-        return _construct(self.factory, self.arguments, self.widths)
+        """Build the network on the meta device: shapes only, nothing is allocated."""
+        return self.origin.skeleton(self.widths)
 
     def with_widths(self, widths: Sequence[int]) -> Architecture:
-        """The same family member with other group widths."""
+        """Take other group widths, and leave the rest."""
         return replace(self, widths=tuple(widths))
 
     def with_arguments(self, **changes: Any) -> Architecture:
-        """Rebuilt with changed factory arguments and the factory's own widths."""
-        return Architecture.from_factory(self.factory, {**self.arguments, **changes})
+        """Take other factory arguments and the factory's own widths."""
+        return Architecture.at(*self.origin.with_arguments(changes))
 
     @property
     def params(self) -> int:
@@ -139,24 +151,17 @@ class Architecture:
 
     @property
     def macs(self) -> int:
-        """MACs of one inference (convention: `secateur.budget`)."""
+        """MACs of one inference (convention: `secateur.network.counting`)."""
         return self.cost("macs")
 
     @property
     def classes(self) -> int | None:
         """How many classes the network tells apart; None where its output has no scores."""
-        return self.origin.classes if self.origin else int(self.arguments["num_classes"])
+        return self.origin.classes
 
     def cost(self, resource: str) -> int:
-        """The count of a budget's resource."""
-        if self.origin is not None and resource in COUNTED:
-            return self.origin.anatomy.costs.at(self.origin.by_name(self.widths))[resource]
-        if resource in COUNTED and all(width >= 1 for width in self.widths):
-            costs = _family_costs(self.factory, json.dumps(self.arguments, sort_keys=True))
-            names = list(costs.graph.groups)
-            if len(names) == len(self.widths):
-                return costs.at(dict(zip(names, self.widths, strict=True)))[resource]
-        return COUNTERS[resource](self.skeleton())  # or says what is wrong with the widths
+        """Count a budget's resource."""
+        return self.origin.cost(self.widths, resource)
 
     def scaled_to(self, budget: Budget | Limits | str) -> Architecture:
         """Copycat: every group's width times one alpha, the largest that meets the budget.
@@ -171,15 +176,13 @@ class Architecture:
         """
         resource, limit = self._limit(budget)
         what = f"scaled {self.factory} group widths"
-        if self.origin is None:
-            return self.with_widths(fit_scale(self.widths, self._cost_at(resource), limit, what)[1])
-        whole = Architecture.whole(self.origin)
-        if whole.cost(resource) <= limit:
+        widest = self.origin.widest
+        if widest is not None and (whole := self.with_widths(widest)).cost(resource) <= limit:
             return whole
         return self._clamped(fit_scale(self.widths, self._cost_at(resource), limit, what)[1])
 
     def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
-        """The resource and the units of a budget, a share being one of *this* network."""
+        """Read the resource and the units of a budget, a share being one of *this* network."""
         if isinstance(budget, Limits):
             return budget.resource, budget.units
         budget = Budget.parse(budget)
@@ -197,48 +200,42 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the green curve of Fig. 1).
         """
-        if self.origin is None:
-            return self.scaled_to(budget)
-        inner = self._inside()
-        if not inner:
+        if not self.has_blocks:
             raise InputError(
                 f"a bottleneck narrows the channels inside blocks, and '{self.factory}' has none: all its "
                 f"{len(self.widths)} channel groups are residual streams; narrow every group (the arm width)"
             )
-        resource, limit = self._limit(budget)
+        if len(self.origin.inside) == len(self.widths):
+            return self.scaled_to(budget)
+        return self._narrowed_inside(*self._limit(budget))
+
+    def _narrowed_inside(self, resource: str, limit: int) -> Architecture:
+        inside = self.origin.inside
 
         def at(widths: Sequence[int]) -> Architecture:
-            narrowed = dict(zip(inner, widths, strict=True))
+            narrowed = dict(zip(inside, widths, strict=True))
             return self._clamped([narrowed.get(i, width) for i, width in enumerate(self.widths)])
 
-        whole = [self.origin.widths[i] for i in inner]
+        whole = [self.origin.widths[i] for i in inside]
         if at(whole).cost(resource) <= limit:
             return at(whole)
         what = (
             f"{self.factory} widths inside the blocks, the streams as they are (the arm width narrows both)"
         )
-        base = [self.widths[i] for i in inner]
+        base = [self.widths[i] for i in inside]
         return at(fit_scale(base, lambda widths: at(widths).cost(resource), limit, what)[1])
 
     @property
     def has_blocks(self) -> bool:
         """Whether there are channels inside blocks, so that `bottlenecked_to` has something to narrow."""
-        return bool(self._inside())
-
-    def _inside(self) -> list[int]:
-        """Which of the widths are those of channels inside blocks, or of a plain chain."""
-        if self.origin is None:
-            return list(range(len(self.widths)))
-        return [i for i, group in enumerate(self.origin.anatomy.graph) if group.inner]
+        return bool(self.origin.inside)
 
     def _cost_at(self, resource: str) -> Callable[[list[int]], int]:
         return lambda widths: self._clamped(widths).cost(resource)
 
     def _clamped(self, widths: Sequence[int]) -> Architecture:
-        """At these widths; foreign groups are no wider than their factory makes them."""
-        if self.origin is not None:
-            widths = [min(width, of) for width, of in zip(widths, self.origin.widths, strict=True)]
-        return self.with_widths(widths)
+        """Take these widths, or the widest that can be made."""
+        return self.with_widths(self.origin.clamped(widths))
 
     def narrowed_to(self, budget: Budget | Limits | str) -> Architecture:
         """The factory's own shape with every layer times one k, the largest that meets the budget: WRN-d-k.
@@ -252,40 +249,30 @@ class Architecture:
         Reference: Crowley et al. 2018, section 3.1 (the yellow curve of Fig. 1).
         """
         resource, limit = self._limit(budget)
-        if self.origin is not None:  # every group, those of residual streams among them
-            return Architecture.whole(self.origin).scaled_to(Limits.at({resource: limit}))
-        if "stages" not in self.arguments:
+        stages = self.origin.stages
+        if stages is None:  # every group; of a foreign network those of residual streams are among them
             return self.with_arguments().scaled_to(Limits.at({resource: limit}))
 
         def with_stages(stages: list[int]) -> Architecture:
             return self.with_arguments(stages=stages)
 
         what = f"{self.factory} stage widths"
-        stages = self.arguments["stages"]
         return with_stages(
             fit_scale(stages, lambda widths: with_stages(widths).cost(resource), limit, what)[1]
         )
 
     def group_names(self) -> tuple[str, ...]:
-        """The names of the prunable groups, in network order."""
-        if self.origin is not None:
-            return self.origin.names
-        return tuple(group.name for group in self.skeleton().groups)
+        """Name the prunable groups, in network order."""
+        return self.origin.names_at(self.widths)
 
     def identity(self) -> dict[str, Any]:
-        """What makes two architectures the same, for hashing into a run's identity."""
+        """Say what makes two architectures the same, for hashing into a run's identity."""
         same = {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
-        if self.origin is None:
-            return same
-        start = self.origin.start(self.widths)
-        origin = self.origin
-        code = {"layout": origin.layout, "program": origin.program}  # the user may have changed it
-        found = {**same, "groups": list(origin.names), **code}
-        return {**found, "start": start} if start else found
+        return {**same, **self.origin.identity_at(self.widths)}
 
     def diff(self, other: Architecture) -> list[GroupDiff]:
-        """Where two architectures differ: one row for each group that is not equally wide in both."""
-        mine, theirs = (dict(zip(of.group_names(), of.widths, strict=True)) for of in (self, other))
+        """Compare two architectures: one row for each group that is not equally wide in both."""
+        mine, theirs = (dict(zip(one.group_names(), one.widths, strict=True)) for one in (self, other))
         names = [*mine, *(name for name in theirs if name not in mine)]
         return [
             GroupDiff(name, mine.get(name), theirs.get(name))
@@ -294,12 +281,11 @@ class Architecture:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `architecture.json`."""
-        own, layers, sets = self._described_groups()
+        """Write down the content of `architecture.json`."""
         groups = [
-            {"name": name, "width": width, "of": of, "layers": spanned, **({"sets": tied} if tied else {})}
-            for name, width, of, spanned, tied in zip(
-                self.group_names(), self.widths, own, layers, sets, strict=True
+            {"name": name, "width": width, "of": whole, "layers": layers, **({"sets": sets} if sets else {})}
+            for name, width, (whole, layers, sets) in zip(
+                self.group_names(), self.widths, self.origin.groups_at(self.widths), strict=True
             )
         ]
         return {
@@ -308,21 +294,13 @@ class Architecture:
             "version": version("secateur"),
             "factory": self.factory,
             "arguments": self.arguments,
-            "input": self.origin.inputs if self.origin else describe_inputs(_example(self.skeleton())),
+            "input": self.origin.inputs,
             "classes": self.classes,
             "groups": groups,
-            "layout": self.origin.layout if self.origin else None,
+            "layout": self.origin.layout,
             "params": self.params,
             "macs": self.macs,
         }
-
-    def _described_groups(self) -> tuple[Sequence[int], list[list[str]], list[str]]:
-        """Of every group the width in the whole network, the layers spanned, and how channels are tied."""
-        if self.origin is not None:
-            groups = list(self.origin.anatomy.graph)
-            return self.origin.widths, [list(of.modules) for of in groups], [of.sets for of in groups]
-        spanned = [[*group.writers, *group.norms, *group.readers] for group in self.skeleton().groups]
-        return _construct(self.factory, self.arguments, None).widths, spanned, [""] * len(spanned)
 
     @classmethod
     def from_dict(
@@ -333,53 +311,17 @@ class Architecture:
         if problem:
             raise InputError(f"{source}: {problem}")
         if content["factory"] in FACTORIES:
-            found = cls._of_family(content, source)
+            found = cls.at(*read_family(content, source))
         else:
-            found = cls._of_foreign(content, source, factory)
-        for key, made in found._counts().items():
+            found = cls.at(*read_foreign(content, source, factory))
+        for key in found.origin.counts_checked:
+            made = getattr(found, key)
             if content.get(key, made) != made:
                 raise InputError(
                     f"{source}: the widths make {made} {_IN_WORDS[key]}, but the file says {content[key]}: "
                     "it was edited or damaged"
                 )
         return found
-
-    def _counts(self) -> dict[str, int | None]:
-        """What a file must agree with; MACs only where no operator of torch's own counter is among them."""
-        counts: dict[str, int | None] = {"params": self.params, "classes": self.classes}
-        return counts if self.origin else {**counts, "macs": self.macs}
-
-    @classmethod
-    def _of_family(cls, content: dict[str, Any], source: str) -> Architecture:
-        own = _construct(content["factory"], content["arguments"], None)
-        names = [group["name"] for group in content["groups"]]
-        if names != [group.name for group in own.groups]:
-            raise InputError(
-                f"{source}: the groups must be those of {content['factory']} in order, got {names[:4]}..."
-            )
-        return cls.of(own).with_widths([group["width"] for group in content["groups"]])
-
-    @classmethod
-    def _of_foreign(cls, content: dict[str, Any], source: str, factory: Factory | None) -> Architecture:
-        name = content["factory"]
-        if factory is None:
-            raise InputError(
-                f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "
-                f"import: pass the factory (sc.load(directory, factory=build), or --model {name[:80]}). "
-                f"Built in are {', '.join(FACTORIES)}"
-            )
-        groups = content["groups"]
-        try:
-            inputs = example_of(content.get("input"))
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
-        if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
-            raise _of_other_tensors(source, layout, content["layout"])
-        origin = reopened(factory, inputs, groups, name=name, arguments=content["arguments"], source=source)
-        if origin.layout != content["layout"]:
-            raise _of_other_tensors(source, origin.layout, content["layout"])
-        widths = {group["name"]: group["width"] for group in groups}
-        return cls(name, content["arguments"], tuple(widths[of] for of in origin.names), origin)
 
     def save(self, path: str | Path) -> None:
         """Write `architecture.json` (or the named file), whole or not at all."""
@@ -395,44 +337,6 @@ class Architecture:
         """
         content, path = read_architecture(path)
         return cls.from_dict(content, str(path), factory)
-
-
-def _of_other_tensors(source: str, built: str | None, saved: str) -> InputError:
-    return InputError(
-        f"{source}: the factory builds a network with other tensors (layout {built}) than the one that was "
-        f"saved ({saved}): pass the same factory"
-    )
-
-
-@lru_cache(maxsize=64)
-def _family_costs(factory: str, arguments: str) -> Costs:
-    """What a family's networks cost in closed form, at any widths of their groups: a recount takes 20 ms."""
-    return anatomy_of(_construct(factory, json.loads(arguments), None)).costs
-
-
-def _example(model: Family) -> Tensor:
-    return torch.empty(1, *model.input_shape, device="meta")
-
-
-def _construct(
-    factory: str, arguments: dict[str, Any], widths: Sequence[int] | None, device: str = "meta"
-) -> Family:
-    if factory not in FACTORIES:
-        raise unknown("model family", factory, FACTORIES)
-    try:
-        with torch.device(device), _ShapesOnly() if device == "meta" else nullcontext():
-            return FACTORIES[factory](**arguments, widths=widths)
-    except (ValueError, TypeError) as error:
-        raise InputError(str(error)) from None
-
-
-class _ShapesOnly(TorchFunctionMode):
-    """Skips initialisation, which on the meta device fills nothing, yet costs more than all the rest."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

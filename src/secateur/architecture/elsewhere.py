@@ -13,7 +13,7 @@ from typing import Any
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import factory_name
 from secateur.architecture.factories import PREFIXES, factory_of, names_factory
-from secateur.architecture.origin import Origin
+from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.resolve import resolve_model
 from secateur.data import Data
 from secateur.errors import InputError
@@ -28,15 +28,16 @@ def describe(architecture: Architecture) -> Described:
     Raises:
         InputError: where its factory has no name to import it by.
     """
-    if architecture.origin is None:
+    origin = architecture.origin
+    if not isinstance(origin, ForeignOrigin):
         return {"whole": {"family": architecture.identity()}, "widths": list(architecture.widths)}
-    name = importable_name(architecture.origin)
+    name = importable_name(origin)
     if name is None:
         raise InputError(f"the factory of '{architecture.factory}' cannot be imported by another process")
     widths = list(architecture.widths)
-    if architecture.origin.pretrained is not None or name.startswith(PREFIXES):
+    if origin.pretrained is not None or name.startswith(PREFIXES):
         return {"whole": {"named": name}, "widths": widths}
-    whole = Architecture.whole(architecture.origin)
+    whole = Architecture.whole(origin)
     return {"whole": {"factory": name, "content": whole.to_dict()}, "widths": widths}
 
 
@@ -54,7 +55,7 @@ def whole_again(whole: dict[str, Any], data: Data) -> Architecture:
     return Architecture.from_dict(whole["content"], "the model", factory_of(whole["factory"]))
 
 
-def importable_name(origin: Origin) -> str | None:
+def importable_name(origin: ForeignOrigin) -> str | None:
     """The name by which another process gets the very factory that is at hand here; None: there is none.
 
     It is asked of the factory itself, never taken from a file's word.

@@ -20,33 +20,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.architecture.origin import OFFERED, Origin
-from secateur.data import Data, epoch_batches
+from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
+from secateur.architecture.opening import open_factory
+from secateur.architecture.origin import OFFERED
+from secateur.data import Data
+from secateur.data.batches import first_images
 from secateur.errors import InputError, first_line
 
 PREFIXES = ("hf:", "timm:")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-EXAMPLES = 4
 
 
 def names_factory(name: str) -> bool:
-    """Whether a name is of a factory rather than of a built-in family or a file."""
+    """Tell whether a name is of a factory rather than of a built-in family or a file."""
     return name.startswith(PREFIXES) or _DOTTED.fullmatch(name) is not None
 
 
 def check_factory(name: str) -> None:
-    """InputError at once, before data are read, where the factory cannot be had."""
+    """Raise InputError at once, before data are read, where the factory cannot be had."""
     _factory(name)
 
 
-def origin_for(name: str, data: Data) -> Origin:
+def origin_for(name: str, data: Data) -> ForeignOrigin:
     """Build the network for these data, and find and prove what can be cut.
 
     Raises:
         InputError: where the factory fails, the network does not take the images, or gives other than one
             score for each class.
     """
-    origin = _opened(name, example_images(data), data.num_classes)
+    origin = _open(name, first_images(data, EXAMPLES), data.num_classes)
     if origin.classes != data.num_classes:
         raise InputError(
             f"the model '{name}' gives {origin.classes} scores, the data set {data.label} has "
@@ -55,17 +57,17 @@ def origin_for(name: str, data: Data) -> Origin:
     return origin
 
 
-def origin_at(name: str, shape: Sequence[int], num_classes: int) -> Origin:
-    """`origin_for` without data: on noise of an image's (channels, height, width)."""
+def origin_at(name: str, shape: Sequence[int], num_classes: int) -> ForeignOrigin:
+    """Do as `origin_for` without data: on noise of an image's (channels, height, width)."""
     noise = torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
-    return _opened(name, noise, num_classes)
+    return _open(name, noise, num_classes)
 
 
-def _opened(name: str, images: torch.Tensor, num_classes: int) -> Origin:
+def _open(name: str, images: torch.Tensor, num_classes: int) -> ForeignOrigin:
     factory, pretrained = _factory(name)
     known = (num_classes, images.shape[1], list(images.shape[2:]))
     arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
-    return Origin.of(
+    return open_factory(
         partial(factory, **arguments),
         images,
         name=name,
@@ -75,7 +77,7 @@ def _opened(name: str, images: torch.Tensor, num_classes: int) -> Origin:
 
 
 def factory_of(name: str) -> Callable[..., nn.Module]:
-    """The factory that a user names, for an architecture file whose network is not built in."""
+    """Find the factory that a user names, for an architecture file whose network is not built in."""
     if not names_factory(name):
         raise InputError(
             f"a factory is named package.module:function, hf:OWNER/NAME or timm:NAME, got '{name}'"
@@ -83,14 +85,8 @@ def factory_of(name: str) -> Callable[..., nn.Module]:
     return _factory(name)[0]
 
 
-def example_images(data: Data) -> torch.Tensor:
-    """The first training images, normalised: (4, C, H, W)."""
-    batches = epoch_batches(data.train, data, batch_size=EXAMPLES, device=torch.device("cpu"))
-    return next(iter(batches))[0]
-
-
 def _factory(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
-    """(builds a fresh network, builds one with its pretrained weights where there are any)."""
+    """Find what builds a fresh network, and what builds one with pretrained weights, where there are any."""
     if name.startswith("hf:"):
         return _from_transformers(name.removeprefix("hf:"))
     if name.startswith("timm:"):
@@ -123,7 +119,7 @@ def _imported(name: str) -> Callable[..., nn.Module]:
 
 
 def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
-    """Of what we know about the data, what the factory has parameters for."""
+    """Pick, of what we know about the data, what the factory has parameters for."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):

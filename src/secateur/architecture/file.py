@@ -27,7 +27,7 @@ _MAX_DEPTH = 8
 
 
 def read_architecture(path: str | Path) -> tuple[Any, Path]:
-    """The JSON of an architecture file, not looked into yet, and its path; InputError where it is none."""
+    """Read the JSON of an architecture file, unchecked, and find its path; InputError where it is none."""
     path = Path(path)
     path = path / ARCHITECTURE_FILE if path.is_dir() else path
     if not path.is_file():
@@ -49,7 +49,7 @@ def read_architecture(path: str | Path) -> tuple[Any, Path]:
 
 
 def diff_files(first: str | Path, second: str | Path) -> list[tuple[str, Any, Any]]:
-    """Where two architecture files differ: (what, in the first, in the second). Nothing is built.
+    """List where two architecture files differ: (what, in the first, in the second). Nothing is built.
 
     Raises:
         InputError: where one of them is not an architecture file.
@@ -61,7 +61,7 @@ def diff_files(first: str | Path, second: str | Path) -> list[tuple[str, Any, An
 
 
 def _described(path: str | Path) -> dict[tuple[str, str], Any]:
-    """(kind, name) -> value, so that a group called "params" hides nothing."""
+    """Map (kind, name) to value, so that a group called "params" hides nothing."""
     content, found = read_architecture(path)
     if problem := problem_with(content):
         raise InputError(f"{found}: {problem}")
@@ -77,7 +77,7 @@ def _described(path: str | Path) -> dict[tuple[str, str], Any]:
 
 
 def problem_with(content: Any) -> str | None:
-    """What an architecture file gets wrong, in one clause; None if its form is right."""
+    """Say what an architecture file gets wrong, in one clause; None if its form is right."""
     if _too_deep(content):
         return f"nothing in an architecture file is nested more than {_MAX_DEPTH} deep"
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -113,10 +113,10 @@ def _problem_with_groups(content: dict[str, Any]) -> str | None:
     for group in groups:
         if not _is_name(group.get("name")) or not _is_count(group.get("width"), 1, _MAX_WIDTH):
             return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {shown(group)}'
-        of = group.get("of", group["width"] if built_in else None)
-        if not _is_count(of, 1, _MAX_WIDTH) or not isinstance(group.get("sets", ""), str):
+        whole = group.get("of", group["width"] if built_in else None)
+        if not _is_count(whole, 1, _MAX_WIDTH) or not isinstance(group.get("sets", ""), str):
             return f'"of" is the whole width of a group and "sets" a text, got {shown(group)}'
-        if not built_in and group["width"] > of:
+        if not built_in and group["width"] > whole:
             return f"a group is no wider than in its whole network, got {shown(group)}"
     if len({group["name"] for group in groups}) < len(groups):
         return "every group has a name of its own"
@@ -144,7 +144,7 @@ def _is_count(value: Any, least: int, most: int) -> bool:
 
 
 def shown(value: Any) -> str:
-    """What a file says, short, and on one line whatever it is."""
+    """Show what a file says, short, and on one line whatever it is."""
     return ascii(value)[:80]
 
 
@@ -154,9 +154,9 @@ def _too_deep(content: Any) -> bool:
     for _ in range(_MAX_DEPTH + 1):
         level = [
             item
-            for of in level
-            if isinstance(of, (dict, list))
-            for item in (of.values() if isinstance(of, dict) else of)
+            for held in level
+            if isinstance(held, (dict, list))
+            for item in (held.values() if isinstance(held, dict) else held)
         ]
     return bool(level)
 

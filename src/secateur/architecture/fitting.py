@@ -11,7 +11,7 @@ from secateur.errors import InputError
 def fit_scale(
     base: Sequence[int], cost: Callable[[list[int]], int], limit: int, what: str = "widths"
 ) -> tuple[Fraction, list[int]]:
-    """The factor a up to which cost(floor(a * base)) <= limit, and the widest rounding that fits there.
+    """Find the factor a up to which cost(floor(a * base)) <= limit, and the widest rounding that fits there.
 
     Widths are rounded down, at least 1; then, in order of the largest fraction lost, single channels are
     given back as long as the budget holds. Every width ends within one channel of a * base.
@@ -60,7 +60,7 @@ def _largest_floors(base: Sequence[int], cost: Callable[[list[int]], int], limit
 
 def _next_breakpoint(base: Sequence[int], widths: Sequence[int]) -> Fraction:
     """The smallest factor at which one of the rounded widths grows."""
-    return min(Fraction(width + 1, of) for width, of in zip(widths, base, strict=True))
+    return min(Fraction(width + 1, full) for width, full in zip(widths, base, strict=True))
 
 
 def _floors(base: Sequence[int], factor: Fraction) -> list[int]:

@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.resolve import name_of
-from secateur.methods.goal import cost_at
 from secateur.network.counting import MACS_CONVENTION
-from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.anatomy import Anatomy, anatomy_of, cost_at
 
 RESOURCES = ("params", "macs", "bytes")
 
 
-def inspection(architecture: Architecture) -> dict[str, Any]:
-    """What can be cut, at what gain, and what cannot; JSON-able. Nothing is changed."""
+def groups_and_costs(architecture: Architecture) -> dict[str, Any]:
+    """List what can be cut, at what gain, and what cannot; JSON-able. Nothing is changed."""
     anatomy = anatomy_of(architecture.skeleton())
     graph = anatomy.graph
-    foreign = architecture.origin is not None
-    proof = "every group proved against a masked reference" if foreign else "a built-in family"
     return {
-        "model": name_of(architecture),
-        "proof": proof,
+        "model": architecture.display_name,
+        "proof": architecture.origin.proof,
         "groups": [_group(anatomy, name) for name in graph.groups],
-        "frozen": [{"name": of.name, "width": of.width, "reason": of.reason} for of in graph.frozen],
+        "frozen": [
+            {"name": frozen.name, "width": frozen.width, "reason": frozen.reason} for frozen in graph.frozen
+        ],
         "now": {resource: cost_at(anatomy, resource) for resource in RESOURCES},
         "smallest": {
             resource: cost_at(anatomy, resource, dict.fromkeys(graph.groups, 1)) for resource in RESOURCES
@@ -46,7 +44,7 @@ def _group(anatomy: Anatomy, name: str) -> dict[str, Any]:
 
 
 def _convention(anatomy: Anatomy) -> str:
-    """How MACs were counted, and which operators are in no number."""
+    """Say how MACs were counted, and which operators are in no number."""
     text = MACS_CONVENTION
     if anatomy.costs.other_macs:
         text += (

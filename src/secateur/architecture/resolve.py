@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -10,20 +9,19 @@ from torch import nn
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.factories import (
     check_factory,
-    example_images,
     factory_of,
     names_factory,
     origin_at,
     origin_for,
 )
+from secateur.architecture.family import arguments_for
 from secateur.data import Data
 from secateur.errors import InputError, unknown
-from secateur.models import NAMES, display_name, parse_name
-from secateur.network.inputs import describe_inputs
+from secateur.models import NAMES, parse_name
 
 
 def check_model_name(name: str) -> None:
-    """InputError where no model goes by that name and no architecture file lies there."""
+    """Raise InputError where no model goes by that name and no architecture file lies there."""
     if names_factory(name):
         check_factory(name)
     elif not _is_path(name) and parse_name(name) is None:
@@ -37,7 +35,7 @@ def _is_path(name: str) -> bool:
 def resolve_model(
     model: str | nn.Module | Architecture, data: Data, factory: str | None = None
 ) -> Architecture:
-    """The architecture that is meant, with the data's channels, image size and classes.
+    """Find the architecture that is meant, with the data's channels, image size and classes.
 
     Args:
         model: a name, a factory's name, an architecture file, a module, or an architecture.
@@ -46,17 +44,14 @@ def resolve_model(
     Raises:
         InputError: for an unknown name, a foreign module, another number of classes, or images too small.
     """
-    shape = {
-        "in_channels": data.shape[0],
-        "image_size": list(data.shape[1:]),
-        "num_classes": data.num_classes,
-    }
     if isinstance(model, str):
         check_model_name(model)
         if names_factory(model):
             return Architecture.whole(origin_for(model, data))
         if parsed := parse_name(model):
-            return Architecture.from_factory(parsed[0], {**parsed[1], **shape})
+            return Architecture.from_factory(
+                parsed[0], {**parsed[1], **arguments_for(data.shape, data.num_classes)}
+            )
         model = Architecture.load(model, factory_of(factory) if factory else None)
     architecture = Architecture.of(model) if isinstance(model, nn.Module) else model
     if architecture.classes != data.num_classes:
@@ -64,40 +59,16 @@ def resolve_model(
             f"the model has {architecture.classes} classes, the data set {data.label} has "
             f"{data.num_classes}: build the model with num_classes={data.num_classes}"
         )
-    if architecture.origin is not None:
-        return _checked_on(architecture, data)
-    fitted = replace(architecture, arguments={**architecture.arguments, **shape})
-    fitted.skeleton()  # refuses images too small for the family
-    return fitted
+    return Architecture.at(architecture.origin.fitted_to(data, architecture.widths), architecture.widths)
 
 
 def model_at(
     name: str, shape: tuple[int, int, int], num_classes: int, factory: str | None = None
 ) -> Architecture:
-    """`resolve_model` without data: for images of (channels, height, width) and so many classes."""
+    """Do as `resolve_model` without data: for images of (channels, height, width) and so many classes."""
     check_model_name(name)
     if names_factory(name):
         return Architecture.whole(origin_at(name, shape, num_classes))
     if parsed := parse_name(name):
-        arguments = {"in_channels": shape[0], "image_size": list(shape[1:]), "num_classes": num_classes}
-        return Architecture.from_factory(parsed[0], {**parsed[1], **arguments})
+        return Architecture.from_factory(parsed[0], {**parsed[1], **arguments_for(shape, num_classes)})
     return Architecture.load(name, factory_of(factory) if factory else None)
-
-
-def _checked_on(architecture: Architecture, data: Data) -> Architecture:
-    """A foreign architecture as it is; InputError where it was opened with images of another shape."""
-    assert architecture.origin is not None
-    wanted = describe_inputs(example_images(data))
-    if architecture.origin.inputs != wanted:
-        raise InputError(
-            f"the model takes {architecture.origin.inputs}, the data set {data.label} has {wanted}: choose "
-            "--image-size, or build it for these images"
-        )
-    return architecture
-
-
-def name_of(architecture: Architecture) -> str:
-    """A model's name for people, e.g. 'wrn-16-0.75' or 'mypackage.nets:build'."""
-    if architecture.origin is not None:
-        return architecture.factory
-    return display_name(architecture.skeleton())

@@ -11,11 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from secateur.architecture.architecture import Architecture, Factory
-from secateur.architecture.file import (
-    ARCHITECTURE_FILE,
-    WEIGHTS_FILE,
-)
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
+from secateur.architecture.opening import Factory
 from secateur.atomic import write_bytes
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
@@ -50,7 +48,7 @@ def load_model(
             with the architecture by shape before anything is allocated.
     """
     directory = Path(directory)
-    if like is not None and like.origin is not None:
+    if like is not None and not like.is_family:  # it would be built and traced again
         architecture = like.with_widths(_widths_in(directory / ARCHITECTURE_FILE, like.group_names()))
     else:
         architecture = Architecture.load(directory / ARCHITECTURE_FILE, factory)
@@ -79,7 +77,7 @@ def load_model(
 
 
 def _widths_in(path: Path, names: Sequence[str]) -> list[int]:
-    """The widths in an architecture file that we wrote ourselves, of a network that is at hand."""
+    """Read the widths in an architecture file that we wrote ourselves, of a network that is at hand."""
     groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
     widths = {group["name"]: group["width"] for group in groups}
     return [widths[name] for name in names]

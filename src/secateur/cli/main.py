@@ -226,7 +226,7 @@ def inspect_model(
     """
     import json
 
-    from secateur.architecture.inspection import inspection
+    from secateur.architecture.inspection import groups_and_costs
     from secateur.progress import reporter_for
 
     with reporter_for(sys.stderr) as reporter:
@@ -234,7 +234,7 @@ def inspect_model(
             _, architecture = options.load(reporter)
         else:
             architecture = options.load_at(image, classes, reporter)
-    found = inspection(architecture)
+    found = groups_and_costs(architecture)
     if as_json:
         print(json.dumps(found, indent=1))
     else:

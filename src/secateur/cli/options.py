@@ -14,10 +14,10 @@ from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
+    from secateur.compare.settings import Sparsity
     from secateur.data import Data
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
-    from secateur.compare.settings import Sparsity
     from secateur.training.recipe import Recipe
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"

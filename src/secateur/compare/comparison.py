@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.resolve import name_of
 from secateur.budget import Budget, Limits
 from secateur.compare.settings import Settings
 from secateur.data import Data
@@ -39,7 +38,7 @@ class Comparison:
 
     def __init__(self, architecture: Architecture, data: Data, settings: Settings, *, prunes: bool):
         self.architecture, self.data, self.settings, self.prunes = architecture, data, settings, prunes
-        self.name = name_of(architecture)
+        self.name = architecture.display_name
         skeleton = architecture.skeleton()
         self.units = {budget.text: budget.limit_for(skeleton) for budget in settings.budgets}
         if len(set(self.units.values())) < len(settings.budgets):

@@ -112,6 +112,12 @@ def epoch_batches(
     return _batches(split, data, epoch, mine, torch.device(device), pad, layout)
 
 
+def first_images(data: Data, count: int) -> Tensor:
+    """Read the first training images, normalised: (count, C, H, W), on the CPU."""
+    batches = epoch_batches(data.train, data, batch_size=count, device=torch.device("cpu"))
+    return next(iter(batches))[0]
+
+
 def _evaluation_slices(n: int, batch_size: int) -> list[range]:
     return [range(first, min(first + batch_size, n)) for first in range(0, n, batch_size)]
 

@@ -16,7 +16,7 @@ from secateur.budget import MEASURED, Budgets, Deployment, Limits
 from secateur.deploy.latency import Latency, measure
 from secateur.errors import InputError
 from secateur.network.inputs import Inputs
-from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.anatomy import Anatomy, anatomy_of, cost_at
 
 _SKIPPED = 0.7  # of the way to a latency, in logarithms, before it is looked at again
 
@@ -158,13 +158,6 @@ def plain_copy(model: nn.Module) -> nn.Module:
     finally:
         for module, (after, before) in zip(modules, hooks, strict=True):
             module._forward_hooks, module._forward_pre_hooks = after, before
-
-
-def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = None) -> int:
-    """The count of a resource now, or with groups at other widths."""
-    if resource == "bytes":
-        return anatomy.costs.bytes_at(widths or {})
-    return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
 
 
 def _frozen_words(anatomy: Anatomy) -> str:

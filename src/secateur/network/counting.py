@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -36,11 +37,37 @@ TRAINING_CONVENTION = (
 """Both are printed wherever such numbers are."""
 
 
-ANATOMY_ATTRIBUTE = "_secateur_anatomy"  # where a foreign model carries what surgery found out about it
+_ATTRIBUTE = "_secateur_costs"
+
+
+class KnownCosts(Protocol):
+    """Something that knows what one network costs as it is now, and follows every cut of it.
+
+    It is the hook by which counting learns of networks whose inputs only others know: surgery fills it in.
+    A copy of the network carries a copy, which then follows the cuts of that copy.
+    """
+
+    @property
+    def now(self) -> Mapping[str, int]:
+        """Resource -> its present count; "macs" among them, for one example."""
+
+
+def remember_costs(model: nn.Module, known: KnownCosts | None) -> None:
+    """Have a model carry what knows its costs; None: it carries nothing any more."""
+    if known is None:
+        model.__dict__.pop(_ATTRIBUTE, None)
+    else:
+        setattr(model, _ATTRIBUTE, known)
+
+
+def costs_of(model: nn.Module) -> Mapping[str, int] | None:
+    """Look up resource -> present count of a model; None where nobody left them (`remember_costs`)."""
+    known: KnownCosts | None = getattr(model, _ATTRIBUTE, None)
+    return None if known is None else known.now
 
 
 def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, int]:
-    """How often each convolution's and linear layer's weights are used for one example of `input_shape`.
+    """Count how often each layer's weights are used for one example of `input_shape`.
 
     It is the number of output positions (1 for a linear layer after a flatten). Removing channels does not
     change it, so MACs after a removal need no forward pass. Buffers and training mode are left as they were.
@@ -54,7 +81,7 @@ def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, i
 
 @lru_cache(maxsize=64)
 def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, int]:
-    """`layer_positions` of a built-in network, by its narrowest version: no width of a group changes them.
+    """Count `layer_positions` of a built-in network on its narrowest version: widths do not change them.
 
     It is a real network of a few weights: on the meta device torch would load its compiler to follow shapes.
     """
@@ -64,7 +91,7 @@ def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, in
 
 
 def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
-    """`layer_positions` of any model, for the first example of `inputs`; calls of a layer add up.
+    """Count `layer_positions` of any model, for the first example of `inputs`; calls of a layer add up.
 
     A transposed convolution uses its weights once for every *input* position.
     """
@@ -91,7 +118,7 @@ def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
 
 
 def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
-    """MACs for one example: for each layer, its weights times the positions they are used at.
+    """Sum the MACs of one example: for each layer, its weights times the positions they are used at.
 
     Args:
         positions: from `layer_positions`, measured on this model at any of its widths.
@@ -101,13 +128,13 @@ def count_macs(model: nn.Module, positions: Mapping[str, int]) -> int:
 
 
 def count_model_macs(model: nn.Module) -> int:
-    """MACs of one example: at a built-in model's `input_shape`, or at the inputs a model was inspected with.
+    """Count the MACs of one example, at a built-in model's `input_shape` or the inputs of an inspection.
 
     Raises:
         InputError: where a foreign model has not been inspected, so that nobody knows its inputs.
     """
-    if (anatomy := getattr(model, ANATOMY_ATTRIBUTE, None)) is not None:
-        return int(anatomy.costs.now["macs"])
+    if (known := costs_of(model)) is not None:
+        return known["macs"]
     if not hasattr(model, "input_shape"):
         raise InputError(
             f"the MACs of a {type(model).__name__} depend on its inputs: call sc.inspect(model, inputs) first"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secateur.architecture.architecture import Factory
+from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.deploy.onnx import to_onnx
 from secateur.deploy.openvino import to_openvino

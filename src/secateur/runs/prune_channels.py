@@ -122,7 +122,7 @@ class Target:
         return any(stop.costs.get(resource, 0) > limit for resource, limit in self.limits.counted)
 
     def continued(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The state of a run along the same trajectory, which had limits of its own, as one on the way here."""
+        """The state of another run along the trajectory, with limits of its own, as one on the way here."""
         method = {**checkpoint.state["method"], "limits": dict(self.limits or {})}
         return replace(checkpoint, state={**checkpoint.state, "method": method})
 

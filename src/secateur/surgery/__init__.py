@@ -3,7 +3,12 @@
 families   the groups that the built-in families declare
 probe      a copy of a model that runs with marks in place of numbers
 tracing    the groups of any model that runs, found by what reaches what
-proof      every cut of a traced model against a masked reference
+links      which entries of which axes hang together
+grouping   channel groups out of them, and why the rest is frozen
+reference  the masked reference: the uncut network in which nobody reads what goes
+agreement  whether a cut network agrees with it, and where it begins to differ
+trial      cuts tried on a copy with random weights
+proof      every group by trials, a finished cut by its own weights
 watching   which operator runs in which module, to name the one to blame
 graph      groups, sites, and what is left of them
 cutting    the cut of the layers and of the optimizer's state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,13 +12,15 @@ from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
-from secateur.network.counting import ANATOMY_ATTRIBUTE
+from secateur.network.counting import remember_costs
 from secateur.network.inputs import Inputs, map_inputs, on_device
 from secateur.network.weights import weight_layers
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.proof import prove_cut, traced
+from secateur.surgery.proof import prove_cut, trace_and_prove
+
+_ATTRIBUTE = "_secateur_anatomy"
 
 
 class Anatomy:
@@ -30,30 +32,31 @@ class Anatomy:
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
-        origin: how the network is made again (`secateur.architecture.origin.Origin`), where that is known.
     """
 
-    def __init__(
-        self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None, origin: Any = None
-    ):
+    def __init__(self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None):
         self.graph, self.costs, self.inputs, self.whole = graph, costs, inputs, whole
-        self.origin = origin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Anatomy:
-        """Of a copy of the network: what never changes is shared."""
+        """Copy it for a copy of the network: what never changes is shared."""
         return self.with_graph(copy.deepcopy(self.graph, memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Not pickled along: `torch.save` of a pruned module leaves a plain one, without its factory."""
+        """Pickle as None: `torch.save` of a pruned module leaves a plain one."""
         return (type(None), ())
 
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
-        """Of a copy of the network that is cut as `graph` says."""
-        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole, self.origin)
+        """Make the anatomy of a copy of the network that is cut as `graph` says."""
+        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole)
 
     def uncut(self) -> Anatomy:
-        """Of the whole network."""
+        """Make the anatomy of the whole network."""
         return self.with_graph(self.graph.uncut())
+
+    @property
+    def now(self) -> dict[str, int]:
+        """What the network costs at present (`secateur.network.counting.KnownCosts`)."""
+        return self.costs.now
 
     def remove(
         self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
@@ -73,8 +76,8 @@ class Anatomy:
             prove_cut(self.whole, model, self.graph, self.inputs)
 
 
-def inspect(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
-    """Find and prove the channel groups of any model. The model is not changed; it remembers its anatomy.
+def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
+    """Trace and prove the channel groups of any model. The model is not changed; it carries its anatomy.
 
     Args:
         model: any module that runs.
@@ -85,17 +88,17 @@ def inspect(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
         InputError: where the model does not run on the inputs, or nothing in it can be pruned.
 
     Example:
-        >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
+        >>> open_model(model, images).graph.groups  # doctest: +SKIP
     """
     if isinstance(model, Family):
         return anatomy_of(model)
     _check_trainable(model)
     forget(model)
-    return opened(model, traced(model, inputs, seed=seed), inputs)
+    return open_with_graph(model, trace_and_prove(model, inputs, seed=seed), inputs)
 
 
-def opened(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
-    """The anatomy of an uncut model whose graph is known; the model remembers it."""
+def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
+    """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = map_inputs(inputs, lambda tensor: tensor[:4].detach().cpu().clone())
     whole = copy.deepcopy(model).cpu().eval()
     for parameter in whole.parameters():
@@ -106,24 +109,26 @@ def opened(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
 
 
 def remember(model: nn.Module, anatomy: Anatomy) -> None:
-    """Have the network carry its anatomy; copies of it carry copies."""
-    setattr(model, ANATOMY_ATTRIBUTE, anatomy)
+    """Have the network carry its anatomy, and count by it; copies of it carry copies."""
+    setattr(model, _ATTRIBUTE, anatomy)
+    remember_costs(model, anatomy)
 
 
 def forget(model: nn.Module) -> None:
-    """The plain network again."""
-    model.__dict__.pop(ANATOMY_ATTRIBUTE, None)
+    """Make it a plain network again, which carries nothing."""
+    model.__dict__.pop(_ATTRIBUTE, None)
+    remember_costs(model, None)
 
 
 def known_anatomy(model: nn.Module) -> Anatomy | None:
-    """The anatomy that a network carries, if it does."""
-    found = getattr(model, ANATOMY_ATTRIBUTE, None)
+    """Look up the anatomy that a network carries; None where it carries none."""
+    found = getattr(model, _ATTRIBUTE, None)
     assert found is None or isinstance(found, Anatomy)
     return found
 
 
 def anatomy_of(model: nn.Module, *, streams: bool = False) -> Anatomy:
-    """The anatomy of a network as it is now: the one that it carries, or what its built-in family declares.
+    """Look up the anatomy of a network as it is now: what it carries, or what its built-in family declares.
 
     Args:
         streams: of a built-in family, its residual streams too; those of other models are always among the
@@ -144,8 +149,15 @@ def anatomy_of(model: nn.Module, *, streams: bool = False) -> Anatomy:
     )
 
 
+def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = None) -> int:
+    """Count a resource ("bytes" among them) now, or with groups at other widths."""
+    if resource == "bytes":
+        return anatomy.costs.bytes_at(widths or {})
+    return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
+
+
 def _check_trainable(model: nn.Module) -> None:
-    """InputError for what is no module with layers that could be cut."""
+    """Raise InputError for what is no module with layers that could be cut."""
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a torch.nn.Module, got {type(model).__name__}")
     if not weight_layers(model):

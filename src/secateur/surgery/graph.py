@@ -55,8 +55,10 @@ class ChannelGroup:
     stage: int | None = None
 
     def tied(self, sets: str) -> ChannelGroup:
-        """The group with its channels tied in sets: "4 parts": the same offset of each of 4 parts; "4 runs":
-        runs of 4 that follow each other.
+        """Tie the channels in sets.
+
+        Args:
+            sets: "4 parts": the same offset of each of 4 parts; "4 runs": runs of 4 that follow each other.
 
         Raises:
             InputError: where the width does not divide.
@@ -126,20 +128,20 @@ class ChannelGraph:
     def of(
         cls, model: nn.Module, groups: Sequence[ChannelGroup], frozen: Sequence[Frozen] = ()
     ) -> ChannelGraph:
-        """The graph of an uncut network."""
+        """Make the graph of an uncut network."""
         axes = {site.axis for group in groups for site in group.sites}
         left = {axis: torch.ones(axis_size(model, axis), dtype=torch.bool) for axis in sorted(axes)}
         kept = {group.name: list(range(group.width)) for group in groups}
         return cls({group.name: group for group in groups}, tuple(frozen), kept, left)
 
     def uncut(self) -> ChannelGraph:
-        """The same graph before anything was cut."""
+        """Make the same graph before anything was cut."""
         kept = {name: list(range(group.width)) for name, group in self.groups.items()}
         left = {axis: torch.ones_like(mask) for axis, mask in self._left.items()}
         return ChannelGraph(self.groups, self.frozen, kept, left)
 
     def without(self, refused: Mapping[str, str]) -> ChannelGraph:
-        """The graph of the uncut network with some groups frozen: name -> reason."""
+        """Make the graph of the uncut network with some groups frozen: name -> reason."""
         frozen = [Frozen(name, self.groups[name].width, reason) for name, reason in refused.items()]
         whole = self.uncut()
         kept = {name: whole.kept[name] for name in self.groups if name not in refused}
@@ -147,7 +149,7 @@ class ChannelGraph:
         return ChannelGraph(groups, (*self.frozen, *frozen), kept, whole._left)
 
     def with_group(self, group: ChannelGroup) -> ChannelGraph:
-        """The graph of the uncut network with the group of that name replaced."""
+        """Make the graph of the uncut network with the group of that name replaced."""
         whole = self.uncut()
         groups = {**self.groups, group.name: group}
         kept = {**whole.kept, group.name: list(range(group.width))}
@@ -157,7 +159,7 @@ class ChannelGraph:
         return iter(self.groups.values())
 
     def __deepcopy__(self, memo: dict[int, object]) -> ChannelGraph:
-        """Groups are shared, as nothing changes them."""
+        """Share the groups, as nothing changes them."""
         return ChannelGraph(self.groups, self.frozen, copy.deepcopy(self.kept), dict(self._left))
 
     def width(self, name: str) -> int:
@@ -212,21 +214,21 @@ class ChannelGraph:
     ) -> None:
         keeps, _ = self.keeps_without(gone)
         cut(model, keeps, optimizer)
-        self.mark_gone(gone)
+        self.note_removal(gone)
         for name in gone:
             if (stage := self.groups[name].stage) is not None:
                 assert isinstance(model, Family)
                 model.arguments["stages"][stage] = self.width(name)
 
-    def mark_gone(self, gone: Mapping[str, set[int]]) -> None:
-        """Take note of a cut of present channels that is made elsewhere, or only pretended."""
+    def note_removal(self, gone: Mapping[str, set[int]]) -> None:
+        """Follow a cut of present channels that is made elsewhere, or only pretended."""
         _, after = self.keeps_without(gone)
         self._left.update(after)
         for name, channels in gone.items():
             self.kept[name] = [old for index, old in enumerate(self.kept[name]) if index not in channels]
 
     def keeps_without(self, gone: Mapping[str, set[int]]) -> tuple[dict[Axis, Tensor], dict[Axis, Tensor]]:
-        """What `cut` takes to remove present channels of groups, and the axes' entries that are then left."""
+        """Make what `cut` takes to remove present channels, and the axes' entries that are then left."""
         after: dict[Axis, Tensor] = {}
         for name, channels in gone.items():
             original = [self.kept[name][channel] for channel in sorted(channels)]

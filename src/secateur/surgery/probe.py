@@ -107,9 +107,9 @@ class Probe:
             runs.append(found)
         for name, calls in runs[0].items():
             others = runs[1].get(name, [])
-            for index, of_two in enumerate(calls):
-                grown = index < len(others) and others[index].shape[0] * 2 == of_two.shape[0] * 3
-                of_two.batched = grown
+            for index, made in enumerate(calls):
+                grown = index < len(others) and others[index].shape[0] * 2 == made.shape[0] * 3
+                made.batched = grown
         self.calls = runs[0]
 
     @staticmethod

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
-from secateur.architecture.origin import inspect_model
+from secateur.architecture.opening import inspect_model
 from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning

@@ -1,0 +1,208 @@
+"""Networks that are not ours, opened: a module, what a factory builds, or again what a file describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.architecture.building import Build, built, factory_name, layout_without_memory
+from secateur.architecture.foreign import ForeignOrigin
+from secateur.architecture.origin import carried_origin, carry_origin
+from secateur.errors import InputError, first_line
+from secateur.models import FACTORIES
+from secateur.network.inputs import Inputs, call, example_of, logits_of, modes_kept, on_device
+from secateur.surgery.anatomy import Anatomy, known_anatomy, open_model, open_with_graph
+from secateur.surgery.costs import state_shapes
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.tracing import trace
+
+Factory = Callable[..., nn.Module]
+
+
+def inspect_model(
+    model: nn.Module, inputs: Inputs, *, factory: Build | None = None, seed: int = 0
+) -> Anatomy:
+    """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
+
+    Args:
+        model: any module that runs; it is not changed, but carries its anatomy from now on.
+        inputs: a few real examples, as the model takes them: a tensor, a tuple, or a dictionary.
+        factory: builds a fresh network of the same shape, for all that trains one from scratch; its module
+            and name are written into `architecture.json`.
+        seed: of the channel sets, weights and random inputs of the proof.
+
+    Returns:
+        The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
+
+    Raises:
+        InputError: where the model does not run on the inputs, or nothing in it can be pruned.
+
+    Example:
+        >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
+    """
+    if isinstance(model, nn.Module):
+        carry_origin(model, None)
+    anatomy = open_model(model, inputs, seed=seed)
+    if factory is not None and anatomy.whole is not None:
+        _check_same(factory, anatomy)
+        name = factory_name(factory)
+        carry_origin(
+            model, ForeignOrigin(name, {}, factory, anatomy.uncut(), classes=classes_of(model, inputs))
+        )
+    return anatomy
+
+
+def _check_same(factory: Build, anatomy: Anatomy) -> None:
+    """Raise InputError where a factory does not build the network that was inspected."""
+    with torch.random.fork_rng(devices=[]):
+        other = built(factory, factory_name(factory))
+    if state_shapes(other) != anatomy.uncut().costs.shapes_at({}):
+        raise InputError(
+            f"the factory '{factory_name(factory)}' builds a network with other tensors than the model: pass "
+            "the one that the model was built with"
+        )
+
+
+def origin_of(model: nn.Module) -> ForeignOrigin | None:
+    """Look up where an opened model comes from; without a factory it is named after its class.
+
+    None for a model that was not opened, also where its parts are of built-in families.
+    """
+    anatomy = known_anatomy(model)
+    if anatomy is None:
+        return None
+    origin = carried_origin(model)
+    if not isinstance(origin, ForeignOrigin) or origin.anatomy.whole is not anatomy.whole:
+        whole = anatomy.uncut()
+        assert whole.whole is not None
+        classes = classes_of(whole.whole, anatomy.inputs)
+        origin = ForeignOrigin(factory_name(type(model)), {}, None, whole, classes=classes)
+        carry_origin(model, origin)
+    return origin
+
+
+def open_factory(
+    build: Build,
+    inputs: Inputs,
+    *,
+    name: str,
+    arguments: dict[str, Any],
+    pretrained: Build | None = None,
+    seed: int = 0,
+) -> ForeignOrigin:
+    """Build the whole network once, and find and prove its channel groups.
+
+    Args:
+        build: calls the factory with `arguments`.
+        pretrained: the same with weights to start from, where there are any.
+
+    Raises:
+        InputError: where the factory gives no module, or nothing in it can be pruned.
+    """
+    model = built(build, name)
+    anatomy = open_model(model, inputs, seed=seed)
+    return ForeignOrigin(name, arguments, build, anatomy, pretrained, classes_of(model, inputs))
+
+
+def read_foreign(
+    content: dict[str, Any], source: str, factory: Factory | None
+) -> tuple[ForeignOrigin, tuple[int, ...]]:
+    """Read origin and widths from an architecture file whose form is right; nothing is imported.
+
+    Raises:
+        InputError: where no factory is given, or it builds another network than the file describes.
+    """
+    name = content["factory"]
+    if factory is None:
+        raise InputError(
+            f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "
+            f"import: pass the factory (sc.load(directory, factory=build), or --model {name[:80]}). "
+            f"Built in are {', '.join(FACTORIES)}"
+        )
+    groups = content["groups"]
+    try:
+        inputs = example_of(content.get("input"))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
+        raise _of_other_tensors(source, layout, content["layout"])
+    origin = reopened(factory, inputs, groups, name=name, arguments=content["arguments"], source=source)
+    if origin.layout != content["layout"]:
+        raise _of_other_tensors(source, origin.layout, content["layout"])
+    widths = {group["name"]: group["width"] for group in groups}
+    return origin, tuple(widths[name] for name in origin.names)
+
+
+def _of_other_tensors(source: str, built: str | None, saved: str) -> InputError:
+    return InputError(
+        f"{source}: the factory builds a network with other tensors (layout {built}) than the one that was "
+        f"saved ({saved}): pass the same factory"
+    )
+
+
+def reopened(
+    factory: Factory,
+    inputs: Inputs,
+    groups: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    arguments: dict[str, Any],
+    source: str,
+) -> ForeignOrigin:
+    """Open a network whose groups were proved before, as its file says: it is traced, not proved again.
+
+    Args:
+        factory: is called with `arguments`.
+
+    Raises:
+        InputError: where the factory's network does not have these groups.
+    """
+    build = partial(factory, **arguments)
+    model = built(build, name)
+    try:
+        graph = trace(model, inputs)
+    except InputError:
+        raise
+    except Exception as error:  # the user's code on inputs that a file describes
+        raise InputError(
+            f"{source}: the network that '{name}' builds does not take the inputs described: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from None
+    anatomy = open_with_graph(model, _with_groups(graph, groups, name, source), inputs)
+    return ForeignOrigin(name, arguments, build, anatomy, classes=classes_of(model, inputs))
+
+
+def _with_groups(
+    graph: ChannelGraph, groups: Sequence[Mapping[str, Any]], name: str, source: str
+) -> ChannelGraph:
+    """Tie the channels as a file says, and freeze the groups that it does not name."""
+    for group in groups:
+        if group["name"] not in graph.groups:
+            raise InputError(
+                f"{source}: the network that '{name}' builds has no channel group '{group['name']}': it was "
+                "changed, or it is another one"
+            )
+        if group.get("sets"):
+            graph = graph.with_group(graph.groups[group["name"]].tied(group["sets"]))
+        if graph.width(group["name"]) != group["of"]:
+            raise InputError(
+                f"{source}: '{group['name']}' has {graph.width(group['name'])} channels in the network that "
+                f"'{name}' builds, and {group['of']} in the file: it was changed, or it is another one"
+            )
+    known = {group["name"] for group in groups}
+    return graph.without({n: "not proved when the file was written" for n in graph.groups if n not in known})
+
+
+@torch.no_grad()
+def classes_of(model: nn.Module, inputs: Inputs) -> int | None:
+    """Count the scores that a model gives for an example; None where its output has none."""
+    try:
+        with modes_kept(model):
+            logits = logits_of(call(model.eval(), on_device(inputs, model)))
+    except InputError:
+        return None
+    return logits.shape[1] if logits.dim() > 1 else None
