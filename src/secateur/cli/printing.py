@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
     from secateur.compare.comparison import Comparison
     from secateur.compare.planning import PlanRow
+    from secateur.records.point import Point
+    from secateur.records.results import Results
     from secateur.runs.session import Session
 
 
@@ -129,46 +131,44 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def show_results(results: dict[str, Any], out: Path) -> None:
+def show_results(results: Results, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
-    from secateur.report.series import resource_of
 
-    counted = "nonzeros" if resource_of(results).key == "nonzeros" else "params"
+    counted = "nonzeros" if results.resource == "nonzeros" else "params"
     rows_shown = table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
-    for row in results["summary"]:
-        spread = "" if row["half"] is None else f"{row['half'] * 100:.1f}"
+    for row in results.summary:
         rows_shown.add_row(
-            row["arm"],
-            f"{row['budget']} ({row['limit']:,})",
-            f"{row[counted]:,.0f}",
-            f"{row['mean'] * 100:.1f}%",
-            spread,
-            f"{row['train_compute']:.2e}",
-            f"{row['discovery_compute']:.2e}" if row["discovery_compute"] else "",
+            row.arm,
+            f"{row.budget} ({row.limit:,})",
+            f"{row.count_of(counted):,.0f}",
+            f"{row.mean * 100:.1f}%",
+            "" if row.half is None else f"{row.half * 100:.1f}",
+            f"{row.train_compute:.2e}",
+            f"{row.discovery_compute:.2e}" if row.discovery_compute else "",
         )
     console().print(rows_shown)
     print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
-    print(f"\n{results['verdict']['text']}")
+    print(f"\n{results.verdict.text}")
     print(f"Report: {out / 'report.html'}")
 
 
-def show_point(point: dict[str, Any], session: Session) -> None:
+def show_point(point: Point, session: Session) -> None:
     if session.runtime.is_main:
         print(
-            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {_size_of(point)}; "
+            f"{point.arm}: {point.accuracy:.1%} on the test split with {_size_of(point)}; "
             f"written to {session.store.directory}"
         )
 
 
-def _size_of(point: dict[str, Any]) -> str:
+def _size_of(point: Point) -> str:
     """What the network has: a network with zeroed weights computes as much as before, and that is said."""
-    if point["nonzeros"] == point["weights"]:
-        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates, one image"
-        if uncounted := point.get("uncounted"):
-            size += f"; not counted, as nobody knows their cost: {', '.join(uncounted)}"
-        return f"{size}), {point['bytes']:,} bytes" + (f", {point['latency']}" if "latency" in point else "")
+    if point.nonzeros == point.weights:
+        size = f"{point.params:,} parameters, {point.macs:,} MACs (multiply-accumulates, one image"
+        if point.uncounted:
+            size += f"; not counted, as nobody knows their cost: {', '.join(point.uncounted)}"
+        return f"{size}), {point.bytes:,} bytes" + (f", {point.latency}" if point.latency else "")
     return (
-        f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
+        f"exactly {point.nonzeros:,} of {point.weights:,} weights not zero ({point.macs:,} MACs, as "
         "many as before: zeros alone make nothing faster)"
     )
 

@@ -28,7 +28,7 @@ from secateur.compare.handover import leave
 from secateur.compare.jobs import Job, jobs_of, looking, unfinished
 from secateur.compare.planning import PlanRow, planned_rows
 from secateur.compare.replicate import KNOWN, Replicate
-from secateur.compare.results import SCHEMA, describe_data, write_results
+from secateur.compare.results import describe_data, write_results
 from secateur.compare.verdict import summarise, verdict
 from secateur.data import Data, load_data
 from secateur.device import Runtime
@@ -36,6 +36,8 @@ from secateur.errors import InputError, unknown
 from secateur.methods import ChannelReparametrization
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.progress import Reporter
+from secateur.records.point import Point
+from secateur.records.results import Results
 from secateur.runs.environment import describe_environment
 from secateur.runs.session import PruneSettings, Session, Target
 from secateur.runs.side_by_side import fill, parse_workers, workers_for
@@ -233,7 +235,7 @@ class Comparison:
             lambda: unfinished(jobs_of(self, session, rows), looking(self, session)),
         )
 
-    def run(self, session: Session, command: str, workers: int | str = 1) -> dict[str, Any]:
+    def run(self, session: Session, command: str, workers: int | str = 1) -> Results:
         """Make every run that is not there yet; leave and return the results, and draw the report."""
         rows = self.plan(session)
         count, jobs = self._shared_out(session, rows, workers)
@@ -263,30 +265,30 @@ class Comparison:
         )
 
     def _results(
-        self, session: Session, command: str, replicates: list[Replicate], points: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+        self, session: Session, command: str, replicates: list[Replicate], points: list[Point]
+    ) -> Results:
         summary = summarise(points, self.limits)
         dense = [replicate.dense_point() for replicate in replicates if self.needs_dense]
         shown = [*self.settings.arms]
-        points = sorted(points, key=lambda p: (-self.limits[p["budget"]], shown.index(p["arm"]), p["seed"]))
-        return {
-            "schema": SCHEMA,
-            "command": command,
-            "model": self.name,
-            "data": describe_data(self.data),
-            "settings": self._describe_settings(),
-            "dense": dense,
-            "points": points,
-            "summary": summary,
-            "dense_summary": summarise(dense, {})[0] if dense else None,
-            "profiles": [replicate.profile() for replicate in replicates if "copycat" in self.settings.arms],
-            "trajectory": [replicate.trajectory() for replicate in replicates if self.prunes],
-            "verdict": verdict(summary),
-            "environment": {
+        points = sorted(points, key=lambda p: (-self.limits[p.budget or ""], shown.index(p.arm), p.seed))
+        with_copycat = replicates if "copycat" in self.settings.arms else []
+        return Results(
+            command=command,
+            model=self.name,
+            data=describe_data(self.data),
+            settings=self._describe_settings(),
+            dense=tuple(dense),
+            points=tuple(points),
+            summary=summary,
+            dense_summary=summarise(dense, {})[0] if dense else None,
+            profiles=tuple(replicate.profile() for replicate in with_copycat),
+            trajectory=tuple(replicate.trajectory() for replicate in replicates if self.prunes),
+            verdict=verdict(summary),
+            environment={
                 **describe_environment(session.runtime),
                 **_made_with([*dense, *points], session.store),
             },
-        }
+        )
 
     def _describe_settings(self) -> dict[str, Any]:
         settings = self.settings
@@ -322,13 +324,13 @@ class Comparison:
         }
 
 
-def _made_with(points: Sequence[dict[str, Any]], store: RunStore) -> dict[str, Any]:
+def _made_with(points: Sequence[Point], store: RunStore) -> dict[str, Any]:
     """The commits and the threads that the runs were made with; results may be drawn up with others."""
-    records = [store.record(run_id) for run_id in sorted({point["run_id"] for point in points})]
-    made = [record["environment"] for record in records if record]
-    threads = sorted({each["threads"] for each in made})
+    records = [store.record(run_id) for run_id in sorted({point.run_id for point in points})]
+    made = [record for record in records if record]
+    threads = sorted({record.threads for record in made})
     return {
-        "trained_at": sorted({str(each["commit"]) for each in made}),
+        "trained_at": sorted({record.commit for record in made}),
         "threads": threads[0] if len(threads) == 1 else " or ".join(map(str, threads)),
     }
 
@@ -342,18 +344,18 @@ class CompareResult:
         directory: where the report, the figures and the best network lie.
     """
 
-    results: dict[str, Any]
+    results: Results
     directory: Path
 
     @property
     def verdict(self) -> str:
         """One plain sentence."""
-        return self.results["verdict"]["text"]
+        return self.results.verdict.text
 
     @property
-    def points(self) -> list[dict[str, Any]]:
-        """One entry for every arm, budget and seed."""
-        return self.results["points"]
+    def points(self) -> tuple[Point, ...]:
+        """One for every arm, budget and seed."""
+        return self.results.points
 
 
 def compare(

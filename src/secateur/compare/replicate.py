@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget
 from secateur.compare.planning import PlanRow
 from secateur.methods import ChannelReparametrization
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.records.point import Point
+from secateur.records.record import Record
+from secateur.records.results import Profile, ProfileGroup, Trajectory
 from secateur.runs.points import point_of
-from secateur.runs.session import Record, Session, Target
+from secateur.runs.session import Session, Target
 from secateur.runs.sparse import SPARSE_ARMS, sparse_arms
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class Replicate:
     def profile_record(self) -> Record:
         """The first network of the trajectory that has lost as many channels as copycat's profile has."""
         for budget in self.of.budgets if self.of.prunes else ():
-            if len((record := self.tuned(budget))["removed"]) >= self.of.copycat_after:
+            if len((record := self.tuned(budget)).removed or ()) >= self.of.copycat_after:
                 return record
         return self._pruned_to(Target(removals=self.of.copycat_after), f"copycat profile seed {self.seed}")
 
@@ -89,11 +92,11 @@ class Replicate:
             compute,
         )
 
-    def points(self) -> list[dict[str, Any]]:
+    def points(self) -> list[Point]:
         """One point for every arm and budget."""
         return [self.point(arm, budget) for budget in self.of.budgets for arm in self.settings.arms]
 
-    def point(self, arm: str, budget: Budget) -> dict[str, Any]:
+    def point(self, arm: str, budget: Budget) -> Point:
         """The point of one arm at one budget."""
         if arm in SPARSE_ARMS:
             return self._sparse_point(arm, budget)
@@ -104,20 +107,20 @@ class Replicate:
         architecture, discovery = self._architecture(arm, budget)
         spent = 0
         if self.settings.match == "compute":
-            spent = self.dense["train_compute"] + self.tuned(budget)["train_compute"]
+            spent = self.dense.train_compute + self.tuned(budget).train_compute
         epochs = self.of.epochs(self.session, architecture, spent)
         recipe = replace(self.settings.recipe, epochs=epochs)
         record = self.session.train(architecture, recipe, self.seed, f"{arm} {budget} seed {self.seed}")
         return point_of(record, arm, budget.text, discovery_compute=discovery, epochs=epochs)
 
-    def _gated_point(self, arm: str, budget: Budget) -> dict[str, Any]:
+    def _gated_point(self, arm: str, budget: Budget) -> Point:
         recipe, label = self.settings.recipe, f"{arm} {budget} seed {self.seed}"
         record = self.session.gate_channels(
             self.of.architecture, recipe, self.seed, self.of.target(budget), label
         )
         return point_of(record, arm, budget.text, epochs=recipe.epochs)
 
-    def _sparse_point(self, arm: str, budget: Budget) -> dict[str, Any]:
+    def _sparse_point(self, arm: str, budget: Budget) -> Point:
         settings = self.settings
         of = sparse_arms(settings.sparsity)[arm]
         record = self.session.sparsify(
@@ -130,7 +133,7 @@ class Replicate:
             f"{arm} {budget} seed {self.seed}",
         )
         trained = self.session.before(record)
-        epochs = len(record["history"]) + (len(trained["history"]) if trained else 0)
+        epochs = record.epochs + (trained.epochs if trained else 0)
         return point_of(record, arm, budget.text, before=trained, epochs=epochs)
 
     def _architecture(self, arm: str, budget: Budget) -> tuple[Architecture, int]:
@@ -139,49 +142,49 @@ class Replicate:
             return self.of.known(arm, budget), 0
         if arm == "fisher-scratch":
             record = self.tuned(budget)
-            removals = len(record["removed"])
-            found = self.of.architecture.with_widths(record["architecture"]["widths"])
+            removals = len(record.removed or ())
+            found = self.of.architecture.with_widths(record.widths)
         else:
             record, removals = self.profile_record, self.of.copycat_after
             found = self._profile_architecture().scaled_to(self.of.absolute(budget))
-        return found, self.dense["train_compute"] + _compute_of_removals(record, removals)
+        return found, self.dense.train_compute + _compute_of_removals(record, removals)
 
     def _profile_architecture(self) -> Architecture:
-        gone = [entry["group"] for entry in self.profile_record["removed"][: self.of.copycat_after]]
+        gone = [entry.group for entry in (self.profile_record.removed or ())[: self.of.copycat_after]]
         names = self.of.architecture.group_names()
         widths = [
             width - gone.count(name) for name, width in zip(names, self.of.architecture.widths, strict=True)
         ]
         return self.of.architecture.with_widths(widths)
 
-    def dense_point(self) -> dict[str, Any]:
+    def dense_point(self) -> Point:
         """The unpruned network, as a point without a budget."""
         return point_of(self.dense, "dense", None, epochs=self.settings.recipe.epochs)
 
-    def profile(self) -> dict[str, Any]:
+    def profile(self) -> Profile:
         """Channels kept in each group where copycat took its profile (Crowley et al. 2018, Fig. 2c)."""
         architecture = self._profile_architecture()
         names = architecture.group_names()
-        groups = [
-            {"name": name, "kept": kept, "of": of}
+        groups = tuple(
+            ProfileGroup(name=name, kept=kept, of=of)
             for name, kept, of in zip(names, architecture.widths, self.of.architecture.widths, strict=True)
-        ]
-        return {"seed": self.seed, "removed": self.of.copycat_after, "groups": groups}
+        )
+        return Profile(seed=self.seed, removed=self.of.copycat_after, groups=groups)
 
-    def trajectory(self) -> dict[str, Any]:
+    def trajectory(self) -> Trajectory:
         """Validation accuracy while pruning, once an epoch."""
-        rows = self.tuned(self.of.budgets[-1])["history"]
-        return {
-            "seed": self.seed,
-            "removed": [row["removed"] for row in rows],
-            "params": [row["params"] for row in rows],
-            "val_accuracy": [row["val_accuracy"] for row in rows],
-        }
+        rows = self.tuned(self.of.budgets[-1]).history
+        return Trajectory(
+            seed=self.seed,
+            removed=tuple(int(row.more["removed"]) for row in rows),
+            params=tuple(row.params for row in rows),
+            val_accuracy=tuple(row.val_accuracy for row in rows),
+        )
 
 
 def _compute_of_removals(record: Record, removals: int) -> int:
     """Training MACs of the windows that led to the first `removals` removals."""
     return sum(
-        TRAINING_MACS_PER_INFERENCE_MAC * entry["macs"] * entry["examples"]
-        for entry in record["removed"][:removals]
+        TRAINING_MACS_PER_INFERENCE_MAC * entry.macs * entry.examples
+        for entry in (record.removed or ())[:removals]
     )

@@ -50,6 +50,10 @@ class Point(Stored):
 
     AGAIN: ClassVar[str] = "run the command that left it again"
 
+    def count_of(self, resource: str) -> int | None:
+        """What the network has of "params", "macs" or "nonzeros"; None where nothing is said."""
+        return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros}[resource]
+
     @classmethod
     def of(
         cls,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from secateur.records.point import Point
 from secateur.records.stored import Stored, Wrong, optional
+
+RESOURCES = ("params", "macs", "nonzeros")
+"""What the budgets of a comparison can limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,10 @@ class SummaryRow(Stored):
     nonzeros: float | None = optional()
     weights: float | None = optional()
     accuracy_before: float | None = optional()
+
+    def count_of(self, resource: str) -> float | None:
+        """What its networks have of "params", "macs" or "nonzeros" on average; None where nothing is said."""
+        return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros}[resource]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +163,14 @@ class Results(Stored):
     environment: Mapping[str, Any]
 
     def check(self) -> None:
-        """The one setting that is read here."""
-        if not isinstance(self.resource, str):
-            raise Wrong("text", self.resource).inside("settings.resource")
+        """The one setting that is read here, and that all networks have a count of what it names."""
+        if self.resource not in RESOURCES:
+            raise Wrong(f"one of {', '.join(RESOURCES)}", self.resource).inside("settings.resource")
+        counted: dict[str, Sequence[Point | SummaryRow]] = {"points": self.points, "summary": self.summary}
+        for name, rows in counted.items():
+            for index, row in enumerate(rows):
+                if row.count_of(self.resource) is None:
+                    raise Wrong("there").inside(f"{name}[{index}].{self.resource}")
 
     @property
     def resource(self) -> str:

@@ -34,6 +34,7 @@ from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
+from secateur.records.record import Epoch, Record, Removal
 from secateur.runs.environment import describe_environment
 from secateur.runs.identity import RunSpec, file_hash, identity_hash
 from secateur.runs.sparse import SparseArm, Sparsity
@@ -44,8 +45,6 @@ from secateur.training.evaluation import evaluate
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,8 @@ class Target:
     def lies_beyond(self, record: Record) -> bool:
         """Whether a trajectory that stopped at `record` has not passed this target yet."""
         if self.removals is not None:
-            return len(record["removed"]) <= self.removals
-        return any(record.get(resource, 0) > limit for resource, limit in self.limits.items())
+            return len(record.removed or ()) <= self.removals
+        return any(record.count_of(resource) > limit for resource, limit in self.limits.items())
 
 
 class NotMadeError(LookupError):
@@ -325,9 +324,9 @@ class Session:
         return self._finish(
             training.finish(),
             spec,
-            removed=method.removed,
+            removed=tuple(Removal.from_json(entry) for entry in method.removed),
             trajectory=self._trajectory_id(spec),
-            trained=trained["run_id"],
+            trained=trained.run_id,
             **(method.goal.describe() if target.latency else {}),
         )
 
@@ -398,7 +397,7 @@ class Session:
 
     def before(self, record: Record) -> Record | None:
         """The record of the training that a run went on from, if there was one."""
-        return self.store.record(record["trained"]) if "trained" in record else None
+        return self.store.record(record.trained) if record.trained else None
 
     def _before_the_cut(self, training: Training) -> dict[str, Any]:
         """What the network is worth, and how much of it is in use, before weights are set to zero."""
@@ -458,35 +457,35 @@ class Session:
         progress = training.progress
         accuracy = evaluate(training.model, self.data.test, self.data, self.runtime)
         val_accuracy = evaluate(training.model, self.data.val, self.data, self.runtime)
-        record = {
-            "schema": 1,
-            "run_id": spec.run_id,
-            "label": spec.label,
-            "seed": spec.seed,
-            "identity": spec.identity,
-            "architecture": Architecture.of(training.model).identity(),
-            "params": training.params,
-            "macs": training.macs,
-            "weights": count_weights(training.model),
-            "nonzeros": count_nonzeros(training.model),
-            "bytes": artefact_bytes(training.model),
-            "accuracy": accuracy,
-            "val_accuracy": val_accuracy,
-            "train_compute": progress.compute,
-            "wall_s": progress.wall_s,
-            "history": progress.history,
+        weights, nonzeros = count_weights(training.model), count_nonzeros(training.model)
+        anatomy = known_anatomy(training.model)
+        record = Record(
+            run_id=spec.run_id,
+            label=spec.label,
+            seed=spec.seed,
+            identity=spec.identity,
+            architecture=Architecture.of(training.model).identity(),
+            params=training.params,
+            macs=training.macs,
+            weights=weights,
+            nonzeros=nonzeros,
+            bytes=artefact_bytes(training.model),
+            accuracy=accuracy,
+            val_accuracy=val_accuracy,
+            train_compute=progress.compute,
+            wall_s=progress.wall_s,
+            history=tuple(Epoch.from_json(row) for row in progress.history),
+            environment=describe_environment(self.runtime),
+            uncounted=anatomy.costs.uncounted if anatomy else None,
             **more,
-            "environment": describe_environment(self.runtime),
-        }
-        if anatomy := known_anatomy(training.model):
-            record["uncounted"] = anatomy.costs.uncounted
+        )
         if self.runtime.is_main:
             save_model(training.model, self.store.path(spec.run_id))
-            self.store.save_record(spec.run_id, record)
+            self.store.save_record(record)
         self.runtime.barrier()
         size = f"{training.params:,} parameters"
-        if record["nonzeros"] < record["weights"]:
-            size = f"{record['nonzeros']:,} of {record['weights']:,} weights"
+        if nonzeros < weights:
+            size = f"{nonzeros:,} of {weights:,} weights"
         self.reporter.run_finished(f"{spec.label}: {accuracy:.1%} with {size} ({progress.wall_s:.0f} s)")
         return record
 
@@ -508,15 +507,15 @@ class Session:
         found = []
         for run_id in self.store.ids():
             record = self.store.record(run_id) if run_id.startswith("prune-") else None
-            if record and record["trajectory"] == self._trajectory_id(spec) and target.lies_beyond(record):
-                found.append((len(record["removed"]), run_id))
+            if record and record.trajectory == self._trajectory_id(spec) and target.lies_beyond(record):
+                found.append((len(record.removed or ()), run_id))
         return self.store.checkpoint(max(found)[1]) if found else None
 
 
 def _as_trained(trained: Record) -> dict[str, Any]:
     """Before a cut that comes first of all, the network is the trained one, which was measured."""
     return {
-        "trained": trained["run_id"],
-        "accuracy_before": trained["accuracy"],
-        "val_accuracy_before": trained["val_accuracy"],
+        "trained": trained.run_id,
+        "accuracy_before": trained.accuracy,
+        "val_accuracy_before": trained.val_accuracy,
     }

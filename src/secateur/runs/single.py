@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import Budget, Budgets
 from secateur.methods import ChannelReparametrization
-from secateur.runs.points import Point, point_of
-from secateur.runs.session import PruneSettings, Record, Session, Target
+from secateur.records.point import Point
+from secateur.records.record import Record
+from secateur.runs.points import point_of
+from secateur.runs.session import PruneSettings, Session, Target
 from secateur.runs.sparse import Sparsity, sparse_arms
 from secateur.training.recipe import Recipe
 
@@ -89,7 +89,8 @@ def _leave(session: Session, record: Record, point: Point) -> Point:
     store = session.store
     if session.runtime.is_main:
         for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
-            write_bytes(store.directory / name, (store.path(record["run_id"]) / name).read_bytes())
-        rest: dict[str, Any] = {key: record[key] for key in ("history", "identity", "environment")}
-        write_json(store.directory / "record.json", {"schema": 1, **point, **rest})
+            write_bytes(store.directory / name, (store.path(record.run_id) / name).read_bytes())
+        whole = record.to_json()
+        rest = {key: whole[key] for key in ("history", "identity", "environment")}
+        write_json(store.directory / "record.json", {"schema": Record.SCHEMA, **point.to_json(), **rest})
     return point

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -24,6 +23,7 @@ from safetensors.torch import save
 from secateur.atomic import write_bytes, write_json
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
+from secateur.records.record import Record
 from secateur.training.checkpoint import Checkpoint
 
 
@@ -48,15 +48,15 @@ class RunStore:
         """The run's folder; it need not exist."""
         return self.runs / run_id
 
-    def record(self, run_id: str) -> dict[str, Any] | None:
-        """The finished run's record, else None."""
+    def record(self, run_id: str) -> Record | None:
+        """The finished run's record, else None; InputError where the file is not one."""
         path = self.path(run_id) / "record.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return Record.load(path) if path.is_file() else None
 
-    def save_record(self, run_id: str, record: dict[str, Any]) -> None:
+    def save_record(self, record: Record) -> None:
         """Declare the run finished."""
-        self.path(run_id).mkdir(parents=True, exist_ok=True)
-        write_json(self.path(run_id) / "record.json", record)
+        self.path(record.run_id).mkdir(parents=True, exist_ok=True)
+        write_json(self.path(record.run_id) / "record.json", record.to_json())
 
     def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint, whole or not at all."""
