@@ -39,8 +39,8 @@ def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         make("broken", Breaks(after))
     resumed, whole = make("broken", Reporter()), make("whole", Reporter())
-    assert resumed["history"] == whole["history"]
-    networks = [sc.load(tmp_path / folder / "runs" / whole["run_id"]) for folder in ("broken", "whole")]
+    assert resumed.history == whole.history
+    networks = [sc.load(tmp_path / folder / "runs" / whole.run_id) for folder in ("broken", "whole")]
     for name, value in networks[0].state_dict().items():
         assert (value == networks[1].state_dict()[name]).all()
 
@@ -50,8 +50,8 @@ def test_the_cut_makes_the_rest_of_the_training_cheaper(digits, tmp_path):
     session = Session(digits, RunStore(tmp_path), Runtime("cpu"), Reporter())
     record = session.gate_channels(architecture, RECIPE, 0, Limits.at({"macs": architecture.macs // 4}), "x")
     dense = session.epoch_compute(architecture, RECIPE) * RECIPE.epochs
-    assert 0.5 * dense < record["train_compute"] < 0.7 * dense
-    assert record["params"] < record["history"][0]["params"]
+    assert 0.5 * dense < record.train_compute < 0.7 * dense
+    assert record.params < record.history[0].params
 
 
 @pytest.mark.parametrize("resource", TRAINABLE)
@@ -67,7 +67,9 @@ def test_any_budget_that_can_be_trained_to_can_be_compared(digits, tmp_path, res
         device="cpu",
     )
     for point in result.points:
-        network = sc.load(tmp_path / "runs" / point["run_id"])
+        network = sc.load(tmp_path / "runs" / point.run_id)
         limit = int(0.4 * COUNTERS[resource](resolve_model("wrn-10-1", digits).skeleton()))
-        assert COUNTERS[resource](network) == point[resource]
-        assert point[resource] <= limit + (resource == "nonzeros")  # that one is rounded to the nearest
+        assert COUNTERS[resource](network) == point.count_of(resource)
+        assert point.count_of(resource) <= limit + (
+            resource == "nonzeros"
+        )  # that one is rounded to the nearest

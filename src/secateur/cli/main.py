@@ -443,8 +443,8 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> None:
         if record is None:
             shown.add_row(run_id, "unfinished", "", "", "")
             continue
-        epochs = str(len(record["history"]))
-        shown.add_row(run_id, record["label"], f"{record['params']:,}", f"{record['accuracy']:.1%}", epochs)
+        size, accuracy = f"{record.params:,}", f"{record.accuracy:.1%}"
+        shown.add_row(run_id, record.label, size, accuracy, str(record.epochs))
     console().print(shown)
 
 
@@ -463,7 +463,9 @@ def show_run(
 
     store = _existing(RunStore(directory))
     run_id = store.resolve(run)
-    print(json.dumps(store.record(run_id) or {"run_id": run_id, "finished": False}, indent=1))
+    record = store.record(run_id)
+    shown = record.to_json() if record else {"run_id": run_id, "finished": False}
+    print(json.dumps(shown, indent=1))
 
 
 @runs_app.command("delete")

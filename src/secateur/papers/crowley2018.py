@@ -23,12 +23,14 @@ from secateur.compare.comparison import Comparison, Settings
 from secateur.compare.jobs import Job, jobs_of_seed, make
 from secateur.compare.replicate import Replicate
 from secateur.compare.verdict import interval
+from secateur.papers.cells import About, CrowleyCells, CrowleyRun
 from secateur.papers.published import published
-from secateur.papers.reproduction import BaseReproduction, BaseScale, Run
-from secateur.papers.text import MISSING, About, conditions, markdown, shown
+from secateur.papers.reproduction import BaseReproduction, BaseScale
+from secateur.papers.text import MISSING, conditions, markdown, shown
 from secateur.progress import Reporter
+from secateur.records.record import Record
 from secateur.report.templates import environment
-from secateur.runs.session import NotMadeError, PruneSettings, Record, Session
+from secateur.runs.session import NotMadeError, PruneSettings, Session
 from secateur.runs.sparse import Sparsity, sparse_arms
 from secateur.training.recipe import Recipe
 
@@ -112,6 +114,7 @@ class Reproduction(BaseReproduction):
     """
 
     paper = "crowley2018"
+    content = CrowleyCells
 
     def __init__(
         self,
@@ -156,10 +159,11 @@ class Reproduction(BaseReproduction):
         else:
             make(Replicate(self._comparison(cell), sessions[cell], work["seed"], ()), work["step"])
 
-    def rows(self, cell: Cell, session: Session, seed: int) -> list[Run]:
+    def rows(self, cell: Cell, session: Session, seed: int) -> list[CrowleyRun]:
         with suppress(NotMadeError):
-            make = self._snip if cell.method == SNIP else self._copycat
-            return [self._row(cell, make(cell, session, seed))]
+            if cell.method == SNIP:
+                return [self._row(cell, self._snip(cell, session, seed))]
+            return [self._row(cell, *self._copycat(cell, session, seed))]
         return []
 
     def compute(self, sessions: Mapping[Cell, Session]) -> float:
@@ -171,7 +175,7 @@ class Reproduction(BaseReproduction):
         }
         return self.seeds * sum(planned.values())
 
-    def write_tables(self, content: dict[str, Any]) -> None:
+    def write_tables(self, content: CrowleyCells) -> None:
         write_tables(content, self.out)
 
     def _comparison(self, cell: Cell) -> Comparison:
@@ -202,35 +206,39 @@ class Reproduction(BaseReproduction):
         arm = sparse_arms(settings)[SNIP]
         return session.sparsify(comparison.architecture, self.recipe, seed, arm, settings, limits, label)
 
-    def _copycat(self, cell: Cell, session: Session, seed: int) -> Record:
-        """Both sizes have one trajectory, whose runs are made for the first and found by the second."""
+    def _copycat(self, cell: Cell, session: Session, seed: int) -> tuple[Record, int]:
+        """The run, and what finding its architecture took.
+
+        Both sizes have one trajectory, whose runs are made for the first and found by the second.
+        """
         comparison = self._comparison(cell)
         (point,) = Replicate(comparison, session, seed, comparison.plan(session)).stand().points()
-        record = self.store.record(point["run_id"])
+        record = self.store.record(point.run_id)
         assert record is not None
-        return {**record, "discovery_compute": point["discovery_compute"]}
+        return record, point.discovery_compute
 
-    def _row(self, cell: Cell, record: Record) -> Run:
-        return {
-            "method": cell.method,
-            "network": cell.network,
-            "dataset": cell.dataset,
-            "rate": cell.rate,
-            "size": cell.size,
-            "made_of": self.network(cell),
-            "seed": record["seed"],
-            "accuracy": record["accuracy"],
-            "params": record["params"],
-            "weights": record["weights"],
-            "nonzeros": record["nonzeros"],
-            "not_zero": record["params"] - record["weights"] + record["nonzeros"],
-            "epochs": len(record["history"]),
-            "val_accuracy": record["val_accuracy"],
-            "wall_s": record["wall_s"],
-            "train_compute": record["train_compute"],
-            "discovery_compute": record.get("discovery_compute", 0),
-            "run_id": record["run_id"],
-        }
+    def _row(self, cell: Cell, record: Record, discovery_compute: int = 0) -> CrowleyRun:
+        nonzeros, weights = record.counted_weights()
+        return CrowleyRun(
+            method=cell.method,
+            network=cell.network,
+            dataset=cell.dataset,
+            rate=cell.rate,
+            size=cell.size,
+            made_of=self.network(cell),
+            seed=record.seed,
+            accuracy=record.accuracy,
+            params=record.params,
+            weights=weights,
+            nonzeros=nonzeros,
+            not_zero=record.params - weights + nonzeros,
+            epochs=record.epochs,
+            val_accuracy=record.val_accuracy,
+            wall_s=record.wall_s,
+            train_compute=record.train_compute,
+            discovery_compute=discovery_compute,
+            run_id=record.run_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -245,21 +253,21 @@ class Entry:
     n: int
 
 
-def entries(runs: Sequence[Mapping[str, Any]]) -> list[Entry]:
+def entries(runs: Sequence[CrowleyRun]) -> list[Entry]:
     """Every row of the paper, whether it has runs or not."""
     return [_entry(cell, [run for run in runs if _cell_of(run) == cell]) for cell in CELLS]
 
 
-def _cell_of(run: Mapping[str, Any]) -> Cell:
-    return Cell(run["method"], run["network"], run["rate"], run["size"], run["dataset"])
+def _cell_of(run: CrowleyRun) -> Cell:
+    return Cell(run.method, run.network, run.rate, run.size, run.dataset)
 
 
-def _entry(cell: Cell, runs: Sequence[Mapping[str, Any]]) -> Entry:
+def _entry(cell: Cell, runs: Sequence[CrowleyRun]) -> Entry:
     if not runs:
         return Entry(cell, None, None, None, None, 0)
-    found = interval([100 * (1 - run["accuracy"]) for run in runs])
-    size = interval([run["not_zero"] for run in runs])["mean"]
-    return Entry(cell, runs[0]["made_of"], size, found["mean"], found["std"], len(runs))
+    found = interval([100 * (1 - run.accuracy) for run in runs])
+    size = interval([run.not_zero for run in runs]).mean
+    return Entry(cell, runs[0].made_of, size, found.mean, found.std, len(runs))
 
 
 _TITLE = "Crowley et al. 2018, section 3.2: test error (%) of SNIP's networks and of copycat's"
@@ -290,13 +298,13 @@ def _texts(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def caption(runs: Sequence[Mapping[str, Any]], about: About) -> str:
+def caption(runs: Sequence[CrowleyRun], about: About) -> str:
     """How long every network was trained, and what else stands under each paper's tables."""
-    epochs = " and ".join(str(count) for count in sorted({run["epochs"] for run in runs}))
+    epochs = " and ".join(str(count) for count in sorted({run.epochs for run in runs}))
     return f"Epochs: {epochs} (in the paper 200). {conditions(about, [row.n for row in entries(runs)])}"
 
 
-def to_markdown(runs: Sequence[Mapping[str, Any]], about: About) -> str:
+def to_markdown(runs: Sequence[CrowleyRun], about: About) -> str:
     """Title, table, legend, conditions and command."""
     heads = [*(f"paper: {head}" for head in _HEADS[:3]), *(f"ours: {head}" for head in _HEADS[3:])]
     lines = [
@@ -310,12 +318,12 @@ def to_markdown(runs: Sequence[Mapping[str, Any]], about: About) -> str:
         "",
         markdown(caption(runs, about)),
         "",
-        f"    {' '.join(about['command'].split())}",
+        f"    {' '.join(about.command.split())}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def to_csv(runs: Sequence[Mapping[str, Any]], about: About) -> str:
+def to_csv(runs: Sequence[CrowleyRun], about: About) -> str:
     """One line for each row, at full precision; empty where there is nothing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -324,11 +332,11 @@ def to_csv(runs: Sequence[Mapping[str, Any]], about: About) -> str:
         cell = entry.cell
         theirs = (cell.method, cell.dataset, cell.network, cell.rate, cell.size, cell.published)
         ours = (entry.made_of, entry.not_zero, entry.mean, entry.std, entry.n)
-        writer.writerow((*theirs, *ours, about["scale"], about["device"], about["commit"]))
+        writer.writerow((*theirs, *ours, about.scale, about.device, about.commit))
     return out.getvalue()
 
 
-def to_html(runs: Sequence[Mapping[str, Any]], about: About) -> str:
+def to_html(runs: Sequence[CrowleyRun], about: About) -> str:
     """One page that loads nothing and runs nothing; every text in it is escaped."""
     return (
         environment("secateur.papers")
@@ -339,12 +347,12 @@ def to_html(runs: Sequence[Mapping[str, Any]], about: About) -> str:
             rows=[_texts(entry) for entry in entries(runs)],
             meanings=_MEANINGS,
             caption=caption(runs, about),
-            command=about["command"],
+            command=about.command,
         )
     )
 
 
-def write_tables(content: dict[str, Any], out: Path) -> None:
+def write_tables(content: CrowleyCells, out: Path) -> None:
     """Leave the table as markdown, CSV and HTML."""
     for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
-        write_bytes(out / f"snip.{suffix}", render(content["cells"], content["about"]).encode())
+        write_bytes(out / f"snip.{suffix}", render(content.cells, content.about).encode())

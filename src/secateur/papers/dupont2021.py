@@ -18,10 +18,12 @@ from secateur.budget import Budget, Limits
 from secateur.compare.jobs import Job
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES
+from secateur.papers.cells import DupontCells, DupontRun
 from secateur.papers.reproduction import BaseReproduction, BaseScale
 from secateur.papers.tables import RATES, TABLES, to_csv, to_html, to_markdown
 from secateur.progress import Reporter
-from secateur.runs.session import NotMadeError, Record, Session
+from secateur.records.record import Record
+from secateur.runs.session import NotMadeError, Session
 from secateur.runs.sparse import Sparsity, sparse_arms
 from secateur.training.recipe import Recipe
 
@@ -133,6 +135,7 @@ class Reproduction(BaseReproduction):
     """
 
     paper = "dupont2021"
+    content = DupontCells
 
     def __init__(
         self,
@@ -222,7 +225,7 @@ class Reproduction(BaseReproduction):
         methods = list(self.methods)
         return {**super().described(), "cells": cells, "methods": methods, "select_on": self.recipe.select_on}
 
-    def rows(self, cell: Cell, session: Session, seed: int) -> list[dict[str, Any]]:
+    def rows(self, cell: Cell, session: Session, seed: int) -> list[DupontRun]:
         """The dense network's row, and one for each method; without those that are not to be made."""
         rows = []
         for method in ("dense", *self.methods):
@@ -240,42 +243,43 @@ class Reproduction(BaseReproduction):
         arm, label = sparse_arms(settings)[method], f"{cell} {method} seed {seed}"
         return session.sparsify(architecture, self.recipe, seed, arm, settings, limits, label)
 
-    def distinct(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def distinct(self, rows: Sequence[DupontRun]) -> list[DupontRun]:
         return _once(rows)
 
-    def write_tables(self, content: dict[str, Any]) -> None:
+    def write_tables(self, content: DupontCells) -> None:
         write_tables(content, self.out)
 
 
-def _row(cell: Cell, method: str, record: Record, rate: str | None) -> dict[str, Any]:
-    return {
-        "network": cell.network,
-        "dataset": cell.dataset,
-        "rate": rate,
-        "method": method,
-        "seed": record["seed"],
-        "accuracy": record["accuracy"],
-        "accuracy_before": record.get("accuracy_before"),
-        "remaining": record.get("remaining"),
-        "nonzeros": record["nonzeros"],
-        "weights": record["weights"],
-        "epochs": len(record["history"]),
-        "val_accuracy": record["val_accuracy"],
-        "wall_s": record["wall_s"],
-        "train_compute": record["train_compute"],
-        "run_id": record["run_id"],
-    }
+def _row(cell: Cell, method: str, record: Record, rate: str | None) -> DupontRun:
+    nonzeros, weights = record.counted_weights()
+    return DupontRun(
+        network=cell.network,
+        dataset=cell.dataset,
+        rate=rate,
+        method=method,
+        seed=record.seed,
+        accuracy=record.accuracy,
+        accuracy_before=record.accuracy_before,
+        remaining=record.share_remaining,
+        nonzeros=nonzeros,
+        weights=weights,
+        epochs=record.epochs,
+        val_accuracy=record.val_accuracy,
+        wall_s=record.wall_s,
+        train_compute=record.train_compute,
+        run_id=record.run_id,
+    )
 
 
-def _once(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _once(rows: Iterable[DupontRun]) -> list[DupontRun]:
     """Without the repetitions of the dense network, which every rate brings."""
-    unique = {(row["network"], row["dataset"], row["method"], row["rate"], row["seed"]): row for row in rows}
+    unique = {(row.network, row.dataset, row.method, row.rate, row.seed): row for row in rows}
     return [unique[key] for key in sorted(unique, key=str)]
 
 
-def write_tables(content: dict[str, Any], out: Path) -> None:
+def write_tables(content: DupontCells, out: Path) -> None:
     """Leave each table as markdown, CSV and HTML."""
     for table in TABLES:
         for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
-            text = render(table, content["cells"], content["about"])
+            text = render(table, content.cells, content.about)
             write_bytes(out / f"{table}.{suffix}", text.encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_json
@@ -19,14 +19,13 @@ from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.errors import InputError, unknown
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.papers.cells import About, AnyRun, BaseCells
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
 from secateur.runs.session import Session
 from secateur.runs.side_by_side import fill, workers_for
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
-
-Run = dict[str, Any]  # one line of `cells.json`
 
 
 class AnyCell(Protocol):
@@ -69,6 +68,8 @@ class BaseReproduction:
     """
 
     paper: str
+    content: ClassVar[Callable[..., BaseCells]]
+    """What `cells.json` holds, made of `paper`, `about` and `cells`."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class BaseReproduction:
         self.reporter = reporter or Reporter()
         self._data: dict[tuple[str, int | None], Data] = {}
 
-    def rows(self, cell: Any, session: Session, seed: int) -> list[Run]:
+    def rows(self, cell: Any, session: Session, seed: int) -> Sequence[AnyRun]:
         """The cell's runs at one seed, made as far as they are to be; a line of `cells.json` for each."""
         raise NotImplementedError
 
@@ -138,7 +139,7 @@ class BaseReproduction:
             "device": self.runtime.device_name,
         }
 
-    def write_tables(self, content: dict[str, Any]) -> None:
+    def write_tables(self, content: Any) -> None:
         """Leave the tables of what `cells.json` holds."""
         raise NotImplementedError
 
@@ -167,7 +168,7 @@ class BaseReproduction:
             for cell in self.cells
         }
 
-    def run(self, command: str, *, tables_only: bool = False, workers: int | str = 1) -> dict[str, Any]:
+    def run(self, command: str, *, tables_only: bool = False, workers: int | str = 1) -> BaseCells:
         """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
 
         The tables are drawn anew after every cell, so an interrupted reproduction shows what it has. With
@@ -178,16 +179,17 @@ class BaseReproduction:
         """
         sessions = self.sessions(tables_only)
         count, jobs = (1, []) if tables_only else self._shared_out(workers)
-        found: list[Run] = []
+        found: list[AnyRun] = []
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", self.compute(sessions))
             if count > 1:
                 self._fill(jobs, count)
+            content: BaseCells | None = None
             for seed in range(self.seeds):
                 for cell, session in sessions.items():
                     found += self.rows(cell, session, seed)
-                    content = self._leave(found, command) if found else {}
-        if not found:
+                    content = self._leave(found, command) if found else None
+        if content is None:
             raise InputError(
                 f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
             )
@@ -217,33 +219,33 @@ class BaseReproduction:
             reporter=self.reporter,
         )
 
-    def _leave(self, rows: list[Run], command: str) -> dict[str, Any]:
+    def _leave(self, rows: list[AnyRun], command: str) -> BaseCells:
         """Write `cells.json` and the tables."""
         about = self._about(rows, command)
-        content = {"schema": 1, "paper": self.paper, "about": about, "cells": self.distinct(rows)}
+        content = self.content(paper=self.paper, about=about, cells=tuple(self.distinct(rows)))
         if self.runtime.is_main:
-            write_json(self.out / "cells.json", content)
+            write_json(self.out / "cells.json", content.to_json())
             self.write_tables(content)
         return content
 
-    def distinct(self, rows: list[Run]) -> list[Run]:
+    def distinct(self, rows: Sequence[Any]) -> Sequence[AnyRun]:
         """Without repetitions, in the order of `cells.json`."""
         return rows
 
-    def _about(self, rows: list[Run], command: str) -> dict[str, Any]:
+    def _about(self, rows: list[AnyRun], command: str) -> About:
         described = describe_environment(self.runtime)
-        records = [self.store.record(row["run_id"]) for row in rows]
-        trained_at = sorted({str(record["environment"]["commit"]) for record in records if record})
-        return {
-            "scale": self.scale_name,
-            "device": described["device"],
-            "commit": ", ".join(trained_at),
-            "data": self._describe_data(),
-            "selection": selection(self.recipe),
-            "command": command,
-            "seeds": self.seeds,
-            "environment": {**described, "trained_at": trained_at},
-        }
+        records = [self.store.record(row.run_id) for row in rows]
+        trained_at = sorted({record.commit for record in records if record})
+        return About(
+            scale=self.scale_name,
+            device=described["device"],
+            commit=", ".join(trained_at),
+            data=self._describe_data(),
+            selection=selection(self.recipe),
+            command=command,
+            seeds=self.seeds,
+            environment={**described, "trained_at": trained_at},
+        )
 
     def _describe_data(self) -> str:
         """Every data set that was used, and what it stands in for."""

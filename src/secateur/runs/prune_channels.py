@@ -18,6 +18,7 @@ from secateur.device import Runtime
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, Fisher, RandomChannels
 from secateur.methods.channels import Config
+from secateur.records.record import Removal
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run, Start
 from secateur.runs.store import RunStore, Stop
@@ -192,7 +193,7 @@ class PruneChannels(Run):
         method = training.method
         assert isinstance(method, ChannelPruning)
         return {
-            "removed": list(method.removed),
+            "removed": tuple(Removal.from_json(entry) for entry in method.removed),
             "trajectory": self.trajectory,
             "trained": self.first.run_id,
             **(method.goal.describe() if self.target.latency else {}),
