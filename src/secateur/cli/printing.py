@@ -65,13 +65,13 @@ def show_inspection(found: dict[str, Any]) -> None:
 def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
     from secateur.compare.planning import estimate_seconds
+    from secateur.device import describe_device
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.runs.side_by_side import in_words
     from secateur.runs.sparse import SPARSE_ARMS
 
     rows = comparison.plan(session)
-    batch_size = comparison.settings.recipe.batch_size
-    seconds = estimate_seconds(session, comparison.architecture, batch_size, rows)
+    seconds = estimate_seconds(session, comparison.architecture, comparison.settings.recipe, rows)
     seeds = comparison.settings.seeds
     counted = "nonzeros" if comparison.settings.resource == "nonzeros" else "params"
     rows_shown = table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
@@ -102,7 +102,7 @@ def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
     if not all(row.exact for row in rows):
         screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
-    device = session.runtime.describe()["device"]
+    device = describe_device(session.runtime.device)
     screen.print(f"In all about {_duration(sum(seconds) * seeds)} on {device}, one run after the other.")
     screen.print(f"--workers: {in_words(workers)}.", highlight=False)
 

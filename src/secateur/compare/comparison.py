@@ -283,7 +283,7 @@ class Comparison:
             "trajectory": [replicate.trajectory() for replicate in replicates if self.prunes],
             "verdict": verdict(summary),
             "environment": {
-                **describe_environment(session.runtime),
+                **describe_environment(session.runtime, self.settings.recipe.precision),
                 **_made_with([*dense, *points], session.store),
             },
         }
@@ -409,7 +409,7 @@ def compare(
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
-    runtime = Runtime(device, recipe.precision)
+    runtime = Runtime(device)
     loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),

@@ -58,7 +58,6 @@ def leave(comparison: Comparison, session: Session, rows: Sequence[PlanRow], fol
         "rows": [[row.arm, row.budget, row.compute] for row in rows],
         "store": str(session.store.directory.absolute()),
         "device": session.runtime.device_name,
-        "precision": session.runtime.precision,
     }
     try:
         write_json(folder / WORK, work)
@@ -88,7 +87,7 @@ def take(folder: Path, reporter: Reporter) -> Taken:
     architecture = _taken_architecture(work["architecture"], data)
     if architecture.identity() != work["identity"]:
         raise InputError(f"'{architecture.factory}' is another network in another process")
-    runtime = Runtime(work["device"], work["precision"])
+    runtime = Runtime(work["device"])
     session = Session(data, RunStore(work["store"], shared=True), runtime, reporter)
     rows = [PlanRow(arm, budget, None, None, 0, 0, None, compute) for arm, budget, compute in work["rows"]]
     return Taken(session, architecture, _settings_from_json(work["settings"]), rows)

@@ -18,6 +18,7 @@ from secateur.methods import ChannelReparametrization
 from secateur.methods.channel_reparametrization import Config
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.runs.sparse import SPARSE_ARMS, sparse_arms
+from secateur.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from secateur.compare.comparison import Comparison
@@ -123,7 +124,7 @@ def _sparse_row(of: Comparison, session: Session, arm: str, budget: Budget) -> P
 
 
 def estimate_seconds(
-    session: Session, architecture: Architecture, batch_size: int, rows: Sequence[PlanRow]
+    session: Session, architecture: Architecture, recipe: Recipe, rows: Sequence[PlanRow]
 ) -> list[float]:
     """Seconds for each row, from a few steps of throwaway networks: a + b * MACs for a step.
 
@@ -131,28 +132,28 @@ def estimate_seconds(
     number of layers rather than by arithmetic.
     """
     small = architecture.narrowed_to("params=25%")
-    large_s = _seconds_a_step(session, architecture, batch_size)
-    small_s = _seconds_a_step(session, small, batch_size)
+    large_s = _seconds_a_step(session, architecture, recipe)
+    small_s = _seconds_a_step(session, small, recipe)
     per_mac = max(0.0, (large_s - small_s) / (architecture.macs - small.macs))
     fixed = max(0.0, large_s - per_mac * architecture.macs)
-    return [_steps(row, batch_size) * (fixed + per_mac * row.macs) for row in rows]
+    return [_steps(row, recipe.batch_size) * (fixed + per_mac * row.macs) for row in rows]
 
 
 def _steps(row: PlanRow, batch_size: int) -> float:
     return row.compute / (TRAINING_MACS_PER_INFERENCE_MAC * row.macs * batch_size)
 
 
-def _seconds_a_step(session: Session, architecture: Architecture, batch_size: int) -> float:
+def _seconds_a_step(session: Session, architecture: Architecture, recipe: Recipe) -> float:
     """Median time of a training step on noise, after a warm-up step."""
     runtime = session.runtime
     model = runtime.place(architecture.build(seed=0))
     noise = torch.Generator().manual_seed(0)
-    x = torch.randn(batch_size, *session.data.shape, generator=noise).to(runtime.device)
-    y = torch.zeros(batch_size, dtype=torch.int64, device=runtime.device)
+    x = torch.randn(recipe.batch_size, *session.data.shape, generator=noise).to(runtime.device)
+    y = torch.zeros(recipe.batch_size, dtype=torch.int64, device=runtime.device)
     times = []
     for _ in range(TIMED_STEPS + 1):
         started = time.perf_counter()
-        with runtime.autocast():
+        with runtime.autocast(recipe.precision):
             logits = model(runtime.arrange(x, runtime.layout(model)))
         F.cross_entropy(logits.float(), y).backward()
         float(next(model.parameters()).grad.sum())  # type: ignore[union-attr]  # waits for the device

@@ -9,22 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import WEIGHTS_FILE
 from secateur.architecture.saved import load_model, save_model
 from secateur.budget import MEASURED, Budget, Budgets
-from secateur.data import Data, count_batches
+from secateur.data import Data, Split, count_batches
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import (
     CHANNEL_METHODS,
     ChannelPruning,
     ChannelReparametrization,
-    Fisher,
     Method,
     RandomChannels,
 )
@@ -36,6 +37,7 @@ from secateur.network.weights import count_weights
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
 from secateur.runs.identity import RunSpec, file_hash, identity_hash
+from secateur.runs.settings import ChannelFields
 from secateur.runs.sparse import SparseArm, Sparsity
 from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import known_anatomy
@@ -49,28 +51,8 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class PruneSettings:
-    """Removal of channels while fine-tuning.
-
-    Attributes:
-        every: fine-tuning steps per removal.
-        beta: the FLOP penalty.
-        lr: the constant rate; None: the lowest that training reached.
-        method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
-        granularity: layers keep channels in multiples of it, where the group is as wide.
-        at_once: channels (granules) removed every time; 0: all at the first.
-        trained: the network comes trained: it is pruned at once, without the recipe's epochs before.
-        weights: the folder that its weights lie in; None: those that its factory gives it.
-    """
-
-    every: int = 100
-    beta: float = 0.0
-    lr: float | None = None
-    method: str = Fisher.name
-    granularity: int = 1
-    at_once: int = 1
-    trained: bool = False
-    weights: Path | None = None
+class PruneSettings(ChannelFields):
+    """Removal of channels while fine-tuning, checked; `ChannelFields` says what each setting is."""
 
     def __post_init__(self) -> None:
         if self.method not in CHANNEL_METHODS:
@@ -404,10 +386,14 @@ class Session:
         """What the network is worth, and how much of it is in use, before weights are set to zero."""
         training.method.before_evaluation(training.model)
         return {
-            "accuracy_before": evaluate(training.model, self.data.test, self.data, self.runtime),
-            "val_accuracy_before": evaluate(training.model, self.data.val, self.data, self.runtime),
+            "accuracy_before": self._accuracy(training, self.data.test),
+            "val_accuracy_before": self._accuracy(training, self.data.val),
             "remaining": training.method.remaining(training.model),
         }
+
+    def _accuracy(self, training: Training, split: Split) -> float:
+        """Of the network as it is now, in the precision that it was trained in."""
+        return evaluate(training.model, split, self.data, self.runtime, training.recipe.precision)
 
     def _continue(self, training: Training, spec: RunSpec) -> None:
         """Train to the end, from the run's own checkpoint where there is one."""
@@ -431,8 +417,9 @@ class Session:
         epochs: int | None = None,
         method: Method | None = None,
     ) -> Training:
-        def save(checkpoint: Checkpoint) -> None:
-            self.store.save_checkpoint(spec.run_id, checkpoint)
+        def save(checkpoint: Checkpoint, model: nn.Module) -> None:
+            state = {"architecture": Architecture.of(model).identity(), **checkpoint.state}
+            self.store.save_checkpoint(spec.run_id, replace(checkpoint, state=state))
 
         return Training(
             model,
@@ -456,8 +443,8 @@ class Session:
     def _finish(self, training: Training, spec: RunSpec, **more: Any) -> Record:
         """Measure the finished network, write it, and declare the run finished."""
         progress = training.progress
-        accuracy = evaluate(training.model, self.data.test, self.data, self.runtime)
-        val_accuracy = evaluate(training.model, self.data.val, self.data, self.runtime)
+        accuracy = self._accuracy(training, self.data.test)
+        val_accuracy = self._accuracy(training, self.data.val)
         record = {
             "schema": 1,
             "run_id": spec.run_id,
@@ -476,7 +463,7 @@ class Session:
             "wall_s": progress.wall_s,
             "history": progress.history,
             **more,
-            "environment": describe_environment(self.runtime),
+            "environment": describe_environment(self.runtime, training.recipe.precision),
         }
         if anatomy := known_anatomy(training.model):
             record["uncounted"] = anatomy.costs.uncounted
