@@ -402,22 +402,22 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
 
     def training(model, save=None):
         method = ChannelReparametrization("params=30%", steps=20, **schedule)
-        settings = {"seed": 0, "runtime": Runtime("cpu", "fp32"), "reporter": Reporter()}
+        settings = {"seed": 0, "runtime": Runtime("cpu"), "reporter": Reporter()}
         return Training(model, digits, recipe, method=method, epochs=4, save=save, **settings)
 
     saved = []
 
-    def save(checkpoint):
-        saved.append(checkpoint)
+    def save(checkpoint, model):
+        saved.append((checkpoint, sc.Architecture.of(model).identity()))
         if len(saved) == stop_after:
             raise KeyboardInterrupt
 
     whole = training(network()).fit()
     with pytest.raises(KeyboardInterrupt):
         training(network(), save).fit()
-    identity = saved[-1].state["architecture"]
+    checkpoint, identity = saved[-1]
     resumed = training(sc.Architecture.from_identity(identity).build(seed=1))
-    resumed.resume(saved[-1])
+    resumed.resume(checkpoint)
     resumed.fit()
     assert COUNTERS["params"](resumed.model) <= limits["params"]
     assert resumed.progress.history == whole.progress.history

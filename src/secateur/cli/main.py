@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.cli.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
+from secateur.cli.generated import option, taking, words
+from secateur.cli.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions
 from secateur.cli.printing import (
     console,
     or_dash,
@@ -503,7 +504,7 @@ def _session(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
     from secateur.runs.store import RunStore
 
     options.recipe()  # has its checks
-    runtime = Runtime(options.device, options.precision)
+    runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)

@@ -68,6 +68,7 @@ def show_inspection(found: dict[str, Any]) -> None:
 def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
     from secateur.compare.forecast import estimate_seconds
+    from secateur.device import describe_device
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.runs.executors.choice import count_for, in_words
     from secateur.runs.graph import Graph
@@ -104,7 +105,7 @@ def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:
     if not all(row.exact for row in rows):
         screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
-    device = session.runtime.describe()["device"]
+    device = describe_device(session.runtime.device)
     whole = _duration(sum(seconds) * settings.seeds)
     screen.print(f"In all about {whole} on {device}, one run after the other.")
     graph = Graph(session.runtime.world)

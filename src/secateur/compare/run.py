@@ -73,7 +73,7 @@ def _results(
         trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
         verdict=verdict(summary),
         environment={
-            **describe_environment(session.runtime),
+            **describe_environment(session.runtime, question.settings.recipe.precision),
             **_made_with([*dense, *points], session.store),
         },
     )
@@ -239,7 +239,7 @@ def compare(
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
-    runtime = Runtime(device, recipe.precision)
+    runtime = Runtime(device)
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),
         tuple(arms),

@@ -94,7 +94,7 @@ class BaseReproduction:
         self.seeds = self._scale.seeds if seeds is None else seeds
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
-        self.runtime = Runtime(device, self.recipe.precision)
+        self.runtime = Runtime(device)
         self.store = RunStore(out)
         self.reporter = reporter or Reporter()
         self._data: dict[tuple[str, int | None], Data] = {}
@@ -233,7 +233,7 @@ class BaseReproduction:
         return rows
 
     def _about(self, rows: list[AnyRun], command: str) -> About:
-        described = describe_environment(self.runtime)
+        described = describe_environment(self.runtime, self.recipe.precision)
         records = [self.store.record(row.run_id) for row in rows]
         trained_at = sorted({record.commit for record in records if record})
         return About(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.saved import save_model
@@ -53,7 +56,7 @@ class Session:
 
     def accuracy(self, training: Training, split: Split) -> float:
         """Measure the network in training on a split, a fraction in [0, 1]."""
-        return evaluate(training.model, split, training.data, self.runtime)
+        return evaluate(training.model, split, training.data, self.runtime, training.recipe.precision)
 
     def _made(self, run: Run) -> Record:
         """Begin or continue, train to the end, measure, record."""
@@ -73,8 +76,9 @@ class Session:
         """The training where it starts: at initialisation, behind another run, or where it was left."""
         start = run.start(self.store, self.runtime, self.store.checkpoint(run.run_id))
 
-        def save(checkpoint: Checkpoint) -> None:
-            self.store.save_checkpoint(run.run_id, checkpoint)
+        def save(checkpoint: Checkpoint, model: nn.Module) -> None:
+            state = {"architecture": Architecture.of(model).identity(), **checkpoint.state}
+            self.store.save_checkpoint(run.run_id, replace(checkpoint, state=state))
 
         training = Training(
             start.model,
@@ -110,7 +114,7 @@ class Session:
             train_compute=progress.compute,
             wall_s=progress.wall_s,
             history=tuple(Epoch.from_json(row) for row in progress.history),
-            environment=describe_environment(self.runtime),
+            environment=describe_environment(self.runtime, training.recipe.precision),
             uncounted=anatomy.costs.uncounted if anatomy else None,
             **found,
         )
