@@ -48,10 +48,14 @@ CASES = {
         zeroes=False,
         cuts_at_the_end=True,
     ),
+    "dynamic-feedback": Case(lambda: METHODS["dynamic-feedback"]("nonzeros=10%", steps=STEPS, every=3), 0.1),
     "filter-norm": Case(lambda: METHODS["filter-norm"]("params=60%", every=1), 0.6, zeroes=False),
     "fisher": Case(lambda: METHODS["fisher"]("params=60%", every=2), 0.6, zeroes=False),
     "fisher, three at once": Case(
         lambda: METHODS["fisher"]("params=60%", every=2, at_once=3, granularity=2), 0.6, zeroes=False
+    ),
+    "gradual-magnitude": Case(
+        lambda: METHODS["gradual-magnitude"]("nonzeros=10%", steps=STEPS, every=3), 0.1
     ),
     "l1": Case(lambda: METHODS["l1"]("nonzeros=10%"), 0.1, cuts_at_the_end=True),
     "magnitude": Case(lambda: METHODS["magnitude"]("nonzeros=10%"), 0.1),

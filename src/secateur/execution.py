@@ -126,7 +126,7 @@ class Target:
         return any(record.get(resource, 0) > limit for resource, limit in self.limits.counted)
 
     def continued(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The state of a run along the same trajectory that had limits of its own, as one of a run to here."""
+        """The state of a run along the same trajectory, to limits of its own, as one on the way here."""
         method = {**checkpoint.state["method"], "limits": dict(self.limits or {})}
         return replace(checkpoint, state={**checkpoint.state, "method": method})
 

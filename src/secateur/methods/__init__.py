@@ -4,7 +4,9 @@ from secateur.methods.base import Method
 from secateur.methods.batch_norm_scale import BatchNormScale
 from secateur.methods.channel_reparametrization import ChannelReparametrization
 from secateur.methods.channels import ChannelPruning
+from secateur.methods.dynamic_feedback import DynamicFeedback
 from secateur.methods.fisher import Fisher
+from secateur.methods.gradual_magnitude import GradualMagnitude
 from secateur.methods.l1 import L1
 from secateur.methods.magnitude import Magnitude
 from secateur.methods.norms import FilterNorm
@@ -23,6 +25,8 @@ CHANNEL_METHODS: dict[str, type[ChannelPruning]] = {
 METHODS: dict[str, type[Method]] = {
     **CHANNEL_METHODS,
     "channel-reparametrization": ChannelReparametrization,
+    "dynamic-feedback": DynamicFeedback,
+    "gradual-magnitude": GradualMagnitude,
     "l1": L1,
     "magnitude": Magnitude,
     "random": Random,
@@ -39,8 +43,10 @@ __all__ = [
     "BatchNormScale",
     "ChannelPruning",
     "ChannelReparametrization",
+    "DynamicFeedback",
     "FilterNorm",
     "Fisher",
+    "GradualMagnitude",
     "Magnitude",
     "Method",
     "Random",

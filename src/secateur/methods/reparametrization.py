@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from secateur.budget import Limits, Wanted, count_weights, one_budget, prunable_weights, weight_layers
+from secateur.budget import Limits, Wanted, count_weights, one_budget
 from secateur.errors import InputError, require, unknown
 from secateur.masks import apply_masks, keep_largest
 from secateur.methods.apparent import total
@@ -48,7 +48,7 @@ from secateur.methods.gate_kernels import Compiled
 from secateur.methods.magnitude import magnitudes
 from secateur.methods.schedule import Schedule
 from secateur.methods.temperature import solve_with_floors
-from secateur.methods.weight_gates import AllAtOnce, Gate, original_weight
+from secateur.methods.weight_gates import AllAtOnce, Gate, distinct_layers, make_plain, original_weight
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Reparametrization(Method):
         """Parametrize the weight of every convolution and linear layer."""
         self.limits, self.initial = Limits.of(self.budget, model).binding(model), count_weights(model)
         device = next(model.parameters()).device
-        layers = _distinct_layers(model)
+        layers = distinct_layers(model, self.name)
         if self.kernel is not None:
             self.kernel.check(next(model.parameters()), torch.tensor(self.config.t_init, device=device))
         for name, layer in layers.items():
@@ -219,7 +219,7 @@ class Reparametrization(Method):
         assert self._at_once is not None
         self._at_once.detach(model)
         for name in self._gates:
-            _make_plain(model.get_submodule(name))
+            make_plain(model.get_submodule(name))
         apply_masks(model, keep_largest(magnitudes(model), self.target, self._floors()))
         self._gates.clear()
         self._at_once = None
@@ -285,16 +285,6 @@ class Reparametrization(Method):
         return [(gate, original_weight(model.get_submodule(name))) for name, gate in self._gates.items()]
 
 
-def _make_plain(layer: nn.Module) -> None:
-    """Leave the apparent weight as an ordinary parameter, first in order as in every such layer: optimizer
-    states are matched by order."""
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    rest = {name: value for name, value in layer._parameters.items() if name != "weight"}
-    weight = layer._parameters["weight"]
-    layer._parameters.clear()
-    layer._parameters.update({"weight": weight, **rest})
-
-
 def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:
     """|w| of about `size` weights, of every layer its share; with 2 and 3 not dividing the stride, so that it
     does not pick the same position of every 3x3 kernel."""
@@ -302,17 +292,3 @@ def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:
     while stride > 1 and (stride % 2 == 0 or stride % 3 == 0):
         stride += 1
     return [weight.detach().flatten()[::stride].abs().float() for weight in weights]
-
-
-def _distinct_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers with a weight to prune; InputError where one is parametrized already or shared."""
-    layers = dict(weight_layers(model))
-    for name, layer in layers.items():
-        if parametrize.is_parametrized(layer, "weight"):
-            raise InputError(
-                f"reparametrization: '{name}.weight' is parametrized already: take that off first "
-                "(torch.nn.utils.parametrize.remove_parametrizations)"
-            )
-    if len(prunable_weights(model)) < len(layers):
-        raise InputError("reparametrization: layers that share one weight cannot be reparametrized yet")
-    return dict(layers)
