@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,9 @@ from torch import nn
 import secateur as sc
 from secateur import goal
 from secateur.budget import COUNTERS, Budget, Budgets, Limits, one_budget
+from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.execution import PruneSettings, Target
+from secateur.execution import PruneSettings, Session, Target
 from secateur.latency import Latency
 from secateur.methods import (
     L1,
@@ -28,7 +30,10 @@ from secateur.methods import (
     RandomChannels,
     Reparametrization,
 )
+from secateur.progress import Reporter
+from secateur.runs import RunStore
 from secateur.surgery.anatomy import anatomy_of
+from secateur.training import Recipe
 
 COUNTED = sorted(COUNTERS)
 
@@ -373,3 +378,35 @@ def test_several_budgets_that_do_not_bind_are_refused_before_a_run():
     with pytest.raises(InputError, match="every one of 'params=1G, macs=900G' does"):
         Limits.of("params=1G,macs=900G", architecture)
     Target(Limits.of("params=1G,macs=50%", architecture)).check(architecture, PruneSettings())
+
+
+class Breaks(Reporter):
+    """Ctrl-C while channels go."""
+
+    def epoch(self, row):
+        if row.get("removed", 0) > 5:
+            raise KeyboardInterrupt
+
+
+def test_a_run_down_to_a_share_of_a_latency_resumes(digits, tmp_path, monkeypatch):
+    """The share is one of the network before pruning; of the network broken off it would be out of reach."""
+    stand_in_clock(monkeypatch)
+    architecture = sc.Architecture.of(network())
+    original = 1000 + architecture.macs
+    least = 1000 + architecture.with_widths([1] * len(architecture.widths)).macs
+    percent = math.ceil(105 * least / original)
+    target = Target(Limits.of(f"latency={percent}%@torch", architecture))
+
+    def make(folder, reporter):
+        session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
+        recipe, settings = Recipe(epochs=1, batch_size=64), PruneSettings(every=1, at_once=4)
+        return session.prune(architecture, recipe, 0, settings, target, "x")
+
+    with pytest.raises(KeyboardInterrupt):
+        make("broken", Breaks())
+    resumed, whole = make("broken", Reporter()), make("whole", Reporter())
+    assert len(whole["removed"]) > 6
+    assert resumed["removed"] == whole["removed"]
+    assert resumed["limits"] == whole["limits"] == {"latency": original * percent // 100}
+    assert 1000 + whole["macs"] <= whole["limits"]["latency"] < 1000 + whole["removed"][-1]["macs"]
+    assert whole["identity"]["target"] == {"latency": f"latency={percent}%@torch"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from secateur.architecture import Architecture
     from secateur.architecture import load_model as load
     from secateur.architecture import save_model as save
-    from secateur.budget import Budget
+    from secateur.budget import Budget, Limits
     from secateur.comparison import CompareResult, compare
     from secateur.errors import InputError, TrainingError
     from secateur.execution import PruneSettings
@@ -37,6 +37,7 @@ _HOMES = {
     "Budget": "secateur.budget:Budget",
     "CompareResult": "secateur.comparison:CompareResult",
     "InputError": "secateur.errors:InputError",
+    "Limits": "secateur.budget:Limits",
     "PruneSettings": "secateur.execution:PruneSettings",
     "Recipe": "secateur.training:Recipe",
     "TrainingError": "secateur.errors:TrainingError",
@@ -52,6 +53,7 @@ __all__ = [
     "Budget",
     "CompareResult",
     "InputError",
+    "Limits",
     "PruneSettings",
     "Recipe",
     "TrainingError",

@@ -389,10 +389,6 @@ class Budgets(tuple[Budget, ...]):
         return ",".join(budget.text for budget in self)
 
 
-Wanted = str | Budget | Budgets
-"""A budget, or several that hold together, as a user writes them."""
-
-
 @dataclass(frozen=True)
 class Limits(Mapping[str, int]):
     """At most so many units of every resource named: what budgets come to for one network.
@@ -437,7 +433,7 @@ class Limits(Mapping[str, int]):
         return cls(tuple((resource, units[resource]) for resource in COUNTERS if resource in units))
 
     @classmethod
-    def of(cls, wanted: Wanted | Limits, network: nn.Module | Counted) -> Limits:
+    def of(cls, wanted: Wanted, network: nn.Module | Counted) -> Limits:
         """What budgets come to, percentages being shares of `network`; limits are what they are.
 
         Raises:
@@ -548,7 +544,11 @@ class Limits(Mapping[str, int]):
         return ",".join([*(f"{resource}={units}" for resource, units in self.counted), *latency])
 
 
-def one_budget(wanted: Wanted | Limits) -> Budget | Limits:
+Wanted = str | Budget | Budgets | Limits
+"""What a method is asked for: a budget or several, as a user writes them, or what they come to."""
+
+
+def one_budget(wanted: Wanted) -> Budget | Limits:
     """What a method of one budget is given: limits as they are, else one budget, read from its text.
 
     Raises:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from secateur.budget import Limits, Wanted
+from secateur.budget import Wanted
 from secateur.calling import Inputs, call, logits_of, map_inputs, on_device
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.foreign import Build, inspect_model
@@ -31,7 +31,7 @@ def prune(
     model: nn.Module,
     *,
     method: str | ChannelPruning = "fisher",
-    budget: Wanted | Limits | None = None,
+    budget: Wanted | None = None,
     data: Iterable[Batch],
     factory: Build | None = None,
     every: int = 10,
@@ -150,7 +150,7 @@ class _Step:
 
 
 def _method(
-    method: str | ChannelPruning, budget: Wanted | Limits | None, every: int, settings: dict[str, Any]
+    method: str | ChannelPruning, budget: Wanted | None, every: int, settings: dict[str, Any]
 ) -> ChannelPruning:
     if isinstance(method, ChannelPruning):
         if budget is not None or settings:

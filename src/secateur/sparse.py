@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from secateur.budget import Limits, Wanted
+from secateur.budget import Limits
 from secateur.errors import InputError
 from secateur.methods import L1, SNIP, Magnitude, Method, Random, Reparametrization
 from secateur.runs import derived_seed
 from secateur.training import Recipe
 
-Build = Callable[[Wanted | Limits, int, int], Method]  # of budget, steps and seed
+Build = Callable[[Limits, int, int], Method]  # of what is left, steps and seed
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from secateur.budget import Limits, Wanted
+from secateur.budget import Wanted
 from secateur.methods.gradual import GradualMethod
 from secateur.methods.weight_gates import distinct_layers, make_plain, original_weight
 
@@ -62,7 +62,7 @@ class DynamicFeedback(GradualMethod):
 
     name = "dynamic-feedback"
 
-    def __init__(self, budget: Wanted | Limits, *, steps: int, **settings: Any):
+    def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
         super().__init__(budget, steps=steps, **settings)
         self._feedbacks: dict[str, Feedback] = {}
 

@@ -82,7 +82,7 @@ class GradualMethod(Method):
 
     name = "gradual"
 
-    def __init__(self, budget: Wanted | Limits, *, steps: int, **settings: Any):
+    def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         self.config = Config(**settings)
         if steps < 1:

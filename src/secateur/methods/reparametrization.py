@@ -114,7 +114,7 @@ class Reparametrization(Method):
 
     def __init__(
         self,
-        budget: Wanted | Limits,
+        budget: Wanted,
         *,
         steps: int | None = None,
         mode: str = "exact",

@@ -23,7 +23,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.budget import Limits, Wanted, prunable_weights
+from secateur.budget import Wanted, prunable_weights
 from secateur.calling import modes_kept
 from secateur.errors import InputError
 from secateur.masks import Masks, keep_largest
@@ -137,7 +137,7 @@ class SNIP(MaskedMethod):
 
     name = "snip"
 
-    def __init__(self, budget: Wanted | Limits, *, batches: int = 1):
+    def __init__(self, budget: Wanted, *, batches: int = 1):
         super().__init__(budget)
         self.config = Config(batches)
 
