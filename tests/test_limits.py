@@ -206,6 +206,15 @@ def test_of_several_one_may_be_loose():
             lambda: Limits.at({"params": 5, "macs": 4}).units,
             "one budget is taken here, got 'params=5,macs=4'",
         ),
+        (lambda: Limits().units, "one budget is taken here, got 'none'"),
+        (
+            lambda: sc.Architecture.of(sc.models.conv4()).scaled_to(Limits.of("latency=1ms@torch", BOOKS)),
+            "latency is measured on a machine, not counted",
+        ),
+        (
+            lambda: Limits.at({"macs": 4}).resumed({}),
+            "the state to continue from has no limits, got 'macs=4'",
+        ),
         (lambda: Magnitude(Limits.at({"macs": 4})), "its budget must be in nonzeros, got 'macs=4'"),
         (
             lambda: ChannelReparametrization(Limits.at({"params": 5, "macs": 4}), steps=1),

@@ -471,8 +471,13 @@ class Limits(Mapping[str, int]):
         """The limits that a run began with, `dict` of them, in place of those of the network it is at now.
 
         Raises:
-            InputError: where a latency is among them, and these limits do not say how it is measured.
+            InputError: where there are none, so that nothing would be left to reach; where a latency is among
+                them, and these limits do not say how it is measured.
         """
+        if not units and self._named():
+            raise InputError(
+                f"the state to continue from has no limits, got '{self}': make the method with what it had"
+            )
         counted = {resource: amount for resource, amount in units.items() if resource != MEASURED}
         if MEASURED in units and self.latency is None:
             raise InputError(
@@ -496,8 +501,11 @@ class Limits(Mapping[str, int]):
 
     @property
     def units(self) -> int:
-        """The units of the one limit there is; InputError where there are several."""
-        return self[self.resource]
+        """The units of the one limit there is; InputError where there are several, or it is not known."""
+        resource = self.resource
+        if self.open:
+            raise COUNTERS.refusal(resource)
+        return self[resource]
 
     def without_latency(self) -> Limits:
         """The limits on what is counted; there may be none."""
@@ -616,7 +624,7 @@ def fit_scale(
 
     Example:
         >>> fit_scale([10, 20], sum, 16)
-        (Fraction(11, 20), [5, 11])
+        (Fraction(3, 5), [5, 11])
     """
     smallest = cost([1] * len(base))
     if smallest > limit:

@@ -51,8 +51,8 @@ class Config:
         return min(steps, max(1, math.ceil(self.end * steps - 1e-9)))
 
 
-def kept_weights(step: int, steps: int, target: int, of: int, config: Config) -> int:
-    """How many of `of` weights are kept after so many of all steps: from all of them down to `target`.
+def kept_weights(step: int, steps: int, target: int, covered: int, config: Config) -> int:
+    """How many of `covered` weights are kept after so many of all steps: from all of them down to `target`.
 
     Example:
         >>> [kept_weights(step, 100, 100, 1000, Config()) for step in (10, 40, 70, 100)]
@@ -62,7 +62,7 @@ def kept_weights(step: int, steps: int, target: int, of: int, config: Config) ->
     """
     if step >= config.last_step(steps):
         return target
-    return round(of * kept_share(step / steps, target / of, config.start, config.end))
+    return round(covered * kept_share(step / steps, target / covered, config.start, config.end))
 
 
 class GradualMethod(Method):
