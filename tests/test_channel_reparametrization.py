@@ -401,7 +401,7 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
     limits = Limits.of("params=30%", network())
 
     def training(model, save=None):
-        method = ChannelReparametrization("params=30%", steps=20, **schedule)
+        method = ChannelReparametrization(limits, steps=20, **schedule)
         settings = {"seed": 0, "runtime": Runtime("cpu"), "reporter": Reporter()}
         return Training(model, digits, recipe, method=method, epochs=4, save=save, **settings)
 

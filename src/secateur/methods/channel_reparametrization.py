@@ -148,7 +148,7 @@ class ChannelReparametrization(Method):
     name = "channel-reparametrization"
     takes_steps = True
 
-    def __init__(self, budget: Wanted | Limits, *, steps: int, **settings: Any):
+    def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
         self.budget = one_budget(budget).of_trainable(self.name)
         self.config = Config(**settings)
         if steps < 1:
