@@ -14,12 +14,9 @@ from secateur.budget import COUNTERS, TRAINABLE, layer_positions
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import channel_gates
+from secateur.methods.channel_cost import choose_channels, solve_cost
 from secateur.methods.channel_gates import ChannelGates, channel_gate, gain, relative_norms
-from secateur.methods.channel_reparametrization import (
-    ChannelReparametrization,
-    choose_channels,
-    solve_cost,
-)
+from secateur.methods.channel_reparametrization import ChannelReparametrization
 from secateur.methods.gate import gate
 from secateur.progress import Reporter
 from secateur.surgery import family_graph

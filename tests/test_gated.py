@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
+import pytest
+import torch
+
+import foreign
 import secateur as sc
 from secateur.budget import COUNTERS, TRAINABLE
 from secateur.device import Runtime
@@ -27,9 +31,17 @@ class Breaks(Reporter):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, after):
-    architecture = resolve_model("wrn-10-1", digits)
+def of_others():
+    """The architecture of a network that is not ours, with streams and zero-padded shortcuts."""
+    build = partial(foreign.PaddedResNet, in_channels=1)
+    model = build()
+    sc.inspect(model, torch.zeros(4, 1, 8, 8).uniform_(), factory=build)
+    return sc.Architecture.of(model), build
+
+
+@pytest.mark.parametrize(("after", "ours"), [(1, True), (2, True), (3, True), (1, False), (3, False)])
+def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, after, ours):
+    architecture, factory = (resolve_model("wrn-10-1", digits), None) if ours else of_others()
     target = Target("params", architecture.params // 3)
 
     def make(folder, reporter):
@@ -40,7 +52,11 @@ def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, 
         make("broken", Breaks(after))
     resumed, whole = make("broken", Reporter()), make("whole", Reporter())
     assert resumed["history"] == whole["history"]
-    networks = [sc.load(tmp_path / folder / "runs" / whole["run_id"]) for folder in ("broken", "whole")]
+    networks = [
+        sc.load(tmp_path / folder / "runs" / whole["run_id"], factory=factory)
+        for folder in ("broken", "whole")
+    ]
+    assert sum(p.numel() for p in networks[0].parameters()) == whole["params"] <= target.limit
     for name, value in networks[0].state_dict().items():
         assert (value == networks[1].state_dict()[name]).all()
 
