@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from secateur.methods.channel_cost import choose_channels, solve_cost
 from torch.nn import functional as F
 
 import secateur as sc

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
+import foreign
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
 from secateur.compare.comparison import DENSE_ARMS, GATED, Comparison, Settings
@@ -229,6 +231,24 @@ def test_other_families(model, digits, tmp_path):
     narrow = narrow.with_arguments()
     result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FAST)
     assert {point.arm for point in result.points} == {*DENSE_ARMS, GATED}
+
+
+def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
+    """Residual, with zero-padded shortcuts: a bottleneck leaves its stream alone, width does not."""
+    build = partial(foreign.PaddedResNet, in_channels=1)
+    model = build()
+    sc.inspect(model, torch.rand(4, 1, 8, 8), factory=build)
+    whole = sc.Architecture.of(model)
+    fast = FAST | {"prune": PruneSettings(every=1, at_once=8)}
+    result = sc.compare(whole, digits, ["params=60%"], out=tmp_path, **fast)
+    found = {point["arm"]: point for point in result.points}
+    assert list(found) == [*DENSE_ARMS, GATED]
+    for arm, point in found.items():
+        network = sc.load(tmp_path / "runs" / point["run_id"], factory=build)
+        assert count_params(network) == point["params"] <= 0.6 * whole.params
+        if arm in ("width", "bottleneck"):
+            assert (network.conv.out_channels == 8) == (arm == "bottleneck")
+            assert network.blocks[2].conv1.out_channels < 32
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from secateur.architecture.saved import load_model as load
     from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget, Limits
-    from secateur.compare.comparison import CompareResult, compare
     from secateur.compare.run import CompareResult, compare
     from secateur.errors import InputError, TrainingError
     from secateur.runs.prune_channels import PruneSettings
