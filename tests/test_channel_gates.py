@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secateur.methods.channel_cost import choose_channels
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,10 +17,10 @@ import secateur as sc
 from secateur import models
 from secateur.errors import InputError
 from secateur.methods import ChannelReparametrization
-from secateur.methods.channel_gates import ChannelGates, weighted_norm
-from secateur.methods.channel_reparametrization import choose_channels
+from secateur.methods.gates.channel_cost import choose_channels
+from secateur.methods.gates.channels import ChannelGates
 from secateur.methods.gates.gate import gate
-from secateur.methods.weighted_norm import weighted_norm
+from secateur.methods.gates.weighted_norm import weighted_norm
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED

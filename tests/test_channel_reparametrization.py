@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from secateur.methods.channel_cost import choose_channels, solve_cost
 from torch.nn import functional as F
 
 import secateur as sc
@@ -14,13 +13,10 @@ from secateur import models
 from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.methods import channel_gates
-from secateur.methods.channel_gates import ChannelGates, channel_gate, gain, relative_norms
-from secateur.methods.channel_reparametrization import (
-    ChannelReparametrization,
-    choose_channels,
-    solve_cost,
-)
+from secateur.methods.channel_reparametrization import ChannelReparametrization
+from secateur.methods.gates import channels as channel_gates
+from secateur.methods.gates.channel_cost import choose_channels, solve_cost
+from secateur.methods.gates.channels import ChannelGates, channel_gate, gain, relative_norms
 from secateur.methods.gates.gate import gate
 from secateur.network.counting import layer_positions
 from secateur.progress import Reporter

@@ -13,6 +13,8 @@ from secateur.architecture.resolve import resolve_model
 from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.progress import Reporter
+from secateur.runs.gate_channels import GateChannels
+from secateur.runs.run import epoch_compute
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe

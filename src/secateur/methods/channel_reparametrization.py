@@ -1,9 +1,9 @@
 """Channel reparametrization: Dupont et al. 2021's gates on Crowley et al. 2018's channels.
 
-    h_k     = h_t(s_k)                          eq. (5) of Dupont     `secateur.methods.channel_gates`
+    h_k     = h_t(s_k)                          eq. (5) of Dupont     `secateur.methods.gates.channels`
     C(S)    = c + sum_i l_i S_i + sum_ij p_ij S_i S_j                 `secateur.surgery.soft_cost`
     S_i     = sum of h_k over group i           eq. (9) of Dupont, for one group
-    C(S(t)) = C(step)                           solved for t          `secateur.methods.channel_cost`
+    C(S(t)) = C(step)                           solved for t          `secateur.methods.gates.channel_cost`
 
 C in MACs is sum_l k^2 * HW * S_in * S_out over the layers l, in params it has biases and normalisation
 besides; with gates of 0 and 1 it is the count of the cut network.
@@ -34,8 +34,8 @@ from torch.optim import Optimizer
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
-from secateur.methods.channel_cost import choose_channels, solve_cost
-from secateur.methods.channel_gates import ChannelGates, channel_gate, unfoldable
+from secateur.methods.gates.channel_cost import choose_channels, solve_cost
+from secateur.methods.gates.channels import ChannelGates, channel_gate, unfoldable
 from secateur.methods.gates.schedule import Schedule
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 from secateur.surgery.soft_cost import SoftCost
