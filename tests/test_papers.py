@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from secateur.papers.figure2 import draw_figure2, figure2
 
 from made import about, dupont_run
 from secateur.errors import InputError
@@ -29,7 +30,6 @@ from secateur.papers import (
     to_markdown,
 )
 from secateur.papers.cells import CrowleyCells, DupontCells
-from secateur.papers.figure2 import draw_figure2, figure2
 
 ROOT = Path(__file__).parents[1]
 RATES = ["90%", "95%", "97%", "99%"]

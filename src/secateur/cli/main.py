@@ -318,6 +318,7 @@ def reproduce(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: _Workers = "auto",
+    on: _On = "here",
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
@@ -332,12 +333,11 @@ def reproduce(
     """
     from secateur.errors import unknown
     from secateur.papers import crowley2018, dupont2021
-    from secateur.papers.figure2 import draw_figure2
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
-    from secateur.runs.side_by_side import parse_workers
+    from secateur.runs.executors.choice import Workers
 
-    parse_workers(workers)  # has its check
+    asked = Workers.parse(workers, on)
     places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
     if paper not in places:
         raise unknown("paper", paper, places)
@@ -346,7 +346,7 @@ def reproduce(
     out = out or Path(f"secateur-{paper}-{scale}")
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
-        draw_figure2(out / "figure2.png", out / "figure2.svg")
+        dupont2021.draw_figure2(out / "figure2.png", out / "figure2.svg")
         print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
         return
     common: dict[str, Any] = {
@@ -367,7 +367,7 @@ def reproduce(
         )
         written = "table1, table2 and table3"
     command = _command_line().replace(" --tables-only", "")  # what it is that the tables are made by
-    reproduction.run(command, tables_only=tables_only, workers=workers)
+    reproduction.run(command, tables_only=tables_only, workers=asked)
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
         print(f"Written to {out}: {written} as .md, .csv and .html")

@@ -9,7 +9,7 @@
 W_k are the weights that write channel k. Gating what is *read* makes h = 0 and a removed channel the same,
 which gating what is written would not: normalisation turns a channel of zeros into one of betas. Where a
 normalisation takes its statistics over the channels themselves (layer, group, RMS norm), a removed channel is
-missing there too, so h is the weight of a channel in these statistics (`secateur.methods.gates.weighted_norm`).
+missing there too, so h is the weight of a channel in these statistics (`weighted_norm`).
 
 All that is needed of the network is its channel groups: a layer may read several of them (a concatenation),
 several entries of each channel (behind a flatten, or in balanced sets), and some that have no gate.

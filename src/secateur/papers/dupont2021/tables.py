@@ -10,15 +10,16 @@ import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from secateur.atomic import write_bytes
 from secateur.compare.verdict import interval
 from secateur.errors import InputError, unknown
+from secateur.papers.cells import About, DupontCells, DupontRun
+from secateur.papers.published import published
+from secateur.papers.text import MISSING, conditions, markdown, shown
 from secateur.report.templates import environment
-
-from .cells import About, DupontRun
-from .published import published
-from .text import MISSING, conditions, markdown, shown
 
 Cells = Sequence[DupontRun]
 
@@ -265,3 +266,11 @@ def to_html(table: str, cells: Cells, about: About) -> str:
             command=about.command,
         )
     )
+
+
+def write_tables(content: DupontCells, out: Path) -> None:
+    """Leave each table as markdown, CSV and HTML."""
+    for table in TABLES:
+        for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
+            text = render(table, content.cells, content.about)
+            write_bytes(out / f"{table}.{suffix}", text.encode())
