@@ -89,8 +89,10 @@ def calls(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=KINDS)
 def pool(request, calls):
+    before = signal.getsignal(signal.SIGTERM), dict(os.environ)
     made = ProcessPool(WORKERS, THREADS) if request.param == "processes" else RayPool("ray", WORKERS, THREADS)
     with made:
+        assert (signal.getsignal(signal.SIGTERM), dict(os.environ)) == before  # Ray changes both
         yield made
 
 
@@ -279,10 +281,8 @@ def test_workers_hold_what_they_are_given_and_quote_their_last_words(tmp_path, c
 # Ray
 
 
-@needs_ray
+@pytest.mark.parametrize("pool", KINDS[1:], indirect=True)
 def test_a_folder_that_the_cluster_does_not_share_is_one_line(pool, tmp_path):
-    if isinstance(pool, ProcessPool):
-        pytest.skip("processes of this machine share its folders")
     pool.probe(tmp_path)
     assert list(tmp_path.iterdir()) == []
     seen = json.loads(seen_from_here(str(tmp_path / "elsewhere")))
