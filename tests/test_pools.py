@@ -89,11 +89,16 @@ def calls(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=KINDS)
 def pool(request, calls):
-    before = signal.getsignal(signal.SIGTERM), dict(os.environ)
+    before = signal.getsignal(signal.SIGTERM), settings_of_ray()
     made = ProcessPool(WORKERS, THREADS) if request.param == "processes" else RayPool("ray", WORKERS, THREADS)
     with made:
-        assert (signal.getsignal(signal.SIGTERM), dict(os.environ)) == before  # Ray changes both
+        assert (signal.getsignal(signal.SIGTERM), settings_of_ray()) == before  # Ray changes both
         yield made
+
+
+def settings_of_ray():
+    """Those of this process's environment that would go on to whatever else it starts."""
+    return {name for name in os.environ if name.startswith(("RAY_AUTH", "RAY_DEDUP", "SECATEUR_RAY"))}
 
 
 def call(pool, name, argument=""):
@@ -298,6 +303,23 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     with pytest.raises(InputError) as refused:
         RayPool("ray", 1, 1)
     assert str(refused.value) == NO_RAY
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("nonsense", "must be ray, ray://HOST:PORT or HOST:PORT, got 'nonsense'"),
+        ("ray://", "must be ray, ray://HOST:PORT or HOST:PORT, got 'ray://'"),
+        ("ray://127.0.0.1:9", "cannot reach a Ray cluster at 'ray://127.0.0.1:9' "),
+        ("127.0.0.1:99999", "cannot reach a Ray cluster at '127.0.0.1:99999' "),
+    ],
+)
+def test_where_no_cluster_is_it_says_so_at_once(address, text):
+    with pytest.raises(InputError) as refused:
+        RayPool(address, 1, 1)
+    assert text in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.fixture
