@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -322,6 +323,16 @@ def test_where_no_cluster_is_it_says_so_at_once(address, text):
     assert "\n" not in str(refused.value)
 
 
+def listens(port, patience_s=60.0):
+    last = time.monotonic() + patience_s
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert time.monotonic() < last, f"nobody listens at {port}"
+            time.sleep(0.1)
+
+
 @pytest.fixture
 def head(tmp_path):
     """A cluster that somebody else started: its server of clients' address, and how to be let in."""
@@ -336,6 +347,7 @@ def head(tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
+        listens(port + 5000)
         yield f"ray://127.0.0.1:{port + 5000}", token, mark
         process.send_signal(signal.SIGTERM)
         process.wait(30)
