@@ -19,7 +19,7 @@ import secateur as sc
 from secateur.architecture.file import diff_files
 from secateur.budget import Budget
 from secateur.errors import InputError
-from secateur.surgery import remove_channels
+from secateur.surgery.anatomy import anatomy_of
 
 FAMILIES = [
     sc.models.wide_resnet(depth=10, width=1, in_channels=1, image_size=8),
@@ -33,7 +33,7 @@ by_family = pytest.mark.parametrize("model", FAMILIES, ids=lambda model: model.f
 @by_family
 def test_save_and_load_round_trip(model, tmp_path):
     model = sc.Architecture.of(model).build(seed=1).eval()
-    remove_channels(model, model.groups[1], [0])
+    anatomy_of(model).remove(model, model.groups[1].name, [0])
     sc.save(model, tmp_path / "net")
     loaded = sc.load(tmp_path / "net")
     x = torch.randn(3, *model.input_shape)

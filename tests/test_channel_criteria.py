@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import foreign
 from secateur import models
+from secateur.budget import Limits
 from secateur.errors import InputError, TrainingError
 from secateur.methods import (
     CHANNEL_METHODS,
@@ -700,8 +701,8 @@ def test_any_budget_is_met_and_the_last_removal_was_needed(name, resource, share
     model, batch, _ = network(name)
     whole = recounted(model, batch)[resource]
     least = anatomy_of(model).costs.at(dict.fromkeys(anatomy_of(model).graph.groups, 1))[resource]
-    method = RandomChannels(f"{resource}=100%", every=1, seed=seed, at_once=at_once)
-    method.limit = least + round(share * (whole - least))
+    limits = Limits.at({resource: least + round(share * (whole - least))})
+    method = RandomChannels(limits, every=1, seed=seed, at_once=at_once)
     method.prepare(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     while not method.finished:

@@ -10,24 +10,22 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur import models
-from secateur.budget import COUNTERS, TRAINABLE
+from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.methods import channel_reparametrization
+from secateur.methods import channel_gates
+from secateur.methods.channel_gates import ChannelGates, channel_gate, gain, relative_norms
 from secateur.methods.channel_reparametrization import (
     ChannelReparametrization,
-    Cost,
-    _magnitudes_of,
-    channel_gate,
     choose_channels,
-    gain,
-    relative_norms,
     solve_cost,
 )
 from secateur.methods.gates.gate import gate
 from secateur.network.counting import layer_positions
 from secateur.progress import Reporter
-from secateur.surgery import couplings, features_of, remove_channels
+from secateur.surgery import family_graph
+from secateur.surgery.anatomy import anatomy_of
+from secateur.surgery.soft_cost import SoftCost
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 
@@ -80,6 +78,20 @@ class Loop:
         return self
 
 
+def declared(model, streams=True):
+    """The groups inside the blocks, then the residual streams, as the family names their layers."""
+    return [*model.groups, *(model.streams if streams else ())]
+
+
+def width(model, group):
+    return model.get_submodule(group.writers[0]).weight.shape[0]
+
+
+def soft_cost(model, resource, streams=True):
+    costs = anatomy_of(model, streams=streams).costs
+    return SoftCost.of(costs, resource, [group.name for group in declared(model, streams)])
+
+
 def hooks_of(model):
     return [hook for module in model.modules() for hook in module._forward_pre_hooks.values()]
 
@@ -87,7 +99,7 @@ def hooks_of(model):
 @torch.no_grad()
 def norm_of(model, group):
     """The root of the producers' mean squares, per channel."""
-    weights = [model.get_submodule(name).weight for name in group.producers]
+    weights = [model.get_submodule(name).weight for name in group.writers]
     return sum(weight.flatten(1).square().mean(1) for weight in weights).sqrt()
 
 
@@ -108,7 +120,7 @@ def test_the_gate_has_the_gradient_of_its_definition(n):
 @pytest.mark.parametrize("name", sorted(BUILD))
 def test_the_loss_reaches_the_weights_through_the_gates(name, monkeypatch):
     """The gradient of every filter, by central differences of the gated network's loss, the units held."""
-    monkeypatch.setattr(channel_reparametrization, "gain", lambda _h_K: 1.7)
+    monkeypatch.setattr(channel_gates, "gain", lambda _h_K: 1.7)
     model = network(name, F64).eval()
     method = ChannelReparametrization("params=60%", steps=100, n_final=16)
     method.prepare(model)
@@ -116,15 +128,14 @@ def test_the_loss_reaches_the_weights_through_the_gates(name, monkeypatch):
     method.before_evaluation(model)
     x, y = batch(model, 0)
     F.cross_entropy(model(x), y).backward()
-    units = {group.name: norm_of(model, group).square().mean().sqrt() for group in couplings(model)}
+    groups = {group.name: group for group in declared(model)}
+    units = {name: norm_of(model, group).square().mean().sqrt() for name, group in groups.items()}
     monkeypatch.setattr(
-        channel_reparametrization,
-        "_magnitudes_of",
-        lambda model, group: norm_of(model, group) / units[group.name],
+        ChannelGates, "magnitude", lambda _self, model, name: norm_of(model, groups[name]) / units[name]
     )
     generator = torch.Generator().manual_seed(1)
-    for group in couplings(model):
-        weight = model.get_submodule(group.producers[-1]).weight
+    for group in groups.values():
+        weight = model.get_submodule(group.writers[-1]).weight
         direction = torch.randn(weight.shape, generator=generator, dtype=F64)
         losses = []
         for sign in (1, -1):
@@ -151,16 +162,17 @@ def test_norms_are_in_units_of_their_root_mean_square():
 @pytest.mark.parametrize("name", sorted(BUILD))
 def test_the_cost_of_gates_of_0_and_1_is_the_count_of_the_cut_network(name, resource, streams):
     model = network(name)
-    groups = couplings(model, streams)
-    cost = Cost.of(model, groups, resource)
+    groups = declared(model, streams)
+    cost = soft_cost(model, resource, streams)
     generator = torch.Generator().manual_seed(2)
-    gates = [torch.randint(0, 2, (group.width(model),), generator=generator).to(F64) for group in groups]
+    gates = [torch.randint(0, 2, (width(model, group),), generator=generator).to(F64) for group in groups]
     for h_K in gates:
         h_K[0] = 1
     assert float(cost(torch.stack([torch.ones_like(h).sum() for h in gates]))) == COUNTERS[resource](model)
     found = float(cost(torch.stack([h.sum() for h in gates])))
+    graph = family_graph(model, streams=streams)
     for group, h_K in zip(groups, gates, strict=True):
-        remove_channels(model, group, (h_K == 0).nonzero().flatten().tolist())
+        graph.remove(model, group.name, (h_K == 0).nonzero().flatten().tolist())
     assert found == COUNTERS[resource](model)
     assert cost.count([int(h.sum()) for h in gates]) == COUNTERS[resource](model)
 
@@ -168,7 +180,7 @@ def test_the_cost_of_gates_of_0_and_1_is_the_count_of_the_cut_network(name, reso
 def test_the_cost_of_a_chain_by_hand():
     """sum_l k^2 * HW * (sum h_in) * (sum h_out): conv4 at 8x8, pooled after the second and the fourth."""
     model = models.conv4(widths=[2, 3, 4, 5, 6, 7], in_channels=1, image_size=8)
-    cost = Cost.of(model, couplings(model), "macs")
+    cost = soft_cost(model, "macs")
     h = torch.tensor([1.5, 2.25, 3.0, 4.5, 5.0, 6.5], dtype=F64, requires_grad=True)
     a, b, c, d, e, f = h
     expected = 9 * 64 * (a + a * b) + 9 * 16 * (b * c + c * d) + 4 * d * e + e * f + 10 * f
@@ -180,9 +192,9 @@ def test_the_cost_of_a_chain_by_hand():
 @pytest.mark.parametrize("n", [4, 16])
 def test_the_cost_is_solved_for_exactly(n, share):
     model = network("resnet18")
-    cost = Cost.of(model, couplings(model), "macs")
+    cost = soft_cost(model, "macs")
     generator = torch.Generator().manual_seed(3)
-    magnitudes = [torch.rand(g.width(model), generator=generator) + 0.1 for g in couplings(model)]
+    magnitudes = [torch.rand(width(model, g), generator=generator) + 0.1 for g in declared(model)]
     target = share * COUNTERS["macs"](model)
     t = solve_cost(magnitudes, cost, target, n)
     sums = torch.stack([gate(s.to(F64), t, n).sum() for s in magnitudes])
@@ -190,7 +202,7 @@ def test_the_cost_is_solved_for_exactly(n, share):
 
 
 def test_the_smallest_go_first_and_the_largest_that_fit_come_back():
-    cost = Cost(0.0, torch.tensor([10.0, 3.0], dtype=F64), torch.zeros(2, 2, dtype=F64))
+    cost = SoftCost(0.0, torch.tensor([10.0, 3.0], dtype=F64), torch.zeros(2, 2, dtype=F64))
     magnitudes = [torch.tensor([0.3, 0.9]), torch.tensor([0.1, 0.2, 0.8])]
     assert choose_channels(magnitudes, cost, 29) == [[], []]
     assert choose_channels(magnitudes, cost, 26) == [[], [0]]
@@ -208,13 +220,13 @@ def test_the_budget_is_met_never_exceeded_and_used_up(name, resource, streams):
     loop = Loop(method, network(name)).run(until=12)
     model = method.finalize(loop.model)
     limit = method.budget.limit(original)
-    found, widths = COUNTERS[resource](model), [g.width(model) for g in couplings(model, streams)]
+    found, widths = COUNTERS[resource](model), [width(model, g) for g in declared(model, streams)]
     assert found <= limit
-    cost = Cost.of(model, couplings(model, streams), resource)
-    full = [g.width(network(name)) for g in couplings(network(name), streams)]
-    for i, width in enumerate(widths):
-        if width < full[i]:  # not one channel more fits
-            assert cost.count([*widths[:i], width + 1, *widths[i + 1 :]]) > limit
+    cost = soft_cost(model, resource, streams)
+    full = [width(network(name), g) for g in declared(network(name), streams)]
+    for i, found in enumerate(widths):
+        if found < full[i]:  # not one channel more fits
+            assert cost.count([*widths[:i], found + 1, *widths[i + 1 :]]) > limit
     assert not hooks_of(model)
     assert torch.isfinite(model.eval()(batch(model, 0)[0])).all()
 
@@ -227,22 +239,20 @@ def test_cutting_keeps_the_function_where_what_goes_is_closed(name, monkeypatch)
     method.prepare(model)
     method._step = 10
     method.before_evaluation(model)
-    groups, t = couplings(model), method._t
-    gone = choose_channels(
-        [_magnitudes_of(model, group).detach() for group in groups], method._cost, method.limit
-    )
+    groups, t = declared(model), method._t
+    gone = choose_channels([s.detach() for s in method._gates.magnitudes(model)], method._cost, method.limit)
     fixed = {
-        group.name: torch.tensor([1e-6 if k in out else 1.05 for k in range(group.width(model))], dtype=F64)
+        group.name: torch.tensor([1e-6 if k in out else 1.05 for k in range(width(model, group))], dtype=F64)
         / t
         for group, out in zip(groups, gone, strict=True)
     }
-    monkeypatch.setattr(channel_reparametrization, "_magnitudes_of", lambda _model, group: fixed[group.name])
+    monkeypatch.setattr(ChannelGates, "magnitude", lambda _self, _model, name: fixed[name])
     monkeypatch.setattr(method, "_solve", lambda _model: None)
     x, _ = batch(model, 0)
     before = model(x)
     assert 0.1 < float(method.gates(model)[groups[0].name].max()) < 0.9
     model = method.finalize(model)
-    assert [group.width(model) for group in groups] == [
+    assert [width(model, group) for group in groups] == [
         len(fixed[group.name]) - len(out) for group, out in zip(groups, gone, strict=True)
     ]
     torch.testing.assert_close(model(x), before, rtol=1e-9, atol=1e-9)
@@ -250,8 +260,7 @@ def test_cutting_keeps_the_function_where_what_goes_is_closed(name, monkeypatch)
 
 def test_a_gate_of_zero_is_a_removed_channel():
     model = network("conv4", F64).eval()
-    group = couplings(model)[3]
-    assert features_of(model, group, "fc1") == 4
+    assert model.fc1.in_features == 4 * model.conv4.out_channels  # several features of each channel
     with torch.no_grad():
         model.conv4.weight[2] = 0
     method = ChannelReparametrization("params=55%", steps=10)
@@ -276,11 +285,8 @@ def test_without_normalisation_the_gates_keep_the_scale():
         method.prepare(model)
         method._step = 10
         method.before_evaluation(model)
-        group = couplings(model)[0]
-        h, used = (
-            method.gates(model)[group.name],
-            method._per_input(model, group, group.consumers[0], torch.ones(1, 1)),
-        )
+        group = declared(model)[0]
+        h, used = method.gates(model)[group.name], method._gates.read(model, group.readers[0])
         expected = h / h.square().mean().sqrt() if scaled else h
         torch.testing.assert_close(used.flatten(), expected)
 
@@ -307,7 +313,6 @@ def test_interrupted_and_resumed_it_ends_the_same(name, half, cut_at):
     whole = Loop(make(), network(name)).run(until=20)
     first = Loop(make(), network(name)).run(until=half)
     method = make()
-    method.limit = first.method.limit
     resumed = Loop(method, sc.Architecture.of(first.model).build(seed=9))
     resumed.model.load_state_dict(first.model.state_dict())
     resumed.optimizer.load_state_dict(first.optimizer.state_dict())
@@ -334,8 +339,8 @@ def test_what_is_left_is_an_architecture_of_its_family(name, tmp_path):
 
 def test_positions_are_those_of_the_network_handed_in():
     model = network()
-    cost = Cost.of(model, couplings(model), "macs")
-    assert cost.count([g.width(model) for g in couplings(model)]) == sum(
+    cost = soft_cost(model, "macs")
+    assert cost.count([width(model, g) for g in declared(model)]) == sum(
         model.get_submodule(name).weight.numel() * used
         for name, used in layer_positions(model, model.input_shape).items()
     )
@@ -379,7 +384,7 @@ def test_without_the_optimizer_it_refuses_to_cut_in_training():
         (lambda: ChannelReparametrization("params=9M", steps=9).prepare(network()), "must not exceed"),
         (
             lambda: ChannelReparametrization("params=50%", steps=9).prepare(torch.nn.Linear(2, 2)),
-            "built-in families only",
+            "channels of a Linear are not known yet: call sc.inspect",
         ),
     ],
 )
@@ -393,11 +398,10 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
     """Through checkpoints, before the cut and behind it; the cut is in the middle of an epoch."""
     recipe = Recipe(epochs=4, batch_size=64)  # 5 steps an epoch, the cut at step 8
     schedule = {"start": 0.1, "end": 0.2, "sharpen_until": 0.4, "cut_at": 0.4}
-    limit = sc.Budget.parse("params=30%").limit_for(network())
+    limits = Limits.of("params=30%", network())
 
     def training(model, save=None):
         method = ChannelReparametrization("params=30%", steps=20, **schedule)
-        method.limit = limit
         settings = {"seed": 0, "runtime": Runtime("cpu", "fp32"), "reporter": Reporter()}
         return Training(model, digits, recipe, method=method, epochs=4, save=save, **settings)
 
@@ -415,7 +419,7 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
     resumed = training(sc.Architecture.from_identity(identity).build(seed=1))
     resumed.resume(saved[-1])
     resumed.fit()
-    assert COUNTERS["params"](resumed.model) <= limit
+    assert COUNTERS["params"](resumed.model) <= limits["params"]
     assert resumed.progress.history == whole.progress.history
     assert resumed.progress.compute == whole.progress.compute
     for one, two in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):

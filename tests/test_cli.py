@@ -14,6 +14,7 @@ import pytest
 
 import secateur as sc
 from secateur.cli.main import main
+from secateur.compare.comparison import DENSE_ARMS, GATED
 
 SMALL = "--data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu"
 PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
@@ -510,8 +511,8 @@ def test_a_model_of_ones_own_from_pruning_to_export(run, package, tmp_path):
         ("prune fisher --budget params=9k --model mypackage.nets:build", "must not exceed the network's own"),
         ("prune fisher --budget nonzeros=20,params=9 --model mypackage.nets:build", "cannot hold together"),
         (
-            "prune channel-reparametrization --budget params=50% --model mypackage.nets:build",
-            "built-in families",
+            "prune channel-reparametrization --budget params=10 --model mypackage.nets:build",
+            "ask for at least params=72",
         ),
         ("prune channel-reparametrization --budget params=50%,macs=50%", "takes one budget"),
         ("prune magnitude --budget nonzeros=5%,macs=50%", "cannot hold together"),
@@ -525,12 +526,8 @@ def test_a_model_of_ones_own_from_pruning_to_export(run, package, tmp_path):
         ("export mypackage --factory nets", "a factory is named package.module:function"),
         ("scale mypackage --budget params=5 --factory mypackage.nets:absent", "has no 'absent'"),
         (
-            "compare --model mypackage.nets:build --arms fisher-tuned,bottleneck",
-            "the arm bottleneck is for the",
-        ),
-        (
-            "compare --model mypackage.nets:build --arms channel-reparametrization",
-            "is for the built-in families",
+            "compare --model mypackage.nets:build --budget params=10 --arms channel-reparametrization",
+            "ask for at least params=72",
         ),
     ],
 )
@@ -574,12 +571,14 @@ def test_compare_a_model_of_ones_own(run, package, tmp_path):
     code, out, _ = run(f"{line} --plan")
     assert code == 0
     planned = [row.split()[0] for row in out.splitlines() if "params=50%" in row and "widths" not in row]
-    assert planned == ["fisher-tuned", "fisher-scratch", "copycat", "width"]
+    arms = [*DENSE_ARMS, GATED]
+    assert planned == arms
     code, out, _ = run(f"{line} --out out")
     assert code == 0
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert results["model"] == "mypackage.nets:build"
-    assert results["settings"]["arms"] == "fisher-tuned, fisher-scratch, copycat, width"
+    assert results["settings"]["arms"] == ", ".join(arms)
+    assert [point["arm"] for point in results["points"]] == arms
     assert all(point["params"] <= 731 for point in results["points"])
     best = json.loads((tmp_path / "out/best/architecture.json").read_text())
     assert best["factory"] == "mypackage.nets:build"

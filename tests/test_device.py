@@ -10,7 +10,7 @@ import torch
 
 from secateur import models
 from secateur.device import Runtime
-from secateur.surgery import remove_channels
+from secateur.surgery.anatomy import anatomy_of
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ from secateur.surgery import remove_channels
 def test_our_networks_are_kept_in_channels_last(model, layout):
     runtime = Runtime("cpu")
     assert runtime.layout(model) == layout
-    weight = runtime.place(model).get_submodule(model.groups[0].consumer).weight
+    weight = runtime.place(model).get_submodule(model.groups[0].readers[0]).weight
     assert weight.is_contiguous(memory_format=layout)
-    remove_channels(model, model.groups[0], [0])
-    weight = model.get_submodule(model.groups[0].consumer).weight
+    anatomy_of(model).remove(model, model.groups[0].name, [0])
+    weight = model.get_submodule(model.groups[0].readers[0]).weight
     assert weight.is_contiguous(memory_format=layout)
 
 

@@ -14,7 +14,7 @@ from secateur.methods.fisher import saliency
 from secateur.methods.gradients import channel_gradients
 from secateur.network.counting import layer_positions
 from secateur.network.weights import count_params
-from secateur.surgery import features_per_channel, macs_per_channel
+from secateur.surgery.anatomy import anatomy_of
 
 F64 = torch.float64
 
@@ -71,10 +71,10 @@ def test_saliency_equals_the_weight_side_oracle(factory):
     for n in range(len(x)):
         loss = F.cross_entropy(model(x[n : n + 1]), y[n : n + 1])
         for group in model.groups:
-            weight = model.get_submodule(group.consumer).weight
+            weight = model.get_submodule(group.readers[0]).weight
             (grad,) = torch.autograd.grad(loss, weight, retain_graph=True)
             per_input = (weight * grad).transpose(0, 1).flatten(1).sum(1)
-            per_channel = per_input.reshape(-1, features_per_channel(model, group)).sum(1)
+            per_channel = per_input.reshape(len(squares[group.name]), -1).sum(1)
             squares[group.name] += per_channel.detach() ** 2
     method = Fisher("params=99%", every=100)
     method.prepare(model)
@@ -112,7 +112,7 @@ class MaskedReference:
         self.removed = []
         self.reset()
         for group in model.groups:
-            model.get_submodule(group.consumer).register_forward_pre_hook(self.hook(group.name))
+            model.get_submodule(group.readers[0]).register_forward_pre_hook(self.hook(group.name))
 
     def reset(self):
         self.squares = {name: torch.zeros_like(mask) for name, mask in self.masks.items()}
@@ -139,9 +139,9 @@ class MaskedReference:
             if mask.sum() <= 1:
                 continue
             # One channel's MACs at the present widths, as the compact network has them.
-            conv1, conv2 = (self.model.get_submodule(layer) for layer in (group.producer, group.consumer))
-            macs = conv1.weight[0].numel() * self.positions[group.producer]
-            macs += conv2.weight[:, 0].numel() * self.positions[group.consumer]
+            conv1, conv2 = (self.model.get_submodule(layer) for layer in (group.writers[0], group.readers[0]))
+            macs = conv1.weight[0].numel() * self.positions[group.writers[0]]
+            macs += conv2.weight[:, 0].numel() * self.positions[group.readers[0]]
             score = self.squares[group.name] / (2 * self.examples) - self.beta * macs
             score[mask == 0] = float("inf")
             value, channel = score.min(0)
@@ -183,12 +183,18 @@ def test_pruning_equals_the_masked_uncompacted_reference(beta):
     for group in full.groups:
         keep = reference.masks[group.name].bool()
         pairs = [
-            (full.get_submodule(group.producer).weight[keep], compact.get_submodule(group.producer).weight),
-            (full.get_submodule(group.norm).bias[keep], compact.get_submodule(group.norm).bias),
-            (full.get_submodule(group.norm).running_var[keep], compact.get_submodule(group.norm).running_var),
             (
-                full.get_submodule(group.consumer).weight[:, keep],
-                compact.get_submodule(group.consumer).weight,
+                full.get_submodule(group.writers[0]).weight[keep],
+                compact.get_submodule(group.writers[0]).weight,
+            ),
+            (full.get_submodule(group.norms[0]).bias[keep], compact.get_submodule(group.norms[0]).bias),
+            (
+                full.get_submodule(group.norms[0]).running_var[keep],
+                compact.get_submodule(group.norms[0]).running_var,
+            ),
+            (
+                full.get_submodule(group.readers[0]).weight[:, keep],
+                compact.get_submodule(group.readers[0]).weight,
             ),
         ]
         for expected, found in pairs:
@@ -229,9 +235,8 @@ def test_a_block_may_lose_all_its_middle_channels_but_one():
 
 def test_a_flop_penalty_takes_the_expensive_channels_first():
     model = network()
-    costs = {
-        g.name: macs_per_channel(model, g, layer_positions(model, model.input_shape)) for g in model.groups
-    }
+    books = anatomy_of(model).costs
+    costs = {g.name: books.now["macs"] - books.without(g.name)["macs"] for g in model.groups}
     method = Fisher(every=1, beta=1e6, removals=2)
     prune(model, method)
     assert method.removed[0]["group"] == max(costs, key=costs.get)
@@ -277,7 +282,7 @@ def test_watching_leaks_no_graph():
     method = Fisher("params=99%", every=1000)
     method.prepare(model)
     seen = []
-    consumer = model.get_submodule(model.groups[0].consumer)
+    consumer = model.get_submodule(model.groups[0].readers[0])
     consumer.register_forward_pre_hook(lambda _module, inputs: seen.append(weakref.ref(inputs[0])))
     gc.disable()  # a reference cycle would only be found by the collector
     try:

@@ -6,10 +6,10 @@ import pytest
 
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
-from secateur.budget import COUNTERS, TRAINABLE
+from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.progress import Reporter
-from secateur.runs.session import Session, Target
+from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
@@ -30,11 +30,11 @@ class Breaks(Reporter):
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, after):
     architecture = resolve_model("wrn-10-1", digits)
-    target = Target("params", architecture.params // 3)
+    limits = Limits.at({"params": architecture.params // 3})
 
     def make(folder, reporter):
         session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
-        return session.gate_channels(architecture, RECIPE, 0, target, "x")
+        return session.gate_channels(architecture, RECIPE, 0, limits, "x")
 
     with pytest.raises(KeyboardInterrupt):
         make("broken", Breaks(after))
@@ -48,7 +48,7 @@ def test_broken_off_before_or_behind_the_cut_it_ends_the_same(digits, tmp_path, 
 def test_the_cut_makes_the_rest_of_the_training_cheaper(digits, tmp_path):
     architecture = resolve_model("wrn-10-1", digits)
     session = Session(digits, RunStore(tmp_path), Runtime("cpu"), Reporter())
-    record = session.gate_channels(architecture, RECIPE, 0, Target("macs", architecture.macs // 4), "x")
+    record = session.gate_channels(architecture, RECIPE, 0, Limits.at({"macs": architecture.macs // 4}), "x")
     dense = session.epoch_compute(architecture, RECIPE) * RECIPE.epochs
     assert 0.5 * dense < record["train_compute"] < 0.7 * dense
     assert record["params"] < record["history"][0]["params"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_bytes
+from secateur.budget import Limits
 from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.errors import InputError
@@ -33,7 +34,7 @@ def test_golden_hashes():
     session = Session(load_data("digits"), RunStore("nowhere"), Runtime("cpu"), Reporter())
     network = Architecture.of(wide_resnet(depth=16, in_channels=1, image_size=8))
     dense = session.train_spec(network, Recipe(), 0, "")
-    pruned = session.prune_spec(dense, Recipe(), PruneSettings(), Target(limit=40_000), "")
+    pruned = session.prune_spec(dense, Recipe(), PruneSettings(), Target(Limits.at({"params": 40_000})), "")
     assert dense.run_id == "train-66214e3a32e3-s0"
     assert pruned.run_id == "prune-5c1854316ae9-s0"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from secateur.runs.sparse import SPARSE_ARMS, Sparsity, sparse_arms
 
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.compare.comparison import Comparison, Settings
 from secateur.device import Runtime
 from secateur.errors import InputError
@@ -18,7 +19,6 @@ from secateur.network.masks import count_nonzeros
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
 from secateur.runs.session import Session
-from secateur.runs.sparse import SPARSE_ARMS, Sparsity, sparse_arms
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
@@ -117,7 +117,7 @@ def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path
 
     def make(folder, reporter):
         session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
-        return session.sparsify(architecture, RECIPE, 0, arm, Sparsity(), 5000, "x")
+        return session.sparsify(architecture, RECIPE, 0, arm, Sparsity(), Limits.at({"nonzeros": 5000}), "x")
 
     with pytest.raises(KeyboardInterrupt):
         make("broken", Breaks())

@@ -13,7 +13,11 @@ from secateur.architecture.architecture import Architecture
 from secateur.errors import InputError
 from secateur.network.counting import count_macs, layer_positions
 from secateur.network.weights import count_params
-from secateur.surgery import features_per_channel, macs_per_channel, remove_channels, width_of
+from secateur.surgery import (
+    channel_group,
+    family_graph,
+)
+from secateur.surgery.anatomy import anatomy_of
 
 BUILD = {
     "wide_resnet": lambda: models.wide_resnet(depth=10, width=0.5, in_channels=1, image_size=8),
@@ -35,9 +39,19 @@ def lively(name: str) -> torch.nn.Module:
     return model
 
 
+def remove(model, declared, channels, optimizer=None):
+    """Remove present channels of a group that the family declares, a residual stream among them."""
+    family_graph(model, streams=True).remove(model, declared.name, list(channels), optimizer)
+
+
+def width_of(model, declared):
+    return model.get_submodule(declared.writers[0]).weight.shape[0]
+
+
 def masked_logits(model, group, drop, x):
-    """The full network with what the consumer reads of the dropped channels set to zero."""
-    features = features_per_channel(model, group)
+    """The full network with what the reader reads of the dropped channels set to zero."""
+    reader = model.get_submodule(group.readers[0])
+    features = reader.weight.shape[1] // width_of(model, group)
     gone = [k * features + j for k in drop for j in range(features)]
 
     def mask(_module, inputs):
@@ -45,7 +59,7 @@ def masked_logits(model, group, drop, x):
         act[:, gone] = 0
         return (act,)
 
-    hook = model.get_submodule(group.consumer).register_forward_pre_hook(mask)
+    hook = reader.register_forward_pre_hook(mask)
     logits = model(x)
     hook.remove()
     return logits
@@ -60,7 +74,7 @@ def test_removing_equals_masking(name, data):
     drop = data.draw(st.sets(st.integers(0, width - 1), max_size=width - 1))
     x = torch.randn(2, *model.input_shape, dtype=torch.float64)
     expected = masked_logits(model, group, sorted(drop), x)
-    remove_channels(model, group, sorted(drop))
+    remove(model, group, sorted(drop))
     assert width_of(model, group) == width - len(drop)
     torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
 
@@ -70,8 +84,9 @@ def test_cost_of_a_channel_is_the_recounted_difference(name):
     model = lively(name)
     positions = layer_positions(model, model.input_shape)
     for group in model.groups:
-        before, price = count_macs(model, positions), macs_per_channel(model, group, positions)
-        remove_channels(model, group, [0])
+        costs = anatomy_of(model).costs
+        before, price = count_macs(model, positions), costs.now["macs"] - costs.without(group.name)["macs"]
+        remove(model, group, [0])
         assert before - count_macs(model, positions) == price
     assert positions == layer_positions(model, model.input_shape)
 
@@ -94,7 +109,7 @@ def test_the_optimizer_goes_on_as_if_the_channels_had_never_been_there(make):
         optimizer.step()
         optimizer.zero_grad()
     group, keep = full.groups[1], [0, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
-    remove_channels(compact, compact.groups[1], [1, 4, 15], optimizers[1])
+    remove(compact, compact.groups[1], [1, 4, 15], optimizers[1])
     F.cross_entropy(masked_logits(full, group, [1, 4, 15], x), y).backward()
     F.cross_entropy(compact(x), y).backward()
     for optimizer in optimizers:
@@ -108,13 +123,13 @@ def test_the_optimizer_goes_on_as_if_the_channels_had_never_been_there(make):
 
 def test_channels_last_stays_channels_last():
     model = BUILD["wide_resnet"]().to(memory_format=torch.channels_last)
-    remove_channels(model, model.groups[0], [1])
+    remove(model, model.groups[0], [1])
     assert model.blocks[0].conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_layers_report_their_new_sizes():
     model = BUILD["conv4"]()
-    remove_channels(model, model.groups[3], [0, 1])
+    remove(model, model.groups[3], [0, 1])
     assert model.conv4.out_channels == 6
     assert model.fc1.in_features == 6 * 4
     assert count_params(model) == sum(p.numel() for p in model.parameters())
@@ -132,7 +147,7 @@ def test_impossible_removals_change_nothing(channels, message):
     model = BUILD["wide_resnet"]()
     before = count_params(model)
     with pytest.raises(InputError, match=message):
-        remove_channels(model, model.groups[1], list(channels))
+        remove(model, model.groups[1], list(channels))
     assert count_params(model) == before
 
 
@@ -150,12 +165,12 @@ def test_removing_from_a_stream_equals_masking_all_that_read_it(name, index):
     def mask(_module, inputs):
         return (inputs[0].index_fill(1, torch.tensor([0, 2]), 0),)
 
-    for consumer in stream.consumers:
-        full.get_submodule(consumer).register_forward_pre_hook(mask)
-    width = stream.width(model)
-    remove_channels(model, stream, [0, 2], optimizer)
+    for reader in stream.readers:
+        full.get_submodule(reader).register_forward_pre_hook(mask)
+    width = width_of(model, stream)
+    remove(model, stream, [0, 2], optimizer)
     torch.testing.assert_close(model(x), full(x), rtol=1e-9, atol=1e-9)
-    assert stream.width(model) == model.arguments["stages"][stream.stage] == width - 2
+    assert width_of(model, stream) == model.arguments["stages"][stream.stage] == width - 2
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in model.parameters()}
 
@@ -164,11 +179,30 @@ def test_removing_from_a_stream_equals_masking_all_that_read_it(name, index):
 def test_a_network_with_narrower_streams_is_rebuilt_from_its_architecture(name):
     model = lively(name)
     for stream in model.streams:
-        remove_channels(model, stream, range(stream.width(model) - 1))
-    remove_channels(model, model.groups[-1], [0])
+        remove(model, stream, range(width_of(model, stream) - 1))
+    remove(model, model.groups[-1], [0])
     found = Architecture.from_dict(Architecture.of(model).to_dict())
     again = found.build(seed=0).double().eval()
     again.load_state_dict(model.state_dict())
     x = torch.randn(2, *model.input_shape, dtype=torch.float64)
     assert torch.equal(again(x), model(x))
     assert found.params == count_params(model)
+
+
+@pytest.mark.parametrize("name", sorted(BUILD))
+def test_what_a_family_declares_is_inside_a_block_or_a_stream(name):
+    model = BUILD[name]()
+    assert all(channel_group(model, group).inner for group in model.groups)
+    assert not any(channel_group(model, stream).inner for stream in model.streams)
+    assert list(family_graph(model).groups) == [group.name for group in model.groups]  # what criteria rank
+    assert list(family_graph(model, streams=True).groups) == [
+        group.name for group in (*model.groups, *model.streams)
+    ]
+
+
+def test_narrowing_a_stream_is_told_to_the_family():
+    model = BUILD["resnet18"]()
+    family_graph(model, streams=True).narrow(model, {"stages.0": 2, "stages.3": 7, "blocks.0": 3})
+    assert model.arguments["stages"] == [2, 8, 16, 7]
+    assert model.widths[0] == 3
+    assert model.eval()(torch.zeros(1, *model.input_shape)).shape == (1, 10)

@@ -62,10 +62,10 @@ def test_tracing_finds_what_the_families_declare(name):
     model = FAMILIES[name]()
     found = trace(model, torch.randn(2, *model.input_shape))
     for group in family_graph(model):
-        same = found.groups[model.groups[[g.name for g in model.groups].index(group.name)].producer]
+        same = found.groups[model.groups[[g.name for g in model.groups].index(group.name)].writers[0]]
         sites = {site.axis: (site.entries.tolist(), site.read) for site in same.sites}
         assert sites == {site.axis: (site.entries.tolist(), site.read) for site in group.sites}
-    streams = {stream.producers for stream in model.streams}
+    streams = {stream.writers for stream in model.streams}
     written = {
         tuple(site.axis[0] for site in group.sites if site.axis[1] == "out" and _mixes(model, site))
         for group in found

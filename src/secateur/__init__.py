@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from secateur.architecture.saved import load_model as load
     from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget
-    from secateur.compare.comparison import CompareResult, compare
+    from secateur.compare.run import CompareResult, compare
     from secateur.errors import InputError, TrainingError
-    from secateur.runs.session import PruneSettings
+    from secateur.runs.prune_channels import PruneSettings
     from secateur.training.prune import prune
     from secateur.training.recipe import Recipe
 
 _HOMES = {
     "Architecture": "secateur.architecture.architecture:Architecture",
     "Budget": "secateur.budget:Budget",
-    "CompareResult": "secateur.compare.comparison:CompareResult",
+    "CompareResult": "secateur.compare.run:CompareResult",
     "InputError": "secateur.errors:InputError",
-    "PruneSettings": "secateur.runs.session:PruneSettings",
+    "PruneSettings": "secateur.runs.prune_channels:PruneSettings",
     "Recipe": "secateur.training.recipe:Recipe",
     "TrainingError": "secateur.errors:TrainingError",
-    "compare": "secateur.compare.comparison:compare",
+    "compare": "secateur.compare.run:compare",
     "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
     "prune": "secateur.training.prune:prune",

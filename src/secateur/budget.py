@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Protocol, Self
 
 from torch import nn
 
@@ -21,25 +22,65 @@ class _Counters(dict[str, Callable[[nn.Module], int]]):
     """Says in one line why a resource has no counter, wherever one is asked for."""
 
     def __missing__(self, resource: str) -> Callable[[nn.Module], int]:
+        raise self.refusal(resource)
+
+    def refusal(self, resource: str) -> InputError:
+        """Why there is no counter for it."""
         if resource == MEASURED:
-            raise InputError(
+            return InputError(
                 f"{MEASURED} is measured on a machine, not counted, so nothing can be solved for it: ask for "
                 f"one of {', '.join(self)}, and measure the network that comes out"
             )
-        raise unknown("resource", resource, self)
+        return unknown("resource", resource, self)
 
 
 MEASURED = "latency"
-
-
-COUNTERS: dict[str, Callable[[nn.Module], int]] = _Counters(
-    params=count_params, nonzeros=count_weights, macs=count_model_macs, bytes=artefact_bytes
-)
+COUNTERS = _Counters(params=count_params, nonzeros=count_weights, macs=count_model_macs, bytes=artefact_bytes)
 """Resource name -> its count for a dense model. A new resource is one entry here, and one in `_UNITS`."""
 
 
 TRAINABLE = ("params", "nonzeros", "macs")
 """The resources that a network can be trained down to; every run records these."""
+
+
+class Counted(Protocol):
+    """A network that knows its own counts without being built, as `Architecture` does."""
+
+    def cost(self, resource: str) -> int:
+        """The count of a resource, a key of `COUNTERS`."""
+        ...
+
+
+def count(resource: str, network: nn.Module | Counted) -> int:
+    """The count of a resource in a network; InputError where it is not one that is counted."""
+    counter = COUNTERS[resource]
+    return counter(network) if isinstance(network, nn.Module) else network.cost(resource)
+
+
+def _beyond(resource: str, original: int, text: str, limit: int) -> str:
+    """Why a budget is refused that does not bind."""
+    return (
+        f"a budget must not exceed the network's own size, {original:,} {resource}; "
+        f"got '{text}' ({limit:,}): ask for at most {resource}={original}"
+    )
+
+
+def check_nonzeros(resource: str, text: str, who: str) -> None:
+    """InputError unless the resource is nonzeros, as all that zeroes weights needs."""
+    if resource != "nonzeros":
+        raise InputError(
+            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, "
+            f"got '{text}': write for example nonzeros=5%"
+        )
+
+
+def check_trainable(resource: str, text: str, who: str) -> None:
+    """InputError unless the resource is one that a network can be trained down to."""
+    if resource not in TRAINABLE:
+        fix = "ask for macs, and measure the network that comes out"
+        if resource == "bytes":
+            fix = "ask for params, which take 4 bytes each in float32"
+        raise InputError(f"{who} trains down to a budget in {', '.join(TRAINABLE)}, got '{text}': {fix}")
 
 
 @dataclass(frozen=True)
@@ -201,22 +242,12 @@ class Budget:
 
     def of_nonzeros(self, who: str) -> Budget:
         """The budget itself; InputError unless it limits nonzeros, as all that zeroes weights needs."""
-        if self.resource != "nonzeros":
-            raise InputError(
-                f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, "
-                f"got '{self.text}': write for example nonzeros=5%"
-            )
+        check_nonzeros(self.resource, self.text, who)
         return self
 
     def of_trainable(self, who: str) -> Budget:
         """The budget itself; InputError unless it is in what a network can be trained down to."""
-        if self.resource not in TRAINABLE:
-            fix = "ask for macs, and measure the network that comes out"
-            if self.resource == "bytes":
-                fix = "ask for params, which take 4 bytes each in float32"
-            raise InputError(
-                f"{who} trains down to a budget in {', '.join(TRAINABLE)}, got '{self.text}': {fix}"
-            )
+        check_trainable(self.resource, self.text, who)
         return self
 
     def limit(self, original: int) -> int:
@@ -235,18 +266,15 @@ class Budget:
         exact = self.amount * (original if self.relative else 10**9 if self.measured else 1)
         return round(exact) if self.resource == "nonzeros" else int(exact)
 
-    def limit_for(self, model: nn.Module) -> int:
-        """`limit` with `model` as the original; InputError where the budget would not bind at all.
+    def limit_for(self, network: nn.Module | Counted) -> int:
+        """`limit` with `network` as the original; InputError where the budget would not bind at all.
 
         A latency has to be measured: `limit` with the nanoseconds of `secateur.deploy.latency.measure`.
         """
-        original = COUNTERS[self.resource](model)
+        original = count(self.resource, network)
         limit = self.limit(original)
         if limit > original:
-            raise InputError(
-                f"a budget must not exceed the network's own size, {original:,} {self.resource}; "
-                f"got '{self.text}' ({limit:,}): ask for at most {self.resource}={original}"
-            )
+            raise InputError(_beyond(self.resource, original, self.text, limit))
         return limit
 
     def __str__(self) -> str:
@@ -291,6 +319,178 @@ class Budgets(tuple[Budget, ...]):
 
     def __str__(self) -> str:
         return ",".join(budget.text for budget in self)
+
+
+Wanted = str | Budget | Budgets
+"""A budget, or several that hold together, as a user writes them."""
+
+
+@dataclass(frozen=True)
+class Limits(Mapping[str, int]):
+    """At most so many units of every resource named: what budgets come to for one network.
+
+    It reads as a mapping, resource -> units, in the order of `COUNTERS`, the latency last. A latency is
+    known only once the original was measured, where the network runs: until then it is `open`, a budget
+    without units, and `fixed` gives the limits with it.
+
+    Attributes:
+        counted: (resource, units) of all that is counted, units at least 0.
+        latency: the budget that is measured, as it was written; None: there is none.
+        nanoseconds: what that budget comes to; None: not known yet.
+
+    Example:
+        >>> dict(Limits.of("params=25%", nn.Linear(9, 10)))
+        {'params': 25}
+    """
+
+    counted: tuple[tuple[str, int], ...] = ()
+    latency: Budget | None = None
+    nanoseconds: int | None = None
+
+    @classmethod
+    def at(cls, units: Mapping[str, int]) -> Self:
+        """Limits in units of what is counted.
+
+        Raises:
+            InputError: for a resource that is not counted, or units that are no count.
+
+        Example:
+            >>> Limits.at({"macs": 10**6, "params": 4000})
+            Limits(counted=(('params', 4000), ('macs', 1000000)), latency=None, nanoseconds=None)
+        """
+        for resource, amount in units.items():
+            if resource not in COUNTERS:
+                raise COUNTERS.refusal(resource)
+            if not isinstance(amount, int) or amount < 0:
+                raise InputError(
+                    f"a limit is a whole number of {resource}, at least 0, got {amount!r}: "
+                    "give the text of a budget for shares"
+                )
+        return cls(tuple((resource, units[resource]) for resource in COUNTERS if resource in units))
+
+    @classmethod
+    def of(cls, wanted: Wanted | Limits, network: nn.Module | Counted) -> Limits:
+        """What budgets come to, percentages being shares of `network`; limits are what they are.
+
+        Raises:
+            InputError: where one counted budget alone, or all of several, would not bind.
+        """
+        if isinstance(wanted, Limits):
+            return wanted
+        budgets = Budgets.parse(wanted)
+        counted = [budget for budget in budgets if not budget.measured]
+        latency = next((budget for budget in budgets if budget.measured), None)
+        if len(budgets) == 1 and counted:
+            return cls.at({counted[0].resource: counted[0].limit_for(network)})
+        original = {budget.resource: count(budget.resource, network) for budget in counted}
+        found = cls.at({budget.resource: budget.limit(original[budget.resource]) for budget in counted})
+        if latency is None and all(original[resource] < limit for resource, limit in found.items()):
+            texts = ", ".join(map(str, budgets))
+            raise InputError(
+                f"a budget must not exceed the network's own size; every one of '{texts}' does: ask for less"
+            )
+        return replace(found, latency=latency)
+
+    def binding(self, network: nn.Module | Counted) -> Limits:
+        """The limits themselves; InputError where one is above what the network has."""
+        for resource, limit in self.counted:
+            if limit > (original := count(resource, network)):
+                raise InputError(_beyond(resource, original, f"{resource}={limit}", limit))
+        return self
+
+    def fixed(self, original_ns: int) -> Limits:
+        """The same limits once it is known how long the original takes, in nanoseconds."""
+        assert self.latency is not None, self
+        return replace(self, nanoseconds=self.latency.limit(original_ns))
+
+    def resumed(self, units: Mapping[str, int]) -> Limits:
+        """The limits that a run began with, `dict` of them, in place of those of the network it is at now.
+
+        Raises:
+            InputError: where a latency is among them, and these limits do not say how it is measured.
+        """
+        counted = {resource: amount for resource, amount in units.items() if resource != MEASURED}
+        if MEASURED in units and self.latency is None:
+            raise InputError(
+                f"the state to continue from has a limit on latency, got '{self or 'no limits'}': "
+                "make the method with the budget that it had"
+            )
+        return replace(Limits.at(counted), latency=self.latency, nanoseconds=units.get(MEASURED))
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a latency that has not been measured yet."""
+        return self.latency is not None and self.nanoseconds is None
+
+    @property
+    def resource(self) -> str:
+        """The resource of the one limit there is; InputError where there are several."""
+        names = [name for name, _ in self._named()]
+        if len(names) != 1:
+            raise InputError(f"one budget is taken here, got '{self or 'none'}': give that of one resource")
+        return names[0]
+
+    @property
+    def units(self) -> int:
+        """The units of the one limit there is; InputError where there are several."""
+        return self[self.resource]
+
+    def without_latency(self) -> Limits:
+        """The limits on what is counted; there may be none."""
+        return replace(self, latency=None, nanoseconds=None)
+
+    def met(self, costs: Mapping[str, int]) -> bool:
+        """Whether all limits hold of `costs`, which has to name every resource that is limited."""
+        assert not self.open, f"{self} is not known before the original is measured"
+        return all(costs[resource] <= limit for resource, limit in self.items())
+
+    def identity(self) -> dict[str, int | str]:
+        """What goes into a run's hash: units; a latency, which is measured anew in every run, as its text."""
+        return {**dict(self.counted), **({MEASURED: self.latency.text} if self.latency else {})}
+
+    def of_nonzeros(self, who: str) -> Limits:
+        """The limits themselves; InputError unless they limit nonzeros, as all that zeroes weights needs."""
+        check_nonzeros(self.resource, str(self), who)
+        return self
+
+    def of_trainable(self, who: str) -> Limits:
+        """The limits themselves; InputError unless they are one, in what a network can be trained down to."""
+        check_trainable(self.resource, str(self), who)
+        return self
+
+    def _named(self) -> list[tuple[str, int | None]]:
+        """Every limit, also one that is not known yet."""
+        return [*self.counted, *([(MEASURED, self.nanoseconds)] if self.latency else [])]
+
+    def __getitem__(self, resource: str) -> int:
+        """The units of a resource; KeyError where it is not limited, or not known yet."""
+        found = dict(self._named())[resource]
+        if found is None:
+            raise KeyError(resource)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (resource for resource, units in self._named() if units is not None)
+
+    def __len__(self) -> int:
+        return sum(units is not None for _, units in self._named())
+
+    def __str__(self) -> str:
+        latency = [self.latency.text] if self.latency else []
+        return ",".join([*(f"{resource}={units}" for resource, units in self.counted), *latency])
+
+
+def one_budget(wanted: Wanted | Limits) -> Budget | Limits:
+    """What a method of one budget is given: limits as they are, else one budget, read from its text.
+
+    Raises:
+        InputError: where it is not a budget, or more than one.
+    """
+    if isinstance(wanted, Limits):
+        return wanted
+    if isinstance(wanted, Budgets) and len(wanted) == 1:
+        return wanted[0]
+    return Budget.parse(wanted if isinstance(wanted, Budget) else str(wanted))
 
 
 def _amount(resource: str, amount: str, text: str) -> tuple[Fraction, bool]:

@@ -17,10 +17,9 @@ names. docs/architecture.md describes every key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,11 +35,11 @@ from secateur.architecture.file import (
     problem_with,
     read_architecture,
 )
-from secateur.architecture.fitting import fit_scale
 from secateur.architecture.opening import Factory, origin_of, read_foreign
 from secateur.architecture.origin import Origin
+from secateur.architecture.scaling import bottlenecked, narrowed, scaled
 from secateur.atomic import write_json
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
 
@@ -102,6 +101,10 @@ class Architecture:
         widths = tuple(identity["widths"])
         return cls(identity["factory"], identity["arguments"], widths, origin)  # type: ignore[arg-type]
 
+    def resumed(self, identity: dict[str, Any]) -> Architecture:
+        """Read the architecture that a checkpoint of this network's training has, maybe at other widths."""
+        return Architecture.from_identity(identity, self.origin)
+
     @classmethod
     def from_factory(cls, factory: str, arguments: dict[str, Any]) -> Architecture:
         """Take a built-in factory's own widths; InputError where it refuses the arguments."""
@@ -160,7 +163,7 @@ class Architecture:
         """Count a budget's resource."""
         return self.origin.cost(self.widths, resource)
 
-    def scaled_to(self, budget: Budget | str) -> Architecture:
+    def scaled_to(self, budget: Budget | Limits | str) -> Architecture:
         """Copycat: every group's width times one alpha, the largest that meets the budget.
 
         A relative budget is a share of *this* architecture. Widths round to within one channel of alpha times
@@ -171,22 +174,23 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.2: B(N_i, alpha N_mj, N_o).
         """
-        budget = Budget.parse(budget)
-        limit = budget.limit(self.cost(budget.resource))
-        what = f"scaled {self.factory} group widths"
-        widest = self.origin.widest
-        if widest is not None and (whole := self.with_widths(widest)).cost(budget.resource) <= limit:
-            return whole
-        return self._clamped(fit_scale(self.widths, self._cost_at(budget.resource), limit, what)[1])
+        return self.with_widths(scaled(self.origin, self.widths, *self._limit(budget)))
 
-    def _cost_at(self, resource: str) -> Callable[[list[int]], int]:
-        return lambda widths: self._clamped(widths).cost(resource)
+    def bottlenecked_to(self, budget: Budget | Limits | str) -> Architecture:
+        """The groups inside the blocks times one z, the largest that meets the budget; streams stay as wide.
 
-    def _clamped(self, widths: Sequence[int]) -> Architecture:
-        """Take these widths, or the widest that can be made."""
-        return self.with_widths(self.origin.clamped(widths))
+        Of a built-in family that is `scaled_to`: its widths are those inside the blocks. Of another network
+        the groups inside are those that one layer alone writes (`ChannelGroup.inner`); a plain chain has no
+        others, so that this is its `narrowed_to`. A relative budget is a share of *this* architecture.
 
-    def narrowed_to(self, budget: Budget | str) -> Architecture:
+        Raises:
+            InputError: where every group is a stream, or even widths of 1 inside the blocks are too many.
+
+        Reference: Crowley et al. 2018, section 3.1 (the green curve of Fig. 1).
+        """
+        return self.with_widths(bottlenecked(self.origin, self.widths, *self._limit(budget)))
+
+    def narrowed_to(self, budget: Budget | Limits | str) -> Architecture:
         """The factory's own shape with every layer times one k, the largest that meets the budget: WRN-d-k.
 
         Families with residual stages scale the stages, every middle layer as wide as its block's output;
@@ -197,19 +201,19 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the yellow curve of Fig. 1).
         """
+        return Architecture.at(*narrowed(self.origin, *self._limit(budget)))
+
+    def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
+        """Find the resource and the units of a budget, a share being one of *this* network."""
+        if isinstance(budget, Limits):
+            return budget.resource, budget.units
         budget = Budget.parse(budget)
-        limit = budget.limit(self.cost(budget.resource))
-        stages = self.origin.stages
-        if stages is None:  # every group; of a foreign network those of residual streams are among them
-            return self.with_arguments().scaled_to(replace(budget, amount=Fraction(limit), relative=False))
+        return budget.resource, budget.limit(self.cost(budget.resource))
 
-        def with_stages(stages: list[int]) -> Architecture:
-            return self.with_arguments(stages=stages)
-
-        what = f"{self.factory} stage widths"
-        return with_stages(
-            fit_scale(stages, lambda widths: with_stages(widths).cost(budget.resource), limit, what)[1]
-        )
+    @property
+    def has_blocks(self) -> bool:
+        """Whether there are channels inside blocks, so that `bottlenecked_to` has something to narrow."""
+        return bool(self.origin.inner)
 
     def group_names(self) -> tuple[str, ...]:
         """Name the prunable groups, in network order."""

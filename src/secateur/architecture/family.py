@@ -57,6 +57,10 @@ class FamilyOrigin:
         return self._whole().widths
 
     @property
+    def inner(self) -> tuple[int, ...]:
+        return tuple(range(len(self.widths)))
+
+    @property
     def stages(self) -> list[int] | None:
         return self.arguments.get("stages")
 
@@ -72,10 +76,7 @@ class FamilyOrigin:
         return tuple(group.name for group in self.skeleton(widths).groups)
 
     def groups_at(self, widths: Sequence[int]) -> list[GroupOfWhole]:
-        spanned = [
-            [layer for layer in (group.producer, group.norm, group.consumer) if layer]
-            for group in self.skeleton(widths).groups
-        ]
+        spanned = [[*group.writers, *group.norms, *group.readers] for group in self.skeleton(widths).groups]
         return [GroupOfWhole(*group, "") for group in zip(self.widths, spanned, strict=True)]
 
     def make(self, widths: Sequence[int]) -> Family:

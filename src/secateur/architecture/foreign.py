@@ -88,6 +88,10 @@ class ForeignOrigin:
         return self.widths
 
     @property
+    def inner(self) -> tuple[int, ...]:
+        return tuple(i for i, group in enumerate(self.anatomy.graph) if group.inner)
+
+    @property
     def inputs(self) -> Any:
         return describe_inputs(self.anatomy.inputs)
 

@@ -68,6 +68,10 @@ class Origin(Protocol):
         """The largest widths that can be made; None where any can."""
 
     @property
+    def inner(self) -> tuple[int, ...]:
+        """Which groups, by their place, are inside blocks or of a plain chain; the others are streams."""
+
+    @property
     def stages(self) -> list[int] | None:
         """The widths of residual stages where they are arguments of the factory, else None."""
 

@@ -28,6 +28,7 @@ from secateur.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
+    from secateur.data import Data
     from secateur.runs.session import Session
 
 app = typer.Typer(
@@ -49,6 +50,15 @@ _Workers = Annotated[
     option(
         "Networks trained side by side, in so many processes that share the threads; auto: several where "
         "they are small enough to gain by it, on a CPU.",
+        MACHINE,
+    ),
+]
+
+_On = Annotated[
+    str,
+    option(
+        "Where these processes run: here, ray (a cluster of this machine, started for it), or "
+        "ray://HOST:PORT, whose machines share the folder of --out.",
         MACHINE,
     ),
 ]
@@ -80,6 +90,7 @@ def compare(
         "secateur-compare"
     ),
     workers: _Workers = "auto",
+    on: _On = "here",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
 ) -> None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
@@ -89,10 +100,13 @@ def compare(
     Example: `secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25%
     --seeds 3 --epochs 30 --prune-every 10`
     """
-    from secateur.compare.comparison import Comparison, Settings
-    from secateur.runs.side_by_side import parse_workers
+    from secateur.compare.arms import chosen
+    from secateur.compare.run import answer
+    from secateur.compare.settings import Settings
+    from secateur.compare.wanted import ask
+    from secateur.runs.executors.choice import Workers
 
-    parse_workers(workers)  # has its check
+    asked = Workers.parse(workers, on)
     settings = Settings(
         budgets=_budgets(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(arms)),
@@ -103,13 +117,14 @@ def compare(
         copycat_after=copycat_after,
         sparsity=options.sparsity(),
     )
-    session, architecture = _session(options, out)
-    comparison = Comparison(architecture, session.data, settings)
+    chosen(settings)
+    session, data, architecture = _session(options, out)
+    wanted = ask(architecture, data, settings)
     if plan and session.runtime.is_main:
-        show_plan(comparison, session, comparison.workers(session, workers))
+        show_plan(wanted, session, asked)
     if plan:
         return
-    results = comparison.run(session, _command_line(), workers)
+    results = answer(wanted, session, _command_line(), asked)
     if session.runtime.is_main:
         show_results(results, out)
 
@@ -127,10 +142,10 @@ def train(
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
-    from secateur.runs.single import train_one
+    from secateur.compare.single import Subject, train_one
 
-    session, architecture = _session(options, out)
-    show_point(train_one(session, architecture, options.recipe(), seed), session)
+    session, data, architecture = _session(options, out)
+    show_point(train_one(session, Subject(architecture, data, options.recipe(), seed)), session)
 
 
 @app.command()
@@ -172,14 +187,10 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.budget import Budgets
-    from secateur.errors import unknown
-    from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
-    from secateur.runs.single import gate_one, prune_one, sparsify_one
-    from secateur.runs.sparse import SPARSE_ARMS
+    from secateur.compare.single import Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.methods import CHANNEL_METHODS
 
-    channels = (*CHANNEL_METHODS, ChannelReparametrization.name)
-    if method not in (*channels, *SPARSE_ARMS):
-        raise unknown("method", method, (*channels, *SPARSE_ARMS))
+    check_name(method)
     wanted = Budgets.parse(budget)
     step_by_step = method in CHANNEL_METHODS
     pruning, sparsity = options.pruning(method if step_by_step else "fisher"), options.sparsity()
@@ -188,18 +199,13 @@ def prune(
     if trained:
         folder = Path(options.model)
         pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
-    if not step_by_step and len(wanted) > 1:
-        raise InputError(f"{method} takes one budget, got '{budget}': several hold together with fisher")
-    if method in SPARSE_ARMS:
-        wanted[0].of_nonzeros(f"{method} pruning")
-    session, architecture = _session(options, out)
-    recipe = options.recipe()
+    check_budgets(method, wanted)
+    session, data, architecture = _session(options, out)
+    subject = Subject(architecture, data, options.recipe(), seed)
     if step_by_step:
-        point = prune_one(session, architecture, recipe, pruning, wanted, seed)
-    elif method == ChannelReparametrization.name:
-        point = gate_one(session, architecture, recipe, wanted[0], seed)
+        point = prune_one(session, subject, pruning, wanted)
     else:
-        point = sparsify_one(session, architecture, recipe, method, sparsity, wanted[0], seed)
+        point = arm_alone(session, subject, method, wanted, sparsity)
     show_point(point, session)
 
 
@@ -487,7 +493,7 @@ def _existing(store: Any) -> Any:
     return store
 
 
-def _session(options: Options, out: Path) -> tuple[Session, Architecture]:
+def _session(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
     """What to work with, as the options say; everything is checked, nothing is written."""
     from secateur.device import Runtime
     from secateur.progress import reporter_for
@@ -499,7 +505,7 @@ def _session(options: Options, out: Path) -> tuple[Session, Architecture]:
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)
-    return Session(data, RunStore(out), runtime, reporter), architecture
+    return Session(RunStore(out), runtime, reporter), data, architecture
 
 
 def _factory(name: str | None) -> Any:

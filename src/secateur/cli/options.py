@@ -14,10 +14,10 @@ from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
+    from secateur.compare.settings import Sparsity
     from secateur.data import Data
     from secateur.progress import Reporter
-    from secateur.runs.session import PruneSettings
-    from secateur.runs.sparse import Sparsity
+    from secateur.runs.prune_channels import PruneSettings
     from secateur.training.recipe import Recipe
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
@@ -189,7 +189,7 @@ class PruneOptions(Options):
 
     def sparsity(self) -> Sparsity:
         """The weight pruning asked for."""
-        from secateur.runs.sparse import Sparsity
+        from secateur.compare.settings import Sparsity
 
         given = {
             "t_init": self.t_init,
@@ -207,7 +207,7 @@ class PruneOptions(Options):
 
     def pruning(self, method: str = "fisher") -> PruneSettings:
         """The pruning asked for."""
-        from secateur.runs.session import PruneSettings
+        from secateur.runs.prune_channels import PruneSettings
 
         return PruneSettings(
             self.prune_every, self.flop_penalty, self.tuning_lr, method, self.granularity, self.at_once

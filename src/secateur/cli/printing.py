@@ -10,8 +10,9 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
-    from secateur.compare.comparison import Comparison
-    from secateur.compare.planning import PlanRow
+    from secateur.compare.arms import PlanRow
+    from secateur.compare.wanted import Wanted
+    from secateur.runs.executors.choice import Workers
     from secateur.runs.session import Session
 
 
@@ -62,21 +63,20 @@ def show_inspection(found: dict[str, Any]) -> None:
     screen.print(found["convention"], highlight=False)
 
 
-def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
+def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
-    from secateur.compare.planning import estimate_seconds
+    from secateur.compare.forecast import estimate_seconds
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
-    from secateur.runs.side_by_side import in_words
-    from secateur.runs.sparse import SPARSE_ARMS
+    from secateur.runs.executors.choice import count_for, in_words
+    from secateur.runs.graph import Graph
 
-    rows = comparison.plan(session)
-    batch_size = comparison.settings.recipe.batch_size
-    seconds = estimate_seconds(session, comparison.architecture, batch_size, rows)
-    seeds = comparison.settings.seeds
-    counted = "nonzeros" if comparison.settings.resource == "nonzeros" else "params"
+    question, settings = wanted.question, wanted.question.settings
+    rows = wanted.plan(session.runtime.world)
+    seconds = estimate_seconds(session.runtime, question.data, question.architecture, settings.recipe, rows)
+    counted = "nonzeros" if settings.resource == "nonzeros" else "params"
     rows_shown = table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
     for row, taken in zip(rows, seconds, strict=True):
-        size, macs = _planned_size(row, comparison.settings.resource)
+        size, macs = _planned_size(row, settings.resource)
         rows_shown.add_row(
             row.arm,
             row.budget and f"{row.budget} ({row.limit:,})",
@@ -88,14 +88,14 @@ def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
         )
     screen = console()
     screen.print(
-        f"{comparison.name} on {comparison.data.label}: one seed of {seeds}; nothing is trained now."
+        f"{question.name} on {question.data.label}: one seed of {settings.seeds}; nothing is trained now."
     )
     screen.print(rows_shown)
     for row in rows:
-        if row.exact and row.limit and row.arm not in SPARSE_ARMS:
+        if row.exact and row.limit and not row.zeroes:
             widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
             screen.print(f"{row.arm} {row.budget}: widths {widths}", highlight=False)
-    if any(row.arm in SPARSE_ARMS for row in rows):
+    if any(row.zeroes for row in rows):
         screen.print(
             "=: weights are set to zero until the budget is met exactly; the MACs stay the network's."
         )
@@ -103,23 +103,25 @@ def show_plan(comparison: Comparison, session: Session, workers: int) -> None:
         screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
     device = session.runtime.describe()["device"]
-    screen.print(f"In all about {_duration(sum(seconds) * seeds)} on {device}, one run after the other.")
-    screen.print(f"--workers: {in_words(workers)}.", highlight=False)
+    whole = _duration(sum(seconds) * settings.seeds)
+    screen.print(f"In all about {whole} on {device}, one run after the other.")
+    graph = Graph(session.runtime.world)
+    wanted.add_to(graph)
+    screen.print(f"--workers: {in_words(count_for(asked, graph, session), asked.on)}.", highlight=False)
 
 
 def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
     """What a planned network will have of parameters (of nonzeros, where those are limited) and of MACs."""
-    from secateur.budget import COUNTERS
-    from secateur.runs.sparse import SPARSE_ARMS
-
-    if row.arm in SPARSE_ARMS:
+    if row.zeroes:
         return f"= {row.limit:,}", f"{row.macs:,}"
+    if row.architecture is None and row.limit is None:
+        return "", f"~ {row.macs:,}"
     if row.architecture is None:
         if resource == "macs":
             return "", f"≤ {row.limit:,}"
         return f"≤ {row.limit:,}", f"~ {row.macs:,}"
     if resource == "nonzeros":
-        return f"{COUNTERS['nonzeros'](row.architecture.skeleton()):,}", f"{row.macs:,}"
+        return f"{row.architecture.cost('nonzeros'):,}", f"{row.macs:,}"
     return f"{row.params:,}", f"{row.macs:,}"
 
 

@@ -1,187 +1,132 @@
-"""The arms of one replicate: what is trained for each, and what that cost to find."""
+"""One seed of a comparison in a graph of runs: what the arms have in common, each made once.
+
+The unpruned network, its pruning from one budget to the next, and the network that copycat takes its profile
+from are one chain; arms add their own runs to it, or beside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget
-from secateur.compare.planning import PlanRow
-from secateur.methods import ChannelReparametrization
+from secateur.compare.comparison import Comparison
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
-from secateur.runs.points import point_of
-from secateur.runs.session import Record, Session, Target
-from secateur.runs.sparse import SPARSE_ARMS, sparse_arms
-
-if TYPE_CHECKING:
-    from secateur.compare.comparison import Comparison
-
-KNOWN: dict[str, Callable[[Architecture, Budget], Architecture]] = {
-    "width": Architecture.narrowed_to,
-    "bottleneck": Architecture.scaled_to,
-}
-"""Arms whose architecture follows from the budget alone; those of the others are found by pruning."""
+from secateur.records.record import Record
+from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.prune_channels import PruneChannels, Target
+from secateur.runs.train import Train
+from secateur.training.recipe import Recipe
 
 
 class Replicate:
-    """All arms at one seed. A run is made when it is first asked for; `stand` makes those others stand on."""
+    """The runs of one seed, as nodes of a graph."""
 
-    def __init__(self, comparison: Comparison, session: Session, seed: int, rows: Sequence[PlanRow]):
-        self.of, self.session, self.seed = comparison, session, seed
-        self.settings = comparison.settings
-        self.compute = {(row.arm, row.budget): row.compute for row in rows}
-        self._tuned: dict[str, Record] = {}
+    def __init__(self, question: Comparison, graph: Graph, seed: int):
+        self.question, self.graph, self.seed = question, graph, seed
+        self.settings = question.settings
+        self._own: dict[tuple[str, str], Node] = {}
 
-    def stand(self) -> Replicate:
-        """Train the network; prune it, budget after budget, then on to the profile if need be."""
-        if self.of.needs_dense:
-            self.dense  # noqa: B018
-        if self.of.prunes:
-            for budget in self.of.budgets:
-                self.tuned(budget)
-        if "copycat" in self.settings.arms:
-            self.profile_record  # noqa: B018
-        return self
+    def label(self, what: str, budget: Budget) -> str:
+        """Name a run for people."""
+        return f"{what} {budget} seed {self.seed}"
 
-    @cached_property
-    def dense(self) -> Record:
+    def once(self, what: str, budget: Budget | None, add: Callable[[], Node]) -> Node:
+        """Add a node where it is not there yet."""
+        key = (what, budget.text if budget else "")
+        if key not in self._own:
+            self._own[key] = add()
+        return self._own[key]
+
+    def train(self, architecture: Architecture, recipe: Recipe, label: str) -> Train:
+        """The run that trains a network from scratch."""
+        return Train(
+            architecture=architecture, data=self.question.data, recipe=recipe, seed=self.seed, label=label
+        )
+
+    def dense(self) -> Node:
         """The unpruned network."""
-        label = f"{self.of.name} seed {self.seed}"
-        return self.session.train(self.of.architecture, self.settings.recipe, self.seed, label)
+        label = f"{self.question.name} seed {self.seed}"
+        run = self.train(self.question.architecture, self.settings.recipe, label)
+        return self.once("dense", None, lambda: self.graph.add(run))
 
-    def tuned(self, budget: Budget) -> Record:
-        """The network pruned to the budget; on the way to the next one, so in order."""
-        if budget.text not in self._tuned:
-            self._tuned[budget.text] = self._pruned_to(
-                self.of.target(budget), f"fisher-tuned {budget} seed {self.seed}", budget
-            )
-        return self._tuned[budget.text]
+    def pruned_to(self, budget: Budget) -> Node:
+        """The network pruned to the budget; on the way to the next one, so each waits for that before."""
+        budgets = self.question.budgets
+        position = budgets.index(budget)
 
-    @cached_property
-    def profile_record(self) -> Record:
+        def add() -> Node:
+            before = self.pruned_to(budgets[position - 1]) if position else self.dense()
+            done = self.pruning_estimate(budgets[position - 1]) if position else 0
+            compute = self.pruning_estimate(budget) - done
+            label = self.label("fisher-tuned", budget)
+            return self.graph.add(self._prune(self.question.target(budget), label, compute), [before])
+
+        return self.once("pruned", budget, add)
+
+    def profile(self) -> Node:
         """The first network of the trajectory that has lost as many channels as copycat's profile has."""
-        for budget in self.of.budgets if self.of.prunes else ():
-            if len((record := self.tuned(budget))["removed"]) >= self.of.copycat_after:
-                return record
-        return self._pruned_to(Target(removals=self.of.copycat_after), f"copycat profile seed {self.seed}")
+        return self.once("profile", None, self._add_profile)
 
-    def trained_first(self, arm: str) -> Record:
-        """What comes before the cut in an arm that tunes weights; the arms and budgets share it."""
-        recipe, _, _ = sparse_arms(self.settings.sparsity)[arm].recipes(
-            self.settings.recipe, self.settings.sparsity
+    def _add_profile(self) -> Node:
+        removals = self.question.copycat_after
+        label = f"copycat profile seed {self.seed}"
+        compute = 0 if self.question.prunes else self.pruning_estimate(self.question.budgets[0])
+        further = self._prune(Target(removals=removals), label, compute)
+        if not self.question.prunes:
+            return self.graph.add(further, [self.dense()])
+        pruned = [self.pruned_to(budget) for budget in self.question.budgets]
+
+        def settle(made: Made) -> PruneChannels:
+            for node in pruned:
+                if len(made.record(node).removed or ()) >= removals:
+                    run = made.run(node)
+                    assert isinstance(run, PruneChannels)
+                    return run
+            return further
+
+        return self.graph.add_later(label, settle, pruned, compute)
+
+    def _prune(self, target: Target, label: str, compute: float) -> PruneChannels:
+        return PruneChannels(
+            architecture=self.question.architecture,
+            data=self.question.data,
+            recipe=self.settings.recipe,
+            seed=self.seed,
+            label=label,
+            settings=self.settings.prune,
+            target=target,
+            about=compute,
         )
-        assert recipe is not None
-        label = f"{arm} {self.of.budgets[0]} seed {self.seed}: training first"
-        return self.session.train(self.of.architecture, recipe, self.seed, label)
 
-    def _pruned_to(self, target: Target, label: str, budget: Budget | None = None) -> Record:
-        compute = self.compute.get(("fisher-tuned", budget.text if budget else ""), 0)
-        return self.session.prune(
-            self.of.architecture,
-            self.settings.recipe,
-            self.seed,
-            self.settings.prune,
-            target,
-            label,
-            compute,
+    def pruning_estimate(self, budget: Budget) -> int:
+        """Training MACs of pruning to the budget, were the channels taken evenly from all groups."""
+        whole, small = self.question.architecture, self.question.evenly(budget)
+        removals = sum(whole.widths) - sum(small.widths)
+        examples = (removals + 1) * self.settings.prune.every * self.settings.recipe.batch_size
+        return TRAINING_MACS_PER_INFERENCE_MAC * ((whole.macs + small.macs) // 2) * examples
+
+    def spent_at(self, budget: Budget, made: Made) -> int:
+        """Training MACs that fisher-tuned took for the budget."""
+        return made.record(self.dense()).train_compute + made.record(self.pruned_to(budget)).train_compute
+
+    def spent_about(self, budget: Budget) -> float:
+        """The same before it is known."""
+        return self.dense().compute + self.pruning_estimate(budget)
+
+    def found_after(self, record: Record, removals: int, made: Made) -> int:
+        """Training MACs that led to the first `removals` removals of a pruned network."""
+        return made.record(self.dense()).train_compute + sum(
+            TRAINING_MACS_PER_INFERENCE_MAC * removal.macs * removal.examples
+            for removal in (record.removed or ())[:removals]
         )
 
-    def points(self) -> list[dict[str, Any]]:
-        """One point for every arm and budget."""
-        return [self.point(arm, budget) for budget in self.of.budgets for arm in self.settings.arms]
-
-    def point(self, arm: str, budget: Budget) -> dict[str, Any]:
-        """The point of one arm at one budget."""
-        if arm in SPARSE_ARMS:
-            return self._sparse_point(arm, budget)
-        if arm == ChannelReparametrization.name:
-            return self._gated_point(arm, budget)
-        if arm == "fisher-tuned":
-            return point_of(self.tuned(budget), arm, budget.text, before=self.dense)
-        architecture, discovery = self._architecture(arm, budget)
-        spent = 0
-        if self.settings.match == "compute":
-            spent = self.dense["train_compute"] + self.tuned(budget)["train_compute"]
-        epochs = self.of.epochs(self.session, architecture, spent)
-        recipe = replace(self.settings.recipe, epochs=epochs)
-        record = self.session.train(architecture, recipe, self.seed, f"{arm} {budget} seed {self.seed}")
-        return point_of(record, arm, budget.text, discovery_compute=discovery, epochs=epochs)
-
-    def _gated_point(self, arm: str, budget: Budget) -> dict[str, Any]:
-        recipe, label = self.settings.recipe, f"{arm} {budget} seed {self.seed}"
-        record = self.session.gate_channels(
-            self.of.architecture, recipe, self.seed, self.of.target(budget), label
-        )
-        return point_of(record, arm, budget.text, epochs=recipe.epochs)
-
-    def _sparse_point(self, arm: str, budget: Budget) -> dict[str, Any]:
-        settings = self.settings
-        of = sparse_arms(settings.sparsity)[arm]
-        record = self.session.sparsify(
-            self.of.architecture,
-            settings.recipe,
-            self.seed,
-            of,
-            settings.sparsity,
-            self.of.limits[budget.text],
-            f"{arm} {budget} seed {self.seed}",
-        )
-        trained = self.session.before(record)
-        epochs = len(record["history"]) + (len(trained["history"]) if trained else 0)
-        return point_of(record, arm, budget.text, before=trained, epochs=epochs)
-
-    def _architecture(self, arm: str, budget: Budget) -> tuple[Architecture, int]:
-        """The arm's architecture at the budget, and the training MACs that finding it took."""
-        if arm in KNOWN:
-            return self.of.known(arm, budget), 0
-        if arm == "fisher-scratch":
-            record = self.tuned(budget)
-            removals = len(record["removed"])
-            found = self.of.architecture.with_widths(record["architecture"]["widths"])
-        else:
-            record, removals = self.profile_record, self.of.copycat_after
-            found = self._profile_architecture().scaled_to(self.of.absolute(budget))
-        return found, self.dense["train_compute"] + _compute_of_removals(record, removals)
-
-    def _profile_architecture(self) -> Architecture:
-        gone = [entry["group"] for entry in self.profile_record["removed"][: self.of.copycat_after]]
-        names = self.of.architecture.group_names()
+    def profile_architecture(self, made: Made) -> Architecture:
+        """The network as wide as it was after copycat's number of removals."""
+        removed = (made.record(self.profile()).removed or ())[: self.question.copycat_after]
+        gone = [removal.group for removal in removed]
+        whole = self.question.architecture
         widths = [
-            width - gone.count(name) for name, width in zip(names, self.of.architecture.widths, strict=True)
+            width - gone.count(name) for name, width in zip(whole.group_names(), whole.widths, strict=True)
         ]
-        return self.of.architecture.with_widths(widths)
-
-    def dense_point(self) -> dict[str, Any]:
-        """The unpruned network, as a point without a budget."""
-        return point_of(self.dense, "dense", None, epochs=self.settings.recipe.epochs)
-
-    def profile(self) -> dict[str, Any]:
-        """Channels kept in each group where copycat took its profile (Crowley et al. 2018, Fig. 2c)."""
-        architecture = self._profile_architecture()
-        names = architecture.group_names()
-        groups = [
-            {"name": name, "kept": kept, "of": of}
-            for name, kept, of in zip(names, architecture.widths, self.of.architecture.widths, strict=True)
-        ]
-        return {"seed": self.seed, "removed": self.of.copycat_after, "groups": groups}
-
-    def trajectory(self) -> dict[str, Any]:
-        """Validation accuracy while pruning, once an epoch."""
-        rows = self.tuned(self.of.budgets[-1])["history"]
-        return {
-            "seed": self.seed,
-            "removed": [row["removed"] for row in rows],
-            "params": [row["params"] for row in rows],
-            "val_accuracy": [row["val_accuracy"] for row in rows],
-        }
-
-
-def _compute_of_removals(record: Record, removals: int) -> int:
-    """Training MACs of the windows that led to the first `removals` removals."""
-    return sum(
-        TRAINING_MACS_PER_INFERENCE_MAC * entry["macs"] * entry["examples"]
-        for entry in record["removed"][:removals]
-    )
+        return whole.with_widths(widths)

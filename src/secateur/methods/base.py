@@ -13,7 +13,7 @@ The training loop knows nothing else; a user's own loop calls the same four:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class Method:
     """Does nothing at all: plain training. Every method derives from it and overrides what it needs."""
 
     name = "dense"
+    takes_steps: ClassVar[bool] = False
+    """Whether it has a schedule, over the number of optimizer steps that it is given as `steps`."""
 
     @property
     def takes_padding(self) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.architecture.architecture import Architecture
-from secateur.budget import Budget, Budgets
+from secateur.budget import Budgets, Limits, Wanted
 from secateur.errors import InputError, TrainingError, require
 from secateur.methods.base import Method
 from secateur.methods.goal import Goal, cost_at
@@ -101,12 +101,13 @@ class ChannelPruning(Method):
 
     Args:
         budget: e.g. "params=25%", "params=500k,macs=40M" (all hold), "bytes=1MB", "latency=2ms@onnxruntime";
-            percentages are of the network handed to `prepare`.
+            percentages are of the network handed to `prepare`. Or `Limits`, where the original is another
+            network, as where one that is cut already is cut further.
         every, beta, granularity, at_once: see `Config`.
         removals: stop after so many channels, in place of a budget.
 
     Attributes:
-        goal: the limits; set its `limits` beforehand where the original is another network.
+        goal: the limits, from `prepare` on, and whether they are met.
         removed: one entry per channel: group, channel (its index in the network handed to `prepare`), and
             of the network before the removal its params, macs and nonzeros, and the examples it was tuned on.
 
@@ -118,7 +119,7 @@ class ChannelPruning(Method):
 
     def __init__(
         self,
-        budget: Budget | Budgets | str | None = None,
+        budget: Wanted | Limits | None = None,
         *,
         every: int = 100,
         beta: float = 0.0,
@@ -130,8 +131,8 @@ class ChannelPruning(Method):
             raise InputError(f"{self.name}: give either a budget or a number of removals")
         if removals is not None and removals < 1:
             raise InputError(f"{self.name}: removals must be at least 1 channel, got {removals}")
-        self.budgets = None if budget is None else Budgets.parse(budget)
-        self.goal = Goal(self.budgets)
+        wanted = Budgets.parse(budget) if budget is not None and not isinstance(budget, Limits) else budget
+        self.goal = Goal(wanted)
         self.removals = removals
         self.config = Config(every, beta, granularity, at_once)
         self.removed: list[dict[str, Any]] = []
@@ -176,7 +177,7 @@ class ChannelPruning(Method):
         """Attach to the model; InputError where not even the smallest network would meet the budget."""
         self._anatomy = anatomy_of(model)
         graph = self.anatomy.graph
-        if self.budgets is not None:
+        if self.goal.wanted is not None:
             self.goal.fix(model, self.anatomy)
             ranked = set(self.ranked(model))
             smallest = smallest_widths(graph, self.config.granularity)
@@ -189,13 +190,8 @@ class ChannelPruning(Method):
 
     @property
     def limit(self) -> int:
-        """The limit of the one budget there is."""
-        return next(iter(self.goal.limits.values()), 0)
-
-    @limit.setter
-    def limit(self, value: int) -> None:
-        assert self.budgets is not None
-        self.goal.limits[self.budgets[0].resource] = value
+        """The limit of the one budget there is, in units, from `prepare` on."""
+        return self.goal.limits.units
 
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         """Count the step; at the end of a window remove what is due, or be finished."""
@@ -234,7 +230,7 @@ class ChannelPruning(Method):
 
     @property
     def completion(self) -> float:
-        if self.budgets is None:
+        if self.goal.wanted is None:
             return min(1.0, len(self.removed) / (self.removals or 1))
         return self.goal.completion(self.removed[0], self.anatomy) if self.removed else 0.0
 
@@ -254,6 +250,7 @@ class ChannelPruning(Method):
         self._steps, self._examples = state["steps"], state["examples"]
         self.removed = list(state["removed"])
         self._alive = {name: list(indices) for name, indices in state["alive"].items()}
+        self.goal.limits = self.goal.limits.resumed(state["limits"])  # of the original, not of this network
 
     @property
     def examples(self) -> int:
@@ -272,7 +269,7 @@ class ChannelPruning(Method):
         }
 
     def _is_met(self, model: nn.Module) -> bool:
-        if self.budgets is None:
+        if self.goal.wanted is None:
             return len(self.removed) >= (self.removals or 0)
         return self.goal.met(model, self.anatomy)
 

@@ -12,7 +12,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from secateur.budget import MEASURED, Budgets, Deployment
+from secateur.budget import MEASURED, Budgets, Deployment, Limits
 from secateur.deploy.latency import Latency, measure
 from secateur.errors import InputError
 from secateur.network.inputs import Inputs
@@ -23,52 +23,39 @@ _SKIPPED = 0.7  # of the way to a latency, in logarithms, before it is looked at
 
 @dataclass
 class Goal:
-    """Limits that all hold at once.
+    """Says whether a network is within all of its limits, and how far there.
 
     Attributes:
-        budgets: as the user wrote them; None: no limits at all.
-        limits: resource -> at most so many of its units (latency: nanoseconds); `fix` fills it in.
+        wanted: budgets as the user wrote them, or limits; None: no limits at all.
+        limits: what `wanted` comes to; `fix` finds it, of budgets.
         latency: the last measurement, where there is a limit on it.
     """
 
-    budgets: Budgets | None
-    limits: dict[str, int] = field(default_factory=dict)
+    wanted: Budgets | Limits | None
+    limits: Limits = field(default_factory=Limits)
     latency: Latency | None = None
     _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
     _fast_at: int | None = None  # MACs of the network that was fast enough: its weights do not matter
 
     def fix(self, model: nn.Module, anatomy: Anatomy) -> None:
-        """Fill in the limits that are not known yet, with `model` as the original.
+        """Find the limits, with `model` as the original of budgets; measure a latency that is not known yet.
 
         Raises:
-            InputError: where one is beyond the network, so that it would not bind.
+            InputError: where budgets are beyond the network, so that they would not bind.
         """
-        given = set(self.limits)  # of another original, which this network may be within already
-        for budget in self.budgets or ():
-            if budget.resource in self.limits:
-                continue
-            if budget.deployment is not None:
-                self.latency = agreed_latency(model, anatomy.inputs, budget.deployment)
-                original = self.latency.nanoseconds
-                if budget.limit(original) > original and len(self.budgets or ()) == 1:
-                    raise InputError(
-                        f"a budget must not exceed the network's own latency, {self.latency}; got "
-                        f"'{budget.text}': ask for less"
-                    )
-                self.limits[MEASURED] = budget.limit(original)
-            elif len(self.budgets or ()) > 1:
-                self.limits[budget.resource] = budget.limit(cost_at(anatomy, budget.resource))
-            else:
-                self.limits[budget.resource] = budget.limit_for(model)
-        if (
-            not given
-            and self.limits
-            and MEASURED not in self.limits
-            and self._counted_met(anatomy, strictly=True)
-        ):
-            texts = ", ".join(map(str, self.budgets or ()))
+        if self.wanted is None:
+            return
+        self.limits = Limits.of(self.wanted, model)
+        latency = self.limits.latency
+        if latency is None or latency.deployment is None or not self.limits.open:
+            return
+        self.latency = agreed_latency(model, anatomy.inputs, latency.deployment)
+        original = self.latency.nanoseconds
+        self.limits = self.limits.fixed(original)
+        if self.limits[MEASURED] > original and not self.limits.counted:
             raise InputError(
-                f"a budget must not exceed the network's own size; every one of '{texts}' does: ask for less"
+                f"a budget must not exceed the network's own latency, {self.latency}; got "
+                f"'{latency.text}': ask for less"
             )
 
     def met(self, model: nn.Module, anatomy: Anatomy) -> bool:
@@ -110,12 +97,9 @@ class Goal:
             found["latency_ns"] = self.latency.nanoseconds
         return found
 
-    def _counted_met(self, anatomy: Anatomy, *, strictly: bool = False) -> bool:
-        counted = {resource: limit for resource, limit in self.limits.items() if resource != MEASURED}
-        now = {resource: cost_at(anatomy, resource) for resource in counted}
-        if strictly:
-            return all(now[resource] < limit for resource, limit in counted.items())
-        return all(now[resource] <= limit for resource, limit in counted.items())
+    def _counted_met(self, anatomy: Anatomy) -> bool:
+        counted = self.limits.without_latency()
+        return counted.met({resource: cost_at(anatomy, resource) for resource in counted})
 
     def _fast_enough(self, model: nn.Module, anatomy: Anatomy, limit: int) -> bool:
         """Whether two of at most three measurements are within the limit; none where hopelessly above."""
@@ -140,8 +124,9 @@ class Goal:
         return True
 
     def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
-        (deployment,) = (b.deployment for b in self.budgets or () if b.deployment is not None)
-        return agreed_latency(plain_copy(model), anatomy.inputs, deployment)
+        assert self.limits.latency is not None
+        assert self.limits.latency.deployment is not None
+        return agreed_latency(plain_copy(model), anatomy.inputs, self.limits.latency.deployment)
 
     def _least(self, resource: str, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int]) -> int:
         if resource != MEASURED:

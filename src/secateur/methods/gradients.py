@@ -20,7 +20,6 @@ from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
 from secateur.network.inputs import input_tensors
 from secateur.surgery.cutting import in_size
-from secateur.surgery.graph import ChannelGraph, Site
 
 
 @dataclass
@@ -76,7 +75,7 @@ class GradientCriterion(ChannelPruning):
         }
         self._index = {
             group.name: [
-                (site.axis[0], _present(graph, site, group.name, parameter.device)) for site in group.reads
+                (site.axis[0], graph.picked(site, group.name, parameter.device)) for site in group.reads
             ]
             for group in graph
         }
@@ -195,15 +194,6 @@ def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:
     product = act.float() * grad if act.dtype in (torch.float16, torch.bfloat16) else act * grad
     per_channel = product.reshape(len(act), -1, features) if act.dim() == 2 else product.flatten(2)
     return -len(act) * per_channel.sum(2)
-
-
-def _present(graph: ChannelGraph, site: Site, name: str, device: torch.device) -> Tensor | None:
-    """The entries of the group's channels on an axis; None where they are the axis, in order."""
-    entries = graph.present(site, name)
-    same = entries.shape == (graph.size(site.axis), 1)
-    if same and torch.equal(entries[:, 0], torch.arange(len(entries))):
-        return None
-    return entries.to(device if device.type != "meta" else "cpu")
 
 
 def _world() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Budget
+from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError
 from secateur.methods.base import Method
 from secateur.methods.magnitude import magnitudes
@@ -41,12 +41,12 @@ class L1(Method):
 
     name = "l1"
 
-    def __init__(self, budget: Budget | str, *, strength: float = 3e-4):
-        self.budget = Budget.parse(budget).of_nonzeros(self.name)
+    def __init__(self, budget: Wanted | Limits, *, strength: float = 3e-4):
+        self.budget = one_budget(budget).of_nonzeros(self.name)
         if not 0 <= strength < math.inf:
             raise InputError(f"l1: the strength must be at least 0, got {strength}")
         self.strength = strength
-        self.target = 0
+        self.limits = Limits()
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget."""
@@ -54,7 +54,7 @@ class L1(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Check the budget; nothing is attached."""
-        self.target = self.budget.limit_for(model)
+        self.limits = Limits.of(self.budget, model).binding(model)
         return model
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -62,5 +62,11 @@ class L1(Method):
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Cut all but the largest weights of the whole network."""
-        apply_masks(model, keep_largest(magnitudes(model), self.target))
+        apply_masks(model, keep_largest(magnitudes(model), self.limits.units))
         return model
+
+    def state(self) -> dict[str, Any]:
+        return {"limits": dict(self.limits)}
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.limits = self.limits.resumed(state.get("limits", self.limits))

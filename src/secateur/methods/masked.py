@@ -8,11 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from secateur.budget import Budget
+from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import unknown
 from secateur.methods.base import Method
 from secateur.network.masks import Masks, apply_masks
-from secateur.network.weights import count_weights
 
 SCOPES = ("global", "layer")
 
@@ -22,16 +21,19 @@ class MaskedMethod(Method):
 
     Hand it a trained network and train on for fine-tuning, or call `finalize` at once for none. Siblings
     override `choose`.
+
+    Attributes:
+        limits: how many weights are left, from `prepare` on.
     """
 
     name = "masked"
 
-    def __init__(self, budget: Budget | str, *, scope: str = "global"):
-        self.budget = Budget.parse(budget).of_nonzeros(self.name)
+    def __init__(self, budget: Wanted | Limits, *, scope: str = "global"):
+        self.budget = one_budget(budget).of_nonzeros(self.name)
         if scope not in self.scopes():
             raise unknown(f"scope of {self.name} pruning", scope, self.scopes())
         self.scope = scope
-        self.target = 0
+        self.limits = Limits()
         self._masks: Masks = {}
 
     @classmethod
@@ -49,10 +51,14 @@ class MaskedMethod(Method):
         """The settings that change the result, but for the budget."""
         return {"method": self.name, "scope": self.scope}
 
+    @property
+    def target(self) -> int:
+        """Weights that are left."""
+        return self.limits.units
+
     def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
         """Choose the weights that stay and set the others to zero."""
-        self.target = self.budget.limit_for(model)
-        assert self.target <= count_weights(model)
+        self.limits = Limits.of(self.budget, model).binding(model)
         self._masks = self.choose(model, self.target, batches)
         apply_masks(model, self._masks)
         return model
@@ -65,8 +71,12 @@ class MaskedMethod(Method):
     def progress(self) -> dict[str, float]:
         return {"nonzeros": self.target}
 
+    def state(self) -> dict[str, Any]:
+        return {"limits": dict(self.limits)}
+
     def tensors(self) -> dict[str, Tensor]:
         return dict(self._masks)
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.limits = self.limits.resumed(state.get("limits", self.limits))
         self._masks = {name: tensors[name].to(mask.device) for name, mask in self._masks.items()}

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from secateur.budget import Budget
+from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require, unknown
 from secateur.methods.base import Method
 from secateur.methods.gates.apparent import total
@@ -112,17 +112,18 @@ class Reparametrization(Method):
     """
 
     name = "reparametrization"
+    takes_steps = True
 
     def __init__(
         self,
-        budget: Budget | str,
+        budget: Wanted | Limits,
         *,
         steps: int | None = None,
         mode: str = "exact",
         compiled: bool = False,
         **settings: Any,
     ):
-        self.budget = Budget.parse(budget).of_nonzeros(self.name)
+        self.budget = one_budget(budget).of_nonzeros(self.name)
         self.config = Config(mode=mode, **settings)
         if self.exact and (steps is None or steps < 1):
             raise InputError(
@@ -131,7 +132,7 @@ class Reparametrization(Method):
             )
         self.steps = steps
         self.kernel = Compiled(self.config.n) if compiled else None
-        self.target = 0  # weights that are left
+        self.limits = Limits()  # how many weights are left
         self.initial = 0  # C_initial: weights covered
         self._step = 0
         self._gates: dict[str, Gate] = {}
@@ -144,13 +145,18 @@ class Reparametrization(Method):
         return {"method": self.name, **asdict(self.config)}
 
     @property
+    def target(self) -> int:
+        """Weights that are left."""
+        return self.limits.units
+
+    @property
     def exact(self) -> bool:
         """Whether the budget is met by solving for t."""
         return self.config.mode == "exact"
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Parametrize the weight of every convolution and linear layer."""
-        self.target, self.initial = self.budget.limit_for(model), count_weights(model)
+        self.limits, self.initial = Limits.of(self.budget, model).binding(model), count_weights(model)
         device = next(model.parameters()).device
         layers = _distinct_layers(model)
         if self.kernel is not None:
@@ -231,16 +237,18 @@ class Reparametrization(Method):
         return {} if self._c is None else {"remaining": float(self._c) / self.initial}
 
     def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"step": self._step, "limits": dict(self.limits)}
         if not self.exact or not self._gates:
-            return {"step": self._step}
+            return found
         first = next(iter(self._gates.values()))
-        return {"step": self._step, "n": first.n, "open": first.open}
+        return {**found, "n": first.n, "open": first.open}
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"t.{name}": gate.t for name, gate in self._gates.items()} if self.exact else {}
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
+        self.limits = self.limits.resumed(state.get("limits", self.limits))
         if "n" in state:
             ts = [float(tensors[f"t.{name}"]) for name in self._gates]
             self._set(ts, state["n"], state["open"])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from secateur.models.base import Coupling, Family, Group
+from secateur.models.base import Declared, Family
 from secateur.models.conv4 import Conv4, conv4
 from secateur.models.resnet import ResNet18, resnet18
 from secateur.models.vgg import VGG19, vgg19
@@ -45,9 +45,8 @@ __all__ = [
     "NAMES",
     "VGG19",
     "Conv4",
-    "Coupling",
+    "Declared",
     "Family",
-    "Group",
     "ResNet18",
     "WideResNet",
     "conv4",

@@ -10,40 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Group(NamedTuple):
-    """Channels that live and die together: written by `producer`, read by `consumer` (dotted module names).
+class Declared(NamedTuple):
+    """Names the layers that a family's channels live in; `secateur.surgery.families` makes a group of it.
 
-    `norm` is the normalisation between the two, or None. A linear consumer behind a flatten reads several
-    features of every channel; how many follows from the two layers' sizes.
+    Attributes:
+        name: of the channels.
+        writers: the layers that write them: one inside a block, several that add up in a residual stream.
+        norms: the normalisations between writers and readers.
+        readers: the layers that read them. A linear one behind a flatten reads several features of every
+            channel; how many follows from the layers' sizes.
+        stage: of a residual stream, the index in the factory's argument `stages` that is its width.
     """
 
     name: str
-    producer: str
-    norm: str | None
-    consumer: str
-
-
-class Coupling(NamedTuple):
-    """Channels that several layers write and read, and that live and die together.
-
-    A `Group` is the case of one producer and one consumer. The other is a residual stream: what the blocks of
-    a stage add to and read from. Its width is the factory's argument `stages[stage]`.
-    """
-
-    name: str
-    producers: tuple[str, ...]
+    writers: tuple[str, ...]
     norms: tuple[str, ...]
-    consumers: tuple[str, ...]
+    readers: tuple[str, ...]
     stage: int | None = None
-
-    @classmethod
-    def of(cls, group: Group) -> Coupling:
-        """The same channels, written as a coupling."""
-        return cls(group.name, (group.producer,), (group.norm,) if group.norm else (), (group.consumer,))
-
-    def width(self, model: nn.Module) -> int:
-        """The present number of channels."""
-        return out_channels(model.get_submodule(self.producers[0]))
 
 
 class Family(nn.Module):
@@ -52,14 +35,14 @@ class Family(nn.Module):
     Attributes:
         factory: name under which `secateur.models.FACTORIES` knows the constructor.
         arguments: every constructor argument but `widths`; JSON-able.
-        groups: the prunable channel groups, in network order; `widths` gives one width for each.
+        groups: the channels inside the blocks, in network order; `widths` gives one width for each.
         streams: the residual streams that can be narrowed by changing the argument `stages`, and no more.
     """
 
     factory: str
     arguments: dict[str, Any]
-    groups: tuple[Group, ...]
-    streams: tuple[Coupling, ...] = ()
+    groups: tuple[Declared, ...]
+    streams: tuple[Declared, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -70,7 +53,7 @@ class Family(nn.Module):
     @property
     def widths(self) -> tuple[int, ...]:
         """The present width of each group, read from the layers themselves, so never stale."""
-        return tuple(out_channels(self.get_submodule(group.producer)) for group in self.groups)
+        return tuple(out_channels(self.get_submodule(group.writers[0])) for group in self.groups)
 
 
 class Projection(nn.Conv2d):

@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.models.base import Family, Group, as_size, check_common, check_widths, scaled, weight_layer
+from secateur.models.base import Declared, Family, as_size, check_common, check_widths, scaled, weight_layer
 
 CHANNELS = (64, 64, 128, 128)
 HIDDEN = (256, 256)
@@ -41,7 +41,7 @@ class Conv4(Family):
             "image_size": [height, breadth],
         }
         layers = ("conv1", "conv2", "conv3", "conv4", "fc1", "fc2", "classifier")
-        self.groups = tuple(Group(layer, layer, None, reader) for layer, reader in pairwise(layers))
+        self.groups = tuple(Declared(layer, (layer,), (), (reader,)) for layer, reader in pairwise(layers))
         self.conv1 = nn.Conv2d(in_channels, c1, 3, padding=1)
         self.conv2 = nn.Conv2d(c1, c2, 3, padding=1)
         self.conv3 = nn.Conv2d(c2, c3, 3, padding=1)

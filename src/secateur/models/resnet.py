@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.models.base import (
-    Coupling,
+    Declared,
     Family,
-    Group,
     Projection,
     as_size,
     check_common,
@@ -73,7 +72,7 @@ class ResNet18(Family):
             "image_size": list(size),
         }
         self.groups = tuple(
-            Group(f"blocks.{j}", f"blocks.{j}.conv1", f"blocks.{j}.bn1", f"blocks.{j}.conv2")
+            Declared(f"blocks.{j}", (f"blocks.{j}.conv1",), (f"blocks.{j}.bn1",), (f"blocks.{j}.conv2",))
             for j in range(len(middles))
         )
         self.streams = tuple(_stream(stage) for stage in range(len(STAGES)))
@@ -93,7 +92,7 @@ class ResNet18(Family):
         return self.classifier(global_average(x))
 
 
-def _stream(stage: int) -> Coupling:
+def _stream(stage: int) -> Declared:
     """What the two blocks of a stage write and read; the first stage's stream begins with the stem."""
     first = stage * BLOCKS_PER_STAGE
     blocks = [f"blocks.{j}" for j in range(first, first + BLOCKS_PER_STAGE)]
@@ -103,7 +102,7 @@ def _stream(stage: int) -> Coupling:
     after = f"blocks.{first + BLOCKS_PER_STAGE}"
     last = stage == len(STAGES) - 1
     following = ["classifier"] if last else [f"{after}.conv1", f"{after}.shortcut.0"]
-    return Coupling(
+    return Declared(
         f"stages.{stage}",
         (conv, *(f"{block}.conv2" for block in blocks)),
         (norm, *(f"{block}.bn2" for block in blocks)),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.models.base import (
+    Declared,
     Family,
-    Group,
     as_size,
     check_common,
     check_widths,
@@ -39,7 +39,6 @@ class VGG19(Family):
         check_common("vgg19", width=width, num_classes=num_classes, in_channels=in_channels)
         size = as_size("vgg19", image_size, minimum=32)
         channels = check_widths("vgg19", widths, scaled(CHANNELS, width))
-        last = len(channels) - 1
 
         self.factory = "vgg19"
         self.arguments = {
@@ -48,9 +47,10 @@ class VGG19(Family):
             "in_channels": in_channels,
             "image_size": list(size),
         }
+        readers = [*(f"convs.{j}" for j in range(1, len(channels))), "classifier"]
         self.groups = tuple(
-            Group(f"convs.{j}", f"convs.{j}", f"norms.{j}", "classifier" if j == last else f"convs.{j + 1}")
-            for j in range(len(channels))
+            Declared(f"convs.{j}", (f"convs.{j}",), (f"norms.{j}",), (reader,))
+            for j, reader in enumerate(readers)
         )
         inputs = [in_channels, *channels[:-1]]
         self.convs = nn.ModuleList(

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.models.base import (
-    Coupling,
+    Declared,
     Family,
-    Group,
     Projection,
     as_size,
     check_common,
@@ -79,7 +78,7 @@ class WideResNet(Family):
             "image_size": list(size),
         }
         self.groups = tuple(
-            Group(f"blocks.{j}", f"blocks.{j}.conv1", f"blocks.{j}.bn2", f"blocks.{j}.conv2")
+            Declared(f"blocks.{j}", (f"blocks.{j}.conv1",), (f"blocks.{j}.bn2",), (f"blocks.{j}.conv2",))
             for j in range(len(middles))
         )
         # The first stage's stream is left alone: it may be the stem's 16 channels, which are no argument.
@@ -99,16 +98,16 @@ class WideResNet(Family):
         return self.classifier(global_average(F.relu(self.bn(x))))
 
 
-def _stream(stage: int, per_stage: int) -> Coupling:
+def _stream(stage: int, per_stage: int) -> Declared:
     """What the blocks of a stage that begins with a projection write and read."""
     first, after = stage * per_stage, (stage + 1) * per_stage
     last = stage == len(STAGES) - 1
     inner = [f"blocks.{j}" for j in range(first + 1, after)]
-    producers = [f"blocks.{first}.shortcut", *(f"blocks.{j}.conv2" for j in range(first, after))]
+    writers = [f"blocks.{first}.shortcut", *(f"blocks.{j}.conv2" for j in range(first, after))]
     norms = [*(f"{block}.bn1" for block in inner), "bn" if last else f"blocks.{after}.bn1"]
     following = ["classifier"] if last else [f"blocks.{after}.conv1", f"blocks.{after}.shortcut"]
-    consumers = [*(f"{block}.conv1" for block in inner), *following]
-    return Coupling(f"stages.{stage}", tuple(producers), tuple(norms), tuple(consumers), stage)
+    readers = [*(f"{block}.conv1" for block in inner), *following]
+    return Declared(f"stages.{stage}", tuple(writers), tuple(norms), tuple(readers), stage)
 
 
 def wide_resnet(

@@ -197,10 +197,10 @@ class Reproduction(BaseReproduction):
 
     def _snip(self, cell: Cell, session: Session, seed: int) -> Record:
         comparison, settings = self._comparison(cell), Sparsity()
-        (limit,) = comparison.limits.values()
+        (limits,) = comparison.limits.values()
         label = f"snip {comparison.name} seed {seed}"
         arm = sparse_arms(settings)[SNIP]
-        return session.sparsify(comparison.architecture, self.recipe, seed, arm, settings, limit, label)
+        return session.sparsify(comparison.architecture, self.recipe, seed, arm, settings, limits, label)
 
     def _copycat(self, cell: Cell, session: Session, seed: int) -> Record:
         """Both sizes have one trajectory, whose runs are made for the first and found by the second."""

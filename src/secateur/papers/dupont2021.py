@@ -14,7 +14,7 @@ from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_bytes
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.compare.jobs import Job
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES
@@ -236,9 +236,9 @@ class Reproduction(BaseReproduction):
         if method == "dense":
             label = f"{cell.network}/{cell.dataset} seed {seed}"
             return session.train(architecture, self.recipe, seed, label)
-        limit = cell.budget.limit_for(architecture.skeleton())
+        limits = Limits.of(cell.budget, architecture.skeleton())
         arm, label = sparse_arms(settings)[method], f"{cell} {method} seed {seed}"
-        return session.sparsify(architecture, self.recipe, seed, arm, settings, limit, label)
+        return session.sparsify(architecture, self.recipe, seed, arm, settings, limits, label)
 
     def distinct(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return _once(rows)

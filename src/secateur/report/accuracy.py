@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from secateur.records.results import Results
+
 from . import series
 from .charts import Chart, Spec, View, budget_lines, layout, size_axis, title
-from .series import Point, Results
+from .series import Mark
 from .style import DENSE, INK, ArmStyle, styles
 from .table import accuracy, count, interval
 
 
 def accuracy_chart(results: Results) -> Chart:
     """Fig. 1: accuracy against what the budgets limit, error against it, and every interval side by side."""
-    by_arm = series.points(results)
+    by_arm = series.marks(results)
     resource = series.resource_of(results)
     views = [
         View("Accuracy", _accuracy_view(results, by_arm, error=False)),
@@ -29,24 +31,24 @@ def accuracy_chart(results: Results) -> Chart:
     return Chart("accuracy", f"Accuracy on the test split against {resource.name}, one curve per arm.", views)
 
 
-def _hover(point: Point, results: Results) -> str:
-    row = next(r for r in results["summary"] if (r["arm"], r["budget"]) == (point.arm, point.budget))
+def _hover(point: Mark, results: Results) -> str:
+    row = next(r for r in results.summary if (r.arm, r.budget) == (point.arm, point.budget))
     seeds = "1 seed" if point.n == 1 else f"{point.n} seeds"
     name = series.resource_of(results).name
     if series.zeroes_weights(row):
-        name += f" of {count(row['weights'])}"
-    before = (
-        f"before the cut {accuracy(row['accuracy_before'], None)} %<br>" if "accuracy_before" in row else ""
-    )
+        name += f" of {count(row.weights)}"
+    before = ""
+    if row.accuracy_before is not None:
+        before = f"before the cut {accuracy(row.accuracy_before, None)} %<br>"
     return (
         f"<b>{escape(point.arm)}</b> at {escape(point.budget)}<br>"
         f"{count(point.size)} {escape(name)} ({100 * point.size / point.limit:.1f}% of the budget)<br>"
-        f"{before}accuracy {accuracy(row['mean'], row['std'])} %, {seeds}<br>"
+        f"{before}accuracy {accuracy(row.mean, row.std)} %, {seeds}<br>"
         f"95% interval: {interval(row)}"
     )
 
 
-def _error_bars(curve: Sequence[Point], color: str, error: bool, thin: bool = False) -> Spec:
+def _error_bars(curve: Sequence[Mark], color: str, error: bool, thin: bool = False) -> Spec:
     """Distances to the ends of the interval; error is 100 minus accuracy, so there the two change places."""
     up = [p.high - p.mean if p.high is not None else 0 for p in curve]
     down = [p.mean - p.low if p.low is not None else 0 for p in curve]
@@ -84,7 +86,7 @@ def _dots(arm: str, color: str, seeds: Sequence[tuple[int, float, float]], axis:
     }
 
 
-def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: bool) -> Spec:
+def _accuracy_view(results: Results, by_arm: Mapping[str, list[Mark]], error: bool) -> Spec:
     looks = styles(by_arm)
     show = (lambda a: 100 - a) if error else (lambda a: a)
     crowded = sum(len(curve) for curve in by_arm.values()) > 20
@@ -113,7 +115,7 @@ def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: b
     limits = series.budgets(results)
     axis = series.size_axis(results)
     span = axis.extent([v for t in data for v in t["x"]] + [b.limit for b in limits], pad=0.05)
-    low, high = series.accuracy_extent(by_arm, results.get("dense_summary"))
+    low, high = series.accuracy_extent(by_arm, results.dense_summary)
     resource = series.resource_of(results)
     lines = budget_lines(limits, span[1] - span[0], axis)
     if resource.key != "params" and series.dense_size(results) is None:
@@ -133,15 +135,15 @@ def _accuracy_view(results: Results, by_arm: Mapping[str, list[Point]], error: b
 
 
 def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
-    row, size = results.get("dense_summary"), series.dense_size(results)
-    if not row or size is None or series.percent(row["mean"]) is None:
+    row, size = results.dense_summary, series.dense_size(results)
+    if not row or size is None:
         return []
-    low, high = series.percent(row["low"]), series.percent(row["high"])
-    mean = 100 * row["mean"]
-    point = Point("unpruned", "", 1, size, size, row["n"], mean, None, low, high, ())
+    low, high = series.percent(row.low), series.percent(row.high)
+    mean = 100 * row.mean
+    point = Mark("unpruned", "", 1, size, size, row.n, mean, None, low, high, ())
     text = (
         f"<b>unpruned</b><br>{count(size)} {escape(series.resource_of(results).name)}<br>"
-        f"accuracy {accuracy(row['mean'], row['std'])} %, n = {row['n']}<br>95% interval: {interval(row)}"
+        f"accuracy {accuracy(row.mean, row.std)} %, n = {row.n}<br>95% interval: {interval(row)}"
     )
     return [
         {
@@ -158,7 +160,7 @@ def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
     ]
 
 
-def _interval_view(results: Results, by_arm: Mapping[str, list[Point]]) -> Spec:
+def _interval_view(results: Results, by_arm: Mapping[str, list[Mark]]) -> Spec:
     """Every arm on its own row, one block per budget: the view in which intervals can be compared."""
     looks = styles(by_arm)
     place: dict[tuple[str, str], float] = {}

@@ -12,8 +12,10 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+from secateur.records.results import Results
+
 from . import series
-from .series import Axis, Budget, Curve, Profile, Results
+from .series import Axis, Budget, Curve, Profile
 from .style import DENSE, GRID, INK, MUTED, SANS, dash, looks_of, styles
 from .table import number
 

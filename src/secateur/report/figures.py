@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.atomic import write_bytes
+from secateur.records.results import Results
 
 from . import series
-from .series import Axis, Budget, Curve, Results
+from .series import Axis, Budget, Curve, Histories
 from .style import DENSE, GRID, INK, MUTED, dash, looks_of, styles
 from .table import number
 
@@ -49,7 +50,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def write_figures(results: Results, histories: Any, directory: Path) -> list[Path]:
+def write_figures(results: Results, histories: Histories, directory: Path) -> list[Path]:
     """Write accuracy_vs_params, channel_profile and training_curves as PNG and SVG; return their paths.
 
     The first is accuracy_vs_macs or accuracy_vs_nonzeros where that is what the budgets limit.
@@ -108,7 +109,7 @@ def _heading(figure: Figure, results: Results, what: str) -> None:
     import textwrap
 
     width = int(figure.get_figwidth() * 14.5)
-    caption = f"{results['model']} · {results['data']['label']} · {series.seed_count(results)}"
+    caption = f"{results.model} · {results.data.label} · {series.seed_count(results)}"
     lines = [what, *textwrap.wrap(caption, width, break_long_words=True)]
     figure.suptitle("\n".join(lines), x=0.015, ha="left", fontsize=10, linespacing=1.35)
 
@@ -155,7 +156,7 @@ def accuracy_figure(results: Results) -> Figure:
     """Accuracy against what is limited, with intervals, seeds and budgets, as in Fig. 1 (there as error)."""
     name = series.resource_of(results).name
     what = f"Test accuracy against {name}"
-    by_arm = series.points(results)
+    by_arm = series.marks(results)
     if not any(by_arm.values()):
         return _nothing(results, what)
     figure = new_figure(7.2, 4.9)
@@ -192,7 +193,7 @@ def accuracy_figure(results: Results) -> Figure:
             zorder=3,
         )
     _dense_mark(axes, results)
-    axes.set_ylim(*series.accuracy_extent(by_arm, results.get("dense_summary")))
+    axes.set_ylim(*series.accuracy_extent(by_arm, results.dense_summary))
     axes.set_xlabel(f"{name} (marks that would cover each other are moved apart, to the left)", fontsize=8)
     axes.set_ylabel("accuracy on the test split (%)")
     axis = series.size_axis(results)
@@ -205,11 +206,11 @@ def accuracy_figure(results: Results) -> Figure:
 
 
 def _dense_mark(axes: Axes, results: Results) -> None:
-    row, size = results.get("dense_summary"), series.dense_size(results)
-    mean = series.percent(row["mean"]) if row else None
-    if not row or mean is None or size is None:
+    row, size = results.dense_summary, series.dense_size(results)
+    if not row or size is None:
         return
-    low, high = series.percent(row["low"]), series.percent(row["high"])
+    mean = 100 * row.mean
+    low, high = series.percent(row.low), series.percent(row.high)
     axes.errorbar(
         [size],
         [mean],

@@ -5,50 +5,45 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_text
+from secateur.records.results import Results
 
 from . import charts, series, table
 from .accuracy import accuracy_chart
-from .series import Results
-from .style import looks_of
+from .figures import write_figures
+from .series import Histories
+from .style import ARMS, looks_of
 from .templates import environment
-
-Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def write_report(
-    results: dict[str, Any], histories: dict[str, list[dict[str, Any]]], directory: Path
+    results: Results,
+    histories: Histories,
+    directory: Path,
+    meanings: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `report.html` and `figures/*.{png,svg}` under `directory`.
 
     Args:
-        results: the contents of `results.json`, schema 1.
-        histories: for each run id, its epochs: `{"epoch", "loss", "val_accuracy", ...}`.
+        results: the content of `results.json`.
+        histories: for each run id, its epochs.
         directory: where to write; made if it is not there. Each file is replaced as a whole or not at all.
+        meanings: one line on an arm, for those that `style.ARMS` does not know.
 
     Returns:
         The path of the page.
-
-    Raises:
-        ValueError: the results are of another schema.
     """
-    from .figures import write_figures
-
-    if results.get("schema") != 1:
-        raise ValueError(
-            f"the report reads results of schema 1, received {results.get('schema')!r}: run compare again"
-        )
     write_figures(results, histories, directory / "figures")
     page = directory / "report.html"
-    write_text(page, render(results, histories))
+    write_text(page, render(results, histories, meanings))
     return page
 
 
-def render(results: Results, histories: Histories) -> str:
+def render(results: Results, histories: Histories, meanings: Mapping[str, str] | None = None) -> str:
     """The page as text."""
     templates = environment("secateur.report")
     templates.filters["count"] = table.count
@@ -63,15 +58,16 @@ def render(results: Results, histories: Histories) -> str:
         specs=embed(specs),
         plotly=plotly_offline(),
         looks=looks_of([*series.arms(results), "dense"]),
+        meanings={**(meanings or {}), **{arm: look.meaning for arm, look in ARMS.items()}},
         arms=series.arms(results),
         seeds=series.seed_count(results),
-        one_seed=any(row["n"] == 1 for row in results["summary"]),
-        several=any(row["n"] > 1 for row in results["summary"]),
+        one_seed=any(row.n == 1 for row in results.summary),
+        several=any(row.n > 1 for row in results.summary),
         resource=resource,
         of_weights=of_weights,
-        zeroes=of_weights and any(series.zeroes_weights(row) for row in results["summary"]),
-        cut=of_weights and any("accuracy_before" in row for row in results["summary"]),
-        ratios=not of_weights or any(row["arm"] == "fisher-tuned" for row in results["summary"]),
+        zeroes=of_weights and any(series.zeroes_weights(row) for row in results.summary),
+        cut=of_weights and any(row.accuracy_before is not None for row in results.summary),
+        ratios=not of_weights or any(row.arm == "fisher-tuned" for row in results.summary),
         sections=sections,
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,
@@ -83,7 +79,7 @@ def render(results: Results, histories: Histories) -> str:
 def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
     """The charts that there is something to draw for, in the order of the page."""
     found: list[charts.Chart] = []
-    if results["summary"]:
+    if results.summary:
         found.append(accuracy_chart(results))
     if series.profiles(results):
         found.append(charts.profile_chart(results))

@@ -1,6 +1,6 @@
 """From `results.json` to what is drawn: pure functions, shared by the page and by the figures.
 
-No statistics are made here: mean, standard deviation and interval come from `results["summary"]`.
+No statistics are made here: mean, standard deviation and interval come from `Results.summary`.
 Accuracies leave this file in percent.
 """
 
@@ -11,11 +11,15 @@ import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+
+from secateur.records.point import Point
+from secateur.records.record import Epoch
+from secateur.records.results import Results, SummaryRow
 
 from .style import order
 
-Results = Mapping[str, Any]
+Histories = Mapping[str, Sequence[Epoch]]
+"""Run id -> its epochs."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,19 @@ class Resource:
     key: str
     name: str
 
-    def of(self, row: Mapping[str, Any]) -> float:
+    def of(self, row: SummaryRow | Point) -> float:
         """How much of it a row or a point has."""
-        return row[self.key]
+        found = row.count_of(self.key)
+        assert found is not None, "Results.check"
+        return found
 
 
 _NAMES = {"params": "parameters", "macs": "MACs", "nonzeros": "nonzero weights"}
 
 
 def resource_of(results: Results) -> Resource:
-    """The resource of a comparison; where nothing is said, as in older results, parameters.
-
-    Example:
-        >>> resource_of({"settings": {"resource": "nonzeros"}}).name, resource_of({"settings": {}}).name
-        ('nonzero weights', 'parameters')
-    """
-    key = results["settings"].get("resource", "params")
-    return Resource(key, _NAMES.get(key, key))
+    """The resource of a comparison."""
+    return Resource(results.resource, _NAMES[results.resource])
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ WIDE = 20
 def size_axis(results: Results) -> Axis:
     """Logarithmic where budgets, networks and the unpruned network span more than the factor `WIDE`."""
     resource = resource_of(results)
-    sizes = [b.limit for b in budgets(results)] + [resource.of(row) for row in results["summary"]]
+    sizes = [b.limit for b in budgets(results)] + [resource.of(row) for row in results.summary]
     if (dense := dense_size(results)) is not None:
         sizes.append(dense)
     return Axis(log=bool(sizes) and min(sizes) > 0 and max(sizes) > WIDE * min(sizes))
@@ -83,12 +83,12 @@ def size_axis(results: Results) -> Axis:
 
 def dense_size(results: Results) -> float | None:
     """What the unpruned network has; None without one, or where its run is older than the resource."""
-    return (results.get("dense_summary") or {}).get(resource_of(results).key)
+    return results.dense_summary.count_of(results.resource) if results.dense_summary else None
 
 
-def zeroes_weights(row: Mapping[str, Any]) -> bool:
+def zeroes_weights(row: SummaryRow) -> bool:
     """Whether the networks of a row keep weights that are zero."""
-    return row.get("nonzeros", 0) < row.get("weights", 0)
+    return (row.nonzeros or 0) < (row.weights or 0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Point:
+class Mark:
     """One arm at one budget. `x` is where it is drawn, `size` what it has; accuracies in percent."""
 
     arm: str
@@ -169,29 +169,32 @@ def percent(fraction: float | None) -> float | None:
 
 def arms(results: Results) -> list[str]:
     """The arms that were measured, in the order of `style.ARMS`."""
-    return order(row["arm"] for row in results["summary"])
+    return order(row.arm for row in results.summary)
 
 
 def budgets(results: Results) -> list[Budget]:
     """The budgets, smallest first."""
-    return sorted(
-        {Budget(r["budget"], r["limit"]) for r in results["summary"]}, key=lambda b: (b.limit, b.text)
-    )
+    found = {
+        Budget(row.budget, row.limit)
+        for row in results.summary
+        if row.budget is not None and row.limit is not None
+    }
+    return sorted(found, key=lambda b: (b.limit, b.text))
 
 
-def points(results: Results) -> dict[str, list[Point]]:
-    """Arm -> its points, smallest budget first, drawn so that none hides another (see `spread`)."""
+def marks(results: Results) -> dict[str, list[Mark]]:
+    """Arm -> its marks, smallest budget first, drawn so that none hides another (see `spread`)."""
     groups = budgets(results)
     resource, axis = resource_of(results), size_axis(results)
     gap = _gap(results, groups, axis)
-    by_arm: dict[str, list[Point]] = {arm: [] for arm in arms(results)}
+    by_arm: dict[str, list[Mark]] = {arm: [] for arm in arms(results)}
     for budget in groups:
-        rows = [r for r in results["summary"] if r["budget"] == budget.text]
-        rows.sort(key=lambda r: list(by_arm).index(r["arm"]))
+        rows = [r for r in results.summary if r.budget == budget.text]
+        rows.sort(key=lambda r: list(by_arm).index(r.arm))
         places = spread([axis.place(resource.of(r)) for r in rows], gap)
         for row, place in zip(rows, places, strict=True):
             x = min(axis.value(place), resource.of(row))  # a logarithm there and back may end above
-            by_arm[row["arm"]].append(_point(results, row, x, resource, axis))
+            by_arm[row.arm].append(_mark(results, row, budget, x, axis))
     return by_arm
 
 
@@ -220,23 +223,24 @@ def _gap(results: Results, groups: Sequence[Budget], axis: Axis) -> float:
     return min(0.008 * (reach or max(limits, default=0) * 0.3), 0.8 * room / (len(arms(results)) + 1))
 
 
-def _point(results: Results, row: Mapping[str, Any], x: float, resource: Resource, axis: Axis) -> Point:
+def _mark(results: Results, row: SummaryRow, budget: Budget, x: float, axis: Axis) -> Mark:
+    resource = resource_of(results)
     shift = axis.place(x) - axis.place(resource.of(row))
     seeds = tuple(
-        (p["seed"], axis.value(axis.place(resource.of(p)) + shift), 100.0 * p["accuracy"])
-        for p in results["points"]
-        if p["arm"] == row["arm"] and p["budget"] == row["budget"] and percent(p["accuracy"]) is not None
+        (p.seed, axis.value(axis.place(resource.of(p)) + shift), 100.0 * p.accuracy)
+        for p in results.points
+        if (p.arm, p.budget) == (row.arm, row.budget)
     )
-    low, high = percent(row["low"]), percent(row["high"])
-    return Point(
-        arm=row["arm"],
-        budget=row["budget"],
-        limit=row["limit"],
+    low, high = percent(row.low), percent(row.high)
+    return Mark(
+        arm=row.arm,
+        budget=budget.text,
+        limit=budget.limit,
         x=x,
         size=resource.of(row),
-        n=row["n"],
-        mean=100.0 * row["mean"],
-        std=percent(row["std"]),
+        n=row.n,
+        mean=100.0 * row.mean,
+        std=percent(row.std),
         low=low if high is not None else None,
         high=high if low is not None else None,
         seeds=seeds,
@@ -252,37 +256,32 @@ def extent(
     return [max(low - air, floor), min(high + air, ceiling)]
 
 
-def accuracy_extent(by_arm: Mapping[str, Sequence[Point]], dense: Mapping[str, Any] | None) -> list[float]:
+def accuracy_extent(by_arm: Mapping[str, Sequence[Mark]], dense: SummaryRow | None) -> list[float]:
     """The range of accuracies (percent) that shows every mean, seed and interval within 0 to 100."""
     seen = [p for curve in by_arm.values() for p in curve]
     values = [v for p in seen for v in (p.mean, p.low, p.high, *(s[2] for s in p.seeds)) if v is not None]
     if dense:
-        values += [v for v in (percent(dense[k]) for k in ("mean", "low", "high")) if v is not None]
+        values += [v for v in (percent(x) for x in (dense.mean, dense.low, dense.high)) if v is not None]
     values = [min(max(v, 0.0), 100.0) for v in values]
     return extent(values or [0.0, 100.0], floor=-1.0, ceiling=101.0)
 
 
 def seed_count(results: Results) -> str:
-    """How many seeds stand behind the points: `3 seeds`, `1 seed`, `2 to 3 seeds`.
-
-    Example:
-        >>> seed_count({"summary": [{"n": 2}, {"n": 3}]})
-        '2 to 3 seeds'
-    """
-    counts = sorted({row["n"] for row in results["summary"]}) or [0]
+    """How many seeds stand behind the points: `3 seeds`, `1 seed`, `2 to 3 seeds`."""
+    counts = sorted({row.n for row in results.summary}) or [0]
     text = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{text} seed{'' if text == '1' else 's'}"
 
 
 def profiles(results: Results) -> list[Profile]:
     """The profiles that copycat used: averaged over the seeds first where there are several, then each."""
-    found = [p for p in results.get("profiles") or [] if p["groups"]]
+    found = [p for p in results.profiles if p.groups]
     each = [
         Profile(
-            f"seed {p['seed']} ({p['removed']} channels removed)",
-            tuple(g["name"] for g in p["groups"]),
-            tuple(g["kept"] for g in p["groups"]),
-            tuple(g["of"] for g in p["groups"]),
+            f"seed {p.seed} ({p.removed} channels removed)",
+            tuple(g.name for g in p.groups),
+            tuple(g.kept for g in p.groups),
+            tuple(g.of for g in p.groups),
         )
         for p in found
     ]
@@ -306,18 +305,16 @@ def short_names(names: Sequence[str]) -> tuple[str, list[str]]:
     return shared, [name[len(shared) :].removeprefix(".") for name in names]
 
 
-def curves(results: Results, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
+def curves(results: Results, histories: Histories) -> list[Curve]:
     """One curve per recorded run; a run that serves several budgets (the Fisher trajectory) is one curve."""
     owners: dict[str, tuple[str, list[str], int | None]] = {}
-    for row in results.get("dense") or []:
-        owners[row["run_id"]] = ("dense", ["unpruned"], row["seed"])
+    for row in results.dense:
+        owners[row.run_id] = ("dense", ["unpruned"], row.seed)
     limits = [b.text for b in budgets(results)]
-    for row in sorted(
-        results["points"], key=lambda p: limits.index(p["budget"]) if p["budget"] in limits else -1
-    ):
-        owner = owners.setdefault(row["run_id"], (row["arm"], [], row["seed"]))
-        if owner[0] == row["arm"] and row["budget"] not in owner[1]:
-            owner[1].append(row["budget"])
+    for row in sorted(results.points, key=lambda p: limits.index(p.budget) if p.budget in limits else -1):
+        owner = owners.setdefault(row.run_id, (row.arm, [], row.seed))
+        if owner[0] == row.arm and row.budget not in owner[1]:
+            owner[1].append(row.budget or "no budget")
     ranks = {
         arm: i for i, arm in enumerate([*order(o[0] for o in owners.values() if o[0] != "dense"), "dense"])
     }
@@ -335,26 +332,22 @@ def curves(results: Results, histories: Mapping[str, Sequence[Mapping[str, Any]]
     ]
 
 
-def _curve(
-    run_id: str, arm: str, where: Sequence[str], seed: int | None, history: Sequence[Mapping[str, Any]]
-) -> Curve:
+def _curve(run_id: str, arm: str, where: Sequence[str], seed: int | None, history: Sequence[Epoch]) -> Curve:
     return Curve(
         run_id,
         arm,
         tuple(where),
         seed,
-        tuple(h["epoch"] for h in history),
-        tuple(percent(h.get("val_accuracy")) for h in history),
-        tuple(h["loss"] if h.get("loss") is not None and math.isfinite(h["loss"]) else None for h in history),
+        tuple(epoch.epoch for epoch in history),
+        tuple(percent(epoch.val_accuracy) for epoch in history),
+        tuple(epoch.loss if math.isfinite(epoch.loss) else None for epoch in history),
     )
 
 
 def trajectories(results: Results) -> list[Trajectory]:
     """The Fisher trajectories, one per seed, measured on the validation split."""
     return [
-        Trajectory(
-            t["seed"], tuple(t["removed"]), tuple(t["params"]), tuple(percent(a) for a in t["val_accuracy"])
-        )
-        for t in results.get("trajectory") or []
-        if t["params"]
+        Trajectory(t.seed, t.removed, t.params, tuple(percent(a) for a in t.val_accuracy))
+        for t in results.trajectory
+        if t.params
     ]

@@ -11,6 +11,7 @@ alone: every arm has its own marker and its own dash too.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -130,14 +131,40 @@ ARMS: dict[str, ArmStyle] = {
         "gates on whole channels, which are removed",
     ),
 }
-_MORE = [
-    ("#7a4fb5", "cross", "P"),
-    ("#0a8a9f", "x", "X"),
-    ("#7b5b3a", "pentagon", "p"),
-    ("#5f6f7c", "hexagon", "h"),
-    ("#a23b72", "star", "*"),
-    ("#5a7d00", "triangle-left", "<"),
-]
+_MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
+_MORE_MARKS: tuple[tuple[str, Corners | str], ...] = (
+    ("hexagon", "h"),
+    ("octagon", "8"),
+    ("star-triangle-up", _star(3, 0.35)),
+    ("hexagon2", "H"),
+    ("diamond-wide", ((0, -0.55), (1, 0), (0, 0.55), (-1, 0), (0, -0.55))),
+    ("star-triangle-down", tuple((x, -y) for x, y in _star(3, 0.35))),
+    ("triangle-ne", ((-1, 1), (1, 1), (1, -1), (-1, 1))),
+    ("triangle-sw", ((1, -1), (-1, -1), (-1, 1), (1, -1))),
+)
+_MORE_DASHES = ((6, 1), (2, 2), (7, 2, 2, 2), (1, 2.5), (9, 1.5, 1, 1.5), (3, 3, 1, 3), (5, 5), (2, 1, 1, 1))
+"""What arms look like that `ARMS` does not know; none of it is used there."""
+
+
+def _derived(arm: str, taken: Iterable[ArmStyle]) -> ArmStyle:
+    """A look that follows from the name alone, as long as no look `taken` is the same.
+
+    Colour, mark and dash go together as long as there are enough of each; then they are shifted.
+    """
+    count = len(_MORE_COLORS)
+    others = list(taken)
+    first = zlib.crc32(arm.encode()) % count
+    looks = [
+        _look(
+            _MORE_COLORS[i % count],
+            *_MORE_MARKS[(i + shift) % count],
+            _MORE_DASHES[(i + 2 * shift) % count],
+            "",
+        )
+        for shift in range(count)
+        for i in range(first, first + count)
+    ]
+    return next((look for look in looks if look not in others), looks[0])
 
 
 def order(arms: Iterable[str]) -> list[str]:
@@ -152,22 +179,16 @@ def order(arms: Iterable[str]) -> list[str]:
 
 
 def styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """The look of each arm. Arms that are not in `ARMS` take further looks in the order of their names.
+    """The look of each arm. Arms that are not in `ARMS` have one that follows from their name.
 
     Example:
         >>> looks = styles(["copycat", "snip", "grasp"])
         >>> looks["copycat"].symbol, looks["grasp"].symbol, looks["snip"].symbol
-        ('diamond', 'cross', 'x')
+        ('diamond', 'hexagon', 'diamond-tall')
     """
     looks: dict[str, ArmStyle] = {}
     for arm in order(arms):
-        if arm in ARMS:
-            looks[arm] = ARMS[arm]
-            continue
-        i = len([seen for seen in looks if seen not in ARMS])
-        color, symbol, marker = _MORE[i % len(_MORE)]
-        dash = list(_DASHES)[(i + 1) % len(_DASHES)]
-        looks[arm] = ArmStyle(color, symbol, marker, dash, _DASHES[dash])
+        looks[arm] = ARMS[arm] if arm in ARMS else _derived(arm, looks.values())
     return looks
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from .series import Resource, Results, arms, budgets, percent, resource_of
+from secateur.records.results import Results, SummaryRow
+
+from .series import Budget, Resource, arms, budgets, percent, resource_of
 
 COMPUTE_CONVENTION = (
     "training compute = training examples seen × training MACs per example; "
@@ -99,45 +99,45 @@ def accuracy(mean: float | None, std: float | None) -> str:
     return text if spread is None else f"{text} ± {spread:.2f}"
 
 
-def interval(row: Mapping[str, Any]) -> str:
+def interval(row: SummaryRow) -> str:
     """The 95% interval in percent, or why there is none."""
-    low, high = percent(row["low"]), percent(row["high"])
+    low, high = percent(row.low), percent(row.high)
     if low is None or high is None:
-        return "none (one seed)" if row["n"] == 1 else "none"
+        return "none (one seed)" if row.n == 1 else "none"
     return f"{low:.2f} to {high:.2f}"
 
 
-def share(row: Mapping[str, Any]) -> str:
+def share(nonzeros: float | None, weights: float | None) -> str:
     """How many of the network's own weights are not zero, in percent of three digits; 100 without zeros.
 
     Example:
-        >>> share({"nonzeros": 1373, "weights": 457792}), share({"nonzeros": 6, "weights": 6}), share({})
+        >>> share(1373, 457792), share(6, 6), share(None, None)
         ('0.300%', '100%', '–')
     """
-    if not row.get("weights") or "nonzeros" not in row:
+    if not weights or nonzeros is None:
         return "–"
-    part = 100 * row["nonzeros"] / row["weights"]
+    part = 100 * nonzeros / weights
     return "100%" if part == 100 else f"{part:#.3g}%"
 
 
-def before(row: Mapping[str, Any]) -> str:
+def before(row: SummaryRow) -> str:
     """Mean accuracy before weights were set to zero; a dash for arms that set none."""
-    return accuracy(row.get("accuracy_before"), None)
+    return accuracy(row.accuracy_before, None)
 
 
 def sections(results: Results) -> list[Section]:
     """The compute table: one section per budget, smallest first, arms in the order of `style.ARMS`."""
     resource = resource_of(results)
-    winners = {v["budget"]: v.get("winner") for v in (results.get("verdict") or {}).get("per_budget") or []}
+    winners = {entry.budget: entry.winner for entry in results.verdict.per_budget}
     found = []
     for budget in budgets(results):
-        rows = {r["arm"]: r for r in results["summary"] if r["budget"] == budget.text}
+        rows = {row.arm: row for row in results.summary if row.budget == budget.text}
         tuned = rows.get("fisher-tuned")
         found.append(
             Section(
                 f"{budget.text}: at most {count(budget.limit)} {resource.name}",
                 [
-                    _row(rows[arm], tuned, winners.get(budget.text), resource)
+                    _row(rows[arm], tuned, winners.get(budget.text), budget, resource)
                     for arm in arms(results)
                     if arm in rows
                 ],
@@ -146,54 +146,54 @@ def sections(results: Results) -> list[Section]:
     return found
 
 
-def total(row: Mapping[str, Any]) -> float:
+def total(row: SummaryRow) -> float:
     """Training plus discovery."""
-    return (row["train_compute"] or 0) + (row.get("discovery_compute") or 0)
+    return row.train_compute + row.discovery_compute
 
 
 def _row(
-    row: Mapping[str, Any], tuned: Mapping[str, Any] | None, winner: str | None, resource: Resource
+    row: SummaryRow, tuned: SummaryRow | None, winner: str | None, budget: Budget, resource: Resource
 ) -> Row:
     return Row(
-        arm=row["arm"],
-        winner=row["arm"] == winner,
-        n=str(row["n"]),
+        arm=row.arm,
+        winner=row.arm == winner,
+        n=str(row.n),
         before=before(row),
-        accuracy=accuracy(row["mean"], row["std"]),
+        accuracy=accuracy(row.mean, row.std),
         interval=interval(row),
-        params=count(row["params"]),
-        nonzeros=count(row.get("nonzeros")),
-        share=share(row),
-        used=f"{100 * resource.of(row) / row['limit']:.1f}%",
-        macs=si(row["macs"]),
-        training=si(row["train_compute"]),
-        discovery=si(row.get("discovery_compute") or 0),
+        params=count(row.params),
+        nonzeros=count(row.nonzeros),
+        share=share(row.nonzeros, row.weights),
+        used=f"{100 * resource.of(row) / budget.limit:.1f}%",
+        macs=si(row.macs),
+        training=si(row.train_compute),
+        discovery=si(row.discovery_compute),
         total=si(total(row)),
-        training_ratio=ratio(row["train_compute"] or 0, tuned["train_compute"] if tuned else None),
+        training_ratio=ratio(row.train_compute, tuned.train_compute if tuned else None),
         total_ratio=ratio(total(row), total(tuned) if tuned else None),
     )
 
 
 def dense_row(results: Results) -> Row | None:
     """The unpruned network, for reference."""
-    row = results.get("dense_summary")
+    row = results.dense_summary
     if not row:
         return None
     return Row(
         arm="unpruned",
         winner=False,
-        n=str(row["n"]),
+        n=str(row.n),
         before=before(row),
-        accuracy=accuracy(row["mean"], row["std"]),
+        accuracy=accuracy(row.mean, row.std),
         interval=interval(row),
-        params=count(row["params"]),
-        nonzeros=count(row.get("nonzeros")),
-        share=share(row),
+        params=count(row.params),
+        nonzeros=count(row.nonzeros),
+        share=share(row.nonzeros, row.weights),
         used="–",
-        macs=si(row["macs"]),
-        training=si(row["train_compute"]),
+        macs=si(row.macs),
+        training=si(row.train_compute),
         discovery="–",
-        total=si(row["train_compute"]),
+        total=si(row.train_compute),
         training_ratio="–",
         total_ratio="–",
     )

@@ -1,211 +1,35 @@
-"""Making runs: each is made once, resumed where it was left, and never repeated.
-
-A `Session` is bound to data, a folder of runs and a machine. It trains a network (`train`) or continues a
-trained one under Fisher pruning (`prune`), and answers with the run's record.
-"""
+"""Making runs: each is made once, resumed where it was left, and never repeated."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.file import WEIGHTS_FILE
-from secateur.architecture.saved import load_model, save_model
-from secateur.budget import MEASURED, Budget, Budgets
-from secateur.data import Data, count_batches
+from secateur.architecture.saved import save_model
+from secateur.data import Split
 from secateur.device import Runtime
-from secateur.errors import InputError, TrainingError, unknown
-from secateur.methods import (
-    CHANNEL_METHODS,
-    ChannelPruning,
-    ChannelReparametrization,
-    Fisher,
-    Method,
-    RandomChannels,
-)
-from secateur.methods.channels import Config, check_removals
-from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.errors import TrainingError
 from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
+from secateur.records.record import Record
 from secateur.runs.environment import describe_environment
-from secateur.runs.identity import RunSpec, file_hash, identity_hash
-from secateur.runs.sparse import SparseArm, Sparsity
+from secateur.runs.run import Run
 from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import known_anatomy
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.evaluation import evaluate
 from secateur.training.loop import Training
-from secateur.training.recipe import Recipe
-from secateur.training.seeds import derived_seed
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class PruneSettings:
-    """Removal of channels while fine-tuning.
-
-    Attributes:
-        every: fine-tuning steps per removal.
-        beta: the FLOP penalty.
-        lr: the constant rate; None: the lowest that training reached.
-        method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
-        granularity: layers keep channels in multiples of it, where the group is as wide.
-        at_once: channels (granules) removed every time; 0: all at the first.
-        trained: the network comes trained: it is pruned at once, without the recipe's epochs before.
-        weights: the folder that its weights lie in; None: those that its factory gives it.
-    """
-
-    every: int = 100
-    beta: float = 0.0
-    lr: float | None = None
-    method: str = Fisher.name
-    granularity: int = 1
-    at_once: int = 1
-    trained: bool = False
-    weights: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.method not in CHANNEL_METHODS:
-            raise unknown("channel pruning method", self.method, CHANNEL_METHODS)
-        self.config  # noqa: B018  # has the checks
-        if self.lr is not None and not 0 < self.lr < math.inf:
-            raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
-
-    @property
-    def config(self) -> Config:
-        """What every criterion is given."""
-        return Config(self.every, self.beta, self.granularity, self.at_once)
-
-    def build(self, target: Target, seed: int = 0) -> ChannelPruning:
-        """The method that stops at `target`."""
-        settings: dict[str, Any] = asdict(self.config)
-        if self.method == RandomChannels.name:
-            settings["seed"] = seed
-        if target.removals is not None:
-            return CHANNEL_METHODS[self.method](removals=target.removals, **settings)
-        method = CHANNEL_METHODS[self.method](target.budgets, **settings)
-        method.goal.limits.update(target.limits)
-        return method
-
-    def identity(self) -> dict[str, Any]:
-        """What changes a result."""
-        return {"name": self.method, **self.config.identity()}
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a pruning run stops: within limits of resources, or after so many removals.
-
-    Attributes:
-        resource, limit: what the run is about, in the resource's units.
-        others: further limits that hold as well: (resource, limit).
-        latency: a budget that is measured in the run; with a percentage, of the network before pruning.
-        removals: in place of all limits.
-    """
-
-    resource: str = "params"
-    limit: int | None = None
-    removals: int | None = None
-    others: tuple[tuple[str, int], ...] = ()
-    latency: Budget | None = None
-
-    @classmethod
-    def of(cls, budgets: Budgets, architecture: Architecture) -> Target:
-        """Budgets that hold together, percentages being of `architecture`.
-
-        Raises:
-            InputError: where one counted budget alone, or all of several, would not bind.
-        """
-        counted = [budget for budget in budgets if not budget.measured]
-        latency = next((budget for budget in budgets if budget.measured), None)
-        if len(budgets) == 1 and counted:
-            return cls(counted[0].resource, counted[0].limit_for(architecture.skeleton()))
-        limits = [(of.resource, of.limit(architecture.cost(of.resource))) for of in counted]
-        if not limits:
-            return cls(MEASURED, None, latency=latency)
-        return cls(*limits[0], others=tuple(limits[1:]), latency=latency)
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """The counted limits: resource -> units."""
-        first = {} if self.limit is None else {self.resource: self.limit}
-        return {**first, **dict(self.others)}
-
-    @property
-    def budgets(self) -> Budgets:
-        """All limits as absolute budgets, the measured one as it was given."""
-        counted = [Budget.parse(f"{resource}={limit}") for resource, limit in self.limits.items()]
-        return Budgets([*counted, *([self.latency] if self.latency else [])])
-
-    def check(self, architecture: Architecture, settings: PruneSettings) -> None:
-        """InputError unless pruning `architecture` can reach it; latency needs the network to be built."""
-        if self.removals is not None:
-            check_removals(architecture, self.removals)
-            return
-        model = architecture.build(seed=0) if self.latency else architecture.skeleton()
-        settings.build(self).prepare(model)
-
-    def check_gated(self, architecture: Architecture) -> None:
-        """InputError unless the channel reparametrization of `architecture` can reach it."""
-        method = ChannelReparametrization(f"{self.resource}={self.limit}", steps=1)
-        method.prepare(architecture.skeleton())
-
-    def identity(self) -> dict[str, Any]:
-        """What goes into the run's hash. A latency that is a share of another is measured anew: its text."""
-        if self.removals is not None:
-            return {"removals": self.removals}
-        return {**self.limits, **({MEASURED: self.latency.text} if self.latency else {})}
-
-    def lies_beyond(self, record: Record) -> bool:
-        """Whether a trajectory that stopped at `record` has not passed this target yet."""
-        if self.removals is not None:
-            return len(record["removed"]) <= self.removals
-        return any(record.get(resource, 0) > limit for resource, limit in self.limits.items())
-
-
-class NotMadeError(LookupError):
-    """A run is not finished, and the session was told to train nothing."""
 
 
 class Session:
-    """Makes runs in one folder, on one data set and one machine.
+    """Makes runs in one folder, on one machine, and says how far they are."""
 
-    With `only_finished` it gives the records of finished runs, and NotMadeError for all others.
-    """
-
-    def __init__(
-        self,
-        data: Data,
-        store: RunStore,
-        runtime: Runtime,
-        reporter: Reporter,
-        *,
-        only_finished: bool = False,
-    ):
-        self.data, self.store, self.runtime, self.reporter = data, store, runtime, reporter
-        self.only_finished = only_finished
-
-    def _made(self, spec: RunSpec) -> Record | None:
-        """The record of a finished run, else None; NotMadeError where nothing is to be trained."""
-        record = self.store.record(spec.run_id)
-        if record is None and self.only_finished:
-            raise NotMadeError(spec.label)
-        if record is None:
-            self.store.claim(spec.run_id)
-            record = self.store.record(spec.run_id)  # which another process may have made meanwhile
-        return record
-
-    def looking(self) -> Session:
-        """The same, but it trains nothing and says nothing."""
-        return Session(self.data, self.store, self.runtime, Reporter(), only_finished=True)
+    def __init__(self, store: RunStore, runtime: Runtime, reporter: Reporter):
+        self.store, self.runtime, self.reporter = store, runtime, reporter
 
     @contextmanager
     def working(self, what: str, compute: float) -> Iterator[None]:
@@ -214,309 +38,98 @@ class Session:
             self.reporter.begin(what, compute)
             yield
 
-    def examples_per_epoch(self, recipe: Recipe) -> int:
-        """Training examples that one epoch really sees: every process gets equally many of each batch."""
-        whole, rest = divmod(len(self.data.train), recipe.batch_size)
-        world = self.runtime.world
-        seen = whole * (recipe.batch_size // world * world)
-        batches = count_batches(len(self.data.train), recipe.batch_size, world)
-        return seen + (rest // world * world if batches > whole else 0)
+    def make(self, run: Run) -> Record:
+        """Make a run, and whatever it goes on from, as far as that was not done; the record.
 
-    def epoch_compute(self, architecture: Architecture, recipe: Recipe) -> int:
-        """Training MACs of one epoch."""
-        return TRAINING_MACS_PER_INFERENCE_MAC * architecture.macs * self.examples_per_epoch(recipe)
-
-    def train_spec(self, architecture: Architecture, recipe: Recipe, seed: int, label: str) -> RunSpec:
-        """The run that trains `architecture` from scratch."""
-        identity = {
-            "architecture": architecture.identity(),
-            "recipe": recipe.identity(self.data),
-            "data": self.data.fingerprint,
-        }
-        return RunSpec("train", identity, seed, label)
-
-    def given_spec(self, architecture: Architecture, weights: Path | None, seed: int, label: str) -> RunSpec:
-        """The run that takes a trained network as it is given, and measures it."""
-        identity = {
-            "architecture": architecture.identity(),
-            "data": self.data.fingerprint,
-            "given": file_hash(weights / WEIGHTS_FILE) if weights else "by its factory",
-        }
-        return RunSpec("given", identity, seed, label)
-
-    def prune_spec(
-        self, dense: RunSpec, recipe: Recipe, settings: PruneSettings, target: Target, label: str
-    ) -> RunSpec:
-        """The run that prunes the network of `dense` down to `target`."""
-        return RunSpec(
-            "prune",
-            {**self._trajectory(dense, recipe, settings), "target": target.identity()},
-            dense.seed,
-            label,
-        )
-
-    def train(self, architecture: Architecture, recipe: Recipe, seed: int, label: str) -> Record:
-        """Train from scratch, unless that was done; the record."""
-        spec = self.train_spec(architecture, recipe, seed, label)
-        if record := self._made(spec):
-            return record
-        self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
-        model = architecture.build(seed=derived_seed(seed, "initialisation"))
-        training = self._training(model, recipe, spec, epochs=recipe.epochs)
-        self._continue(training, spec)
-        return self._close(training, spec)
-
-    def take(
-        self, architecture: Architecture, recipe: Recipe, seed: int, weights: Path | None, label: str
-    ) -> Record:
-        """Measure a network that comes trained, unless that was done; the record."""
-        spec = self.given_spec(architecture, weights, seed, label)
-        if record := self._made(spec):
-            return record
-        self.reporter.run_started(label, 0)
-        if weights is not None:
-            model = load_model(weights, like=architecture)
-        else:
-            model = architecture.build(seed=derived_seed(seed, "initialisation"))
-        return self._close(self._training(model, recipe, spec, epochs=0), spec)
-
-    def prune(
-        self,
-        architecture: Architecture,
-        recipe: Recipe,
-        seed: int,
-        settings: PruneSettings,
-        target: Target,
-        label: str,
-        compute: float = 0.0,
-    ) -> Record:
-        """Train `architecture` and prune it to `target`, as far as that was not done; the record.
-
-        `compute` (an estimate, in training MACs) is for the progress display only.
+        Raises:
+            TrainingError: where a loss is not finite; what was finished is kept.
         """
-        if settings.trained:
-            dense = self.given_spec(architecture, settings.weights, seed, f"{label}: as it was given")
-        else:
-            dense = self.train_spec(architecture, recipe, seed, f"{label}: training first")
-        spec = self.prune_spec(dense, recipe, settings, target, label)
-        if record := self._made(spec):
+        if record := self.store.record(run.run_id):
             return record
-        if settings.trained:
-            trained = self.take(architecture, recipe, seed, settings.weights, dense.label)
-        else:
-            trained = self.train(architecture, recipe, seed, dense.label)
-        self.reporter.run_started(label, compute)
-        tuning = recipe.for_tuning(settings.lr)
-        checkpoint = self.store.checkpoint(spec.run_id)
-        if not checkpoint and not target.latency:  # a share of a latency is one of the unpruned network
-            checkpoint = self._nearest_before(spec, target)
-        if checkpoint:
-            saved = checkpoint.state["architecture"]
-            model = architecture.with_widths(saved["widths"]).build(seed=0)
-        else:
-            model = load_model(self.store.path(dense.run_id), like=architecture)
-        method = settings.build(target, seed)
-        if checkpoint and target.latency:
-            method.goal.limits |= checkpoint.state["method"]["limits"]
-        training = self._training(model, tuning, spec, method=method)
-        if checkpoint:
-            training.resume(checkpoint)
-        self._fit(training, spec)
-        return self._finish(
-            training.finish(),
-            spec,
-            removed=method.removed,
-            trajectory=self._trajectory_id(spec),
-            trained=trained["run_id"],
-            **(method.goal.describe() if target.latency else {}),
-        )
+        if run.first is not None:
+            self.make(run.first)
+        with self.store.claimed(run.run_id) if self.runtime.world == 1 else nullcontext():
+            return self.store.record(run.run_id) or self._made(run)  # another process may have made it
 
-    def sparsify(
-        self,
-        architecture: Architecture,
-        recipe: Recipe,
-        seed: int,
-        arm: SparseArm,
-        settings: Sparsity,
-        limit: int,
-        label: str,
-    ) -> Record:
-        """Make the network of `arm` with exactly `limit` nonzeros, unless that was done; the record."""
-        dense_recipe, epochs, recipe = arm.recipes(recipe, settings)
-        steps = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world) * epochs
-        method = arm.build(Budget.parse(f"nonzeros={limit}"), max(1, steps), seed)
-        dense = dense_recipe and self.train_spec(architecture, dense_recipe, seed, f"{label}: training first")
-        identity = {
-            "architecture": architecture.identity(),
-            "recipe": {**recipe.identity(self.data), "epochs": epochs},
-            "data": self.data.fingerprint,
-            "method": method.identity(),
-            "target": {"nonzeros": limit},
-            "dense": dense.identity if dense else None,
-        }
-        spec = RunSpec("sparse", identity, seed, label)
-        if record := self._made(spec):
-            return record
-        if dense and dense_recipe:
-            trained: Record | None = self.train(architecture, dense_recipe, seed, dense.label)
-            model: Any = load_model(self.store.path(dense.run_id), like=architecture)
-        else:
-            trained, model = None, architecture.build(seed=derived_seed(seed, "initialisation"))
-        self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * epochs)
-        training = self._training(model, recipe, spec, epochs=epochs, method=method)
-        self._continue(training, spec)
-        uncut = _as_trained(trained) if trained else self._before_the_cut(training)
-        return self._close(training, spec, **uncut)
+    def accuracy(self, training: Training, split: Split) -> float:
+        """Measure the network in training on a split, a fraction in [0, 1]."""
+        return evaluate(training.model, split, training.data, self.runtime)
 
-    def gate_channels(
-        self, architecture: Architecture, recipe: Recipe, seed: int, target: Target, label: str
-    ) -> Record:
-        """Train under the channel reparametrization down to `target`, unless that was done; the record."""
-        recipe, limit = recipe.unbroken(), target.limit or 0
-        steps = count_batches(len(self.data.train), recipe.batch_size, self.runtime.world) * recipe.epochs
-        method = ChannelReparametrization(f"{target.resource}={limit}", steps=steps)
-        method.limit = limit  # the budget is of this architecture, also where a run goes on after the cut
-        identity = {
-            "architecture": architecture.identity(),
-            "recipe": recipe.identity(self.data),
-            "data": self.data.fingerprint,
-            "method": method.identity(),
-            "target": target.identity(),
-        }
-        spec = RunSpec("channels", identity, seed, label)
-        if record := self._made(spec):
-            return record
-        self.reporter.run_started(label, self.epoch_compute(architecture, recipe) * recipe.epochs)
-        checkpoint = self.store.checkpoint(spec.run_id)
-        if checkpoint:
-            model: Any = Architecture.from_identity(checkpoint.state["architecture"]).build(seed=0)
-        else:
-            model = architecture.build(seed=derived_seed(seed, "initialisation"))
-        training = self._training(model, recipe, spec, epochs=recipe.epochs, method=method)
-        self._continue(training, spec)
-        return self._close(training, spec)
-
-    def before(self, record: Record) -> Record | None:
-        """The record of the training that a run went on from, if there was one."""
-        return self.store.record(record["trained"]) if "trained" in record else None
-
-    def _before_the_cut(self, training: Training) -> dict[str, Any]:
-        """What the network is worth, and how much of it is in use, before weights are set to zero."""
-        training.method.before_evaluation(training.model)
-        return {
-            "accuracy_before": evaluate(training.model, self.data.test, self.data, self.runtime),
-            "val_accuracy_before": evaluate(training.model, self.data.val, self.data, self.runtime),
-            "remaining": training.method.remaining(training.model),
-        }
-
-    def _continue(self, training: Training, spec: RunSpec) -> None:
-        """Train to the end, from the run's own checkpoint where there is one."""
-        if checkpoint := self.store.checkpoint(spec.run_id):
-            training.resume(checkpoint)
-        self._fit(training, spec)
-
-    def _close(self, training: Training, spec: RunSpec, **more: Any) -> Record:
-        """Have the method finish, record the run, and forget its checkpoint: nothing goes on from it."""
-        record = self._finish(training.finish(), spec, **more)
-        if self.runtime.is_main:
-            self.store.drop_checkpoint(spec.run_id)
-        return record
-
-    def _training(
-        self,
-        model: Any,
-        recipe: Recipe,
-        spec: RunSpec,
-        *,
-        epochs: int | None = None,
-        method: Method | None = None,
-    ) -> Training:
-        def save(checkpoint: Checkpoint) -> None:
-            self.store.save_checkpoint(spec.run_id, checkpoint)
-
-        return Training(
-            model,
-            self.data,
-            recipe,
-            seed=spec.seed,
-            runtime=self.runtime,
-            reporter=self.reporter,
-            method=method,
-            epochs=epochs,
-            save=save,
-        )
-
-    def _fit(self, training: Training, spec: RunSpec) -> None:
-        """Train to the end; an error says where what was finished lies."""
+    def _made(self, run: Run) -> Record:
+        """Begin or continue, train to the end, measure, record."""
+        self.reporter.run_started(run.label, run.compute(self.runtime.world))
+        training = self._begun(run)
         try:
             training.fit()
         except TrainingError as error:
-            raise TrainingError(f"{spec.label}: {error} ({self.store.path(spec.run_id)})") from None
+            raise TrainingError(f"{run.label}: {error} ({self.store.path(run.run_id)})") from None
+        found = run.before_finish(training, self)
+        record = self._finished(run, training.finish(), found)
+        if self.runtime.is_main and not run.goes_on:
+            self.store.drop_checkpoint(run.run_id)
+        return record
 
-    def _finish(self, training: Training, spec: RunSpec, **more: Any) -> Record:
+    def _begun(self, run: Run) -> Training:
+        """The training where it starts: at initialisation, behind another run, or where it was left."""
+        start = run.start(self.store, self.runtime, self.store.checkpoint(run.run_id))
+
+        def save(checkpoint: Checkpoint) -> None:
+            self.store.save_checkpoint(run.run_id, checkpoint)
+
+        training = Training(
+            start.model,
+            run.data,
+            start.recipe,
+            seed=run.seed,
+            runtime=self.runtime,
+            reporter=self.reporter,
+            method=start.method,
+            epochs=start.epochs,
+            save=save,
+        )
+        if start.checkpoint:
+            training.resume(start.checkpoint)
+        return training
+
+    def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
         """Measure the finished network, write it, and declare the run finished."""
-        progress = training.progress
-        accuracy = evaluate(training.model, self.data.test, self.data, self.runtime)
-        val_accuracy = evaluate(training.model, self.data.val, self.data, self.runtime)
-        record = {
-            "schema": 1,
-            "run_id": spec.run_id,
-            "label": spec.label,
-            "seed": spec.seed,
-            "identity": spec.identity,
-            "architecture": Architecture.of(training.model).identity(),
+        model, progress = training.model, training.progress
+        measured = {
+            "accuracy": self.accuracy(training, run.data.test),
+            "val_accuracy": self.accuracy(training, run.data.val),
+        }
+        content = {
+            "schema": Record.SCHEMA,
+            "run_id": run.run_id,
+            "label": run.label,
+            "seed": run.seed,
+            "identity": run.spec.identity,
+            "architecture": Architecture.of(model).identity(),
             "params": training.params,
             "macs": training.macs,
-            "weights": count_weights(training.model),
-            "nonzeros": count_nonzeros(training.model),
-            "bytes": artefact_bytes(training.model),
-            "accuracy": accuracy,
-            "val_accuracy": val_accuracy,
+            "weights": count_weights(model),
+            "nonzeros": count_nonzeros(model),
+            "bytes": artefact_bytes(model),
+            **measured,
             "train_compute": progress.compute,
             "wall_s": progress.wall_s,
             "history": progress.history,
-            **more,
+            **found,
             "environment": describe_environment(self.runtime),
         }
-        if anatomy := known_anatomy(training.model):
-            record["uncounted"] = anatomy.costs.uncounted
+        if anatomy := known_anatomy(model):
+            content["uncounted"] = anatomy.costs.uncounted
+        record = Record.from_json(content, run.label)
         if self.runtime.is_main:
-            save_model(training.model, self.store.path(spec.run_id))
-            self.store.save_record(spec.run_id, record)
+            save_model(model, self.store.path(run.run_id))
+            self.store.save_record(run.run_id, record)
         self.runtime.barrier()
-        size = f"{training.params:,} parameters"
-        if record["nonzeros"] < record["weights"]:
-            size = f"{record['nonzeros']:,} of {record['weights']:,} weights"
-        self.reporter.run_finished(f"{spec.label}: {accuracy:.1%} with {size} ({progress.wall_s:.0f} s)")
+        self.reporter.run_finished(_in_words(record))
         return record
 
-    def _trajectory(self, dense: RunSpec, recipe: Recipe, settings: PruneSettings) -> dict[str, Any]:
-        """What every run along one pruning trajectory has in common."""
-        return {
-            "dense": dense.identity,
-            "method": settings.identity(),
-            "tuning": recipe.for_tuning(settings.lr).identity(self.data),
-        }
 
-    @staticmethod
-    def _trajectory_id(spec: RunSpec) -> str:
-        common = {key: value for key, value in spec.identity.items() if key != "target"}
-        return f"{identity_hash(common)}-s{spec.seed}"
-
-    def _nearest_before(self, spec: RunSpec, target: Target) -> Checkpoint | None:
-        """The state of the same trajectory that lies nearest before the target: one serves all budgets."""
-        found = []
-        for run_id in self.store.ids():
-            record = self.store.record(run_id) if run_id.startswith("prune-") else None
-            if record and record["trajectory"] == self._trajectory_id(spec) and target.lies_beyond(record):
-                found.append((len(record["removed"]), run_id))
-        return self.store.checkpoint(max(found)[1]) if found else None
-
-
-def _as_trained(trained: Record) -> dict[str, Any]:
-    """Before a cut that comes first of all, the network is the trained one, which was measured."""
-    return {
-        "trained": trained["run_id"],
-        "accuracy_before": trained["accuracy"],
-        "val_accuracy_before": trained["val_accuracy"],
-    }
+def _in_words(record: Record) -> str:
+    """What a run came to, in a line."""
+    nonzeros, weights = record.counted_weights()
+    size = f"{nonzeros:,} of {weights:,} weights" if nonzeros < weights else f"{record.params:,} parameters"
+    return f"{record.label}: {record.accuracy:.1%} with {size} ({record.wall_s:.0f} s)"

@@ -13,50 +13,77 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from secateur.atomic import write_bytes, write_json
+from secateur.budget import COUNTERS
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
+from secateur.records.record import Record
 from secateur.training.checkpoint import Checkpoint
 
 
-class RunStore:
-    """The runs of one output folder.
+@dataclass(frozen=True)
+class Stop:
+    """A finished pruning run of a trajectory, and how far it went.
 
-    Args:
-        shared: other processes make runs in it too, each another one: `claim` holds a run for this process.
+    Attributes:
+        removed: channels that are gone.
+        costs: resource -> units of the network that was left.
+    """
+
+    run_id: str
+    trajectory: str
+    removed: int
+    costs: Mapping[str, int]
+
+
+class RunStore:
+    """The runs of one output folder; several processes, on several machines, may make runs in it.
 
     Attributes:
         lock: while the folder is held, the open file that holds it; whoever inherits it holds it as well.
     """
 
-    def __init__(self, directory: str | Path, shared: bool = False):
+    def __init__(self, directory: str | Path):
         self.directory = Path(directory)
         self.runs = self.directory / "runs"
-        self.shared = shared
         self.lock: int | None = None
-        self._claims: dict[str, int] = {}
+        self._stops: dict[str, Stop] = {}
 
     def path(self, run_id: str) -> Path:
         """The run's folder; it need not exist."""
         return self.runs / run_id
 
-    def record(self, run_id: str) -> dict[str, Any] | None:
-        """The finished run's record, else None."""
-        path = self.path(run_id) / "record.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    def finished(self, run_id: str) -> bool:
+        """Whether the run's record is there."""
+        return (self.path(run_id) / "record.json").is_file()
 
-    def save_record(self, run_id: str, record: dict[str, Any]) -> None:
+    def record(self, run_id: str) -> Record | None:
+        """Read the finished run's record; None where it is not finished.
+
+        Raises:
+            InputError: where the file is damaged.
+        """
+        return Record.load(self.path(run_id) / "record.json") if self.finished(run_id) else None
+
+    def save_record(self, run_id: str, record: Record) -> None:
         """Declare the run finished."""
         self.path(run_id).mkdir(parents=True, exist_ok=True)
-        write_json(self.path(run_id) / "record.json", record)
+        write_json(self.path(run_id) / "record.json", record.to_json())
+
+    def stops(self, trajectory: str) -> list[Stop]:
+        """Find the finished pruning runs along a trajectory; each record is read once."""
+        for run_id in self.ids():
+            if run_id.startswith("prune-") and run_id not in self._stops and (record := self.record(run_id)):
+                self._stops[run_id] = _stop_of(record)
+        return [stop for stop in self._stops.values() if stop.trajectory == trajectory]
 
     def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint, whole or not at all."""
@@ -103,20 +130,18 @@ class RunStore:
         """Remove a run and all that it left."""
         shutil.rmtree(self.path(run_id))
 
-    def claim(self, run_id: str) -> None:
-        """Hold a run that is to be made, where the folder is shared; first wait for whoever makes it now."""
+    @contextmanager
+    def claimed(self, run_id: str) -> Iterator[None]:
+        """Hold a run that is to be made, after whoever makes it now; a process that ends lets go, however."""
         import fcntl
 
-        if not self.shared or run_id in self._claims:
-            return
         self.path(run_id).mkdir(parents=True, exist_ok=True)
-        self._claims[run_id] = os.open(self.path(run_id), os.O_RDONLY)
-        fcntl.flock(self._claims[run_id], fcntl.LOCK_EX)
-
-    def release(self) -> None:
-        """Let go of every run held; the system does so when the process ends, however it ends."""
-        while self._claims:
-            os.close(self._claims.popitem()[1])
+        folder = os.open(self.path(run_id), os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     @contextmanager
     def locked(self, needed: bool = True) -> Iterator[None]:
@@ -142,3 +167,8 @@ class RunStore:
                 yield
             finally:
                 self.lock = None
+
+
+def _stop_of(record: Record) -> Stop:
+    costs = {resource: record.count_of(resource) for resource in COUNTERS}
+    return Stop(record.run_id, record.trajectory or "", len(record.removed or ()), costs)

@@ -13,32 +13,11 @@ watching   which operator runs in which module, to name the one to blame
 graph      groups, sites, and what is left of them
 cutting    the cut of the layers and of the optimizer's state
 costs      what a network costs at any widths, in closed form
+soft_cost  the same at widths that are no whole numbers, with its slope
 anatomy    all of it for one network; it follows every cut
 """
 
-from secateur.surgery.families import (
-    channel_groups,
-    couplings,
-    family_graph,
-    features_of,
-    features_per_channel,
-    macs_per_channel,
-    remove_channels,
-    width_of,
-)
+from secateur.surgery.families import channel_group, family_graph
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
 
-__all__ = [
-    "ChannelGraph",
-    "ChannelGroup",
-    "Frozen",
-    "Site",
-    "channel_groups",
-    "couplings",
-    "family_graph",
-    "features_of",
-    "features_per_channel",
-    "macs_per_channel",
-    "remove_channels",
-    "width_of",
-]
+__all__ = ["ChannelGraph", "ChannelGroup", "Frozen", "Site", "channel_group", "family_graph"]

@@ -127,8 +127,12 @@ def known_anatomy(model: nn.Module) -> Anatomy | None:
     return found
 
 
-def anatomy_of(model: nn.Module) -> Anatomy:
+def anatomy_of(model: nn.Module, *, streams: bool = False) -> Anatomy:
     """Look up the anatomy of a network as it is now: what it carries, or what its built-in family declares.
+
+    Args:
+        streams: of a built-in family, its residual streams too; those of other models are always among the
+            groups.
 
     Raises:
         InputError: for any other model that has not been inspected.
@@ -136,7 +140,7 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     if found := known_anatomy(model):
         return found
     if isinstance(model, Family):
-        graph = family_graph(model)
+        graph = family_graph(model, streams=streams)
         example = on_device(torch.zeros(1, *model.input_shape, dtype=next(model.parameters()).dtype), model)
         return Anatomy(graph, Costs(model, graph, example, referee=False), example, None)
     raise InputError(

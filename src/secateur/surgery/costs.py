@@ -7,7 +7,8 @@ One channel less changes the few tensors of its group: the new cost takes micros
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,6 +150,23 @@ class Costs:
         return state_bytes(
             {t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta") for t in self._tensors}
         )
+
+    def terms(self, resource: str) -> Iterator[tuple[int, list[tuple[Axis, int]]]]:
+        """What a resource is the sum of: a number, times the sizes of axes, each divided by a number."""
+        column = COUNTED.index(resource)
+        if resource == "macs":
+            yield self.other_macs, []
+        for tensor in self._tensors:
+            number = (tensor.is_parameter, tensor.uses, tensor.is_weight)[column]
+            if number:
+                fixed = math.prod(dim for dim in tensor.dims if isinstance(dim, int))
+                yield number * fixed, [dim for dim in tensor.dims if not isinstance(dim, int)]
+
+    def size_in(self, axis: Axis, names: Sequence[str]) -> tuple[int, list[int]]:
+        """The size of an axis as `rest + sum_i entries_i * width_i` over the groups named."""
+        entries = [self._spread[name].get(axis, 0) for name in names]
+        widths = (self.graph.width(name) for name in names)
+        return self._sizes[axis] - sum(n * w for n, w in zip(entries, widths, strict=True)), entries
 
     def _without(self, name: str, channels: int) -> tuple[tuple[int, int, int], dict[Axis, int]]:
         changed = {axis: self._sizes[axis] - channels * n for axis, n in self._spread[name].items()}

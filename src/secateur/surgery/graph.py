@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.errors import InputError
+from secateur.models import Family
 from secateur.surgery.cutting import Axis, axis_size, cut
 
 
@@ -25,11 +26,14 @@ class Site:
             the uncut network. The spread is above 1 behind a flatten, and for balanced sets.
         read: whether the layer mixes what it reads here, so that a channel is gone when this reads zero.
             False on out axes, and where a grouped or depthwise convolution only passes the channel on.
+        write: whether the layer mixes what it writes here out of others. False on in axes, at normalisations,
+            activations and bare parameters, and where a convolution only passes the channel on.
     """
 
     axis: Axis
     entries: Tensor
     read: bool = False
+    write: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +45,14 @@ class ChannelGroup:
         sites: every axis that is cut.
         width: channels in the uncut network.
         sets: how channels found by tracing were tied so that the cut is right, e.g. "4 parts"; mostly "".
+        stage: of a built-in family's residual stream, the index in its argument `stages` that is its width.
     """
 
     name: str
     sites: tuple[Site, ...]
     width: int
     sets: str = ""
+    stage: int | None = None
 
     def tied(self, sets: str) -> ChannelGroup:
         """Tie the channels in sets.
@@ -70,6 +76,20 @@ class ChannelGroup:
     def reads(self) -> tuple[Site, ...]:
         """The sites at which the channels are read and mixed with others."""
         return tuple(site for site in self.sites if site.read)
+
+    @property
+    def writes(self) -> tuple[Site, ...]:
+        """The sites at which a convolution or linear layer makes the channels out of others."""
+        return tuple(site for site in self.sites if site.write)
+
+    @property
+    def inner(self) -> bool:
+        """Whether one layer alone writes the channels, as inside a block.
+
+        Otherwise they are a stream: what several layers write is added up (or multiplied, by a gate that is
+        computed) and lives together.
+        """
+        return len({site.axis[0] for site in self.writes}) == 1
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -168,6 +188,14 @@ class ChannelGraph:
         position = self._left[site.axis].cumsum(0) - 1
         return position[site.entries[self.kept[name]]]
 
+    def picked(self, site: Site, name: str, device: torch.device) -> Tensor | None:
+        """`present`, to index an axis with on a device; None where the channels are the axis, in order."""
+        entries = self.present(site, name)
+        same = entries.shape == (self.size(site.axis), 1)
+        if same and torch.equal(entries[:, 0], torch.arange(len(entries))):
+            return None
+        return entries.to(device if device.type != "meta" else "cpu")
+
     def remove(
         self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
     ) -> None:
@@ -179,10 +207,18 @@ class ChannelGraph:
         Raises:
             InputError: where a channel does not exist or none would be left; nothing is changed then.
         """
-        gone = check_removal(name, channels, self.width(name))
-        keeps, _ = self.keeps_without({name: gone})
+        self._cut(model, {name: check_removal(name, channels, self.width(name))}, optimizer)
+
+    def _cut(
+        self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizer | None = None
+    ) -> None:
+        keeps, _ = self.keeps_without(gone)
         cut(model, keeps, optimizer)
-        self.note_removal({name: gone})
+        self.note_removal(gone)
+        for name in gone:
+            if (stage := self.groups[name].stage) is not None:
+                assert isinstance(model, Family)
+                model.arguments["stages"][stage] = self.width(name)
 
     def note_removal(self, gone: Mapping[str, set[int]]) -> None:
         """Follow a cut of present channels that is made elsewhere, or only pretended."""
@@ -223,10 +259,7 @@ class ChannelGraph:
                 raise InputError(
                     f"{name}: a width lies in 1..{self.width(name)}, the channels that are there; got {width}"
                 )
-        gone = self.beyond(widths)
-        keeps, _ = self.keeps_without(gone)
-        cut(model, keeps)
-        self.note_removal(gone)
+        self._cut(model, self.beyond(widths))
 
 
 def check_removal(name: str, channels: Sequence[int], width: int) -> set[int]:

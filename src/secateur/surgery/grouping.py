@@ -62,8 +62,9 @@ def _as_group(name: str, alike: _Alike, probe: Probe) -> ChannelGroup:
     members = sorted(alike.members, key=lambda member: min(member[first]))
     sites = []
     for axis, _ in alike.axes:
-        read = axis[1] == "in" and not passes_on(probe.mixers[axis[0]])
-        sites.append(Site(axis, torch.tensor([sorted(member[axis]) for member in members]), read))
+        mixes = axis[0] in probe.mixers and not passes_on(probe.mixers[axis[0]])
+        entries = torch.tensor([sorted(member[axis]) for member in members])
+        sites.append(Site(axis, entries, mixes and axis[1] == "in", mixes and axis[1] == "out"))
     return ChannelGroup(name, tuple(sites), len(members))
 
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
 from secateur.architecture.opening import inspect_model
-from secateur.budget import Budget, Budgets
+from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.models import Family
@@ -32,7 +32,7 @@ def prune(
     model: nn.Module,
     *,
     method: str | ChannelPruning = "fisher",
-    budget: Budget | Budgets | str | None = None,
+    budget: Wanted | Limits | None = None,
     data: Iterable[Batch],
     factory: Build | None = None,
     every: int = 10,
@@ -86,7 +86,9 @@ def prune(
     step = _Step(pruning, optimizer, loss or _cross_entropy)
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
-        reporter.begin(f"prune to {pruning.budgets or f'{pruning.removals} channels fewer'}", 1)
+        wanted = pruning.goal.wanted
+        goal = f"{pruning.removals} channels fewer" if wanted is None else str(wanted)
+        reporter.begin(f"prune to {goal}", 1)
         reporter.run_started(pruning.name, 1)
         model.train()
         try:
@@ -149,7 +151,7 @@ class _Step:
 
 
 def _method(
-    method: str | ChannelPruning, budget: Budget | Budgets | str | None, every: int, settings: dict[str, Any]
+    method: str | ChannelPruning, budget: Wanted | Limits | None, every: int, settings: dict[str, Any]
 ) -> ChannelPruning:
     if isinstance(method, ChannelPruning):
         if budget is not None or settings:

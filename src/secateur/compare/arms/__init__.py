@@ -1,0 +1,71 @@
+"""The arms of a comparison: siblings of one shape, one file for each kind.
+
+A class in this folder that derives from `Arm` and has a name is an arm; nothing else lists them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+
+from secateur.architecture.architecture import Architecture
+from secateur.compare.arms.base import Arm, PlanRow
+from secateur.compare.settings import Settings
+from secateur.errors import InputError, unknown
+
+
+def _found() -> Iterator[Arm]:
+    """Make one arm of every class in this folder that has a name."""
+    for module in iter_modules(__path__):
+        for _, kind in inspect.getmembers(import_module(f"{__name__}.{module.name}"), inspect.isclass):
+            own = kind.__module__ == f"{__name__}.{module.name}"
+            if own and issubclass(kind, Arm) and "name" in vars(kind):
+                yield kind()
+
+
+ARMS: dict[str, Arm] = {arm.name: arm for arm in sorted(_found(), key=lambda arm: arm.place)}
+"""Every arm, by name."""
+
+WEIGHT_ARMS = tuple(name for name, arm in ARMS.items() if arm.zeroes)
+"""Those that set weights to zero."""
+
+
+def default_arms(resource: str, architecture: Architecture | None = None) -> tuple[str, ...]:
+    """Say what is compared where nobody does: the ways to zero weights, or to a smaller network."""
+
+    def place(arm: Arm) -> int | None:
+        return arm.default_for_nonzeros if resource == "nonzeros" else arm.default_for_size
+
+    places = {
+        arm.name: where
+        for arm in ARMS.values()
+        if (where := place(arm)) is not None and (architecture is None or arm.suits(architecture))
+    }
+    return tuple(sorted(places, key=lambda name: places[name]))
+
+
+def chosen(settings: Settings, architecture: Architecture | None = None) -> tuple[Arm, ...]:
+    """Give the arms that are compared: those that were named, or those that suit budgets and network.
+
+    Raises:
+        InputError: for an unknown arm, or one that these settings or this network rule out.
+    """
+    for name in settings.arms:
+        if name not in ARMS:
+            raise unknown("arm", name, ARMS)
+    names: Sequence[str] = settings.arms or default_arms(settings.resource, architecture)
+    arms = tuple(ARMS[name] for name in names)
+    for arm in arms:
+        arm.check_settings(settings)
+        if architecture is not None and not arm.suits(architecture):
+            others = ", ".join(default_arms(settings.resource, architecture))
+            raise InputError(
+                f"the arm {arm.name} does not suit '{architecture.factory}': leave it out (without --arms "
+                f"these are taken: {others})"
+            )
+    return arms
+
+
+__all__ = ["ARMS", "WEIGHT_ARMS", "Arm", "PlanRow", "chosen", "default_arms"]

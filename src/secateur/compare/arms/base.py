@@ -1,0 +1,111 @@
+"""What an arm is: one way to a network within a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from secateur.architecture.architecture import Architecture
+from secateur.budget import Budget
+from secateur.compare.comparison import Comparison
+from secateur.compare.replicate import Replicate
+from secateur.compare.settings import Settings
+from secateur.records.point import Point
+from secateur.records.record import Record
+from secateur.runs.graph import Made, Node
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One network that will be trained, as far as it is known beforehand.
+
+    Attributes:
+        architecture: None where pruning has to find it first.
+        params, macs: exact where the architecture is known, else the estimate that `exact` denies.
+        epochs: None: until the budget is met.
+        compute: training MACs of this run alone, for one seed.
+        zeroes: weights are set to zero until the limit is met exactly; the network keeps its shape.
+    """
+
+    arm: str
+    budget: str
+    limit: int | None
+    architecture: Architecture | None
+    params: int
+    macs: int
+    epochs: int | None
+    compute: float
+    zeroes: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether sizes and compute are exact; the pruned ones are estimates."""
+        return self.architecture is not None
+
+
+class Arm:
+    """One way to a network within a budget. Siblings are found by `secateur.compare.arms`; none is listed.
+
+    Attributes:
+        name: as on the command line.
+        meaning: in one line.
+        place: among the others, in tables and in the report; the smallest comes first.
+        default_for_size, default_for_nonzeros: its place among those that are compared where nobody names
+            arms, for budgets in params and MACs and for those in nonzeros; None: it is not among them.
+        prunes: it needs the network pruned to every budget, channel by channel.
+        removes: it needs channels to be removed one by one, if only once.
+        zeroes: it sets weights to zero.
+    """
+
+    name: ClassVar[str]
+    meaning: ClassVar[str]
+    place: ClassVar[int]
+    default_for_size: ClassVar[int | None] = None
+    default_for_nonzeros: ClassVar[int | None] = None
+    prunes: ClassVar[bool] = False
+    removes: ClassVar[bool] = False
+    zeroes: ClassVar[bool] = False
+
+    def suits(self, architecture: Architecture) -> bool:
+        """Say whether it can be compared on this network at all."""
+        return True
+
+    def check_settings(self, settings: Settings) -> None:
+        """Raise InputError where the arm cannot be had with these settings."""
+
+    def check(self, question: Comparison, budget: Budget) -> None:
+        """Raise InputError where the arm cannot meet the budget: before anything is trained."""
+
+    def node(self, replicate: Replicate, budget: Budget) -> Node:
+        """Add its network at the budget to the graph, after all that it stands on."""
+        raise NotImplementedError
+
+    def row(self, replicate: Replicate, budget: Budget) -> PlanRow:
+        """Say what will be trained."""
+        raise NotImplementedError
+
+    def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
+        """Read what came of it."""
+        raise NotImplementedError
+
+
+def point_of(
+    arm: str,
+    budget: object | None,
+    record: Record,
+    *,
+    before: Record | None = None,
+    discovery_compute: int = 0,
+    epochs: int | None = None,
+) -> Point:
+    """Make the point of a run's network: `Point.of`, with the names of its groups."""
+    names = record.group_names or Architecture.from_identity(dict(record.architecture)).group_names()
+    return Point.of(
+        record,
+        arm,
+        None if budget is None else str(budget),
+        names,
+        before=before,
+        discovery_compute=discovery_compute,
+        epochs=epochs,
+    )

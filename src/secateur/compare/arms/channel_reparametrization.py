@@ -1,0 +1,54 @@
+"""channel-reparametrization: one training with a gate on every channel, closed down to the budget."""
+
+from __future__ import annotations
+
+from secateur.budget import Budget
+from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.comparison import Comparison
+from secateur.compare.replicate import Replicate
+from secateur.errors import InputError
+from secateur.records.point import Point
+from secateur.runs.gate_channels import CUT_AT, GateChannels, check_gated
+from secateur.runs.graph import Made, Node
+
+
+class GatedChannels(Arm):
+    """Dupont et al. 2021's gates on Crowley et al. 2018's channels."""
+
+    name = "channel-reparametrization"
+    meaning = "one training with a gate on every channel, closed down to the budget"
+    place = 60
+    default_for_size = 60
+
+    def check(self, question: Comparison, budget: Budget) -> None:
+        check_gated(question.limits(budget), question.architecture)
+
+    def node(self, replicate: Replicate, budget: Budget) -> Node:
+        question = replicate.question
+        run = GateChannels(
+            architecture=question.architecture,
+            data=question.data,
+            recipe=question.settings.recipe,
+            seed=replicate.seed,
+            label=replicate.label(self.name, budget),
+            limits=question.limits(budget),
+        )
+        compute = self.row(replicate, budget).compute
+        return replicate.once(self.name, budget, lambda: replicate.graph.add(run, compute=compute))
+
+    def row(self, replicate: Replicate, budget: Budget) -> PlanRow:
+        """Whole until the cut, then about as large as the width arm's network."""
+        question, world = replicate.question, replicate.graph.world
+        whole, limit = question.architecture, question.units[budget.text]
+        try:
+            likely = question.solved("width", budget, whole.narrowed_to)
+        except InputError:  # gates reach further down than a narrower network does
+            likely = whole
+        dense, small = (question.epoch_compute(network, world) for network in (whole, likely))
+        epochs = question.settings.recipe.epochs
+        compute = round((dense * CUT_AT + small * (1 - CUT_AT)) * epochs)
+        return PlanRow(self.name, budget.text, limit, None, limit, likely.macs, epochs, compute)
+
+    def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
+        record = made.record(self.node(replicate, budget))
+        return point_of(self.name, budget, record, epochs=replicate.settings.recipe.epochs)

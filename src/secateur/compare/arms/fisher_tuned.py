@@ -1,0 +1,36 @@
+"""fisher-tuned: train, Fisher-prune channels while fine-tuning (Crowley et al. 2018, Fig. 1, red)."""
+
+from __future__ import annotations
+
+from secateur.budget import Budget
+from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.comparison import Comparison
+from secateur.compare.replicate import Replicate
+from secateur.records.point import Point
+from secateur.runs.graph import Made, Node
+
+
+class FisherTuned(Arm):
+    """The pruned network itself, with the weights that it has."""
+
+    name = "fisher-tuned"
+    meaning = "train the network, Fisher-prune it while fine-tuning, down to each budget"
+    place = 10
+    default_for_size = 10
+    prunes = removes = True
+
+    def check(self, question: Comparison, budget: Budget) -> None:
+        question.target(budget).check(question.architecture, question.settings.prune)
+
+    def node(self, replicate: Replicate, budget: Budget) -> Node:
+        return replicate.pruned_to(budget)
+
+    def row(self, replicate: Replicate, budget: Budget) -> PlanRow:
+        question = replicate.question
+        limit, likely = question.units[budget.text], question.evenly(budget)
+        compute = replicate.pruned_to(budget).compute
+        return PlanRow(self.name, budget.text, limit, None, limit, likely.macs, None, compute)
+
+    def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
+        record = made.record(self.node(replicate, budget))
+        return point_of(self.name, budget, record, before=made.record(replicate.dense()))

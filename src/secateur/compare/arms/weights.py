@@ -1,0 +1,124 @@
+"""What the arms share that set weights to zero; siblings say by which method.
+
+All of them take the recipe's epochs in total: where tuning follows the cut, it has `tune_share` of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from secateur.budget import Budget
+from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.comparison import Comparison
+from secateur.compare.replicate import Replicate
+from secateur.compare.settings import Settings, Sparsity
+from secateur.errors import InputError
+from secateur.records.point import Point
+from secateur.runs.graph import Made, Node
+from secateur.runs.sparsify import MethodChoice, Sparsify
+from secateur.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the epochs are shared out.
+
+    Attributes:
+        training: before the cut; None: the method begins at initialisation.
+        epochs: under the method.
+        recipe: of these.
+    """
+
+    training: Recipe | None
+    epochs: int
+    recipe: Recipe
+
+
+class WeightArm(Arm):
+    """Sets weights to zero until exactly the budget's are left.
+
+    Attributes:
+        trained: the method begins with a trained network, else at initialisation.
+        tuned: training goes on after the cut.
+        scheduled: the method has a schedule over a fixed number of steps (`Recipe.unbroken`).
+    """
+
+    zeroes = True
+    trained: ClassVar[bool] = False
+    tuned: ClassVar[bool] = False
+    scheduled: ClassVar[bool] = False
+
+    def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:
+        """The method with its settings."""
+        raise NotImplementedError
+
+    def shares(self, recipe: Recipe, sparsity: Sparsity) -> Shares:
+        """Share the epochs out; InputError where there are too few."""
+        if self.scheduled:
+            recipe = recipe.unbroken()
+        if not self.trained:
+            return Shares(None, recipe.epochs, recipe)
+        if not self.tuned:
+            return Shares(recipe, 0, recipe)
+        if sparsity.tune_epochs is not None:
+            return Shares(recipe, sparsity.tune_epochs, replace(recipe, epochs=sparsity.tune_epochs))
+        tuning = min(recipe.epochs - 1, max(1, round(recipe.epochs * sparsity.tune_share)))
+        if tuning < 1:
+            raise InputError(
+                f"{self.name} divides the epochs between training and tuning, so it needs at least 2, got "
+                f"{recipe.epochs}"
+            )
+        return Shares(replace(recipe, epochs=recipe.epochs - tuning), tuning, replace(recipe, epochs=tuning))
+
+    def check_settings(self, settings: Settings) -> None:
+        settings.budgets[0].of_nonzeros(f"the arm {self.name}")
+        self.shares(settings.recipe, settings.sparsity)
+        if settings.match == "compute":
+            raise InputError(
+                f"--match compute gives each arm what fisher-tuned spent; the arm {self.name} takes "
+                "the recipe's epochs: compare weights with --match epochs"
+            )
+
+    def run(self, question: Comparison, budget: Budget, seed: int, label: str) -> Sparsify:
+        """The run that makes the network."""
+        settings = question.settings
+        shares = self.shares(settings.recipe, settings.sparsity)
+        return Sparsify(
+            architecture=question.architecture,
+            data=question.data,
+            recipe=shares.recipe,
+            seed=seed,
+            label=label,
+            epochs=shares.epochs,
+            method=self.method(settings.sparsity, seed),
+            limits=question.limits(budget),
+            training=shares.training,
+        )
+
+    def node(self, replicate: Replicate, budget: Budget) -> Node:
+        run = self.run(replicate.question, budget, replicate.seed, replicate.label(self.name, budget))
+        return replicate.once(self.name, budget, lambda: replicate.graph.add(run))
+
+    def row(self, replicate: Replicate, budget: Budget) -> PlanRow:
+        """A network that keeps its shape."""
+        question, whole = replicate.question, replicate.question.architecture
+        shares = self.shares(question.settings.recipe, question.settings.sparsity)
+        epochs = shares.epochs + (shares.training.epochs if shares.training else 0)
+        return PlanRow(
+            self.name,
+            budget.text,
+            question.units[budget.text],
+            whole,
+            whole.params,
+            whole.macs,
+            epochs,
+            self.node(replicate, budget).compute,
+            zeroes=True,
+        )
+
+    def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
+        record = made.record(self.node(replicate, budget))
+        trained = made.before(record)
+        epochs = record.epochs + (trained.epochs if trained else 0)
+        return point_of(self.name, budget, record, before=trained, epochs=epochs)

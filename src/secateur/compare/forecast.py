@@ -1,0 +1,56 @@
+"""About how long a plan takes on this machine, from a few steps of throwaway networks."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from secateur.architecture.architecture import Architecture
+from secateur.compare.arms import PlanRow
+from secateur.data import Data
+from secateur.device import Runtime
+from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.training.recipe import Recipe
+
+TIMED_STEPS = 3
+
+
+def estimate_seconds(
+    runtime: Runtime, data: Data, architecture: Architecture, recipe: Recipe, rows: Sequence[PlanRow]
+) -> list[float]:
+    """Estimate the seconds of each row: a + b * MACs for a step.
+
+    Two sizes are timed, the network itself and a quarter of it, because small networks are bound by the
+    number of layers rather than by arithmetic.
+    """
+    small = architecture.narrowed_to("params=25%")
+    large_s = _seconds_a_step(runtime, data, architecture, recipe)
+    small_s = _seconds_a_step(runtime, data, small, recipe)
+    per_mac = max(0.0, (large_s - small_s) / (architecture.macs - small.macs))
+    fixed = max(0.0, large_s - per_mac * architecture.macs)
+    return [_steps(row, recipe.batch_size) * (fixed + per_mac * row.macs) for row in rows]
+
+
+def _steps(row: PlanRow, batch_size: int) -> float:
+    return row.compute / (TRAINING_MACS_PER_INFERENCE_MAC * row.macs * batch_size)
+
+
+def _seconds_a_step(runtime: Runtime, data: Data, architecture: Architecture, recipe: Recipe) -> float:
+    """Median time of a training step on noise, after a warm-up step."""
+    model = runtime.place(architecture.build(seed=0))
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(recipe.batch_size, *data.shape, generator=noise).to(runtime.device)
+    y = torch.zeros(recipe.batch_size, dtype=torch.int64, device=runtime.device)
+    times = []
+    for _ in range(TIMED_STEPS + 1):
+        started = time.perf_counter()
+        with runtime.autocast():
+            logits = model(runtime.arrange(x, runtime.layout(model)))
+        F.cross_entropy(logits.float(), y).backward()
+        float(next(model.parameters()).grad.sum())  # type: ignore[union-attr]  # waits for the device
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])

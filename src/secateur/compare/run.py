@@ -1,0 +1,257 @@
+"""The honest comparison (Crowley et al. 2018, Fig. 1): prune and tune, or train something smaller?
+
+Everything that selects looks at the validation split; accuracy is measured on the test split, once a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.resolve import resolve_model
+from secateur.budget import Budget
+from secateur.compare.arms.base import point_of
+from secateur.compare.replicate import Replicate
+from secateur.compare.results import describe_data, write_results
+from secateur.compare.settings import Settings, Sparsity
+from secateur.compare.verdict import summarise, verdict
+from secateur.compare.wanted import Wanted, ask
+from secateur.data import Data, load_data
+from secateur.device import Runtime
+from secateur.progress import Reporter
+from secateur.records.point import Point
+from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
+from secateur.runs.environment import describe_environment
+from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.graph import Graph, Made
+from secateur.runs.prune_channels import PruneSettings
+from secateur.runs.session import Session
+from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
+
+
+def answer(wanted: Wanted, session: Session, command: str, workers: Workers | None = None) -> Results:
+    """Make every run of a comparison that is not there yet; leave and give the results, and draw the report.
+
+    Raises:
+        InputError, TrainingError: where runs failed; the others are finished and kept.
+    """
+    question, graph = wanted.question, Graph(session.runtime.world)
+    replicates = wanted.add_to(graph)
+    made = Made(graph, session.store)
+    with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
+        make_graph(graph, session, workers or Workers(1))
+        results = _results(wanted, replicates, made, session, command)
+        if session.runtime.is_main:
+            write_results(results, session.store)
+    return results
+
+
+def _results(
+    wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
+) -> Results:
+    question = wanted.question
+    points = _points(wanted, replicates, made)
+    summary = summarise(points, question.units)
+    dense = [_dense_point(replicate, made) for replicate in replicates if wanted.needs_dense]
+    copycats = "copycat" in question.settings.arms
+    return Results(
+        command=command,
+        model=question.name,
+        data=describe_data(question.data),
+        settings=_described(wanted),
+        dense=tuple(dense),
+        points=tuple(points),
+        summary=summary,
+        dense_summary=summarise(dense, {})[0] if dense else None,
+        profiles=tuple(_profile(replicate, made) for replicate in replicates if copycats),
+        trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
+        verdict=verdict(summary),
+        environment={
+            **describe_environment(session.runtime),
+            **_made_with([*dense, *points], session.store),
+        },
+    )
+
+
+def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list[Point]:
+    """One point for every budget, arm and seed, the largest budget first."""
+    return [
+        arm.point(replicate, budget, made)
+        for budget in wanted.question.budgets
+        for arm in wanted.arms
+        for replicate in replicates
+    ]
+
+
+def _dense_point(replicate: Replicate, made: Made) -> Point:
+    """The unpruned network, as a point without a budget."""
+    return point_of("dense", None, made.record(replicate.dense()), epochs=replicate.settings.recipe.epochs)
+
+
+def _profile(replicate: Replicate, made: Made) -> Profile:
+    """Channels kept in each group where copycat took its profile (Crowley et al. 2018, Fig. 2c)."""
+    whole, left = replicate.question.architecture, replicate.profile_architecture(made)
+    groups = tuple(
+        ProfileGroup(name=name, kept=kept, of=width)
+        for name, kept, width in zip(left.group_names(), left.widths, whole.widths, strict=True)
+    )
+    return Profile(seed=replicate.seed, removed=replicate.question.copycat_after, groups=groups)
+
+
+def _trajectory(replicate: Replicate, made: Made) -> Trajectory:
+    """Validation accuracy while pruning, once an epoch."""
+    rows = made.record(replicate.pruned_to(replicate.question.budgets[-1])).history
+    return Trajectory(
+        seed=replicate.seed,
+        removed=tuple(int(row.more["removed"]) for row in rows),
+        params=tuple(row.params for row in rows),
+        val_accuracy=tuple(row.val_accuracy for row in rows),
+    )
+
+
+def _described(wanted: Wanted) -> dict[str, Any]:
+    """The settings as results show them."""
+    question, settings = wanted.question, wanted.question.settings
+    augmentation = settings.recipe.augmentation(question.data)
+    recipe = asdict(settings.recipe) | {
+        "pad": augmentation.pad,
+        "flip": augmentation.flip,
+        "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
+    }
+    return {
+        "arms": ", ".join(settings.arms),
+        "budgets": ", ".join(map(str, question.budgets)),
+        "resource": settings.resource,
+        "seeds": settings.seeds,
+        "match": settings.match,
+        "prune_every": settings.prune.every,
+        "flop_penalty": settings.prune.beta,
+        "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
+        "copycat_after": question.copycat_after,
+        **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
+        **recipe,
+    }
+
+
+def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
+    """The settings of the arms that zero weights."""
+    changed = ", ".join(f"{name} {value}" for name, value in sparsity.reparametrization.items())
+    return {
+        "tune_share": sparsity.tune_share,
+        "l1_strength": sparsity.l1_strength,
+        "reparametrization": changed or "the method's defaults",
+    }
+
+
+def _made_with(points: Sequence[Point], store: RunStore) -> dict[str, Any]:
+    """The commits and the threads that the runs were made with; results may be drawn up with others."""
+    commits: set[str] = set()
+    threads: set[int] = set()
+    for run_id in sorted({point.run_id for point in points}):
+        if record := store.record(run_id):
+            commits.add(record.commit)
+            threads.add(record.threads)
+    several = " or ".join(map(str, sorted(threads)))
+    return {"trained_at": sorted(commits), "threads": several if len(threads) != 1 else threads.pop()}
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """What `compare` gives back.
+
+    Attributes:
+        results: the content of `results.json`, as a value.
+        directory: where the report, the figures and the best network lie.
+    """
+
+    results: Results
+    directory: Path
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence."""
+        return self.results.verdict.text
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """One entry for every arm, budget and seed."""
+        return self.results.points
+
+
+def compare(
+    model: str | nn.Module | Architecture = "wrn-16-1",
+    data: str | Data = "digits",
+    budgets: Sequence[str | Budget] = ("params=50%", "params=25%"),
+    *,
+    arms: Sequence[str] = (),
+    seeds: int = 1,
+    match: str = "epochs",
+    epochs: int | None = None,
+    prune_every: int | None = None,
+    recipe: Recipe | None = None,
+    prune: PruneSettings | None = None,
+    copycat_after: int | None = None,
+    sparsity: Sparsity | None = None,
+    out: str | Path = "secateur-compare",
+    device: str = "auto",
+    workers: int | str = "auto",
+    on: str = "here",
+    reporter: Reporter | None = None,
+    command: str | None = None,
+) -> CompareResult:
+    """Which is the best way to a network within each budget? The same as the command `secateur compare`.
+
+    Interrupted, the same call continues; finished runs in `out` are never repeated.
+
+    Args:
+        model: a name such as "wrn-40-2", a network of `secateur.models`, or an `Architecture`. Its weights
+            do not matter: it is trained from scratch. It is fitted to the data's channels and image size.
+        data: a name or folder as `secateur.data.load_data` takes, or loaded data.
+        budgets: e.g. ["params=25%"], shares of the network given.
+        epochs, prune_every: short for these settings of `recipe` and `prune`.
+        arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
+        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
+        out: folder for results, report and runs.
+        workers: how many networks to train side by side, each in a process of its own with its share of
+            the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
+            model that is not built in needs a factory that can be imported, or one run follows the other.
+        on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
+
+    Raises:
+        InputError: before anything is trained or written.
+        TrainingError: where a loss is not finite.
+
+    Example:
+        >>> result = sc.compare("wrn-16-1", data="digits", budgets=["params=25%"])  # doctest: +SKIP
+        >>> print(result.verdict)  # doctest: +SKIP
+
+    Reference: Crowley et al. 2018, Fig. 1.
+    """
+    asked = Workers.parse(workers, on)
+    reporter = reporter or Reporter()
+    recipe = recipe or Recipe()
+    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    prune = prune or PruneSettings()
+    prune = prune if prune_every is None else replace(prune, every=prune_every)
+    runtime = Runtime(device, recipe.precision)
+    settings = Settings(
+        tuple(Budget.parse(budget) for budget in budgets),
+        tuple(arms),
+        seeds,
+        match,
+        recipe,
+        prune,
+        copycat_after,
+        sparsity or Sparsity(),
+    )
+    loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
+    wanted = ask(resolve_model(model, loaded), loaded, settings)
+    session = Session(RunStore(out), runtime, reporter)
+    told = command or f"secateur.compare({wanted.question.name!r}, ...)"
+    return CompareResult(answer(wanted, session, told, asked), session.store.directory)

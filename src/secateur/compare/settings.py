@@ -1,0 +1,89 @@
+"""What is compared, and how: the numbers of a comparison, with the checks that need no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from secateur.budget import Budget
+from secateur.errors import InputError, unknown
+from secateur.methods import L1, Reparametrization
+from secateur.runs.prune_channels import PruneSettings
+from secateur.training.recipe import Recipe
+
+MATCHES = ("epochs", "compute")
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Settings of the arms that set weights to zero.
+
+    Attributes:
+        tune_share: share of the epochs that follows the cut in the arms that tune, in (0, 1).
+        tune_epochs: in place of the share: so many epochs *besides* the recipe's, as Dupont et al. 2021 do,
+            who train for 300 epochs and tune for up to 300 more.
+        l1_strength: factor of the L1 norm.
+        reparametrization: settings of `Reparametrization`, both modes: its `Config`, `compiled`.
+    """
+
+    tune_share: float = 0.5
+    tune_epochs: int | None = None
+    l1_strength: float = 3e-4
+    reparametrization: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tune_share < 1:
+            raise InputError(f"the share of the epochs that tunes must lie in (0, 1), got {self.tune_share}")
+        if self.tune_epochs is not None and self.tune_epochs < 1:
+            raise InputError(f"tuning takes at least 1 epoch, got {self.tune_epochs}")
+        L1("nonzeros=1%", strength=self.l1_strength)  # has the checks
+        method = Reparametrization("nonzeros=1%", steps=1, **self.reparametrization)
+        if method.kernel is not None:  # refused now, not when the first run has begun
+            method.kernel.check(torch.zeros(64), torch.tensor(method.config.t_init))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how.
+
+    Attributes:
+        budgets: of one resource; relative ones are shares of the network being compared.
+        arms: names of `secateur.compare.arms.ARMS`; none given: those that suit budgets and network.
+        seeds: replicates, at least 1.
+        match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
+            scratch is given the training MACs that fisher-tuned had spent at that budget.
+        copycat_after: removals after which the profile is taken; None: `comparison.COPYCAT_SHARE` of all.
+    """
+
+    budgets: tuple[Budget, ...]
+    arms: tuple[str, ...] = ()
+    seeds: int = 1
+    match: str = "epochs"
+    recipe: Recipe = field(default_factory=Recipe)
+    prune: PruneSettings = field(default_factory=PruneSettings)
+    copycat_after: int | None = None
+    sparsity: Sparsity = field(default_factory=Sparsity)
+
+    def __post_init__(self) -> None:
+        if not self.budgets:
+            raise InputError("a comparison needs at least one budget: write for example --budget params=25%")
+        if len({budget.resource for budget in self.budgets}) > 1:
+            raise InputError(
+                f"the budgets of one comparison limit one resource, got {', '.join(map(str, self.budgets))}: "
+                "compare them one resource at a time"
+            )
+        for budget in self.budgets:
+            budget.of_trainable("a comparison")
+        if len(set(self.arms)) < len(self.arms):
+            raise InputError(f"every arm is named once, got {', '.join(self.arms)}")
+        if self.match not in MATCHES:
+            raise unknown("--match", self.match, MATCHES)
+        if self.seeds < 1:
+            raise InputError(f"at least 1 seed is needed, got {self.seeds}")
+
+    @property
+    def resource(self) -> str:
+        """What the budgets limit."""
+        return self.budgets[0].resource

@@ -1,0 +1,138 @@
+"""One network: trained, or trained and pruned to one budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
+from secateur.atomic import write_bytes, write_json
+from secateur.budget import Budgets, Limits
+from secateur.compare.arms import ARMS, WEIGHT_ARMS
+from secateur.compare.arms.base import point_of
+from secateur.compare.arms.weights import WeightArm
+from secateur.compare.comparison import Comparison
+from secateur.compare.replicate import Replicate
+from secateur.compare.settings import Settings, Sparsity
+from secateur.data import Data
+from secateur.errors import InputError, unknown
+from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
+from secateur.records.point import Point
+from secateur.records.record import Record
+from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.session import Session
+from secateur.runs.train import Train
+from secateur.training.recipe import Recipe
+
+METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
+"""What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
+
+
+def check_name(method: str) -> None:
+    """Raise InputError where there is no such method."""
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+
+
+def check_budgets(method: str, budgets: Budgets) -> None:
+    """Raise InputError where the method cannot take these budgets."""
+    if method not in CHANNEL_METHODS and len(budgets) > 1:
+        raise InputError(f"{method} takes one budget, got '{budgets}': several hold together with fisher")
+    if method in WEIGHT_ARMS:
+        budgets[0].of_nonzeros(f"{method} pruning")
+    elif method == ChannelReparametrization.name:
+        budgets[0].of_trainable(method)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained or pruned: the network, its data, how, and which replicate."""
+
+    architecture: Architecture
+    data: Data
+    recipe: Recipe
+    seed: int = 0
+
+
+def train_one(session: Session, subject: Subject) -> Point:
+    """Train from scratch and leave the network with its record in the session's folder."""
+    label = f"train seed {subject.seed}"
+    run = Train(
+        architecture=subject.architecture,
+        data=subject.data,
+        recipe=subject.recipe,
+        seed=subject.seed,
+        label=label,
+    )
+    graph = Graph(session.runtime.world)
+    node = graph.add(run)
+    with session.working("train", graph.compute):
+        record = _made(graph, node, session)
+        return _leave(session, record, point_of("dense", None, record, epochs=subject.recipe.epochs))
+
+
+def prune_one(session: Session, subject: Subject, settings: PruneSettings, budgets: Budgets) -> Point:
+    """Train, prune until every budget holds, and leave the network with its record in the session's folder.
+
+    Raises:
+        InputError: before anything is trained, where pruning cannot reach the budgets.
+    """
+    target = Target(Limits.of(budgets, subject.architecture))
+    target.check(subject.architecture, settings)
+    run = PruneChannels(
+        architecture=subject.architecture,
+        data=subject.data,
+        recipe=subject.recipe,
+        seed=subject.seed,
+        label=f"{settings.method} {budgets} seed {subject.seed}",
+        settings=settings,
+        target=target,
+    )
+    graph = Graph(session.runtime.world)
+    node = graph.add(run)
+    with session.working("prune", graph.compute):
+        record = _made(graph, node, session)
+        before = Made(graph, session.store).before(record)
+        point = point_of(f"{settings.method}-tuned", budgets, record, before=before)
+        return _leave(session, record, point)
+
+
+def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, sparsity: Sparsity) -> Point:
+    """Make the network of an arm that needs no other, and leave it with its record in the session's folder.
+
+    Raises:
+        InputError: before anything is trained, where the budget is not the arm's or beyond the network.
+    """
+    arm = ARMS[name]
+    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity)
+    if isinstance(arm, WeightArm):
+        arm.shares(subject.recipe, sparsity)
+    question = Comparison(subject.architecture, subject.data, settings, prunes=False)
+    (budget,) = question.budgets
+    arm.check(question, budget)
+    graph = Graph(session.runtime.world)
+    replicate = Replicate(question, graph, subject.seed)
+    node = arm.node(replicate, budget)
+    with session.working("prune", graph.compute):
+        record = _made(graph, node, session)
+        return _leave(session, record, arm.point(replicate, budget, Made(graph, session.store)))
+
+
+def _made(graph: Graph, node: Node, session: Session) -> Record:
+    make_graph(graph, session, Workers(1))
+    return Made(graph, session.store).record(node)
+
+
+def _leave(session: Session, record: Record, point: Point) -> Point:
+    """Write `record.json` (the point, then the rest of the run's record) beside the network."""
+    store = session.store
+    if session.runtime.is_main:
+        for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
+            write_bytes(store.directory / name, (store.path(record.run_id) / name).read_bytes())
+        whole = record.to_json()
+        rest: dict[str, Any] = {key: whole[key] for key in ("history", "identity", "environment")}
+        write_json(store.directory / "record.json", {"schema": 1, **point.to_json(), **rest})
+    return point

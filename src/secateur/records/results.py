@@ -1,0 +1,178 @@
+"""`results.json` of a comparison: its question, every point, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from secateur.records.point import Point
+from secateur.records.stored import Stored, Wrong, optional
+
+RESOURCES = ("params", "macs", "nonzeros")
+"""What the budgets of a comparison can limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSummary(Stored):
+    """The data that was compared on.
+
+    Attributes:
+        name, label: as the user named it, and as pages show it.
+        train, val, test: examples in each split.
+        classes: how many.
+        shape: of one example.
+        fingerprint: hash of all that can change a number.
+    """
+
+    name: str
+    label: str
+    train: int
+    val: int
+    test: int
+    classes: int
+    shape: tuple[int, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryRow(Stored):
+    """One arm at one budget, over the seeds.
+
+    Attributes:
+        budget: as the user wrote it; None for the unpruned network.
+        limit: the budget in units of its resource.
+        n: seeds.
+        mean, std: accuracy on the test split, in [0, 1]; std is the sample's, None with one seed.
+        half, low, high: half the width of the mean's 95% interval, and its bounds; None with one seed.
+        val_mean: mean accuracy on the validation split.
+        params to wall_s: means over the seeds, as in a `Point`.
+        nonzeros, weights, accuracy_before: means; there where every point of the row has them.
+    """
+
+    arm: str
+    budget: str | None
+    limit: int | None
+    n: int
+    mean: float
+    std: float | None
+    half: float | None = None
+    low: float | None
+    high: float | None
+    val_mean: float
+    params: float
+    macs: float
+    train_compute: float
+    discovery_compute: float
+    wall_s: float
+    nonzeros: float | None = optional()
+    weights: float | None = optional()
+    accuracy_before: float | None = optional()
+
+    def count_of(self, resource: str) -> float | None:
+        """What its networks have of "params", "macs" or "nonzeros" on average; None where nothing is said."""
+        return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros}[resource]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileGroup(Stored):
+    """Channels `kept` of those that a group had (`of`)."""
+
+    name: str
+    kept: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile(Stored):
+    """What was left of every group when `removed` channels were gone: where copycat takes its profile."""
+
+    seed: int
+    removed: int
+    groups: tuple[ProfileGroup, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory(Stored):
+    """One pruning run, epoch by epoch: channels gone, parameters left, validation accuracy where measured."""
+
+    seed: int
+    removed: tuple[int, ...]
+    params: tuple[int, ...]
+    val_accuracy: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetVerdict(Stored):
+    """What can be said at one budget.
+
+    Attributes:
+        limit: the budget in units of its resource.
+        leader: the arm with the best mean on the validation split.
+        winner: the leader, where its interval on the test split lies above every other's; else None.
+        not_separated, behind: the other arms, by whether their interval reaches the leader's.
+        text: the same in words.
+    """
+
+    budget: str
+    limit: int
+    leader: str
+    winner: str | None
+    not_separated: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Stored):
+    """One plain sentence, and what is said at each budget, largest first."""
+
+    text: str
+    per_budget: tuple[BudgetVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Stored):
+    """A comparison as `results.json` holds it.
+
+    Attributes:
+        command: that gives it again.
+        settings: what was compared and how it was trained, as JSON: names, numbers and texts.
+        dense: the unpruned network, a point for each seed; empty where it was not trained.
+        points: one for each arm, budget and seed.
+        summary: one row for each arm and budget; `dense_summary` that of `dense`.
+        profiles: where copycat took them, one a seed; else empty.
+        trajectory: of the runs that removed channels one by one, one a seed; else empty.
+        environment: that it was drawn up with, as JSON, and with which commits and threads it was trained.
+    """
+
+    SCHEMA: ClassVar[int | None] = 1
+    AGAIN: ClassVar[str] = "run the comparison's command again"
+
+    command: str
+    model: str
+    data: DataSummary
+    settings: Mapping[str, Any]
+    dense: tuple[Point, ...] = ()
+    points: tuple[Point, ...]
+    summary: tuple[SummaryRow, ...]
+    dense_summary: SummaryRow | None = None
+    profiles: tuple[Profile, ...] = ()
+    trajectory: tuple[Trajectory, ...] = ()
+    verdict: Verdict
+    environment: Mapping[str, Any]
+
+    def check(self) -> None:
+        """The one setting that is read here, and that all networks have a count of what it names."""
+        if self.resource not in RESOURCES:
+            raise Wrong(f"one of {', '.join(RESOURCES)}", self.resource).inside("settings.resource")
+        counted: dict[str, Sequence[Point | SummaryRow]] = {"points": self.points, "summary": self.summary}
+        for name, rows in counted.items():
+            for index, row in enumerate(rows):
+                if row.count_of(self.resource) is None:
+                    raise Wrong("there").inside(f"{name}[{index}].{self.resource}")
+
+    @property
+    def resource(self) -> str:
+        """What the budgets limit; where nothing is said, as in older results, parameters."""
+        return self.settings.get("resource", "params")

@@ -1,0 +1,128 @@
+"""A graph of runs shared out over the workers of a pool.
+
+A run has an id and is never repeated, so nothing has to be brought together: workers leave finished runs in
+the store, and whoever wanted them reads them there. A run has the same bits as in one process with the same
+number of threads. A worker that is lost takes with it what is behind the last epoch of its run: that is made
+again from there, elsewhere. A run that fails is told, and the others go on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from secateur.runs.executors.events import EventReader
+from secateur.runs.executors.failures import Failures
+from secateur.runs.executors.pool import NoWorkerError, Pool, WorkerLostError
+from secateur.runs.executors.worker import MAKE, order
+from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.portable import run_as_json, write_data
+from secateur.runs.schedule import Schedule
+from secateur.runs.session import Session
+from secateur.runs.store import RunStore
+
+ATTEMPTS = 3
+"""How often a run is begun whose worker is lost; a run that kills its workers is given up then."""
+LOOK_EVERY_S = 0.2
+WORK = ".work"
+
+
+@contextmanager
+def workplace(store: RunStore) -> Iterator[Path]:
+    """A folder within the store's, which is held: what an earlier process left there is of no use."""
+    folder = store.directory / WORK
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Sharing:
+    """Hands out the runs of a graph and hears what becomes of them.
+
+    Args:
+        folder: where orders' data and workers' events lie, for all workers.
+    """
+
+    def __init__(self, graph: Graph, session: Session, pool: Pool, folder: Path):
+        self.session, self.pool, self.folder = session, pool, folder
+        self.made = Made(graph, session.store)
+        self.schedule = Schedule(self.made.unfinished(), self.made)
+        self.failures = Failures(len(graph))
+        self.attempts: Counter[str] = Counter()
+        self.running: dict[Future[str], tuple[Node, EventReader]] = {}
+        self._reporters = [session.reporter.beside() for _ in range(pool.workers)]
+        self._orders = 0
+
+    def make_all(self) -> None:
+        """Make every run that is not finished.
+
+        Raises:
+            InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
+            OSError: at once, where the system refuses to write.
+        """
+        while True:
+            self._begin_what_can()
+            if not self.running:
+                break
+            ended, _ = wait(self.running, LOOK_EVERY_S, FIRST_COMPLETED)
+            for _, events in self.running.values():
+                events.pass_on()
+            for future in ended:
+                self._hear(future, *self.running.pop(future))
+        self.failures.raise_if_any(len(self.schedule.waiting))
+
+    def _begin_what_can(self) -> None:
+        while len(self.running) < self.pool.workers and (node := self.schedule.take()) is not None:
+            if self.made.has(node):  # it is another node's run too
+                self.schedule.finish(node)
+            else:
+                self._begin(node)
+
+    def _begin(self, node: Node) -> None:
+        """Have a worker make a node's run."""
+        run = self.made.run(node)
+        data = self.folder / f"{run.data.fingerprint}.safetensors"
+        if not data.is_file():
+            write_data(run.data, data)
+        self._orders += 1
+        events = EventReader(self.folder / f"{self._orders}.jsonl", self._reporters.pop())
+        device = self.session.runtime.device_name
+        text = order(run_as_json(run), self.session.store, data, events.path, device)
+        self.attempts[node.name] += 1
+        self.running[self.pool.submit(MAKE, text)] = node, events
+
+    def _hear(self, future: Future[str], node: Node, events: EventReader) -> None:
+        """A run ended, in whatever way."""
+        events.pass_on()
+        events.path.unlink(missing_ok=True)
+        self._reporters.append(events.reporter)
+        error = future.exception()
+        if error is None:
+            self.schedule.finish(node)
+        elif isinstance(error, WorkerLostError) and self.attempts[node.name] < ATTEMPTS:
+            self._say(f"{node.name}: {error}; it goes on from its last epoch")
+            self._begin(node)
+        elif isinstance(error, (OSError, NoWorkerError)):
+            raise error
+        else:
+            self.failures.add(node, error, self.session.reporter)
+            self.schedule.fail(node)
+
+    def _say(self, text: str) -> None:
+        self.session.reporter.note(text)
+
+
+def check_portable(graph: Graph) -> None:
+    """Raise InputError, before any worker is started, where a known run cannot be made elsewhere."""
+    checked: set[int] = set()
+    for node in graph:
+        if node.run is not None and id(node.run.architecture.origin) not in checked:
+            run_as_json(node.run)
+            checked.add(id(node.run.architecture.origin))

@@ -1,0 +1,182 @@
+"""A run, written down for a process elsewhere: JSON for what it is, safetensors for its data; no pickle.
+
+What comes out is compared with what went in by the run's id, which everything that can change a number is in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.elsewhere import Described, describe, described_again
+from secateur.budget import Budget, Limits
+from secateur.data import Augmentation, Data, Split
+from secateur.errors import InputError
+from secateur.network.tensor_files import unshared
+from secateur.runs.gate_channels import GateChannels
+from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.run import Run
+from secateur.runs.sparsify import MethodChoice, Sparsify
+from secateur.runs.train import Given, Train
+from secateur.training.recipe import Recipe
+
+KINDS: dict[str, type[Run]] = {
+    kind.kind: kind for kind in (Train, Given, PruneChannels, Sparsify, GateChannels)
+}
+"""Every kind of run, by the word that its ids begin with."""
+
+_SPLITS = ("train", "val", "test")
+_COMMON = ("architecture", "data", "seed", "label")
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    """Write a run down; its data by fingerprint.
+
+    Raises:
+        InputError: where its network cannot be built elsewhere, or a setting is not JSON.
+    """
+    own = {field.name for field in fields(run)} - {*_COMMON}
+    content = {
+        "kind": run.kind,
+        "run_id": run.run_id,
+        "architecture": describe(run.architecture),
+        "data": run.data.fingerprint,
+        "seed": run.seed,
+        "label": run.label,
+        **{name: _plain(getattr(run, name)) for name in sorted(own)},
+    }
+    try:
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"'{run.label}' cannot be written down for another process ({error})") from None
+    return content
+
+
+def run_from_json(
+    content: dict[str, Any], data: Data, architecture: Callable[[Described, Data], Architecture] | None = None
+) -> Run:
+    """Take up a run that `run_as_json` wrote.
+
+    Args:
+        data: of the fingerprint that is named.
+        architecture: makes the network of its description; by default `described_again`.
+
+    Raises:
+        InputError: where it is another run here, as where a factory builds another network.
+    """
+    kind = KINDS[content["kind"]]
+    make = architecture or described_again
+    own = {field.name for field in fields(kind)} - {*_COMMON}
+    run = kind(
+        architecture=make(content["architecture"], data),
+        data=data,
+        seed=content["seed"],
+        label=content["label"],
+        **{name: _READERS[name](content[name]) for name in own},
+    )
+    if run.run_id != content["run_id"]:
+        raise InputError(
+            f"'{run.label}' is another run in another process: '{run.architecture.factory}' must build the "
+            f"same network there, got {run.run_id} for {content['run_id']}"
+        )
+    return run
+
+
+def _plain(value: Any) -> Any:
+    """A run's setting as JSON."""
+    if isinstance(value, (Recipe, PruneSettings, MethodChoice)):
+        return {name: _plain(each) for name, each in asdict(value).items()}
+    if isinstance(value, Target):
+        return {"limits": _plain(value.limits), "removals": value.removals}
+    if isinstance(value, Limits):
+        latency = value.latency.text if value.latency else None
+        return {"counted": dict(value.counted), "latency": latency, "nanoseconds": value.nanoseconds}
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _recipe(content: dict[str, Any] | None) -> Recipe | None:
+    if content is None:
+        return None
+    return Recipe(**{**content, "milestones": tuple(content["milestones"])})
+
+
+def _limits(content: dict[str, Any] | None) -> Limits | None:
+    if content is None:
+        return None
+    latency = Budget.parse(content["latency"]) if content["latency"] else None
+    return Limits(tuple(content["counted"].items()), latency, content["nanoseconds"])
+
+
+def _settings(content: dict[str, Any]) -> PruneSettings:
+    return PruneSettings(**{**content, "weights": _path(content["weights"])})
+
+
+def _target(content: dict[str, Any]) -> Target:
+    return Target(_limits(content["limits"]), content["removals"])
+
+
+def _path(content: str | None) -> Path | None:
+    return Path(content) if content else None
+
+
+def _same(content: Any) -> Any:
+    return content
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "recipe": _recipe,
+    "training": _recipe,
+    "limits": _limits,
+    "settings": _settings,
+    "target": _target,
+    "method": lambda content: MethodChoice(**content),
+    "weights": _path,
+    "epochs": _same,
+    "about": _same,
+}
+"""How each setting of a run is read."""
+
+
+def write_data(data: Data, path: Path) -> None:
+    """Write images and labels of all splits, and in the header what else is known of them.
+
+    Raises:
+        InputError: where they cannot be written, as on a full disk.
+    """
+    facts = {
+        "name": data.name,
+        "label": data.label,
+        "classes": data.classes,
+        "mean": data.mean,
+        "std": data.std,
+        "augmentation": asdict(data.augmentation),
+        "fingerprint": data.fingerprint,
+    }
+    splits = {name: getattr(data, name) for name in _SPLITS}
+    tensors = {f"{name}.images": split.images for name, split in splits.items()}
+    tensors |= {f"{name}.labels": split.labels for name, split in splits.items()}
+    try:
+        save_file(unshared(tensors), path, {"secateur": json.dumps(facts)})
+    except SafetensorError as error:  # the disk is full, say
+        raise InputError(f"the images cannot be handed to other processes ({error})") from None
+
+
+def read_data(path: Path) -> Data:
+    """Read what `write_data` wrote."""
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["secateur"])
+        splits = {
+            name: Split(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
+            for name in _SPLITS
+        }
+    tuples = {key: tuple(facts[key]) for key in ("classes", "mean", "std")}
+    return Data(**{**facts, **splits, **tuples, "augmentation": Augmentation(**facts["augmentation"])})

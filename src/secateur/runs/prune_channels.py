@@ -1,0 +1,208 @@
+"""Runs that remove channels while a trained network is tuned: Fisher pruning and its siblings.
+
+All runs along one trajectory, whatever their targets, share their steps: a run goes on from the state of the
+one that stopped nearest before its own target.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from secateur.architecture.architecture import Architecture
+from secateur.budget import Budget, Limits
+from secateur.device import Runtime
+from secateur.errors import InputError, unknown
+from secateur.methods import CHANNEL_METHODS, ChannelPruning, Fisher, RandomChannels
+from secateur.methods.channels import Config
+from secateur.runs.identity import identity_hash
+from secateur.runs.run import Run, Start
+from secateur.runs.store import RunStore, Stop
+from secateur.runs.train import Given, Train
+from secateur.training.checkpoint import Checkpoint
+from secateur.training.loop import Training
+
+
+def check_removals(architecture: Architecture, removals: int) -> None:
+    """InputError unless so many channels can go with one left in every group."""
+    most = sum(architecture.widths) - len(architecture.widths)
+    if not 0 < removals <= most:
+        raise InputError(
+            f"of {sum(architecture.widths)} channels in {len(architecture.widths)} groups, 1 to "
+            f"{most} can be removed, got {removals}"
+        )
+
+
+@dataclass(frozen=True)
+class PruneSettings:
+    """Removal of channels while fine-tuning.
+
+    Attributes:
+        every: fine-tuning steps per removal.
+        beta: the FLOP penalty.
+        lr: the constant rate; None: the lowest that training reached.
+        method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
+        granularity: layers keep channels in multiples of it, where the group is as wide.
+        at_once: channels (granules) removed every time; 0: all at the first.
+        trained: the network comes trained: it is pruned at once, without the recipe's epochs before.
+        weights: the folder that its weights lie in; None: those that its factory gives it.
+    """
+
+    every: int = 100
+    beta: float = 0.0
+    lr: float | None = None
+    method: str = Fisher.name
+    granularity: int = 1
+    at_once: int = 1
+    trained: bool = False
+    weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in CHANNEL_METHODS:
+            raise unknown("channel pruning method", self.method, CHANNEL_METHODS)
+        self.config  # noqa: B018  # has the checks
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
+
+    @property
+    def config(self) -> Config:
+        """What every criterion is given."""
+        return Config(self.every, self.beta, self.granularity, self.at_once)
+
+    def build(self, target: Target, seed: int = 0) -> ChannelPruning:
+        """The method that stops at `target`."""
+        settings: dict[str, Any] = asdict(self.config)
+        if self.method == RandomChannels.name:
+            settings["seed"] = seed
+        if target.removals is not None:
+            return CHANNEL_METHODS[self.method](removals=target.removals, **settings)
+        return CHANNEL_METHODS[self.method](target.limits, **settings)
+
+    def identity(self) -> dict[str, Any]:
+        """What changes a result."""
+        return {"name": self.method, **self.config.identity()}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a pruning run stops: within limits of resources, or after so many removals.
+
+    Attributes:
+        limits: a latency among them is measured in the run; a percentage is of the network before pruning.
+        removals: in place of limits.
+    """
+
+    limits: Limits | None = None
+    removals: int | None = None
+
+    @property
+    def latency(self) -> Budget | None:
+        """The budget that is measured in the run, if there is one."""
+        return self.limits.latency if self.limits is not None else None
+
+    def check(self, architecture: Architecture, settings: PruneSettings) -> None:
+        """InputError unless pruning `architecture` can reach it; latency needs the network to be built."""
+        if self.removals is not None:
+            check_removals(architecture, self.removals)
+            return
+        model = architecture.build(seed=0) if self.latency else architecture.skeleton()
+        settings.build(self).prepare(model)
+
+    def identity(self) -> dict[str, Any]:
+        """What goes into the run's hash."""
+        return {"removals": self.removals} if self.limits is None else dict(self.limits.identity())
+
+    def lies_beyond(self, stop: Stop) -> bool:
+        """Whether a trajectory that stopped there has not passed this target yet."""
+        if self.limits is None:
+            return stop.removed <= (self.removals or 0)
+        return any(stop.costs.get(resource, 0) > limit for resource, limit in self.limits.counted)
+
+    def continued(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The state of a run along the same trajectory, which had limits of its own, as one on the way here."""
+        method = {**checkpoint.state["method"], "limits": dict(self.limits or {})}
+        return replace(checkpoint, state={**checkpoint.state, "method": method})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PruneChannels(Run):
+    """Removes channels from a trained network until a target is reached (Crowley et al. 2018).
+
+    Attributes:
+        recipe: of the training before; tuning follows from it (`Recipe.for_tuning`).
+        target: where it stops.
+        about: training MACs, an estimate, for progress displays.
+    """
+
+    kind = "prune"
+    goes_on = True
+    settings: PruneSettings
+    target: Target
+    about: float = 0.0
+
+    @cached_property
+    def first(self) -> Train | Given:  # type: ignore[override]
+        common: dict[str, Any] = {
+            "architecture": self.architecture,
+            "data": self.data,
+            "recipe": self.recipe,
+            "seed": self.seed,
+        }
+        if self.settings.trained:
+            given = f"{self.label}: as it was given"
+            return Given(**common, weights=self.settings.weights, label=given)
+        return Train(**common, label=f"{self.label}: training first")
+
+    def _trajectory(self) -> dict[str, Any]:
+        """What every run along one trajectory has in common."""
+        return {
+            "dense": self.first.spec.identity,
+            "method": self.settings.identity(),
+            "tuning": self.recipe.for_tuning(self.settings.lr).identity(self.data),
+        }
+
+    @cached_property
+    def trajectory(self) -> str:
+        """Name the trajectory, as records do."""
+        return f"{identity_hash(self._trajectory())}-s{self.seed}"
+
+    def identity(self) -> dict[str, Any]:
+        return {**self._trajectory(), "target": self.target.identity()}
+
+    def compute(self, world: int = 1) -> float:
+        return self.about
+
+    def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
+        target, checkpoint = self.target, own
+        if not own and not target.latency:  # a share of a latency is one of the unpruned network
+            checkpoint = nearest_before(self, store)
+        if checkpoint:
+            model = self.architecture.resumed(checkpoint.state["architecture"]).build(seed=0)
+        else:
+            model = self.trained(store)
+        if checkpoint and target.limits is not None:  # a latency was a share of the network before pruning
+            target = Target(target.limits.resumed(checkpoint.state["method"]["limits"]))
+        method = self.settings.build(target, self.seed)
+        return Start(model, self.recipe.for_tuning(self.settings.lr), method, checkpoint=checkpoint)
+
+    def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
+        method = training.method
+        assert isinstance(method, ChannelPruning)
+        return {
+            "removed": list(method.removed),
+            "trajectory": self.trajectory,
+            "trained": self.first.run_id,
+            **(method.goal.describe() if self.target.latency else {}),
+        }
+
+
+def nearest_before(run: PruneChannels, store: RunStore) -> Checkpoint | None:
+    """Load the state of the same trajectory that lies nearest before the run's target: one serves all."""
+    stops = [stop for stop in store.stops(run.trajectory) if run.target.lies_beyond(stop)]
+    if not stops:
+        return None
+    nearest = store.checkpoint(max(stops, key=lambda stop: (stop.removed, stop.run_id)).run_id)
+    return nearest and run.target.continued(nearest)

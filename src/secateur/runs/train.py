@@ -1,0 +1,64 @@
+"""Runs that train a network from scratch, or take a trained one as it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secateur.architecture.file import WEIGHTS_FILE
+from secateur.architecture.saved import load_model
+from secateur.device import Runtime
+from secateur.runs.identity import file_hash
+from secateur.runs.run import Run, Start, epoch_compute
+from secateur.runs.store import RunStore
+from secateur.training.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Train(Run):
+    """Trains a network from scratch by its recipe (Crowley et al. 2018, section 3)."""
+
+    kind = "train"
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture.identity(),
+            "recipe": self.recipe.identity(self.data),
+            "data": self.data.fingerprint,
+        }
+
+    def compute(self, world: int = 1) -> float:
+        return epoch_compute(self.architecture, self.data, self.recipe, world) * self.recipe.epochs
+
+    def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
+        return Start(self.initialised(), self.recipe, epochs=self.recipe.epochs, checkpoint=own)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given(Run):
+    """Takes a network that comes trained, and measures it.
+
+    Attributes:
+        weights: the folder that its weights lie in; None: those that its factory gives it.
+    """
+
+    kind = "given"
+    weights: Path | None = None
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture.identity(),
+            "data": self.data.fingerprint,
+            "given": file_hash(self.weights / WEIGHTS_FILE) if self.weights else "by its factory",
+        }
+
+    def compute(self, world: int = 1) -> float:
+        return 0.0
+
+    def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
+        if self.weights is not None:
+            model = load_model(self.weights, like=self.architecture)
+        else:
+            model = self.initialised()
+        return Start(model, self.recipe, epochs=0)
