@@ -27,6 +27,7 @@ from benchmarks.machine import keep_freed_memory
 from benchmarks.processes import ask, secateur
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import rotated, significant, summary
+from secateur.records.record import Record
 
 BAR = 1.05
 PARTS = ("digits", "images")
@@ -90,7 +91,7 @@ def _compare(found: Found, part: str, data: str, folder: Path, settings: Setting
     ratio = summary([a / b for a, b in zip(*walls.values(), strict=True)])
     ms = {kind: significant(1e3 * summary(values).middle) for kind, values in walls.items()}
     bar = settings.bar(BAR) if part == "images" else None
-    more = {"runs_s": round(sum(record["wall_s"] for record in counted(records(folder / "first"))), 1)}
+    more = {"runs_s": round(sum(record.wall_s for record in counted(records(folder / "first"))), 1)}
     found.cases.append(Case(part, "secateur compare", "bare steps", ratio, bar, ms, more))
     shown = " ".join(Path(word).name if word == data else word for word in arguments)
     found.notes.append(f"{part}: secateur {shown}; the image cache was warm")
@@ -112,17 +113,17 @@ def make_images(folder: Path, settings: Settings) -> Path:
     return folder
 
 
-def records(store: Path) -> list[dict[str, Any]]:
+def records(store: Path) -> list[Record]:
     """Of all finished runs."""
-    return [json.loads(path.read_text()) for path in sorted(store.glob("runs/*/record.json"))]
+    return [Record.load(path) for path in sorted(store.glob("runs/*/record.json"))]
 
 
-def counted(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def counted(found: Sequence[Record]) -> list[Record]:
     """Without those that are the beginning of another: along one trajectory the longest run holds all."""
-    longest: dict[str, dict[str, Any]] = {}
+    longest: dict[str, Record] = {}
     for record in found:
-        key = record.get("trajectory", record["run_id"])
-        if key not in longest or len(record["removed"]) > len(longest[key]["removed"]):
+        key = record.trajectory or record.run_id
+        if key not in longest or len(record.removed or ()) > len(longest[key].removed or ()):
             longest[key] = record
     return list(longest.values())
 
@@ -135,10 +136,10 @@ class Stretch:
     batches: tuple[int, ...]
 
 
-def stretches(record: dict[str, Any], examples: int) -> Iterator[Stretch]:
+def stretches(record: Record, examples: int) -> Iterator[Stretch]:
     """The bare steps of a run on so many training examples, as its record says them."""
-    identity = record["identity"]
-    if "removed" not in record:
+    identity = record.identity
+    if record.removed is None:
         recipe = identity["recipe"]
         sizes = sizes_of_an_epoch(examples, recipe["batch_size"])
         yield Stretch(identity["architecture"], tuple(sizes * recipe["epochs"]))
@@ -146,12 +147,12 @@ def stretches(record: dict[str, Any], examples: int) -> Iterator[Stretch]:
     architecture, every = identity["dense"]["architecture"], identity["method"]["every"]
     sizes = sizes_of_an_epoch(examples, identity["tuning"]["batch_size"])
     widths, done = list(architecture["widths"]), 0
-    for removal in [*record["removed"], None]:
+    for removal in [*record.removed, None]:
         batches = tuple(sizes[step % len(sizes)] for step in range(done, done + every))
         yield Stretch({**architecture, "widths": list(widths)}, batches)
         done += every
         if removal:
-            widths[group_index(architecture, removal["group"])] -= 1
+            widths[group_index(architecture, removal.group)] -= 1
 
 
 def group_index(architecture: dict[str, Any], name: str) -> int:

@@ -1,6 +1,6 @@
 """What watching costs: a training step that keeps Fisher's sums, over the same step without.
 
-Both are `Training._step` itself, on the same batch, with the same network (WRN-40-2, batch 128, fp32), in
+Both are `Training.step` itself, on the same batch, with the same network (WRN-40-2, batch 128, fp32), in
 each memory layout. No channel is removed meanwhile. A second plain network is the control: what it differs
 from 1 by is chance, and no claim is finer than that.
 """

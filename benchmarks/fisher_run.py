@@ -2,7 +2,7 @@
 (`masked.py`).
 
 100,000 steps take days, so both are measured after 0, 125, 250, ... 1000 removals, interleaved, and
-integrated over the removals by Simpson's rule. Ours is `Training._step` with `Fisher`, in the layout that
+integrated over the removals by Simpson's rule. Ours is `Training.step` with `Fisher`, in the layout that
 the loop chooses, on the network really cut; what a removal costs (choosing, cutting, the first step at a
 size never seen) is measured by steps that remove one each time, and added. The reference never gets
 smaller, and its removals are free; it is measured with our malloc settings, and once more in a process of
@@ -200,7 +200,8 @@ def _ours(compact: Architecture, precision: str, settings: Settings) -> dict[str
         f"ours {precision}": Action(steady),
         f"ours {precision}, removing": Action(removing),
         f"ours {precision} validation": Action(
-            lambda: evaluate(steady.training.model, split.val, split, steady.training.runtime), per=count
+            lambda: evaluate(steady.training.model, split.val, split, steady.training.runtime, precision),
+            per=count,
         ),
     }
 

@@ -30,7 +30,7 @@ def tuner() -> Callable[[], None]:
 
 def environment(device: str) -> dict[str, Any]:
     """As a record of a run says it; the commit is marked where benchmarks/ was edited too."""
-    found = describe_environment(Runtime(device))
+    found = describe_environment(Runtime(device), "fp32")
     commit = found["commit"]
     if commit and not commit.endswith("+changes") and _edited():
         found["commit"] = f"{commit}+changes"

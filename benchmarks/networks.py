@@ -18,6 +18,7 @@ from secateur.methods import Method
 from secateur.models import parse_name
 from secateur.progress import Reporter
 from secateur.training.loop import Training
+from secateur.training.meter import Meter
 from secateur.training.recipe import Recipe
 
 BATCH, SIDE = 128, 32
@@ -149,20 +150,14 @@ def autocast(device: torch.device, precision: str, keep: bool = True) -> Abstrac
 
 
 class FixedRuntime(Runtime):
-    """A runtime of the real loop in a layout that was asked for, several of them side by side in one process.
+    """A runtime of the real loop in a layout that was asked for."""
 
-    accelerate keeps one precision a process; here each runtime has its own.
-    """
-
-    def __init__(self, device: str, precision: str = "fp32", layout: torch.memory_format | None = None):
-        super().__init__(device, precision)
+    def __init__(self, device: str, layout: torch.memory_format | None = None):
+        super().__init__(device)
         self.fixed = layout
 
     def layout(self, model: nn.Module) -> torch.memory_format:
         return super().layout(model) if self.fixed is None else self.fixed
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        return autocast(self.device, self.precision)
 
 
 class RealSteps:
@@ -188,13 +183,14 @@ class RealSteps:
             self.data,
             Recipe(batch_size=size, lr=0.01, precision=precision),
             seed=0,
-            runtime=FixedRuntime(settings.device, precision, layout),
+            runtime=FixedRuntime(settings.device, layout),
             reporter=Reporter(),
             method=method,
             epochs=None if method is not None else 1,
         )
-        self.x, self.y = next(iter(self.training._batches()))
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.training.runtime.device)
+        network, runtime = self.training.network, self.training.runtime
+        self.x, self.y = next(self.training.batches.of_epoch(0, 0, network.layout))
+        self.meter = Meter(self.training.progress, runtime.device)
 
     def __call__(self) -> None:
-        self.training._step(self.x, self.y, self.sums)
+        self.training.step(self.x, self.y, self.meter)

@@ -28,7 +28,7 @@ def run(settings: Settings) -> Found:
             padded, plain = (
                 RealSteps(compact.build(seed=0), settings, precision=precision) for _ in range(2)
             )
-            plain.training.padding = nullcontext()
+            plain.training.network.padding = nullcontext()
             steps |= {f"{removed} gone, padded": padded, f"{removed} gone": plain}
         times = measure(dict(steps), rounds=settings.rounds, finish=finish(settings), at_least_s=0)
         for name in [name for name in steps if name.endswith("gone")]:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import foreign
 import secateur as sc
 from secateur.architecture.file import diff_files
 from secateur.budget import Budget
+from secateur.compare.comparison import default_arms
 from secateur.errors import InputError
 from secateur.surgery.anatomy import anatomy_of
 
@@ -82,6 +84,61 @@ def test_below_the_smallest_network_is_refused():
         architecture.scaled_to(f"params={smallest - 1}")
     with pytest.raises(InputError, match="below the smallest network"):
         architecture.narrowed_to("params=50")
+
+
+def opened(build, side=16):
+    model = build()
+    sc.inspect(model, foreign.images(side), factory=build)
+    return sc.Architecture.of(model)
+
+
+@by_family
+def test_a_familys_bottleneck_is_its_groups_scaled(model):
+    architecture = sc.Architecture.of(model)
+    assert architecture.bottlenecked_to("params=40%") == architecture.scaled_to("params=40%")
+
+
+def test_a_bottleneck_of_ones_own_network_leaves_its_streams_alone():
+    whole = opened(foreign.PaddedResNet)
+    assert whole.group_names() == ("conv", "blocks.0.conv1", "blocks.1.conv1", "blocks.2.conv1")
+    small = whole.bottlenecked_to("params=50%")
+    assert small.widths[0] == whole.widths[0] == 8
+    ratios = [width / of for width, of in zip(small.widths[1:], (8, 16, 32), strict=True)]
+    assert 0.3 < min(ratios) <= max(ratios) < min(ratios) + 1 / 8
+    made = sum(p.numel() for p in small.build(seed=0).parameters())
+    assert made == small.params <= whole.params // 2
+    wider = small.with_widths([8, *(width + 1 for width in small.widths[1:])])
+    assert wider.params > whole.params // 2
+    assert small.bottlenecked_to(f"params={whole.params * 2}") == whole  # no wider than its factory makes it
+    least = whole.with_widths([8, 1, 1, 1]).params
+    assert whole.bottlenecked_to(f"params={least}").widths == (8, 1, 1, 1)
+    with pytest.raises(
+        InputError, match=f"inside the blocks, the streams as they are .* ask for at least {least}"
+    ):
+        whole.bottlenecked_to(f"params={least - 1}")
+
+
+def test_a_plain_chain_of_ones_own_has_no_outputs_to_spare():
+    whole = opened(foreign.PlainShuffle)
+    assert whole.bottlenecked_to("macs=40%") == whole.narrowed_to("macs=40%")
+
+
+class OnlyAStream(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.more, self.fc = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.fc((self.stem(x) + torch.relu(self.more(x))).mean((2, 3)))
+
+
+def test_where_all_is_a_stream_there_is_no_bottleneck():
+    whole = opened(OnlyAStream)
+    assert not whole.has_blocks
+    with pytest.raises(InputError, match="has none: all its 1 channel groups are residual streams"):
+        whole.bottlenecked_to("params=50%")
+    assert "bottleneck" not in default_arms("params", whole)
+    assert "bottleneck" in default_arms("params", sc.Architecture.of(FAMILIES[0]))
 
 
 def test_building_is_seeded_and_spares_the_global_generator():

@@ -247,7 +247,7 @@ def test_replayed_steps_are_those_of_the_runs(digits, tmp_path):
     )
     made = compare_overhead.records(tmp_path / "out")
     counted = compare_overhead.counted(made)
-    pruned = [record for record in made if "removed" in record]
+    pruned = [record for record in made if record.removed is not None]
     assert len(pruned) == 2
     assert len(counted) == len(made) - 1, "one trajectory, trained once"
     for record in counted:
@@ -255,7 +255,7 @@ def test_replayed_steps_are_those_of_the_runs(digits, tmp_path):
         for stretch in compare_overhead.stretches(record, len(digits.train)):
             architecture = sc.Architecture.from_identity(stretch.architecture)
             total += 3 * architecture.macs * sum(stretch.batches)
-        assert total == record["train_compute"]
+        assert total == record.train_compute
     stretch = next(compare_overhead.stretches(pruned[0], len(digits.train)))
     assert compare_overhead.bare_seconds(stretch, digits, Runtime("cpu"), 1) > 0
 

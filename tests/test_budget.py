@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from secateur.runs.single import gate_one
 from torch.utils.flop_counter import FlopCounterMode
 
 from secateur import models
@@ -19,7 +20,6 @@ from secateur.errors import InputError
 from secateur.methods import ChannelReparametrization
 from secateur.network.counting import count_macs, layer_positions, uses_of_weights
 from secateur.network.weights import count_params
-from secateur.runs.single import gate_one
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,10 @@ from secateur import models
 from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError
-from secateur.methods import channel_gates
-from secateur.methods.channel_gates import ChannelGates, channel_gate, gain, relative_norms
-from secateur.methods.channel_reparametrization import (
-    ChannelReparametrization,
-    choose_channels,
-    solve_cost,
-)
+from secateur.methods.channel_reparametrization import ChannelReparametrization
+from secateur.methods.gates import channels as channel_gates
+from secateur.methods.gates.channel_cost import choose_channels, solve_cost
+from secateur.methods.gates.channels import ChannelGates, channel_gate, gain, relative_norms
 from secateur.methods.gates.gate import gate
 from secateur.network.counting import layer_positions
 from secateur.progress import Reporter
@@ -401,23 +398,23 @@ def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(digits, stop_after
     limits = Limits.of("params=30%", network())
 
     def training(model, save=None):
-        method = ChannelReparametrization("params=30%", steps=20, **schedule)
-        settings = {"seed": 0, "runtime": Runtime("cpu", "fp32"), "reporter": Reporter()}
+        method = ChannelReparametrization(limits, steps=20, **schedule)
+        settings = {"seed": 0, "runtime": Runtime("cpu"), "reporter": Reporter()}
         return Training(model, digits, recipe, method=method, epochs=4, save=save, **settings)
 
     saved = []
 
-    def save(checkpoint):
-        saved.append(checkpoint)
+    def save(checkpoint, model):
+        saved.append((checkpoint, sc.Architecture.of(model).identity()))
         if len(saved) == stop_after:
             raise KeyboardInterrupt
 
     whole = training(network()).fit()
     with pytest.raises(KeyboardInterrupt):
         training(network(), save).fit()
-    identity = saved[-1].state["architecture"]
+    checkpoint, identity = saved[-1]
     resumed = training(sc.Architecture.from_identity(identity).build(seed=1))
-    resumed.resume(saved[-1])
+    resumed.resume(checkpoint)
     resumed.fit()
     assert COUNTERS["params"](resumed.model) <= limits["params"]
     assert resumed.progress.history == whole.progress.history

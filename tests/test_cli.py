@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import shlex
@@ -11,10 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import secateur as sc
-from secateur.cli.main import main
-from secateur.compare.comparison import DENSE_ARMS, GATED
+from secateur.cli.generated import assembled, option_name
+from secateur.cli.main import app, main
+from secateur.cli.options import PruneOptions
+from secateur.compare.settings import Sparsity
+from secateur.methods.reparametrization import Config
+from secateur.runs.settings import ChannelFields, SparseFields
 
 SMALL = "--data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu"
 PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
@@ -334,6 +340,91 @@ def test_help_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "compare" in done.stdout
+
+
+MODULES = ["secateur.training.recipe", "secateur.runs.settings", "secateur.cli.main"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_options_are_made_from_loads_without_torch(module):
+    script = f"import sys, {module}; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def options_of(command):
+    """The options of a command as click has them, by name."""
+    return {parameter.name: parameter for parameter in get_command(app).commands[command].params}
+
+
+def test_every_field_of_a_recipe_is_an_option_with_its_help_and_default():
+    offered = options_of("train")
+    for field in dataclasses.fields(sc.Recipe):
+        found = offered[field.name]
+        assert found.help == field.metadata["help"] != ""
+        shown = "0.3,0.6,0.9" if field.name == "milestones" else field.default
+        assert (found.default, type(found.default)) == (shown, type(shown))
+
+
+@pytest.mark.parametrize("settings", [ChannelFields, SparseFields])
+@pytest.mark.parametrize("command", ["compare", "prune"])
+def test_every_setting_with_a_help_text_is_an_option_with_its_default(settings, command):
+    offered = options_of(command)
+    named = [field for field in dataclasses.fields(settings) if "help" in field.metadata]
+    assert len(named) in (2, 5)
+    for field in named:
+        found = offered[option_name(field)]
+        assert found.help == field.metadata["help"] != ""
+        assert found.default == field.default
+
+
+def given(line=""):
+    """The options of `prune` as its command receives them."""
+    words = ["fisher", "--budget", "params=50%", *line.split()]
+    values = get_command(app).commands["prune"].make_context("prune", words).params
+    return assembled(PruneOptions, values)
+
+
+def test_without_options_everything_is_as_in_python():
+    assert given().recipe() == sc.Recipe()
+    assert given().pruning() == sc.PruneSettings()
+    assert dataclasses.replace(given().sparsity(), reparametrization={}) == Sparsity()
+    config, said = Config(), given().gates()
+    assert said == {"t_init": config.t_init, "penalty_weight": config.penalty_weight, "n": config.n}
+
+
+def test_every_option_arrives_where_it_belongs():
+    line = (
+        "--epochs 7 --batch-size 32 --lr 0.3 --momentum 0.5 --weight-decay 0.01 --milestones 0.25,0.5 "
+        "--gamma 0.4 --schedule plateau --patience 3 --early-stop 6 --select-on test --pad 2 --no-flip "
+        "--precision bf16 --prune-every 8 --at-once 2 --granularity 4 --flop-penalty 1e-9 --tuning-lr 0.02 "
+        "--tune-share 0.25 --l1-strength 0.001 --t-init 50 --penalty-weight 2 --crispness 6 "
+        "--crispness-final 32 --prune-start 0.2 --prune-end 0.5 --sharpen-until 0.8"
+    )
+    assert given(line).recipe() == sc.Recipe(
+        epochs=7,
+        batch_size=32,
+        lr=0.3,
+        momentum=0.5,
+        weight_decay=0.01,
+        milestones=(0.25, 0.5),
+        gamma=0.4,
+        pad=2,
+        flip=False,
+        precision="bf16",
+        schedule="plateau",
+        patience=3,
+        early_stop=6,
+        select_on="test",
+    )
+    assert given(line).pruning("taylor") == sc.PruneSettings(
+        every=8, beta=1e-9, lr=0.02, method="taylor", granularity=4, at_once=2
+    )
+    gates = {"t_init": 50, "penalty_weight": 2, "n": 6, "n_final": 32}
+    gates |= {"start": 0.2, "end": 0.5, "sharpen_until": 0.8}
+    assert given(line).sparsity() == Sparsity(0.25, None, 0.001, gates)
+    assert given("--flip").recipe().flip is True
+    assert given("--compile-gates").gates()["compiled"] is True
 
 
 def test_sizes_are_shown_in_what_is_limited(run):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
+import foreign
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
 from secateur.compare.comparison import DENSE_ARMS, GATED, Comparison, Settings
@@ -32,15 +34,15 @@ def done(digits, tmp_path_factory):
 
 
 def test_every_arm_budget_and_seed_has_a_point_and_none_is_over_budget(done):
-    found = {(point["arm"], point["budget"], point["seed"]) for point in done.points}
+    found = {(point.arm, point.budget, point.seed) for point in done.points}
     assert found == {
         (arm, budget, seed) for arm in (*DENSE_ARMS, GATED) for budget in BUDGETS for seed in (0, 1)
     }
     assert len(done.points) == len(found)
-    original = done.results["dense"][0]["params"]
+    original = done.results.dense[0].params
     for point in done.points:
-        assert point["params"] <= int(original * int(point["budget"][7:9]) / 100)
-        assert 0 <= point["accuracy"] <= 1
+        assert point.params <= int(original * int(point.budget[7:9]) / 100)
+        assert 0 <= point.accuracy <= 1
 
 
 def test_the_file_is_the_result_and_has_the_promised_keys(done):
@@ -58,90 +60,83 @@ def test_the_file_is_the_result_and_has_the_promised_keys(done):
 def test_points_are_what_the_saved_networks_are(done, digits):
     """Sizes and accuracies measured again on the weights on disk."""
     for point in done.points[::3]:
-        model = sc.load(done.directory / "runs" / point["run_id"])
-        assert count_params(model) == point["params"]
-        assert list(model.widths) == list(point["widths"].values())
+        model = sc.load(done.directory / "runs" / point.run_id)
+        assert count_params(model) == point.params
+        assert list(model.widths) == list(point.widths.values())
         x = (digits.test.images.float() / 255 - digits.mean[0]) / digits.std[0]
         accuracy = (model(x).argmax(1) == digits.test.labels).float().mean().item()
-        assert accuracy == pytest.approx(
-            point["accuracy"], abs=2 / 500
-        )  # another memory layout may flip a tie
+        assert accuracy == pytest.approx(point.accuracy, abs=2 / 500)  # another memory layout may flip a tie
 
 
 def test_fisher_scratch_has_the_tuned_networks_architecture_and_other_weights(done):
-    by_key = {(point["arm"], point["budget"], point["seed"]): point for point in done.points}
+    by_key = {(point.arm, point.budget, point.seed): point for point in done.points}
     for budget in BUDGETS:
         tuned, scratch = (by_key[arm, budget, 0] for arm in ("fisher-tuned", "fisher-scratch"))
-        assert tuned["widths"] == scratch["widths"]
-        one, two = (sc.load(done.directory / "runs" / point["run_id"]) for point in (tuned, scratch))
+        assert tuned.widths == scratch.widths
+        one, two = (sc.load(done.directory / "runs" / point.run_id) for point in (tuned, scratch))
         assert not torch.equal(one.stem.weight, two.stem.weight)
 
 
 def test_one_trajectory_serves_all_budgets(done):
     store = RunStore(done.directory)
     large, small = (
-        store.record(
-            next(p["run_id"] for p in done.points if p["arm"] == "fisher-tuned" and p["budget"] == budget)
-        )
+        store.record(next(p.run_id for p in done.points if p.arm == "fisher-tuned" and p.budget == budget))
         for budget in BUDGETS
     )
-    assert small["removed"][: len(large["removed"])] == large["removed"]
-    assert len(small["removed"]) > len(large["removed"])
+    assert small.removed[: len(large.removed)] == large.removed
+    assert len(small.removed) > len(large.removed)
 
 
 def test_copycat_has_the_profile_times_alpha(done):
-    (profile, _) = done.results["profiles"]
-    kept = [group["kept"] for group in profile["groups"]]
-    assert (
-        sum(group["of"] - group["kept"] for group in profile["groups"])
-        == profile["removed"]
-        == round(112 * 500 / 1344)
-    )
+    (profile, _) = done.results.profiles
+    kept = [group.kept for group in profile.groups]
+    gone = sum(group.of - group.kept for group in profile.groups)
+    assert gone == profile.removed == round(112 * 500 / 1344)
     for point in done.points:
-        if point["arm"] == "copycat" and point["seed"] == 0:
-            ratios = [width / of for width, of in zip(point["widths"].values(), kept, strict=True)]
+        if point.arm == "copycat" and point.seed == 0:
+            ratios = [width / of for width, of in zip(point.widths.values(), kept, strict=True)]
             assert max(ratios) - min(ratios) < 2 / min(kept)
 
 
 def test_width_keeps_no_bottleneck_and_bottleneck_keeps_the_outputs(done):
     for point in done.points:
-        model = sc.load(done.directory / "runs" / point["run_id"])
+        model = sc.load(done.directory / "runs" / point.run_id)
         outputs = [block.conv2.out_channels for block in model.blocks]
-        if point["arm"] == "width":
+        if point.arm == "width":
             assert list(model.widths) == outputs
-        elif point["arm"] != GATED:  # whose residual streams are narrower too
+        elif point.arm != GATED:  # whose residual streams are narrower too
             assert outputs == [16, 32, 64]
 
 
 def test_costs_add_up(done, digits):
     """From scratch: epochs x examples x 3 x MACs; discovery: all that pruning took before it."""
     store = RunStore(done.directory)
-    dense = done.results["dense"][0]
-    assert dense["train_compute"] == 2 * 270 * 3 * dense["macs"]
+    dense = done.results.dense[0]
+    assert dense.train_compute == 2 * 270 * 3 * dense.macs
     for point in done.points:
-        if point["seed"]:
+        if point.seed:
             continue
-        if point["arm"] == "fisher-tuned":
-            own = store.record(point["run_id"])["train_compute"]
-            assert point["train_compute"] == dense["train_compute"] + own
-            assert point["discovery_compute"] == 0
+        if point.arm == "fisher-tuned":
+            own = store.record(point.run_id).train_compute
+            assert point.train_compute == dense.train_compute + own
+            assert point.discovery_compute == 0
             continue
-        if point["arm"] == GATED:  # dense for the first half
-            assert dense["train_compute"] / 2 < point["train_compute"] < dense["train_compute"]
-            assert point["discovery_compute"] == 0
+        if point.arm == GATED:  # dense for the first half
+            assert dense.train_compute / 2 < point.train_compute < dense.train_compute
+            assert point.discovery_compute == 0
             continue
-        assert point["train_compute"] == 2 * 270 * 3 * point["macs"]
-        if point["arm"] in ("width", "bottleneck"):
-            assert point["discovery_compute"] == 0
+        assert point.train_compute == 2 * 270 * 3 * point.macs
+        if point.arm in ("width", "bottleneck"):
+            assert point.discovery_compute == 0
         else:
-            tuned = next(p for p in done.points if p["arm"] == "fisher-tuned" and p["budget"] == BUDGETS[1])
-            assert dense["train_compute"] < point["discovery_compute"] < tuned["train_compute"]
+            tuned = next(p for p in done.points if p.arm == "fisher-tuned" and p.budget == BUDGETS[1])
+            assert dense.train_compute < point.discovery_compute < tuned.train_compute
 
 
 def test_the_best_is_at_the_smallest_budget_chosen_on_validation(done):
-    (entry,) = [entry for entry in done.results["verdict"]["per_budget"] if entry["budget"] == BUDGETS[1]]
-    candidates = [p for p in done.points if p["arm"] == entry["leader"] and p["budget"] == BUDGETS[1]]
-    best = max(candidates, key=lambda p: p["val_accuracy"])
+    (entry,) = [entry for entry in done.results.verdict.per_budget if entry.budget == BUDGETS[1]]
+    candidates = [p for p in done.points if p.arm == entry.leader and p.budget == BUDGETS[1]]
+    best = max(candidates, key=lambda p: p.val_accuracy)
     assert count_params(sc.load(done.directory / "best")) <= entry["limit"]
     run = done.directory / "runs" / best["run_id"]
     assert (done.directory / "best/model.safetensors").read_bytes() == (
@@ -184,9 +179,9 @@ def test_a_module_an_architecture_and_a_name_mean_the_same(done, digits, tmp_pat
     model = sc.models.wide_resnet(depth=10, width=1, num_classes=10)
     for same in (model, sc.Architecture.of(model)):
         result = sc.compare(same, digits, ["params=30%"], arms=["width"], out=tmp_path / "out", **FAST)
-        expected = next(p for p in done.points if p["arm"] == "width" and p["budget"] == "params=30%")
-        assert result.points[0]["run_id"] == expected["run_id"]
-        assert result.points[0]["accuracy"] == expected["accuracy"]
+        expected = next(p for p in done.points if p.arm == "width" and p.budget == "params=30%")
+        assert result.points[0].run_id == expected.run_id
+        assert result.points[0].accuracy == expected.accuracy
 
 
 def test_copycat_alone_prunes_no_further_than_its_profile(digits, tmp_path):
@@ -195,7 +190,7 @@ def test_copycat_alone_prunes_no_further_than_its_profile(digits, tmp_path):
     )
     (pruned,) = [record for run_id, (_, record) in records(tmp_path).items() if run_id.startswith("prune-")]
     assert len(json.loads(pruned)["removed"]) == 5
-    assert result.results["profiles"][0]["removed"] == 5
+    assert result.results.profiles[0].removed == 5
 
 
 def test_match_compute_gives_scratch_arms_what_tuning_spent(digits, tmp_path):
@@ -210,9 +205,9 @@ def test_match_compute_gives_scratch_arms_what_tuning_spent(digits, tmp_path):
     )
     tuned, *scratch = result.points
     for point in scratch:
-        epoch = 270 * 3 * point["macs"]
-        assert point["epochs"] == tuned["train_compute"] // epoch > RECIPE.epochs
-        assert point["train_compute"] <= tuned["train_compute"] < point["train_compute"] + epoch
+        epoch = 270 * 3 * point.macs
+        assert point.epochs == tuned.train_compute // epoch > RECIPE.epochs
+        assert point.train_compute <= tuned.train_compute < point.train_compute + epoch
 
 
 def test_a_profile_smaller_than_the_budget_is_scaled_up(digits, tmp_path):
@@ -220,8 +215,8 @@ def test_a_profile_smaller_than_the_budget_is_scaled_up(digits, tmp_path):
         "wrn-10-1", digits, ["params=90%"], arms=["copycat"], copycat_after=60, out=tmp_path, **FAST
     )
     (point,) = result.points
-    kept = [group["kept"] for group in result.results["profiles"][0]["groups"]]
-    assert sum(point["widths"].values()) > sum(kept)
+    kept = [group.kept for group in result.results.profiles[0].groups]
+    assert sum(point.widths.values()) > sum(kept)
 
 
 @pytest.mark.parametrize("model", ["conv4", "resnet18"])
@@ -235,7 +230,25 @@ def test_other_families(model, digits, tmp_path):
     )
     narrow = narrow.with_arguments()
     result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FAST)
-    assert {point["arm"] for point in result.points} == {*DENSE_ARMS, GATED}
+    assert {point.arm for point in result.points} == {*DENSE_ARMS, GATED}
+
+
+def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
+    """Residual, with zero-padded shortcuts: a bottleneck leaves its stream alone, width does not."""
+    build = partial(foreign.PaddedResNet, in_channels=1)
+    model = build()
+    sc.inspect(model, torch.rand(4, 1, 8, 8), factory=build)
+    whole = sc.Architecture.of(model)
+    fast = FAST | {"prune": PruneSettings(every=1, at_once=8)}
+    result = sc.compare(whole, digits, ["params=60%"], out=tmp_path, **fast)
+    found = {point["arm"]: point for point in result.points}
+    assert list(found) == [*DENSE_ARMS, GATED]
+    for arm, point in found.items():
+        network = sc.load(tmp_path / "runs" / point["run_id"], factory=build)
+        assert count_params(network) == point["params"] <= 0.6 * whole.params
+        if arm in ("width", "bottleneck"):
+            assert (network.conv.out_channels == 8) == (arm == "bottleneck")
+            assert network.blocks[2].conv1.out_channels < 32
 
 
 @pytest.mark.parametrize(
@@ -283,15 +296,15 @@ def test_the_plan_is_what_happens(done, digits, tmp_path):
     session = Session(digits, RunStore(tmp_path / "out"), Runtime("cpu"), Reporter())
     rows = comparison.plan(session)
     assert not (tmp_path / "out").exists()
-    actual = {(point["arm"], point["budget"]): point for point in done.points if point["seed"] == 0}
+    actual = {(point.arm, point.budget): point for point in done.points if point.seed == 0}
     for row in rows[1:]:
         point = actual[row.arm, row.budget]
         if row.exact:
             assert (row.params, row.macs, row.epochs, row.compute) == tuple(
-                point[key] for key in ("params", "macs", "epochs", "train_compute")
+                getattr(point, key) for key in ("params", "macs", "epochs", "train_compute")
             )
         else:
-            assert point["params"] <= row.params
+            assert point.params <= row.params
 
 
 def test_results_of_another_version_are_refused(tmp_path):

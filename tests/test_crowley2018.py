@@ -82,8 +82,8 @@ def made(tmp_path_factory):
 
 def test_every_row_is_made_at_every_seed(made):
     out, content = made
-    assert json.loads((out / "cells.json").read_text()) == json.loads(json.dumps(content))
-    found = [(run["method"], run["size"], run["seed"]) for run in content["cells"]]
+    assert json.loads((out / "cells.json").read_text()) == content.to_json()
+    found = [(run.method, run.size, run.seed) for run in content.cells]
     assert sorted(found) == sorted((cell.method, cell.size, seed) for cell in CELLS for seed in (0, 1))
     runs = [path.name.split("-")[0] for path in (out / "runs").iterdir()]
     assert {kind: runs.count(kind) for kind in runs} == {"sparse": 4, "train": 6, "prune": 2}
@@ -91,19 +91,19 @@ def test_every_row_is_made_at_every_seed(made):
 
 def test_sizes_are_those_of_the_networks_left(made):
     out, content = made
-    for run in content["cells"]:
-        model = sc.load(out / "runs" / run["run_id"])
-        assert run["nonzeros"] == count_nonzeros(model)
-        assert run["not_zero"] == sum(
+    for run in content.cells:
+        model = sc.load(out / "runs" / run.run_id)
+        assert run.nonzeros == count_nonzeros(model)
+        assert run.not_zero == sum(
             int(p.count_nonzero()) if p.dim() > 1 else p.numel() for p in model.parameters()
         )
-        if run["method"] == "snip":
-            assert run["nonzeros"] == round(0.05 * run["weights"])
-            assert run["discovery_compute"] == 0
+        if run.method == "snip":
+            assert run.nonzeros == round(0.05 * run.weights)
+            assert run.discovery_compute == 0
         else:
-            assert run["not_zero"] == run["params"] == run["nonzeros"] + count_params(model) - run["weights"]
-            assert run["params"] <= {"800K": 0.357, "500K": 0.223}[run["size"]] * 44922
-            assert run["discovery_compute"] > 0
+            assert run.not_zero == run.params == run.nonzeros + count_params(model) - run.weights
+            assert run.params <= {"800K": 0.357, "500K": 0.223}[run.size] * 44922
+            assert run.discovery_compute > 0
 
 
 def test_the_table_has_the_papers_numbers_beside_ours(made):
@@ -111,7 +111,7 @@ def test_the_table_has_the_papers_numbers_beside_ours(made):
     page = (out / "snip.md").read_text()
     rows = list(csv.DictReader((out / "snip.csv").read_text().splitlines()))
     for cell, row in zip(CELLS, rows, strict=True):
-        errors = [100 * (1 - run["accuracy"]) for run in content["cells"] if run["size"] == cell.size]
+        errors = [100 * (1 - run.accuracy) for run in content.cells if run.size == cell.size]
         assert float(row["published"]) == cell.published
         assert float(row["ours_mean"]) == pytest.approx(statistics.mean(errors))
         assert float(row["ours_std"]) == pytest.approx(statistics.stdev(errors))
@@ -128,32 +128,32 @@ def test_a_second_run_trains_nothing_and_tables_show_what_is_finished(made, tmp_
     out, content = made
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
     again = Reproduction(out, "smoke", seeds=3, epochs=1, device="cpu").run("x", tables_only=True)
-    assert again["cells"] == content["cells"]
+    assert again.cells == content.cells
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
-    (copycat,) = [run for run in content["cells"] if run["size"] == "500K" and run["seed"] == 0]
+    (copycat,) = [run for run in content.cells if run.size == "500K" and run.seed == 0]
     store = RunStore(out)
     hidden = out / "hidden"
-    store.path(copycat["run_id"]).rename(hidden)
+    store.path(copycat.run_id).rename(hidden)
     try:
         part = Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("x", tables_only=True)
     finally:
-        hidden.rename(store.path(copycat["run_id"]))
-    assert len(part["cells"]) == 7
-    assert [entry.n for entry in entries(part["cells"])] == [2, 2, 2, 1]
+        hidden.rename(store.path(copycat.run_id))
+    assert len(part.cells) == 7
+    assert [entry.n for entry in entries(part.cells)] == [2, 2, 2, 1]
 
 
 def test_rows_without_runs_are_shown(made):
     _, content = made
-    snip = [run for run in content["cells"] if run["method"] == "snip"]
-    assert "| copycat | wrn-40-2 | 800K | 5.66 | – | – | – |" in to_markdown(snip, content["about"])
-    assert "No finished runs yet" in to_markdown([], content["about"])
+    snip = [run for run in content.cells if run.method == "snip"]
+    assert "| copycat | wrn-40-2 | 800K | 5.66 | – | – | – |" in to_markdown(snip, content.about)
+    assert "No finished runs yet" in to_markdown([], content.about)
 
 
 def test_what_is_written_is_text(made):
     _, content = made
-    about = {**content["about"], "device": "a|b <i>x</i>", "command": "<script>"}
-    assert r"a\|b \<i\>x\</i\>" in to_markdown(content["cells"], about)
-    page = to_html(content["cells"], about)
+    about = replace(content.about, device="a|b <i>x</i>", command="<script>")
+    assert r"a\|b \<i\>x\</i\>" in to_markdown(content.cells, about)
+    page = to_html(content.cells, about)
     assert "<script>" not in page
     assert "a|b &lt;i&gt;x&lt;/i&gt;" in page
 

@@ -7,12 +7,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from secateur.runs.sparse import Sparsity
 
 from secateur.errors import InputError
 from secateur.papers import dupont2021
 from secateur.papers.dupont2021 import CELLS, SCALES, Cell, Reproduction, parse_cells
 from secateur.papers.reproduction import selection
-from secateur.runs.sparse import Sparsity
 from secateur.runs.store import RunStore
 
 
@@ -59,20 +59,20 @@ def made(tmp_path_factory):
 
 def test_one_run_serves_all_three_tables(made):
     out, content = made
-    assert json.loads((out / "cells.json").read_text()) == json.loads(json.dumps(content))
-    found = {(cell["method"], cell["rate"], cell["seed"]) for cell in content["cells"]}
+    assert json.loads((out / "cells.json").read_text()) == content.to_json()
+    found = {(cell.method, cell.rate, cell.seed) for cell in content.cells}
     rates = [(method, rate) for method in dupont2021.METHODS for rate in ("90%", "99%")]
     assert found == {(*pair, seed) for pair in [("dense", None), *rates] for seed in (0, 1)}
-    for cell in content["cells"]:
-        share = 1 if cell["rate"] is None else (100 - int(cell["rate"][:-1])) / 100
-        assert cell["nonzeros"] == round(share * cell["weights"])
+    for cell in content.cells:
+        share = 1 if cell.rate is None else (100 - int(cell.rate[:-1])) / 100
+        assert cell.nonzeros == round(share * cell.weights)
     for table in ("table1", "table2", "table3"):
         assert {path.suffix for path in out.glob(f"{table}.*")} == {".md", ".csv", ".html"}
 
 
 def test_the_stand_in_is_named(made):
     out, content = made
-    assert content["about"]["data"] == "digits in place of cifar10, 270 training images"
+    assert content.about.data == "digits in place of cifar10, 270 training images"
     assert "digits in place of cifar10" in (out / "table1.md").read_text()
 
 
@@ -89,7 +89,7 @@ def test_more_cells_are_added_without_training_again(made):
     out, _ = made
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
     content = Reproduction(out, "smoke", parse_cells("conv4/cifar10"), epochs=2, device="cpu").run("again")
-    assert len(content["cells"]) == 2 * (1 + 4 * 4)
+    assert len(content.cells) == 2 * (1 + 4 * 4)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
@@ -99,7 +99,7 @@ def test_tables_of_what_is_finished_train_nothing(made):
     before = sorted(path.name for path in (out / "runs").iterdir())
     cells = parse_cells("conv4/cifar10/99%,vgg19/cifar10/99%")
     again = Reproduction(out, "smoke", cells, epochs=2, seeds=3, device="cpu").run("x", tables_only=True)
-    found = {(cell["network"], cell["method"], cell["seed"]) for cell in again["cells"]}
+    found = {(cell.network, cell.method, cell.seed) for cell in again.cells}
     assert found == {("conv4", name, seed) for name in ("dense", *dupont2021.METHODS) for seed in (0, 1)}
     assert before == sorted(path.name for path in (out / "runs").iterdir())
 
@@ -146,10 +146,8 @@ def test_the_papers_protocol_runs_and_names_its_selection(tmp_path, monkeypatch,
     monkeypatch.setitem(dupont2021.SCALES, "paper", little)
     cells = parse_cells("conv4/cifar10/95%")
     content = Reproduction(tmp_path, "paper", cells, select_on=select_on, device="cpu").run("x")
-    assert content["about"]["selection"] == named
+    assert content.about.selection == named
     assert f"Selection: {named}." in (tmp_path / "table1.md").read_text()
-    histories = {
-        cell["method"]: RunStore(tmp_path).record(cell["run_id"])["history"] for cell in content["cells"]
-    }
+    histories = {cell.method: RunStore(tmp_path).record(cell.run_id).history for cell in content.cells}
     assert len(histories["reparametrization"]) == 3  # its schedule is never broken off
-    assert all(("test_accuracy" in row) == (select_on is None) for row in histories["dense"])
+    assert all((row.test_accuracy is not None) == (select_on is None) for row in histories["dense"])

@@ -138,16 +138,16 @@ def digits():
 def test_the_loop_pads_and_follows_every_cut(monkeypatch, digits):
     run = training(digits, Fisher(removals=3, every=1))
     seen = []
-    real = Training._step
+    real = Training.step
 
     def step(self, *batch):
         real(self, *batch)
         layers = {id(layer) for layer in self.model.modules()}
-        assert isinstance(self.padding, Padding)
-        assert {id(layer) for layer, _ in self.padding._layers} <= layers
+        assert isinstance(self.network.padding, Padding)
+        assert {id(layer) for layer, _ in self.network.padding._layers} <= layers
         seen.append(sum(self.model.widths))
 
-    monkeypatch.setattr(Training, "_step", step)
+    monkeypatch.setattr(Training, "step", step)
     run.fit()
     whole = sum(UNEVEN["wrn"]().widths)
     assert seen[0] == whole - 1

@@ -4,48 +4,47 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 import statistics
 import tomllib
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from secateur.errors import InputError
-from secateur.papers import load_published, published, table_rows, to_csv, to_html, to_markdown
 from secateur.papers.figure2 import draw_figure2, figure2
+
+from made import about, dupont_run
+from secateur.errors import InputError
+from secateur.papers import (
+    crowley2018,
+    dupont2021,
+    load_published,
+    published,
+    table_rows,
+    to_csv,
+    to_html,
+    to_markdown,
+)
+from secateur.papers.cells import CrowleyCells, DupontCells
 
 ROOT = Path(__file__).parents[1]
 RATES = ["90%", "95%", "97%", "99%"]
-ABOUT = {
-    "scale": "laptop",
-    "device": "NVIDIA H100",
-    "commit": "3b4d533abcde",
-    "data": "cifar10, 4,500 training images",
-    "selection": "validation split",
-    "command": "secateur paper dupont2021 --scale laptop",
-}
-
-
-def cell(method: str, rate: str | None, seed: int = 0, **values: Any) -> dict[str, Any]:
-    base = {"network": "conv4", "dataset": "cifar10", "accuracy": 0.5, "accuracy_before": 0.6}
-    sizes = {"remaining": None, "nonzeros": 121251, "weights": 2425024, "epochs": 24}
-    return {**base, **sizes, "method": method, "rate": rate, "seed": seed, **values}
+ABOUT = about()
 
 
 FAITHFUL = [
-    cell("reparametrization-faithful", "95%", seed, accuracy=a, accuracy_before=b, remaining=c)
+    dupont_run("reparametrization-faithful", "95%", seed, accuracy=a, accuracy_before=b, remaining=c)
     for seed, (a, b, c) in enumerate([(0.59, 0.60, 0.083), (0.60, 0.62, 0.079), (0.57, 0.61, 0.090)])
 ]
 CELLS = [
     *FAITHFUL,
-    cell("dense", None, accuracy=0.65),
-    cell("magnitude", "90%", accuracy=0.1),
-    cell("reparametrization", "95%", accuracy=0.63, accuracy_before=0.6312, remaining=0.05),
+    dupont_run("dense", None, accuracy=0.65),
+    dupont_run("magnitude", "90%", accuracy=0.1),
+    dupont_run("reparametrization", "95%", accuracy=0.63, accuracy_before=0.6312, remaining=0.05),
 ]
 
 
@@ -180,7 +179,7 @@ def test_table_2_in_markdown_sets_what_is_above_the_target_in_italics():
     ("remaining", "shown"), [(0.1004, "0.100 (1)"), (0.1006, "*0.101 (1)*"), (0.09, "0.090 (1)")]
 )
 def test_italics_go_by_the_decimals_shown(remaining, shown):
-    page = to_markdown("table2", [cell("reparametrization", "90%", remaining=remaining)], ABOUT)
+    page = to_markdown("table2", [dupont_run("reparametrization", "90%", remaining=remaining)], ABOUT)
     assert f"| reparametrization | – | {shown} |" in page
 
 
@@ -194,15 +193,15 @@ def test_table_3_shows_the_accuracy_before_the_cut():
 
 
 def test_one_run_has_no_deviation_and_the_caption_says_why():
-    entry = table_rows("table1", [cell("magnitude", "90%")])[1].entries[0]
+    entry = table_rows("table1", [dupont_run("magnitude", "90%")])[1].entries[0]
     assert (entry.mean, entry.std, entry.n) == (50.0, None, 1)
     assert "(n = 1), so there is no standard deviation" in to_markdown(
-        "table1", [cell("magnitude", "90%")], ABOUT
+        "table1", [dupont_run("magnitude", "90%")], ABOUT
     )
 
 
 def test_a_run_without_the_number_is_not_counted():
-    cells = [*FAITHFUL[:2], {**FAITHFUL[2], "remaining": None}]
+    cells = [*FAITHFUL[:2], replace(FAITHFUL[2], remaining=None)]
     of = {table: table_rows(table, cells) for table in ("table1", "table2")}
     assert [row.entries[1].n for row in of["table2"]] == [2, 0]
     assert of["table1"][3].entries[1].n == 3
@@ -217,7 +216,7 @@ def test_rows_stand_in_the_papers_order_whatever_the_order_of_the_cells():
         ("cifar10", "vgg19"),
         ("cifar10", "conv4"),
     ]
-    cells = [cell("dense", None, dataset=dataset, network=network) for dataset, network in where]
+    cells = [dupont_run("dense", None, dataset=dataset, network=network) for dataset, network in where]
     rows = table_rows("table3", cells)
     assert [(row.dataset, row.network) for row in rows[::2]] == [
         ("cifar10", "conv4"),
@@ -234,7 +233,7 @@ def test_rows_stand_in_the_papers_order_whatever_the_order_of_the_cells():
 def test_only_the_papers_scale_is_held_against_the_paper(render):
     for scale, warned in (("smoke", True), ("laptop", True), ("paper", False)):
         assert (
-            "absolute numbers are not comparable" in render("table1", CELLS, {**ABOUT, "scale": scale})
+            "absolute numbers are not comparable" in render("table1", CELLS, about(scale=scale))
         ) == warned
 
 
@@ -244,25 +243,25 @@ def test_no_runs_is_said():
 
 
 @pytest.mark.parametrize(
-    ("table", "cells", "about", "message"),
+    ("table", "cells", "conditions", "message"),
     [
         ("table4", CELLS, ABOUT, "unknown table 'table4'"),
-        ("table1", [cell("magnitude_tuned", "90%")], ABOUT, "did you mean 'magnitude-tuned'"),
-        ("table1", [cell("magnitude", "50%")], ABOUT, "received '50%'"),
-        ("table1", [cell("magnitude", None)], ABOUT, "received None"),
-        ("table1", [cell("dense", "90%")], ABOUT, "received '90%'"),
-        ("table1", [cell("magnitude", "90%")] * 2, ABOUT, "2 times"),
-        ("table1", CELLS, {**ABOUT, "scale": "papers"}, "unknown scale 'papers'"),
+        ("table1", [dupont_run("magnitude_tuned", "90%")], ABOUT, "did you mean 'magnitude-tuned'"),
+        ("table1", [dupont_run("magnitude", "50%")], ABOUT, "received '50%'"),
+        ("table1", [dupont_run("magnitude", None)], ABOUT, "received None"),
+        ("table1", [dupont_run("dense", "90%")], ABOUT, "received '90%'"),
+        ("table1", [dupont_run("magnitude", "90%")] * 2, ABOUT, "2 times"),
+        ("table1", CELLS, about(scale="papers"), "unknown scale 'papers'"),
     ],
 )
-def test_what_no_table_has_a_place_for_is_refused(table, cells, about, message):
+def test_what_no_table_has_a_place_for_is_refused(table, cells, conditions, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        to_markdown(table, cells, about)
+        to_markdown(table, cells, conditions)
 
 
 def test_markup_in_markdown_stays_text():
-    hostile = {**ABOUT, "device": "a|b <i>*x*</i>\n# y"}
-    page = to_markdown("table1", [cell("dense", None, dataset="my|set")], hostile)
+    hostile = about(device="a|b <i>*x*</i>\n# y")
+    page = to_markdown("table1", [dupont_run("dense", None, dataset="my|set")], hostile)
     assert r"Device: a\|b \<i\>\*x\*\</i\> # y. " in page
     row = next(line for line in page.splitlines() if "dense |" in line)
     assert row.startswith(r"| my\|set | conv4 | dense |")
@@ -270,8 +269,8 @@ def test_markup_in_markdown_stays_text():
 
 
 def test_csv_gives_the_numbers_back():
-    about = {**ABOUT, "device": 'a "quoted", device'}
-    found = list(csv.DictReader(io.StringIO(to_csv("table1", CELLS, about))))
+    quoted = about(device='a "quoted", device')
+    found = list(csv.DictReader(io.StringIO(to_csv("table1", CELLS, quoted))))
     assert len(found) == 1 + 4 * 4
     by_place = {(row["method"], row["rate"]): row for row in found}
     faithful = by_place["reparametrization-faithful", "95%"]
@@ -359,13 +358,13 @@ def test_the_page_stands_alone_and_knows_the_dark():
 
 @pytest.mark.parametrize("field", ["device", "commit", "data", "selection", "command"])
 def test_the_page_escapes_what_it_is_given(field):
-    page = to_html("table1", CELLS, {**ABOUT, field: "<script>alert(1)</script>&"})
+    page = to_html("table1", CELLS, about(**{field: "<script>alert(1)</script>&"}))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in page
     assert "script" not in Reader(page).tags
 
 
 def test_the_page_escapes_names_of_data_and_networks():
-    page = to_html("table1", [cell("dense", None, dataset="<b>d", network="<script>n")], ABOUT)
+    page = to_html("table1", [dupont_run("dense", None, dataset="<b>d", network="<script>n")], ABOUT)
     assert "&lt;script&gt;n on &lt;b&gt;d" in page
     assert not {"b", "script"} & set(Reader(page).tags)
 
@@ -399,3 +398,24 @@ def test_figure_2_is_written_the_same_each_time(tmp_path):
     texts = [element.text for element in ET.parse(tmp_path / svg).iter("{http://www.w3.org/2000/svg}text")]
     assert {"x", "h(x)", "eq. (4): exp(−1 / (tx)ⁿ)"} <= set(texts)
     assert "eq. (5): C₁ (exp(−1 / ((tx)ⁿ + 1)) − C₂)" in texts
+
+
+# --- the recorded tables -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("*/cells.json")), ids=lambda path: path.parent.name
+)
+def test_recorded_runs_give_the_recorded_tables(path, tmp_path):
+    """`cells.json` is read and written again alike, and the tables drawn of it are those beside it."""
+    content = json.loads(path.read_text())
+    kind, write_tables = {
+        "dupont2021": (DupontCells, dupont2021.write_tables),
+        "crowley2018": (CrowleyCells, crowley2018.write_tables),
+    }[content["paper"]]
+    cells = kind.load(path)
+    assert json.dumps(cells.to_json()) == json.dumps(content)
+    write_tables(cells, tmp_path)
+    written = {table.name: table.read_bytes() for table in tmp_path.iterdir()}
+    assert written == {name: (path.parent / name).read_bytes() for name in written}
+    assert {name.partition(".")[2] for name in written} == {"md", "csv", "html"}

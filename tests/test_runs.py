@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import made
 from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_bytes
 from secateur.budget import Limits
@@ -140,7 +141,7 @@ def test_one_process_at_a_time(tmp_path):
 def test_runs_are_found_by_how_they_begin(tmp_path):
     store = RunStore(tmp_path)
     for run_id in ("train-aa-s0", "train-ab-s0", "prune-cc-s0"):
-        store.save_record(run_id, {"run_id": run_id})
+        store.save_record(made.record(run_id))
     assert store.ids() == ["prune-cc-s0", "train-aa-s0", "train-ab-s0"]
     assert store.resolve("prune") == "prune-cc-s0"
     with pytest.raises(InputError, match=r"2 runs in .* begin with 'train-a'"):

@@ -15,19 +15,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from secateur.compare.handover import importable_name, leave, take
+from secateur.compare.jobs import Job, Schedule, jobs_of, without
+from secateur.runs.side_by_side import SMALL_STEP, WORTH_STARTING, in_words, workers_for
 
+import made
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
 from secateur.cli.main import main
 from secateur.compare.comparison import Comparison, Settings, _made_with
-from secateur.compare.handover import importable_name, leave, take
-from secateur.compare.jobs import Job, Schedule, jobs_of, without
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.papers import crowley2018, dupont2021
 from secateur.progress import BarReporter, LineReporter, Reporter
 from secateur.runs.session import PruneSettings, Session
-from secateur.runs.side_by_side import SMALL_STEP, WORTH_STARTING, in_words, workers_for
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
@@ -418,8 +419,8 @@ def test_no_run_is_made_twice(both):
 def test_results_say_with_how_many_threads_the_runs_were_made(tmp_path):
     store = RunStore(tmp_path)
     for run, threads in (("a", 1), ("b", 2), ("c", 1)):
-        store.save_record(run, {"environment": {"threads": threads, "commit": "abc"}})
-    points = [{"run_id": run} for run in "abc"]
+        store.save_record(made.record(run, environment={"threads": threads, "commit": "abc"}))
+    points = [made.point(run_id=run) for run in "abc"]
     assert _made_with(points, store) == {"trained_at": ["abc"], "threads": "1 or 2"}
     assert _made_with([points[0], points[2]], store)["threads"] == 1
 
@@ -539,7 +540,7 @@ def test_a_paper_is_reproduced_side_by_side(tmp_path):
             device="cpu",
             reporter=diary,
         )
-        rows = grid.run("x", workers=workers)["cells"]
+        rows = grid.run("x", workers=workers).to_json()["cells"]
         found.append([{key: value for key, value in row.items() if key != "wall_s"} for row in rows])
     assert found[0] == found[1]
     assert diary.notes == ["2 runs side by side, 1 thread each"]

@@ -196,7 +196,7 @@ def test_training_hands_over_plain_batches_of_its_split_by_the_seed(digits, monk
         taken.append(kwargs)
         return epoch_batches(*args, **kwargs)
 
-    monkeypatch.setattr("secateur.training.loop.epoch_batches", counted)
+    monkeypatch.setattr("secateur.training.batches.epoch_batches", counted)
     first, again, other = Recorded(), Recorded(), Recorded()
     for method, seed in ((first, 0), (again, 0), (other, 1)):
         training(digits, method, seed)

@@ -18,6 +18,7 @@ from secateur.methods.gates import kernels as gate_kernels
 from secateur.network.masks import count_nonzeros
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
+from secateur.records.stored import ABSENT
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
@@ -37,19 +38,19 @@ def compared(digits, tmp_path_factory):
 def test_every_arm_has_exactly_the_budget(compared):
     model = sc.models.conv4(in_channels=1, image_size=8)
     limit = round(0.05 * count_weights(model))
-    assert {point["arm"] for point in compared.points} == {*SPARSE_ARMS, "width"}
+    assert {point.arm for point in compared.points} == {*SPARSE_ARMS, "width"}
     for point in compared.points:
-        network = sc.load(compared.directory / "runs" / point["run_id"])
-        assert point["nonzeros"] == count_nonzeros(network)
-        if point["arm"] == "width":
-            assert 0.9 * limit < point["nonzeros"] == point["weights"] <= limit
+        network = sc.load(compared.directory / "runs" / point.run_id)
+        assert point.nonzeros == count_nonzeros(network)
+        if point.arm == "width":
+            assert 0.9 * limit < point.nonzeros == point.weights <= limit
         else:
-            assert point["nonzeros"] == limit
-            assert point["weights"] == count_weights(model)
+            assert point.nonzeros == limit
+            assert point.weights == count_weights(model)
 
 
 def test_every_arm_takes_the_same_epochs_in_total(compared):
-    spent = {point["arm"]: (point["epochs"], point["train_compute"]) for point in compared.points}
+    spent = {point.arm: (point.epochs, point.train_compute) for point in compared.points}
     sparse = [spent[arm] for arm in SPARSE_ARMS]
     assert {epochs for epochs, _ in sparse} == {4}
     assert len({compute for _, compute in sparse}) == 1
@@ -57,12 +58,12 @@ def test_every_arm_takes_the_same_epochs_in_total(compared):
 
 def test_what_the_cut_changed_is_recorded(compared):
     for point in compared.points:
-        if point["arm"] in SPARSE_ARMS:
-            assert 0 <= point["accuracy_before"] <= 1
-        if point["arm"] == "reparametrization":
-            assert point["remaining"] == pytest.approx(0.05, abs=1e-4)
-        if point["arm"] == "magnitude":
-            assert "remaining" not in point
+        if point.arm in SPARSE_ARMS:
+            assert 0 <= point.accuracy_before <= 1
+        if point.arm == "reparametrization":
+            assert point.remaining == pytest.approx(0.05, abs=1e-4)
+        if point.arm == "magnitude":
+            assert point.remaining is ABSENT
 
 
 def test_magnitude_and_its_tuned_form_share_the_trained_network_between_budgets(digits, tmp_path):
@@ -188,7 +189,7 @@ def test_the_plan_counts_what_is_trained(compared, digits):
     session = Session(digits, RunStore(compared.directory), Runtime("cpu"), Reporter())
     planned = sum(row.compute for row in comparison.plan(session))
     records = [session.store.record(run_id) for run_id in session.store.ids()]
-    assert planned == sum(record["train_compute"] for record in records if record["seed"] == 0)
+    assert planned == sum(record.train_compute for record in records if record.seed == 0)
 
 
 def test_compiled_gates_are_tried_out_before_anything_is_trained(monkeypatch):

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from secateur.compare.verdict import interval, summarise, verdict
+import made
+from secateur.compare.verdict import Interval, interval, summarise, verdict
 
 
 def test_interval_by_hand():
     # mean 0.92, deviations -.02, 0, .02: std sqrt(.0008 / 2) = .02; t(0.975, 2) = 4.302653
     found = interval([0.90, 0.92, 0.94])
-    assert found["n"] == 3
-    assert found["mean"] == pytest.approx(0.92)
-    assert found["std"] == pytest.approx(0.02)
-    assert found["high"] - found["mean"] == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
-    assert found["mean"] - found["low"] == pytest.approx(found["high"] - found["mean"])
+    assert found.n == 3
+    assert found.mean == pytest.approx(0.92)
+    assert found.std == pytest.approx(0.02)
+    assert found.high - found.mean == pytest.approx(4.302653 * 0.02 / 3**0.5, rel=1e-6)
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
 
 
 def test_one_value_has_no_interval():
-    assert interval([0.5]) == {"n": 1, "mean": 0.5, "std": None, "half": None, "low": None, "high": None}
+    assert interval([0.5]) == Interval(n=1, mean=0.5, std=None, half=None, low=None, high=None)
 
 
 def point(arm, budget, seed, accuracy, val_accuracy=None, **more):
-    return {
-        "arm": arm,
-        "budget": budget,
-        "seed": seed,
-        "accuracy": accuracy,
-        "val_accuracy": accuracy if val_accuracy is None else val_accuracy,
-        "params": 100 + seed,
-        "macs": 1000,
-        "train_compute": 10,
-        "discovery_compute": 0,
-        "wall_s": 1.0,
-        **more,
-    }
+    val_accuracy = accuracy if val_accuracy is None else val_accuracy
+    return made.point(arm, budget, seed, accuracy=accuracy, val_accuracy=val_accuracy, **more)
 
 
 LIMITS = {"params=50%": 500, "params=25%": 250}
@@ -50,18 +42,18 @@ def points(**arms):
 
 def test_summary_has_one_row_for_each_arm_and_budget():
     rows = summarise(points(width=[0.5, 0.7], copycat=[0.9, 0.9]), LIMITS)
-    assert [(row["arm"], row["n"], row["limit"]) for row in rows] == [("width", 2, 250), ("copycat", 2, 250)]
-    assert rows[0]["params"] == 100.5
-    assert rows[0]["mean"] == pytest.approx(0.6)
-    assert rows[1]["std"] == 0
+    assert [(row.arm, row.n, row.limit) for row in rows] == [("width", 2, 250), ("copycat", 2, 250)]
+    assert rows[0].params == 100.5
+    assert rows[0].mean == pytest.approx(0.6)
+    assert rows[1].std == 0
 
 
 def test_separated_intervals_give_a_winner():
     judged = verdict(summarise(points(copycat=[0.95, 0.951, 0.952], width=[0.90, 0.901, 0.902]), LIMITS))
-    (entry,) = judged["per_budget"]
-    assert (entry["winner"], entry["leader"], entry["not_separated"]) == ("copycat", "copycat", [])
-    assert judged["text"] == "Copycat wins at params=25% (250)."
-    assert entry["text"] == "copycat wins with 95.1% ± 0.2 against 90.1% ± 0.2 of width"
+    (entry,) = judged.per_budget
+    assert (entry.winner, entry.leader, entry.not_separated) == ("copycat", "copycat", ())
+    assert judged.text == "Copycat wins at params=25% (250)."
+    assert entry.text == "copycat wins with 95.1% ± 0.2 against 90.1% ± 0.2 of width"
 
 
 def test_overlapping_intervals_give_none():
@@ -70,12 +62,12 @@ def test_overlapping_intervals_give_none():
             points(copycat=[0.95, 0.90, 0.99], width=[0.93, 0.94, 0.95], bottleneck=[0.1, 0.1, 0.1]), LIMITS
         )
     )
-    (entry,) = judged["per_budget"]
-    assert entry["winner"] is None
-    assert entry["leader"] == "copycat"
-    assert entry["not_separated"] == ["width"]
-    assert judged["text"] == "No clear winner at params=25% (250); bottleneck clearly behind at params=25%."
-    assert entry["text"] == (
+    (entry,) = judged.per_budget
+    assert entry.winner is None
+    assert entry.leader == "copycat"
+    assert entry.not_separated == ("width",)
+    assert judged.text == "No clear winner at params=25% (250); bottleneck clearly behind at params=25%."
+    assert entry.text == (
         "no clear winner: copycat leads on validation and has 94.7% ± 11.2, "
         "but its interval does not clear width; "
         "bottleneck clearly behind"
@@ -84,8 +76,8 @@ def test_overlapping_intervals_give_none():
 
 def test_one_seed_never_wins():
     judged = verdict(summarise(points(copycat=[0.99], width=[0.10]), LIMITS))
-    assert judged["per_budget"][0]["winner"] is None
-    assert "no clear winner, as one seed has no interval" in judged["per_budget"][0]["text"]
+    assert judged.per_budget[0].winner is None
+    assert "no clear winner, as one seed has no interval" in judged.per_budget[0].text
 
 
 def test_the_leader_is_chosen_on_validation_not_on_test():
@@ -93,33 +85,33 @@ def test_the_leader_is_chosen_on_validation_not_on_test():
         *(point("width", "params=25%", seed, 0.90, val_accuracy=0.95) for seed in range(2)),
         *(point("copycat", "params=25%", seed, 0.93, val_accuracy=0.94) for seed in range(2)),
     ]
-    (entry,) = verdict(summarise(rows, LIMITS))["per_budget"]
-    assert entry["leader"] == "width"
-    assert entry["winner"] is None  # ahead on validation, but not on test
+    (entry,) = verdict(summarise(rows, LIMITS)).per_budget
+    assert entry.leader == "width"
+    assert entry.winner is None  # ahead on validation, but not on test
 
 
 def test_budgets_come_largest_first_and_agree_in_one_sentence():
     rows = points(copycat=[0.95, 0.95], width=[0.9, 0.9])
-    rows += [{**row, "budget": "params=50%"} for row in rows]
+    rows += [replace(row, budget="params=50%") for row in rows]
     judged = verdict(summarise(rows, LIMITS))
-    assert [entry["budget"] for entry in judged["per_budget"]] == ["params=50%", "params=25%"]
-    assert judged["text"] == "Copycat wins at params=50% (500) and at params=25% (250)."
+    assert [entry.budget for entry in judged.per_budget] == ["params=50%", "params=25%"]
+    assert judged.text == "Copycat wins at params=50% (500) and at params=25% (250)."
 
 
 def test_budgets_that_disagree_are_told_one_by_one():
     rows = points(copycat=[0.95, 0.95], width=[0.9, 0.9])
-    rows += [{**row, "budget": "params=50%"} for row in points(copycat=[0.95, 0.7], width=[0.9, 0.9])]
-    text = verdict(summarise(rows, LIMITS))["text"]
+    rows += [replace(row, budget="params=50%") for row in points(copycat=[0.95, 0.7], width=[0.9, 0.9])]
+    text = verdict(summarise(rows, LIMITS)).text
     assert text == "At params=50% (500) there is no clear winner; at params=25% (250) copycat wins."
 
 
 def test_an_interval_stays_within_what_a_fraction_can_be():
     found = interval([0.9, 1.0])
-    assert (found["low"], found["high"]) == (
-        pytest.approx(0.95 - found["half"]) if found["half"] < 0.95 else 0.0,
+    assert (found.low, found.high) == (
+        pytest.approx(0.95 - found.half) if found.half < 0.95 else 0.0,
         1.0,
     )
-    assert found["half"] == pytest.approx(12.7062 * 0.05, rel=1e-4)
+    assert found.half == pytest.approx(12.7062 * 0.05, rel=1e-4)
 
 
 def test_what_every_point_of_a_cell_has_of_weights_is_averaged():
@@ -132,30 +124,20 @@ def test_what_every_point_of_a_cell_has_of_weights_is_averaged():
         point("copycat", "params=25%", 0, 0.8),
     ]
     magnitude, width, copycat = summarise(rows, LIMITS)
-    assert (magnitude["nonzeros"], magnitude["weights"]) == (10.5, 100)
-    assert magnitude["accuracy_before"] == pytest.approx(0.8)
-    assert width["nonzeros"] == 10
-    assert "accuracy_before" not in width
-    assert not {"nonzeros", "weights", "accuracy_before"} & set(copycat)
+    assert (magnitude.nonzeros, magnitude.weights) == (10.5, 100)
+    assert magnitude.accuracy_before == pytest.approx(0.8)
+    assert width.nonzeros == 10
+    assert width.accuracy_before is None
+    assert (copycat.nonzeros, copycat.weights, copycat.accuracy_before) == (None, None, None)
 
 
 def test_more_than_two_arms_behind_are_counted_in_the_sentence_and_named_at_the_budget():
     arms = {"a": (0.9, 0.91, 0.9), "b": (0.9, 0.9, 0.91), "c": (0.1, 0.11, 0.1), "d": (0.2, 0.21, 0.2)}
     points = [
-        {
-            "arm": arm,
-            "budget": "params=5",
-            "accuracy": accuracy,
-            "val_accuracy": accuracy,
-            "params": 5,
-            "macs": 1,
-            "train_compute": 1,
-            "discovery_compute": 0,
-            "wall_s": 1.0,
-        }
+        point(arm, "params=5", seed, accuracy)
         for arm, values in (arms | {"e": (0.3, 0.31, 0.3)}).items()
-        for accuracy in values
+        for seed, accuracy in enumerate(values)
     ]
     found = verdict(summarise(points, {"params=5": 5}))
-    assert found["text"] == "No clear winner at params=5 (5); 3 arms clearly behind at params=5."
-    assert "c, d and e clearly behind" in found["per_budget"][0]["text"]
+    assert found.text == "No clear winner at params=5 (5); 3 arms clearly behind at params=5."
+    assert "c, d and e clearly behind" in found.per_budget[0].text

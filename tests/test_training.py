@@ -12,13 +12,13 @@ from torch.nn import functional as F
 from secateur import models
 from secateur.architecture.architecture import Architecture
 from secateur.data import Split, epoch_batches
-from secateur.device import Runtime
+from secateur.device import AUTOCAST, Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.methods import Fisher
 from secateur.progress import Reporter
 from secateur.training.evaluation import VALIDATION, evaluate, validated_every
 from secateur.training.loop import Training
-from secateur.training.recipe import Recipe
+from secateur.training.recipe import PRECISIONS, Recipe
 from secateur.training.seeds import derived_seed
 
 SMALL = Recipe(epochs=3, batch_size=64)
@@ -35,7 +35,7 @@ def training(data, *, model=None, recipe=SMALL, epochs=3, method=None, save=None
         data,
         recipe,
         seed=7,
-        runtime=Runtime(device, recipe.precision),
+        runtime=Runtime(device),
         reporter=Reporter(),
         method=method,
         epochs=epochs,
@@ -88,7 +88,7 @@ def test_early_stopping_counts_from_the_best_epoch(digits):
     run = training(digits, recipe=STAGNANT, epochs=9)
     seen = []
     for accuracy in data_rows:
-        run._close_epoch({"val_accuracy": accuracy})
+        run.progress.close_epoch({"val_accuracy": accuracy}, STAGNANT)
         seen.append((run.progress.drops, run.progress.stale, run._done()))
     assert seen == [
         (0, 0, False),
@@ -106,7 +106,7 @@ def test_early_stopping_counts_from_the_best_epoch(digits):
 def test_what_follows_the_test_split_says_so_in_its_history(digits):
     done = training(digits, recipe=replace(SMALL, select_on="test"), epochs=1).fit()
     (row,) = done.progress.history
-    assert row["test_accuracy"] == evaluate(done.model, digits.test, digits, Runtime("cpu"))
+    assert row["test_accuracy"] == evaluate(done.model, digits.test, digits, Runtime("cpu"), "fp32")
 
 
 def test_older_recipes_keep_their_identity(digits):
@@ -166,7 +166,7 @@ def test_it_is_plain_sgd(digits):
 
 def test_it_learns(digits):
     done = training(digits, recipe=Recipe(epochs=12, batch_size=32), epochs=12).fit()
-    assert evaluate(done.model, digits.test, digits, Runtime("cpu")) > 0.8
+    assert evaluate(done.model, digits.test, digits, Runtime("cpu"), "fp32") > 0.8
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
@@ -174,7 +174,7 @@ def test_a_resumed_run_is_the_undisturbed_one_to_the_bit(digits, stop_after):
     whole = training(digits).fit()
     saved = []
 
-    def save(checkpoint):
+    def save(checkpoint, _model):
         saved.append(checkpoint)
         if len(saved) == stop_after:
             raise KeyboardInterrupt
@@ -197,14 +197,18 @@ def test_a_continued_trajectory_is_the_direct_one_to_the_bit(digits):
     """Pausing at a budget, in the middle of an epoch, leaves no trace in what follows."""
     recipe = Recipe(epochs=10, batch_size=64).for_tuning(0.01)
     direct_method, saved = fisher(8), []
+
+    def save(checkpoint, model):
+        saved.append((checkpoint, model.widths))
+
     direct = training(digits, recipe=recipe, method=direct_method, epochs=None).fit()
-    paused = training(digits, recipe=recipe, method=fisher(3), epochs=None, save=saved.append).fit()
+    paused = training(digits, recipe=recipe, method=fisher(3), epochs=None, save=save).fit()
     assert paused.progress.batch > 0  # within an epoch
-    widths = saved[-1].state["architecture"]["widths"]
+    checkpoint, widths = saved[-1]
     small = Architecture.of(network()).with_widths(widths).build(seed=0)
     on_method = fisher(8)
     on = training(digits, model=small, recipe=recipe, method=on_method, epochs=None)
-    on.resume(saved[-1])
+    on.resume(checkpoint)
     on.fit()
     assert on_method.removed == direct_method.removed
     assert len(on_method.removed) == 8
@@ -232,13 +236,13 @@ def test_accuracy_counts_every_example_of_a_short_last_batch(digits):
     model = network().eval()
     x = (digits.test.images.float() / 255 - digits.mean[0]) / digits.std[0]
     expected = (model(x).argmax(1) == digits.test.labels).sum().item() / 500
-    assert evaluate(model, digits.test, digits, Runtime("cpu")) == pytest.approx(expected, abs=1e-9)
+    assert evaluate(model, digits.test, digits, Runtime("cpu"), "fp32") == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_epoch(digits):
     saved = []
 
-    def save(checkpoint):
+    def save(checkpoint, _model):
         saved.append(checkpoint)
         torch.nn.init.constant_(run.model.stem.weight, math.inf)  # what a diverged step leaves
 
@@ -288,7 +292,15 @@ def test_devices_that_are_not_there_are_refused(device, message):
 
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="unknown precision 'fp16'"):
-        Runtime("cpu", "fp16")
+        Recipe(precision="fp16")
+
+
+def test_the_runtime_knows_every_precision_of_a_recipe():
+    assert tuple(AUTOCAST) == PRECISIONS
+    x = torch.ones(2, 2)
+    for precision, kind in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+        with Runtime("cpu").autocast(precision):
+            assert (x @ x).dtype == kind
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def main() -> None:
         for budget in BUDGETS:
             rows.append(one(name, budget))
             print(f"{name} {budget}: proved, saved, loaded, re-initialised, scaled", flush=True)
-    environment = describe_environment(Runtime("cpu"))
+    environment = describe_environment(Runtime("cpu"), "fp32")
     out.mkdir(parents=True, exist_ok=True)
     content = {"schema": 1, "command": "python tools/any_model.py", "rows": rows, "environment": environment}
     (out / "networks.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

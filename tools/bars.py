@@ -7,27 +7,46 @@ unpruned network after as many epochs, and whether every run has exactly its bud
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+
+from secateur.papers.cells import DupontCells, DupontRun
+from secateur.records.point import Point
+from secateur.records.results import Results
 
 EXACT, TUNED, DENSE = "reparametrization", "magnitude-tuned", "dense"
 
 
-def load(folder: Path) -> list[dict]:
-    """Runs of a reproduction (cells.json) or a comparison (results.json), in one form."""
+@dataclass(frozen=True)
+class Run:
+    """What a line of either file says of one run."""
+
+    network: str
+    budget: str | None
+    method: str
+    accuracy: float
+    accuracy_before: float | None
+    nonzeros: int | None
+    weights: int | None
+
+
+def load(folder: Path) -> list[Run]:
+    """Runs of a reproduction (cells.json) or a comparison (results.json)."""
     if (folder / "cells.json").is_file():
-        cells = json.loads((folder / "cells.json").read_text(encoding="utf-8"))["cells"]
-        return [
-            {**cell, "network": f"{cell['network']}/{cell['dataset']}", "budget": kept(cell["rate"])}
-            for cell in cells
-        ]
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    network = f"{results['model']}/{results['data']['name']}"
-    rows = [*results["points"], *results["dense"]]
-    return [{**row, "network": network, "method": row["arm"], "budget": row["budget"]} for row in rows]
+        cells = DupontCells.load(folder / "cells.json").cells
+        return [run(cell, f"{cell.network}/{cell.dataset}", kept(cell.rate), cell.method) for cell in cells]
+    results = Results.load(folder / "results.json")
+    network = f"{results.model}/{results.data.name}"
+    points = [*results.points, *results.dense]
+    return [run(point, network, point.budget, point.arm) for point in points]
+
+
+def run(line: DupontRun | Point, network: str, budget: str | None, method: str) -> Run:
+    """One line in the form of both."""
+    return Run(network, budget, method, line.accuracy, line.accuracy_before, line.nonzeros, line.weights)
 
 
 def kept(rate: str | None) -> str | None:
@@ -35,31 +54,31 @@ def kept(rate: str | None) -> str | None:
     return None if rate is None else f"nonzeros={100 - int(rate[:-1])}%"
 
 
-def rows(runs: list[dict]) -> Iterable[str]:
+def rows(runs: list[Run]) -> Iterable[str]:
     """One line for each network and budget that has the exact mode."""
-    keys = dict.fromkeys((run["network"], run["budget"]) for run in runs if run["method"] == EXACT)
+    keys = dict.fromkeys((run.network, run.budget) for run in runs if run.method == EXACT)
     for network, budget in sorted(keys, key=lambda key: (key[0], -float(key[1][9:-1]))):
         exact = chosen(runs, network, budget, EXACT)
         share = float(budget[9:-1]) / 100
-        gap = max(abs(run["accuracy"] - run["accuracy_before"]) for run in exact)
+        gap = max(abs(run.accuracy - run.accuracy_before) for run in exact)
         tuned, dense = (chosen(runs, network, key, name) for key, name in ((budget, TUNED), (None, DENSE)))
-        met = all(run["nonzeros"] == round(share * run["weights"]) for run in exact)
-        after = mean(run["accuracy"] for run in exact)
+        met = all(run.nonzeros == round(share * run.weights) for run in exact)
+        after = mean(run.accuracy for run in exact)
         yield (
             f"| {network} | {budget} | {len(exact)} | {after:.1%} | {100 * gap:.2f} "
             f"| {difference(after, tuned)} | {difference(after, dense)} | {'yes' if met else 'NO'} |"
         )
 
 
-def chosen(runs: list[dict], network: str, budget: str | None, method: str) -> list[dict]:
+def chosen(runs: list[Run], network: str, budget: str | None, method: str) -> list[Run]:
     """The runs of one cell."""
     wanted = (network, budget, method)
-    return [run for run in runs if (run["network"], run["budget"], run["method"]) == wanted]
+    return [run for run in runs if (run.network, run.budget, run.method) == wanted]
 
 
-def difference(after: float, others: list[dict]) -> str:
+def difference(after: float, others: list[Run]) -> str:
     """Points above the mean of others."""
-    return f"{100 * (after - mean(run['accuracy'] for run in others)):+.1f}" if others else "-"
+    return f"{100 * (after - mean(run.accuracy for run in others)):+.1f}" if others else "-"
 
 
 def main() -> int:

@@ -454,7 +454,7 @@ def main() -> int:
     out = parser.parse_args().out
     try:
         libraries = {name: version(name) for name in ("torch-pruning", "torch-kirigami", "transformers")}
-        environment = {**describe_environment(Runtime("cpu")), **libraries}
+        environment = {**describe_environment(Runtime("cpu"), "fp32"), **libraries}
         results = {
             "schema": 1,
             "command": "python tools/graphs.py",

@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+from secateur.records.results import Results, SummaryRow
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -27,54 +29,53 @@ def block(name: str, table: str | None) -> str:
 
 def comparison(name: str) -> str:
     """One recorded comparison: its verdict, its table, and where it comes from."""
-    results = json.loads((ROOT / "results" / name / "results.json").read_text(encoding="utf-8"))
-    of_weights = results["settings"].get("resource") == "nonzeros"
-    rows = sparse_rows(results) if of_weights else dense_rows(results)
-    parts = [f"> {results['verdict']['text']}", "", *rows, "", source(name, results)]
-    return "\n".join([*parts, "", f"    {results['command']}", ""])
+    results = Results.load(ROOT / "results" / name / "results.json")
+    rows = sparse_rows(results) if results.resource == "nonzeros" else dense_rows(results)
+    parts = [f"> {results.verdict.text}", "", *rows, "", source(name, results)]
+    return "\n".join([*parts, "", f"    {results.command}", ""])
 
 
-def source(name: str, results: dict) -> str:
+def source(name: str, results: Results) -> str:
     """Data, recipe, machine and commit."""
-    data, settings, environment = results["data"], results["settings"], results["environment"]
-    dense = results["dense_summary"]
+    data, settings, environment = results.data, results.settings, results.environment
+    dense = results.dense_summary
     removal = f", one channel every {settings['prune_every']} steps" if "fisher" in settings["arms"] else ""
-    size = f"{dense['params']:,.0f} parameters"
+    size = f"{dense.params:,.0f} parameters"
     return (
-        f"{results['model']} on {data['label']}: {data['train']:,} training, {data['val']:,} validation and "
-        f"{data['test']:,} test images; {settings['epochs']} epochs{removal}, {settings['seeds']} seeds; the "
-        f"dense network ({size}) reaches {dense['mean']:.1%}. {environment['device']}, "
+        f"{results.model} on {data.label}: {data.train:,} training, {data.val:,} validation and "
+        f"{data.test:,} test images; {settings['epochs']} epochs{removal}, {settings['seeds']} seeds; the "
+        f"dense network ({size}) reaches {dense.mean:.1%}. {environment['device']}, "
         f"{environment['threads']} threads, trained at commit {', '.join(environment['trained_at'])}; "
         f"`results/{name}/results.json`."
     )
 
 
-def dense_rows(results: dict) -> list[str]:
+def dense_rows(results: Results) -> list[str]:
     """Arms whose networks are smaller: sizes and compute."""
     return [
         "| budget | arm | params | accuracy ± std | 95% interval | training compute | with discovery |",
         "|---|---|---|---|---|---|---|",
-        *(dense_row(entry) for entry in results["summary"]),
+        *(dense_row(entry) for entry in results.summary),
     ]
 
 
-def dense_row(entry: dict) -> str:
+def dense_row(entry: SummaryRow) -> str:
     """One arm at one budget."""
-    total = entry["train_compute"] + entry["discovery_compute"]
-    interval = "" if entry["low"] is None else f"{entry['low']:.1%} to {entry['high']:.1%}"
+    total = entry.train_compute + entry.discovery_compute
+    interval = "" if entry.low is None else f"{entry.low:.1%} to {entry.high:.1%}"
     return (
-        f"| {entry['budget']} ({entry['limit']:,}) | {entry['arm']} | {entry['params']:,.0f} "
-        f"| {accuracy(entry)} | {interval} | {entry['train_compute']:.2g} MACs | {total:.2g} MACs |"
+        f"| {entry.budget} ({entry.limit:,}) | {entry.arm} | {entry.params:,.0f} "
+        f"| {accuracy(entry)} | {interval} | {entry.train_compute:.2g} MACs | {total:.2g} MACs |"
     )
 
 
-def sparse_rows(results: dict) -> list[str]:
+def sparse_rows(results: Results) -> list[str]:
     """Arms that zero weights: one row for each, one column for each budget; before the cut in brackets."""
-    budgets = list(dict.fromkeys(entry["budget"] for entry in results["summary"]))
-    cells = {(entry["arm"], entry["budget"]): entry for entry in results["summary"]}
-    limits = {entry["budget"]: entry["limit"] for entry in results["summary"]}
+    budgets = list(dict.fromkeys(entry.budget for entry in results.summary))
+    cells = {(entry.arm, entry.budget): entry for entry in results.summary}
+    limits = {entry.budget: entry.limit for entry in results.summary}
     heads = [f"{budget} ({limits[budget]:,})" for budget in budgets]
-    arms = dict.fromkeys(entry["arm"] for entry in results["summary"])
+    arms = dict.fromkeys(entry.arm for entry in results.summary)
     return [
         f"| accuracy ± std (before the cut) | {' | '.join(heads)} |",
         f"|---|{'---|' * len(budgets)}",
@@ -82,15 +83,15 @@ def sparse_rows(results: dict) -> list[str]:
     ]
 
 
-def sparse_cell(entry: dict) -> str:
+def sparse_cell(entry: SummaryRow) -> str:
     """One arm at one budget."""
-    before = entry.get("accuracy_before")
+    before = entry.accuracy_before
     return accuracy(entry) + ("" if before is None else f" ({before:.1%})")
 
 
-def accuracy(entry: dict) -> str:
+def accuracy(entry: SummaryRow) -> str:
     """Mean and standard deviation."""
-    return f"{entry['mean']:.1%}" + ("" if entry["std"] is None else f" ± {entry['std']:.1%}")
+    return f"{entry.mean:.1%}" + ("" if entry.std is None else f" ± {entry.std:.1%}")
 
 
 def speed(folder: Path) -> str:

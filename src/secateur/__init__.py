@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from secateur.architecture.opening import inspect_model as inspect
     from secateur.architecture.saved import load_model as load
     from secateur.architecture.saved import save_model as save
-    from secateur.budget import Budget
+    from secateur.budget import Budget, Limits
     from secateur.compare.run import CompareResult, compare
     from secateur.errors import InputError, TrainingError
     from secateur.runs.prune_channels import PruneSettings
@@ -39,6 +39,7 @@ _HOMES = {
     "Budget": "secateur.budget:Budget",
     "CompareResult": "secateur.compare.run:CompareResult",
     "InputError": "secateur.errors:InputError",
+    "Limits": "secateur.budget:Limits",
     "PruneSettings": "secateur.runs.prune_channels:PruneSettings",
     "Recipe": "secateur.training.recipe:Recipe",
     "TrainingError": "secateur.errors:TrainingError",
@@ -54,6 +55,7 @@ __all__ = [
     "Budget",
     "CompareResult",
     "InputError",
+    "Limits",
     "PruneSettings",
     "Recipe",
     "TrainingError",

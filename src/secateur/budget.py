@@ -321,10 +321,6 @@ class Budgets(tuple[Budget, ...]):
         return ",".join(budget.text for budget in self)
 
 
-Wanted = str | Budget | Budgets
-"""A budget, or several that hold together, as a user writes them."""
-
-
 @dataclass(frozen=True)
 class Limits(Mapping[str, int]):
     """At most so many units of every resource named: what budgets come to for one network.
@@ -369,7 +365,7 @@ class Limits(Mapping[str, int]):
         return cls(tuple((resource, units[resource]) for resource in COUNTERS if resource in units))
 
     @classmethod
-    def of(cls, wanted: Wanted | Limits, network: nn.Module | Counted) -> Limits:
+    def of(cls, wanted: Wanted, network: nn.Module | Counted) -> Limits:
         """What budgets come to, percentages being shares of `network`; limits are what they are.
 
         Raises:
@@ -407,8 +403,13 @@ class Limits(Mapping[str, int]):
         """The limits that a run began with, `dict` of them, in place of those of the network it is at now.
 
         Raises:
-            InputError: where a latency is among them, and these limits do not say how it is measured.
+            InputError: where there are none, so that nothing would be left to reach; where a latency is among
+                them, and these limits do not say how it is measured.
         """
+        if not units and self._named():
+            raise InputError(
+                f"the state to continue from has no limits, got '{self}': make the method with what it had"
+            )
         counted = {resource: amount for resource, amount in units.items() if resource != MEASURED}
         if MEASURED in units and self.latency is None:
             raise InputError(
@@ -432,8 +433,11 @@ class Limits(Mapping[str, int]):
 
     @property
     def units(self) -> int:
-        """The units of the one limit there is; InputError where there are several."""
-        return self[self.resource]
+        """The units of the one limit there is; InputError where there are several, or it is not known."""
+        resource = self.resource
+        if self.open:
+            raise COUNTERS.refusal(resource)
+        return self[resource]
 
     def without_latency(self) -> Limits:
         """The limits on what is counted; there may be none."""
@@ -480,7 +484,11 @@ class Limits(Mapping[str, int]):
         return ",".join([*(f"{resource}={units}" for resource, units in self.counted), *latency])
 
 
-def one_budget(wanted: Wanted | Limits) -> Budget | Limits:
+Wanted = str | Budget | Budgets | Limits
+"""What a method is asked for: a budget or several, as a user writes them, or what they come to."""
+
+
+def one_budget(wanted: Wanted) -> Budget | Limits:
     """What a method of one budget is given: limits as they are, else one budget, read from its text.
 
     Raises:

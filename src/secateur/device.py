@@ -1,9 +1,9 @@
-"""Where a run computes: device, precision and processes, all through `accelerate`."""
+"""Where a run computes: the device and the processes, through `accelerate`."""
 
 from __future__ import annotations
 
 import platform
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,7 @@ from secateur.models.base import Projection
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-PRECISIONS = ("fp32", "bf16")
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16}  # what a forward pass computes in; None: as it stands
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -24,22 +24,18 @@ class Runtime:
 
     Args:
         device: "auto" (what accelerate finds best), "cpu", "cuda", "cuda:1", "mps".
-        precision: "fp32", or "bf16" (autocast; weights, optimizer and sums stay in float32).
 
     Attributes:
         device: the torch device of this process.
         world, rank: number of processes (`accelerate launch`), and which one this is.
     """
 
-    def __init__(self, device: str = "auto", precision: str = "fp32"):
-        if precision not in PRECISIONS:
-            raise unknown("precision", precision, PRECISIONS)
+    def __init__(self, device: str = "auto"):
         kind, _, index = device.partition(":")
         if kind not in DEVICES:
             raise unknown("device", device, DEVICES)
         _check_available(kind, index)
-        self.accelerator = _accelerator(kind, precision)
-        self.precision = precision
+        self.accelerator = _accelerator(kind)
         self.device: torch.device = self.accelerator.device
         self.world: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
@@ -85,9 +81,10 @@ class Runtime:
         self.accelerator.free_memory()  # it would keep every size the network ever had
         return self.accelerator.prepare_model(model)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The precision's context for a forward pass."""
-        return self.accelerator.autocast()
+    def autocast(self, precision: str) -> AbstractContextManager[Any]:
+        """The context of a forward pass: "fp32", or "bf16" (weights, optimizer and sums stay in float32)."""
+        kind = AUTOCAST[precision]
+        return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over all processes."""
@@ -97,23 +94,14 @@ class Runtime:
         """Wait for the other processes."""
         self.accelerator.wait_for_everyone()
 
-    def describe(self) -> dict[str, Any]:
-        """What a record says of the machine."""
-        return {
-            "device": describe_device(self.device),
-            "precision": self.precision,
-            "processes": self.world,
-            "threads": torch.get_num_threads(),
-        }
 
-
-def _accelerator(kind: str, precision: str) -> Accelerator:
-    """accelerate keeps one state a process and refuses a second precision: begin afresh."""
+def _accelerator(kind: str) -> Accelerator:
+    """accelerate keeps one state a process and refuses a second device: begin afresh."""
     from accelerate import Accelerator  # here, as importing secateur shall cost little more than torch
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=not _distributed())
-    return Accelerator(cpu=kind == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    return Accelerator(cpu=kind == "cpu", mixed_precision="no")  # see `autocast`
 
 
 def describe_device(device: torch.device) -> str:

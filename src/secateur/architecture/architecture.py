@@ -102,7 +102,7 @@ class Architecture:
         return cls(identity["factory"], identity["arguments"], widths, origin)  # type: ignore[arg-type]
 
     def resumed(self, identity: dict[str, Any]) -> Architecture:
-        """Read the architecture that a checkpoint of this network's training has, maybe at other widths."""
+        """Read the architecture that a checkpoint of this network has; its widths may be others."""
         return Architecture.from_identity(identity, self.origin)
 
     @classmethod
@@ -204,7 +204,7 @@ class Architecture:
         return Architecture.at(*narrowed(self.origin, *self._limit(budget)))
 
     def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
-        """Find the resource and the units of a budget, a share being one of *this* network."""
+        """Read the resource and the units of a budget, a share being one of *this* network."""
         if isinstance(budget, Limits):
             return budget.resource, budget.units
         budget = Budget.parse(budget)
@@ -213,7 +213,7 @@ class Architecture:
     @property
     def has_blocks(self) -> bool:
         """Whether there are channels inside blocks, so that `bottlenecked_to` has something to narrow."""
-        return bool(self.origin.inner)
+        return bool(self.origin.inside)
 
     def group_names(self) -> tuple[str, ...]:
         """Name the prunable groups, in network order."""

@@ -28,12 +28,13 @@ def describe(architecture: Architecture) -> Described:
     Raises:
         InputError: where its factory has no name to import it by.
     """
-    origin, widths = architecture.origin, list(architecture.widths)
+    origin = architecture.origin
     if not isinstance(origin, ForeignOrigin):
-        return {"whole": {"family": architecture.identity()}, "widths": widths}
+        return {"whole": {"family": architecture.identity()}, "widths": list(architecture.widths)}
     name = importable_name(origin)
     if name is None:
         raise InputError(f"the factory of '{architecture.factory}' cannot be imported by another process")
+    widths = list(architecture.widths)
     if origin.pretrained is not None or name.startswith(PREFIXES):
         return {"whole": {"named": name}, "widths": widths}
     whole = Architecture.whole(origin)
@@ -55,7 +56,7 @@ def whole_again(whole: dict[str, Any], data: Data) -> Architecture:
 
 
 def importable_name(origin: ForeignOrigin) -> str | None:
-    """Find the name by which another process gets the very factory that is at hand here; None: there is none.
+    """The name by which another process gets the very factory that is at hand here; None: there is none.
 
     It is asked of the factory itself, never taken from a file's word.
     """

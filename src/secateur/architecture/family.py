@@ -57,7 +57,8 @@ class FamilyOrigin:
         return self._whole().widths
 
     @property
-    def inner(self) -> tuple[int, ...]:
+    def inside(self) -> tuple[int, ...]:
+        """All: what a family declares as streams is no group of widths."""
         return tuple(range(len(self.widths)))
 
     @property

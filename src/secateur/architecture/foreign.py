@@ -88,8 +88,8 @@ class ForeignOrigin:
         return self.widths
 
     @property
-    def inner(self) -> tuple[int, ...]:
-        return tuple(i for i, group in enumerate(self.anatomy.graph) if group.inner)
+    def inside(self) -> tuple[int, ...]:
+        return tuple(index for index, group in enumerate(self.anatomy.graph) if group.inner)
 
     @property
     def inputs(self) -> Any:

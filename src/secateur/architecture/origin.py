@@ -68,8 +68,8 @@ class Origin(Protocol):
         """The largest widths that can be made; None where any can."""
 
     @property
-    def inner(self) -> tuple[int, ...]:
-        """Which groups, by their place, are inside blocks or of a plain chain; the others are streams."""
+    def inside(self) -> tuple[int, ...]:
+        """Which of the groups lie inside blocks, or in a plain chain: no residual streams."""
 
     @property
     def stages(self) -> list[int] | None:

@@ -37,25 +37,25 @@ def bottlenecked(origin: Origin, widths: Sequence[int], resource: str, limit: in
 
     Reference: Crowley et al. 2018, section 3.1 (the green curve of Fig. 1).
     """
-    inner = origin.inner
-    if not inner:
+    inside = origin.inside
+    if not inside:
         raise InputError(
             f"a bottleneck narrows the channels inside blocks, and '{origin.name}' has none: all its "
             f"{len(widths)} channel groups are residual streams; narrow every group (the arm width)"
         )
-    if len(inner) == len(widths):
+    if len(inside) == len(widths):
         return scaled(origin, widths, resource, limit)
 
     def at(candidate: Sequence[int]) -> tuple[int, ...]:
-        narrowed = dict(zip(inner, candidate, strict=True))
+        narrowed = dict(zip(inside, candidate, strict=True))
         return origin.clamped([narrowed.get(i, width) for i, width in enumerate(widths)])
 
     if origin.widest is not None:
-        widest = at([origin.widest[i] for i in inner])
+        widest = at([origin.widest[i] for i in inside])
         if origin.cost(widest, resource) <= limit:
             return widest
     what = f"{origin.name} widths inside the blocks, the streams as they are (the arm width narrows both)"
-    base = [widths[i] for i in inner]
+    base = [widths[i] for i in inside]
     return at(fit_scale(base, lambda candidate: origin.cost(at(candidate), resource), limit, what)[1])
 
 

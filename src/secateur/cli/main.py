@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.cli.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions, option, taking, words
+from secateur.cli.generated import option, taking, words
+from secateur.cli.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions
 from secateur.cli.printing import (
     console,
     or_dash,
@@ -317,6 +318,7 @@ def reproduce(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: _Workers = "auto",
+    on: _On = "here",
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
@@ -331,12 +333,11 @@ def reproduce(
     """
     from secateur.errors import unknown
     from secateur.papers import crowley2018, dupont2021
-    from secateur.papers.figure2 import draw_figure2
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
-    from secateur.runs.side_by_side import parse_workers
+    from secateur.runs.executors.choice import Workers
 
-    parse_workers(workers)  # has its check
+    asked = Workers.parse(workers, on)
     places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
     if paper not in places:
         raise unknown("paper", paper, places)
@@ -345,7 +346,7 @@ def reproduce(
     out = out or Path(f"secateur-{paper}-{scale}")
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
-        draw_figure2(out / "figure2.png", out / "figure2.svg")
+        dupont2021.draw_figure2(out / "figure2.png", out / "figure2.svg")
         print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
         return
     common: dict[str, Any] = {
@@ -366,7 +367,7 @@ def reproduce(
         )
         written = "table1, table2 and table3"
     command = _command_line().replace(" --tables-only", "")  # what it is that the tables are made by
-    reproduction.run(command, tables_only=tables_only, workers=workers)
+    reproduction.run(command, tables_only=tables_only, workers=asked)
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
         print(f"Written to {out}: {written} as .md, .csv and .html")
@@ -443,8 +444,8 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> None:
         if record is None:
             shown.add_row(run_id, "unfinished", "", "", "")
             continue
-        epochs = str(len(record["history"]))
-        shown.add_row(run_id, record["label"], f"{record['params']:,}", f"{record['accuracy']:.1%}", epochs)
+        size, accuracy = f"{record.params:,}", f"{record.accuracy:.1%}"
+        shown.add_row(run_id, record.label, size, accuracy, str(record.epochs))
     console().print(shown)
 
 
@@ -463,7 +464,9 @@ def show_run(
 
     store = _existing(RunStore(directory))
     run_id = store.resolve(run)
-    print(json.dumps(store.record(run_id) or {"run_id": run_id, "finished": False}, indent=1))
+    record = store.record(run_id)
+    shown = record.to_json() if record else {"run_id": run_id, "finished": False}
+    print(json.dumps(shown, indent=1))
 
 
 @runs_app.command("delete")
@@ -501,7 +504,7 @@ def _session(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
     from secateur.runs.store import RunStore
 
     options.recipe()  # has its checks
-    runtime = Runtime(options.device, options.precision)
+    runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)

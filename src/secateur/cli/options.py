@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur.cli.generated import OptionsOf, Values, option
 from secateur.errors import InputError
+from secateur.runs.settings import ChannelFields, SparseFields
+from secateur.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
@@ -18,14 +19,9 @@ if TYPE_CHECKING:
     from secateur.data import Data
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
-    from secateur.training.recipe import Recipe
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
-
-
-def option(help_text: str, panel: str, *names: str) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
 
 
 @dataclass(frozen=True)
@@ -96,79 +92,34 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class Options(ModelOptions):
-    """The options that `compare`, `train` and `prune` share; defaults are Crowley et al. 2018's."""
+    """The options that `compare`, `train` and `prune` share; those of the recipe are made from its fields."""
 
-    epochs: Annotated[int, option("Passes over the training split.", RECIPE)] = 200
-    batch_size: Annotated[int, option("Examples per step.", RECIPE)] = 128
-    lr: Annotated[float, option("First learning rate.", RECIPE)] = 0.1
-    momentum: Annotated[float, option("Of SGD.", RECIPE)] = 0.9
-    weight_decay: Annotated[float, option("On every parameter.", RECIPE)] = 5e-4
-    milestones: Annotated[str, option("Shares of the epochs at which the rate drops.", RECIPE)] = (
-        "0.3,0.6,0.9"
+    training: Annotated[Values, OptionsOf(Recipe, RECIPE, without=("pad", "flip", "precision"))] = field(
+        default_factory=dict
     )
-    gamma: Annotated[float, option("Factor of each drop.", RECIPE)] = 0.2
-    schedule: Annotated[
-        str, option("steps (at the milestones), cosine, or plateau (of accuracy).", RECIPE)
-    ] = "steps"
-    patience: Annotated[int, option("Epochs without improvement before plateau drops.", RECIPE)] = 10
-    early_stop: Annotated[
-        int | None, option("Epochs without improvement that end training; never by default.", RECIPE)
-    ] = None
-    select_on: Annotated[str, option("val; or test, which makes the accuracy there too good.", RECIPE)] = (
-        "val"
+    augmentation: Annotated[Values, OptionsOf(Recipe, RECIPE, only=("pad", "flip"))] = field(
+        default_factory=dict
     )
-    pad: Annotated[
-        int | None, option("Zero-padding before a random crop; by default 1/8 of the side.", RECIPE)
-    ] = None
-    flip: Annotated[
-        bool | None,
-        option("Mirror images at random; by default all but digits.", RECIPE, "--flip/--no-flip"),
-    ] = None
     device: Annotated[str, option("auto, cpu, cuda, cuda:1, mps.", MACHINE)] = "auto"
-    precision: Annotated[str, option("fp32 or bf16.", MACHINE)] = "fp32"
+    computation: Annotated[Values, OptionsOf(Recipe, MACHINE, only=("precision",))] = field(
+        default_factory=dict
+    )
 
     def recipe(self) -> Recipe:
         """The training recipe asked for."""
-        from secateur.training.recipe import Recipe
-
-        return Recipe(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            milestones=numbers("--milestones", self.milestones),
-            gamma=self.gamma,
-            schedule=self.schedule,
-            patience=self.patience,
-            early_stop=self.early_stop,
-            select_on=self.select_on,
-            pad=self.pad,
-            flip=self.flip,
-            precision=self.precision,
-        )
+        return Recipe(**self.training, **self.augmentation, **self.computation)
 
 
 @dataclass(frozen=True)
 class PruneOptions(Options):
     """What commands that prune take besides."""
 
-    prune_every: Annotated[int, option("Fine-tuning steps per removal.", PRUNING)] = 100
-    at_once: Annotated[
-        int, option("Channels (granules) per removal; 0: all that the budget asks for.", PRUNING)
-    ] = 1
-    granularity: Annotated[
-        int, option("Keep channels in multiples of it, as runtimes like them.", PRUNING)
-    ] = 1
-    flop_penalty: Annotated[float, option("beta, per MAC, in the removal score.", PRUNING)] = 0.0
-    tuning_lr: Annotated[
-        float | None, option("Rate of fine-tuning; by default the lowest of training.", PRUNING)
-    ] = None
+    channels: Annotated[
+        Values, OptionsOf(ChannelFields, PRUNING, only=("every", "at_once", "granularity", "beta", "lr"))
+    ] = field(default_factory=dict)
+    sparse: Annotated[Values, OptionsOf(SparseFields, SPARSE)] = field(default_factory=dict)
 
-    tune_share: Annotated[float, option("Share of the epochs after the cut, in arms that tune.", SPARSE)] = (
-        0.5
-    )
-    l1_strength: Annotated[float, option("Factor of the L1 norm.", SPARSE)] = 3e-4
+    # Of the gates: settings of `methods.reparametrization.Config`, which loads torch. A test compares them.
     t_init: Annotated[float, option("Faithful: where every t begins.", SPARSE)] = 100.0
     penalty_weight: Annotated[float, option("Faithful: lambda of the budget loss.", SPARSE)] = 5.0
     crispness: Annotated[int, option("n of the gate; exact mode: at first.", SPARSE)] = 4
@@ -191,6 +142,10 @@ class PruneOptions(Options):
         """The weight pruning asked for."""
         from secateur.compare.settings import Sparsity
 
+        return Sparsity(**self.sparse, reparametrization=self.gates())
+
+    def gates(self) -> Values:
+        """The gates' settings by their names in `Reparametrization`; without what is left to the method."""
         given = {
             "t_init": self.t_init,
             "penalty_weight": self.penalty_weight,
@@ -199,57 +154,12 @@ class PruneOptions(Options):
             "start": self.prune_start,
             "end": self.prune_end,
             "sharpen_until": self.sharpen_until,
+            "compiled": self.compile_gates or None,
         }
-        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if self.compile_gates:
-            chosen["compiled"] = True
-        return Sparsity(self.tune_share, None, self.l1_strength, chosen)
+        return {name: value for name, value in given.items() if value is not None}
 
     def pruning(self, method: str = "fisher") -> PruneSettings:
         """The pruning asked for."""
         from secateur.runs.prune_channels import PruneSettings
 
-        return PruneSettings(
-            self.prune_every, self.flop_penalty, self.tuning_lr, method, self.granularity, self.at_once
-        )
-
-
-def taking(kind: type[ModelOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command every field of `kind` as an option; it receives them as one object, `options`."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(kind, include_extras=True)
-        own = [
-            p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"
-        ]
-        shared = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=hints[field.name],
-            )
-            for field in fields(kind)
-        ]
-
-        def run(**values: Any) -> None:
-            options = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-            command(options=options, **values)
-
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
-        return run
-
-    return decorate
-
-
-def words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def numbers(name: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in words(text))
-    except ValueError:
-        raise InputError(f"{name} takes numbers with commas between them, got '{text}'") from None
+        return PruneSettings(**self.channels, method=method)

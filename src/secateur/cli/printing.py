@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
     from secateur.compare.arms import PlanRow
     from secateur.compare.wanted import Wanted
+    from secateur.records.point import Point
+    from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
     from secateur.runs.session import Session
 
@@ -66,6 +68,7 @@ def show_inspection(found: dict[str, Any]) -> None:
 def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:
     """The arms with their sizes, compute and an estimate of the time."""
     from secateur.compare.forecast import estimate_seconds
+    from secateur.device import describe_device
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.runs.executors.choice import count_for, in_words
     from secateur.runs.graph import Graph
@@ -102,7 +105,7 @@ def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:
     if not all(row.exact for row in rows):
         screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
-    device = session.runtime.describe()["device"]
+    device = describe_device(session.runtime.device)
     whole = _duration(sum(seconds) * settings.seeds)
     screen.print(f"In all about {whole} on {device}, one run after the other.")
     graph = Graph(session.runtime.world)
@@ -131,46 +134,44 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def show_results(results: dict[str, Any], out: Path) -> None:
+def show_results(results: Results, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
-    from secateur.report.series import resource_of
 
-    counted = "nonzeros" if resource_of(results).key == "nonzeros" else "params"
+    counted = "nonzeros" if results.resource == "nonzeros" else "params"
     rows_shown = table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
-    for row in results["summary"]:
-        spread = "" if row["half"] is None else f"{row['half'] * 100:.1f}"
+    for row in results.summary:
         rows_shown.add_row(
-            row["arm"],
-            f"{row['budget']} ({row['limit']:,})",
-            f"{row[counted]:,.0f}",
-            f"{row['mean'] * 100:.1f}%",
-            spread,
-            f"{row['train_compute']:.2e}",
-            f"{row['discovery_compute']:.2e}" if row["discovery_compute"] else "",
+            row.arm,
+            f"{row.budget} ({row.limit:,})",
+            f"{row.count_of(counted):,.0f}",
+            f"{row.mean * 100:.1f}%",
+            "" if row.half is None else f"{row.half * 100:.1f}",
+            f"{row.train_compute:.2e}",
+            f"{row.discovery_compute:.2e}" if row.discovery_compute else "",
         )
     console().print(rows_shown)
     print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
-    print(f"\n{results['verdict']['text']}")
+    print(f"\n{results.verdict.text}")
     print(f"Report: {out / 'report.html'}")
 
 
-def show_point(point: dict[str, Any], session: Session) -> None:
+def show_point(point: Point, session: Session) -> None:
     if session.runtime.is_main:
         print(
-            f"{point['arm']}: {point['accuracy']:.1%} on the test split with {_size_of(point)}; "
+            f"{point.arm}: {point.accuracy:.1%} on the test split with {_size_of(point)}; "
             f"written to {session.store.directory}"
         )
 
 
-def _size_of(point: dict[str, Any]) -> str:
+def _size_of(point: Point) -> str:
     """What the network has: a network with zeroed weights computes as much as before, and that is said."""
-    if point["nonzeros"] == point["weights"]:
-        size = f"{point['params']:,} parameters, {point['macs']:,} MACs (multiply-accumulates, one image"
-        if uncounted := point.get("uncounted"):
-            size += f"; not counted, as nobody knows their cost: {', '.join(uncounted)}"
-        return f"{size}), {point['bytes']:,} bytes" + (f", {point['latency']}" if "latency" in point else "")
+    if point.nonzeros == point.weights:
+        size = f"{point.params:,} parameters, {point.macs:,} MACs (multiply-accumulates, one image"
+        if point.uncounted:
+            size += f"; not counted, as nobody knows their cost: {', '.join(point.uncounted)}"
+        return f"{size}), {point.bytes:,} bytes" + (f", {point.latency}" if point.latency else "")
     return (
-        f"exactly {point['nonzeros']:,} of {point['weights']:,} weights not zero ({point['macs']:,} MACs, as "
+        f"exactly {point.nonzeros:,} of {point.weights:,} weights not zero ({point.macs:,} MACs, as "
         "many as before: zeros alone make nothing faster)"
     )
 

@@ -48,7 +48,7 @@ def _seconds_a_step(runtime: Runtime, data: Data, architecture: Architecture, re
     times = []
     for _ in range(TIMED_STEPS + 1):
         started = time.perf_counter()
-        with runtime.autocast():
+        with runtime.autocast(recipe.precision):
             logits = model(runtime.arrange(x, runtime.layout(model)))
         F.cross_entropy(logits.float(), y).backward()
         float(next(model.parameters()).grad.sum())  # type: ignore[union-attr]  # waits for the device

@@ -10,6 +10,7 @@ from secateur.data import Data
 from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.records.results import DataSummary, Results
+from secateur.report import write_report
 from secateur.runs.store import RunStore
 
 
@@ -40,8 +41,6 @@ def write_results(results: Results, store: RunStore) -> None:
 
 def rewrite_report(directory: Path, results: Results) -> Path:
     """Draw `report.html` and `figures/` from results and the runs' histories; the page's path."""
-    from secateur.report import write_report
-
     store = RunStore(directory)
     ids = {point.run_id for point in [*results.points, *results.dense]}
     records = {run_id: store.record(run_id) for run_id in sorted(ids)}

@@ -15,7 +15,6 @@ from torch import nn
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
-from secateur.compare.arms.base import point_of
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import describe_data, write_results
 from secateur.compare.settings import Settings, Sparsity
@@ -29,6 +28,7 @@ from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
 from secateur.runs.environment import describe_environment
 from secateur.runs.executors.choice import Workers, make_graph
 from secateur.runs.graph import Graph, Made
+from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -73,7 +73,7 @@ def _results(
         trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
         verdict=verdict(summary),
         environment={
-            **describe_environment(session.runtime),
+            **describe_environment(session.runtime, question.settings.recipe.precision),
             **_made_with([*dense, *points], session.store),
         },
     )
@@ -91,7 +91,7 @@ def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list
 
 def _dense_point(replicate: Replicate, made: Made) -> Point:
     """The unpruned network, as a point without a budget."""
-    return point_of("dense", None, made.record(replicate.dense()), epochs=replicate.settings.recipe.epochs)
+    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.settings.recipe.epochs)
 
 
 def _profile(replicate: Replicate, made: Made) -> Profile:
@@ -239,7 +239,7 @@ def compare(
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
-    runtime = Runtime(device, recipe.precision)
+    runtime = Runtime(device)
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),
         tuple(arms),

@@ -11,26 +11,20 @@ from secateur.budget import Budget
 from secateur.errors import InputError, unknown
 from secateur.methods import L1, Reparametrization
 from secateur.runs.prune_channels import PruneSettings
+from secateur.runs.settings import SparseFields
 from secateur.training.recipe import Recipe
 
 MATCHES = ("epochs", "compute")
 
 
 @dataclass(frozen=True)
-class Sparsity:
-    """Settings of the arms that set weights to zero.
+class Sparsity(SparseFields):
+    """Settings of the arms that set weights to zero, checked; `SparseFields` says what the others are.
 
     Attributes:
-        tune_share: share of the epochs that follows the cut in the arms that tune, in (0, 1).
-        tune_epochs: in place of the share: so many epochs *besides* the recipe's, as Dupont et al. 2021 do,
-            who train for 300 epochs and tune for up to 300 more.
-        l1_strength: factor of the L1 norm.
         reparametrization: settings of `Reparametrization`, both modes: its `Config`, `compiled`.
     """
 
-    tune_share: float = 0.5
-    tune_epochs: int | None = None
-    l1_strength: float = 3e-4
     reparametrization: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
-from secateur.compare.arms.base import point_of
 from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
@@ -22,6 +21,7 @@ from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.runs.executors.choice import Workers, make_graph
 from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.session import Session
 from secateur.runs.train import Train
@@ -71,7 +71,7 @@ def train_one(session: Session, subject: Subject) -> Point:
     node = graph.add(run)
     with session.working("train", graph.compute):
         record = _made(graph, node, session)
-        return _leave(session, record, point_of("dense", None, record, epochs=subject.recipe.epochs))
+        return _leave(session, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
 
 
 def prune_one(session: Session, subject: Subject, settings: PruneSettings, budgets: Budgets) -> Point:
@@ -96,7 +96,7 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
     with session.working("prune", graph.compute):
         record = _made(graph, node, session)
         before = Made(graph, session.store).before(record)
-        point = point_of(f"{settings.method}-tuned", budgets, record, before=before)
+        point = point_of(record, f"{settings.method}-tuned", str(budgets), before=before)
         return _leave(session, record, point)
 
 

@@ -1,9 +1,9 @@
 """Channel reparametrization: Dupont et al. 2021's gates on Crowley et al. 2018's channels.
 
-    h_k     = h_t(s_k)                          eq. (5) of Dupont     `secateur.methods.channel_gates`
+    h_k     = h_t(s_k)                          eq. (5) of Dupont     `secateur.methods.gates.channels`
     C(S)    = c + sum_i l_i S_i + sum_ij p_ij S_i S_j                 `secateur.surgery.soft_cost`
     S_i     = sum of h_k over group i           eq. (9) of Dupont, for one group
-    C(S(t)) = C(step)                           solved for t          `solve_cost`
+    C(S(t)) = C(step)                           solved for t          `secateur.methods.gates.channel_cost`
 
 C in MACs is sum_l k^2 * HW * S_in * S_out over the layers l, in params it has biases and normalisation
 besides; with gates of 0 and 1 it is the count of the cut network.
@@ -23,9 +23,7 @@ channels are no argument of the family.
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,68 +34,11 @@ from torch.optim import Optimizer
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
-from secateur.methods.channel_gates import ChannelGates, channel_gate, unfoldable
-from secateur.methods.gates.gate import gate, gate_slope
+from secateur.methods.gates.channel_cost import choose_channels, solve_cost
+from secateur.methods.gates.channels import ChannelGates, channel_gate, unfoldable
 from secateur.methods.gates.schedule import Schedule
-from secateur.methods.gates.temperature import inside
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 from secateur.surgery.soft_cost import SoftCost
-
-F64 = torch.float64
-
-
-def solve_cost(
-    magnitudes: Sequence[Tensor], cost: SoftCost, target: float, n: int, guess: float = 1.0
-) -> float:
-    """The t at which C is `target`: Newton's steps in log t, kept in a bracket, as `solve_temperature` does.
-
-    C rises strictly with t, as every S_i does and no coefficient is negative, so there is one solution.
-
-    Args:
-        magnitudes: s of every group, each (K,).
-        target: above the cost of no channels and below that of all; beyond, an end of the bracket.
-        n: crispness.
-        guess: where to begin, above 0.
-    """
-    low, high, at = -math.inf, math.inf, math.log(guess)
-    s, sizes = torch.cat(list(magnitudes)).cpu().to(F64), [len(s_K) for s_K in magnitudes]
-    for _ in range(100):
-        t = math.exp(at)
-        sums = _sums(gate(s, t, n), sizes)
-        excess = float(cost(sums)) - target
-        low, high = (low, at) if excess > 0 else (at, high)
-        if abs(excess) <= 1e-9 * target or high - low < 1e-12 or abs(at) > 60:
-            break
-        slope = float(cost.slope(sums) @ _sums(gate_slope(s, t, n), sizes))
-        at = inside(at - excess / slope if slope else math.nan, at, low, high)
-    return math.exp(at)
-
-
-def _sums(values: Tensor, sizes: list[int]) -> Tensor:
-    return torch.stack([part.sum() for part in values.split(sizes)])
-
-
-def choose_channels(magnitudes: Sequence[Tensor], cost: SoftCost, limit: int) -> list[list[int]]:
-    """The channels to remove from each group, so that the recounted cost is at most `limit`.
-
-    The smallest magnitudes go first, over all groups, never a group's last; then, the largest first, those
-    come back that still fit. h rises with s, so this is the order of the gates, without their ties at 1.
-    """
-    order = sorted((s, i, k) for i, s_K in enumerate(magnitudes) for k, s in enumerate(s_K.tolist()))
-    widths = [len(s_K) for s_K in magnitudes]
-    gone: list[tuple[int, int]] = []
-    for _, i, k in order:
-        if cost.count(widths) <= limit:
-            break
-        if widths[i] > 1:
-            widths[i] -= 1
-            gone.append((i, k))
-    for i, k in reversed(gone[:]):
-        wider = [width + (j == i) for j, width in enumerate(widths)]
-        if cost.count(wider) <= limit:
-            widths = wider
-            gone.remove((i, k))
-    return [sorted(k for i, k in gone if i == j) for j in range(len(widths))]
 
 
 @dataclass(frozen=True)
@@ -148,7 +89,7 @@ class ChannelReparametrization(Method):
     name = "channel-reparametrization"
     takes_steps = True
 
-    def __init__(self, budget: Wanted | Limits, *, steps: int, **settings: Any):
+    def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
         self.budget = one_budget(budget).of_trainable(self.name)
         self.config = Config(**settings)
         if steps < 1:

@@ -119,7 +119,7 @@ class ChannelPruning(Method):
 
     def __init__(
         self,
-        budget: Wanted | Limits | None = None,
+        budget: Wanted | None = None,
         *,
         every: int = 100,
         beta: float = 0.0,

@@ -41,7 +41,7 @@ class L1(Method):
 
     name = "l1"
 
-    def __init__(self, budget: Wanted | Limits, *, strength: float = 3e-4):
+    def __init__(self, budget: Wanted, *, strength: float = 3e-4):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         if not 0 <= strength < math.inf:
             raise InputError(f"l1: the strength must be at least 0, got {strength}")

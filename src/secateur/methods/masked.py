@@ -28,7 +28,7 @@ class MaskedMethod(Method):
 
     name = "masked"
 
-    def __init__(self, budget: Wanted | Limits, *, scope: str = "global"):
+    def __init__(self, budget: Wanted, *, scope: str = "global"):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         if scope not in self.scopes():
             raise unknown(f"scope of {self.name} pruning", scope, self.scopes())

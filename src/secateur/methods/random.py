@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Limits, Wanted
+from secateur.budget import Wanted
 from secateur.methods.magnitude import magnitudes
 from secateur.methods.masked import MaskedMethod
 from secateur.network.masks import Masks, keep_counts, keep_largest
@@ -41,7 +41,7 @@ class Random(MaskedMethod):
 
     name = "random"
 
-    def __init__(self, budget: Wanted | Limits, *, scope: str = "global", seed: int = 0):
+    def __init__(self, budget: Wanted, *, scope: str = "global", seed: int = 0):
         super().__init__(budget, scope=scope)
         self.seed = seed
 

@@ -44,12 +44,18 @@ from secateur.methods.base import Method
 from secateur.methods.gates.apparent import total
 from secateur.methods.gates.gate import budget_loss
 from secateur.methods.gates.kernels import Compiled
-from secateur.methods.gates.parametrization import AllAtOnce, Gate, original_weight
+from secateur.methods.gates.parametrization import (
+    AllAtOnce,
+    Gate,
+    distinct_layers,
+    make_plain,
+    original_weight,
+)
 from secateur.methods.gates.schedule import Schedule
 from secateur.methods.gates.temperature import solve_with_floors
 from secateur.methods.magnitude import magnitudes
 from secateur.network.masks import apply_masks, keep_largest
-from secateur.network.weights import count_weights, prunable_weights, weight_layers
+from secateur.network.weights import count_weights
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Reparametrization(Method):
 
     def __init__(
         self,
-        budget: Wanted | Limits,
+        budget: Wanted,
         *,
         steps: int | None = None,
         mode: str = "exact",
@@ -158,7 +164,7 @@ class Reparametrization(Method):
         """Parametrize the weight of every convolution and linear layer."""
         self.limits, self.initial = Limits.of(self.budget, model).binding(model), count_weights(model)
         device = next(model.parameters()).device
-        layers = _distinct_layers(model)
+        layers = distinct_layers(model, self.name)
         if self.kernel is not None:
             self.kernel.check(next(model.parameters()), torch.tensor(self.config.t_init, device=device))
         for name, layer in layers.items():
@@ -221,7 +227,7 @@ class Reparametrization(Method):
         assert self._at_once is not None
         self._at_once.detach(model)
         for name in self._gates:
-            _make_plain(model.get_submodule(name))
+            make_plain(model.get_submodule(name))
         apply_masks(model, keep_largest(magnitudes(model), self.target, self._floors()))
         self._gates.clear()
         self._at_once = None
@@ -287,16 +293,6 @@ class Reparametrization(Method):
         return [(gate, original_weight(model.get_submodule(name))) for name, gate in self._gates.items()]
 
 
-def _make_plain(layer: nn.Module) -> None:
-    """Leave the apparent weight as an ordinary parameter, first in order as in every such layer: optimizer
-    states are matched by order."""
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-    rest = {name: value for name, value in layer._parameters.items() if name != "weight"}
-    weight = layer._parameters["weight"]
-    layer._parameters.clear()
-    layer._parameters.update({"weight": weight, **rest})
-
-
 def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:
     """|w| of about `size` weights, of every layer its share; with 2 and 3 not dividing the stride, so that it
     does not pick the same position of every 3x3 kernel."""
@@ -304,17 +300,3 @@ def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:
     while stride > 1 and (stride % 2 == 0 or stride % 3 == 0):
         stride += 1
     return [weight.detach().flatten()[::stride].abs().float() for weight in weights]
-
-
-def _distinct_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers with a weight to prune; InputError where one is parametrized already or shared."""
-    layers = dict(weight_layers(model))
-    for name, layer in layers.items():
-        if parametrize.is_parametrized(layer, "weight"):
-            raise InputError(
-                f"reparametrization: '{name}.weight' is parametrized already: take that off first "
-                "(torch.nn.utils.parametrize.remove_parametrizations)"
-            )
-    if len(prunable_weights(model)) < len(layers):
-        raise InputError("reparametrization: layers that share one weight cannot be reparametrized yet")
-    return dict(layers)

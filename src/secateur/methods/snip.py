@@ -23,7 +23,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.budget import Limits, Wanted
+from secateur.budget import Wanted
 from secateur.errors import InputError
 from secateur.methods.masked import MaskedMethod
 from secateur.network.inputs import modes_kept
@@ -138,7 +138,7 @@ class SNIP(MaskedMethod):
 
     name = "snip"
 
-    def __init__(self, budget: Wanted | Limits, *, batches: int = 1):
+    def __init__(self, budget: Wanted, *, batches: int = 1):
         super().__init__(budget)
         self.config = Config(batches)
 

@@ -7,26 +7,24 @@ on the embedded digits and says nothing but that all of it runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_json
-from secateur.compare.handover import WORK
-from secateur.compare.jobs import Job, once, unfinished, whether_made
 from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.errors import InputError, unknown
-from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.papers.cells import About, AnyRun, BaseCells
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
+from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.graph import Graph, Made, Node, NotMadeError
 from secateur.runs.session import Session
-from secateur.runs.side_by_side import fill, workers_for
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
-
-Run = dict[str, Any]  # one line of `cells.json`
 
 
 class AnyCell(Protocol):
@@ -69,6 +67,8 @@ class BaseReproduction:
     """
 
     paper: str
+    content: ClassVar[Callable[..., BaseCells]]
+    """What `cells.json` holds, made of `paper`, `about` and `cells`."""
 
     def __init__(
         self,
@@ -93,52 +93,28 @@ class BaseReproduction:
         self.seeds = self._scale.seeds if seeds is None else seeds
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
-        self.runtime = Runtime(device, self.recipe.precision)
+        self.runtime = Runtime(device)
         self.store = RunStore(out)
         self.reporter = reporter or Reporter()
         self._data: dict[tuple[str, int | None], Data] = {}
 
-    def rows(self, cell: Any, session: Session, seed: int) -> list[Run]:
-        """The cell's runs at one seed, made as far as they are to be; a line of `cells.json` for each."""
+    def nodes(self, cell: Any, graph: Graph, seed: int) -> Sequence[Node]:
+        """Add the cell's runs at one seed to the graph; a node for each line of `cells.json`."""
         raise NotImplementedError
 
-    def compute(self, sessions: Mapping[Any, Session]) -> float:
-        """Training MACs of everything, about, for the progress display."""
+    def row(self, cell: Any, index: int, node: Node, made: Made, seed: int) -> AnyRun:
+        """The line of `cells.json` of the cell's node at `index`.
+
+        Raises:
+            NotMadeError: where its run, or one that it follows from, is not finished.
+        """
         raise NotImplementedError
 
     def architecture(self, cell: Any) -> Architecture:
         """The cell's network at this scale, fitted to its images."""
         raise NotImplementedError
 
-    def jobs_of(self, cell: Any, session: Session, seed: int) -> list[Job]:
-        """What of a cell can be made side by side, at one seed; cells may share jobs."""
-        raise NotImplementedError
-
-    def jobs(self, sessions: Mapping[Any, Session]) -> list[Job]:
-        """What can be made side by side: of all cells and seeds."""
-        return once(
-            job
-            for seed in range(self.seeds)
-            for cell, session in sessions.items()
-            for job in self.jobs_of(cell, session, seed)
-        )
-
-    def make(self, work: dict[str, Any], sessions: Mapping[Any, Session]) -> None:
-        """Do a job's work; runs that are finished are only looked at."""
-        raise NotImplementedError
-
-    def described(self) -> dict[str, Any]:
-        """As JSON, what another process is to reproduce."""
-        return {
-            "paper": self.paper,
-            "out": str(self.out.absolute()),
-            "scale": self.scale_name,
-            "seeds": self.seeds,
-            "epochs": self.recipe.epochs,
-            "device": self.runtime.device_name,
-        }
-
-    def write_tables(self, content: dict[str, Any]) -> None:
+    def write_tables(self, content: Any) -> None:
         """Leave the tables of what `cells.json` holds."""
         raise NotImplementedError
 
@@ -159,91 +135,74 @@ class BaseReproduction:
             )
         return self._data[key]
 
-    def sessions(self, only_finished: bool = False, reporter: Reporter | None = None) -> dict[Any, Session]:
-        """Where each cell's runs are made, or only looked at."""
-        told = reporter or self.reporter
-        return {
-            cell: Session(self.data(cell), self.store, self.runtime, told, only_finished=only_finished)
-            for cell in self.cells
-        }
-
-    def run(self, command: str, *, tables_only: bool = False, workers: int | str = 1) -> dict[str, Any]:
+    def run(self, command: str, *, tables_only: bool = False, workers: Workers | None = None) -> BaseCells:
         """Make every run that is not there yet and leave the tables; what `cells.json` then holds.
 
-        The tables are drawn anew after every cell, so an interrupted reproduction shows what it has. With
-        `tables_only` nothing is trained: they show the runs that are finished.
+        The tables are drawn anew whenever one of their runs is finished, so an interrupted reproduction shows
+        what it has. With `tables_only` nothing is trained: they show the runs that are finished.
 
         Raises:
             InputError: where only tables are wanted and no run is finished.
         """
-        sessions = self.sessions(tables_only)
-        count, jobs = (1, []) if tables_only else self._shared_out(workers)
-        found: list[Run] = []
+        graph = Graph(self.runtime.world)
+        wanted = {
+            (cell, seed): self.nodes(cell, graph, seed) for seed in range(self.seeds) for cell in self.cells
+        }
+        made = Made(graph, self.store)
+        shown = {node.name for nodes in wanted.values() for node in nodes}
+
+        def finished(node: Node) -> None:
+            if node.name in shown:
+                self._leave(self._rows(wanted, made), command)
+
         with self.store.locked(self.runtime.is_main), self.reporter:
-            self.reporter.begin(f"{self.paper} at scale {self.scale_name}", self.compute(sessions))
-            if count > 1:
-                self._fill(jobs, count)
-            for seed in range(self.seeds):
-                for cell, session in sessions.items():
-                    found += self.rows(cell, session, seed)
-                    content = self._leave(found, command) if found else {}
-        if not found:
-            raise InputError(
-                f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
-            )
-        return content
+            self.reporter.begin(f"{self.paper} at scale {self.scale_name}", graph.compute)
+            if not tables_only:
+                session = Session(self.store, self.runtime, self.reporter)
+                make_graph(graph, session, workers or Workers(1), finished)
+            rows = self._rows(wanted, made)
+            if not rows:
+                raise InputError(
+                    f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
+                )
+            return self._leave(rows, command)
 
-    def _shared_out(self, asked: int | str) -> tuple[int, list[Job]]:
-        """How many processes make runs side by side, and the jobs that are left for them."""
-        largest = max(self.architecture(cell).macs for cell in self.cells)
-        step = self.recipe.batch_size * TRAINING_MACS_PER_INFERENCE_MAC * largest
-        return workers_for(
-            asked, self.runtime, step, lambda: unfinished(self.jobs(self.sessions()), self._looking())
-        )
+    def _rows(self, wanted: Mapping[tuple[Any, int], Sequence[Node]], made: Made) -> list[AnyRun]:
+        """The lines of all runs that are finished."""
+        rows = []
+        for (cell, seed), nodes in wanted.items():
+            for index, node in enumerate(nodes):
+                with suppress(NotMadeError):
+                    rows.append(self.row(cell, index, node, made, seed))
+        return rows
 
-    def _looking(self) -> Callable[[Job], bool]:
-        """Says of a job whether its runs are in the store; nothing is trained."""
-        sessions = self.sessions(only_finished=True, reporter=Reporter())
-        return whether_made(lambda work: self.make(work, sessions))
-
-    def _fill(self, jobs: list[Job], workers: int) -> None:
-        """Have processes make the runs, as far as they can."""
-        fill(
-            jobs,
-            workers,
-            leave=lambda folder: write_json(folder / WORK, {"reproduction": self.described()}),
-            finished=self._looking(),
-            lock=self.store.lock,
-            reporter=self.reporter,
-        )
-
-    def _leave(self, rows: list[Run], command: str) -> dict[str, Any]:
+    def _leave(self, rows: list[AnyRun], command: str) -> BaseCells:
         """Write `cells.json` and the tables."""
         about = self._about(rows, command)
-        content = {"schema": 1, "paper": self.paper, "about": about, "cells": self.distinct(rows)}
+        content = self.content(paper=self.paper, about=about, cells=tuple(self.distinct(rows)))
         if self.runtime.is_main:
-            write_json(self.out / "cells.json", content)
+            write_json(self.out / "cells.json", content.to_json())
             self.write_tables(content)
         return content
 
-    def distinct(self, rows: list[Run]) -> list[Run]:
+    def distinct(self, rows: Sequence[Any]) -> Sequence[AnyRun]:
         """Without repetitions, in the order of `cells.json`."""
         return rows
 
-    def _about(self, rows: list[Run], command: str) -> dict[str, Any]:
-        described = describe_environment(self.runtime)
-        records = [self.store.record(row["run_id"]) for row in rows]
-        trained_at = sorted({str(record["environment"]["commit"]) for record in records if record})
-        return {
-            "scale": self.scale_name,
-            "device": described["device"],
-            "commit": ", ".join(trained_at),
-            "data": self._describe_data(),
-            "selection": selection(self.recipe),
-            "command": command,
-            "seeds": self.seeds,
-            "environment": {**described, "trained_at": trained_at},
-        }
+    def _about(self, rows: list[AnyRun], command: str) -> About:
+        described = describe_environment(self.runtime, self.recipe.precision)
+        records = [self.store.record(row.run_id) for row in rows]
+        trained_at = sorted({record.commit for record in records if record})
+        return About(
+            scale=self.scale_name,
+            device=described["device"],
+            commit=", ".join(trained_at),
+            data=self._describe_data(),
+            selection=selection(self.recipe),
+            command=command,
+            seeds=self.seeds,
+            environment={**described, "trained_at": trained_at},
+        )
 
     def _describe_data(self) -> str:
         """Every data set that was used, and what it stands in for."""

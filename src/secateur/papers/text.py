@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from secateur.errors import unknown
-
-About = Mapping[str, str]
+from secateur.papers.cells import About
 
 SCALES = ("smoke", "laptop", "paper")
 MISSING = "–"
@@ -17,19 +16,18 @@ def conditions(about: About, counts: Iterable[int]) -> str:
     """Under what conditions our numbers were made, and whether they may be held against the paper's.
 
     Args:
-        about: `scale`, `device`, `commit`, `data` and `selection`, all text.
         counts: of the runs behind each of our numbers.
 
     Raises:
         InputError: an unknown scale.
     """
-    if about["scale"] not in SCALES:
-        raise unknown("scale", about["scale"], SCALES)
+    if about.scale not in SCALES:
+        raise unknown("scale", about.scale, SCALES)
     text = (
-        f"Scale: {about['scale']}. Data: {about['data'].rstrip('.')}. Selection: {about['selection']}. "
-        f"Device: {about['device']}. Commit: {about['commit']}. {_behind(counts)}"
+        f"Scale: {about.scale}. Data: {about.data.rstrip('.')}. Selection: {about.selection}. "
+        f"Device: {about.device}. Commit: {about.commit}. {_behind(counts)}"
     )
-    if about["scale"] == "paper":
+    if about.scale == "paper":
         return text
     return f"{text} The conditions are not the paper's: absolute numbers are not comparable with its own."
 

@@ -184,7 +184,7 @@ def styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     Example:
         >>> looks = styles(["copycat", "snip", "grasp"])
         >>> looks["copycat"].symbol, looks["grasp"].symbol, looks["snip"].symbol
-        ('diamond', 'hexagon', 'diamond-tall')
+        ('diamond', 'octagon', 'diamond-tall')
     """
     looks: dict[str, ArmStyle] = {}
     for arm in order(arms):

@@ -9,18 +9,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from secateur.device import Runtime
+import torch
+
+from secateur.device import Runtime, describe_device
 
 PACKAGES = ("secateur", "torch", "accelerate", "numpy", "safetensors")
 
 
-def describe_environment(runtime: Runtime) -> dict[str, Any]:
-    """Versions, device, commit, date: JSON-able."""
+def describe_environment(runtime: Runtime, precision: str) -> dict[str, Any]:
+    """Versions, device, precision of the forward passes (`Recipe.precision`), commit, date: JSON-able."""
     return {
         **{package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **runtime.describe(),
+        "device": describe_device(runtime.device),
+        "precision": precision,
+        "processes": runtime.world,
+        "threads": torch.get_num_threads(),
         "commit": source_commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }

@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError, unknown
-from secateur.methods import CHANNEL_METHODS, ChannelPruning, Fisher, RandomChannels
+from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
 from secateur.methods.channels import Config
+from secateur.records.record import Removal
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run, Start
+from secateur.runs.settings import ChannelFields
 from secateur.runs.store import RunStore, Stop
 from secateur.runs.train import Given, Train
 from secateur.training.checkpoint import Checkpoint
@@ -37,28 +38,8 @@ def check_removals(architecture: Architecture, removals: int) -> None:
 
 
 @dataclass(frozen=True)
-class PruneSettings:
-    """Removal of channels while fine-tuning.
-
-    Attributes:
-        every: fine-tuning steps per removal.
-        beta: the FLOP penalty.
-        lr: the constant rate; None: the lowest that training reached.
-        method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
-        granularity: layers keep channels in multiples of it, where the group is as wide.
-        at_once: channels (granules) removed every time; 0: all at the first.
-        trained: the network comes trained: it is pruned at once, without the recipe's epochs before.
-        weights: the folder that its weights lie in; None: those that its factory gives it.
-    """
-
-    every: int = 100
-    beta: float = 0.0
-    lr: float | None = None
-    method: str = Fisher.name
-    granularity: int = 1
-    at_once: int = 1
-    trained: bool = False
-    weights: Path | None = None
+class PruneSettings(ChannelFields):
+    """Removal of channels while fine-tuning, checked; `ChannelFields` says what each setting is."""
 
     def __post_init__(self) -> None:
         if self.method not in CHANNEL_METHODS:
@@ -122,7 +103,7 @@ class Target:
         return any(stop.costs.get(resource, 0) > limit for resource, limit in self.limits.counted)
 
     def continued(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The state of a run along the same trajectory, which had limits of its own, as one on the way here."""
+        """The state of another run along the trajectory, with limits of its own, as one on the way here."""
         method = {**checkpoint.state["method"], "limits": dict(self.limits or {})}
         return replace(checkpoint, state={**checkpoint.state, "method": method})
 
@@ -192,7 +173,7 @@ class PruneChannels(Run):
         method = training.method
         assert isinstance(method, ChannelPruning)
         return {
-            "removed": list(method.removed),
+            "removed": tuple(Removal.from_json(entry) for entry in method.removed),
             "trajectory": self.trajectory,
             "trained": self.first.run_id,
             **(method.goal.describe() if self.target.latency else {}),

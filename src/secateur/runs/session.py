@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.saved import save_model
@@ -15,7 +18,7 @@ from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
-from secateur.records.record import Record
+from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
 from secateur.runs.run import Run
 from secateur.runs.store import RunStore
@@ -53,7 +56,7 @@ class Session:
 
     def accuracy(self, training: Training, split: Split) -> float:
         """Measure the network in training on a split, a fraction in [0, 1]."""
-        return evaluate(training.model, split, training.data, self.runtime)
+        return evaluate(training.model, split, training.data, self.runtime, training.recipe.precision)
 
     def _made(self, run: Run) -> Record:
         """Begin or continue, train to the end, measure, record."""
@@ -73,8 +76,9 @@ class Session:
         """The training where it starts: at initialisation, behind another run, or where it was left."""
         start = run.start(self.store, self.runtime, self.store.checkpoint(run.run_id))
 
-        def save(checkpoint: Checkpoint) -> None:
-            self.store.save_checkpoint(run.run_id, checkpoint)
+        def save(checkpoint: Checkpoint, model: nn.Module) -> None:
+            state = {"architecture": Architecture.of(model).identity(), **checkpoint.state}
+            self.store.save_checkpoint(run.run_id, replace(checkpoint, state=state))
 
         training = Training(
             start.model,
@@ -93,36 +97,30 @@ class Session:
 
     def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
         """Measure the finished network, write it, and declare the run finished."""
-        model, progress = training.model, training.progress
-        measured = {
-            "accuracy": self.accuracy(training, run.data.test),
-            "val_accuracy": self.accuracy(training, run.data.val),
-        }
-        content = {
-            "schema": Record.SCHEMA,
-            "run_id": run.run_id,
-            "label": run.label,
-            "seed": run.seed,
-            "identity": run.spec.identity,
-            "architecture": Architecture.of(model).identity(),
-            "params": training.params,
-            "macs": training.macs,
-            "weights": count_weights(model),
-            "nonzeros": count_nonzeros(model),
-            "bytes": artefact_bytes(model),
-            **measured,
-            "train_compute": progress.compute,
-            "wall_s": progress.wall_s,
-            "history": progress.history,
+        model, progress, anatomy = training.model, training.progress, known_anatomy(training.model)
+        record = Record(
+            run_id=run.run_id,
+            label=run.label,
+            seed=run.seed,
+            identity=run.spec.identity,
+            architecture=Architecture.of(model).identity(),
+            params=training.params,
+            macs=training.macs,
+            weights=count_weights(model),
+            nonzeros=count_nonzeros(model),
+            bytes=artefact_bytes(model),
+            accuracy=self.accuracy(training, run.data.test),
+            val_accuracy=self.accuracy(training, run.data.val),
+            train_compute=progress.compute,
+            wall_s=progress.wall_s,
+            history=tuple(Epoch.from_json(row) for row in progress.history),
+            environment=describe_environment(self.runtime, training.recipe.precision),
+            uncounted=anatomy.costs.uncounted if anatomy else None,
             **found,
-            "environment": describe_environment(self.runtime),
-        }
-        if anatomy := known_anatomy(model):
-            content["uncounted"] = anatomy.costs.uncounted
-        record = Record.from_json(content, run.label)
+        )
         if self.runtime.is_main:
             save_model(model, self.store.path(run.run_id))
-            self.store.save_record(run.run_id, record)
+            self.store.save_record(record)
         self.runtime.barrier()
         self.reporter.run_finished(_in_words(record))
         return record

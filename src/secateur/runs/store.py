@@ -73,10 +73,10 @@ class RunStore:
         """
         return Record.load(self.path(run_id) / "record.json") if self.finished(run_id) else None
 
-    def save_record(self, run_id: str, record: Record) -> None:
+    def save_record(self, record: Record) -> None:
         """Declare the run finished."""
-        self.path(run_id).mkdir(parents=True, exist_ok=True)
-        write_json(self.path(run_id) / "record.json", record.to_json())
+        self.path(record.run_id).mkdir(parents=True, exist_ok=True)
+        write_json(self.path(record.run_id) / "record.json", record.to_json())
 
     def stops(self, trajectory: str) -> list[Stop]:
         """Find the finished pruning runs along a trajectory; each record is read once."""

@@ -12,6 +12,7 @@ from secateur.data import Data, Split, epoch_batches
 from secateur.device import Runtime
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import logits_of
+from secateur.training.recipe import Recipe
 
 EVALUATION_BATCH = 500
 
@@ -19,18 +20,13 @@ EVALUATION_BATCH = 500
 VALIDATION = 0.02  # of the training MACs, where no schedule follows the accuracy
 
 
-def validated_every(data: Data) -> int:
-    """Epochs from one validation to the next, so that they cost at most `VALIDATION` of the training MACs.
-
-    The first and the last epoch are validated besides.
-    """
-    share = len(data.val) / (TRAINING_MACS_PER_INFERENCE_MAC * len(data.train))
-    return max(1, math.ceil(share / VALIDATION))
-
-
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> float:
-    """Top-1 accuracy, a fraction in [0, 1], over every example of `split`; all processes take part."""
+def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime, precision: str) -> float:
+    """Top-1 accuracy, a fraction in [0, 1], over every example of `split`; all processes take part.
+
+    Args:
+        precision: of the forward passes, as in `Recipe`.
+    """
     was_training = model.training
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=runtime.device)
@@ -45,7 +41,32 @@ def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime) -> fl
         layout=layout,
     )
     for x, y in batches:
-        with runtime.autocast(), parametrize.cached():  # no apparent weight is computed twice
+        with runtime.autocast(precision), parametrize.cached():  # no apparent weight is computed twice
             correct += (logits_of(model(x)).argmax(1) == y).sum()
     model.train(was_training)
     return int(runtime.sum(correct)) / len(split)
+
+
+def accuracies_after(
+    epoch: int, last: bool, model: nn.Module, data: Data, runtime: Runtime, recipe: Recipe
+) -> dict[str, float | None]:
+    """Measure the network after an epoch, counted from 1, as far as somebody needs to know.
+
+    Returns:
+        "val_accuracy": None in epochs that nobody needs it of: neither a schedule, nor who looks at the first
+        and last; "test_accuracy": only where the recipe selects on it, and the history then shows it.
+    """
+    needed = recipe.follows_accuracy or epoch == 1 or last or epoch % validated_every(data) == 0
+    found = {"val_accuracy": evaluate(model, data.val, data, runtime, recipe.precision) if needed else None}
+    if recipe.select_on == "test":
+        found["test_accuracy"] = evaluate(model, data.test, data, runtime, recipe.precision)
+    return found
+
+
+def validated_every(data: Data) -> int:
+    """Epochs from one validation to the next, so that they cost at most `VALIDATION` of the training MACs.
+
+    The first and the last epoch are validated besides.
+    """
+    share = len(data.val) / (TRAINING_MACS_PER_INFERENCE_MAC * len(data.train))
+    return max(1, math.ceil(share / VALIDATION))

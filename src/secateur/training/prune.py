@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
 from secateur.architecture.opening import inspect_model
-from secateur.budget import Limits, Wanted
+from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.models import Family
@@ -32,7 +32,7 @@ def prune(
     model: nn.Module,
     *,
     method: str | ChannelPruning = "fisher",
-    budget: Wanted | Limits | None = None,
+    budget: Wanted | None = None,
     data: Iterable[Batch],
     factory: Build | None = None,
     every: int = 10,
@@ -151,7 +151,7 @@ class _Step:
 
 
 def _method(
-    method: str | ChannelPruning, budget: Wanted | Limits | None, every: int, settings: dict[str, Any]
+    method: str | ChannelPruning, budget: Wanted | None, every: int, settings: dict[str, Any]
 ) -> ChannelPruning:
     if isinstance(method, ChannelPruning):
         if budget is not None or settings:

@@ -1,15 +1,38 @@
-"""How a network is trained: the numbers of a recipe, and the learning rate that they give."""
+"""How a network is trained: the numbers of a recipe, and the learning rate that they give.
+
+Every option's default and help text stand here, at its field; the command line is made from them
+(`cli.options`). For that the module loads without torch.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
-from secateur.data import Augmentation, Data
 from secateur.errors import require, unknown
 
 SCHEDULES = ("steps", "cosine", "plateau")
+SELECTING_SPLITS = ("val", "test")
+PRECISIONS = ("fp32", "bf16")
+
+
+def setting(default: Any, text: str, option: str | None = None) -> Any:
+    """Declare a field of settings that the command line offers.
+
+    Args:
+        text: what `--help` says of it.
+        option: the option's name with underscores, where it is not the field's.
+    """
+    return field(default=default, metadata={"help": text, "option": option})
+
+
+class Augmented(Protocol):
+    """What a recipe asks of a data set. `secateur.data.Data` has it, but would load torch."""
+
+    @property
+    def augmentation(self) -> Any:
+        """The `secateur.data.Augmentation` that suits the images."""
 
 
 @dataclass(frozen=True)
@@ -30,29 +53,31 @@ class Recipe:
         momentum, weight_decay: of SGD; the decay is on every parameter.
         pad: zero-padding in pixels before a random crop; None: what the data set suggests.
         flip: whether images are mirrored at random; None: what the data set suggests.
-        precision: "fp32" or "bf16".
+        precision: of forward passes: "fp32", or "bf16" by autocast; weights, optimizer and sums stay float32.
     """
 
-    epochs: int = 200
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.9)
-    gamma: float = 0.2
-    pad: int | None = None
-    flip: bool | None = None
-    precision: str = "fp32"
-    schedule: str = "steps"
-    patience: int = 10
-    early_stop: int | None = None
-    select_on: str = "val"
+    epochs: int = setting(200, "Passes over the training split.")
+    batch_size: int = setting(128, "Examples per step.")
+    lr: float = setting(0.1, "First learning rate.")
+    momentum: float = setting(0.9, "Of SGD.")
+    weight_decay: float = setting(5e-4, "On every parameter.")
+    milestones: tuple[float, ...] = setting((0.3, 0.6, 0.9), "Shares of the epochs at which the rate drops.")
+    gamma: float = setting(0.2, "Factor of each drop.")
+    pad: int | None = setting(None, "Zero-padding before a random crop; by default 1/8 of the side.")
+    flip: bool | None = setting(None, "Mirror images at random; by default all but digits.")
+    precision: str = setting("fp32", "fp32 or bf16.")
+    schedule: str = setting("steps", "steps (at the milestones), cosine, or plateau (of accuracy).")
+    patience: int = setting(10, "Epochs without improvement before plateau drops.")
+    early_stop: int | None = setting(None, "Epochs without improvement that end training; never by default.")
+    select_on: str = setting("val", "val; or test, which makes the accuracy there too good.")
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, SCHEDULES)
-        if self.select_on not in ("val", "test"):
-            raise unknown("split to select on", self.select_on, ("val", "test"))
+        if self.select_on not in SELECTING_SPLITS:
+            raise unknown("split to select on", self.select_on, SELECTING_SPLITS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
         checks = {
             "epochs must be at least 1": self.epochs >= 1,
             "batch_size must be at least 2": self.batch_size >= 2,
@@ -100,14 +125,12 @@ class Recipe:
         """Whether the accuracy of an epoch decides anything about the next."""
         return self.schedule == "plateau" or self.early_stop is not None
 
-    def augmentation(self, data: Data) -> Augmentation:
-        """Padding and mirroring, the data set's own where the recipe leaves them open."""
-        default = data.augmentation
-        return Augmentation(
-            default.pad if self.pad is None else self.pad, default.flip if self.flip is None else self.flip
-        )
+    def augmentation(self, data: Augmented) -> Any:
+        """Padding and mirroring (`secateur.data.Augmentation`), the data set's own where left open here."""
+        given = {name: value for name in ("pad", "flip") if (value := getattr(self, name)) is not None}
+        return replace(data.augmentation, **given)
 
-    def identity(self, data: Data) -> dict[str, Any]:
+    def identity(self, data: Augmented) -> dict[str, Any]:
         """What of it can change a number; what came later is named only where it is used."""
         later = {name: getattr(Recipe, name) for name in ("schedule", "patience", "early_stop", "select_on")}
         values = asdict(self)

@@ -11,7 +11,6 @@ from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
 from secateur.records.point import Point
-from secateur.records.record import Record
 from secateur.runs.graph import Made, Node
 
 
@@ -87,25 +86,3 @@ class Arm:
     def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
         """Read what came of it."""
         raise NotImplementedError
-
-
-def point_of(
-    arm: str,
-    budget: object | None,
-    record: Record,
-    *,
-    before: Record | None = None,
-    discovery_compute: int = 0,
-    epochs: int | None = None,
-) -> Point:
-    """Make the point of a run's network: `Point.of`, with the names of its groups."""
-    names = record.group_names or Architecture.from_identity(dict(record.architecture)).group_names()
-    return Point.of(
-        record,
-        arm,
-        None if budget is None else str(budget),
-        names,
-        before=before,
-        discovery_compute=discovery_compute,
-        epochs=epochs,
-    )

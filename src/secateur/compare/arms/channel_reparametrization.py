@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from secateur.budget import Budget
-from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.runs.gate_channels import CUT_AT, GateChannels, check_gated
 from secateur.runs.graph import Made, Node
+from secateur.runs.points import point_of
 
 
 class GatedChannels(Arm):
@@ -51,4 +52,4 @@ class GatedChannels(Arm):
 
     def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
         record = made.record(self.node(replicate, budget))
-        return point_of(self.name, budget, record, epochs=replicate.settings.recipe.epochs)
+        return point_of(record, self.name, budget.text, epochs=replicate.settings.recipe.epochs)

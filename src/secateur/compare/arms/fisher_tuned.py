@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from secateur.budget import Budget
-from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
+from secateur.runs.points import point_of
 
 
 class FisherTuned(Arm):
@@ -33,4 +34,4 @@ class FisherTuned(Arm):
 
     def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
         record = made.record(self.node(replicate, budget))
-        return point_of(self.name, budget, record, before=made.record(replicate.dense()))
+        return point_of(record, self.name, budget.text, before=made.record(replicate.dense()))

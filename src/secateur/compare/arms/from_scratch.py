@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget
-from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
+from secateur.runs.points import point_of
 from secateur.runs.train import Train
 from secateur.training.recipe import Recipe
 
@@ -77,9 +78,9 @@ class FromScratch(Arm):
     def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
         record = made.record(self.node(replicate, budget))
         return point_of(
-            self.name,
-            budget,
             record,
+            self.name,
+            budget.text,
             discovery_compute=self.discovery_compute(replicate, budget, made),
             epochs=record.identity["recipe"]["epochs"],
         )

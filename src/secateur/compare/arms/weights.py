@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from secateur.budget import Budget
-from secateur.compare.arms.base import Arm, PlanRow, point_of
+from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
+from secateur.runs.points import point_of
 from secateur.runs.sparsify import MethodChoice, Sparsify
 from secateur.training.recipe import Recipe
 
@@ -121,4 +122,4 @@ class WeightArm(Arm):
         record = made.record(self.node(replicate, budget))
         trained = made.before(record)
         epochs = record.epochs + (trained.epochs if trained else 0)
-        return point_of(self.name, budget, record, before=trained, epochs=epochs)
+        return point_of(record, self.name, budget.text, before=trained, epochs=epochs)

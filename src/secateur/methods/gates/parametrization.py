@@ -14,9 +14,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from secateur.errors import InputError
 from secateur.methods.gates.apparent import apparent_and_total, apparents_and_totals, total
 from secateur.methods.gates.kernels import Kernel
+from secateur.network.weights import prunable_weights, weight_layers
 
 
 @dataclass
@@ -149,6 +152,30 @@ def original_weight(layer: nn.Module) -> Tensor:
     """What the gate of this layer is given."""
     weight: Tensor = cast(Any, layer).parametrizations.weight.original
     return weight
+
+
+def distinct_layers(model: nn.Module, who: str) -> dict[str, nn.Module]:
+    """The layers with a weight to prune; InputError where one is parametrized already or shared."""
+    layers = weight_layers(model)
+    for name, layer in layers.items():
+        if parametrize.is_parametrized(layer, "weight"):
+            raise InputError(
+                f"{who}: '{name}.weight' is parametrized already: take that off first "
+                "(torch.nn.utils.parametrize.remove_parametrizations)"
+            )
+    if len(prunable_weights(model)) < len(layers):
+        raise InputError(f"{who}: layers that share one weight cannot be reparametrized yet")
+    return dict(layers)
+
+
+def make_plain(layer: nn.Module) -> None:
+    """Leave the weight that a layer computes with as an ordinary parameter, first in order as in every such
+    layer: optimizer states are matched by order."""
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    rest = {name: value for name, value in layer._parameters.items() if name != "weight"}
+    weight = layer._parameters["weight"]
+    layer._parameters.clear()
+    layer._parameters.update({"weight": weight, **rest})
 
 
 def _owner(hook: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
-from secateur.runs.executors.here import make_here
+from secateur.runs.executors.here import Finished, make_here
 from secateur.runs.executors.pool import NoWorkerError, Pool
 from secateur.runs.executors.processes import ProcessPool
 from secateur.runs.executors.ray import RayPool
@@ -126,11 +126,16 @@ def in_words(workers: int, on: str = HERE) -> str:
     return f"{workers} runs side by side{where}, {threads} thread{'s' if threads > 1 else ''} each"
 
 
-def make_graph(graph: Graph, session: Session, asked: Workers) -> None:
+def make_graph(
+    graph: Graph, session: Session, asked: Workers, finished: Finished = lambda node: None
+) -> None:
     """Make every run of a graph that is not finished. The session holds the store.
 
     Where processes cannot be had, or the runs not be handed to them, that is said, and one follows the other
     in this one; on Ray it is an error.
+
+    Args:
+        finished: is told of every node whose run is finished.
 
     Raises:
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
@@ -139,36 +144,34 @@ def make_graph(graph: Graph, session: Session, asked: Workers) -> None:
     count = count_for(asked, graph, session)
     if session.runtime.is_main:
         write_plan(Made(graph, session.store))
-    if asked.on != HERE:
+    if asked.on == HERE and (count == 1 or not _handed_out(graph, session, count, finished)):
+        make_here(graph, session, finished)
+    elif asked.on != HERE:
         check_portable(graph)
-        _share_out(graph, session, count, asked.on)
-        return
-    if count > 1 and _shared_out(graph, session, count):
-        return
-    make_here(graph, session)
+        _share_out(graph, session, count, asked.on, finished)
 
 
-def _shared_out(graph: Graph, session: Session, count: int) -> bool:
-    """Whether processes of this machine could make the runs."""
+def _handed_out(graph: Graph, session: Session, count: int, finished: Finished) -> bool:
+    """Whether processes of this machine made the runs; where they cannot, that is said."""
     try:
         check_portable(graph)
     except InputError as error:
         session.reporter.note(f"one run after the other: {error}")
         return False
     try:
-        _share_out(graph, session, count, HERE)
+        _share_out(graph, session, count, HERE, finished)
     except NoWorkerError as error:
         session.reporter.note(f"one run after the other: {error}")
         return False
     return True
 
 
-def _share_out(graph: Graph, session: Session, count: int, on: str) -> None:
+def _share_out(graph: Graph, session: Session, count: int, on: str, finished: Finished) -> None:
     session.reporter.note(in_words(count, on))
     with workplace(session.store) as folder, _pool(session, count, on) as pool:
         if isinstance(pool, RayPool):
             pool.probe(folder)
-        Sharing(graph, session, pool, folder).make_all()
+        Sharing(graph, session, pool, folder, finished).make_all()
 
 
 def _pool(session: Session, count: int, on: str) -> Pool:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable
 
 from secateur.runs.executors.failures import Failures
 from secateur.runs.graph import Graph, Made, Node, NotMadeError
 from secateur.runs.session import Session
 
+Finished = Callable[[Node], None]
+"""Is told of every node whose run is finished."""
 
-def make_here(graph: Graph, session: Session) -> None:
+
+def _unheard(node: Node) -> None:
+    """Nobody wants to know."""
+
+
+def make_here(graph: Graph, session: Session, finished: Finished = _unheard) -> None:
     """Make every run of a graph that is not finished, each after those that it waits for.
+
+    Args:
+        finished: is told of every node.
 
     Raises:
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
@@ -26,6 +37,7 @@ def make_here(graph: Graph, session: Session) -> None:
             continue
         try:
             session.make(made.run(node))
+            finished(node)
         except (OSError, NotMadeError):
             raise
         except Exception as error:

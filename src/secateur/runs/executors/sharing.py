@@ -17,6 +17,7 @@ from pathlib import Path
 
 from secateur.runs.executors.events import EventReader
 from secateur.runs.executors.failures import Failures
+from secateur.runs.executors.here import Finished
 from secateur.runs.executors.pool import NoWorkerError, Pool, WorkerLostError
 from secateur.runs.executors.worker import MAKE, order
 from secateur.runs.graph import Graph, Made, Node
@@ -47,10 +48,12 @@ class Sharing:
     """Hands out the runs of a graph and hears what becomes of them.
 
     Args:
+        finished: is told of every node whose run is finished.
         folder: where orders' data and workers' events lie, for all workers.
     """
 
-    def __init__(self, graph: Graph, session: Session, pool: Pool, folder: Path):
+    def __init__(self, graph: Graph, session: Session, pool: Pool, folder: Path, finished: Finished):
+        self.finished = finished
         self.session, self.pool, self.folder = session, pool, folder
         self.made = Made(graph, session.store)
         self.schedule = Schedule(self.made.unfinished(), self.made)
@@ -82,6 +85,7 @@ class Sharing:
         while len(self.running) < self.pool.workers and (node := self.schedule.take()) is not None:
             if self.made.has(node):  # it is another node's run too
                 self.schedule.finish(node)
+                self.finished(node)
             else:
                 self._begin(node)
 
@@ -106,6 +110,7 @@ class Sharing:
         error = future.exception()
         if error is None:
             self.schedule.finish(node)
+            self.finished(node)
         elif isinstance(error, WorkerLostError) and self.attempts[node.name] < ATTEMPTS:
             self._say(f"{node.name}: {error}; it goes on from its last epoch")
             self._begin(node)

@@ -43,9 +43,7 @@ def make(text: str) -> str:
     run = run_from_json(content["run"], data, architecture)
     reporter = EventWriter(Path(content["events"]))
     try:
-        Session(_store(content["store"]), Runtime(content["device"], run.recipe.precision), reporter).make(
-            run
-        )
+        Session(_store(content["store"]), Runtime(content["device"]), reporter).make(run)
     finally:
         reporter.close()
     return run.run_id

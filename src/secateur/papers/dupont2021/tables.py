@@ -1,12 +1,6 @@
 """Tables 1 to 3 of Dupont et al. 2021, the paper's numbers beside ours: Markdown, CSV and a page.
 
 Rendering only: what goes in are the finished runs, `cells`, and what they were made with, `about`.
-
-A cell is one run: `network`, `dataset`, `method`, `rate` (share of the weights that is pruned, "95%"; None
-for the unpruned network), `seed`, `accuracy` (after the cut, in [0, 1]), `accuracy_before` (the cut) and
-`remaining` (C / C_initial at the end of training; None where there is no gate). Other keys are not read.
-
-`about` holds `scale`, `device`, `commit`, `data`, `selection` and `command`, all text.
 """
 
 from __future__ import annotations
@@ -14,18 +8,20 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from secateur.atomic import write_bytes
 from secateur.compare.verdict import interval
 from secateur.errors import InputError, unknown
+from secateur.papers.cells import About, DupontCells, DupontRun
+from secateur.papers.published import published
+from secateur.papers.text import MISSING, conditions, markdown, shown
 from secateur.report.templates import environment
 
-from .published import published
-from .text import MISSING, About, conditions, markdown, shown
-
-Cells = Sequence[Mapping[str, Any]]
+Cells = Sequence[DupontRun]
 
 RATES = ("90%", "95%", "97%", "99%")
 METHODS = {
@@ -51,7 +47,7 @@ class Layout:
     Attributes:
         place: the table in the paper.
         title: what its numbers are.
-        key: where a cell holds them.
+        number: that of a run, None where it has none.
         methods: its rows, for each dataset and network.
         factor: from a cell's number to the table's unit.
         digits: decimals of the paper's numbers and of ours.
@@ -59,16 +55,20 @@ class Layout:
 
     place: str
     title: str
-    key: str
+    number: Callable[[DupontRun], float | None]
     methods: tuple[str, ...]
     factor: int
     digits: tuple[int, int]
 
 
 TABLES = {
-    "table1": Layout("Table 1", "test accuracy (%) after the cut", "accuracy", tuple(METHODS), 100, (1, 1)),
-    "table2": Layout("Table 2", "C / C_initial before the cut", "remaining", _GATED, 1, (2, 3)),
-    "table3": Layout("Table 3", "test accuracy (%) before the cut", "accuracy_before", _GATED, 100, (1, 1)),
+    "table1": Layout(
+        "Table 1", "test accuracy (%) after the cut", lambda run: run.accuracy, tuple(METHODS), 100, (1, 1)
+    ),
+    "table2": Layout("Table 2", "C / C_initial before the cut", lambda run: run.remaining, _GATED, 1, (2, 3)),
+    "table3": Layout(
+        "Table 3", "test accuracy (%) before the cut", lambda run: run.accuracy_before, _GATED, 100, (1, 1)
+    ),
 }
 
 
@@ -120,15 +120,13 @@ def _layout(table: str) -> Layout:
 def _check(cells: Cells) -> None:
     """A cell that no table has a place for would be left out unseen; one counted twice narrows the spread."""
     for cell in cells:
-        if cell["method"] not in METHODS:
-            raise unknown("method of a run", cell["method"], METHODS)
-        valid = (None,) if cell["method"] == "dense" else RATES
-        if cell["rate"] not in valid:
-            raise InputError(
-                f"a run of {cell['method']} must have a rate of {valid}, received {cell['rate']!r}"
-            )
-    keys = ("dataset", "network", "method", "rate", "seed")
-    for run, times in Counter(tuple(cell[key] for key in keys) for cell in cells).items():
+        if cell.method not in METHODS:
+            raise unknown("method of a run", cell.method, METHODS)
+        valid = (None,) if cell.method == "dense" else RATES
+        if cell.rate not in valid:
+            raise InputError(f"a run of {cell.method} must have a rate of {valid}, received {cell.rate!r}")
+    keys = [(cell.dataset, cell.network, cell.method, cell.rate, cell.seed) for cell in cells]
+    for run, times in Counter(keys).items():
         if times > 1:
             raise InputError(f"each run must be given once, received {run} {times} times")
 
@@ -140,7 +138,7 @@ def _pairs(cells: Cells) -> list[tuple[str, str]]:
         dataset, network = pair
         return dataset not in _DATASETS, dataset, _rank(network), network
 
-    return sorted({(cell["dataset"], cell["network"]) for cell in cells}, key=place)
+    return sorted({(cell.dataset, cell.network) for cell in cells}, key=place)
 
 
 def _rank(network: str) -> int:
@@ -149,19 +147,20 @@ def _rank(network: str) -> int:
 
 def _entries(layout: Layout, cells: Cells, dataset: str, network: str, method: str) -> tuple[Entry, ...]:
     wanted = (dataset, network, method)
-    mine = [cell for cell in cells if (cell["dataset"], cell["network"], cell["method"]) == wanted]
+    mine = [cell for cell in cells if (cell.dataset, cell.network, cell.method) == wanted]
     rates = (None,) if method == "dense" else RATES
-    return tuple(_entry(layout, [c for c in mine if c["rate"] == rate], *wanted, rate) for rate in rates)
+    return tuple(_entry(layout, [c for c in mine if c.rate == rate], *wanted, rate) for rate in rates)
 
 
 def _entry(layout: Layout, cells: Cells, dataset: str, network: str, method: str, rate: str | None) -> Entry:
     """The mean is taken over the runs that have the number: a run without a gate has no cost."""
     paper = published(layout.place, dataset, network, method, rate) if rate else None
-    values = [cell[layout.key] * layout.factor for cell in cells if cell[layout.key] is not None]
+    numbers = [layout.number(cell) for cell in cells]
+    values = [number * layout.factor for number in numbers if number is not None]
     if not values:
         return Entry(rate, paper, None, None, 0)
     found = interval(values)
-    return Entry(rate, paper, found["mean"], found["std"], len(values))
+    return Entry(rate, paper, found.mean, found.std, len(values))
 
 
 def _texts(layout: Layout, entry: Entry) -> tuple[str, str]:
@@ -222,7 +221,7 @@ def to_markdown(table: str, cells: Cells, about: About) -> str:
         "",
         markdown(caption(table, cells, about)),
         "",
-        f"    {' '.join(about['command'].split())}",
+        f"    {' '.join(about.command.split())}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -242,7 +241,7 @@ def to_csv(table: str, cells: Cells, about: About) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    made = (about["scale"], about["device"], about["commit"])
+    made = (about.scale, about.device, about.commit)
     for row in table_rows(table, cells):
         for e in row.entries:
             numbers = (e.rate, e.published, e.mean, e.std, e.n)
@@ -264,6 +263,14 @@ def to_html(table: str, cells: Cells, about: About) -> str:
             shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
             meanings={method: METHODS[method] for method in layout.methods},
             caption=caption(table, cells, about),
-            command=about["command"],
+            command=about.command,
         )
     )
+
+
+def write_tables(content: DupontCells, out: Path) -> None:
+    """Leave each table as markdown, CSV and HTML."""
+    for table in TABLES:
+        for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
+            text = render(table, content.cells, content.about)
+            write_bytes(out / f"{table}.{suffix}", text.encode())

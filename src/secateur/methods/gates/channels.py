@@ -30,13 +30,13 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from secateur.methods.gates.gate import full, gate, gate_slope
+from secateur.methods.gates.weighted_norm import OVER_CHANNELS, weighted_norm
 from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import Axis, is_transposed
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 from secateur.surgery.probe import channel_dim
 
-_OVER_CHANNELS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
-_NORMS = (_NormBase, *_OVER_CHANNELS)
+_NORMS = (_NormBase, *OVER_CHANNELS)
 
 
 class _ChannelGate(torch.autograd.Function):
@@ -90,37 +90,6 @@ def gain(h_K: Tensor) -> Tensor:
     at most 1000.
     """
     return 1 / h_K.detach().square().mean().sqrt().clamp_min(1e-3)
-
-
-def weighted_norm(norm: nn.Module, x: Tensor, h_C: Tensor, dim: int) -> Tensor:
-    """A layer, RMS or group normalisation in whose statistics channel k has the weight h_k.
-
-    With every h 0 or 1 it is, at the channels of 1, the normalisation over these channels alone.
-
-    Args:
-        norm: the layer, with its scale and shift.
-        x: what it is given; its channels lie along dimension `dim`.
-        h_C: (C,), at least 0.
-
-    Returns:
-        As the layer does, in float32 at least.
-    """
-    grouped = isinstance(norm, nn.GroupNorm)
-    groups, behind = (norm.num_groups, 1) if isinstance(norm, nn.GroupNorm) else (1, -1)
-    value = full(x).movedim(dim, behind)
-    rows = value.reshape(len(value), groups, len(h_C) // groups, -1) if grouped else value[..., None, :, None]
-    h = full(h_C).view(groups, -1, 1)
-    share = h / (h.sum(1, keepdim=True) * rows.shape[-1]).clamp_min(torch.finfo(h.dtype).tiny)
-    if not isinstance(norm, nn.RMSNorm):
-        rows = rows - (rows * share).sum((-2, -1), keepdim=True)
-    eps: Any = torch.finfo(x.dtype).eps if norm.eps is None else norm.eps
-    rows = rows * ((rows.square() * share).sum((-2, -1), keepdim=True) + eps).rsqrt()
-    value = rows.reshape(value.shape)
-    shape = (-1, *[1] * (value.dim() - 2)) if grouped else (-1,)
-    for own, applied in (("weight", torch.mul), ("bias", torch.add)):
-        parameter = getattr(norm, own, None)
-        value = value if parameter is None else applied(value, parameter.view(shape))
-    return value.movedim(behind, dim)
 
 
 @dataclass(frozen=True)
@@ -196,7 +165,7 @@ class ChannelGates:
         }
         read = dict.fromkeys(site.axis for group in groups for site in group.reads)
         spanned = dict.fromkeys(site.axis for group in groups for site in group.sites)
-        over = [axis for axis in spanned if isinstance(model.get_submodule(axis[0]), _OVER_CHANNELS)]
+        over = [axis for axis in spanned if isinstance(model.get_submodule(axis[0]), OVER_CHANNELS)]
         self._reads = {axis[0]: _Entries.on(axis, graph, names, device) for axis in read}
         self._norms = {axis[0]: _Entries.on(axis, graph, names, device) for axis in over}
         self._hooks: list[RemovableHandle] = []
@@ -305,9 +274,8 @@ def _along_inputs(layer: nn.Module, h: Tensor) -> Tensor:
     assert isinstance(layer, (nn.Linear, _ConvNd))
     if is_transposed(layer):
         return h.view(-1, *[1] * (layer.weight.dim() - 1))
-    if isinstance(layer, _ConvNd) and layer.groups > 1:
-        h = h.view(layer.groups, -1).repeat_interleave(layer.out_channels // layer.groups, 0)
-        return h.view(*layer.weight.shape[:2], *[1] * (layer.weight.dim() - 2))
+    if isinstance(layer, _ConvNd):
+        h = h.view(layer.groups, -1)[0]  # with groups, channels are balanced sets: the same in every group
     return h.view(1, -1, *[1] * (layer.weight.dim() - 2))
 
 

@@ -1,0 +1,146 @@
+"""Options made from dataclasses: of a command line's own fields, and of settings that stand elsewhere.
+
+A settings class (`training.recipe.Recipe`) has each default and help text at its field; a class of options
+names it with `OptionsOf`, and `taking` gives a command all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, dataclass, fields
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from secateur.errors import InputError
+
+Values = dict[str, Any]
+Kind = TypeVar("Kind")
+
+
+def option(help_text: str, panel: str, *names: str) -> Any:
+    """An option shown in one of the panels of `--help`."""
+    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+
+
+@dataclass(frozen=True)
+class OneOption:
+    """A field of a class of options that is one option."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """What typer makes the option of."""
+        return [_parameter(self.name, self.annotation, self.default)]
+
+    def taken(self, values: Values) -> Any:
+        """The field's value, out of what was given."""
+        return values.pop(self.name)
+
+
+@dataclass(frozen=True)
+class OptionsOf:
+    """A field of a class of options that is many: one for each field of `settings` that has a help text.
+
+    Its value is what was given for them, by the names of the settings class.
+
+    Args:
+        only: these fields, in this order; by default all in the order of the class, but those `without`.
+    """
+
+    settings: type
+    panel: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def offered(self) -> list[Field[Any]]:
+        """The fields of the settings class that are options here."""
+        known = {each.name: each for each in fields(self.settings) if "help" in each.metadata}
+        return [known[name] for name in self.only or known if name not in self.without]
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """What typer makes the options of; a row of numbers is a text with commas."""
+        hints, found = get_type_hints(self.settings), []
+        for each in self.offered():
+            kind, default = hints[each.name], each.default
+            if isinstance(default, tuple):
+                kind, default = str, ",".join(f"{number:g}" for number in default)
+            shown: Any = Annotated[kind, option(each.metadata["help"], self.panel)]  # type: ignore[valid-type]
+            found.append(_parameter(option_name(each), shown, default))
+        return found
+
+    def taken(self, values: Values) -> Values:
+        """The settings' values, out of what was given."""
+        found: Values = {}
+        for each in self.offered():
+            name = option_name(each)
+            value = values.pop(name)
+            found[each.name] = numbers(name, value) if isinstance(each.default, tuple) else value
+        return found
+
+
+def option_name(setting: Field[Any]) -> str:
+    """The name of a setting's option, with underscores."""
+    return setting.metadata["option"] or setting.name
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every option of `kind`; it receives them as one object, `options`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        own_parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in own
+            if parameter.name != "options"
+        ]
+
+        def run(**values: Any) -> None:
+            command(options=assembled(kind, values), **values)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        shared = [parameter for place in _places(kind).values() for parameter in place.parameters()]
+        run.__signature__ = inspect.Signature([*own_parameters, *shared])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def assembled(kind: type[Kind], values: Values) -> Kind:
+    """The options as one object, taken out of what was given on the command line."""
+    taken: Values = {name: place.taken(values) for name, place in _places(kind).items()}
+    return kind(**taken)
+
+
+def _places(kind: type[Any]) -> dict[str, OneOption | OptionsOf]:
+    """What each field of a class of options takes: one option, or those made from settings."""
+    places: dict[str, OneOption | OptionsOf] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for each in fields(kind):
+        hint = hints[each.name]
+        made = hint.__metadata__[0]
+        one = OneOption(each.name, hint, each.default)
+        places[each.name] = made if isinstance(made, OptionsOf) else one
+    return places
+
+
+def words(text: str) -> list[str]:
+    """The words of a text with commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(name: str, text: str) -> tuple[float, ...]:
+    """The numbers of a text with commas; InputError, with the option's name, where it holds others."""
+    try:
+        return tuple(float(word) for word in words(text))
+    except ValueError:
+        raise InputError(
+            f"--{name.replace('_', '-')} takes numbers with commas between them, got '{text}'"
+        ) from None

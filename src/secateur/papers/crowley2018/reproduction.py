@@ -1,0 +1,124 @@
+"""The last comparison of Crowley et al. 2018, made again: `secateur reproduce crowley2018 snip`.
+
+Section 3.2 holds the copycat networks of WRN-40-2, at about 800K and 500K parameters, against networks whose
+weights Lee et al. 2018 set to zero before training: WRN-22-8 and WRN-16-8, of which 5% are left. Below the
+paper's scale all of these networks are narrower, by about the same factor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.resolve import resolve_model
+from secateur.budget import Budget
+from secateur.compare.replicate import Replicate
+from secateur.compare.settings import Settings
+from secateur.compare.wanted import Wanted, ask
+from secateur.papers.cells import CrowleyCells, CrowleyRun
+from secateur.papers.crowley2018.grid import CELLS, SCALES, Cell
+from secateur.papers.crowley2018.tables import write_tables
+from secateur.papers.reproduction import BaseReproduction
+from secateur.progress import Reporter
+from secateur.records.record import Record
+from secateur.runs.graph import Graph, Made, Node
+
+
+class Reproduction(BaseReproduction):
+    """The comparison at one scale, in one folder.
+
+    Args:
+        scale: a key of `SCALES`.
+        seeds, epochs: in place of the scale's.
+
+    Raises:
+        InputError: where one of them makes no sense.
+    """
+
+    paper = "crowley2018"
+    content = CrowleyCells
+
+    def __init__(
+        self,
+        out: str | Path,
+        scale: str = "laptop",
+        *,
+        seeds: int | None = None,
+        epochs: int | None = None,
+        device: str = "auto",
+        reporter: Reporter | None = None,
+    ):
+        super().__init__(
+            out, scale, SCALES, CELLS, seeds=seeds, epochs=epochs, device=device, reporter=reporter
+        )
+        self.scale = SCALES[scale]
+        self._asked: dict[Cell, Wanted] = {}
+        self._replicates: dict[tuple[Cell, int], Replicate] = {}
+
+    def network(self, cell: Cell) -> str:
+        """The name of the network used at this scale."""
+        return self.scale.networks.get(cell.network, cell.network)
+
+    def architecture(self, cell: Cell) -> Architecture:
+        return self._wanted(cell).question.architecture
+
+    def nodes(self, cell: Cell, graph: Graph, seed: int) -> list[Node]:
+        """Add SNIP's network, or copycat's and all that it stands on; both sizes have one trajectory."""
+        wanted = self._wanted(cell)
+        (replicate,) = wanted.add_to(graph, range(seed, seed + 1))
+        self._replicates[cell, seed] = replicate
+        (arm,), (budget,) = wanted.arms, wanted.question.budgets
+        return [arm.node(replicate, budget)]
+
+    def row(self, cell: Cell, index: int, node: Node, made: Made, seed: int) -> CrowleyRun:
+        wanted = self._wanted(cell)
+        (arm,), (budget,) = wanted.arms, wanted.question.budgets
+        point = arm.point(self._replicates[cell, seed], budget, made)
+        return self._row(cell, made.record(node), point.discovery_compute)
+
+    def write_tables(self, content: CrowleyCells) -> None:
+        write_tables(content, self.out)
+
+    def _wanted(self, cell: Cell) -> Wanted:
+        """Ask what `secateur compare` would be asked for this row; its widths are solved for once."""
+        if cell not in self._asked:
+            self._asked[cell] = self._new(cell)
+        return self._asked[cell]
+
+    def _new(self, cell: Cell) -> Wanted:
+        if cell.rate is None:
+            budget = self.scale.budgets.get(cell.size, f"params={cell.size}")
+        else:
+            budget = f"nonzeros={100 - int(cell.rate[:-1])}%"
+        data = self.data(cell)
+        settings = Settings(
+            (Budget.parse(budget),),
+            (cell.method,),
+            recipe=self.recipe,
+            prune=self.scale.prune,
+            copycat_after=self.scale.removals,
+        )
+        return ask(resolve_model(self.network(cell), data), data, settings)
+
+    def _row(self, cell: Cell, record: Record, discovery_compute: int = 0) -> CrowleyRun:
+        nonzeros, weights = record.counted_weights()
+        return CrowleyRun(
+            method=cell.method,
+            network=cell.network,
+            dataset=cell.dataset,
+            rate=cell.rate,
+            size=cell.size,
+            made_of=self.network(cell),
+            seed=record.seed,
+            accuracy=record.accuracy,
+            params=record.params,
+            weights=weights,
+            nonzeros=nonzeros,
+            not_zero=record.params - weights + nonzeros,
+            epochs=record.epochs,
+            val_accuracy=record.val_accuracy,
+            wall_s=record.wall_s,
+            train_compute=record.train_compute,
+            discovery_compute=discovery_compute,
+            run_id=record.run_id,
+        )

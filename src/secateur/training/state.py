@@ -1,0 +1,68 @@
+"""How far a training has come, and what its accuracy so far means for the next epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from secateur.training.recipe import Recipe
+
+
+@dataclass
+class Progress:
+    """Says how far a run has come; everything here is in its checkpoint.
+
+    Attributes:
+        epoch: finished epochs.
+        batch: batches done in the present epoch.
+        loss_sum, correct, seen: over them, in this process: the sum of the examples' losses, the examples
+            classified correctly, all examples.
+        compute: training MACs spent.
+        wall_s: seconds, of all sittings together.
+        best: the best accuracy so far on the split that the recipe selects on; -1: none yet.
+        stale: epochs since it was reached.
+        waited: of those, epochs since the rate was last lowered.
+        drops: how often it was, by "plateau".
+        history: a row for each epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    compute: int = 0
+    wall_s: float = 0.0
+    best: float = -1.0
+    stale: int = 0
+    waited: int = 0
+    drops: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def lr(self, recipe: Recipe) -> float:
+        """The present learning rate."""
+        return recipe.lr_at(self.epoch, self.drops)
+
+    def stops_early(self, recipe: Recipe) -> bool:
+        """Whether the accuracy has not improved for as long as the recipe bears with."""
+        return recipe.early_stop is not None and self.stale >= recipe.early_stop
+
+    def close_epoch(self, row: dict[str, Any], recipe: Recipe) -> None:
+        """Count a finished epoch, and keep its row of the history."""
+        self.history.append(row)
+        if recipe.follows_accuracy:
+            self._follow(row[f"{recipe.select_on}_accuracy"], recipe)
+        self.epoch += 1
+        self.batch = self.correct = self.seen = 0
+        self.loss_sum = 0.0
+
+    def _follow(self, accuracy: float, recipe: Recipe) -> None:
+        """Count the epochs without improvement, and lower the rate when "plateau" is out of patience."""
+        if accuracy > self.best:
+            self.best, self.stale, self.waited = accuracy, 0, 0
+            return
+        self.stale += 1
+        self.waited += 1
+        if recipe.schedule == "plateau" and self.waited >= recipe.patience:
+            self.drops += 1
+            self.waited = 0

@@ -1,0 +1,89 @@
+"""Records, points and what else tests are about, with everything filled in that a test does not care for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from secateur.papers.cells import About, DupontRun
+from secateur.records.point import Point
+from secateur.records.record import Record
+
+
+def record(run_id: str = "train-aa-s0", **changes: Any) -> Record:
+    """A network of two groups after no epochs."""
+    content = {
+        "run_id": run_id,
+        "label": "a run",
+        "seed": 0,
+        "identity": {},
+        "architecture": {"widths": [5, 7], "groups": ["0", "3"]},
+        "params": 100,
+        "macs": 1000,
+        "weights": 90,
+        "nonzeros": 90,
+        "bytes": 400,
+        "accuracy": 0.5,
+        "val_accuracy": 0.5,
+        "train_compute": 10,
+        "wall_s": 1.0,
+        "history": (),
+        "environment": {"threads": 1, "commit": "0123456789ab"},
+    }
+    return Record(**{**content, **changes})
+
+
+def point(arm: str = "width", budget: str | None = "params=25%", seed: int = 0, **changes: Any) -> Point:
+    """Of a network that counts neither weights nor nonzeros."""
+    content = {
+        "arm": arm,
+        "budget": budget,
+        "seed": seed,
+        "params": 100 + seed,
+        "macs": 1000,
+        "accuracy": 0.5,
+        "val_accuracy": 0.5,
+        "train_compute": 10,
+        "discovery_compute": 0,
+        "wall_s": 1.0,
+        "run_id": f"{arm}-s{seed}",
+        "epochs": 1,
+        "widths": {"0": 5},
+    }
+    return Point(**{**content, **changes})
+
+
+def about(**changes: Any) -> About:
+    """Of a reproduction at the laptop's scale."""
+    content = {
+        "scale": "laptop",
+        "device": "NVIDIA H100",
+        "commit": "3b4d533abcde",
+        "data": "cifar10, 4,500 training images",
+        "selection": "validation split",
+        "command": "secateur paper dupont2021 --scale laptop",
+        "seeds": 3,
+        "environment": {},
+    }
+    return About(**{**content, **changes})
+
+
+def dupont_run(method: str, rate: str | None, seed: int = 0, **changes: Any) -> DupontRun:
+    """A line of Dupont et al. 2021: Conv-4 on CIFAR-10."""
+    content = {
+        "network": "conv4",
+        "dataset": "cifar10",
+        "rate": rate,
+        "method": method,
+        "seed": seed,
+        "accuracy": 0.5,
+        "accuracy_before": 0.6,
+        "remaining": None,
+        "nonzeros": 121251,
+        "weights": 2425024,
+        "epochs": 24,
+        "val_accuracy": 0.5,
+        "wall_s": 1.0,
+        "train_compute": 10,
+        "run_id": f"{method}-s{seed}",
+    }
+    return DupontRun(**{**content, **changes})
