@@ -17,7 +17,7 @@ names. docs/architecture.md describes every key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -35,9 +35,9 @@ from secateur.architecture.file import (
     problem_with,
     read_architecture,
 )
-from secateur.architecture.fitting import fit_scale
 from secateur.architecture.opening import Factory, origin_of, read_foreign
 from secateur.architecture.origin import Origin
+from secateur.architecture.scaling import bottlenecked, narrowed, scaled
 from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
@@ -174,19 +174,7 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.2: B(N_i, alpha N_mj, N_o).
         """
-        resource, limit = self._limit(budget)
-        what = f"scaled {self.factory} group widths"
-        widest = self.origin.widest
-        if widest is not None and (whole := self.with_widths(widest)).cost(resource) <= limit:
-            return whole
-        return self._clamped(fit_scale(self.widths, self._cost_at(resource), limit, what)[1])
-
-    def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
-        """Read the resource and the units of a budget, a share being one of *this* network."""
-        if isinstance(budget, Limits):
-            return budget.resource, budget.units
-        budget = Budget.parse(budget)
-        return budget.resource, budget.limit(self.cost(budget.resource))
+        return self.with_widths(scaled(self.origin, self.widths, *self._limit(budget)))
 
     def bottlenecked_to(self, budget: Budget | Limits | str) -> Architecture:
         """The groups inside the blocks times one z, the largest that meets the budget; streams stay as wide.
@@ -200,42 +188,7 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the green curve of Fig. 1).
         """
-        if not self.has_blocks:
-            raise InputError(
-                f"a bottleneck narrows the channels inside blocks, and '{self.factory}' has none: all its "
-                f"{len(self.widths)} channel groups are residual streams; narrow every group (the arm width)"
-            )
-        if len(self.origin.inside) == len(self.widths):
-            return self.scaled_to(budget)
-        return self._narrowed_inside(*self._limit(budget))
-
-    def _narrowed_inside(self, resource: str, limit: int) -> Architecture:
-        inside = self.origin.inside
-
-        def at(widths: Sequence[int]) -> Architecture:
-            narrowed = dict(zip(inside, widths, strict=True))
-            return self._clamped([narrowed.get(i, width) for i, width in enumerate(self.widths)])
-
-        whole = [self.origin.widths[i] for i in inside]
-        if at(whole).cost(resource) <= limit:
-            return at(whole)
-        what = (
-            f"{self.factory} widths inside the blocks, the streams as they are (the arm width narrows both)"
-        )
-        base = [self.widths[i] for i in inside]
-        return at(fit_scale(base, lambda widths: at(widths).cost(resource), limit, what)[1])
-
-    @property
-    def has_blocks(self) -> bool:
-        """Whether there are channels inside blocks, so that `bottlenecked_to` has something to narrow."""
-        return bool(self.origin.inside)
-
-    def _cost_at(self, resource: str) -> Callable[[list[int]], int]:
-        return lambda widths: self._clamped(widths).cost(resource)
-
-    def _clamped(self, widths: Sequence[int]) -> Architecture:
-        """Take these widths, or the widest that can be made."""
-        return self.with_widths(self.origin.clamped(widths))
+        return self.with_widths(bottlenecked(self.origin, self.widths, *self._limit(budget)))
 
     def narrowed_to(self, budget: Budget | Limits | str) -> Architecture:
         """The factory's own shape with every layer times one k, the largest that meets the budget: WRN-d-k.
@@ -248,18 +201,19 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the yellow curve of Fig. 1).
         """
-        resource, limit = self._limit(budget)
-        stages = self.origin.stages
-        if stages is None:  # every group; of a foreign network those of residual streams are among them
-            return self.with_arguments().scaled_to(Limits.at({resource: limit}))
+        return Architecture.at(*narrowed(self.origin, *self._limit(budget)))
 
-        def with_stages(stages: list[int]) -> Architecture:
-            return self.with_arguments(stages=stages)
+    def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
+        """Read the resource and the units of a budget, a share being one of *this* network."""
+        if isinstance(budget, Limits):
+            return budget.resource, budget.units
+        budget = Budget.parse(budget)
+        return budget.resource, budget.limit(self.cost(budget.resource))
 
-        what = f"{self.factory} stage widths"
-        return with_stages(
-            fit_scale(stages, lambda widths: with_stages(widths).cost(resource), limit, what)[1]
-        )
+    @property
+    def has_blocks(self) -> bool:
+        """Whether there are channels inside blocks, so that `bottlenecked_to` has something to narrow."""
+        return bool(self.origin.inside)
 
     def group_names(self) -> tuple[str, ...]:
         """Name the prunable groups, in network order."""
