@@ -207,7 +207,7 @@ def test_prune_at_initialisation(run, tmp_path):
 
 
 def test_prune_channels_under_gates(run, tmp_path):
-    code, out, _ = run(
+    code, _, _ = run(
         f"prune channel-reparametrization {SMALL} --model wrn-10-1 --budget macs=40% --out gated"
     )
     assert code == 0
@@ -582,6 +582,19 @@ def test_compare_a_model_of_ones_own(run, package, tmp_path):
     assert all(point["params"] <= 731 for point in results["points"])
     best = json.loads((tmp_path / "out/best/architecture.json").read_text())
     assert best["factory"] == "mypackage.nets:build"
+
+
+def test_the_gates_prune_a_model_of_ones_own(run, package, tmp_path):
+    code, _, _ = run(
+        f"prune channel-reparametrization {SMALL} --model mypackage.nets:build --budget macs=50% --out gated"
+    )
+    assert code == 0
+    from mypackage.nets import build
+
+    record = json.loads((tmp_path / "gated/record.json").read_text())
+    network = sc.load("gated", factory=build)
+    assert sum(p.numel() for p in network.parameters()) == record["params"] < 1462
+    assert record["macs"] <= 18912 // 2
 
 
 def test_a_trained_network_is_pruned_at_once(run, package, tmp_path):
