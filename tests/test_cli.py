@@ -207,7 +207,7 @@ def test_prune_at_initialisation(run, tmp_path):
 
 
 def test_prune_channels_under_gates(run, tmp_path):
-    code, _, _ = run(
+    code, out, _ = run(
         f"prune channel-reparametrization {SMALL} --model wrn-10-1 --budget macs=40% --out gated"
     )
     assert code == 0
