@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from secateur.cli import names
 from secateur.cli.generated import option, taking, words
 from secateur.cli.options import MACHINE, PRUNING, ModelOptions, Options, PruneOptions
 from secateur.cli.printing import (
@@ -76,10 +77,8 @@ def compare(
     arms: Annotated[
         str,
         typer.Option(
-            help="Which of fisher-tuned, fisher-scratch, copycat, width, bottleneck, "
-            "channel-reparametrization; with nonzeros also "
-            "magnitude, magnitude-tuned, magnitude-tuned-layerwise, random-tuned, random-tuned-layers, l1, "
-            "reparametrization, reparametrization-faithful, snip. By default what suits the budget."
+            help=f"Which of {names.arms()}. Those from {names.arms(names.FIRST_OF_WEIGHTS).split(',')[0]} on set "
+            "weights to zero, for budgets in nonzeros. By default what suits the budget."
         ),
     ] = "",
     seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
@@ -157,9 +156,7 @@ def prune(
         str,
         typer.Argument(
             help="Channels: fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels, "
-            "channel-reparametrization. Weights: reparametrization, "
-            "reparametrization-faithful, magnitude, magnitude-tuned, magnitude-tuned-layerwise, "
-            "random-tuned, random-tuned-layers, l1, snip (before training)."
+            f"channel-reparametrization. Weights: {names.arms(names.FIRST_OF_WEIGHTS)}."
         ),
     ],
     budget: Annotated[

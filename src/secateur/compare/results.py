@@ -6,6 +6,7 @@ from pathlib import Path
 
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
+from secateur.compare.arms import ARMS
 from secateur.data import Data
 from secateur.errors import InputError
 from secateur.records.point import Point
@@ -45,7 +46,7 @@ def rewrite_report(directory: Path, results: Results) -> Path:
     ids = {point.run_id for point in [*results.points, *results.dense]}
     records = {run_id: store.record(run_id) for run_id in sorted(ids)}
     histories = {run_id: record.history for run_id, record in records.items() if record}
-    return write_report(results, histories, directory)
+    return write_report(results, histories, directory, {name: arm.meaning for name, arm in ARMS.items()})
 
 
 def load_results(directory: Path) -> Results:

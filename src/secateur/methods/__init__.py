@@ -10,26 +10,19 @@ from secateur.methods.magnitude import Magnitude
 from secateur.methods.norms import FilterNorm
 from secateur.methods.random import Random
 from secateur.methods.random_channels import RandomChannels
+from secateur.methods.registry import named_classes
 from secateur.methods.reparametrization import Reparametrization
 from secateur.methods.snip import SNIP
 from secateur.methods.snip_channels import SNIPChannels
 from secateur.methods.taylor import Taylor
 
+METHODS: dict[str, type[Method]] = {kind.name: kind for kind in named_classes(__name__, __path__, Method)}
+"""Every method, by name: a class in this folder's files that has one."""
+
 CHANNEL_METHODS: dict[str, type[ChannelPruning]] = {
-    of.name: of for of in (Fisher, Taylor, FilterNorm, BatchNormScale, SNIPChannels, RandomChannels)
+    name: kind for name, kind in METHODS.items() if issubclass(kind, ChannelPruning)
 }
 """The criteria for channels, by name."""
-
-METHODS: dict[str, type[Method]] = {
-    **CHANNEL_METHODS,
-    "channel-reparametrization": ChannelReparametrization,
-    "l1": L1,
-    "magnitude": Magnitude,
-    "random": Random,
-    "reparametrization": Reparametrization,
-    "snip": SNIP,
-}
-"""Every registered method, by name."""
 
 __all__ = [
     "CHANNEL_METHODS",

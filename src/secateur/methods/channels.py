@@ -115,8 +115,6 @@ class ChannelPruning(Method):
         InputError: where an argument makes no sense; in `prepare`, where the budget is out of reach.
     """
 
-    name = "channels"
-
     def __init__(
         self,
         budget: Wanted | None = None,

@@ -26,8 +26,6 @@ class MaskedMethod(Method):
         limits: how many weights are left, from `prepare` on.
     """
 
-    name = "masked"
-
     def __init__(self, budget: Wanted, *, scope: str = "global"):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         if scope not in self.scopes():

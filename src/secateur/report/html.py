@@ -16,7 +16,7 @@ from . import charts, series, table
 from .accuracy import accuracy_chart
 from .figures import write_figures
 from .series import Histories
-from .style import ARMS, looks_of
+from .style import looks_of
 from .templates import environment
 
 
@@ -32,7 +32,7 @@ def write_report(
         results: the content of `results.json`.
         histories: for each run id, its epochs.
         directory: where to write; made if it is not there. Each file is replaced as a whole or not at all.
-        meanings: one line on an arm, for those that `style.ARMS` does not know.
+        meanings: one line on each arm; none: they are shown by name only.
 
     Returns:
         The path of the page.
@@ -58,7 +58,7 @@ def render(results: Results, histories: Histories, meanings: Mapping[str, str] |
         specs=embed(specs),
         plotly=plotly_offline(),
         looks=looks_of([*series.arms(results), "dense"]),
-        meanings={**(meanings or {}), **{arm: look.meaning for arm, look in ARMS.items()}},
+        meanings=meanings or {},
         arms=series.arms(results),
         seeds=series.seed_count(results),
         one_seed=any(row.n == 1 for row in results.summary),

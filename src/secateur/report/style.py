@@ -34,7 +34,6 @@ class ArmStyle:
     marker: str | Corners
     dash: str
     line: str | tuple[int, tuple[float, ...]]
-    meaning: str = ""
 
 
 _DASHES: dict[str, str | tuple[int, tuple[float, ...]]] = {
@@ -53,82 +52,31 @@ def _star(rays: int, inner: float) -> Corners:
     return tuple((radius * math.sin(angle), radius * math.cos(angle)) for angle, radius in turns)
 
 
-def _look(
-    color: str, symbol: str, marker: str | Corners, lengths: tuple[float, ...], meaning: str
-) -> ArmStyle:
+def _look(color: str, symbol: str, marker: str | Corners, lengths: tuple[float, ...]) -> ArmStyle:
     """A look whose dash has no name: dashes and gaps, in units of the line's width."""
     px = ",".join(f"{2 * length:g}px" for length in lengths)
-    return ArmStyle(color, symbol, marker, px, (0, lengths), meaning)
+    return ArmStyle(color, symbol, marker, px, (0, lengths))
 
 
 ARMS: dict[str, ArmStyle] = {
-    "fisher-tuned": ArmStyle(
-        "#b3261e", "circle", "o", "solid", _DASHES["solid"], "trained, then Fisher-pruned while fine-tuning"
-    ),
-    "fisher-scratch": ArmStyle(
-        "#1f5bb5", "square", "s", "dash", _DASHES["dash"], "the pruned architecture, trained from scratch"
-    ),
-    "copycat": ArmStyle(
-        "#df65a8",
-        "diamond",
-        "D",
-        "longdash",
-        _DASHES["longdash"],
-        "the pruned profile, rescaled, from scratch",
-    ),
-    "width": ArmStyle(
-        "#bf8700", "triangle-up", "^", "dashdot", _DASHES["dashdot"], "a narrower network, from scratch"
-    ),
-    "bottleneck": ArmStyle(
-        "#4a9f68", "triangle-down", "v", "dot", _DASHES["dot"], "every middle width times z, from scratch"
-    ),
-    "magnitude": _look(
-        "#875ad2", "x", "X", (4, 1.5, 1, 1.5, 1, 1.5), "trained, then the smallest weights set to zero"
-    ),
-    "magnitude-tuned": _look(
-        "#870f87", "cross", "P", (3, 1.5), "the smallest weights set to zero, then tuned"
-    ),
-    "magnitude-tuned-layerwise": _look(
-        "#a596c3",
-        "star-diamond",
-        _star(4, 0.5),
-        (5, 1.5, 2, 1.5),
-        "the smallest of every layer, the same share of each, then tuned",
-    ),
-    "random-tuned": _look("#f06978", "triangle-left", "<", (2, 3.5), "weights drawn by lot, then tuned"),
-    "random-tuned-layers": _look(
-        "#a54b5a", "triangle-right", ">", (1, 3), "by lot, with magnitude’s share of every layer, then tuned"
-    ),
-    "l1": _look(
-        "#695a00",
-        "hourglass",
-        ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)),
-        (1.5, 1.5),
-        "trained under an L1 penalty, then the smallest weights set to zero",
-    ),
-    "reparametrization": _look(
-        "#2d3cb4",
-        "hexagram",
-        _star(6, 0.58),
-        (12, 1.5),
-        "one training in which gates close until the budget is met",
-    ),
-    "reparametrization-faithful": _look(
-        "#0096ff", "pentagon", "p", (4, 4), "gates as Dupont et al. 2021 write them, then cut to the budget"
-    ),
+    "fisher-tuned": ArmStyle("#b3261e", "circle", "o", "solid", _DASHES["solid"]),
+    "fisher-scratch": ArmStyle("#1f5bb5", "square", "s", "dash", _DASHES["dash"]),
+    "copycat": ArmStyle("#df65a8", "diamond", "D", "longdash", _DASHES["longdash"]),
+    "width": ArmStyle("#bf8700", "triangle-up", "^", "dashdot", _DASHES["dashdot"]),
+    "bottleneck": ArmStyle("#4a9f68", "triangle-down", "v", "dot", _DASHES["dot"]),
+    "magnitude": _look("#875ad2", "x", "X", (4, 1.5, 1, 1.5, 1, 1.5)),
+    "magnitude-tuned": _look("#870f87", "cross", "P", (3, 1.5)),
+    "magnitude-tuned-layerwise": _look("#a596c3", "star-diamond", _star(4, 0.5), (5, 1.5, 2, 1.5)),
+    "random-tuned": _look("#f06978", "triangle-left", "<", (2, 3.5)),
+    "random-tuned-layers": _look("#a54b5a", "triangle-right", ">", (1, 3)),
+    "l1": _look("#695a00", "hourglass", ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)), (1.5, 1.5)),
+    "reparametrization": _look("#2d3cb4", "hexagram", _star(6, 0.58), (12, 1.5)),
+    "reparametrization-faithful": _look("#0096ff", "pentagon", "p", (4, 4)),
     "snip": _look(
-        "#7800f0",
-        "diamond-tall",
-        ((0, -1), (0.55, 0), (0, 1), (-0.55, 0), (0, -1)),
-        (1, 1.5, 1, 4),
-        "the least sensitive weights set to zero before training",
+        "#7800f0", "diamond-tall", ((0, -1), (0.55, 0), (0, 1), (-0.55, 0), (0, -1)), (1, 1.5, 1, 4)
     ),
     "channel-reparametrization": _look(
-        "#1e7896",
-        "bowtie",
-        ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)),
-        (8, 1.5, 3, 1.5),
-        "gates on whole channels, which are removed",
+        "#1e7896", "bowtie", ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)), (8, 1.5, 3, 1.5)
     ),
 }
 _MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
@@ -159,7 +107,6 @@ def _derived(arm: str, taken: Iterable[ArmStyle]) -> ArmStyle:
             _MORE_COLORS[i % count],
             *_MORE_MARKS[(i + shift) % count],
             _MORE_DASHES[(i + 2 * shift) % count],
-            "",
         )
         for shift in range(count)
         for i in range(first, first + count)

@@ -5,27 +5,16 @@ A class in this folder that derives from `Arm` and has a name is an arm; nothing
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from pkgutil import iter_modules
+from collections.abc import Sequence
 
 from secateur.architecture.architecture import Architecture
 from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.settings import Settings
 from secateur.errors import InputError, unknown
+from secateur.methods.registry import named_classes
 
-
-def _found() -> Iterator[Arm]:
-    """Make one arm of every class in this folder that has a name."""
-    for module in iter_modules(__path__):
-        for _, kind in inspect.getmembers(import_module(f"{__name__}.{module.name}"), inspect.isclass):
-            own = kind.__module__ == f"{__name__}.{module.name}"
-            if own and issubclass(kind, Arm) and "name" in vars(kind):
-                yield kind()
-
-
-ARMS: dict[str, Arm] = {arm.name: arm for arm in sorted(_found(), key=lambda arm: arm.place)}
+_KINDS = sorted(named_classes(__name__, __path__, Arm), key=lambda kind: kind.place)
+ARMS: dict[str, Arm] = {kind.name: kind() for kind in _KINDS}
 """Every arm, by name."""
 
 WEIGHT_ARMS = tuple(name for name, arm in ARMS.items() if arm.zeroes)

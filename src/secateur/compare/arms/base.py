@@ -48,7 +48,8 @@ class Arm:
     Attributes:
         name: as on the command line.
         meaning: in one line.
-        place: among the others, in tables and in the report; the smallest comes first.
+        place: among the others, in tables and plans; the smallest comes first. From 100 on they set weights
+            to zero (`--help` tells them by that).
         default_for_size, default_for_nonzeros: its place among those that are compared where nobody names
             arms, for budgets in params and MACs and for those in nonzeros; None: it is not among them.
         prunes: it needs the network pruned to every budget, channel by channel.

@@ -12,7 +12,7 @@ class Bottleneck(FromScratch):
     """Narrower inside, as wide as before between the blocks."""
 
     name = "bottleneck"
-    meaning = "the widths inside the blocks times z, trained"
+    meaning = "every middle width times z, from scratch"
     place = 50
     default_for_size = 50
 

@@ -17,7 +17,7 @@ class GatedChannels(Arm):
     """Dupont et al. 2021's gates on Crowley et al. 2018's channels."""
 
     name = "channel-reparametrization"
-    meaning = "one training with a gate on every channel, closed down to the budget"
+    meaning = "gates on whole channels, which are removed"
     place = 60
     default_for_size = 60
 

@@ -17,7 +17,7 @@ class Copycat(FromScratch):
     """One profile serves all budgets: B(N_i, alpha N_mj, N_o), section 3.2."""
 
     name = "copycat"
-    meaning = "the profile after a number of removals, every group width times alpha, trained"
+    meaning = "the pruned profile, rescaled, from scratch"
     place = 30
     default_for_size = 30
     removes = True

@@ -16,7 +16,7 @@ class FisherScratch(FromScratch):
     """What is left of pruning is the shape: initialised anew and trained."""
 
     name = "fisher-scratch"
-    meaning = "the architectures found along that trajectory, re-initialised and trained"
+    meaning = "the pruned architecture, trained from scratch"
     place = 20
     default_for_size = 20
     prunes = removes = True

@@ -15,7 +15,7 @@ class FisherTuned(Arm):
     """The pruned network itself, with the weights that it has."""
 
     name = "fisher-tuned"
-    meaning = "train the network, Fisher-prune it while fine-tuning, down to each budget"
+    meaning = "trained, then Fisher-pruned while fine-tuning"
     place = 10
     default_for_size = 10
     prunes = removes = True

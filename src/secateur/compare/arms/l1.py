@@ -11,7 +11,7 @@ class L1(WeightArm):
     """The regulariser that Dupont et al. 2021, section 2, set themselves against."""
 
     name = "l1"
-    meaning = "train under an L1 penalty, then cut"
+    meaning = "trained under an L1 penalty, then the smallest weights set to zero"
     place = 160
 
     def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:

@@ -11,7 +11,7 @@ class Magnitude(WeightArm):
     """Dupont et al. 2021's "Mag"."""
 
     name = "magnitude"
-    meaning = "train, then cut the smallest weights"
+    meaning = "trained, then the smallest weights set to zero"
     place = 110
     default_for_nonzeros = 10
     trained = True
@@ -25,7 +25,7 @@ class MagnitudeTuned(Magnitude):
     """Dupont et al. 2021's "Mag+FT"."""
 
     name = "magnitude-tuned"
-    meaning = "train, cut, train on with the zeros held"
+    meaning = "the smallest weights set to zero, then tuned"
     place = 120
     default_for_nonzeros = 20
     tuned = True
@@ -35,7 +35,7 @@ class MagnitudeTunedLayerwise(MagnitudeTuned):
     """The same share of every layer."""
 
     name = "magnitude-tuned-layerwise"
-    meaning = "the same, but every layer keeps the same share"
+    meaning = "the smallest of every layer, the same share of each, then tuned"
     place = 130
     default_for_nonzeros = None  # type: ignore[assignment]
     scope = "layer"

@@ -12,7 +12,7 @@ class RandomTuned(WeightArm):
     """Any weights of the whole network."""
 
     name = "random-tuned"
-    meaning = "as magnitude-tuned, but any weights go"
+    meaning = "weights drawn by lot, then tuned"
     place = 140
     trained = tuned = True
     scope = "global"
@@ -26,6 +26,6 @@ class RandomTunedLayers(RandomTuned):
     """Any weights, but of each layer as many as magnitude takes there."""
 
     name = "random-tuned-layers"
-    meaning = "as random-tuned, with magnitude's share of every layer"
+    meaning = "by lot, with magnitude’s share of every layer, then tuned"
     place = 150
     scope = "magnitude"

@@ -11,7 +11,7 @@ class Reparametrization(WeightArm):
     """The budget holds by construction: t is solved for."""
 
     name = "reparametrization"
-    meaning = "Dupont et al. 2021 with the budget solved for: one training, then cut"
+    meaning = "one training in which gates close until the budget is met"
     place = 170
     default_for_nonzeros = 40
     scheduled = True
@@ -25,7 +25,7 @@ class ReparametrizationFaithful(Reparametrization):
     """t is learned against the budget loss, as in the paper."""
 
     name = "reparametrization-faithful"
-    meaning = "Dupont et al. 2021 as written"
+    meaning = "gates as Dupont et al. 2021 write them, then cut to the budget"
     place = 180
     default_for_nonzeros = 30
     scheduled = False

@@ -11,7 +11,7 @@ class SNIP(WeightArm):
     """Nothing is trained before the cut."""
 
     name = "snip"
-    meaning = "cut at initialisation by Lee et al. 2018's connection sensitivity, then train"
+    meaning = "the least sensitive weights set to zero before training"
     place = 190
 
     def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:

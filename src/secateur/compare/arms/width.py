@@ -12,7 +12,7 @@ class Width(FromScratch):
     """The control that needs no pruning: a narrower network."""
 
     name = "width"
-    meaning = "the same family with every layer narrower, trained"
+    meaning = "a narrower network, from scratch"
     place = 40
     default_for_size = 40
     default_for_nonzeros = 50
