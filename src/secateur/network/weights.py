@@ -38,7 +38,7 @@ def prunable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def count_weights(model: nn.Module) -> int:
-    """Count the weights of convolutions and linear layers, without biases and normalisation: what can be zero.
+    """Count the weights of convolutions and linear layers, no biases or normalisation: what can be zero.
 
     A weight shared by several layers counts once.
 
