@@ -24,7 +24,7 @@ from secateur.methods.gates.weighted_norm import weighted_norm
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED
-from secateur.surgery.proof import lively
+from secateur.surgery.trial import randomized
 from secateur.surgery.soft_cost import SoftCost
 
 F64 = torch.float64
@@ -56,6 +56,56 @@ def gated(model, inputs, budget="params=50%", t=1.3, n=16, **settings):
     return method
 
 
+class Chain(nn.Module):
+    """A plain chain with a flatten; nothing is normalised."""
+
+    def __init__(self, channels=8, num_classes=10, in_channels=3):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, 1, 1)
+        self.conv2 = nn.Conv2d(channels, 2 * channels, 3, 2, 1)
+        self.hidden, self.fc = nn.Linear(2 * channels * 16, 24), nn.Linear(24, num_classes)
+
+    def forward(self, x):
+        x = F.avg_pool2d(F.relu(self.conv2(F.relu(self.conv1(x)))), 2)
+        return self.fc(F.relu(self.hidden(x.flatten(1))))
+
+
+class Separable(nn.Module):
+    """Depthwise, then pointwise, twice, with a residual (Howard et al. 2017; Sandler et al. 2018)."""
+
+    def __init__(self, channels=12, num_classes=10, in_channels=3):
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(4))
+        self.depth = nn.ModuleList(nn.Conv2d(channels, channels, 3, 1, 1, groups=channels) for _ in range(2))
+        self.point = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(2))
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x):
+        x = F.relu(self.norms[0](self.stem(x)))
+        x = F.relu(self.norms[1](self.point[0](F.relu(self.depth[0](x)))))
+        x = x + self.norms[3](self.point[1](F.relu(self.norms[2](self.depth[1](x)))))
+        return self.fc(x.mean((2, 3)))
+
+
+class ResidualConcat(nn.Module):
+    """A residual stream, concatenated to what a branch writes: one layer reads both."""
+
+    def __init__(self, channels=8, num_classes=10, in_channels=3):
+        super().__init__()
+        self.stem, self.bn = nn.Conv2d(in_channels, channels, 3, 1, 1), nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = nn.Conv2d(channels, 2 * channels, 3, 1, 1), nn.BatchNorm2d(2 * channels)
+        self.conv2, self.bn2 = nn.Conv2d(2 * channels, channels, 3, 1, 1), nn.BatchNorm2d(channels)
+        self.branch, self.both = nn.Conv2d(channels, 6, 1), nn.Conv2d(channels + 6, 12, 3, 2, 1)
+        self.fc = nn.Linear(12, num_classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn(self.stem(x)))
+        x = F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        both = torch.cat([x, F.relu(self.branch(x))], 1)
+        return self.fc(F.relu(self.both(both)).mean((2, 3)))
+
+
 class Siamese(nn.Module):
     """Two layers of one weight read the same stream."""
 
@@ -72,14 +122,31 @@ class Siamese(nn.Module):
         return self.fc(F.relu(x).mean((2, 3)))
 
 
-CLOSED = {**foreign.NETWORKS, "siamese": (Siamese, partial(foreign.images, 16))}
+class Decoder(nn.Module):
+    """Transposed convolutions that write and read."""
+
+    def __init__(self, num_classes=10, in_channels=3):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(in_channels, 10, 3, 2, 1), nn.ConvTranspose2d(10, 14, 2, 2)
+        self.again, self.conv = nn.ConvTranspose2d(14, 9, 3, 1, 1), nn.Conv2d(9, 6, 1)
+        self.fc = nn.Linear(6, num_classes)
+
+    def forward(self, x):
+        x = F.gelu(self.again(F.relu(self.up(F.relu(self.down(x))))))
+        return self.fc(F.relu(self.conv(x)).mean((2, 3)))
+
+
+OWN = {"chain": Chain, "separable": Separable, "residual and concat": ResidualConcat}
+CLOSED = foreign.NETWORKS | {
+    build.__name__: (build, partial(foreign.images, 16)) for build in (*OWN.values(), Siamese, Decoder)
+}
 
 
 @pytest.mark.parametrize("name", [*CLOSED, "convnext", "regnet"])
 def test_cutting_keeps_the_function_where_what_goes_is_closed(name, monkeypatch):
     """h is 0 for what goes; what stays has an h below 1, another in every group, in what reads it."""
     build, inputs = factory_and_inputs(name)
-    model = lively(build(), torch.Generator().manual_seed(0)).double().eval()
+    model = randomized(build(), torch.Generator().manual_seed(0)).double().eval()
     inputs = map_inputs(inputs, lambda x: x.double())
     method = gated(model, inputs)
     anatomy, names = method._anatomy, method._gates.names
@@ -192,57 +259,6 @@ def test_the_slope_of_the_soft_cost_is_its_gradient(name, resource, seed):
     torch.testing.assert_close(cost.slope(sums.detach()), expected)
 
 
-class Chain(nn.Module):
-    """A plain chain with a flatten; nothing is normalised."""
-
-    def __init__(self, channels=8, num_classes=10, in_channels=3):
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, 1, 1)
-        self.conv2 = nn.Conv2d(channels, 2 * channels, 3, 2, 1)
-        self.hidden, self.fc = nn.Linear(2 * channels * 16, 24), nn.Linear(24, num_classes)
-
-    def forward(self, x):
-        x = F.avg_pool2d(F.relu(self.conv2(F.relu(self.conv1(x)))), 2)
-        return self.fc(F.relu(self.hidden(x.flatten(1))))
-
-
-class Separable(nn.Module):
-    """Depthwise, then pointwise, twice, with a residual (Howard et al. 2017; Sandler et al. 2018)."""
-
-    def __init__(self, channels=12, num_classes=10, in_channels=3):
-        super().__init__()
-        self.stem = nn.Conv2d(in_channels, channels, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(4))
-        self.depth = nn.ModuleList(nn.Conv2d(channels, channels, 3, 1, 1, groups=channels) for _ in range(2))
-        self.point = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(2))
-        self.fc = nn.Linear(channels, num_classes)
-
-    def forward(self, x):
-        x = F.relu(self.norms[0](self.stem(x)))
-        x = F.relu(self.norms[1](self.point[0](F.relu(self.depth[0](x)))))
-        x = x + self.norms[3](self.point[1](F.relu(self.norms[2](self.depth[1](x)))))
-        return self.fc(x.mean((2, 3)))
-
-
-class ResidualConcat(nn.Module):
-    """A residual stream, concatenated to what a branch writes: one layer reads both."""
-
-    def __init__(self, channels=8, num_classes=10, in_channels=3):
-        super().__init__()
-        self.stem, self.bn = nn.Conv2d(in_channels, channels, 3, 1, 1), nn.BatchNorm2d(channels)
-        self.conv1, self.bn1 = nn.Conv2d(channels, 2 * channels, 3, 1, 1), nn.BatchNorm2d(2 * channels)
-        self.conv2, self.bn2 = nn.Conv2d(2 * channels, channels, 3, 1, 1), nn.BatchNorm2d(channels)
-        self.branch, self.both = nn.Conv2d(channels, 6, 1), nn.Conv2d(channels + 6, 12, 3, 2, 1)
-        self.fc = nn.Linear(12, num_classes)
-
-    def forward(self, x):
-        x = F.relu(self.bn(self.stem(x)))
-        x = F.relu(x + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
-        both = torch.cat([x, F.relu(self.branch(x))], 1)
-        return self.fc(F.relu(self.both(both)).mean((2, 3)))
-
-
-OWN = {"chain": Chain, "separable": Separable, "residual and concat": ResidualConcat}
 own = pytest.mark.parametrize("build", OWN.values(), ids=OWN)
 STEPS = 24
 

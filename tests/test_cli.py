@@ -675,6 +675,19 @@ def test_compare_a_model_of_ones_own(run, package, tmp_path):
     assert best["factory"] == "mypackage.nets:build"
 
 
+def test_the_gates_prune_a_model_of_ones_own(run, package, tmp_path):
+    code, _, _ = run(
+        f"prune channel-reparametrization {SMALL} --model mypackage.nets:build --budget macs=50% --out gated"
+    )
+    assert code == 0
+    from mypackage.nets import build
+
+    record = json.loads((tmp_path / "gated/record.json").read_text())
+    network = sc.load("gated", factory=build)
+    assert sum(p.numel() for p in network.parameters()) == record["params"] < 1462
+    assert record["macs"] <= 18912 // 2
+
+
 def test_a_trained_network_is_pruned_at_once(run, package, tmp_path):
     """By its folder, or as its factory gives it; nothing is trained before."""
     small = "--data digits --limit-train 300 --prune-every 1 --at-once 8"

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -89,9 +90,16 @@ def calls(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=KINDS)
 def pool(request, calls):
+    before = signal.getsignal(signal.SIGTERM), settings_of_ray()
     made = ProcessPool(WORKERS, THREADS) if request.param == "processes" else RayPool("ray", WORKERS, THREADS)
     with made:
+        assert (signal.getsignal(signal.SIGTERM), settings_of_ray()) == before  # Ray changes both
         yield made
+
+
+def settings_of_ray():
+    """Those of this process's environment that would go on to whatever else it starts."""
+    return {name for name in os.environ if name.startswith(("RAY_AUTH", "RAY_DEDUP", "SECATEUR_RAY"))}
 
 
 def call(pool, name, argument=""):
@@ -279,10 +287,8 @@ def test_workers_hold_what_they_are_given_and_quote_their_last_words(tmp_path, c
 # Ray
 
 
-@needs_ray
+@pytest.mark.parametrize("pool", KINDS[1:], indirect=True)
 def test_a_folder_that_the_cluster_does_not_share_is_one_line(pool, tmp_path):
-    if isinstance(pool, ProcessPool):
-        pytest.skip("processes of this machine share its folders")
     pool.probe(tmp_path)
     assert list(tmp_path.iterdir()) == []
     seen = json.loads(seen_from_here(str(tmp_path / "elsewhere")))
@@ -300,6 +306,33 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     assert str(refused.value) == NO_RAY
 
 
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("nonsense", "must be ray, ray://HOST:PORT or HOST:PORT, got 'nonsense'"),
+        ("ray://", "must be ray, ray://HOST:PORT or HOST:PORT, got 'ray://'"),
+        ("ray://127.0.0.1:9", "cannot reach a Ray cluster at 'ray://127.0.0.1:9' "),
+        ("127.0.0.1:99999", "cannot reach a Ray cluster at '127.0.0.1:99999' "),
+    ],
+)
+def test_where_no_cluster_is_it_says_so_at_once(address, text):
+    with pytest.raises(InputError) as refused:
+        RayPool(address, 1, 1)
+    assert text in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def listens(port, patience_s=60.0):
+    last = time.monotonic() + patience_s
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert time.monotonic() < last, f"nobody listens at {port}"
+            time.sleep(0.1)
+
+
 @pytest.fixture
 def head(tmp_path):
     """A cluster that somebody else started: its server of clients' address, and how to be let in."""
@@ -314,6 +347,7 @@ def head(tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
+        listens(port + 5000)
         yield f"ray://127.0.0.1:{port + 5000}", token, mark
         process.send_signal(signal.SIGTERM)
         process.wait(30)

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from secateur.runs.executors.pool import ThreadedPool, WorkerLostError
 PROBE_S = 60.0
 """How long a machine of the cluster may take to answer a probe: a worker's process starts for it."""
 CANCEL_S = 10.0
+KNOCK_S = 10.0
 _SHARED_MEMORY = 80 << 20  # about the least that Ray takes; only texts pass through
 _TOKEN = secrets.token_hex(32)  # of the clusters of this process; Ray would leave one in the user's home
 _TOKEN_SETTINGS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -211,14 +213,14 @@ class _Running:
 
     def __init__(self, ray: Any, address: str):
         self._ray = ray
+        _knock(address)
         try:
             with _kept_sigterm():
                 ray.init(address=address, **_quiet())
         except Exception as error:
             raise InputError(
-                f"cannot reach the Ray cluster at '{address}' ({kind_and_line(error)}): give "
-                "ray://HOST:PORT, and the same versions of Ray and Python here as there; where it wants a "
-                "token, set RAY_AUTH_MODE=token"
+                f"the Ray cluster at '{address}' does not let us in ({kind_and_line(error)}): have the same "
+                "versions of Ray and Python here as there, and set RAY_AUTH_MODE=token where it wants a token"
             ) from None
 
     def leave(self) -> None:
@@ -234,6 +236,22 @@ def _imported() -> Any:
             return import_module("ray")
     except ImportError:
         raise InputError("Ray is not installed: pip install 'secateur[ray]'") from None
+
+
+def _knock(address: str) -> None:
+    """InputError where nobody listens at an address: Ray itself waits half a minute and more."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()):
+        raise InputError(
+            f"the address of a Ray cluster must be ray, ray://HOST:PORT or HOST:PORT, got '{address}'"
+        )
+    try:
+        socket.create_connection((host, int(port)), KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot reach a Ray cluster at '{address}' ({first_line(error)}): is it running, and "
+            "is this the port of its clients (10001, unless set) or of its head?"
+        ) from None
 
 
 def _quiet() -> dict[str, Any]:
