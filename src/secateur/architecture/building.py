@@ -39,7 +39,7 @@ _SIZED: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 def built(build: Build, name: str) -> nn.Module:
-    """What a factory gives; InputError where that fails or is no module."""
+    """Call a factory; InputError where that fails or is no module."""
     try:
         model = build()
     except InputError:
@@ -59,7 +59,7 @@ def built(build: Build, name: str) -> nn.Module:
 
 
 def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> str | None:
-    """The layout that a factory builds, found on the meta device; None where it cannot be run there."""
+    """Find the layout that a factory builds, on the meta device; None where it cannot be run there."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # weights that are loaded go nowhere there
@@ -70,18 +70,19 @@ def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[
 
 
 def layout_hash(shapes: Mapping[str, Sequence[int]]) -> str:
+    """Hash tensor names and shapes, as twelve hex digits."""
     lists = {name: list(shape) for name, shape in shapes.items()}
     return hashlib.sha256(json.dumps(lists, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def factory_name(build: Any) -> str:
-    """The module and name of a factory or class, a colon between."""
+    """Name a factory or class: its module and name, a colon between."""
     return f"{getattr(build, '__module__', '?')}:{getattr(build, '__qualname__', type(build).__name__)}"
 
 
 @contextmanager
 def constructing(created: list[nn.Module], resize: Callable[[int, dict[str, Any]], None]) -> Iterator[None]:
-    """While it holds, layers note their creation, and `resize(number, arguments)` may change their sizes."""
+    """Note layers as they are created, while this holds; `resize(number, arguments)` may change sizes."""
     originals = {kind: kind.__init__ for kind in _SIZED}
 
     def wrap(original: Any) -> Any:
@@ -106,7 +107,7 @@ def constructing(created: list[nn.Module], resize: Callable[[int, dict[str, Any]
 
 
 def order_of_creation(build: Build) -> list[str | None]:
-    """The names of the layers in the order in which the factory creates them; None: not in the network."""
+    """Name the layers in the order in which the factory creates them; None: not in the network."""
     created: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]), constructing(created, lambda *_: None):
         model = build()
@@ -117,7 +118,7 @@ def order_of_creation(build: Build) -> list[str | None]:
 def narrow_sizes(
     whole: nn.Module, created: Sequence[str | None], sizes: Mapping[Axis, int]
 ) -> Callable[[int, dict[str, Any]], None]:
-    """Gives the n-th layer that is created the sizes that its axes have."""
+    """Make what gives the n-th layer that is created the sizes that its axes have."""
 
     def resize(number: int, arguments: dict[str, Any]) -> None:
         name = created[number] if number < len(created) else None
@@ -137,7 +138,7 @@ def narrow_sizes(
 
 
 def cut_bare_parameters(model: nn.Module, sizes: Mapping[Axis, int]) -> None:
-    """Parameters that modules hold beside their layers are no layers' to narrow: their first entries stay."""
+    """Narrow parameters that modules hold beside their layers, which no constructor does: the first stay."""
     keeps = {}
     for axis, size in sizes.items():
         if "@" in axis[1] and axis_size(model, axis) != size:

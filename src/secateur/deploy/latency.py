@@ -77,7 +77,7 @@ def measure(
     warmup: int = 5,
     limit_s: float = 2.0,
 ) -> Latency:
-    """The median time of one batch, on this machine, now.
+    """Measure the median time of one batch, on this machine, now.
 
     It runs at least `repeats` times and on until the median is known to about 1% (its 95% interval from the
     quartiles, McGill et al. 1978), or until `limit_s` is over, then from the fifth run on. For the other
@@ -136,7 +136,7 @@ def _check(repeats: int, warmup: int, limit_s: float) -> None:
 
 
 def _timed(run: Callable[[], object], repeats: int, warmup: int, limit_s: float) -> list[float]:
-    """Seconds of each run."""
+    """Time runs, in seconds each."""
     for _ in range(warmup):
         run()
     times: list[float] = []
@@ -149,7 +149,7 @@ def _timed(run: Callable[[], object], repeats: int, warmup: int, limit_s: float)
 
 
 def _enough(times: Sequence[float], repeats: int, over: bool) -> bool:
-    """Whether the time is over, or the median is known to `_PRECISE`: +-1.57 IQR / sqrt(n), 95%."""
+    """Tell whether the time is over, or the median is known to `_PRECISE`: +-1.57 IQR / sqrt(n), 95%."""
     n = len(times)
     if over:
         return n >= _FEWEST
@@ -183,7 +183,7 @@ def _on_torch(model: nn.Module, batch: dict[str, Tensor], keyword: bool, where: 
 
 
 def _exported(model: nn.Module, batch: dict[str, Tensor], keyword: bool) -> Any:
-    """The network as `secateur.deploy` traces it, for this batch size only."""
+    """Trace the network as `secateur.deploy` does, for this batch size only."""
     return Traced.of(model, batch if keyword else tuple(batch.values()), dynamic_batch=False)
 
 
@@ -212,7 +212,7 @@ _RUNNERS = {"torch": _on_torch, "onnxruntime": _on_onnxruntime, "openvino": _on_
 
 
 def _wait_for(device: torch.device) -> None:
-    """Until the device has done what it was given: a call on a GPU returns before that."""
+    """Wait until the device has done what it was given: a call on a GPU returns before that."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

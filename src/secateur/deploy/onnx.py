@@ -68,7 +68,7 @@ def to_onnx(
 
 
 def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
-    """The content of the ONNX file, and its opset."""
+    """Make the content of the ONNX file, and name its opset."""
     free = {0: torch.export.Dim("batch")} if traced.dynamic_batch else None
     with said_in_one_line("be written as ONNX"), quietly():
         exported = torch.onnx.export(
@@ -96,7 +96,7 @@ def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
 
 
 def _strip(proto: Any) -> None:
-    """Forget the exporter's notes: they hold the source's paths on this machine, line by line."""
+    """Remove the exporter's notes: they hold the source's paths on this machine, line by line."""
     graph = proto.graph
     for holder in (
         proto,
@@ -116,7 +116,7 @@ def _strip(proto: Any) -> None:
 
 
 def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
-    """How onnxruntime runs an ONNX file on the CPU: arrays in by position, arrays out."""
+    """Make onnxruntime run an ONNX file on the CPU: arrays in by position, arrays out."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -50,7 +50,7 @@ def to_openvino(
 
 
 def openvino_bytes(traced: Traced) -> tuple[bytes, bytes]:
-    """The contents of the .xml and of the .bin."""
+    """Make the contents of the .xml and of the .bin."""
     import openvino
 
     with said_in_one_line("be converted by OpenVINO"), quietly():
@@ -62,7 +62,7 @@ def openvino_bytes(traced: Traced) -> tuple[bytes, bytes]:
 
 
 def _openvino_model(traced: Traced) -> Any:
-    """Through the front end itself: `openvino.convert_model` would report to Intel that it was called."""
+    """Convert by the front end itself: `openvino.convert_model` would report to Intel that it was called."""
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
@@ -83,7 +83,7 @@ def _openvino_model(traced: Traced) -> Any:
 
 
 def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Run:
-    """How OpenVINO runs the two files on the CPU, in the network's own precision: arrays in, arrays out."""
+    """Make OpenVINO run the two files on the CPU, in the network's own precision: arrays in, arrays out."""
     import openvino
 
     settings = {

@@ -73,7 +73,7 @@ class Export:
 
 
 class _Plain(nn.Module):
-    """Tensors in by position, a tuple of tensors out, whatever the network's own way is."""
+    """Takes tensors by position and gives a tuple of tensors, whatever the network's own way is."""
 
     def __init__(self, model: nn.Module, keywords: tuple[str, ...] | None):
         super().__init__()
@@ -83,14 +83,14 @@ class _Plain(nn.Module):
         return tuple(named_outputs(self.call(*inputs)).values())
 
     def call(self, *inputs: Tensor) -> Any:
-        """What the network itself returns."""
+        """Call the network and give what it itself returns."""
         if self.keywords is None:
             return self.model(*inputs)
         return self.model(**dict(zip(self.keywords, inputs, strict=True)))
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:
-    """The tensors a network returns, by name; InputError where it returns none."""
+    """Name the tensors that a network returns; InputError where it returns none."""
     if isinstance(result, Tensor):
         return {"output": result}
     if isinstance(getattr(result, "logits", None), Tensor):
@@ -110,7 +110,7 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
 
 
 def named_inputs(inputs: Inputs) -> dict[str, Tensor]:
-    """The example inputs by the names they have in a file; InputError where they are not tensors."""
+    """Name the example inputs as they are named in a file; InputError where they are not tensors."""
     if isinstance(inputs, Tensor):
         return {"input": inputs}
     if isinstance(inputs, Mapping):
@@ -129,7 +129,7 @@ def named_inputs(inputs: Inputs) -> dict[str, Tensor]:
 
 
 def with_batch(inputs: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
-    """The inputs with another number of examples along dimension 0, theirs repeated.
+    """Give the inputs another number of examples along dimension 0, by repeating theirs.
 
     Raises:
         InputError: where they do not share dimension 0.
@@ -146,7 +146,7 @@ def with_batch(inputs: Mapping[str, Tensor], batch_size: int) -> dict[str, Tenso
 
 
 def randomised(inputs: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Standard normal numbers in place of every input of real numbers; whole numbers keep their meaning."""
+    """Draw standard normal numbers for every input of real numbers; whole numbers keep their meaning."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(value.shape, generator=generator).to(value.dtype)
@@ -209,7 +209,7 @@ class Traced:
         tolerance: float | None,
         runtime: str,
     ) -> Export:
-        """What is said of a file that was written."""
+        """Say what is known of a file that was written."""
         return Export(
             path,
             kind,
@@ -227,13 +227,13 @@ class Traced:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A deep copy in evaluation mode, so that no buffer, mode or device of the model itself changes."""
+    """Make a deep copy in evaluation mode, so that no buffer, mode or device of the model itself changes."""
     with said_in_one_line("be copied (it holds tensors that torch computed, not parameters)"):
         return copy.deepcopy(model).eval()
 
 
 def check(run: Run, traced: Traced, tolerance: float | None = None) -> float:
-    """The largest difference between a runtime and torch; InputError where it is above the tolerance.
+    """Find the largest difference between a runtime and torch; InputError where it is above the tolerance.
 
     Args:
         tolerance: in units of the output's largest magnitude, as is the result; None: that of the dtype.
@@ -275,7 +275,7 @@ def _relative(found: np.ndarray, expected: Tensor) -> float:
 
 
 def require_packages(extra: str) -> None:
-    """InputError unless the packages of an optional extra can be imported."""
+    """Raise InputError unless the packages of an optional extra can be imported."""
     for package in EXTRAS[extra]:
         try:
             importlib.import_module(package)
@@ -293,7 +293,7 @@ def target_path(path: str | Path, suffix: str) -> Path:
 
 
 def _dtype_of(model: nn.Module, examples: Mapping[str, Tensor]) -> str:
-    """The network's precision; InputError where no runtime's arrays have it."""
+    """Name the network's precision; InputError where no runtime's arrays have it."""
     tensors = (*model.parameters(), *model.buffers(), *examples.values())
     found = {str(value.dtype).removeprefix("torch.") for value in tensors if value.is_floating_point()}
     if not found <= TOLERANCE.keys():
@@ -311,7 +311,7 @@ def _length(batch: Mapping[str, Tensor]) -> int:
 
 @contextmanager
 def said_in_one_line(what: str, fix: str = "") -> Iterator[None]:
-    """Exporters fail in many ways and over many lines; the user gets the first one that says something."""
+    """Turn any error into an InputError of one line: exporters fail in many ways, over many lines."""
     try:
         yield
     except InputError:
@@ -324,7 +324,7 @@ def said_in_one_line(what: str, fix: str = "") -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the exporters' chatter: deprecations inside them, and logs of operators nobody asked about."""
+    """Silence the exporters' chatter while this holds: deprecations inside them, logs nobody asked for."""
     level, root = logging.root.manager.disable, logging.getLogger()
     handlers = root.handlers[:]
     logging.disable(logging.ERROR)

@@ -18,7 +18,7 @@ Inputs = Any
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
-    """The model's output for `inputs`."""
+    """Call the model on `inputs`, and give what it returns."""
     if isinstance(inputs, Tensor):
         return model(inputs)
     if isinstance(inputs, Mapping):
@@ -33,7 +33,7 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
 
 @contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Every module's own training mode is at the end what it was: some may be frozen in evaluation."""
+    """Restore every module's own training mode at the end: some may be frozen in evaluation."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -43,7 +43,7 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 
 def map_inputs(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """The same inputs with every tensor changed."""
+    """Change every tensor in `inputs`, and keep how they are wrapped."""
     if isinstance(inputs, Tensor):
         return change(inputs)
     if isinstance(inputs, Mapping):
@@ -54,14 +54,14 @@ def map_inputs(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 
 def input_tensors(inputs: Inputs) -> list[Tensor]:
-    """Every tensor in `inputs`, in order."""
+    """List every tensor in `inputs`, in order."""
     found: list[Tensor] = []
     map_inputs(inputs, lambda tensor: found.append(tensor) or tensor)  # type: ignore[func-returns-value]
     return found
 
 
 def batch_of(inputs: Inputs) -> int:
-    """The number of examples in a batch: the first dimension of its first tensor."""
+    """Count the examples in a batch: the first dimension of its first tensor."""
     tensors = input_tensors(inputs)
     if not tensors or not tensors[0].dim():
         raise InputError("a model's inputs must hold a tensor with examples along its first dimension")
@@ -69,18 +69,18 @@ def batch_of(inputs: Inputs) -> int:
 
 
 def tile(inputs: Inputs, examples: int) -> Inputs:
-    """The first example of `inputs`, so many times."""
+    """Repeat the first example of `inputs` so many times."""
     return map_inputs(inputs, lambda tensor: tensor[:1].repeat(examples, *[1] * (tensor.dim() - 1)))
 
 
 def on_device(inputs: Inputs, model: nn.Module) -> Inputs:
-    """The inputs where the model's parameters are."""
+    """Move the inputs to where the model's parameters are."""
     parameter = next(model.parameters(), None)
     return inputs if parameter is None else map_inputs(inputs, lambda tensor: tensor.to(parameter.device))
 
 
 def output_tensors(output: Any) -> list[Tensor]:
-    """Every floating-point tensor that a model gave back, however it is wrapped."""
+    """List every floating-point tensor that a model gave back, however it is wrapped."""
     if isinstance(output, Tensor):
         return [output] if output.is_floating_point() else []
     if isinstance(output, Mapping):
@@ -91,7 +91,7 @@ def output_tensors(output: Any) -> list[Tensor]:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The class scores in a model's output: a tensor, `output["logits"]`, `output.logits` or the first item.
+    """Find the class scores in a model's output: it, `output["logits"]`, `output.logits` or its first item.
 
     Raises:
         InputError: where none of these is a tensor.
@@ -111,7 +111,7 @@ def logits_of(output: Any) -> Tensor:
 
 
 def describe_inputs(inputs: Inputs) -> Any:
-    """Shapes (of one example) and types, as JSON: what `example_of` makes inputs from."""
+    """Describe shapes (of one example) and types as JSON: what `example_of` makes inputs from."""
     if isinstance(inputs, Tensor):
         return {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype).removeprefix("torch.")}
     if isinstance(inputs, Mapping):
@@ -122,7 +122,7 @@ def describe_inputs(inputs: Inputs) -> Any:
 
 
 def example_of(description: Any, examples: int = 2, seed: int = 0) -> Inputs:
-    """Inputs of the shapes described: normal noise for floats, zeros for whole numbers.
+    """Make inputs of the shapes described: normal noise for floats, zeros for whole numbers.
 
     Raises:
         InputError: where the description is malformed, or asks for more than 2^25 numbers in all: before

@@ -16,7 +16,7 @@ Masks = dict[str, Tensor]
 
 
 def count_nonzeros(model: nn.Module) -> int:
-    """How many of the weights that can be masked are not exactly zero."""
+    """Count the weights that can be masked and are not exactly zero."""
     return sum(int(weight.detach().count_nonzero()) for weight in prunable_weights(model).values())
 
 
@@ -29,7 +29,7 @@ def density(model: nn.Module) -> dict[str, float]:
 
 
 def keep_largest(scores: Mapping[str, Tensor], keep: int, floors: Mapping[str, int] | None = None) -> Masks:
-    """Boolean masks that keep exactly `keep` entries of the largest score over all layers together.
+    """Make boolean masks that keep exactly `keep` entries of the largest score over all layers together.
 
     Ties go to the entry that comes first, so the result is the same everywhere.
 
@@ -55,13 +55,13 @@ def keep_largest(scores: Mapping[str, Tensor], keep: int, floors: Mapping[str, i
 
 
 def keep_largest_per_layer(scores: Mapping[str, Tensor], keep: int) -> Masks:
-    """As `keep_largest`, but every layer keeps the same share of its own entries (`shares`)."""
+    """Do as `keep_largest`, but every layer keeps the same share of its own entries (`shares`)."""
     counts = shares([score.numel() for score in scores.values()], keep)
     return keep_counts(scores, dict(zip(scores, counts, strict=True)))
 
 
 def keep_counts(scores: Mapping[str, Tensor], counts: Mapping[str, int]) -> Masks:
-    """Masks that keep the `counts[name]` largest entries of every layer."""
+    """Make masks that keep the `counts[name]` largest entries of every layer."""
     return {
         name: _largest(score.detach().flatten(), counts[name]).view(score.shape)
         for name, score in scores.items()

@@ -24,7 +24,7 @@ _RANK = {dtype: rank for rank, dtype in enumerate(_SPELLED)}
 
 
 def artefact_bytes(model: nn.Module) -> int:
-    """Bytes of the safetensors file with the network's state, to the byte, without writing it.
+    """Count the bytes of the safetensors file with the network's state, to the byte, without writing it.
 
     Eight bytes say how long the header is; the header, JSON padded with spaces to a multiple of eight, has
     one entry for every tensor; then come the tensors. Shapes are enough, so the meta device will do. A tensor
@@ -58,7 +58,7 @@ def state_bytes(state: Mapping[str, Tensor]) -> int:
 
 
 def _dtype_of(name: str, value: object) -> str:
-    """The dtype's name; InputError unless it is a tensor of a kind that safetensors writes."""
+    """Name the dtype; InputError unless it is a tensor of a kind that safetensors writes."""
     dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
     if dtype not in _RANK:
         raise InputError(
@@ -69,7 +69,7 @@ def _dtype_of(name: str, value: object) -> str:
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors takes them: on the CPU, contiguous, none in another's memory as tied weights are."""
+    """Make tensors as safetensors takes them: on the CPU, contiguous, none in another's memory."""
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():

@@ -8,7 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 
 
 def count_params(model: nn.Module) -> int:
-    """Number of trainable scalars; a parameter shared by several layers counts once.
+    """Count the trainable scalars; a parameter shared by several layers counts once.
 
     Example:
         >>> count_params(nn.Linear(3, 2))
@@ -18,12 +18,12 @@ def count_params(model: nn.Module) -> int:
 
 
 def weight_layers(model: nn.Module) -> dict[str, _ConvNd | nn.Linear]:
-    """The convolutions (of any dimension, transposed too) and linear layers, in order of registration."""
+    """Find the convolutions (of any dimension, transposed too) and linear layers, as registered."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))}
 
 
 def prunable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that can be zero, by the name of their layer; one shared by several layers comes once.
+    """Find the weights that can be zero, by the name of their layer; one shared by several layers comes once.
 
     Of a parametrized layer it is the weight that the layer computes with.
     """
@@ -38,7 +38,7 @@ def prunable_weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def count_weights(model: nn.Module) -> int:
-    """Weights of convolutions and linear layers, biases and normalisation left out: what can be zero.
+    """Count the weights of convolutions and linear layers, no biases or normalisation: what can be zero.
 
     A weight shared by several layers counts once.
 

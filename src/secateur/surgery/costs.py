@@ -60,7 +60,7 @@ class _Tensor:
         return tuple(dim if isinstance(dim, int) else sizes[dim[0]] // dim[1] for dim in self.dims)
 
     def cost(self, sizes: Mapping[Axis, int]) -> tuple[int, int, int]:
-        """Params, MACs, weights."""
+        """Count params, MACs and weights at the axes' sizes."""
         numel = 1
         for dim in self.dims:
             numel *= dim if isinstance(dim, int) else sizes[dim[0]] // dim[1]
@@ -68,14 +68,14 @@ class _Tensor:
 
 
 def _uses(model: nn.Module, inputs: Inputs) -> dict[str, int]:
-    """How often each layer's weights are used for the first example."""
+    """Count how often each layer's weights are used for the first example."""
     if isinstance(model, Family):
         return layer_positions(model, model.input_shape)
     return uses_of_weights(model, on_device(inputs, model))
 
 
 class Costs:
-    """Params, MACs and weights of a network as its channels go.
+    """Counts params, MACs and weights of a network as its channels go.
 
     Args:
         model: the network as it is; `graph` is its graph.
@@ -105,7 +105,7 @@ class Costs:
         self._now = self._total(self._sizes)
 
     def copy(self, graph: ChannelGraph) -> Costs:
-        """The same for a copy of the network, whose graph is `graph`."""
+        """Make the costs of a copy of the network, whose graph is `graph`."""
         other = object.__new__(Costs)
         other.__dict__.update(self.__dict__, graph=graph)
         other._sizes = {axis: graph.size(axis) for axis in graph.axes()}
@@ -118,20 +118,20 @@ class Costs:
         return dict(zip(COUNTED, self._now, strict=True))
 
     def without(self, name: str, channels: int = 1) -> dict[str, int]:
-        """What it would cost with so many channels less in a group: in microseconds."""
+        """Count what it would cost with so many channels less in a group: in microseconds."""
         return dict(zip(COUNTED, self._without(name, channels)[0], strict=True))
 
     def remove(self, name: str, channels: int = 1) -> None:
-        """Follow a removal."""
+        """Follow a removal of channels from a group."""
         self._now, changed = self._without(name, channels)
         self._sizes |= changed
 
     def at(self, widths: Mapping[str, int]) -> dict[str, int]:
-        """What it costs with groups at other widths; those that are not named stay at the present ones."""
+        """Count what it costs with groups at other widths; those not named stay at the present ones."""
         return dict(zip(COUNTED, self._total(self.sizes_at(widths)), strict=True))
 
     def sizes_at(self, widths: Mapping[str, int]) -> dict[Axis, int]:
-        """The size of every axis with groups at other widths."""
+        """Find the size of every axis with groups at other widths."""
         sizes = dict(self._sizes)
         for name, width in widths.items():
             less = self.graph.width(name) - width
@@ -140,12 +140,12 @@ class Costs:
         return sizes
 
     def shapes_at(self, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of the state dict with groups at other widths."""
+        """Find the shape of every tensor of the state dict with groups at other widths."""
         sizes = self.sizes_at(widths)
         return {tensor.name: tensor.shape(sizes) for tensor in self._tensors}
 
     def bytes_at(self, widths: Mapping[str, int]) -> int:
-        """The size of the saved weights, to the byte, with groups at other widths."""
+        """Count the bytes of the saved weights, to the byte, with groups at other widths."""
         sizes = self.sizes_at(widths)
         return state_bytes(
             {t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta") for t in self._tensors}
@@ -186,7 +186,7 @@ class Costs:
 
 
 def _spreads(graph: ChannelGraph) -> dict[str, dict[Axis, int]]:
-    """Group -> axis -> how many of its entries belong to one channel."""
+    """Map group and axis to how many of its entries belong to one channel."""
     return {group.name: {site.axis: site.entries.shape[1] for site in group.sites} for group in graph}
 
 
@@ -195,7 +195,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _tensors_of(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]) -> list[_Tensor]:
-    """Every tensor of the state dict; of one that is shared, the first name counts and has all the uses."""
+    """List every tensor of the state dict; of a shared one, the first name counts and has all the uses."""
     held: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
     owners: dict[int, str] = {}
     total: dict[str, int] = {}
@@ -222,7 +222,7 @@ def _tensors_of(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]) 
 
 
 def _dims(model: nn.Module, name: str, value: Tensor, axes: set[Axis]) -> tuple[int | tuple[Axis, int], ...]:
-    """Which axis each dimension of a tensor follows."""
+    """Find which axis each dimension of a tensor follows."""
     module, _, own = name.rpartition(".")
     layer = model.get_submodule(module)
     dims: list[int | tuple[Axis, int]] = list(value.shape)
@@ -252,7 +252,7 @@ def _dims(model: nn.Module, name: str, value: Tensor, axes: set[Axis]) -> tuple[
 
 
 def state_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a network's state dict, as `Costs.shapes_at` foretells them."""
+    """Read the shape of every tensor of a network's state dict, as `Costs.shapes_at` foretells them."""
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
@@ -269,7 +269,7 @@ def other_operators(model: nn.Module, inputs: Inputs, layer_macs: int) -> tuple[
 
 @torch.no_grad()
 def program(model: nn.Module, inputs: Inputs) -> str:
-    """Twelve hex digits of the operators that one example passes, with their settings: what a model computes.
+    """Hash what a model computes: the operators that one example passes, with settings, as 12 hex digits.
 
     Two models of equal tensors, of which one has a GELU where the other has a ReLU, differ in it.
     """
@@ -303,7 +303,7 @@ class _Operators(TorchDispatchMode):
 
 
 def _is_plain(value: Any) -> bool:
-    """Numbers, texts and lists of them: what looks the same in every process."""
+    """Tell numbers, texts and lists of them from the rest: what looks the same in every process."""
     if isinstance(value, (list, tuple)):
         return all(_is_plain(item) for item in value)
     return value is None or isinstance(value, (bool, int, float, str))

@@ -24,12 +24,12 @@ CHANNELWISE: tuple[type[nn.Module], ...] = (_NormBase, nn.LayerNorm, nn.RMSNorm,
 
 
 def is_transposed(layer: nn.Module) -> bool:
-    """Whether the weight is stored (in, out, ...), as transposed convolutions do."""
+    """Tell whether the weight is stored (in, out, ...), as transposed convolutions do."""
     return isinstance(layer, _ConvTransposeNd)
 
 
 def axis_size(model: nn.Module, axis: Axis) -> int:
-    """The present number of entries along an axis."""
+    """Count the present entries along an axis."""
     name, kind = axis
     layer = model.get_submodule(name)
     if "@" in kind:
@@ -39,7 +39,7 @@ def axis_size(model: nn.Module, axis: Axis) -> int:
 
 
 def out_size(layer: nn.Module) -> int:
-    """How many channels a layer writes; 0 where it has none of its own."""
+    """Count the channels a layer writes; 0 where it has none of its own."""
     if isinstance(layer, _ConvNd):
         return layer.out_channels
     if isinstance(layer, nn.Linear):
@@ -54,7 +54,7 @@ def out_size(layer: nn.Module) -> int:
 
 
 def in_size(layer: nn.Module) -> int:
-    """How many channels a convolution or linear layer reads."""
+    """Count the channels a convolution or linear layer reads."""
     size = layer.in_channels if isinstance(layer, _ConvNd) else layer.in_features
     assert isinstance(size, int)
     return size
@@ -113,7 +113,7 @@ def _cut_layer(layer: nn.Module, keeps: dict[str, Tensor], shears: _Shears) -> N
 
 
 def _cut_convolution(layer: _ConvNd, keeps: dict[str, Tensor], shears: _Shears) -> None:
-    """With groups, whole groups go (then of both axes), or the same offsets of every group."""
+    """Cut a convolution; with groups, whole ones (then of both axes), or the same offsets of every one."""
     out_dim, in_dim = (1, 0) if is_transposed(layer) else (0, 1)
     groups = layer.groups
     if "out" in keeps:

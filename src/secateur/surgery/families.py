@@ -11,7 +11,7 @@ from secateur.surgery.graph import ChannelGraph, ChannelGroup, Site
 
 
 def family_graph(model: Family, *, streams: bool = False) -> ChannelGraph:
-    """The graph of a built-in network as it is now, from what its family declares; nothing is traced.
+    """Make the graph of a built-in network as it is now, from what its family declares; nothing is traced.
 
     Args:
         streams: with the residual streams, behind the groups inside the blocks.
@@ -21,7 +21,7 @@ def family_graph(model: Family, *, streams: bool = False) -> ChannelGraph:
 
 
 def channel_group(model: nn.Module, declared: Declared) -> ChannelGroup:
-    """The channel group that a family declares, at its present width."""
+    """Make the channel group that a family declares, at its present width."""
     width = out_size(model.get_submodule(declared.writers[0]))
     each = torch.arange(width)[:, None]
     writes = [Site((name, "out"), each, write=True) for name in declared.writers]
@@ -31,7 +31,7 @@ def channel_group(model: nn.Module, declared: Declared) -> ChannelGroup:
 
 
 def _read(model: nn.Module, reader: str, width: int) -> Site:
-    """Where a layer reads the channels: a linear one behind a flatten reads several features of each."""
+    """Find where a layer reads the channels: a linear one behind a flatten reads several features of each."""
     spread = in_size(model.get_submodule(reader)) // width
     entries = torch.arange(width)[:, None] * spread + torch.arange(spread)
     return Site((reader, "in"), entries, read=True)

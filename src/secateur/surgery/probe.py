@@ -66,7 +66,7 @@ class Probe:
         self.order = list(self.calls)  # of first calls
 
     def _runnable(self, inputs: Inputs) -> Inputs:
-        """The inputs at a small side if the model takes them so, else as they are; calls are recorded."""
+        """Shrink the inputs to a small side if the model takes them so, and record the calls."""
         small = map_inputs(inputs, _shrunk)
         shrinks = any(
             a.shape != b.shape for a, b in zip(input_tensors(inputs), input_tensors(small), strict=True)
@@ -127,7 +127,7 @@ class Probe:
         return note
 
     def parameters(self) -> dict[Axis, Tensor]:
-        """Parameters and float buffers that a module holds beside its layers, one axis a dimension."""
+        """Find parameters and float buffers that a module holds beside its layers, one axis a dimension."""
         found: dict[Axis, Tensor] = {}
         for name, module in self.model.named_modules():
             if name in self.mixers or isinstance(module, CHANNELWISE):
@@ -141,7 +141,7 @@ class Probe:
         return found
 
     def run(self, marks: Marks, examples: int) -> Marks:
-        """Run `examples` examples with entries marked; which examples' marks each axis carries."""
+        """Run `examples` examples with entries marked, and find which examples' marks each axis carries."""
         seen: Marks = {}
         try:
             with self._stubs(marks, examples, seen), self._spoilt(marks):
@@ -159,7 +159,7 @@ class Probe:
 
     @contextmanager
     def _spoilt(self, marks: Marks) -> Iterator[None]:
-        """NaN at the marked entries of parameters; those of the one example there is."""
+        """Write NaN to the marked entries of parameters (of the one example there is) while this holds."""
         changed: list[tuple[Tensor, Tensor]] = []
         try:
             for (name, kind), mark in marks.items():
@@ -220,7 +220,7 @@ class Probe:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A copy; InputError where torch makes none, as of weights computed by an old-style hook."""
+    """Copy a model; InputError where torch makes no copy, as of weights computed by an old-style hook."""
     try:
         return copy.deepcopy(model)
     except RUN_ERRORS as error:
@@ -228,7 +228,7 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _emit(made: _Call, mark: Tensor | None, dim: int, examples: int, device: torch.device) -> Tensor:
-    """Constants of the shape that the layer gave, NaN where an example marks a channel."""
+    """Make constants of the shape that the layer gave, NaN where an example marks a channel."""
     length = made.shape[0] // 2 * examples if made.batched else made.shape[0]
     out = torch.full((length, *made.shape[1:]), 0.7, dtype=made.dtype, device=device)
     if mark is None or not mark.any():
@@ -258,7 +258,7 @@ def _per_example(mask: Tensor, examples: int) -> Tensor:
 
 
 def channel_dim(module: nn.Module, x: Tensor) -> int:
-    """Along which dimension of `x` a channelwise layer's channels lie.
+    """Find along which dimension of `x` a channelwise layer's channels lie.
 
     A layer norm may permute in its own forward (ConvNeXt's): there it is where a changed weight shows.
     """
@@ -279,7 +279,7 @@ def channel_dim(module: nn.Module, x: Tensor) -> int:
 
 
 def _shrunk(x: Tensor) -> Tensor:
-    """Images at a small side, their proportions kept; everything else as it is."""
+    """Shrink images to a small side, their proportions kept; leave everything else as it is."""
     if x.dim() != 4 or not x.is_floating_point() or max(x.shape[2:]) <= PROBE_SIDE:
         return x
     factor = PROBE_SIDE / max(x.shape[2:])

@@ -46,7 +46,7 @@ class ModuleWatch(TorchDispatchMode):
         return left
 
     def gave(self, name: str, module: nn.Module, output: Any) -> None:
-        """A module returned."""
+        """Follow a module that has returned `output`; what a base does nothing with."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
@@ -108,7 +108,7 @@ class SpreadWatch(ModuleWatch):
 
 
 def _share(x: Tensor) -> float:
-    """Which part of a tensor is marked."""
+    """Measure which part of a tensor is marked, in [0, 1]."""
     return float(x.isnan().float().mean()) if x.is_floating_point() and x.numel() > 1 else 0
 
 
