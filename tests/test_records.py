@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.errors import InputError
+from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
@@ -34,6 +35,7 @@ RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
     *(Results, DataSummary, Point, SummaryRow, Profile, ProfileGroup, Trajectory, Verdict, BudgetVerdict),
     *(Record, Epoch, Removal),
+    *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]
 
 PRUNED = {
