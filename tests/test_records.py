@@ -305,3 +305,10 @@ def test_every_key_is_documented():
         cls.__name__: [*(["schema"] if cls.SCHEMA else []), *(each.name for each in fields(cls))]  # type: ignore[arg-type]
         for cls in CLASSES
     }
+
+
+def test_a_number_of_a_method_that_is_none_is_named():
+    """It comes from somebody's own method, not from a file."""
+    row = {**PRUNED["history"][0], "score": {1, 2}}  # type: ignore[index]
+    with pytest.raises(InputError, match=r"'score' must be a finite number, got \"\{1, 2\}\""):
+        Epoch.from_json(row)
