@@ -18,6 +18,7 @@ from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.weights import count_params
 from secateur.progress import Reporter
+from secateur.records.results import Results
 from secateur.runs.session import PruneSettings, Session
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
@@ -47,7 +48,8 @@ def test_every_arm_budget_and_seed_has_a_point_and_none_is_over_budget(done):
 
 def test_the_file_is_the_result_and_has_the_promised_keys(done):
     written = json.loads((done.directory / "results.json").read_text())
-    assert written == json.loads(json.dumps(done.results))
+    assert written == done.results.to_json()
+    assert Results.from_json(written) == done.results
     assert {"schema", "command", "points", "verdict", "environment"} <= set(written)
     promised = (
         "arm budget seed params macs accuracy val_accuracy train_compute discovery_compute wall_s run_id"
@@ -137,8 +139,8 @@ def test_the_best_is_at_the_smallest_budget_chosen_on_validation(done):
     (entry,) = [entry for entry in done.results.verdict.per_budget if entry.budget == BUDGETS[1]]
     candidates = [p for p in done.points if p.arm == entry.leader and p.budget == BUDGETS[1]]
     best = max(candidates, key=lambda p: p.val_accuracy)
-    assert count_params(sc.load(done.directory / "best")) <= entry["limit"]
-    run = done.directory / "runs" / best["run_id"]
+    assert count_params(sc.load(done.directory / "best")) <= entry.limit
+    run = done.directory / "runs" / best.run_id
     assert (done.directory / "best/model.safetensors").read_bytes() == (
         run / "model.safetensors"
     ).read_bytes()

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.errors import InputError
+from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
@@ -34,6 +35,7 @@ RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
     *(Results, DataSummary, Point, SummaryRow, Profile, ProfileGroup, Trajectory, Verdict, BudgetVerdict),
     *(Record, Epoch, Removal),
+    *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]
 
 PRUNED = {
@@ -303,3 +305,10 @@ def test_every_key_is_documented():
         cls.__name__: [*(["schema"] if cls.SCHEMA else []), *(each.name for each in fields(cls))]  # type: ignore[arg-type]
         for cls in CLASSES
     }
+
+
+def test_a_number_of_a_method_that_is_none_is_named():
+    """It comes from somebody's own method, not from a file."""
+    row = {**PRUNED["history"][0], "score": {1, 2}}  # type: ignore[index]
+    with pytest.raises(InputError, match=r"'score' must be a finite number, got \"\{1, 2\}\""):
+        Epoch.from_json(row)

@@ -622,7 +622,8 @@ def test_an_arm_that_the_report_has_never_heard_of_has_a_look_of_its_own() -> No
         known = {getattr(look, part) for look in LOOKS.values()}
         assert len({getattr(look, part) for look in first.values()} | known) == 8 + len(LOOKS)
     assert styles(["grasp"])["grasp"] == styles(["grasp", "width", "copycat"])["grasp"]
-    assert order(["grasp", "width", "evolved"]) == ["width", "evolved", "grasp"]
+    assert order(["grasp", "width", "evolved"]) == ["width", "grasp", "evolved"]
+    assert styles(["grasp", "evolved"]) == styles(["evolved", "grasp"])
 
 
 def test_an_arm_that_the_report_has_never_heard_of_is_drawn_and_explained(tmp_path: Path) -> None:

@@ -124,9 +124,9 @@ def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path
         make("broken", Breaks())
     resumed, whole = make("broken", Reporter()), make("whole", Reporter())
     weights = [
-        sc.load(tmp_path / folder / "runs" / whole["run_id"]).state_dict() for folder in ("broken", "whole")
+        sc.load(tmp_path / folder / "runs" / whole.run_id).state_dict() for folder in ("broken", "whole")
     ]
-    assert resumed["history"] == whole["history"]
+    assert resumed.history == whole.history
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 

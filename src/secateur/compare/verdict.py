@@ -34,8 +34,8 @@ def interval(values: Sequence[float]) -> Interval:
     """n, mean, sample standard deviation, and the 95% Student-t interval of a mean of fractions.
 
     Example:
-        >>> interval([0.9, 0.92, 0.94]).mean
-        0.92
+        >>> interval([0.5, 0.75]).mean
+        0.625
     """
     n = len(values)
     mean = math.fsum(values) / n

@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     """A received value, short enough for one line."""
-    text = "nothing" if value is ABSENT else json.dumps(value)
+    text = "nothing" if value is ABSENT else json.dumps(value, default=repr)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 

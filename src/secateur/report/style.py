@@ -115,14 +115,14 @@ def _derived(arm: str, taken: Iterable[ArmStyle]) -> ArmStyle:
 
 
 def order(arms: Iterable[str]) -> list[str]:
-    """The known arms in the order of `ARMS`, which begins with the paper's, then any others by name.
+    """The known arms in the order of `ARMS`, which begins with the paper's, then any others as they come.
 
     Example:
-        >>> order(["snip", "magnitude", "width", "fisher-tuned"])
-        ['fisher-tuned', 'width', 'magnitude', 'snip']
+        >>> order(["snip", "synflow", "magnitude", "grasp", "width", "fisher-tuned", "grasp"])
+        ['fisher-tuned', 'width', 'magnitude', 'snip', 'synflow', 'grasp']
     """
-    present = set(arms)
-    return [arm for arm in ARMS if arm in present] + sorted(present - set(ARMS))
+    present = dict.fromkeys(arms)
+    return [arm for arm in ARMS if arm in present] + [arm for arm in present if arm not in ARMS]
 
 
 def styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
@@ -133,10 +133,11 @@ def styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
         >>> looks["copycat"].symbol, looks["grasp"].symbol, looks["snip"].symbol
         ('diamond', 'octagon', 'diamond-tall')
     """
-    looks: dict[str, ArmStyle] = {}
-    for arm in order(arms):
-        looks[arm] = ARMS[arm] if arm in ARMS else _derived(arm, looks.values())
-    return looks
+    ordered = order(arms)
+    looks = {arm: ARMS[arm] for arm in ordered if arm in ARMS}
+    for arm in sorted(set(ordered) - set(looks)):
+        looks[arm] = _derived(arm, looks.values())
+    return {arm: looks[arm] for arm in ordered}
 
 
 def looks_of(names: Sequence[str]) -> dict[str, ArmStyle]:
