@@ -1,7 +1,7 @@
 """Options made from dataclasses: of a command line's own fields, and of settings that stand elsewhere.
 
-A settings class (`training.recipe.Recipe`) has each default and help text at its field; a class of options names
-it with `OptionsOf`, and `taking` gives a command all of them.
+A settings class (`training.recipe.Recipe`) has each default and help text at its field; a class of options
+names it with `OptionsOf`, and `taking` gives a command all of them.
 """
 
 from __future__ import annotations
