@@ -1,0 +1,35 @@
+"""`plan.json` of an output folder: the runs that its last command wanted, and what waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from secateur.records.stored import Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun(Stored):
+    """One run of a graph.
+
+    Attributes:
+        name: for people, unique in the plan.
+        after: the names of those that it waits for.
+        compute: its training MACs, about.
+        run_id: None where that follows from runs that were not finished when the plan was written.
+    """
+
+    name: str
+    after: tuple[str, ...]
+    compute: float
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Stored):
+    """The graph of runs as it was when the command began."""
+
+    SCHEMA: ClassVar[int | None] = 1
+    AGAIN: ClassVar[str] = "run the command again"
+
+    runs: tuple[PlannedRun, ...]
