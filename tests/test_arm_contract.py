@@ -46,6 +46,7 @@ CASES = {
     "copycat": Case(SIZE, scratch=True, finds=True),
     "fisher-scratch": Case(SIZE, scratch=True, finds=True),
     "fisher-tuned": Case(SIZE),
+    "gradual-magnitude": Case(ZEROS),
     "l1": Case(ZEROS),
     "magnitude": Case(ZEROS),
     "magnitude-tuned": Case(ZEROS),

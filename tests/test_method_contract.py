@@ -53,6 +53,9 @@ CASES = {
     "fisher, three at once": Case(
         lambda: METHODS["fisher"]("params=60%", every=2, at_once=3, granularity=2), 0.6, zeroes=False
     ),
+    "gradual-magnitude": Case(
+        lambda: METHODS["gradual-magnitude"]("nonzeros=10%", steps=STEPS, every=3), 0.1
+    ),
     "l1": Case(lambda: METHODS["l1"]("nonzeros=10%"), 0.1, cuts_at_the_end=True),
     "magnitude": Case(lambda: METHODS["magnitude"]("nonzeros=10%"), 0.1),
     "magnitude, layer": Case(lambda: METHODS["magnitude"]("nonzeros=10%", scope="layer"), 0.1),
