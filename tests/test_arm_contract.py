@@ -44,6 +44,7 @@ CASES = {
     "bottleneck": Case(SIZE, scratch=True),
     "channel-reparametrization": Case(SIZE),
     "copycat": Case(SIZE, scratch=True, finds=True),
+    "dynamic-feedback": Case(ZEROS),
     "fisher-scratch": Case(SIZE, scratch=True, finds=True),
     "fisher-tuned": Case(SIZE),
     "gradual-magnitude": Case(ZEROS),

@@ -48,6 +48,7 @@ CASES = {
         zeroes=False,
         cuts_at_the_end=True,
     ),
+    "dynamic-feedback": Case(lambda: METHODS["dynamic-feedback"]("nonzeros=10%", steps=STEPS, every=3), 0.1),
     "filter-norm": Case(lambda: METHODS["filter-norm"]("params=60%", every=1), 0.6, zeroes=False),
     "fisher": Case(lambda: METHODS["fisher"]("params=60%", every=2), 0.6, zeroes=False),
     "fisher, three at once": Case(
