@@ -24,8 +24,8 @@ from secateur.methods.gates.weighted_norm import weighted_norm
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED
-from secateur.surgery.proof import lively
 from secateur.surgery.soft_cost import SoftCost
+from secateur.surgery.trial import randomized
 
 F64 = torch.float64
 
@@ -79,7 +79,7 @@ CLOSED = {**foreign.NETWORKS, "siamese": (Siamese, partial(foreign.images, 16))}
 def test_cutting_keeps_the_function_where_what_goes_is_closed(name, monkeypatch):
     """h is 0 for what goes; what stays has an h below 1, another in every group, in what reads it."""
     build, inputs = factory_and_inputs(name)
-    model = lively(build(), torch.Generator().manual_seed(0)).double().eval()
+    model = randomized(build(), torch.Generator().manual_seed(0)).double().eval()
     inputs = map_inputs(inputs, lambda x: x.double())
     method = gated(model, inputs)
     anatomy, names = method._anatomy, method._gates.names
@@ -314,7 +314,6 @@ def test_a_foreign_network_resumed_before_or_behind_the_cut_ends_the_same(build,
     small = sc.Architecture.of(first.model)
     assert (half == 18) == (small != sc.Architecture.of(network(build)))
     method = method_for()
-    method.limit = first.method.limit
     resumed = Loop(method, small.build(seed=9))
     resumed.model.load_state_dict(first.model.state_dict())
     resumed.optimizer.load_state_dict(first.optimizer.state_dict())
