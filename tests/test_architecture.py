@@ -19,7 +19,7 @@ import foreign
 import secateur as sc
 from secateur.architecture.file import diff_files
 from secateur.budget import Budget
-from secateur.compare.comparison import default_arms
+from secateur.compare.arms import default_arms
 from secateur.errors import InputError
 from secateur.surgery.anatomy import anatomy_of
 

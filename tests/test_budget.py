@@ -8,18 +8,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from secateur.runs.single import gate_one
 from torch.utils.flop_counter import FlopCounterMode
 
 from secateur import models
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.fitting import fit_scale
 from secateur.budget import COUNTERS, TRAINABLE, Budget, Budgets, Deployment
-from secateur.compare.comparison import Settings
+from secateur.compare.settings import Settings, Sparsity
+from secateur.compare.single import Subject, arm_alone, check_budgets
 from secateur.errors import InputError
 from secateur.methods import ChannelReparametrization
 from secateur.network.counting import count_macs, layer_positions, uses_of_weights
 from secateur.network.weights import count_params
+from secateur.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -267,11 +268,12 @@ def test_bytes_are_counted_and_bind():
 
 @pytest.mark.parametrize("text", ["bytes=50%", "latency=50%@torch"])
 def test_what_cannot_be_trained_down_to_is_refused_before_training(text):
-    budget = Budget.parse(text)
+    budget, budgets, gated = Budget.parse(text), Budgets.parse(text), ChannelReparametrization.name
     for ask in (
         lambda: Settings((budget,)),
         lambda: ChannelReparametrization(budget, steps=1),
-        lambda: gate_one(None, None, None, budget, 0),
+        lambda: check_budgets(gated, budgets),
+        lambda: arm_alone(None, Subject(None, None, Recipe()), gated, budgets, Sparsity()),
     ):
         with pytest.raises(
             InputError, match=f"a budget in params, nonzeros, macs, got '{text}': ask for"

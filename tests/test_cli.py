@@ -18,6 +18,7 @@ import secateur as sc
 from secateur.cli.generated import assembled, option_name
 from secateur.cli.main import app, main
 from secateur.cli.options import PruneOptions
+from secateur.compare.arms import default_arms
 from secateur.compare.settings import Sparsity
 from secateur.methods.reparametrization import Config
 from secateur.runs.settings import ChannelFields, SparseFields
@@ -662,7 +663,7 @@ def test_compare_a_model_of_ones_own(run, package, tmp_path):
     code, out, _ = run(f"{line} --plan")
     assert code == 0
     planned = [row.split()[0] for row in out.splitlines() if "params=50%" in row and "widths" not in row]
-    arms = [*DENSE_ARMS, GATED]
+    arms = list(default_arms("params"))
     assert planned == arms
     code, out, _ = run(f"{line} --out out")
     assert code == 0

@@ -12,17 +12,17 @@ import torch
 import foreign
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
-from secateur.compare.comparison import DENSE_ARMS, GATED, Comparison, Settings
 from secateur.compare.results import load_results
-from secateur.device import Runtime
+from secateur.compare.settings import Settings
+from secateur.compare.wanted import ask
 from secateur.errors import InputError
 from secateur.network.weights import count_params
-from secateur.progress import Reporter
-from secateur.records.results import Results
-from secateur.runs.session import PruneSettings, Session
+from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
+GATED = "channel-reparametrization"
+ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck", GATED)
 BUDGETS = ("params=60%", "params=30%")
 RECIPE = Recipe(epochs=2, batch_size=64)
 FAST = {"recipe": RECIPE, "prune": PruneSettings(every=1), "device": "cpu"}
@@ -37,7 +37,7 @@ def done(digits, tmp_path_factory):
 def test_every_arm_budget_and_seed_has_a_point_and_none_is_over_budget(done):
     found = {(point.arm, point.budget, point.seed) for point in done.points}
     assert found == {
-        (arm, budget, seed) for arm in (*DENSE_ARMS, GATED) for budget in BUDGETS for seed in (0, 1)
+        (arm, budget, seed) for arm in ARMS for budget in BUDGETS for seed in (0, 1)
     }
     assert len(done.points) == len(found)
     original = done.results.dense[0].params
@@ -48,8 +48,7 @@ def test_every_arm_budget_and_seed_has_a_point_and_none_is_over_budget(done):
 
 def test_the_file_is_the_result_and_has_the_promised_keys(done):
     written = json.loads((done.directory / "results.json").read_text())
-    assert written == done.results.to_json()
-    assert Results.from_json(written) == done.results
+    assert written == json.loads(json.dumps(done.results.to_json()))
     assert {"schema", "command", "points", "verdict", "environment"} <= set(written)
     promised = (
         "arm budget seed params macs accuracy val_accuracy train_compute discovery_compute wall_s run_id"
@@ -232,7 +231,7 @@ def test_other_families(model, digits, tmp_path):
     )
     narrow = narrow.with_arguments()
     result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FAST)
-    assert {point.arm for point in result.points} == {*DENSE_ARMS, GATED}
+    assert {point.arm for point in result.points} == {*ARMS}
 
 
 def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
@@ -243,11 +242,11 @@ def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
     whole = sc.Architecture.of(model)
     fast = FAST | {"prune": PruneSettings(every=1, at_once=8)}
     result = sc.compare(whole, digits, ["params=60%"], out=tmp_path, **fast)
-    found = {point["arm"]: point for point in result.points}
-    assert list(found) == [*DENSE_ARMS, GATED]
+    found = {point.arm: point for point in result.points}
+    assert list(found) == [*ARMS]
     for arm, point in found.items():
-        network = sc.load(tmp_path / "runs" / point["run_id"], factory=build)
-        assert count_params(network) == point["params"] <= 0.6 * whole.params
+        network = sc.load(tmp_path / "runs" / point.run_id, factory=build)
+        assert count_params(network) == point.params <= 0.6 * whole.params
         if arm in ("width", "bottleneck"):
             assert (network.conv.out_channels == 8) == (arm == "bottleneck")
             assert network.blocks[2].conv1.out_channels < 32
@@ -290,14 +289,11 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(change, messa
     assert not (tmp_path / "out").exists()
 
 
-def test_the_plan_is_what_happens(done, digits, tmp_path):
+def test_the_plan_is_what_happens(done, digits):
     settings = Settings(
         tuple(sc.Budget.parse(b) for b in BUDGETS), recipe=RECIPE, prune=PruneSettings(every=1)
     )
-    comparison = Comparison(resolve_model("wrn-10-1", digits), digits, settings)
-    session = Session(digits, RunStore(tmp_path / "out"), Runtime("cpu"), Reporter())
-    rows = comparison.plan(session)
-    assert not (tmp_path / "out").exists()
+    rows = ask(resolve_model("wrn-10-1", digits), digits, settings).plan()
     actual = {(point.arm, point.budget): point for point in done.points if point.seed == 0}
     for row in rows[1:]:
         point = actual[row.arm, row.budget]

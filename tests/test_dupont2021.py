@@ -7,8 +7,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from secateur.runs.sparse import Sparsity
 
+from secateur.compare.settings import Sparsity
 from secateur.errors import InputError
 from secateur.papers import dupont2021
 from secateur.papers.dupont2021 import CELLS, SCALES, Cell, Reproduction, parse_cells

@@ -30,8 +30,9 @@ from secateur.methods import (
     goal,
 )
 from secateur.progress import Reporter
-from secateur.runs.session import PruneSettings, Session, Target
-from secateur.runs.store import RunStore
+from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.session import Session
+from secateur.runs.store import RunStore, Stop
 from secateur.surgery.anatomy import anatomy_of
 from secateur.training.recipe import Recipe
 
@@ -128,13 +129,17 @@ def test_the_identity_is_what_it_was(text, identity):
         assert limits.fixed(10**6).identity() == identity  # it is measured anew in every run
 
 
+def stopped(removed=0, **costs):
+    return Stop("prune-a-s0", "a", removed, costs)
+
+
 def test_a_number_of_removals_is_a_target_too():
     assert Target(removals=7).identity() == {"removals": 7}
-    assert Target(removals=7).lies_beyond({"removed": [{}] * 7})
-    assert not Target(removals=7).lies_beyond({"removed": [{}] * 8})
+    assert Target(removals=7).lies_beyond(stopped(removed=7))
+    assert not Target(removals=7).lies_beyond(stopped(removed=8))
     target = Target(Limits.at({"params": 100, "macs": 50}))
-    assert target.lies_beyond({"params": 100, "macs": 51})
-    assert not target.lies_beyond({"params": 100, "macs": 50})
+    assert target.lies_beyond(stopped(params=100, macs=51))
+    assert not target.lies_beyond(stopped(params=100, macs=50))
 
 
 # A latency
@@ -407,15 +412,21 @@ def test_a_run_down_to_a_share_of_a_latency_resumes(digits, tmp_path, monkeypatc
     target = Target(Limits.of(f"latency={percent}%@torch", architecture))
 
     def make(folder, reporter):
-        session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
-        recipe, settings = Recipe(epochs=1, batch_size=64), PruneSettings(every=1, at_once=4)
-        return session.prune(architecture, recipe, 0, settings, target, "x")
+        run = PruneChannels(
+            architecture=architecture,
+            data=digits,
+            recipe=Recipe(epochs=1, batch_size=64),
+            seed=0,
+            settings=PruneSettings(every=1, at_once=4),
+            target=target,
+        )
+        return Session(RunStore(tmp_path / folder), Runtime("cpu"), reporter).make(run)
 
     with pytest.raises(KeyboardInterrupt):
         make("broken", Breaks())
     resumed, whole = make("broken", Reporter()), make("whole", Reporter())
-    assert len(whole["removed"]) > 6
-    assert resumed["removed"] == whole["removed"]
-    assert resumed["limits"] == whole["limits"] == {"latency": original * percent // 100}
-    assert 1000 + whole["macs"] <= whole["limits"]["latency"] < 1000 + whole["removed"][-1]["macs"]
-    assert whole["identity"]["target"] == {"latency": f"latency={percent}%@torch"}
+    assert len(whole.removed) > 6
+    assert resumed.removed == whole.removed
+    assert resumed.limits == whole.limits == {"latency": original * percent // 100}
+    assert 1000 + whole.macs <= whole.limits["latency"] < 1000 + whole.removed[-1].macs
+    assert whole.identity["target"] == {"latency": f"latency={percent}%@torch"}

@@ -15,21 +15,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from secateur.papers.figure2 import draw_figure2, figure2
 
 from made import about, dupont_run
 from secateur.errors import InputError
-from secateur.papers import (
-    crowley2018,
-    dupont2021,
-    load_published,
-    published,
-    table_rows,
-    to_csv,
-    to_html,
-    to_markdown,
-)
+from secateur.papers import crowley2018, dupont2021
 from secateur.papers.cells import CrowleyCells, DupontCells
+from secateur.papers.dupont2021.figures import draw_figure2, figure2
+from secateur.papers.dupont2021.tables import table_rows, to_csv, to_html, to_markdown
+from secateur.papers.published import load_published, published
 
 ROOT = Path(__file__).parents[1]
 RATES = ["90%", "95%", "97%", "99%"]

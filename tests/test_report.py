@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secateur.runs.sparse import SPARSE_ARMS
 
 import secateur as sc
 from browser import Page, open_page, screenshot
+from secateur.compare.arms import WEIGHT_ARMS
 from secateur.compare.verdict import summarise
 from secateur.records.record import Epoch
 from secateur.records.results import Results
@@ -606,7 +606,7 @@ def test_a_dense_network_without_nonzeros_is_left_out(nonzeros: sc.CompareResult
 
 
 def test_every_arm_has_a_look_of_its_own() -> None:
-    assert list(LOOKS) == list(dict.fromkeys([*ARMS, *SPARSE_ARMS, "channel-reparametrization"]))
+    assert list(LOOKS) == list(dict.fromkeys([*ARMS, *WEIGHT_ARMS, "channel-reparametrization"]))
     for part in ("color", "symbol", "marker", "dash", "line", "meaning"):
         assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)
 

@@ -15,13 +15,12 @@ from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_bytes
 from secateur.budget import Limits
 from secateur.data import load_data
-from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.models import wide_resnet
-from secateur.progress import Reporter
 from secateur.runs.identity import RunSpec, identity_hash
-from secateur.runs.session import PruneSettings, Session, Target
+from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.store import RunStore
+from secateur.runs.train import Train
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
@@ -32,10 +31,15 @@ def test_golden_hashes():
     assert identity_hash({}) == "6d76d6a408f1"
     assert identity_hash({"b": 1, "a": [1.5, None, "x"]}) == "3b46614b54e2"
     assert derived_seed(0, "initialisation") == 1_952_974_914_541_233_639
-    session = Session(load_data("digits"), RunStore("nowhere"), Runtime("cpu"), Reporter())
-    network = Architecture.of(wide_resnet(depth=16, in_channels=1, image_size=8))
-    dense = session.train_spec(network, Recipe(), 0, "")
-    pruned = session.prune_spec(dense, Recipe(), PruneSettings(), Target(Limits.at({"params": 40_000})), "")
+    common = {
+        "architecture": Architecture.of(wide_resnet(depth=16, in_channels=1, image_size=8)),
+        "data": load_data("digits"),
+        "recipe": Recipe(),
+        "seed": 0,
+    }
+    dense = Train(**common)
+    target = Target(Limits.at({"params": 40_000}))
+    pruned = PruneChannels(**common, settings=PruneSettings(), target=target)
     assert dense.run_id == "train-66214e3a32e3-s0"
     assert pruned.run_id == "prune-5c1854316ae9-s0"
 
@@ -43,10 +47,8 @@ def test_golden_hashes():
 def spec(**changes):
     network = changes.pop("network", Architecture.of(wide_resnet(depth=10, in_channels=1, image_size=8)))
     data = changes.pop("data", load_data("digits"))
-    session = Session(
-        data, RunStore(changes.pop("out", "a")), changes.pop("runtime", Runtime("cpu")), Reporter()
-    )
-    return session.train_spec(network, Recipe(**changes), 0, changes.get("label", ""))
+    label = changes.pop("label", "")
+    return Train(architecture=network, data=data, recipe=Recipe(**changes), seed=0, label=label)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_what_changes_a_number_changes_the_id(changes):
 
 
 def test_what_changes_no_number_is_not_in_the_id():
-    assert spec(out="elsewhere").run_id == spec().run_id
+    assert spec(label="elsewhere").run_id == spec().run_id
     assert spec(pad=1, flip=False).run_id == spec().run_id  # the data set's own augmentation, spelled out
 
 

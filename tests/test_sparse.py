@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from secateur.runs.sparse import SPARSE_ARMS, Sparsity, sparse_arms
 
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
-from secateur.budget import Budget, Limits
-from secateur.compare.comparison import Comparison, Settings
+from secateur.budget import Budget
+from secateur.compare.arms import ARMS, WEIGHT_ARMS
+from secateur.compare.comparison import Comparison
+from secateur.compare.settings import Settings, Sparsity
+from secateur.compare.wanted import ask
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import Reparametrization
@@ -29,7 +31,7 @@ RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05)
 @pytest.fixture(scope="module")
 def compared(digits, tmp_path_factory):
     out = tmp_path_factory.mktemp("sparse")
-    arms = (*SPARSE_ARMS, "width")
+    arms = (*WEIGHT_ARMS, "width")
     return sc.compare(
         "conv4", digits, ["nonzeros=5%"], arms=arms, seeds=2, recipe=RECIPE, out=out, device="cpu"
     )
@@ -38,7 +40,7 @@ def compared(digits, tmp_path_factory):
 def test_every_arm_has_exactly_the_budget(compared):
     model = sc.models.conv4(in_channels=1, image_size=8)
     limit = round(0.05 * count_weights(model))
-    assert {point.arm for point in compared.points} == {*SPARSE_ARMS, "width"}
+    assert {point.arm for point in compared.points} == {*WEIGHT_ARMS, "width"}
     for point in compared.points:
         network = sc.load(compared.directory / "runs" / point.run_id)
         assert point.nonzeros == count_nonzeros(network)
@@ -51,14 +53,14 @@ def test_every_arm_has_exactly_the_budget(compared):
 
 def test_every_arm_takes_the_same_epochs_in_total(compared):
     spent = {point.arm: (point.epochs, point.train_compute) for point in compared.points}
-    sparse = [spent[arm] for arm in SPARSE_ARMS]
+    sparse = [spent[arm] for arm in WEIGHT_ARMS]
     assert {epochs for epochs, _ in sparse} == {4}
     assert len({compute for _, compute in sparse}) == 1
 
 
 def test_what_the_cut_changed_is_recorded(compared):
     for point in compared.points:
-        if point.arm in SPARSE_ARMS:
+        if point.arm in WEIGHT_ARMS:
             assert 0 <= point.accuracy_before <= 1
         if point.arm == "reparametrization":
             assert point.remaining == pytest.approx(0.05, abs=1e-4)
@@ -95,7 +97,7 @@ def test_a_second_call_trains_nothing(compared, digits):
         "conv4",
         digits,
         ["nonzeros=5%"],
-        arms=(*SPARSE_ARMS, "width"),
+        arms=(*WEIGHT_ARMS, "width"),
         seeds=2,
         recipe=RECIPE,
         out=compared.directory,
@@ -114,11 +116,12 @@ def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path
                 raise KeyboardInterrupt
 
     architecture = resolve_model("conv4", digits)
-    arm = sparse_arms()[name]
+    budget = Budget.parse("nonzeros=5000")
+    question = Comparison(architecture, digits, Settings((budget,), (name,), recipe=RECIPE), prunes=False)
 
     def make(folder, reporter):
-        session = Session(digits, RunStore(tmp_path / folder), Runtime("cpu"), reporter)
-        return session.sparsify(architecture, RECIPE, 0, arm, Sparsity(), Limits.at({"nonzeros": 5000}), "x")
+        session = Session(RunStore(tmp_path / folder), Runtime("cpu"), reporter)
+        return session.make(ARMS[name].run(question, budget, 0, "x"))
 
     with pytest.raises(KeyboardInterrupt):
         make("broken", Breaks())
@@ -132,23 +135,22 @@ def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path
 
 def test_early_stopping_does_not_break_off_the_schedule():
     recipe = Recipe(epochs=9, schedule="plateau", early_stop=2)
-    _, epochs, scheduled = sparse_arms()["reparametrization"].recipes(recipe, Sparsity())
-    assert (epochs, scheduled.schedule, scheduled.early_stop) == (9, "cosine", None)
-    _, _, faithful = sparse_arms()["reparametrization-faithful"].recipes(recipe, Sparsity())
-    assert faithful == recipe
+    shares = ARMS["reparametrization"].shares(recipe, Sparsity())
+    assert (shares.epochs, shares.recipe.schedule, shares.recipe.early_stop) == (9, "cosine", None)
+    assert ARMS["reparametrization-faithful"].shares(recipe, Sparsity()).recipe == recipe
 
 
 @pytest.mark.parametrize(
     ("share", "epochs", "expected"), [(0.5, 10, (5, 5)), (0.25, 10, (8, 2)), (0.9, 2, (1, 1))]
 )
 def test_epochs_are_divided_between_training_and_tuning(share, epochs, expected):
-    dense, tuning, _ = sparse_arms()["magnitude-tuned"].recipes(Recipe(epochs=epochs), Sparsity(share))
-    assert (dense.epochs, tuning) == expected
+    shares = ARMS["magnitude-tuned"].shares(Recipe(epochs=epochs), Sparsity(share))
+    assert (shares.training.epochs, shares.epochs) == expected
 
 
 def test_the_papers_tuning_comes_on_top():
-    dense, tuning, _ = sparse_arms()["magnitude-tuned"].recipes(Recipe(epochs=30), Sparsity(tune_epochs=20))
-    assert (dense.epochs, tuning) == (30, 20)
+    shares = ARMS["magnitude-tuned"].shares(Recipe(epochs=30), Sparsity(tune_epochs=20))
+    assert (shares.training.epochs, shares.epochs) == (30, 20)
 
 
 @pytest.mark.parametrize(
@@ -184,11 +186,11 @@ def test_settings_that_make_no_sense_are_refused(settings, part):
 
 def test_the_plan_counts_what_is_trained(compared, digits):
     """Training before a cut is shared by budgets and arms, and counted once."""
-    settings = Settings((Budget.parse("nonzeros=5%"),), arms=(*SPARSE_ARMS, "width"), seeds=2, recipe=RECIPE)
-    comparison = Comparison(resolve_model("conv4", digits), digits, settings)
-    session = Session(digits, RunStore(compared.directory), Runtime("cpu"), Reporter())
-    planned = sum(row.compute for row in comparison.plan(session))
-    records = [session.store.record(run_id) for run_id in session.store.ids()]
+    settings = Settings((Budget.parse("nonzeros=5%"),), arms=(*WEIGHT_ARMS, "width"), seeds=2, recipe=RECIPE)
+    rows = ask(resolve_model("conv4", digits), digits, settings).plan()
+    planned = sum(row.compute for row in rows)
+    store = RunStore(compared.directory)
+    records = [store.record(run_id) for run_id in store.ids()]
     assert planned == sum(record.train_compute for record in records if record.seed == 0)
 
 

@@ -63,10 +63,12 @@ class Reproduction(BaseReproduction):
         return self._wanted(cell).question.architecture
 
     def nodes(self, cell: Cell, graph: Graph, seed: int) -> list[Node]:
-        """Add SNIP's network, or copycat's and all that it stands on; both sizes have one trajectory."""
+        """Add SNIP's network, or copycat's and all that it stands on; both sizes have one trajectory.
+
+        A comparison would train SNIP's unpruned network too, to say what the zeros cost; the paper does not.
+        """
         wanted = self._wanted(cell)
-        (replicate,) = wanted.add_to(graph, range(seed, seed + 1))
-        self._replicates[cell, seed] = replicate
+        replicate = self._replicates[cell, seed] = Replicate(wanted.question, graph, seed)
         (arm,), (budget,) = wanted.arms, wanted.question.budgets
         return [arm.node(replicate, budget)]
 
