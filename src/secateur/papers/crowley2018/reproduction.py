@@ -12,6 +12,7 @@ from pathlib import Path
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
+from secateur.compare.arms.weights import WeightArm
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
 from secateur.compare.wanted import Wanted, ask
@@ -63,11 +64,16 @@ class Reproduction(BaseReproduction):
         return self._wanted(cell).question.architecture
 
     def nodes(self, cell: Cell, graph: Graph, seed: int) -> list[Node]:
-        """Add SNIP's network, or copycat's and all that it stands on; both sizes have one trajectory."""
+        """Add SNIP's network, or copycat's and all that it stands on; both sizes have one trajectory.
+
+        The unpruned networks that SNIP begins with are no row, so nobody trains them.
+        """
         wanted = self._wanted(cell)
-        (replicate,) = wanted.add_to(graph, range(seed, seed + 1))
-        self._replicates[cell, seed] = replicate
+        replicate = self._replicates[cell, seed] = Replicate(wanted.question, graph, seed)
         (arm,), (budget,) = wanted.arms, wanted.question.budgets
+        if isinstance(arm, WeightArm):
+            run = arm.run(wanted.question, budget, seed, f"snip {cell.network} seed {seed}")
+            return [replicate.once(arm.name, budget, lambda: graph.add(run))]
         return [arm.node(replicate, budget)]
 
     def row(self, cell: Cell, index: int, node: Node, made: Made, seed: int) -> CrowleyRun:
