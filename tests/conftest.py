@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 
 from secateur.data import Data, load_data
+from watched import gone
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +28,35 @@ def _own_cache(tmp_path, monkeypatch):
 def digits() -> Data:
     """A stratified 300 of the embedded digits: small enough for real runs inside a test."""
     return load_data("digits", limit_train=300)
+
+
+def listens(port, patience_s=60.0):
+    last = time.monotonic() + patience_s
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert time.monotonic() < last, f"nobody listens at {port}"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def head(tmp_path):
+    """A cluster that somebody else started: its server of clients' address, and how to be let in."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    mark, port, folder = secrets.token_hex(16), 25000 + os.getpid() % 5000, f"/tmp/secateur-{os.getpid()}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
+         f"--ray-client-server-port={port + 5000}", "--num-cpus=3", "--include-dashboard=false",
+         "--object-store-memory=80000000", f"--temp-dir={folder}"],
+        env={**os.environ, **token, "RAY_USAGE_STATS_ENABLED": "0", "SECATEUR_TEST": mark},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        listens(port + 5000)
+        yield f"ray://127.0.0.1:{port + 5000}", token, mark
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert gone(mark)
+    subprocess.run(["rm", "-r", folder], check=True)

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from secateur.runs.executors.orphans import marked
 from secateur.runs.executors.pool import NoWorkerError, WorkerLostError
 from secateur.runs.executors.processes import ProcessPool
 from secateur.runs.executors.ray import RayPool
+from watched import gone
 
 CALLS = """
 import json, os, time
@@ -113,14 +113,6 @@ def started(path, patience_s=30.0):
         assert time.monotonic() < last, f"{path.name} did not begin"
         time.sleep(0.01)
     return int(path.read_text())
-
-
-def gone(mark, patience_s=15.0):
-    """Whether no process with the mark is left, a while later."""
-    last = time.monotonic() + patience_s
-    while (left := marked(mark)) and time.monotonic() < last:
-        time.sleep(0.05)
-    return not left
 
 
 # The contract of every pool
@@ -321,38 +313,6 @@ def test_where_no_cluster_is_it_says_so_at_once(address, text):
         RayPool(address, 1, 1)
     assert text in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def listens(port, patience_s=60.0):
-    last = time.monotonic() + patience_s
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            assert time.monotonic() < last, f"nobody listens at {port}"
-            time.sleep(0.1)
-
-
-@pytest.fixture
-def head(tmp_path):
-    """A cluster that somebody else started: its server of clients' address, and how to be let in."""
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    mark, port, folder = secrets.token_hex(16), 25000 + os.getpid() % 5000, f"/tmp/secateur-{os.getpid()}"
-    with subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
-         f"--ray-client-server-port={port + 5000}", "--num-cpus=3", "--include-dashboard=false",
-         "--object-store-memory=80000000", f"--temp-dir={folder}"],
-        env={**os.environ, **token, "RAY_USAGE_STATS_ENABLED": "0", "SECATEUR_TEST": mark},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        listens(port + 5000)
-        yield f"ray://127.0.0.1:{port + 5000}", token, mark
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    assert gone(mark)
-    subprocess.run(["rm", "-r", folder], check=True)
 
 
 @needs_ray

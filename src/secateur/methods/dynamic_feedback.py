@@ -7,8 +7,8 @@
 The network computes with the masked weights, forward and backward; the gradient taken there is applied to
 the dense ones as if the mask were not there (straight through). So a weight outside the mask goes on
 learning, and comes back when it has grown larger than one inside. The masks are chosen anew every `every`
-steps to the end of training, by the schedule of `gradual_magnitude`: how many are kept falls until `end`, which ones
-they are may change until the last choice.
+steps to the end of training, by the schedule of `gradual_magnitude`: how many are kept falls until `end`,
+which ones they are may change until the last choice.
 """
 
 from __future__ import annotations

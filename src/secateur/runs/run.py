@@ -84,12 +84,12 @@ class Run:
         """Everything that can change a number, but for the seed; JSON-able."""
         raise NotImplementedError
 
-    @cached_property
+    @property
     def spec(self) -> RunSpec:
         """Kind, identity, seed and label."""
         return RunSpec(self.kind, self.identity(), self.seed, self.label)
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """E.g. `train-3fa9c1e2b7d0-s0`."""
         return self.spec.run_id

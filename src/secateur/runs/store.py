@@ -79,9 +79,11 @@ class RunStore:
         write_json(self.path(record.run_id) / "record.json", record.to_json())
 
     def stops(self, trajectory: str) -> list[Stop]:
-        """Find the finished pruning runs along a trajectory; each record is read once."""
-        for run_id in self.ids():
-            if run_id.startswith("prune-") and run_id not in self._stops and (record := self.record(run_id)):
+        """Find the finished pruning runs along a trajectory; each record of its seed is read once."""
+        seed = trajectory[trajectory.rindex("-") :]
+        ids = [each for each in self.ids() if each.startswith("prune-") and each.endswith(seed)]
+        for run_id in ids:
+            if run_id not in self._stops and (record := self.record(run_id)):
                 self._stops[run_id] = _stop_of(record)
         return [stop for stop in self._stops.values() if stop.trajectory == trajectory]
 
@@ -110,9 +112,10 @@ class RunStore:
 
     def ids(self) -> list[str]:
         """All runs, finished or not, by id."""
-        return (
-            sorted(path.name for path in self.runs.iterdir() if path.is_dir()) if self.runs.is_dir() else []
-        )
+        if not self.runs.is_dir():
+            return []
+        with os.scandir(self.runs) as found:
+            return sorted(each.name for each in found if each.is_dir())
 
     def resolve(self, prefix: str) -> str:
         """The one run whose id begins with `prefix`; InputError where none or several do."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
+from secateur.compare.arms.weights import WeightArm
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
 from secateur.compare.wanted import Wanted, ask
@@ -70,6 +71,9 @@ class Reproduction(BaseReproduction):
         wanted = self._wanted(cell)
         replicate = self._replicates[cell, seed] = Replicate(wanted.question, graph, seed)
         (arm,), (budget,) = wanted.arms, wanted.question.budgets
+        if isinstance(arm, WeightArm):
+            run = arm.run(wanted.question, budget, seed, f"snip {cell.network} seed {seed}")
+            return [replicate.once(arm.name, budget, lambda: graph.add(run))]
         return [arm.node(replicate, budget)]
 
     def row(self, cell: Cell, index: int, node: Node, made: Made, seed: int) -> CrowleyRun:

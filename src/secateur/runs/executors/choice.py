@@ -68,7 +68,7 @@ class Workers:
             )
 
 
-def count_for(asked: Workers, graph: Graph, session: Session) -> int:
+def count_for(asked: Workers, graph: Graph, session: Session, made: Made | None = None) -> int:
     """Say how many processes make the runs side by side (1: none but this one).
 
     "auto": on a CPU as many as torch has threads here, where at least two runs can begin, the steps are too
@@ -82,7 +82,7 @@ def count_for(asked: Workers, graph: Graph, session: Session) -> int:
     most = asked.count or _worth_it(asked, graph, session)
     if most == 1:
         return 1
-    made = Made(graph, session.store)
+    made = made or Made(graph, session.store)
     left = made.unfinished()
     if asked.count is None and asked.on == HERE:
         if sum(node.compute for node in left) < WORTH_STARTING:
@@ -135,43 +135,47 @@ def make_graph(
     in this one; on Ray it is an error.
 
     Args:
-        finished: is told of every node whose run is finished.
+        finished: is told of every node whose run is finished now and was not before.
 
     Raises:
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
         OSError: at once, where the system refuses to write.
     """
-    count = count_for(asked, graph, session)
+    made = Made(graph, session.store)
+    count = count_for(asked, graph, session, made)
     if session.runtime.is_main:
-        write_plan(Made(graph, session.store))
-    if asked.on == HERE and (count == 1 or not _handed_out(graph, session, count, finished)):
-        make_here(graph, session, finished)
-    elif asked.on != HERE:
+        write_plan(made)
+    if asked.on == HERE and (count == 1 or not _handed_out(made, session, count, finished)):
+        make_here(made, session, finished)
+    elif asked.on != HERE and made.unfinished():
         check_portable(graph)
-        _share_out(graph, session, count, asked.on, finished)
+        try:
+            _share_out(made, session, count, asked.on, finished)
+        except NoWorkerError as error:
+            raise InputError(f"the runs cannot be handed to Ray ({error})") from None
 
 
-def _handed_out(graph: Graph, session: Session, count: int, finished: Finished) -> bool:
+def _handed_out(made: Made, session: Session, count: int, finished: Finished) -> bool:
     """Whether processes of this machine made the runs; where they cannot, that is said."""
     try:
-        check_portable(graph)
+        check_portable(made.graph)
     except InputError as error:
         session.reporter.note(f"one run after the other: {error}")
         return False
     try:
-        _share_out(graph, session, count, HERE, finished)
+        _share_out(made, session, count, HERE, finished)
     except NoWorkerError as error:
         session.reporter.note(f"one run after the other: {error}")
         return False
     return True
 
 
-def _share_out(graph: Graph, session: Session, count: int, on: str, finished: Finished) -> None:
+def _share_out(made: Made, session: Session, count: int, on: str, finished: Finished) -> None:
     session.reporter.note(in_words(count, on))
     with workplace(session.store) as folder, _pool(session, count, on) as pool:
         if isinstance(pool, RayPool):
             pool.probe(folder)
-        Sharing(graph, session, pool, folder, finished).make_all()
+        Sharing(made, session, pool, folder, finished).make_all()
 
 
 def _pool(session: Session, count: int, on: str) -> Pool:

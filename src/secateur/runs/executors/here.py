@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from secateur.runs.executors.failures import Failures
-from secateur.runs.graph import Graph, Made, Node, NotMadeError
+from secateur.runs.graph import Made, Node, NotMadeError
 from secateur.runs.session import Session
 
 Finished = Callable[[Node], None]
@@ -18,20 +18,19 @@ def _unheard(node: Node) -> None:
     """Nobody wants to know."""
 
 
-def make_here(graph: Graph, session: Session, finished: Finished = _unheard) -> None:
+def make_here(made: Made, session: Session, finished: Finished = _unheard) -> None:
     """Make every run of a graph that is not finished, each after those that it waits for.
 
     Args:
-        finished: is told of every node.
+        finished: is told of every node whose run is finished now and was not before.
 
     Raises:
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
         OSError: at once, where the system refuses to write.
     """
-    made = Made(graph, session.store)
-    failures = Failures(len(graph))
+    failures = Failures(len(made.graph))
     unmade: set[str] = set()
-    for node in graph:
+    for node in made.unfinished():
         if unmade.intersection(node.after) and not _settled(made, node):
             unmade.add(node.name)
             continue

@@ -15,6 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
+from secateur.data import Data
+from secateur.errors import InputError, TrainingError
 from secateur.runs.executors.events import EventReader
 from secateur.runs.executors.failures import Failures
 from secateur.runs.executors.here import Finished
@@ -48,16 +50,15 @@ class Sharing:
     """Hands out the runs of a graph and hears what becomes of them.
 
     Args:
-        finished: is told of every node whose run is finished.
+        finished: is told of every node whose run is finished now and was not before.
         folder: where orders' data and workers' events lie, for all workers.
     """
 
-    def __init__(self, graph: Graph, session: Session, pool: Pool, folder: Path, finished: Finished):
-        self.finished = finished
+    def __init__(self, made: Made, session: Session, pool: Pool, folder: Path, finished: Finished):
+        self.made, self.finished = made, finished
         self.session, self.pool, self.folder = session, pool, folder
-        self.made = Made(graph, session.store)
-        self.schedule = Schedule(self.made.unfinished(), self.made)
-        self.failures = Failures(len(graph))
+        self.schedule = Schedule(made.unfinished(), made)
+        self.failures = Failures(len(made.graph))
         self.attempts: Counter[str] = Counter()
         self.running: dict[Future[str], tuple[Node, EventReader]] = {}
         self._reporters = [session.reporter.beside() for _ in range(pool.workers)]
@@ -92,15 +93,27 @@ class Sharing:
     def _begin(self, node: Node) -> None:
         """Have a worker make a node's run."""
         run = self.made.run(node)
-        data = self.folder / f"{run.data.fingerprint}.safetensors"
-        if not data.is_file():
-            write_data(run.data, data)
+        data = self._left(run.data)
         self._orders += 1
         events = EventReader(self.folder / f"{self._orders}.jsonl", self._reporters.pop())
         device = self.session.runtime.device_name
         text = order(run_as_json(run), self.session.store, data, events.path, device)
         self.attempts[node.name] += 1
         self.running[self.pool.submit(MAKE, text)] = node, events
+
+    def _left(self, data: Data) -> Path:
+        """Leave a data set where workers find it; the file.
+
+        Raises:
+            NoWorkerError: where it cannot be written, as on a full disk.
+        """
+        path = self.folder / f"{data.fingerprint}.safetensors"
+        if not path.is_file():
+            try:
+                write_data(data, path)
+            except (InputError, OSError) as error:
+                raise NoWorkerError(str(error)) from None
+        return path
 
     def _hear(self, future: Future[str], node: Node, events: EventReader) -> None:
         """A run ended, in whatever way."""
@@ -117,8 +130,15 @@ class Sharing:
         elif isinstance(error, (OSError, NoWorkerError)):
             raise error
         else:
-            self.failures.add(node, error, self.session.reporter)
+            self.failures.add(node, self._as_it_is_told(error), self.session.reporter)
             self.schedule.fail(node)
+
+    @staticmethod
+    def _as_it_is_told(error: BaseException) -> BaseException:
+        """Make one of ours of an error that is a line already; say how often a worker died."""
+        if isinstance(error, WorkerLostError):
+            return TrainingError(f"{error}, {ATTEMPTS} times")
+        return TrainingError(str(error)) if type(error) is RuntimeError else error
 
     def _say(self, text: str) -> None:
         self.session.reporter.note(text)
