@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,20 @@ def table(*columns: str) -> Any:
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
     return made
+
+
+def show_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of any length: its widths are measured once, where rich would take minutes for thousands.
+
+    The first two columns hold words, the others numbers.
+    """
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        cells = [
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
 
 
 def or_dash(value: object) -> str:

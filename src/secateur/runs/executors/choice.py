@@ -145,10 +145,19 @@ def make_graph(
     count = count_for(asked, graph, session, made)
     if session.runtime.is_main:
         write_plan(made)
+    try:
+        _make(made, session, asked, count, finished)
+    finally:
+        if session.runtime.is_main:
+            write_plan(made)  # with the runs that are known by now
+
+
+def _make(made: Made, session: Session, asked: Workers, count: int, finished: Finished) -> None:
+    """Make what is not finished, where it was asked for."""
     if asked.on == HERE and (count == 1 or not _handed_out(made, session, count, finished)):
         make_here(made, session, finished)
     elif asked.on != HERE and made.unfinished():
-        check_portable(graph)
+        check_portable(made.graph)
         try:
             _share_out(made, session, count, asked.on, finished)
         except NoWorkerError as error:

@@ -1,0 +1,282 @@
+"""The commands that make networks, and those that look at them. Each imports what it needs itself."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secateur.cli import names
+from secateur.cli.generated import option, taking, words
+from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
+from secateur.cli.printing import (
+    console,
+    or_dash,
+    show_inspection,
+    show_plan,
+    show_point,
+    show_results,
+    show_scaled,
+    table,
+)
+from secateur.cli.shared import OnOption, WorkersOption, budgets_of, command_line, factory_named, session_for
+from secateur.errors import InputError
+
+
+@taking(PruneOptions)
+def compare(
+    options: PruneOptions,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="At most so much: params=500k, macs=25%, nonzeros=5%. Repeatable."),
+    ] = None,
+    arms: Annotated[
+        str,
+        typer.Option(
+            help=f"Which of {names.arms()}. From magnitude on they set weights to zero, for budgets in "
+            "nonzeros. By default what suits the budget."
+        ),
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
+    match: Annotated[str, typer.Option(help="epochs, or compute: what fisher-tuned spent.")] = "epochs",
+    copycat_after: Annotated[
+        int | None, option("Removals after which copycat takes its profile.", PRUNING)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
+        "secateur-compare"
+    ),
+    workers: WorkersOption = "auto",
+    on: OnOption = "here",
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
+) -> None:
+    """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
+
+    Interrupt it at any moment; the same command continues.
+
+    Example: `secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25%
+    --seeds 3 --epochs 30 --prune-every 10`
+    """
+    from secateur.compare.arms import chosen
+    from secateur.compare.run import answer
+    from secateur.compare.settings import Settings
+    from secateur.compare.wanted import ask
+    from secateur.runs.executors.choice import Workers
+
+    asked = Workers.parse(workers, on)
+    settings = Settings(
+        budgets=budgets_of(budget or ["params=50%", "params=25%"]),
+        arms=tuple(words(arms)),
+        seeds=seeds,
+        match=match,
+        recipe=options.recipe(),
+        prune=options.pruning(),
+        copycat_after=copycat_after,
+        sparsity=options.sparsity(),
+    )
+    chosen(settings)
+    session, data, architecture = session_for(options, out)
+    wanted = ask(architecture, data, settings)
+    if plan and session.runtime.is_main:
+        show_plan(wanted, session, asked)
+    if plan:
+        return
+    results = answer(wanted, session, command_line(), asked)
+    if session.runtime.is_main:
+        show_results(results, out)
+
+
+@taking(Options)
+def train(
+    options: Options,
+    seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
+        "secateur-train"
+    ),
+) -> None:
+    """Train one network from scratch; leaves record.json, architecture.json and model.safetensors.
+
+    Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
+    """
+    from secateur.compare.single import Subject, train_one
+
+    session, data, architecture = session_for(options, out)
+    show_point(train_one(session, Subject(architecture, data, options.recipe(), seed)), session)
+
+
+@taking(PruneOptions)
+def prune(
+    options: PruneOptions,
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="Channels: fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels, "
+            f"channel-reparametrization. Weights: {names.arms(names.FIRST_OF_WEIGHTS)}."
+        ),
+    ],
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas: all "
+            "hold; for weights nonzeros=5%, met exactly."
+        ),
+    ],
+    seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    trained: Annotated[
+        bool,
+        typer.Option(
+            "--trained",
+            help="The model comes trained (by its factory, or as the folder named): prune it at once.",
+        ),
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
+        "secateur-prune"
+    ),
+) -> None:
+    """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
+    model.safetensors, architecture.json and record.json.
+
+    Example: `secateur prune fisher --model wrn-16-1 --data digits --budget params=25% --epochs 30
+    --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
+    """
+    from secateur.budget import Budgets
+    from secateur.compare.single import Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.methods import CHANNEL_METHODS
+
+    check_name(method)
+    wanted = Budgets.parse(budget)
+    step_by_step = method in CHANNEL_METHODS
+    pruning, sparsity = options.pruning(method if step_by_step else "fisher"), options.sparsity()
+    if trained and not step_by_step:
+        raise InputError(f"--trained is for what prunes channels step by step, got {method}: leave it out")
+    if trained:
+        folder = Path(options.model)
+        pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
+    check_budgets(method, wanted)
+    session, data, architecture = session_for(options, out)
+    subject = Subject(architecture, data, options.recipe(), seed)
+    if step_by_step:
+        point = prune_one(session, subject, pruning, wanted)
+    else:
+        point = arm_alone(session, subject, method, wanted, sparsity)
+    show_point(point, session)
+
+
+@taking(ModelOptions)
+def inspect_model(
+    options: ModelOptions,
+    image: Annotated[
+        str | None,
+        typer.Option("--input", help="CHANNELSxHEIGHTxWIDTH of an image, in place of data: 3x224x224."),
+    ] = None,
+    classes: Annotated[int, typer.Option(help="With --input: how many classes.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """What can be cut from a model, what cannot and why. Nothing is changed, nothing is written.
+
+    Example: `secateur inspect --model mypackage.nets:build --input 3x224x224`
+    """
+    import json
+
+    from secateur.architecture.inspection import groups_and_costs
+    from secateur.progress import reporter_for
+
+    with reporter_for(sys.stderr) as reporter:
+        if image is None:
+            _, architecture = options.load(reporter)
+        else:
+            architecture = options.load_at(image, classes, reporter)
+    found = groups_and_costs(architecture)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        show_inspection(found)
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Where two architectures differ, group by group. Nothing is built: the files are compared.
+
+    Example: `secateur diff dense/ small/`
+    """
+    from secateur.architecture.file import diff_files
+
+    rows = diff_files(first, second)
+    shown = table("what", "", "first", "second")
+    for name, one, other in rows:
+        shown.add_row(name, "", or_dash(one), or_dash(other))
+    if rows:
+        console().print(shown)
+    else:
+        print("The architectures are the same.")
+
+
+def export(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that train, prune or sc.save left.")
+    ],
+    to: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="File to write; by default beside the weights.")] = None,
+    factory: Annotated[
+        str | None, typer.Option(help="What builds the network, where it is not built in.")
+    ] = None,
+) -> None:
+    """Write a saved network for another runtime, proved to compute the same.
+
+    Example: `secateur export small/ --to onnx`
+    """
+    from secateur.runs.export import export_directory
+
+    written = export_directory(directory, to, out, factory=factory_named(factory))
+    print(
+        f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
+        f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
+    )
+
+
+def scale(
+    arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
+    budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
+    ] = None,
+    factory: Annotated[
+        str | None, typer.Option(help="What builds the network, where it is not built in.")
+    ] = None,
+) -> None:
+    """Scale a saved profile to a budget (copycat): every group width times alpha. Trains nothing.
+
+    Example: `secateur scale secateur-compare/best --budget params=20k --out small.json`, then
+    `secateur train --model small.json`
+    """
+    from secateur.architecture.architecture import Architecture
+
+    (wanted,) = budgets_of([budget])
+    source = Architecture.load(arch, factory_named(factory))
+    scaled = source.scaled_to(wanted)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix != ".json":
+            out.mkdir(exist_ok=True)
+        scaled.save(out)
+    show_scaled(source, scaled)
+    if out is not None:
+        print(f"Written to {out / 'architecture.json' if out.is_dir() else out}")
+
+
+def report(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `compare` left.")],
+) -> None:
+    """Draw report.html and figures/ again from results.json.
+
+    Example: `secateur report secateur-compare/`
+    """
+    from secateur.compare.results import load_results, rewrite_report
+
+    loaded = [(directory, load_results(directory)) for directory in directories]
+    for directory, results in loaded:
+        print(rewrite_report(directory, results))

@@ -1,0 +1,105 @@
+"""`secateur reproduce`: a paper's table or figure, made again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from secateur.cli.generated import words
+from secateur.cli.shared import OnOption, WorkersOption, command_line
+from secateur.errors import InputError
+
+
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="dupont2021 or crowley2018.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            help="dupont2021: table1, table2, table3 (of the same runs) or figure2. crowley2018: snip, the "
+            "comparison of section 3.2."
+        ),
+    ],
+    scale: Annotated[
+        str, typer.Option(help="smoke (minutes, embedded digits), laptop (hours, CPU) or paper (a GPU).")
+    ] = "laptop",
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            help="dupont2021: which, conv4/cifar10/95%,vgg19/cifar10; by default the paper's whole grid."
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
+    select_on: Annotated[
+        str | None,
+        typer.Option(help="dupont2021: val or test, in place of the scale's (paper: test, as the paper)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    workers: WorkersOption = "auto",
+    on: OnOption = "here",
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
+) -> None:
+    """Make a paper's table or figure again, with the published numbers beside.
+
+    Interrupt it at any moment; the same command continues, and more cells can be added later.
+
+    Example: `secateur reproduce dupont2021 table1 --scale laptop --cells conv4/cifar10`, or
+    `secateur reproduce crowley2018 snip --scale smoke`
+    """
+    from secateur.errors import unknown
+    from secateur.papers import crowley2018, dupont2021
+    from secateur.papers.reproduction import BaseReproduction
+    from secateur.progress import reporter_for
+    from secateur.runs.executors.choice import Workers
+
+    asked = Workers.parse(workers, on)
+    places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
+    if paper not in places:
+        raise unknown("paper", paper, places)
+    if place not in places[paper]:
+        raise unknown(f"table or figure of {paper}", place, places[paper])
+    out = out or Path(f"secateur-{paper}-{scale}")
+    if place == "figure2":
+        out.mkdir(parents=True, exist_ok=True)
+        dupont2021.draw_figure2(out / "figure2.png", out / "figure2.svg")
+        print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
+        return
+    common: dict[str, Any] = {
+        "seeds": seeds,
+        "epochs": epochs,
+        "device": device,
+        "reporter": reporter_for(sys.stdout),
+    }
+    reproduction: BaseReproduction
+    if paper == "crowley2018":
+        _refuse(paper, {"--cells": cells, "--methods": methods, "--select-on": select_on})
+        reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
+    else:
+        chosen = dupont2021.parse_cells(cells)
+        named = words(methods) if methods else dupont2021.METHODS
+        reproduction = dupont2021.Reproduction(
+            out, scale, chosen, methods=named, select_on=select_on, **common
+        )
+        written = "table1, table2 and table3"
+    command = command_line().replace(" --tables-only", "")  # what it is that the tables are made by
+    reproduction.run(command, tables_only=tables_only, workers=asked)
+    if reproduction.runtime.is_main:
+        print((out / f"{place}.md").read_text(encoding="utf-8"))
+        print(f"Written to {out}: {written} as .md, .csv and .html")
+
+
+def _refuse(paper: str, options: dict[str, str | None]) -> None:
+    """InputError for the first option that was given: the paper has one grid and selects nothing."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{paper} is made as a whole and has no {name}, got '{value}': leave it out")

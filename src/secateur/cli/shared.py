@@ -1,0 +1,66 @@
+"""What commands share: options that several take, and what is made of options."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from secateur.cli.generated import option
+from secateur.cli.options import MACHINE, Options
+
+if TYPE_CHECKING:
+    from secateur.architecture.architecture import Architecture
+    from secateur.data import Data
+    from secateur.runs.session import Session
+
+WorkersOption = Annotated[
+    str,
+    option(
+        "Networks trained side by side, in so many processes that share the threads; auto: several where "
+        "they are small enough to gain by it, on a CPU.",
+        MACHINE,
+    ),
+]
+
+OnOption = Annotated[
+    str,
+    option(
+        "Where these processes run: here, ray (a cluster of this machine, started for it), or "
+        "ray://HOST:PORT, whose machines share the folder of --out.",
+        MACHINE,
+    ),
+]
+
+
+def session_for(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
+    """What to work with, as the options say; everything is checked, nothing is written."""
+    from secateur.device import Runtime
+    from secateur.progress import reporter_for
+    from secateur.runs.session import Session
+    from secateur.runs.store import RunStore
+
+    options.recipe()  # has its checks
+    runtime = Runtime(options.device)
+    reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
+    with reporter:
+        data, architecture = options.load(reporter)
+    return Session(RunStore(out), runtime, reporter), data, architecture
+
+
+def factory_named(name: str | None) -> Any:
+    """What builds a network, by the name that the user gave."""
+    from secateur.architecture.factories import factory_of
+
+    return None if name is None else factory_of(name)
+
+
+def budgets_of(texts: list[str]) -> tuple[Any, ...]:
+    from secateur.budget import Budget
+
+    return tuple(Budget.parse(text) for text in texts)
+
+
+def command_line() -> str:
+    return shlex.join(["secateur", *sys.argv[1:]])
