@@ -36,9 +36,7 @@ def done(digits, tmp_path_factory):
 
 def test_every_arm_budget_and_seed_has_a_point_and_none_is_over_budget(done):
     found = {(point.arm, point.budget, point.seed) for point in done.points}
-    assert found == {
-        (arm, budget, seed) for arm in ARMS for budget in BUDGETS for seed in (0, 1)
-    }
+    assert found == {(arm, budget, seed) for arm in ARMS for budget in BUDGETS for seed in (0, 1)}
     assert len(done.points) == len(found)
     original = done.results.dense[0].params
     for point in done.points:
