@@ -22,11 +22,13 @@ import secateur as sc
 from secateur.cli.main import main
 from secateur.compare import results
 from secateur.compare.run import _made_with
-from secateur.errors import InputError
+from secateur.errors import InputError, TrainingError
 from secateur.papers import dupont2021
 from secateur.progress import BarReporter, LineReporter, Reporter
 from secateur.runs.executors.choice import SMALL_STEP, WORTH_STARTING, Workers, count_for, in_words
+from secateur.runs.executors.failures import Failures
 from secateur.runs.executors.orphans import marked
+from secateur.runs.executors.processes import ProcessPool
 from secateur.runs.graph import Graph, NotMadeError
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.store import RunStore
@@ -382,6 +384,47 @@ def test_where_nothing_can_be_handed_over_one_run_follows_the_other(digits, tmp_
     assert diary.notes[-1] == "one run after the other: [Errno 28] No space left on device"
 
 
+class NoRay(ProcessPool):
+    """Stands in for a cluster; it is asked for nothing."""
+
+    def __init__(self, address, workers, threads, gpus):
+        super().__init__(workers, threads)
+
+    def probe(self, folder):
+        """All machines share it."""
+
+
+def test_where_nothing_can_be_handed_to_ray_it_is_one_line(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("secateur.runs.portable.save_file", full)
+    monkeypatch.setattr("secateur.runs.executors.choice.RayPool", NoRay)
+    with pytest.raises(InputError) as refused:
+        sc.compare("wrn-10-0.5", digits, out=tmp_path, workers=2, on="ray", **LITTLE)
+    assert str(refused.value) == "the runs cannot be handed to Ray ([Errno 28] No space left on device)"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "plan.json"]
+
+
+def test_failures_are_told_in_a_line():
+    diary, graph = Diary(), graph_of(free(9))
+    failures = Failures(9)
+    failures.raise_if_any(0)
+    errors = [TrainingError("1: the loss"), RuntimeError("no memory\nat all"), *[TrainingError("x")] * 3]
+    for node, error in zip(list(graph)[1:6], errors, strict=True):
+        failures.add(node, error, diary)
+    assert diary.notes[:2] == ["failed: 1: 1: the loss", "failed: 2: RuntimeError: no memory"]
+    with pytest.raises(TrainingError) as told:
+        failures.raise_if_any(2)
+    assert str(told.value) == (
+        "5 of 9 runs failed: 1: the loss; 2: RuntimeError: no memory; 3: x; and 2 more; 2 that wait for them "
+        "were not begun; the others are finished and kept, and the same command tries these again"
+    )
+    assert told.value.__cause__ is errors[0]
+    alone = Failures(1)
+    alone.add(graph.nodes["1"], errors[1], diary)
+    with pytest.raises(RuntimeError) as told:
+        alone.raise_if_any(0)
+    assert told.value is errors[1]
+
+
 def test_a_paper_is_reproduced_side_by_side(tmp_path):
     cells, diary, found = dupont2021.parse_cells("conv4/cifar10/90%"), Diary(), []
     for workers in (1, 2):
@@ -415,8 +458,8 @@ print("hello from a user's module")
 class Harm(nn.Module):
     def forward(self, x):
         harm = Path(os.environ["SECATEUR_HARM"])
-        if x.shape[0] == 64 and x.shape[1] < 6 and self.training and harm.exists():
-            what = harm.read_text()
+        what, fewest, most = harm.read_text().split() if harm.exists() else ("none", 0, 0)
+        if self.training and x.shape[0] == 64 and int(fewest) <= x.shape[1] <= int(most):
             if what == "memory":
                 raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
             if what == "kill":
@@ -441,7 +484,7 @@ OWN = (
 
 @pytest.fixture
 def harm(tmp_path, monkeypatch):
-    """The file that says what happens in the narrower of two networks; there is none yet."""
+    """The file that says what happens in networks of so many to so many channels; there is none yet."""
     (tmp_path / "usersnets2.py").write_text(NETS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("SECATEUR_HARM", str(tmp_path / "harm"))
@@ -449,58 +492,46 @@ def harm(tmp_path, monkeypatch):
     sys.modules.pop("usersnets2", None)
 
 
-def test_a_model_of_ones_own_by_its_factorys_name(digits, tmp_path, harm):
-    """It is found where this process found it, and may print what it likes."""
-    settings = {"arms": ["fisher-tuned", "width"], "budgets": ["params=60%"], **FAST}
-    diary = Diary()
-    for workers in (1, 2):
-        out = tmp_path / str(workers)
-        sc.compare("usersnets2:build", digits, out=out, workers=workers, reporter=diary, **settings)
-    assert diary.notes == ["2 runs side by side, 1 thread each"]
-    assert same_bits(tmp_path / "1", tmp_path / "2")
+NARROW, WHOLE = "1 5", "8 8"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_fails_is_told_and_the_others_go_on(run, tmp_path, harm, workers):
-    line = f"{OWN} --workers {workers} --out {tmp_path / 'out'}"
-    for what, said in (
-        ("memory", "width params=50% seed {}: RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB"),
-        ("loss", "width params=50% seed {}: the loss is not finite in epoch 1"),
-    ):
-        harm.write_text(what)
-        code, out, error = run(line)
+def test_a_run_that_fails_is_told_and_the_others_go_on(run, tmp_path, harm):
+    """In a model of one's own: it is found where this process found it, and may print what it likes."""
+    loss = "width params=50% seed {}: the loss is not finite in epoch 1"
+    memory = "width params=50% seed {}: RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB"
+    for workers, what, said in ((1, "loss", loss), (1, "memory", memory), (2, "memory", memory)):
+        harm.write_text(f"{what} {NARROW}")
+        code, out, error = run(f"{OWN} --workers {workers} --out {tmp_path / str(workers)}")
+        assert ("2 runs side by side, 1 thread each" in out) == (workers == 2)
         assert (code, error.count("\n")) == (1, 1)
         assert error.startswith("secateur: 2 of 4 runs failed: ")
-        assert error.endswith("finished and kept, and the same command tries these again\n")
+        assert error.endswith("; the others are finished and kept, and the same command tries these again\n")
         for seed in (0, 1):
             assert said.format(seed) in error
             assert f"failed: width params=50% seed {seed}: " in out
-        assert labels(tmp_path / "out") == ["width params=80% seed 0", "width params=80% seed 1"]
+        assert labels(tmp_path / str(workers)) == ["width params=80% seed 0", "width params=80% seed 1"]
         assert not workers_of(os.getpid())
     harm.unlink()
-    code, out, error = run(line)
-    assert (code, error) == (0, "")
-    assert sum(f"width params=80% seed {seed}: " in out for seed in (0, 1)) == 0  # they were made before
-    assert len(labels(tmp_path / "out")) == 4
+    for workers in (1, 2):
+        code, out, error = run(f"{OWN} --workers 1 --out {tmp_path / str(workers)}")
+        assert (code, error) == (0, "")
+        assert "width params=50% seed 0: " in out
+        assert "width params=80% seed 0: " not in out  # it was made before
+    assert same_bits(tmp_path / "1", tmp_path / "2")
 
 
 def test_what_waits_for_a_failed_run_is_not_begun_and_said(run, tmp_path, harm):
-    harm.write_text("loss")
+    harm.write_text(f"loss {WHOLE}")
     line = OWN.replace("--arms width", "--arms fisher-tuned,fisher-scratch,width").replace(" --seeds 2", "")
     code, _, error = run(f"{line} --prune-every 1 --workers 2 --out {tmp_path / 'out'}")
     assert (code, error.count("\n")) == (1, 1)
-    assert error.startswith("secateur: 2 of 7 runs failed: ")
-    assert "; 1 that wait for them were not begun; the others are finished and kept" in error
-    assert labels(tmp_path / "out") == [
-        "fisher-scratch params=80% seed 0",
-        "fisher-tuned params=80% seed 0",
-        "usersnets2:build seed 0",
-        "width params=80% seed 0",
-    ]
+    assert error.startswith("secateur: 1 of 7 runs failed: usersnets2:build seed 0: the loss is not finite")
+    assert "; 4 that wait for them were not begun; the others are finished and kept" in error
+    assert labels(tmp_path / "out") == ["width params=50% seed 0", "width params=80% seed 0"]
 
 
 def test_a_run_that_kills_its_workers_is_given_up_and_the_others_are_finished(run, tmp_path, harm):
-    harm.write_text("kill")
+    harm.write_text(f"kill {NARROW}")
     line = OWN.replace(" --seeds 2", "")
     code, out, error = run(f"{line} --workers 2 --out {tmp_path / 'out'}")
     assert (code, error.count("\n")) == (1, 1)
@@ -513,17 +544,20 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_others_are_finished(ru
 
 
 class Killer(Diary):
-    """Kills the workers that are at it when they told so many epochs, once."""
+    """Kills a worker that is at it when it hears of so many epochs, until it hears that one is lost."""
 
     def __init__(self, mark, after=3):
         super().__init__()
-        self.mark, self.after, self.killed = mark, after, []
+        self.mark, self.after = mark, after
+
+    @property
+    def lost(self):
+        return [note for note in self.notes if "worker ended" in note]
 
     def epoch(self, row):
         super().epoch(row)
-        if row["epoch"] == self.after and not self.killed:
-            self.killed = workers_of(self.mark)[:1]
-            for worker in self.killed:
+        if row["epoch"] >= self.after and not self.lost:
+            for worker in workers_of(self.mark)[:1]:
                 os.kill(worker, signal.SIGKILL)
 
 
@@ -535,13 +569,12 @@ def test_a_lost_worker_is_replaced_and_goes_on_from_the_last_epoch(digits, tmp_p
     settings = {**LONG, "arms": ["fisher-tuned"], "budgets": ["params=60%"]}
     diary = Killer(os.getpid())
     sc.compare("wrn-10-1", digits, out=tmp_path / "two", workers=2, reporter=diary, **settings)
-    (lost,) = [note for note in diary.notes if "worker ended" in note]
+    (lost,) = diary.lost
     assert lost == (
         "wrn-10-1 seed 0: a worker ended (killed, as happens where memory runs out); "
         "it goes on from its last epoch"
     )
     assert diary.started[:2] == ["wrn-10-1 seed 0"] * 2
-    assert len(diary.killed) == 1
     first = diary.epochs[: diary.epochs.index(12) + 1]
     assert first.count(1) == first.count(2) == 1
     assert not workers_of(os.getpid())
@@ -637,8 +670,8 @@ def test_on_ray_the_bits_are_the_same_though_a_worker_is_killed(both, digits, tm
     sc.compare("wrn-10-1", digits, out=tmp_path / "ray", workers=3, on="ray", reporter=diary, **BOTH)
     assert same_bits(out / "one", tmp_path / "ray")
     assert diary.notes[0] == "3 runs side by side on Ray, 1 thread each"
-    assert sum("it goes on from its last epoch" in note for note in diary.notes) == 1
-    assert len(diary.killed) == 1
+    assert diary.lost
+    assert all(note.endswith("; it goes on from its last epoch") for note in diary.lost)
     assert sorted(set(diary.started)) == sorted(diary.finished) == labels(tmp_path / "ray")
     assert not [process for process in marked(mark) if process != os.getpid()]
 
@@ -653,7 +686,7 @@ def test_runs_on_a_cluster_that_was_there_before(both, head, digits, tmp_path, m
     diary = Killer(mark, after=1)
     sc.compare("wrn-10-1", digits, out=tmp_path / "ray", workers=3, on=address, reporter=diary, **BOTH)
     assert same_bits(out / "one", tmp_path / "ray")
-    assert len(diary.killed) == 1
+    assert diary.lost
     assert marked(mark)
 
 
