@@ -312,3 +312,12 @@ def test_a_number_of_a_method_that_is_none_is_named():
     row = {**PRUNED["history"][0], "score": {1, 2}}  # type: ignore[index]
     with pytest.raises(InputError, match=r"'score' must be a finite number, got \"\{1, 2\}\""):
         Epoch.from_json(row)
+
+
+def test_values_can_be_read_like_the_dictionaries_that_they_were():
+    record = Record.from_json(SPARSE)
+    assert record["accuracy"] == record.accuracy
+    assert dict(record) == SPARSE
+    assert "removed" not in record
+    with pytest.raises(KeyError):
+        record["removed"]

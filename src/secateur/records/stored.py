@@ -88,6 +88,17 @@ class Stored:
                 content[each.name] = _plain(value)
         return content
 
+    def __getitem__(self, key: str) -> Any:
+        """Read a key as the file has it: `point["accuracy"]`, as when these values were dictionaries."""
+        return self.to_json()[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.to_json()
+
+    def keys(self) -> Any:
+        """The keys that are written, so that `dict(value)` is what the file holds."""
+        return self.to_json().keys()
+
     @classmethod
     def from_json(cls, content: Any, source: str = "") -> Self:
         """The value that was written.
