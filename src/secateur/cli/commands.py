@@ -100,10 +100,11 @@ def train(
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
-    from secateur.compare.single import Subject, train_one
+    from secateur.compare.one_network import Subject, train_one
 
+    recipe = options.recipe()  # refused before anything is read
     session, data, architecture = session_for(options, out)
-    show_point(train_one(session, Subject(architecture, data, options.recipe(), seed)), session)
+    show_point(train_one(session, Subject(architecture, data, recipe, seed)), session)
 
 
 @taking(PruneOptions)
@@ -142,7 +143,7 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.budget import Budgets
-    from secateur.compare.single import Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.compare.one_network import Subject, arm_alone, check_budgets, check_name, prune_one
     from secateur.methods import CHANNEL_METHODS
 
     check_name(method)
@@ -155,8 +156,9 @@ def prune(
         folder = Path(options.model)
         pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
     check_budgets(method, wanted)
+    recipe = options.recipe()
     session, data, architecture = session_for(options, out)
-    subject = Subject(architecture, data, options.recipe(), seed)
+    subject = Subject(architecture, data, recipe, seed)
     if step_by_step:
         point = prune_one(session, subject, pruning, wanted)
     else:

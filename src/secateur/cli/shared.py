@@ -41,7 +41,6 @@ def session_for(options: Options, out: Path) -> tuple[Session, Data, Architectur
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
 
-    options.recipe()  # has its checks
     runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:

@@ -162,5 +162,5 @@ def plain_copy(model: nn.Module) -> nn.Module:
 
 def _frozen_words(anatomy: Anatomy) -> str:
     """What could not be cut, where that is more than the output layer."""
-    named = [of.name for of in anatomy.graph.frozen if "output" not in of.reason]
+    named = [each.name for each in anatomy.graph.frozen if "output" not in each.reason]
     return f" (frozen: {', '.join(named[:4])}; `secateur inspect` says why)" if named else ""

@@ -109,8 +109,8 @@ class GradientCriterion(ChannelPruning):
 
     def _reader(self, name: str) -> Any:
         def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-            of, act = self._open, inputs[0]
-            if of is None or not torch.is_grad_enabled():
+            seen, act = self._open, inputs[0]
+            if seen is None or not torch.is_grad_enabled():
                 return None
             # A view of its own: the gradient of `act` is what all feel that read it, shortcuts too.
             own = act.view_as(act)
@@ -119,35 +119,35 @@ class GradientCriterion(ChannelPruning):
             values = act.detach()  # without its graph, or the hook would keep itself alive
             dim = -1 if isinstance(consumer, nn.Linear) else 1
             size = in_size(consumer)
-            own.register_hook(lambda grad: self._accumulate(of, name, values, grad, dim, size))
+            own.register_hook(lambda grad: self._accumulate(seen, name, values, grad, dim, size))
             return (own, *inputs[1:])
 
         return read
 
-    def _accumulate(self, of: _Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
+    def _accumulate(self, seen: _Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
         """Of one consumer, per example and each of its `size` entries; of a layer called twice, the sum."""
         g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))[:, :size]  # without padding
-        if len(g) != of.examples:  # windows of an image, or positions: they belong to one example
-            if len(g) % of.examples:
+        if len(g) != seen.examples:  # windows of an image, or positions: they belong to one example
+            if len(g) % seen.examples:
                 raise InputError(
                     f"{self.name} needs examples along the first dimension of what every layer reads: "
-                    f"{name} reads {len(g)} rows of a batch of {of.examples}"
+                    f"{name} reads {len(g)} rows of a batch of {seen.examples}"
                 )
-            g = g.view(of.examples, -1, g.shape[1]).sum(1) * (of.examples / len(g))
-        of.gradients[name] = of.gradients[name] + g if name in of.gradients else g
-        if not any(of is other for other in self._pending):
-            self._pending.append(of)
+            g = g.view(seen.examples, -1, g.shape[1]).sum(1) * (seen.examples / len(g))
+        seen.gradients[name] = seen.gradients[name] + g if name in seen.gradients else g
+        if not any(seen is other for other in self._pending):
+            self._pending.append(seen)
 
     def _settle(self) -> None:
         """Add up over the consumers, then fold the batches into the sums."""
         done, self._pending = self._pending, []
-        for of in done:
-            self._examples += of.examples
+        for seen in done:
+            self._examples += seen.examples
             for name, reads in self._index.items():
                 picked = [
-                    of.gradients[layer] if index is None else of.gradients[layer][:, index].sum(2)
+                    seen.gradients[layer] if index is None else seen.gradients[layer][:, index].sum(2)
                     for layer, index in reads
-                    if layer in of.gradients
+                    if layer in seen.gradients
                 ]
                 if picked:
                     self._unseen.discard(name)

@@ -117,7 +117,7 @@ def stage_widths(
     """The channels of each residual stage: `stages` as given, else `base` times `width`."""
     if stages is None:
         return tuple(scaled(base, width))
-    return tuple(check_widths(factory, stages, base, of="stages"))
+    return tuple(check_widths(factory, stages, base, what="stages"))
 
 
 def as_size(factory: str, image_size: int | Sequence[int], minimum: int) -> tuple[int, int]:
@@ -134,14 +134,14 @@ def as_size(factory: str, image_size: int | Sequence[int], minimum: int) -> tupl
 
 
 def check_widths(
-    factory: str, widths: Sequence[int] | None, default: Sequence[int], of: str = "groups"
+    factory: str, widths: Sequence[int] | None, default: Sequence[int], what: str = "groups"
 ) -> list[int]:
     """The widths to build: `default` where none are given; ValueError unless one positive int per group."""
     if widths is None:
         return list(default)
     if len(widths) != len(default):
         raise ValueError(
-            f"{factory}: widths must give one width for each of {len(default)} {of}, got {len(widths)}"
+            f"{factory}: widths must give one width for each of {len(default)} {what}, got {len(widths)}"
         )
     if any(not isinstance(width, int) or width < 1 for width in widths):
         raise ValueError(f"{factory}: every width must be a whole number of at least 1, got {list(widths)}")

@@ -164,8 +164,8 @@ def _profile_view(profile: Profile) -> Spec:
                 "cliponaxis": False,
                 "constraintext": "none",
                 "customdata": [
-                    f"<b>{escape(name)}</b><br>{number(kept)} of {number(of)} channels left"
-                    for name, kept, of in zip(profile.names, profile.kept, profile.of, strict=True)
+                    f"<b>{escape(name)}</b><br>{number(kept)} of {number(whole)} channels left"
+                    for name, kept, whole in zip(profile.names, profile.kept, profile.of, strict=True)
                 ],
                 "hovertemplate": "%{customdata}<extra></extra>",
             }

@@ -131,7 +131,7 @@ class Profile:
 
     @property
     def percent(self) -> tuple[float, ...]:
-        return tuple(100 * kept / of for kept, of in zip(self.kept, self.of, strict=True))
+        return tuple(100 * kept / whole for kept, whole in zip(self.kept, self.of, strict=True))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class PruneSettings(ChannelFields):
     def __post_init__(self) -> None:
         if self.method not in CHANNEL_METHODS:
             raise unknown("channel pruning method", self.method, CHANNEL_METHODS)
-        self.config  # noqa: B018  # has the checks
+        Config(self.every, self.beta, self.granularity, self.at_once)  # refuses what makes no sense
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
 
