@@ -88,9 +88,9 @@ def check_complete(split: str, present: Collection[str], classes: Sequence[str],
     missing = [name for name in classes if name not in set(present)]
     if missing:
         more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
-        where_split = "" if split == "all" else f" of split '{split}'"
+        whose = "" if split == "all" else f" of split '{split}'"
         raise InputError(
-            f"every class needs images in every split, but class '{missing[0]}'{more}{where_split} in {where} "
+            f"every class needs images in every split, but class '{missing[0]}'{more}{whose} in {where} "
             f"has none: add some, or remove the class"
         )
 
