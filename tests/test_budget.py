@@ -14,8 +14,8 @@ from secateur import models
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.fitting import fit_scale
 from secateur.budget import COUNTERS, TRAINABLE, Budget, Budgets, Deployment
-from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.one_network import Subject, arm_alone, check_budgets
+from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError
 from secateur.methods import ChannelReparametrization
 from secateur.network.counting import count_macs, layer_positions, uses_of_weights
