@@ -54,12 +54,12 @@ def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[tup
     for run in runs:
         if run.name not in begun:
             missing = [name for name in run.after if name not in begun]
-            found.append((run.run_id or "not known yet", f"{run.name}{_after(missing)}", "", "", ""))
+            found.append(("not begun", f"{run.name}{_after(missing)}", "", "", ""))
     return found
 
 
 def _after(missing: list[str]) -> str:
-    return f" (waits for {', '.join(missing)})" if missing else " (not begun)"
+    return f" (waits for {', '.join(missing)})" if missing else ""
 
 
 def show_run(
