@@ -11,10 +11,10 @@ demo: $(READY)  ## compare on the embedded digits; prints the verdict and where 
 		--epochs 30 --prune-every 5 --seeds 3 --out demo
 
 test: $(READY)  ## the default suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the longer tier too
-	$(BIN)/pytest -m ""
+	$(BIN)/pytest -n 2 --dist loadfile -m ""
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,6 +16,10 @@ import torch
 from secateur.data import Data, load_data
 from watched import gone
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several of us share the cores
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):

@@ -96,6 +96,16 @@ def test_the_blocks_are_found():
     }
 
 
+@pytest.fixture
+def _two_threads():
+    """The rounding of so many steps depends on the threads, and grows with every step."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_two_threads")
 def test_a_padded_network_learns_as_it_is():
     """As after the same steps without padding, to the rounding of so many steps."""
     title = "Pruned networks on a CPU"

@@ -7,7 +7,7 @@ import time
 from secateur.runs.executors.orphans import marked
 
 
-def gone(mark, patience_s=15.0):
+def gone(mark, patience_s=60.0):
     """Whether no process with the mark is left, a while later."""
     last = time.monotonic() + patience_s
     while (left := marked(mark)) and time.monotonic() < last:
