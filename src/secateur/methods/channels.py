@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from secateur.architecture.architecture import Architecture
 from secateur.budget import Budgets, Limits, Wanted
 from secateur.errors import InputError, TrainingError, require
 from secateur.methods.base import Method
@@ -80,16 +79,6 @@ def next_removal(graph: ChannelGraph, name: str, granularity: int) -> int:
 def smallest_widths(graph: ChannelGraph, granularity: int) -> dict[str, int]:
     """What every group can be cut down to: one granule, or all of it where it is narrower than that."""
     return {name: min(granule(graph, name, granularity), graph.width(name)) for name in graph.groups}
-
-
-def check_removals(architecture: Architecture, removals: int) -> None:
-    """InputError unless so many channels can go with one left in every group."""
-    most = sum(architecture.widths) - len(architecture.widths)
-    if not 0 < removals <= most:
-        raise InputError(
-            f"of {sum(architecture.widths)} channels in {len(architecture.widths)} groups, 1 to "
-            f"{most} can be removed, got {removals}"
-        )
 
 
 class ChannelPruning(Method):
