@@ -16,7 +16,7 @@ SECATEUR = "import secateur; [getattr(secateur, name) for name in secateur.__all
 HELP = """
 import sys
 sys.argv = ["secateur", "--help"]
-from secateur.cli import main
+from secateur.cli.main import main
 try:
     main()
 except SystemExit as stopped:
