@@ -44,3 +44,14 @@ def test_the_names_of_the_library_load_torch_and_nothing_else_that_is_heavy():
 )
 def test_what_is_heavy_is_loaded_when_it_is_first_used(statement, wanted):
     assert wanted in heavy_modules_after(statement)
+
+
+def test_compare_is_a_function_and_a_folder():
+    """At the door it is the function, whatever was imported; the folder's files are found all the same."""
+    code = (
+        "import secateur.compare.run as run, secateur as sc, secateur.compare.arms.base as base\n"
+        "from secateur.compare import verdict\n"
+        "assert sc.compare is run.compare, sc.compare\n"
+        "assert sc.compare.verdict is verdict and base.Arm.__module__ == 'secateur.compare.arms.base'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -84,11 +84,17 @@ class _Door(ModuleType):
 
     @property
     def compare(self) -> Any:
-        return __getattr__("compare")
+        """The function; it has the folder's files as attributes, for `import secateur.compare.run as run`."""
+        function = __getattr__("compare")
+        for name, module in list(sys.modules.items()):
+            folder, _, file = name.rpartition(".")
+            if folder == f"{__name__}.compare":
+                setattr(function, file, module)
+        return function
 
     @compare.setter
     def compare(self, folder: ModuleType) -> None:
-        """Ignore it; `import secateur.compare.run` finds the folder without."""
+        """Ignore it: what is imported from the folder is found without."""
 
 
 sys.modules[__name__].__class__ = _Door
