@@ -260,6 +260,7 @@ def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
         ({"arms": ["copy-cat"]}, "unknown arm 'copy-cat': did you mean 'copycat'"),
         ({"arms": ["width", "width"]}, "every arm is named once"),
         ({"arms": ["copycat"], "budgets": ["params=1%"]}, "ask for at least params="),
+        ({"arms": ["width"], "match": "compute", "budgets": ["params=1%"]}, "ask for at least params="),
         ({"seeds": 0}, "at least 1 seed"),
         ({"match": "time"}, "unknown --match 'time'"),
         ({"copycat_after": 112}, "1 to 109 can be removed, got 112"),

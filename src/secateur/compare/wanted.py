@@ -24,6 +24,8 @@ def ask(architecture: Architecture, data: Data, settings: Settings) -> Wanted:
     prunes = settings.match == "compute" or any(arm.prunes for arm in arms)
     question = Comparison(architecture, data, settings, prunes=prunes)
     for budget in question.budgets:
+        if prunes:
+            question.target(budget).check(architecture, settings.prune)
         for arm in arms:
             arm.check(question, budget)
     return Wanted(question, arms)

@@ -24,7 +24,8 @@ class Copycat(FromScratch):
 
     def check(self, question: Comparison, budget: Budget) -> None:
         settings = question.settings.prune
-        question.target(budget).check(question.architecture, settings)  # it too ends at one channel a group
+        if not question.prunes:  # it too ends at one channel a group
+            question.target(budget).check(question.architecture, settings)
         Target(removals=question.copycat_after).check(question.architecture, settings)
 
     def stands_on(self, replicate: Replicate, budget: Budget) -> Sequence[Node]:

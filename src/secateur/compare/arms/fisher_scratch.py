@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget
 from secateur.compare.arms.from_scratch import FromScratch
-from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.runs.graph import Made, Node
 
@@ -20,9 +19,6 @@ class FisherScratch(FromScratch):
     place = 20
     default_for_size = 20
     prunes = removes = True
-
-    def check(self, question: Comparison, budget: Budget) -> None:
-        question.target(budget).check(question.architecture, question.settings.prune)
 
     def stands_on(self, replicate: Replicate, budget: Budget) -> Sequence[Node]:
         return (replicate.pruned_to(budget),)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from secateur.budget import Budget
 from secateur.compare.arms.base import Arm, PlanRow
-from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
@@ -19,9 +18,6 @@ class FisherTuned(Arm):
     place = 10
     default_for_size = 10
     prunes = removes = True
-
-    def check(self, question: Comparison, budget: Budget) -> None:
-        question.target(budget).check(question.architecture, question.settings.prune)
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
         return replicate.pruned_to(budget)
