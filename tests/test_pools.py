@@ -253,7 +253,7 @@ def test_close_ends_what_is_at_work_and_what_waits(tmp_path, calls):
 
 
 def test_nothing_is_started_before_it_is_needed(monkeypatch):
-    monkeypatch.setattr("secateur.runs.executors.processes.ProcessPoolExecutor", None)
+    monkeypatch.setattr("loky.process_executor.ProcessPoolExecutor", None)
     with ProcessPool(3, 1):
         pass
 

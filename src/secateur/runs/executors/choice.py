@@ -21,9 +21,9 @@ from secateur.runs.session import Session
 SMALL_STEP = 2e9
 """Training MACs (batch x 3 x MACs of the network) below which a step does not keep several threads busy.
 
-Two on two cores (`python -m benchmarks side_by_side`): 1.3-fold at 7e8 (WRN-16-1 on digits), 1.1-fold at
-1e10 (at 32x32), 1.04-fold at 1e11 (WRN-40-2). From about 1e10 the last run, alone on its share of the
-threads, can cost more than that gains."""
+Two on two cores (`python -m benchmarks side_by_side`): 1.39-fold at 7e8 (WRN-16-1 on digits), 1.03-fold at
+1e10 (at 32x32) and at 1e11 (WRN-40-2). From about 1e10 the last run, alone on its share of the threads, can
+cost more than that gains."""
 WORTH_STARTING = 1e12
 """Training MACs of a whole graph below which starting processes takes longer than they save."""
 HERE, RAY = "here", "ray"

@@ -26,12 +26,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from multiprocessing.reduction import DupFd
 from typing import IO, Any
-
-from loky import process_executor
-from loky.backend import get_context, resource_tracker
-from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
 
 from secateur.errors import first_line
 from secateur.runs.executors.call import outcome, prepare, search_paths, thread_environment, unpack
@@ -40,6 +37,11 @@ from secateur.runs.executors.pool import NoWorkerError, ThreadedPool, WorkerLost
 PARENT_EVERY_S = 0.2
 """How often a worker looks whether the process that started it is still there."""
 _LEFT_TO_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
+
+
+def _loky(module: str) -> Any:
+    """Import a part of loky when the first process is started: whoever starts none need not wait for it."""
+    return import_module(f"loky.{module}")
 
 
 class ProcessPool(ThreadedPool):
@@ -80,16 +82,16 @@ class _Worker:
         self.threads, self.held = threads, held
         self._lock = threading.Lock()  # the pool's thread calls; whoever closes the pool ends
         self._ended = False
-        self._executor: ProcessPoolExecutor | None = None
+        self._executor: Any = None  # loky's
         self._pid: int | None = None
         self._log: IO[bytes] | None = None
 
     def call(self, function: str, argument: str) -> str:
         """Have the process make the call and wait for its packed outcome; WorkerLostError where it dies."""
-        executor = self._executor or self._start()
+        executor, loky = self._executor or self._start(), _loky("process_executor")
         try:
             return executor.submit(outcome, function, argument).result()
-        except (BrokenProcessPool, ShutdownExecutorError) as error:
+        except (loky.BrokenProcessPool, loky.ShutdownExecutorError) as error:
             text = f"a worker ended ({self._how(error)})"
             self._forget()
             raise WorkerLostError(text) from None
@@ -106,17 +108,18 @@ class _Worker:
         self._ended = True
         self._forget()
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _start(self) -> Any:
         """A process that answered."""
+        loky = _loky("process_executor")
         self._log = None if os.environ.get("SECATEUR_DEBUG") else tempfile.TemporaryFile()  # noqa: SIM115
         held = [_Inherited(file) for file in self.held]
         log = _Inherited(self._log.fileno()) if self._log else None
         with self._lock:
             if self._ended:
                 raise WorkerLostError("a worker ended (the pool was closed)")
-            executor = self._executor = ProcessPoolExecutor(
+            executor = self._executor = loky.ProcessPoolExecutor(
                 1,
-                context=get_context("loky"),
+                context=_loky("backend").get_context("loky"),
                 env=_environment(self.threads),
                 initializer=_begin,
                 initargs=(os.getpid(), search_paths(), self.threads, log, held),
@@ -125,9 +128,9 @@ class _Worker:
             with _signals_blocked():
                 answer = executor.submit(os.getpid)
             self._pid = answer.result()
-        except ShutdownExecutorError as error:
+        except loky.ShutdownExecutorError as error:
             raise WorkerLostError(f"a worker ended ({self._how(error)})") from None
-        except (OSError, BrokenProcessPool) as error:
+        except (OSError, loky.BrokenProcessPool) as error:
             how = first_line(error) if isinstance(error, OSError) else self._how(error)
             self._forget()
             raise NoWorkerError(f"a worker ended at its start ({how})") from None
@@ -176,7 +179,7 @@ def _environment(threads: int) -> dict[str, str]:
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Block Ctrl-C and SIGTERM in this thread, and so in a process it starts, until that one ignores them."""
-    resource_tracker.ensure_running()  # before: who starts the trackers unblocks both
+    _loky("backend.resource_tracker").ensure_running()  # before: who starts the trackers unblocks both
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_PARENT)
     try:
@@ -209,7 +212,7 @@ def _begin(parent: int, paths: list[str], threads: int, log: int | None, held: l
     os.dup2(2, 1)  # what a user's model prints is no answer
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # Loky restarts workers that grew by 300 MB, to it a leak. A network's activations, kept, are none.
-    process_executor._USE_PSUTIL = False
+    _loky("process_executor")._USE_PSUTIL = False
     del os.environ["PYTHONSAFEPATH"]
     sys.path[:] = paths
     prepare(threads)
