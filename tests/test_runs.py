@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +14,17 @@ from hypothesis import strategies as st
 
 import made
 from secateur.architecture.architecture import Architecture
+from secateur.architecture.resolve import resolve_model
 from secateur.atomic import write_bytes
 from secateur.budget import Limits
 from secateur.data import load_data
+from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.models import wide_resnet
+from secateur.progress import Reporter
 from secateur.runs.identity import RunSpec, identity_hash
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.runs.train import Train
 from secateur.training.checkpoint import Checkpoint
@@ -152,3 +158,37 @@ def test_runs_are_found_by_how_they_begin(tmp_path):
         store.resolve("x")
     store.delete("train-aa-s0")
     assert store.resolve("train-a") == "train-ab-s0"
+
+
+LEFT = Path(__file__).parent / "left_by_e086a27"
+
+
+@pytest.mark.parametrize("where", ["in-training", "in-pruning"])
+def test_what_the_version_before_left_is_finished(where, tmp_path):
+    """Same ids, nothing trained twice: what was done is in the histories as it was left."""
+    shutil.copytree(LEFT / where, tmp_path, dirs_exist_ok=True)
+    store, data = RunStore(tmp_path), load_data("digits", limit_train=120)
+    left = {run_id: store.checkpoint(run_id) for run_id in store.ids()}
+    done = {run_id: store.record(run_id) for run_id in store.ids() if store.finished(run_id)}
+    whole = resolve_model("wrn-10-0.25", data)
+    run = PruneChannels(
+        architecture=whole,
+        data=data,
+        recipe=Recipe(epochs=4, batch_size=32, lr=0.05),
+        seed=0,
+        label="fisher",
+        settings=PruneSettings(every=1),
+        target=Target(Limits.at({"params": int(0.6 * whole.params)})),
+    )
+    assert (run.first.run_id, run.run_id) == ("train-bb51b42ebeb2-s0", "prune-e24df34e2a24-s0")
+    record = Session(store, Runtime("cpu"), Reporter()).make(run)
+    assert set(store.ids()) == {run.first.run_id, run.run_id}
+    assert record.params <= int(0.6 * whole.params)
+    for run_id, checkpoint in left.items():
+        finished = store.record(run_id)
+        if checkpoint is not None:
+            before = checkpoint.state["progress"]["history"]
+            assert len(before) == 2
+            assert [epoch.to_json() for epoch in finished.history[:2]] == before
+    for run_id, before in done.items():
+        assert store.record(run_id) == before
