@@ -18,7 +18,7 @@ from secateur.errors import InputError
 from secateur.network.inputs import Inputs
 from secateur.surgery.anatomy import Anatomy, anatomy_of, cost_at
 
-_SKIPPED = 0.7  # of the way to a latency, in logarithms, before it is looked at again
+_NEXT_LOOK = 0.7  # of the way to a latency, in logarithms: so much smaller before it is measured again
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Goal:
             slow.append(self.latency.nanoseconds)
             if len(slow) == 2:  # the better of the two, as what disturbs a clock makes it slower
                 # With overheads, latency falls no faster than MACs do: this far it is too slow for sure.
-                self._measure_below = min(macs - 1, macs * (limit / min(slow)) ** _SKIPPED)
+                self._measure_below = min(macs - 1, macs * (limit / min(slow)) ** _NEXT_LOOK)
                 return False
         self._fast_at = macs
         return True
