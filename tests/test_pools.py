@@ -76,6 +76,8 @@ THREADS, WORKERS = 2, 3
 NO_RAY = "Ray is not installed: pip install 'secateur[ray]'"
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=NO_RAY)
 KINDS = ["processes", pytest.param("ray", marks=needs_ray)]
+# Of a killed parent's Ray cluster something was left in 2 of 8 runs of the whole suite, before the sweep waited.
+KILLED = ["processes", pytest.param("ray", marks=[needs_ray, pytest.mark.slow])]
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +224,18 @@ class Script:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ctrl_c_and_a_killed_parent_leave_nothing(kind, tmp_path, calls):
-    interrupted, killed = (Script(kind, tmp_path / name, calls) for name in ("interrupted", "killed"))
+def test_ctrl_c_leaves_nothing(kind, tmp_path, calls):
+    interrupted = Script(kind, tmp_path / "interrupted", calls)
     code, out, error = interrupted.stop(signal.SIGINT, group=True)
     assert (code, out, error[-1]) == (-signal.SIGINT, ["ANSWERED", "closing"], "KeyboardInterrupt")
     assert error[0].startswith("Traceback")  # of the script; no worker says a word
     assert "".join(error).count("Traceback") == 1
-    assert gone(interrupted.mark, 1.0)  # its trackers end with it
+    assert gone(interrupted.mark, 5.0)  # its trackers end with it
+
+
+@pytest.mark.parametrize("kind", KILLED)
+def test_a_killed_parent_leaves_nothing(kind, tmp_path, calls):
+    killed = Script(kind, tmp_path / "killed", calls)
     code, out, error = killed.stop(signal.SIGKILL, group=False)
     assert (code, out, error) == (-signal.SIGKILL, ["ANSWERED"], [])
     assert gone(killed.mark)

@@ -19,7 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 
 PARENT_EVERY_S = 0.5
-PATIENCE_S = 5.0
+PATIENCE_S = 15.0
+QUIET_S = 1.0
+"""How long nobody with the mark must have been seen: one that begins a program has no environment for a moment."""
 
 
 class Watch:
@@ -48,10 +50,11 @@ def marked(mark: str) -> list[int]:
 
 
 def sweep(mark: str) -> None:
-    """Kill all that carry the mark, and wait until none does."""
-    last = time.monotonic() + PATIENCE_S
-    while (found := marked(mark)) and time.monotonic() < last:
-        for process in found:
+    """Kill all that carry the mark, and wait until none has been seen for a while."""
+    seen = begun = time.monotonic()
+    while (now := time.monotonic()) < min(seen + QUIET_S, begun + PATIENCE_S):
+        for process in marked(mark):
+            seen = now
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.02)

@@ -145,9 +145,16 @@ class Sharing:
 
 
 def check_portable(graph: Graph) -> None:
-    """Raise InputError, before any worker is started, where a known run cannot be made elsewhere."""
-    checked: set[int] = set()
+    """Raise InputError, before any worker is started, where a known run cannot be made elsewhere.
+
+    One run of every kind and factory is tried: the others are written down alike.
+    """
+    tried: set[tuple[str, int]] = set()
     for node in graph:
-        if node.run is not None and id(node.run.architecture.origin) not in checked:
+        if node.run is None:
+            continue
+        architecture = node.run.architecture
+        key = (node.run.kind, 0 if architecture.is_family else id(architecture.origin))
+        if key not in tried:
             run_as_json(node.run)
-            checked.add(id(node.run.architecture.origin))
+            tried.add(key)
