@@ -76,7 +76,7 @@ THREADS, WORKERS = 2, 3
 NO_RAY = "Ray is not installed: pip install 'secateur[ray]'"
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=NO_RAY)
 KINDS = ["processes", pytest.param("ray", marks=needs_ray)]
-# Of a killed parent's Ray cluster something was left in 2 of 8 runs of the whole suite, before the sweep waited.
+# Of a killed parent's Ray cluster something was left in 2 of 8 runs of this file, before the sweep waited.
 KILLED = ["processes", pytest.param("ray", marks=[needs_ray, pytest.mark.slow])]
 
 

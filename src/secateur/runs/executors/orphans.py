@@ -21,7 +21,7 @@ from pathlib import Path
 PARENT_EVERY_S = 0.5
 PATIENCE_S = 15.0
 QUIET_S = 1.0
-"""How long nobody with the mark must have been seen: one that begins a program has no environment for a moment."""
+"""How long nobody with the mark must have been seen: who begins a program has no environment for a moment."""
 
 
 class Watch:
