@@ -20,7 +20,7 @@ from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.runs.executors.choice import Workers, make_graph
-from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.graph import Graph, Made
 from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.session import Session
@@ -70,7 +70,7 @@ def train_one(session: Session, subject: Subject) -> Point:
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("train", graph.compute):
-        record = _made(graph, node, session)
+        record = _make(graph, session).record(node)
         return _leave(session, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
 
 
@@ -94,9 +94,9 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("prune", graph.compute):
-        record = _made(graph, node, session)
-        before = Made(graph, session.store).before(record)
-        point = point_of(record, f"{settings.method}-tuned", str(budgets), before=before)
+        made = _make(graph, session)
+        record = made.record(node)
+        point = point_of(record, f"{settings.method}-tuned", str(budgets), before=made.before(record))
         return _leave(session, record, point)
 
 
@@ -117,13 +117,13 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
     replicate = Replicate(question, graph, subject.seed)
     node = arm.node(replicate, budget)
     with session.working("prune", graph.compute):
-        record = _made(graph, node, session)
-        return _leave(session, record, arm.point(replicate, budget, Made(graph, session.store)))
+        made = _make(graph, session)
+        return _leave(session, made.record(node), arm.point(replicate, budget, made))
 
 
-def _made(graph: Graph, node: Node, session: Session) -> Record:
+def _make(graph: Graph, session: Session) -> Made:
     make_graph(graph, session, Workers(1))
-    return Made(graph, session.store).record(node)
+    return Made(graph, session.store)
 
 
 def _leave(session: Session, record: Record, point: Point) -> Point:

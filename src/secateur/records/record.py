@@ -38,10 +38,6 @@ class Epoch(Stored):
             "a method's number has a name of ours"
         )
 
-    def accuracy_on(self, split: str) -> float | None:
-        """Accuracy on "val" or "test", where it was measured."""
-        return self.test_accuracy if split == "test" else self.val_accuracy
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal(Stored):

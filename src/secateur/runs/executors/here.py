@@ -14,11 +14,7 @@ Finished = Callable[[Node], None]
 """Is told of every node whose run is finished."""
 
 
-def _unheard(node: Node) -> None:
-    """Nobody wants to know."""
-
-
-def make_here(made: Made, session: Session, finished: Finished = _unheard) -> None:
+def make_here(made: Made, session: Session, finished: Finished) -> None:
     """Make every run of a graph that is not finished, each after those that it waits for.
 
     Args:
