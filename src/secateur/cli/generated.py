@@ -17,6 +17,7 @@ from secateur.errors import InputError
 
 Values = dict[str, Any]
 Kind = TypeVar("Kind")
+Found = TypeVar("Found")
 
 
 def option(help_text: str, panel: str, *names: str) -> Any:
@@ -91,10 +92,10 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def taking(kind: type[Any]) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Give a command every option of `kind`; it receives them as one object, `options`."""
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., Found]) -> Callable[..., Found]:
         own = inspect.signature(command, eval_str=True).parameters.values()
         own_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -102,8 +103,8 @@ def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., Non
             if parameter.name != "options"
         ]
 
-        def run(**values: Any) -> None:
-            command(options=assembled(kind, values), **values)
+        def run(**values: Any) -> Found:
+            return command(options=assembled(kind, values), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         shared = [parameter for place in _places(kind).values() for parameter in place.parameters()]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from secateur.cli.answer import Answer
 from secateur.cli.generated import words
 from secateur.cli.shared import OnOption, WorkersOption, command_line
 from secateur.errors import InputError
@@ -48,7 +49,7 @@ def reproduce(
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
-) -> None:
+) -> Answer | None:
     """Make a paper's table or figure again, with the published numbers beside.
 
     Interrupt it at any moment; the same command continues, and more cells can be added later.
@@ -71,9 +72,9 @@ def reproduce(
     out = out or Path(f"secateur-{paper}-{scale}")
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
-        dupont2021.draw_figure2(out / "figure2.png", out / "figure2.svg")
-        print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
-        return
+        files = [out / "figure2.png", out / "figure2.svg"]
+        dupont2021.draw_figure2(*files)
+        return _written(out, f"Written to {files[0]} and {files[1]}", {"figures": list(map(str, files))})
     common: dict[str, Any] = {
         "seeds": seeds,
         "epochs": epochs,
@@ -92,10 +93,16 @@ def reproduce(
         )
         written = "table1, table2 and table3"
     command = command_line().replace(" --tables-only", "")  # what it is that the tables are made by
-    reproduction.run(command, tables_only=tables_only, workers=asked)
-    if reproduction.runtime.is_main:
-        print((out / f"{place}.md").read_text(encoding="utf-8"))
-        print(f"Written to {out}: {written} as .md, .csv and .html")
+    content = reproduction.run(command, tables_only=tables_only, workers=asked)
+    if not reproduction.runtime.is_main:
+        return None
+    table = (out / f"{place}.md").read_text(encoding="utf-8")
+    text = f"{table}\nWritten to {out}: {written} as .md, .csv and .html"
+    return _written(out, text, content.to_json())
+
+
+def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:
+    return Answer({"directory": str(out), **content}, lambda: print(text))
 
 
 def _refuse(paper: str, options: dict[str, str | None]) -> None:

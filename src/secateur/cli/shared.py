@@ -56,9 +56,10 @@ def factory_named(name: str | None) -> Any:
 
 
 def budgets_of(texts: list[str]) -> tuple[Any, ...]:
-    from secateur.budget import Budget
+    """Each budget by itself, whether it was given by an option of its own or after a comma."""
+    from secateur.budget import Budget, split
 
-    return tuple(Budget.parse(text) for text in texts)
+    return tuple(Budget.parse(part) for text in texts for part in split(text))
 
 
 def command_line() -> str:
