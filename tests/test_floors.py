@@ -25,7 +25,19 @@ FLOORS = (
         "surgery",
         "budget",
     ),
-    *("network", "data", "report", "device", "models", "records", "errors", "atomic", "progress", "process"),
+    *(
+        "network",
+        "data",
+        "report",
+        "device",
+        "models",
+        "records",
+        "errors",
+        "atomic",
+        "progress",
+        "process",
+        "names",
+    ),
 )
 """From the attic down: a folder (or loose module) imports from those behind it only."""
 DOOR = "secateur"

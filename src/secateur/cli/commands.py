@@ -11,9 +11,17 @@ import typer
 
 from secateur.cli import names, printing
 from secateur.cli.answer import Answer
-from secateur.cli.generated import option, taking, words
+from secateur.cli.generated import completing, option, taking, words
 from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
-from secateur.cli.shared import OnOption, WorkersOption, budgets_of, command_line, factory_named, session_for
+from secateur.cli.shared import (
+    OnOption,
+    WorkersOption,
+    budgets_of,
+    command_line,
+    factory_named,
+    only_one,
+    session_for,
+)
 from secateur.errors import InputError
 
 
@@ -22,17 +30,27 @@ def compare(
     options: PruneOptions,
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="At most so much: params=500k, macs=25%, nonzeros=5%. Repeatable."),
+        typer.Option(
+            help="At most so much: params=500k, macs=25%, nonzeros=5%. Several, each by itself, with commas "
+            "or repeated.",
+            autocompletion=completing(names.BUDGETS),
+        ),
     ] = None,
     arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Which of {names.arms()}; with commas, or repeated. From magnitude on they set weights to "
+            "zero, for budgets in nonzeros. By default what suits the budget.",
+            autocompletion=completing(names.all_arms),
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
+    match: Annotated[
         str,
         typer.Option(
-            help=f"Which of {names.arms()}. From magnitude on they set weights to zero, for budgets in "
-            "nonzeros. By default what suits the budget."
+            help="epochs, or compute: what fisher-tuned spent.", autocompletion=completing(names.MATCHES)
         ),
-    ] = "",
-    seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
-    match: Annotated[str, typer.Option(help="epochs, or compute: what fisher-tuned spent.")] = "epochs",
+    ] = "epochs",
     copycat_after: Annotated[
         int | None, option("Removals after which copycat takes its profile.", PRUNING)
     ] = None,
@@ -59,7 +77,7 @@ def compare(
     asked = Workers.parse(workers, on)
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
-        arms=tuple(words(arms)),
+        arms=tuple(words(*(arms or []))),
         seeds=seeds,
         match=match,
         recipe=options.recipe(),
@@ -102,14 +120,16 @@ def prune(
         str,
         typer.Argument(
             help="Channels: fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels, "
-            f"channel-reparametrization. Weights: {names.arms(names.FIRST_OF_WEIGHTS)}."
+            f"channel-reparametrization. Weights: {names.arms(names.FIRST_OF_WEIGHTS)}.",
+            autocompletion=completing(names.methods),
         ),
     ],
     budget: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas: all "
-            "hold; for weights nonzeros=5%, met exactly."
+            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas or "
+            "repeated: all hold; for weights nonzeros=5%, met exactly.",
+            autocompletion=completing(names.BUDGETS),
         ),
     ],
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
@@ -135,7 +155,7 @@ def prune(
     from secateur.methods import CHANNEL_METHODS
 
     check_name(method)
-    wanted = Budgets.parse(budget)
+    wanted = Budgets.parse(",".join(budget))
     step_by_step = method in CHANNEL_METHODS
     pruning, sparsity = options.pruning(method if step_by_step else "fisher"), options.sparsity()
     if trained and not step_by_step:
@@ -195,7 +215,9 @@ def export(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder that train, prune or sc.save left.")
     ],
-    to: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    to: Annotated[
+        str, typer.Option(help="onnx or openvino.", autocompletion=completing(names.FORMATS))
+    ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File to write; by default beside the weights.")] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
@@ -213,7 +235,13 @@ def export(
 
 def scale(
     arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
-    budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            help="params=300k, or a share of ARCH itself: params=50%.",
+            autocompletion=completing(names.BUDGETS),
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
     ] = None,
@@ -228,7 +256,7 @@ def scale(
     """
     from secateur.architecture.architecture import Architecture
 
-    (wanted,) = budgets_of([budget])
+    wanted = only_one(budgets_of(budget))
     source = Architecture.load(arch, factory_named(factory))
     scaled = source.scaled_to(wanted)
     if out is not None:

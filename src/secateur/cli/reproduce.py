@@ -27,13 +27,13 @@ def reproduce(
         str, typer.Option(help="smoke (minutes, embedded digits), laptop (hours, CPU) or paper (a GPU).")
     ] = "laptop",
     cells: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="dupont2021: which, conv4/cifar10/95%,vgg19/cifar10; by default the paper's whole grid."
         ),
     ] = None,
     methods: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
@@ -83,11 +83,13 @@ def reproduce(
     }
     reproduction: BaseReproduction
     if paper == "crowley2018":
-        _refuse(paper, {"--cells": cells, "--methods": methods, "--select-on": select_on})
+        _refuse(
+            paper, {"--cells": cells, "--methods": methods, "--select-on": [select_on] if select_on else None}
+        )
         reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
     else:
-        chosen = dupont2021.parse_cells(cells)
-        named = words(methods) if methods else dupont2021.METHODS
+        chosen = dupont2021.parse_cells(",".join(cells) if cells else None)
+        named = words(*methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
             out, scale, chosen, methods=named, select_on=select_on, **common
         )
@@ -105,8 +107,9 @@ def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:
     return Answer({"directory": str(out), **content}, lambda: print(text))
 
 
-def _refuse(paper: str, options: dict[str, str | None]) -> None:
+def _refuse(paper: str, options: dict[str, list[str] | None]) -> None:
     """InputError for the first option that was given: the paper has one grid and selects nothing."""
     for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{paper} is made as a whole and has no {name}, got '{value}': leave it out")
+        if value:
+            given = ",".join(value)
+            raise InputError(f"{paper} is made as a whole and has no {name}, got '{given}': leave it out")
