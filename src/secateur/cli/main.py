@@ -19,8 +19,6 @@ from secateur.process import keep_freed_memory
 
 app = typer.Typer(
     name="secateur",
-    help="The best neural network inside a size budget: pruned, or trained smaller from scratch, "
-    "and honestly compared.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
