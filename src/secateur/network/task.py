@@ -322,7 +322,7 @@ def _like(targets: Tensor, scores: Tensor) -> Tensor:
 def _alike(one: Sequence[int], other: Sequence[int]) -> bool:
     """Whether two shapes are equal, or (N,) and (N, 1)."""
     short, long = sorted((tuple(one), tuple(other)), key=len)
-    return long in (short, (short[0], 1))
+    return long == short or (len(short) == 1 and long == (*short, 1))
 
 
 def _micro_f1(outputs: Any, targets: Tensor) -> float:
