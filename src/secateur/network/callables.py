@@ -95,7 +95,12 @@ def _of_object(value: Any, depth: int) -> list[str]:
     """Its class, with the source of what is called, and its attributes."""
     kind = type(value)
     called = next(
-        (base.__dict__[name] for base in kind.__mro__ for name in ("forward", "__call__") if name in vars(base)),
+        (
+            base.__dict__[name]
+            for base in kind.__mro__
+            for name in ("forward", "__call__")
+            if name in vars(base)
+        ),
         None,
     )
     source = _of_function(called, depth + 1) if inspect.isfunction(called) else []
