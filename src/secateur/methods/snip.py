@@ -108,9 +108,11 @@ def loss_gradients(model: nn.Module, batches: Batches, loss: Loss | None = None)
 
 def _beside(inputs: Inputs, weight: Tensor) -> Inputs:
     """Inputs where the weight is, fractions in its type."""
-    return map_inputs(
-        inputs, lambda x: x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype)
-    )
+
+    def move(x: Tensor) -> Tensor:
+        return x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype)
+
+    return map_inputs(inputs, move)
 
 
 def _called(model: nn.Module, state: dict[str, Tensor], inputs: Inputs) -> Any:

@@ -42,8 +42,8 @@ class Point(Stored):
     macs: int
     accuracy: float
     val_accuracy: float
-    metric: Measure | None = optional()
-    also: Mapping[str, float] | None = optional()
+    metric: Measure | None = optional()  # noqa: RUF009  # a field
+    also: Mapping[str, float] | None = optional()  # a field
     train_compute: int
     discovery_compute: int
     wall_s: float

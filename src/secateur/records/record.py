@@ -102,8 +102,8 @@ class Record(Stored):
     bytes: int | None = optional()
     accuracy: float
     val_accuracy: float
-    metric: Measure | None = optional()
-    also: Mapping[str, float] | None = optional()
+    metric: Measure | None = optional()  # noqa: RUF009  # a field
+    also: Mapping[str, float] | None = optional()  # a field
     train_compute: int
     wall_s: float
     history: tuple[Epoch, ...]

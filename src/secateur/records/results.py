@@ -152,7 +152,7 @@ class Results(Stored):
     AGAIN: ClassVar[str] = "run the comparison's command again"
 
     command: str
-    metric: Measure | None = optional()
+    metric: Measure | None = optional()  # noqa: RUF009  # a field
     model: str
     data: DataSummary
     settings: Mapping[str, Any]

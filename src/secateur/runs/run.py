@@ -73,7 +73,7 @@ class Run:
     recipe: Recipe
     seed: int
     label: str = ""
-    terms: Terms = Terms()
+    terms: Terms = field(default_factory=Terms)
 
     def identity(self) -> dict[str, Any]:
         """Everything that can change a number, but for the seed; JSON-able."""

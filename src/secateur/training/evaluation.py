@@ -64,15 +64,14 @@ def measure(
     model.eval()
     counted = [metric for metric in metrics if metric is ACCURACY]
     others = [_Gathered(metric) for metric in metrics if metric is not ACCURACY]
-    hits, seen = torch.zeros((), dtype=torch.float64), 0
+    hits = torch.zeros((), dtype=torch.int64, device=runtime.device)
     shared = not others  # a metric of a whole split is of no share of it: every process has all
     for inputs, targets in measured_batches(split, data, runtime, runtime.layout(model), shared):
         with runtime.autocast(precision), parametrize.cached():  # no apparent weight is computed twice
             output = call(model, inputs)
         examples = batch_of(inputs)
-        seen += examples
         if counted:
-            hits += hits_of(logits_of(output), targets).cpu()
+            hits = hits + hits_of(logits_of(output), targets)
         for each in others:
             each.add(output, targets, examples)
     model.train(was_training)
@@ -125,8 +124,8 @@ class _Gathered:
             return joined(parts)
         except RuntimeError:
             raise InputError(
-                f"the batches' outputs or targets have different shapes, so that {self.metric.name} cannot be "
-                "taken of all: pad them, or pass sc.Metric(name, function, batchwise=True)"
+                f"the batches' outputs or targets differ in shape, so {self.metric.name} cannot be taken "
+                "of all of them: pad them, or pass sc.Metric(name, function, batchwise=True)"
             ) from None
 
 

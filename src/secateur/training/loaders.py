@@ -119,7 +119,7 @@ _COUNTING = derived_seed(0, "counting")
 
 
 class Loaders:
-    """A user's data as runs take it; beside `secateur.data.Data`, whose attributes it has where both need them.
+    """A user's data as runs take it, with those attributes of `secateur.data.Data` that both need.
 
     Args:
         train, val, test: iterables of (inputs, targets), to be gone through again and again: DataLoaders,
@@ -223,7 +223,7 @@ def pair(batch: Any, name: str = "data") -> Batch:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
         raise InputError(
-            f"{name} yields pairs (inputs, targets), got {got}: wrap several inputs in a tuple or a dictionary"
+            f"{name}: a batch is a pair (inputs, targets), got {got}: put several inputs into a tuple or dictionary"
         )
     return batch[0], batch[1]
 

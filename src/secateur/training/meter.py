@@ -14,7 +14,7 @@ from torch import Tensor
 from secateur.device import Runtime
 from secateur.errors import TrainingError
 from secateur.network.inputs import logits_of
-from secateur.network.task import ACCURACY, Metric
+from secateur.network.task import ACCURACY, IGNORED, Metric
 from secateur.training.state import Progress
 
 
@@ -75,11 +75,17 @@ class Meter:
 
 
 def hits_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many examples have the highest score at their class, scalar; of maps of labels, in shares of them."""
+    """How many examples have the highest score at their class, scalar.
+
+    Of maps of labels each counts by the share of its labels that are right, without those that are ignored.
+    """
     if targets.is_floating_point():
         targets = targets.argmax(1)
     hits = logits.argmax(1) == targets
-    return hits.sum() if hits.dim() == 1 else hits.flatten(1).float().mean(1).sum()
+    if hits.dim() == 1:
+        return hits.sum()
+    counted = (targets != IGNORED).flatten(1)
+    return ((hits.flatten(1) & counted).sum(1) / counted.sum(1).clamp(min=1)).sum()
 
 
 def means_over_processes(progress: Progress, runtime: Runtime, metric: Metric = ACCURACY) -> Means:
