@@ -10,10 +10,10 @@ from collections.abc import Callable
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, Limits
 from secateur.compare.settings import Settings
-from secateur.data import Data
 from secateur.errors import InputError
 from secateur.runs.prune_channels import Target
 from secateur.runs.run import epoch_compute
+from secateur.training.batches import AnyData
 
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -36,7 +36,7 @@ class Comparison:
         InputError: where a budget does not bind, or two are the same.
     """
 
-    def __init__(self, architecture: Architecture, data: Data, settings: Settings, *, prunes: bool):
+    def __init__(self, architecture: Architecture, data: AnyData, settings: Settings, *, prunes: bool):
         self.architecture, self.data, self.settings, self.prunes = architecture, data, settings, prunes
         self.name = architecture.display_name
         skeleton = architecture.skeleton()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
@@ -14,7 +14,6 @@ from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
-from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
 from secateur.records.point import Point
@@ -25,7 +24,9 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.session import Session
 from secateur.runs.train import Train
+from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
@@ -49,12 +50,13 @@ def check_budgets(method: str, budgets: Budgets) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained or pruned: the network, its data, how, and which replicate."""
+    """What is trained or pruned: the network, its data, how, which replicate, and under which loss."""
 
     architecture: Architecture
-    data: Data
+    data: AnyData
     recipe: Recipe
     seed: int = 0
+    terms: Terms = field(default_factory=Terms)
 
 
 def train_one(session: Session, subject: Subject) -> Point:
@@ -66,6 +68,7 @@ def train_one(session: Session, subject: Subject) -> Point:
         recipe=subject.recipe,
         seed=subject.seed,
         label=label,
+        terms=subject.terms,
     )
     graph = Graph(session.runtime.world)
     node = graph.add(run)
@@ -90,6 +93,7 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
         label=f"{settings.method} {budgets} seed {subject.seed}",
         settings=settings,
         target=target,
+        terms=subject.terms,
     )
     graph = Graph(session.runtime.world)
     node = graph.add(run)
@@ -107,7 +111,7 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
     """
     arm = ARMS[name]
-    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity)
+    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity, terms=subject.terms)
     if isinstance(arm, WeightArm):
         arm.shares(subject.recipe, sparsity)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)
