@@ -1,8 +1,9 @@
 """One training loop, for networks from scratch and for methods that prune; it knows only `Method`.
 
 Read `fit`, `_epoch`, `step`, in that order: that is all of it. What they name has a file each: the order of
-the images (`batches`), the network that a method may shrink (`placed`), the sums (`meter`), how far it has
-come and what follows from the accuracy (`state`), the measuring (`evaluation`), what is saved (`checkpoint`).
+the images (`batches`), the parts of a batch (`micro`), the network that a method may shrink (`placed`), what
+steps it (`optimizers`), the average of its weights (`average`), the sums (`meter`), how far it has come and
+what follows from the accuracy (`state`), the measuring (`evaluation`), what is saved (`checkpoint`).
 
 An epoch is a pure function of the seed and its number, and the state after each is saved, so a run that was
 killed continues to the same result: on a CPU to the bit.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -23,10 +25,13 @@ from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.progress import Reporter
+from secateur.training.average import Average
 from secateur.training.batches import TrainingBatches
-from secateur.training.checkpoint import Checkpoint, pack, unpack
+from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
 from secateur.training.evaluation import accuracies_after
 from secateur.training.meter import Meter, means_over_processes
+from secateur.training.micro import parts_of
+from secateur.training.optimizers import Factory, build, parameters_of, set_rate
 from secateur.training.placed import PlacedNetwork
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
@@ -44,6 +49,7 @@ class Training:
         model: trained in place, and cut in place where the method prunes.
         epochs: how many; None: until the method is finished.
         save: is given a `Checkpoint` and the model after every epoch and at the end (on the main process).
+        optimizer: makes it of parameter groups, where the recipe names a user's own.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Training:
         method: Method | None = None,
         epochs: int | None = None,
         save: Save | None = None,
+        optimizer: Factory | None = None,
     ):
         self.data, self.recipe, self.seed, self.epochs = data, recipe, seed, epochs
         self.runtime, self.reporter, self.save = runtime, reporter, save
@@ -68,11 +75,12 @@ class Training:
         model = self.method.prepare(model, self.batches.for_scoring(runtime.layout(model)))
         self.network = PlacedNetwork(model, runtime, self.method)
         groups = self.method.parameter_groups(self.model, recipe.weight_decay)
-        self.optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum)
+        self.optimizer = build(recipe, groups, optimizer)
+        self.average = Average(self.model, recipe.ema) if recipe.ema else None
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take up a saved state; the model given must have the architecture it was taken at."""
-        self.progress = unpack(checkpoint, self.model, self.optimizer, self.method)
+        self.progress = unpack(checkpoint, self.model, self.optimizer, self._parts)
 
     def fit(self) -> Training:
         """Train to the end: `epochs` epochs, or until the method is finished."""
@@ -89,16 +97,18 @@ class Training:
             self.reporter.epoch(row)
         if self.progress.batch:  # the part of an epoch until the method was finished; not in the checkpoint
             self.progress.history.append(row or self._row())
+        if self.average is not None:  # the averages are the result
+            self.average.settle()
+            self.method.before_evaluation(self.model)
         return self
 
     def _epoch(self) -> None:
         """Train the rest of the present epoch, or less where the method is finished within it."""
         progress, meter = self.progress, Meter(self.progress, self.runtime.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = progress.lr(self.recipe)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "noise", progress.epoch, progress.batch))
             for x, y in self.batches.of_epoch(progress.epoch, progress.batch, self.network.layout):
+                set_rate(self.optimizer, self.lr_after(progress.batch + 1))
                 self.step(x, y, meter)
                 progress.batch += 1
                 if progress.batch % REPORT_EVERY == 0:
@@ -110,15 +120,33 @@ class Training:
 
     def step(self, x: Tensor, y: Tensor, meter: Meter) -> None:
         """Train on one batch, count it, and let the method do what follows a step: it may cut the network."""
-        logits = self.network.logits(x, self.recipe.precision)
-        loss = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
-        (loss + self.method.penalty(self.model)).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for part in parts_of(x, y, self.recipe.accumulate):
+            self._backward(part.inputs, part.targets, part.share, meter)
+        self._update()
         examples = len(y) * self.runtime.world
         self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
-        meter.add(loss.detach(), logits.detach(), y)
         self.network.follow(self.method.after_step(self.model, self.optimizer))
+        if self.average is not None:
+            self.average.update()
+
+    def _backward(self, x: Tensor, y: Tensor, share: float, meter: Meter) -> None:
+        """Add the gradient of a part of the batch, by the share that it is of it."""
+        logits = self.network.logits(x, self.recipe.precision)
+        loss = self._loss(logits, y)
+        whole = loss + self.method.penalty(self.model)
+        (whole if share == 1 else whole * share).backward()
+        meter.add(loss.detach(), logits.detach(), y)
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The mean loss of a batch."""
+        return F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
+
+    def _update(self) -> None:
+        """Step the weights by the gradient, which is then gone."""
+        if self.recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters_of(self.optimizer), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def finish(self) -> Training:
         """Have the method hand over the finished network, which `model` is then."""
@@ -140,6 +168,19 @@ class Training:
         """Its multiply-accumulates for one example."""
         return self.network.macs
 
+    def lr_after(self, batches: int) -> float:
+        """The rate of the step that is so many batches into the present epoch, itself counted."""
+        return self.progress.lr(self.recipe, batches / self.batches.per_epoch())
+
+    @property
+    def _parts(self) -> dict[str, Part]:
+        """What a checkpoint holds beside the network and its optimizer."""
+        return {"method": self.method} | ({"average": self.average} if self.average else {})
+
+    def _averaged(self) -> AbstractContextManager[Any]:
+        """A context in which the network has the weights that count: the averages, where there are any."""
+        return self.average.swapped() if self.average is not None else nullcontext()
+
     def _done(self) -> bool:
         if self.epochs is None:
             return self.method.finished
@@ -153,7 +194,7 @@ class Training:
 
     def _look(self, meter: Meter) -> None:
         """Show loss and accuracy so far; TrainingError where the loss is no number any more."""
-        loss, accuracy = meter.read(self.progress, self.progress.lr(self.recipe))
+        loss, accuracy = meter.read(self.progress, self.lr_after(self.progress.batch))
         self.reporter.step(done=self._completion(), loss=loss, accuracy=accuracy, **self.method.progress())
 
     def _row(self) -> dict[str, Any]:
@@ -161,19 +202,23 @@ class Training:
         epoch = self.progress.epoch + 1
         last = self.method.finished if self.epochs is None else epoch >= self.epochs
         loss, accuracy = means_over_processes(self.progress, self.runtime)
-        self.method.before_evaluation(self.model)
+        with self._averaged():
+            self.method.before_evaluation(self.model)
+            measured = accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe)
+        if self.average is not None:  # what it set for the averages, it sets for the weights again
+            self.method.before_evaluation(self.model)
         return {
             "epoch": epoch,
             "loss": loss,
             "train_accuracy": accuracy,
-            **accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe),
-            "lr": self.progress.lr(self.recipe),
+            **measured,
+            "lr": self.lr_after(self.progress.batch),
             "params": self.params,
             **self.method.progress(),
         }
 
     def _save(self) -> None:
         """Hand out the state."""
-        checkpoint = pack(self.model, self.optimizer, self.method, self.progress)  # in every process
+        checkpoint = pack(self.model, self.optimizer, self.progress, self._parts)  # in every process
         if self.save is not None and self.runtime.is_main:
             self.save(checkpoint, self.model)
