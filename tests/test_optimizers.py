@@ -91,7 +91,8 @@ def test_settings_that_make_no_sense_are_refused(change, message):
 
 def test_what_came_later_is_in_the_identity_only_where_it_is_used(digits):
     before = {
-        "epochs", "batch_size", "lr", "momentum", "weight_decay", "milestones", "gamma", "pad", "flip", "precision",
+        "epochs", "batch_size", "lr", "momentum", "weight_decay", "milestones", "gamma", "pad", "flip",
+        "precision",
     }  # fmt: skip
     assert set(Recipe().identity(digits)) == before
     for name, value in ALL.items():
@@ -483,7 +484,7 @@ def test_muon_follows_a_cut():
 
 def test_muon_is_refused_where_there_is_no_matrix():
     convolutions = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    with pytest.raises(InputError, match="muon steps matrices .* has none: choose adamw"):
+    with pytest.raises(InputError, match=r"muon steps matrices .* has none: choose adamw"):
         MuonWithAdamW([{"params": list(convolutions.parameters()), "weight_decay": 0.0}], 0.01)
 
 
