@@ -28,9 +28,10 @@ from secateur.surgery.cutting import cut, follow_cuts, scale
 from secateur.training.average import Average, decay_at
 from secateur.training.loop import Training
 from secateur.training.micro import parts_of
-from secateur.training.optimizers import MuonWithAdamW, build, factory_name, set_rate
+from secateur.training.optimizers import MuonWithAdamW, build, set_rate
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
+from secateur.training.terms import Terms
 
 ALL = {"optimizer": "adamw", "lr": 3e-3, "warmup": 1.5, "ema": 0.9, "accumulate": 3, "clip_norm": 0.5}
 SMALL = Recipe(epochs=3, batch_size=64)
@@ -52,7 +53,7 @@ def training(data, recipe, *, model=None, method=None, epochs=3, save=None, opti
         method=method,
         epochs=epochs,
         save=save,
-        optimizer=optimizer,
+        terms=Terms(optimizer=optimizer),
     )
 
 
@@ -110,11 +111,11 @@ def test_the_rate_rises_step_by_step_and_then_follows_the_schedule(digits):
             rates.append(self.param_groups[0]["lr"])
             return super().step(closure)
 
-    recipe = replace(SMALL, lr=0.3, warmup=1.5, milestones=(0.6,), gamma=0.1)
-    done = training(digits, recipe, optimizer=lambda groups: Watched(groups, lr=1.0)).fit()
+    recipe = replace(SMALL, warmup=1.5, milestones=(0.6,), gamma=0.1).with_own_optimizer()
+    done = training(digits, recipe, optimizer=lambda groups: Watched(groups, lr=0.3)).fit()
     expected = [0.3 * step / 7.5 for step in range(1, 8)] + [0.3] * 3 + [0.03] * 5
     assert rates == pytest.approx(expected)
-    assert [row["lr"] for row in done.progress.history] == pytest.approx([0.3 * 5 / 7.5, 0.3, 0.03])
+    assert [row["lr"] for row in done.progress.history] == pytest.approx([5 / 7.5, 1, 0.1])  # its factor
 
 
 def test_it_is_plain_adamw_with_warm_up_and_clipping(digits):
@@ -361,7 +362,10 @@ def test_what_is_measured_and_kept_is_the_average(digits):
             return super().step(closure)
 
     run = training(
-        digits, replace(SMALL, ema=0.8), optimizer=lambda groups: Watched(groups, lr=0.1), epochs=2
+        digits,
+        replace(SMALL, ema=0.8).with_own_optimizer(),
+        optimizer=lambda groups: Watched(groups, lr=0.1),
+        epochs=2,
     )
     step = run.step
 
@@ -499,21 +503,33 @@ def test_the_rates_of_an_own_optimizer_are_followed_by_the_schedule(digits):
         first, *rest = group["params"]
         return torch.optim.RAdam([{"params": [first], "lr": 0.5}, {"params": rest}], lr=0.1)
 
-    recipe = Recipe(optimizer=factory_name(own), epochs=4, schedule="cosine", batch_size=64)
+    recipe = Recipe(epochs=4, schedule="cosine", batch_size=64).with_own_optimizer()
     assert recipe.lr == 1.0
     run = training(digits, recipe, optimizer=own, epochs=1)
     set_rate(run.optimizer, recipe.lr_at(2))
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([0.25, 0.05])
     run.fit()
-    with pytest.raises(InputError, match="made by a function not at hand here: pass optimizer="):
-        training(digits, recipe)
+    for settled, factory in ((recipe, None), (SMALL, own)):
+        with pytest.raises(
+            InputError, match=r"an own optimizer goes with Recipe.with_own_optimizer\(\), got"
+        ):
+            training(digits, settled, optimizer=factory)
 
 
-def test_an_own_optimizer_has_a_name_that_tells_its_settings():
-    from functools import partial
+def test_the_weight_decay_of_an_own_optimizer_is_its_own():
+    def decays(recipe):
+        groups = METHODS["reparametrization"]("nonzeros=50%", mode="faithful")
+        model = groups.prepare(block())
+        made = build(
+            recipe,
+            groups.parameter_groups(model, recipe.weight_decay),
+            lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.07),
+        )
+        return [group["weight_decay"] for group in made.param_groups]
 
-    assert factory_name(torch.optim.RAdam) == "custom:torch.optim.radam.RAdam"
-    assert factory_name(partial(torch.optim.RAdam, lr=0.1)) == "custom:torch.optim.radam.RAdam,lr=0.1"
+    own = Recipe().with_own_optimizer()
+    assert decays(own) == [0.07, 0.0]  # the temperatures have none, whoever makes the optimizer
+    assert decays(replace(own, weight_decay=0.02)) == [0.02, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -526,4 +542,8 @@ def test_an_own_optimizer_has_a_name_that_tells_its_settings():
 def test_what_is_no_optimizer_is_refused(factory, message):
     model = block()
     with pytest.raises(InputError, match=message):
-        build(Recipe(), [{"params": list(model.parameters()), "weight_decay": 0.0}], factory)
+        build(
+            Recipe().with_own_optimizer(),
+            [{"params": list(model.parameters()), "weight_decay": 0.0}],
+            factory,
+        )

@@ -18,24 +18,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from secateur.data import Data
 from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
 from secateur.training.average import Average
-from secateur.training.batches import TrainingBatches
+from secateur.training.batches import AnyData, batches_of
 from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
 from secateur.training.evaluation import accuracies_after
 from secateur.training.meter import Meter, means_over_processes
-from secateur.training.micro import parts_of
-from secateur.training.optimizers import Factory, build, parameters_of, set_rate
+from secateur.training.micro import BatchPart, parts_of
+from secateur.training.optimizers import build, parameters_of, set_rate
 from secateur.training.placed import PlacedNetwork
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
 from secateur.training.state import Progress
+from secateur.training.terms import Terms
 
 REPORT_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
@@ -49,13 +49,13 @@ class Training:
         model: trained in place, and cut in place where the method prunes.
         epochs: how many; None: until the method is finished.
         save: is given a `Checkpoint` and the model after every epoch and at the end (on the main process).
-        optimizer: makes it of parameter groups, where the recipe names a user's own.
+        terms: the loss, the metric and the user's own optimizer.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        data: Data,
+        data: AnyData,
         recipe: Recipe,
         *,
         seed: int,
@@ -64,18 +64,19 @@ class Training:
         method: Method | None = None,
         epochs: int | None = None,
         save: Save | None = None,
-        optimizer: Factory | None = None,
+        terms: Terms | None = None,
     ):
+        self.terms = terms or Terms()
         self.data, self.recipe, self.seed, self.epochs = data, recipe, seed, epochs
         self.runtime, self.reporter, self.save = runtime, reporter, save
         self.method = method or Method()
         self.progress = Progress()
-        self.batches = TrainingBatches(data, recipe, seed, runtime)
+        self.batches = batches_of(data, recipe, seed, runtime)
         model = runtime.place(model)
         model = self.method.prepare(model, self.batches.for_scoring(runtime.layout(model)))
         self.network = PlacedNetwork(model, runtime, self.method)
         groups = self.method.parameter_groups(self.model, recipe.weight_decay)
-        self.optimizer = build(recipe, groups, optimizer)
+        self.optimizer = build(recipe, groups, self.terms.optimizer)
         self.average = Average(self.model, recipe.ema) if recipe.ema else None
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -91,7 +92,7 @@ class Training:
             self._epoch()
             row = self._row()
             if self.progress.batch >= self.batches.per_epoch():
-                self.progress.close_epoch(row, self.recipe)
+                self.progress.close_epoch(row, self.recipe, self.terms.task.metric.measure)
             self.progress.wall_s = time.perf_counter() - started
             self._save()
             self.reporter.epoch(row)
@@ -104,7 +105,8 @@ class Training:
 
     def _epoch(self) -> None:
         """Train the rest of the present epoch, or less where the method is finished within it."""
-        progress, meter = self.progress, Meter(self.progress, self.runtime.device)
+        progress, metric = self.progress, self.terms.task.metric
+        meter = Meter(progress, self.runtime.device, metric)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "noise", progress.epoch, progress.batch))
             for x, y in self.batches.of_epoch(progress.epoch, progress.batch, self.network.layout):
@@ -118,28 +120,28 @@ class Training:
         self._look(meter)
         meter.keep_in(progress)
 
-    def step(self, x: Tensor, y: Tensor, meter: Meter) -> None:
+    def step(self, x: Inputs, y: Any, meter: Meter) -> None:
         """Train on one batch, count it, and let the method do what follows a step: it may cut the network."""
         for part in parts_of(x, y, self.recipe.accumulate):
-            self._backward(part.inputs, part.targets, part.share, meter)
+            self._backward(part, meter)
         self._update()
-        examples = len(y) * self.runtime.world
+        examples = batch_of(x) * self.runtime.world
         self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
         self.network.follow(self.method.after_step(self.model, self.optimizer))
         if self.average is not None:
             self.average.update()
 
-    def _backward(self, x: Tensor, y: Tensor, share: float, meter: Meter) -> None:
+    def _backward(self, part: BatchPart, meter: Meter) -> None:
         """Add the gradient of a part of the batch, by the share that it is of it."""
-        logits = self.network.logits(x, self.recipe.precision)
-        loss = self._loss(logits, y)
+        output = self.network.output(part.inputs, self.recipe.precision)
+        loss = self._loss(output, part.targets)
         whole = loss + self.method.penalty(self.model)
-        (whole if share == 1 else whole * share).backward()
-        meter.add(loss.detach(), logits.detach(), y)
+        (whole if part.share == 1 else whole * part.share).backward()
+        meter.add(loss.detach(), output, part.targets, batch_of(part.inputs))
 
-    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, output: Any, targets: Any) -> Tensor:
         """The mean loss of a batch."""
-        return F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
+        return self.terms.task.loss(output, targets)
 
     def _update(self) -> None:
         """Step the weights by the gradient, which is then gone."""
@@ -201,10 +203,11 @@ class Training:
         """Measure the network after an epoch, or after the part of one that was trained."""
         epoch = self.progress.epoch + 1
         last = self.method.finished if self.epochs is None else epoch >= self.epochs
-        loss, accuracy = means_over_processes(self.progress, self.runtime)
+        task = self.terms.task
+        loss, accuracy = means_over_processes(self.progress, self.runtime, task.metric)
         with self._averaged():
             self.method.before_evaluation(self.model)
-            measured = accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe)
+            measured = accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe, task)
         if self.average is not None:  # what it set for the averages, it sets for the weights again
             self.method.before_evaluation(self.model)
         return {

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from secateur.network.inputs import Inputs, batch_of, map_inputs
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """Part of a batch: inputs, targets, and the share of the batch's examples that it holds, in (0, 1]."""
 
     inputs: Inputs
@@ -21,17 +21,17 @@ class Part(NamedTuple):
     share: float
 
 
-def parts_of(inputs: Inputs, targets: Any, parts: int) -> Iterator[Part]:
+def parts_of(inputs: Inputs, targets: Any, parts: int) -> Iterator[BatchPart]:
     """Divide a batch into so many parts as equal as can be, or into single examples where it has fewer."""
     whole = batch_of(inputs)
     parts = min(parts, whole)
     if parts == 1:
-        yield Part(inputs, targets, 1.0)
+        yield BatchPart(inputs, targets, 1.0)
         return
     for number in range(parts):
         chosen = slice(whole * number // parts, whole * (number + 1) // parts)
         share = (chosen.stop - chosen.start) / whole
-        yield Part(_take(inputs, chosen), _take(targets, chosen), share)
+        yield BatchPart(_take(inputs, chosen), _take(targets, chosen), share)
 
 
 def _take(batch: Any, chosen: slice) -> Any:

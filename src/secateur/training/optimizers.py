@@ -31,17 +31,18 @@ def build(recipe: Recipe, groups: Groups, factory: Factory | None = None) -> Opt
     """Make the optimizer that a recipe names, of these parameter groups.
 
     Args:
-        factory: what makes it, where the recipe's optimizer is a user's own (`factory_name`).
+        factory: what makes it, where the recipe says that it is a user's own (`Recipe.with_own_optimizer`).
 
     Raises:
         InputError: where the network has nothing that the optimizer can step, or the factory makes none.
     """
+    if (factory is None) is (recipe.optimizer == CUSTOM):
+        raise InputError(
+            f"an own optimizer goes with Recipe.with_own_optimizer(), got the recipe's '{recipe.optimizer}' "
+            f"and {'no' if factory is None else 'a'} function that makes one"
+        )
     if factory is not None:
         return _custom(factory, groups)
-    if recipe.optimizer.startswith(CUSTOM):
-        raise InputError(
-            f"the optimizer '{recipe.optimizer}' is made by a function not at hand here: pass optimizer="
-        )
     return named(recipe.optimizer, groups, recipe.lr, recipe.momentum)
 
 
@@ -56,15 +57,6 @@ def named(name: str, groups: Groups, lr: float, momentum: float = 0.9) -> Optimi
     raise unknown("optimizer", name, OPTIMIZERS)
 
 
-def factory_name(factory: Factory) -> str:
-    """Name a user's function in a recipe: its runs are told from others by it."""
-    inner = getattr(factory, "func", factory)  # of a functools.partial
-    given = getattr(factory, "keywords", {})
-    settings = "".join(f",{name}={given[name]!r}" for name in sorted(given))
-    name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    return f"{CUSTOM}{getattr(inner, '__module__', '')}.{name}{settings}"
-
-
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every parameter group its rate."""
     for group in optimizer.param_groups:
@@ -77,8 +69,8 @@ def parameters_of(optimizer: Optimizer) -> Iterable[nn.Parameter]:
 
 
 def _custom(factory: Factory, groups: Groups) -> Optimizer:
-    """Ask the user's function; the rates that it sets are what the recipe's are factors of."""
-    made = factory(groups)
+    """Ask the user's function; the recipe's rate multiplies those that it sets."""
+    made = factory([_without_decay(group) for group in groups])
     if not isinstance(made, Optimizer):
         raise InputError(
             f"optimizer= makes a torch.optim.Optimizer of parameter groups, got {type(made).__name__}: "
@@ -92,6 +84,11 @@ def _custom(factory: Factory, groups: Groups) -> Optimizer:
     for group in made.param_groups:
         group[SCALE] = float(group["lr"])
     return made
+
+
+def _without_decay(group: dict[str, Any]) -> dict[str, Any]:
+    """The group as the user's function is given it: without a weight decay, where that is its own to set."""
+    return {name: value for name, value in group.items() if name != "weight_decay" or value is not None}
 
 
 class MuonWithAdamW(Optimizer):

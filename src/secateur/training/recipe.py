@@ -20,8 +20,8 @@ DISTILLATIONS = ("logits", "attention")
 OPTIMIZERS = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 1e-2), "muon": (1e-3, 1e-2)}
 """Every optimizer that has a name -> the rate and the weight decay that it has by default."""
 
-CUSTOM = "custom:"
-"""What the name of an optimizer begins with that a user's own function makes (`training.optimizers`)."""
+CUSTOM = "custom"
+"""What an optimizer is called that a user's own function makes (`training.optimizers`)."""
 
 _DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1000.0}  # of the authors' own experiments
 
@@ -52,9 +52,10 @@ class Recipe:
         epochs: passes over the training split, at least 1.
         batch_size: examples per step over all processes.
         optimizer: a key of `OPTIMIZERS`: "sgd"; "adamw", whose decay is decoupled (Loshchilov & Hutter 2019);
-            "muon" for matrices with "adamw" for all else. Or "custom:NAME" of a user's own function.
+            "muon" for matrices with "adamw" for all else. Or "custom", by a function of the user's own
+            (`with_own_optimizer`).
         lr: the first learning rate; `schedule` says what becomes of it. By default the optimizer's; of a
-            user's own optimizer it is a factor of the rates that it was made with.
+            user's own optimizer it is a factor of the rates that it was made with, by default 1.
         warmup: epochs, or a part of one, in which the rate rises linearly, step by step, to what `schedule`
             says; 0: none.
         schedule: "steps": it is multiplied by `gamma` at each share of the epochs in `milestones`;
@@ -65,7 +66,8 @@ class Recipe:
         select_on: the split whose accuracy "plateau" and `early_stop` follow: "val", or "test" as Dupont et
             al. 2021 do, which makes the accuracy on the test split too good.
         momentum: of SGD.
-        weight_decay: on every parameter; of SGD it is part of the gradient, of the others decoupled.
+        weight_decay: on every parameter; of SGD it is part of the gradient, of the others decoupled. None:
+            what a user's own optimizer has.
         clip_norm: the gradient of all parameters together is no longer than that (Euclidean norm); None: it
             is as it comes.
         accumulate: micro-batches that make a step; `batch_size` stays the examples of the step.
@@ -122,7 +124,7 @@ class Recipe:
             "batch_size must be at least 2": self.batch_size >= 2,
             "lr must be above 0": 0 < self.lr < math.inf,
             "momentum must lie in [0, 1)": 0 <= self.momentum < 1,
-            "weight_decay must be at least 0": 0 <= self.weight_decay < math.inf,
+            "weight_decay must be at least 0": self.optimizer == CUSTOM or 0 <= self.weight_decay < math.inf,
             "gamma must lie in (0, 1]": 0 < self.gamma <= 1,
             "milestones must be rising shares in (0, 1)": _rising_shares(self.milestones),
             "pad must be at least 0": self.pad is None or self.pad >= 0,
@@ -141,9 +143,9 @@ class Recipe:
 
     def _fill_in(self) -> None:
         """Put in what follows from other settings, where it was left open."""
-        if self.optimizer not in OPTIMIZERS and not self.optimizer.startswith(CUSTOM):
+        if self.optimizer not in (*OPTIMIZERS, CUSTOM):
             raise unknown("optimizer", self.optimizer, OPTIMIZERS)
-        rate, decay = OPTIMIZERS.get(self.optimizer, (1.0, 0.0))
+        rate, decay = OPTIMIZERS.get(self.optimizer, (1.0, None))
         defaults = {
             "lr": rate,
             "weight_decay": decay,
@@ -180,6 +182,13 @@ class Recipe:
     def distills(self) -> bool:
         """Whether a teacher changes what is learnt."""
         return self.distill is not None and self.distill_weight > 0
+
+    def with_own_optimizer(self) -> Recipe:
+        """The recipe for a user's own optimizer, whose rates and weight decay it takes as they are.
+
+        The schedule and the warm-up multiply these rates.
+        """
+        return replace(self, optimizer=CUSTOM, lr=None, weight_decay=None)  # type: ignore[arg-type]
 
     def undistilled(self) -> Recipe:
         """The recipe without a teacher: that of the teacher itself."""
