@@ -63,7 +63,10 @@ class Method:
         return model
 
     def before_evaluation(self, model: nn.Module) -> None:
-        """Called before the network is measured in the middle of training."""
+        """Called before the network is measured, in the middle of training or at its end.
+
+        Its weights are then the averages of `secateur.training.average` where a recipe asks for them.
+        """
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """The finished network: a plain module, with no hooks or parametrizations left."""

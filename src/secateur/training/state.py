@@ -40,9 +40,10 @@ class Progress:
     drops: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def lr(self, recipe: Recipe) -> float:
-        """The present learning rate."""
-        return recipe.lr_at(self.epoch, self.drops)
+    def lr(self, recipe: Recipe, share: float) -> float:
+        """The learning rate of the step with which `share` of the present epoch is done."""
+        rate = recipe.lr_at(self.epoch, self.drops)
+        return rate * recipe.warmed_up(self.epoch + share) if recipe.warmup else rate
 
     def stops_early(self, recipe: Recipe) -> bool:
         """Whether the accuracy has not improved for as long as the recipe bears with."""
