@@ -1,4 +1,4 @@
-"""A comparison on a user's own loaders: the network for them, and all that is tried before anything trains."""
+"""A comparison on your own loaders: the network for them, and all that is tried before anything trains."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from secateur.network.inputs import Inputs, batch_of, call, describe_inputs, log
 from secateur.network.task import Task
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Batch, Loaders
+from secateur.training.optimizers import build
 from secateur.training.recipe import Recipe
 
 Model = str | nn.Module | Architecture | Callable[[], nn.Module]
@@ -34,6 +35,25 @@ def recipe_for(recipe: Recipe, loaders: Loaders) -> Recipe:
                 f"own loaders augment by themselves, got {name}={getattr(recipe, name)}: leave it out"
             )
     return replace(recipe, batch_size=max(2, loaders.batch_size))
+
+
+def try_optimizer(factory: Any) -> None:
+    """Make an optimizer of a parameter that nobody needs; InputError where that fails."""
+    if not callable(factory):
+        raise InputError(
+            f"optimizer= makes an optimizer, anew for every network, got {type(factory).__name__}: write "
+            "optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3)"
+        )
+    groups = [{"params": [nn.Parameter(torch.zeros(2, 2))], "weight_decay": None}]
+    try:
+        build(Recipe().with_own_optimizer(), groups, factory)
+    except InputError:
+        raise
+    except Exception as error:  # the user's code
+        raise InputError(
+            f"optimizer= failed with {kind_and_line(error)}: write for example "
+            "optimizer=lambda groups: torch.optim.AdamW(groups, lr=1e-3)"
+        ) from error
 
 
 def network_for(model: Model, loaders: Loaders, task: Task) -> Architecture:
@@ -52,7 +72,7 @@ def network_for(model: Model, loaders: Loaders, task: Task) -> Architecture:
         known = Architecture.of(model) if isinstance(model, nn.Module) else model
         if known.origin.inputs != (wanted := describe_inputs(inputs)):
             raise InputError(
-                f"the model takes {known.origin.inputs}, the batches of train have {wanted}: build it for these"
+                f"the model takes {known.origin.inputs}, train has {wanted}: build it for these"
             )
         return known
     if not callable(model):

@@ -13,7 +13,7 @@ from typing import Any
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
-from secateur.compare.own import Model, examine, network_for, recipe_for
+from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import describe_data, write_results
 from secateur.compare.settings import Settings, Sparsity
@@ -257,6 +257,7 @@ def compare(
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
+    recipe = recipe if optimizer is None else recipe.with_own_optimizer()
     runtime = Runtime(device)
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),
@@ -280,7 +281,9 @@ def _opened(
     model: Model, data: Any, settings: Settings, reporter: Reporter
 ) -> tuple[Architecture, AnyData, Settings]:
     """Read the data, open the network on it, and try both before anything is trained or written."""
-    task = settings.terms.task
+    task, optimizer = settings.terms.task, settings.terms.optimizer
+    if optimizer is not None:
+        try_optimizer(optimizer)
     if isinstance(data, (str, Data)):
         loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
         architecture = resolve_model(model, loaded)
