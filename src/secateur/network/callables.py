@@ -94,9 +94,7 @@ def _content(cell: Any) -> Any:
 def _of_object(value: Any, depth: int) -> list[str]:
     """Its class, with the source of what is called, and its attributes."""
     kind = type(value)
-    called = next(
-        (base.__dict__[name] for base in kind.__mro__ for name in ("forward", "__call__") if name in vars(base)),
-        None,
-    )
+    names = ((base, name) for base in kind.__mro__ for name in ("forward", "__call__"))
+    called = next((vars(base)[name] for base, name in names if name in vars(base)), None)
     source = _of_function(called, depth + 1) if inspect.isfunction(called) else []
     return [_name(kind), *source, *_parts(getattr(value, "__dict__", {}), depth + 1)]
