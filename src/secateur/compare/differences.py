@@ -5,7 +5,8 @@ An arm's value varies with the seed, and with the examples that happen to be in 
     var(difference) = s~_a^2 / n_a + s~_b^2 / n_b + test split's part
 
 with s~ of `secateur.compare.spreads` and the test split's part of `secateur.compare.sampling`. A difference's
-p value is Student's t with Welch and Satterthwaite's degrees of freedom, averaged over what the spreads may be.
+p value is Student's t with Welch and Satterthwaite's degrees of freedom, averaged over what the spreads may
+be.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class Difference:
     def own_level(self) -> float:
         """Level at which the two arms alone must show a difference, too, before the first of them wins.
 
-        What other arms say of these two's spread may be wrong. With three seeds Welch's test at 5% would leave
-        out half of what is there to be seen; at 10%, of pairs that look no noisier than the others, it
+        What other arms say of these two's spread may be wrong. With three seeds Welch's test at 5% would
+        leave out half of what is there to be seen; at 10%, of pairs that look no noisier than the others, it
         leaves out little, and lets few false wins through (`tools/verdict_power.py`).
         """
         return OWN_LEVEL_OF_THREE if self.seeds == 3 and not self.noisier else LEVEL

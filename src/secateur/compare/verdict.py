@@ -1,10 +1,11 @@
-"""From means to a verdict: who leads at a budget, whether it wins, who is behind, and what was too small to see.
+"""From means to a verdict: who leads at a budget, whether it wins, who is behind, what was too small to see.
 
-The leader has the best mean on validation and test split together, over all seeds. It *wins* where it is better
-than every other arm on the test split: each difference at the 5% level, which needs no correction, as all of
-them must hold (Berger 1982), and the nearest arm by the two arms' own seeds besides. Otherwise arms may still
-be *behind* it: there one would do, so that these are corrected for their number. `docs/verdict.md` has the
-reasons, and the error rates as they were measured.
+The leader has the best mean on validation and test split together, over all seeds. It *wins* where it is
+better than every other arm on the test split: each difference at the 5% level, which needs no correction, as
+all of them must hold (Berger 1982), and the nearest arm by the two arms' own seeds besides. Otherwise arms
+may
+still be *behind* it: there one would do, so that these are corrected for their number. `docs/verdict.md` has
+the reasons, and the error rates as they were measured.
 """
 
 from __future__ import annotations
@@ -45,10 +46,9 @@ class Evidence:
 
     def pooled(self, row: SummaryRow) -> float:
         """The mean over all examples of validation and test split; unknown, the splits count alike."""
-        known = self.test is not None and self.val is not None and self.test + self.val > 0
-        test, val = (self.test, self.val) if known else (1, 1)
-        assert test is not None and val is not None
-        return (test * row.mean + val * row.val_mean) / (test + val)
+        if self.test is None or self.val is None or self.test + self.val <= 0:
+            return (row.mean + row.val_mean) / 2
+        return (self.test * row.mean + self.val * row.val_mean) / (self.test + self.val)
 
 
 def verdict(
@@ -112,9 +112,7 @@ def _differences(
     one = next(index for index, row in enumerate(rows) if row is leader)
     better = 1.0 if measure.higher_is_better else -1.0
     return [
-        difference(
-            found, known, one, other, better=better, test=_test_error(leader, row, evidence, measure)
-        )
+        difference(found, known, one, other, better=better, test=_test_error(leader, row, evidence, measure))
         for other, row in enumerate(rows)
         if other != one
     ]

@@ -63,8 +63,8 @@ class SummaryRow(Stored):
     half: float | None = None
     low: float | None
     high: float | None
-    seeds: tuple[int, ...] = optional(())  # noqa: RUF009  # a field
-    values: tuple[float, ...] = optional(())  # noqa: RUF009  # a field
+    seeds: tuple[int, ...] = optional(())  # a field
+    values: tuple[float, ...] = optional(())  # a field
     val_mean: float
     params: float
     macs: float
@@ -155,7 +155,7 @@ class BudgetVerdict(Stored):
     not_separated: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
     text: str
-    gaps: tuple[Gap, ...] = optional(())  # noqa: RUF009  # a field
+    gaps: tuple[Gap, ...] = optional(())  # a field
     basis: str | None = optional()
 
 
