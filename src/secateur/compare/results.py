@@ -58,7 +58,11 @@ def load_results(directory: Path) -> Results:
 
 
 def best_point(results: Results) -> Point:
-    """The winner at the smallest budget: the verdict's leader, and of its seeds the best on validation."""
+    """The network of `best/`: the leader at the smallest budget, of its seeds the best on validation.
+
+    Which arm leads is judged on validation and test split together, and the verdict says so; which of its
+    seeds is shipped is not, so that the seed's test accuracy was not what it was chosen by.
+    """
     smallest = min(results.verdict.per_budget, key=lambda entry: entry.limit)
     candidates = [
         point for point in results.points if (point.arm, point.budget) == (smallest.leader, smallest.budget)

@@ -1,6 +1,7 @@
 """The honest comparison (Crowley et al. 2018, Fig. 1): prune and tune, or train something smaller?
 
-Everything that selects looks at the validation split; accuracy is measured on the test split, once a run.
+Everything that selects while networks are made looks at the validation split; accuracy is measured on the
+test split, once a run. Which arm leads in the end is judged on both together: `secateur.compare.verdict`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
+from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import describe_data, write_results
 from secateur.compare.settings import Settings, Sparsity
-from secateur.compare.verdict import summarise, verdict
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.device import Runtime
@@ -61,23 +62,24 @@ def _results(
 ) -> Results:
     question = wanted.question
     points = _points(wanted, replicates, made)
-    summary = summarise(points, question.units)
     dense = [_dense_point(replicate, made) for replicate in replicates if wanted.needs_dense]
     copycats = "copycat" in question.settings.arms
+    data = describe_data(question.data)
     measure = question.settings.terms.task.metric.measure
+    found = judge(points, dense, question.units, data, session.store)
     return Results(
         command=command,
         metric=None if measure == ACCURACY else measure,
         model=question.name,
-        data=describe_data(question.data),
+        data=data,
         settings=_described(wanted),
         dense=tuple(dense),
         points=tuple(points),
-        summary=summary,
-        dense_summary=summarise(dense, {})[0] if dense else None,
+        summary=found.summary,
+        dense_summary=found.dense_summary,
         profiles=tuple(_profile(replicate, made) for replicate in replicates if copycats),
         trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
-        verdict=verdict(summary),
+        verdict=found.verdict,
         environment={
             **describe_environment(session.runtime, question.settings.recipe.precision),
             **_made_with([*dense, *points], session.store),
