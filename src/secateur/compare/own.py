@@ -71,9 +71,7 @@ def network_for(model: Model, loaders: Loaders, task: Task) -> Architecture:
     if isinstance(model, (nn.Module, Architecture)):
         known = Architecture.of(model) if isinstance(model, nn.Module) else model
         if known.origin.inputs != (wanted := describe_inputs(inputs)):
-            raise InputError(
-                f"the model takes {known.origin.inputs}, train has {wanted}: build it for these"
-            )
+            raise InputError(f"the model takes {known.origin.inputs}, train has {wanted}: build it for these")
         return known
     if not callable(model):
         raise InputError(

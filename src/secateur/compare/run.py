@@ -66,7 +66,7 @@ def _results(
     copycats = "copycat" in question.settings.arms
     data = describe_data(question.data)
     measure = question.settings.terms.task.metric.measure
-    found = judge(points, dense, question.units, data, session.store)
+    found = judge(points, dense, question.units, data, session.store, measure)
     return Results(
         command=command,
         metric=None if measure == ACCURACY else measure,
