@@ -66,6 +66,7 @@ def render(results: Results, histories: Histories, meanings: Mapping[str, str] |
         several=any(row.n > 1 for row in results.summary),
         resource=resource,
         quantity=quantity_of(results),
+        examples="images" if len(results.data.shape) == 3 else "examples",
         of_weights=of_weights,
         zeroes=of_weights and any(series.zeroes_weights(row) for row in results.summary),
         cut=of_weights and any(row.accuracy_before is not None for row in results.summary),

@@ -1,4 +1,4 @@
-"""How the metric that networks are judged by is written and drawn: accuracies in percent, others as they are."""
+"""How the metric that judges networks is written and drawn: accuracies in percent, others as they are."""
 
 from __future__ import annotations
 
@@ -47,11 +47,7 @@ class Quantity:
 
     def axis(self, split: str) -> str:
         """The title of an axis of values on a split."""
-        return (
-            f"{self.name} on the {split} split (%)"
-            if self.in_percent
-            else f"{self.name} on the {split} split"
-        )
+        return f"{self.name} on the {split} split{' (%)' if self.in_percent else ''}"
 
     def of(self, value: float | None) -> float | None:
         """A value as it is drawn; None where there is no finite number."""
@@ -73,9 +69,8 @@ class Quantity:
         center, spread = self.of(mean), self.of(std)
         if center is None:
             return "–"
-        return (
-            self._written(center) if spread is None else f"{self._written(center)} ± {self._written(spread)}"
-        )
+        text = self._written(center)
+        return text if spread is None else f"{text} ± {self._written(spread)}"
 
     def span(self, low: float | None, high: float | None) -> str | None:
         """An interval; None where there is none."""
