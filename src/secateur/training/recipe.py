@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from secateur.errors import require, unknown
+from secateur.names import Distilled, Optimizer, Precision, Schedule, SelectingSplit
 
-SCHEDULES = ("steps", "cosine", "plateau")
-SELECTING_SPLITS = ("val", "test")
-PRECISIONS = ("fp32", "bf16")
-DISTILLATIONS = ("logits", "attention")
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+SELECTING_SPLITS: tuple[str, ...] = get_args(SelectingSplit)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+DISTILLATIONS: tuple[str, ...] = get_args(Distilled)
 
 OPTIMIZERS = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 1e-2), "muon": (1e-3, 1e-2)}
 """Every optimizer that has a name -> the rate and the weight decay that it has by default."""
 
-CUSTOM = "custom"
+CUSTOM: Any = "custom"
 """What an optimizer is called that a user's own function makes (`training.optimizers`)."""
 
 _DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1000.0}  # of the authors' own experiments
@@ -84,7 +85,9 @@ class Recipe:
 
     epochs: int = setting(200, "Passes over the training split.")
     batch_size: int = setting(128, "Examples per step.")
-    optimizer: str = setting("sgd", "sgd, adamw, or muon (matrices; adamw for the rest).")
+    optimizer: Optimizer = setting(  # noqa: RUF009
+        "sgd", "sgd, adamw, or muon (matrices; adamw for the rest)."
+    )
     lr: float = setting(None, "First learning rate; by default 0.1 of sgd, 1e-3 of the others.")
     warmup: float = setting(0.0, "Epochs in which the rate rises to it, step by step.")
     momentum: float = setting(0.9, "Of SGD.")
@@ -98,12 +101,18 @@ class Recipe:
     gamma: float = setting(0.2, "Factor of each drop.")
     pad: int | None = setting(None, "Zero-padding before a random crop; by default 1/8 of the side.")
     flip: bool | None = setting(None, "Mirror images at random; by default all but digits.")
-    precision: str = setting("fp32", "fp32 or bf16.")
-    schedule: str = setting("steps", "steps (at the milestones), cosine, or plateau (of accuracy).")
+    precision: Precision = setting("fp32", "fp32 or bf16.")  # noqa: RUF009  # a field
+    schedule: Schedule = setting(  # noqa: RUF009
+        "steps", "steps (at the milestones), cosine, or plateau (of accuracy)."
+    )
     patience: int = setting(10, "Epochs without improvement before plateau drops.")
     early_stop: int | None = setting(None, "Epochs without improvement that end training; never by default.")
-    select_on: str = setting("val", "val; or test, which makes the accuracy there too good.")
-    distill: str | None = setting(None, "Learn from the original network too: logits or attention.")
+    select_on: SelectingSplit = setting(  # noqa: RUF009
+        "val", "val; or test, which makes the accuracy there too good."
+    )
+    distill: Distilled | None = setting(  # noqa: RUF009
+        None, "Learn from the original network too: logits or attention."
+    )
     distill_weight: float = setting(
         None, "How much that counts, 0: nothing; by default 0.9 of logits, 1000 of attention."
     )
@@ -205,7 +214,7 @@ class Recipe:
         Early stopping would break it off, and "plateau" would take the accuracy that falls while weights go
         for stagnation: it is replaced by "cosine".
         """
-        schedule = "cosine" if self.schedule == "plateau" else self.schedule
+        schedule: Schedule = "cosine" if self.schedule == "plateau" else self.schedule
         return replace(self, schedule=schedule, early_stop=None)
 
     @property
