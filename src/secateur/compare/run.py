@@ -7,13 +7,14 @@ test split, once a run. Which arm leads in the end is judged on both together: `
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
+from secateur.compare.comparison import Comparison
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -99,7 +100,7 @@ def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list
 
 def _dense_point(replicate: Replicate, made: Made) -> Point:
     """The unpruned network, as a point without a budget."""
-    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.settings.recipe.epochs)
+    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.question.recipe.epochs)
 
 
 def _profile(replicate: Replicate, made: Made) -> Profile:
@@ -127,7 +128,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
     """The settings as results show them."""
     question, settings = wanted.question, wanted.question.settings
     augmentation = settings.recipe.augmentation(question.data)
-    recipe = asdict(settings.recipe) | {
+    recipe = settings.recipe.shown() | {
         "pad": augmentation.pad,
         "flip": augmentation.flip,
         "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
@@ -140,11 +141,16 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "match": settings.match,
         "prune_every": settings.prune.every,
         "flop_penalty": settings.prune.beta,
-        "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
+        "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
+        **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
     }
+
+
+def _is_tuned(question: Comparison) -> bool:
+    return question.settings.tuning is not None and question.architecture.comes_trained
 
 
 def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
@@ -223,14 +229,16 @@ def compare(
 
     Args:
         model: a name such as "wrn-40-2", a network of `secateur.models`, or an `Architecture`. Its weights
-            do not matter: it is trained from scratch. It is fitted to the data's channels and image size.
-            Or a function that builds any network, which loaders of your own need.
+            do not matter: it is trained from scratch, but for networks that begin with pretrained weights (of
+            `hf:` and `timm:`, or by your function): they are tuned. It is fitted to the data's channels and
+            image size. Or a function that builds any network, which loaders of your own need.
         data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
             test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
         budgets: e.g. ["params=25%"], shares of the network given.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
-        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
+        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
+            `recipe`, networks that come trained take `Recipe.fine_tuning()`, all others `Recipe()`.
         task: "classification" (the default), "multilabel" or "regression": which loss and which metric.
         loss: (output, targets) -> the mean over the batch, in place of the task's.
         metric: (function, "max") or (function, "min"), of (outputs, targets) of a whole split, in place of
@@ -255,11 +263,13 @@ def compare(
     """
     asked = Workers.parse(workers, on)
     reporter = reporter or Reporter()
-    recipe = recipe or Recipe()
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    tuning = Recipe.fine_tuning(**given) if recipe is None else None
+    recipe = replace(recipe or Recipe(), **given)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
-    recipe = recipe if optimizer is None else recipe.with_own_optimizer()
+    if optimizer is not None:
+        recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),
@@ -270,7 +280,8 @@ def compare(
         prune,
         copycat_after,
         sparsity or Sparsity(),
-        Terms(Task.of(task, loss, metric), optimizer),
+        tuning=tuning,
+        terms=Terms(Task.of(task, loss, metric), optimizer),
     )
     architecture, loaded, settings = _opened(model, data, settings, reporter)
     wanted = ask(architecture, loaded, settings)
@@ -293,7 +304,8 @@ def _opened(
             examine(architecture, loaded, task)
         return architecture, loaded, settings
     loaders = Loaders.of(data)
-    settings = replace(settings, recipe=recipe_for(settings.recipe, loaders))
+    tuning = settings.tuning and recipe_for(settings.tuning, loaders)
+    settings = replace(settings, recipe=recipe_for(settings.recipe, loaders), tuning=tuning)
     architecture = network_for(model, loaders, task)
     for note in examine(architecture, loaders, task):
         reporter.note(note)
