@@ -70,13 +70,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("data", "methods", "models"):
-        return import_module(f"secateur.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'secateur' has no attribute '{name}'")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(module), attribute)
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name in ("data", "methods", "models"):
+            return import_module(f"secateur.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'secateur' has no attribute '{name}'")
+        module, _, attribute = _HOMES[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """Give what there is to use, as completion in a shell and in notebooks shows it."""
+    return sorted([*__all__, "__version__"])
 
 
 class _Door(ModuleType):

@@ -181,4 +181,4 @@ class PruneOptions(Options):
         """The pruning asked for."""
         from secateur.runs.prune_channels import PruneSettings
 
-        return PruneSettings(**self.channels, method=method)
+        return PruneSettings(**{**self.channels, "method": method})

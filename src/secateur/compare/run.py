@@ -23,6 +23,7 @@ from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.device import Runtime
+from secateur.names import ArmName, Match, TaskName
 from secateur.network.task import Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
@@ -203,16 +204,16 @@ def compare(
     data: str | Data | Loaders | Sequence[Iterable[Any]] = "digits",
     budgets: Sequence[str | Budget] = ("params=50%", "params=25%"),
     *,
-    arms: Sequence[str] = (),
+    arms: Sequence[ArmName] = (),
     seeds: int = 1,
-    match: str = "epochs",
+    match: Match = "epochs",
     epochs: int | None = None,
     prune_every: int | None = None,
     recipe: Recipe | None = None,
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
     sparsity: Sparsity | None = None,
-    task: str | Task | None = None,
+    task: TaskName | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
     optimizer: Any = None,

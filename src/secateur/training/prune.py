@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,40 @@ from secateur.network.inputs import Inputs, call, modes_kept, on_device
 from secateur.network.task import Loss, Task
 from secateur.progress import reporter_for
 from secateur.surgery.anatomy import known_anatomy
+from secateur.training.arguments import (
+    Arguments,
+    OfBatchNormScale,
+    OfFilterNorm,
+    OfNamed,
+    OfRandomChannels,
+    OfTaylor,
+)
 
 Batch = tuple[Inputs, Any]
+Network = TypeVar("Network", bound=nn.Module)
 
 
+@overload
+def prune(
+    model: Network,
+    *,
+    method: Literal["fisher", "snip-channels"] = "fisher",
+    **settings: Unpack[OfNamed],
+) -> Network: ...
+@overload
+def prune(model: Network, *, method: Literal["taylor"], **settings: Unpack[OfTaylor]) -> Network: ...
+@overload
+def prune(model: Network, *, method: Literal["filter-norm"], **settings: Unpack[OfFilterNorm]) -> Network: ...
+@overload
+def prune(
+    model: Network, *, method: Literal["batch-norm-scale"], **settings: Unpack[OfBatchNormScale]
+) -> Network: ...
+@overload
+def prune(
+    model: Network, *, method: Literal["random-channels"], **settings: Unpack[OfRandomChannels]
+) -> Network: ...
+@overload
+def prune(model: Network, *, method: ChannelPruning, **settings: Unpack[Arguments]) -> Network: ...
 def prune(
     model: nn.Module,
     *,
