@@ -92,7 +92,7 @@ class _Door(ModuleType):
     @property
     def compare(self) -> Any:
         """The function; it has the folder's files as attributes, for `import secateur.compare.run as run`."""
-        function = __getattr__("compare")
+        function = __getattr__("compare")  # type: ignore[name-defined]
         for name, module in list(sys.modules.items()):
             folder, _, file = name.rpartition(".")
             if folder == f"{__name__}.compare":

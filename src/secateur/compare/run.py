@@ -188,6 +188,12 @@ class CompareResult:
     results: Results
     directory: Path
 
+    def __repr__(self) -> str:
+        return self.results.shown(f"Report: {self.directory / 'report.html'}").text()
+
+    def _repr_html_(self) -> str:
+        return self.results.shown(f"Report: {self.directory / 'report.html'}").html()
+
     @property
     def verdict(self) -> str:
         """One plain sentence."""

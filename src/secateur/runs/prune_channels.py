@@ -18,6 +18,7 @@ from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
 from secateur.methods.channels import Config
 from secateur.records.record import Removal
+from secateur.records.shown import changed
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run, Start
 from secateur.runs.settings import ChannelFields
@@ -47,6 +48,9 @@ class PruneSettings(ChannelFields):
         Config(self.every, self.beta, self.granularity, self.at_once)  # refuses what makes no sense
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
+
+    def __repr__(self) -> str:
+        return changed(self, type(self))
 
     @property
     def config(self) -> Config:
