@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secateur.data.preprocessing import PixelFormat, Preprocessing
+
 _STATISTICS_CHUNK = 4096
 
 
@@ -54,6 +56,7 @@ class Data:
             variation gets std 1, so that normalising it divides by no zero.
         augmentation: what suits this data set.
         fingerprint: 16 hex digits over the content (images, labels, splits, classes), whatever its path.
+        format: which pixels were made of the images; None: they were pixels of this shape already.
     """
 
     name: str
@@ -66,6 +69,12 @@ class Data:
     std: tuple[float, ...]
     augmentation: Augmentation
     fingerprint: str
+    format: PixelFormat | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes of an image what the network was trained on."""
+        return Preprocessing(self.format or PixelFormat(*self.shape), self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int]:
