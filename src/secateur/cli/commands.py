@@ -22,7 +22,16 @@ from secateur.cli.printing import (
     show_scaled,
     table,
 )
-from secateur.cli.shared import OnOption, WorkersOption, budgets_of, command_line, factory_named, session_for
+from secateur.cli.shared import (
+    OnOption,
+    WorkersOption,
+    budgets_of,
+    command_line,
+    factory_named,
+    path_argument,
+    path_option,
+    session_for,
+)
 from secateur.errors import InputError
 
 
@@ -45,9 +54,7 @@ def compare(
     copycat_after: Annotated[
         int | None, option("Removals after which copycat takes its profile.", PRUNING)
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
-        "secateur-compare"
-    ),
+    out: Annotated[Path, path_option("Folder for report, results and runs.")] = Path("secateur-compare"),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
@@ -63,6 +70,7 @@ def compare(
     from secateur.compare.run import answer
     from secateur.compare.settings import Settings
     from secateur.compare.wanted import ask
+    from secateur.records.out import FOLDER_FILES
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
@@ -77,33 +85,33 @@ def compare(
         sparsity=options.sparsity(),
     )
     chosen(settings)
-    session, data, architecture = session_for(options, out)
+    session, data, architecture = session_for(options, out, FOLDER_FILES)
     wanted = ask(architecture, data, settings)
     if plan and session.runtime.is_main:
         show_plan(wanted, session, asked)
     if plan:
         return
-    results = answer(wanted, session, command_line(), asked)
+    found = answer(wanted, session, command_line(), asked, reads=options.model_path)
     if session.runtime.is_main:
-        show_results(results, out)
+        show_results(found.results, found.directory)
+    if session.runtime.is_main and found.directory != out:
+        print(f"The report of {out} itself answers another question, and was left as it is.")
 
 
 @taking(Options)
 def train(
     options: Options,
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
-        "secateur-train"
-    ),
+    out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
 ) -> None:
     """Train one network from scratch; leaves record.json, architecture.json and model.safetensors.
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
-    from secateur.compare.one_network import Subject, train_one
+    from secateur.compare.one_network import FILES, Subject, train_one
 
     recipe = options.recipe()  # refused before anything is read
-    session, data, architecture = session_for(options, out)
+    session, data, architecture = session_for(options, out, FILES)
     show_point(train_one(session, Subject(architecture, data, recipe, seed)), session)
 
 
@@ -132,9 +140,7 @@ def prune(
             help="The model comes trained (by its factory, or as the folder named): prune it at once.",
         ),
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
-        "secateur-prune"
-    ),
+    out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-prune"),
 ) -> None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
     model.safetensors, architecture.json and record.json.
@@ -143,7 +149,7 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.budget import Budgets
-    from secateur.compare.one_network import Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.compare.one_network import FILES, Subject, arm_alone, check_budgets, check_name, prune_one
     from secateur.methods import CHANNEL_METHODS
 
     check_name(method)
@@ -157,7 +163,7 @@ def prune(
         pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
     check_budgets(method, wanted)
     recipe = options.recipe()
-    session, data, architecture = session_for(options, out)
+    session, data, architecture = session_for(options, out, FILES)
     subject = Subject(architecture, data, recipe, seed)
     if step_by_step:
         point = prune_one(session, subject, pruning, wanted)
@@ -198,8 +204,8 @@ def inspect_model(
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
-    second: Annotated[Path, typer.Argument(help="Another one.")],
+    first: Annotated[Path, path_argument("An architecture.json, or a folder that holds one.", "FIRST")],
+    second: Annotated[Path, path_argument("Another one.", "SECOND")],
 ) -> None:
     """Where two architectures differ, group by group. Nothing is built: the files are compared.
 
@@ -218,11 +224,9 @@ def diff(
 
 
 def export(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder that train, prune or sc.save left.")
-    ],
+    directory: Annotated[Path, path_argument("Folder that train, prune or sc.save left.")],
     to: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="File to write; by default beside the weights.")] = None,
+    out: Annotated[Path | None, path_option("File to write; by default beside the weights.")] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
@@ -241,11 +245,9 @@ def export(
 
 
 def scale(
-    arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
+    arch: Annotated[Path, path_argument("An architecture.json, or a folder that holds one.", "ARCH")],
     budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
-    ] = None,
+    out: Annotated[Path | None, path_option("File or folder to write the scaled architecture to.")] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
@@ -256,22 +258,36 @@ def scale(
     `secateur train --model small.json`
     """
     from secateur.architecture.architecture import Architecture
+    from secateur.architecture.file import ARCHITECTURE_FILE
 
     (wanted,) = budgets_of([budget])
     source = Architecture.load(arch, factory_named(factory))
     scaled = source.scaled_to(wanted)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix != ".json":
-            out.mkdir(exist_ok=True)
-        scaled.save(out)
+        file = out if out.suffix == ".json" and not out.is_dir() else out / ARCHITECTURE_FILE
+        _check_scaled(file, arch)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scaled.save(file)
     show_scaled(source, scaled)
     if out is not None:
-        print(f"Written to {out / 'architecture.json' if out.is_dir() else out}")
+        print(f"Written to {file}")
+
+
+def _check_scaled(file: Path, source: Path) -> None:
+    """Raise InputError where the scaled architecture would replace its source, or what is not ours."""
+    from secateur.records.out import check_not_read, check_out
+
+    check_out(file.parent, [file.name])
+    check_not_read([file], source)
+    if file.name == "architecture.json" and (file.parent / "model.safetensors").exists():
+        raise InputError(
+            f"an architecture may not replace that of the weights beside it, got '{file}': choose another "
+            "--out"
+        )
 
 
 def report(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `compare` left.")],
+    directories: Annotated[list[Path], path_argument("Folders that `compare` left.", "DIR...")],
 ) -> None:
     """Draw report.html and figures/ again from results.json.
 

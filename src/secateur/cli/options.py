@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +52,23 @@ class ModelOptions:
     split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
     image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
 
+    def __post_init__(self) -> None:
+        """`~` is the home folder; an empty path is refused."""
+        for name in ("model", "data"):
+            object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
+
+    @property
+    def model_path(self) -> Path | None:
+        """The folder or file that the model is read from, where it is one."""
+        path = Path(self.model)
+        return path if path.exists() else None
+
+    @property
+    def data_path(self) -> Path | None:
+        """The folder that the images are read from, where it is one."""
+        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
+        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
+
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
         from secateur.architecture.resolve import check_model_name, resolve_model
@@ -88,6 +107,13 @@ class ModelOptions:
 
         if names_factory(self.model):
             reporter.note(f"{self.model}: finding and proving what can be cut (large models take a minute)")
+
+
+def _with_home(name: str, what: str) -> str:
+    """A name or path as the user wrote it, with the home folder for `~`."""
+    from secateur.records.out import expanded
+
+    return str(expanded(name, what)) if name.startswith("~") or not name.strip() else name
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from secateur.cli.generated import words
-from secateur.cli.shared import OnOption, WorkersOption, command_line
+from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
 from secateur.errors import InputError
 
 
@@ -47,7 +47,7 @@ def reproduce(
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
+    out: Annotated[Path | None, path_option("Folder for tables and runs.")] = None,
 ) -> None:
     """Make a paper's table or figure again, with the published numbers beside.
 
@@ -60,6 +60,7 @@ def reproduce(
     from secateur.papers import crowley2018, dupont2021
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
+    from secateur.records.out import check_out
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
@@ -69,6 +70,7 @@ def reproduce(
     if place not in places[paper]:
         raise unknown(f"table or figure of {paper}", place, places[paper])
     out = out or Path(f"secateur-{paper}-{scale}")
+    check_out(out, _files(paper, place))
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
         dupont2021.draw_figure2(out / "figure2.png", out / "figure2.svg")
@@ -96,6 +98,17 @@ def reproduce(
     if reproduction.runtime.is_main:
         print((out / f"{place}.md").read_text(encoding="utf-8"))
         print(f"Written to {out}: {written} as .md, .csv and .html")
+
+
+def _files(paper: str, place: str) -> list[str]:
+    """What is left in the folder, beside the runs."""
+    from secateur.records.out import FOLDER_FILES
+
+    if place == "figure2":
+        return ["figure2.png", "figure2.svg"]
+    tables = ("snip",) if paper == "crowley2018" else ("table1", "table2", "table3")
+    kinds = ("md", "csv", "html")
+    return [*FOLDER_FILES, "cells.json", *(f"{table}.{kind}" for table in tables for kind in kinds)]
 
 
 def _refuse(paper: str, options: dict[str, str | None]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.printing import show_rows
+from secateur.cli.shared import path_argument
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from secateur.records.record import Record
     from secateur.runs.store import RunStore
 
-_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compare, train or prune left.")]
+_Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
 
 
 def list_runs(directory: _Folder = Path("secateur-compare")) -> None:

@@ -21,6 +21,7 @@ from secateur.deploy.traced import (
     target_path,
 )
 from secateur.errors import InputError
+from secateur.records.out import check_ours
 
 _MAX_ONNX_BYTES = 2**31 - 1  # of one protobuf message
 
@@ -58,6 +59,7 @@ def to_onnx(
         True
     """
     path = target_path(path, ".onnx")
+    check_ours([path])
     require_packages("onnx")
     traced = Traced.of(model, example_inputs, dynamic_batch)
     content, found = onnx_bytes(traced, opset)

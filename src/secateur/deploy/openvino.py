@@ -21,6 +21,7 @@ from secateur.deploy.traced import (
     said_in_one_line,
     target_path,
 )
+from secateur.records.out import check_ours
 
 
 def to_openvino(
@@ -38,6 +39,7 @@ def to_openvino(
     Args and Raises: as of `to_onnx`, but that `path` ends in `.xml`.
     """
     path = target_path(path, ".xml")
+    check_ours([path, path.with_suffix(".bin")])
     require_packages("openvino")
     traced = Traced.of(model, example_inputs, dynamic_batch)
     xml, weights = openvino_bytes(traced)

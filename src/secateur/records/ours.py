@@ -1,8 +1,8 @@
 """What Secateur wrote, told by the files themselves, of this version and of earlier ones.
 
 Whatever has room for a mark bears one: JSON its format, or the environment that it was made with; pages and
-figures their generator; ONNX and OpenVINO a metadata key. What has none (weights, tables) is ours where it lies
-beside what has. Nothing of torch is needed, so that readers of data can ask too.
+figures their generator; ONNX and OpenVINO a metadata key. What has none (weights, tables) is ours where it
+lies beside what has. Nothing of torch is needed, so that readers of data can ask too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORMATS = ("secateur-architecture", "secateur-artefact")
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
 _TEMPORARY = re.compile(r"\..+\.part")
-_RUN = re.compile(r"[a-z][a-z-]*-[0-9a-f]{12}-s\d+")
+_RUN = re.compile(r"[a-z][a-z-]*-[0-9a-f]+-s\d+")
 _MOST_JSON, _HEAD, _TAIL = 2**28, 2**14, 2**18
 
 

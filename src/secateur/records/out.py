@@ -64,8 +64,8 @@ def check_ours(paths: Iterable[Path]) -> None:
     for path in paths:
         if os.path.lexists(path) and not wrote(path):
             raise InputError(
-                f"only what Secateur wrote is overwritten, and '{path}' is not known to be: choose another --out, "
-                "or move it away"
+                f"only what Secateur wrote is overwritten, which '{path}' is not known to be: choose another "
+                "--out, or move it away"
             )
         if path.parent.name in _SUBFOLDERS and path.parent.exists() and not path.parent.is_dir():
             raise InputError(f"'{path.parent}' must be a folder, got a file: choose another --out")
@@ -73,20 +73,18 @@ def check_ours(paths: Iterable[Path]) -> None:
 
 def check_not_read(paths: Sequence[Path], model: Path) -> None:
     """Raise InputError where writing these would replace the network that is read; links are followed."""
-    read = (
-        [model / name for name in ("architecture.json", "model.safetensors")] if model.is_dir() else [model]
-    )
-    read += [each.parent / "model.safetensors" for each in read[:1]]
-    taken = {each.resolve() for each in read if each.exists()}
-    if any(path.resolve() in taken for path in paths):
-        raise InputError(
-            f"the result may not replace the network that it is made of, got --out in '{paths[0].parent}' for "
-            f"--model '{model}': choose another --out"
-        )
+    file = model / "architecture.json" if model.is_dir() else model
+    taken = {each.resolve() for each in (file, file.parent / "model.safetensors") if each.exists()}
+    for path in paths:
+        if path.resolve() in taken:
+            raise InputError(
+                f"the result may not replace the network that it is made of, got '{path}' for the model "
+                f"'{model}': choose another --out"
+            )
 
 
 def check_writable(out: Path) -> None:
-    """Raise InputError unless `out` is a folder that can be written to, or can be made; tried, leaving nothing."""
+    """Raise InputError unless `out` is a folder that can be written to, or can be made; nothing is left."""
     nearest = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
     if not nearest.is_dir():
         raise InputError(f"--out must be a folder, got '{out}', where '{nearest}' is a file: choose another")
@@ -94,9 +92,9 @@ def check_writable(out: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
+        why = error.strerror or first_line(error)
         raise InputError(
-            f"--out must be a folder that can be written to, got '{out}' ({error.strerror or first_line(error)}): "
-            "choose another"
+            f"--out must be a folder that can be written to, got '{out}' ({why}): choose another"
         ) from None
 
 
@@ -107,8 +105,8 @@ def _check_outside_data(out: Path, data: Path) -> None:
     root, target = data.resolve(), out.resolve()
     if target.is_relative_to(root):
         raise InputError(
-            f"--out must lie outside --data, where it would be read as images, got '{out}' in '{data}': choose "
-            "another --out"
+            f"--out must lie outside --data, where it would be read as images, got '{out}' in '{data}': "
+            "choose another --out"
         )
     if any(root.is_relative_to(target / name) for name in _SUBFOLDERS):
         raise InputError(
