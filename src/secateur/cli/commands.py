@@ -230,14 +230,25 @@ def export(
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="Take images (uint8, batch x height x width x channels, at the network's size) and give "
+            "probabilities; by default normalised numbers in, scores out.",
+        ),
+    ] = False,
 ) -> None:
-    """Write a saved network for another runtime, proved to compute the same.
+    """Write a saved network for another runtime, proved to compute the same. Class names, input size and
+    normalisation lie in the file as metadata.
 
-    Example: `secateur export small/ --to onnx`
+    Example: `secateur export small/ --to onnx --with-preprocessing`
     """
     from secateur.runs.export import export_directory
 
-    written = export_directory(directory, to, out, factory=factory_named(factory))
+    written = export_directory(
+        directory, to, out, factory=factory_named(factory), with_preprocessing=with_preprocessing
+    )
     print(
         f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
         f"largest output, at batch sizes {', '.join(map(str, written.checked))}"

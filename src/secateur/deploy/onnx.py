@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from secateur.atomic import write_bytes
+from secateur.deploy.described import key_in_onnx, metadata_of
 from secateur.deploy.traced import (
     Export,
     Inputs,
@@ -34,6 +36,7 @@ def to_onnx(
     opset: int | None = None,
     dynamic_batch: bool = True,
     tolerance: float | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Export:
     """Write the network as ONNX, once onnxruntime has agreed with torch.
 
@@ -49,6 +52,7 @@ def to_onnx(
         dynamic_batch: whether dimension 0 of every input and output is a batch of any size, "batch".
         tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None:
             `TOLERANCE` of the network's dtype.
+        metadata: written into the file under "secateur.KEY" (`described.metadata_of`).
 
     Raises:
         InputError: where a package is missing, the network cannot be exported, or the two disagree; no file
@@ -62,14 +66,16 @@ def to_onnx(
     check_ours([path])
     require_packages("onnx")
     traced = Traced.of(model, example_inputs, dynamic_batch)
-    content, found = onnx_bytes(traced, opset)
+    content, found = onnx_bytes(traced, opset, metadata or metadata_of({}))
     difference = check(onnxruntime_run(content), traced, tolerance)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, content)
     return traced.record("onnx", path, len(content), found, difference, tolerance, "onnxruntime")
 
 
-def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
+def onnx_bytes(
+    traced: Traced, opset: int | None = None, metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, int]:
     """Make the content of the ONNX file, and name its opset."""
     free = {0: torch.export.Dim("batch")} if traced.dynamic_batch else None
     with said_in_one_line("be written as ONNX"), quietly():
@@ -85,6 +91,8 @@ def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
     assert exported is not None
     proto = exported.model_proto
     _strip(proto)
+    for key, value in (metadata or {}).items():
+        proto.metadata_props.add(key=key_in_onnx(key), value=value)
     if proto.ByteSize() > _MAX_ONNX_BYTES:
         raise InputError(
             f"an ONNX file holds less than 2 GiB, got {proto.ByteSize():,} bytes: convert to float16 first"

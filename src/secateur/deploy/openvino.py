@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from secateur.atomic import write_bytes
+from secateur.deploy.described import metadata_of
 from secateur.deploy.traced import (
     Export,
     Inputs,
@@ -21,6 +23,7 @@ from secateur.deploy.traced import (
     said_in_one_line,
     target_path,
 )
+from secateur.records.ours import MARK
 from secateur.records.out import check_ours
 
 
@@ -31,18 +34,20 @@ def to_openvino(
     *,
     dynamic_batch: bool = True,
     tolerance: float | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Export:
     """Write the network for OpenVINO, an `.xml` and a `.bin` beside it, once OpenVINO has agreed with torch.
 
     Nothing is sent anywhere: `openvino.convert_model`, which reports its use to Intel, is not called.
 
-    Args and Raises: as of `to_onnx`, but that `path` ends in `.xml`.
+    Args and Raises: as of `to_onnx`, but that `path` ends in `.xml`; the metadata lie in `rt_info`, below
+    "secateur".
     """
     path = target_path(path, ".xml")
     check_ours([path, path.with_suffix(".bin")])
     require_packages("openvino")
     traced = Traced.of(model, example_inputs, dynamic_batch)
-    xml, weights = openvino_bytes(traced)
+    xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path.with_suffix(".bin"), weights)
@@ -51,12 +56,14 @@ def to_openvino(
     return traced.record("openvino", path, size, None, difference, tolerance, "openvino")
 
 
-def openvino_bytes(traced: Traced) -> tuple[bytes, bytes]:
+def openvino_bytes(traced: Traced, metadata: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
     """Make the contents of the .xml and of the .bin."""
     import openvino
 
     with said_in_one_line("be converted by OpenVINO"), quietly():
         model = _openvino_model(traced)
+        for key, value in (metadata or {}).items():
+            model.set_rt_info(value, [MARK, key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
