@@ -136,3 +136,16 @@ def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def read_onnx(path: Path) -> tuple[Run, dict[str, str]]:
+    """Read a file: what runs it with all threads, and the metadata that we wrote into it."""
+    require_packages("onnx")
+    import onnx
+
+    content = path.read_bytes()
+    with said_in_one_line(f"be read from '{path}'"):
+        found = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    start = key_in_onnx("")
+    ours = {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+    return onnxruntime_run(content, threads=0), ours

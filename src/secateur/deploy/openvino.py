@@ -23,6 +23,7 @@ from secateur.deploy.traced import (
     said_in_one_line,
     target_path,
 )
+from secateur.errors import InputError
 from secateur.records.ours import MARK
 from secateur.records.out import check_ours
 
@@ -105,3 +106,19 @@ def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Ru
         model = core.read_model(xml, openvino.Tensor(np.frombuffer(weights, np.uint8)))
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     return lambda arrays: list(request.infer(list(arrays), share_inputs=True).to_tuple())
+
+
+def read_openvino(path: Path) -> tuple[Run, dict[str, str]]:
+    """Read an .xml with its .bin: what runs it with all threads, and the metadata that we wrote into it."""
+    require_packages("openvino")
+    import openvino
+
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise InputError(f"'{path}' is read with the weights beside it, got no '{weights}': copy both files")
+    with said_in_one_line(f"be read from '{path}'"):
+        model = openvino.Core().read_model(path)
+        found = model.get_rt_info([MARK]).astype(dict) if model.has_rt_info([MARK]) else {}
+        dtype = model.inputs[0].get_element_type().to_string()
+    run = openvino_run(path.read_bytes(), weights.read_bytes(), dtype, threads=0)
+    return run, {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
