@@ -9,15 +9,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from secateur.data.formats import open_image
 from secateur.errors import InputError, require
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FITS = ("crop", "pad", "squash")
 _BACKGROUNDS = re.compile(r"white|black|#[0-9a-fA-F]{6}")
@@ -142,6 +144,8 @@ class Preprocessing:
             raise InputError(f"preprocessing must be as Secateur writes it, but is {dict(values)}") from error
 
     def _pixels(self, image: Image.Image | str | Path | bytes | np.ndarray) -> np.ndarray:
+        from PIL import Image
+
         try:
             if isinstance(image, np.ndarray):
                 return self.format.pixels(_image_of(image))
@@ -172,6 +176,8 @@ def reason(error: Exception) -> str:
 
 def upright(image: Image.Image) -> Image.Image:
     """The image turned and mirrored as its EXIF orientation says."""
+    from PIL import ImageOps
+
     return ImageOps.exif_transpose(image) if orientation(image) != 1 else image
 
 
@@ -212,6 +218,8 @@ def content_size(size: tuple[int, int], wanted: PixelFormat) -> tuple[int, int]:
 
 def fit(image: Image.Image, wanted: PixelFormat) -> Image.Image:
     """The image, "L" or "RGB", at the size wanted."""
+    from PIL import Image, ImageOps
+
     size = (wanted.width, wanted.height)
     if image.size == size:
         return image
@@ -227,6 +235,8 @@ def fit(image: Image.Image, wanted: PixelFormat) -> Image.Image:
 
 def is_colour(image: Image.Image, background: str = "white") -> bool:
     """Whether it needs three channels; a grey image on a coloured background does."""
+    from PIL import ImageColor
+
     if image.mode in _GREY_MODES or is_wide(image):
         return is_transparent(image) and len(set(ImageColor.getrgb(background))) > 1
     return True
@@ -257,6 +267,8 @@ def wide_maximum(image: Image.Image) -> int:
 
 def flattened(image: Image.Image, background: str, depth: int = 16) -> Image.Image:
     """The image in 8 bits and without transparency: "L" if it is grey, else a mode that converts to "RGB"."""
+    from PIL import Image
+
     if is_wide(image):
         return _narrow(image, background, depth)
     if image.mode == "F":
@@ -271,6 +283,8 @@ def flattened(image: Image.Image, background: str, depth: int = 16) -> Image.Ima
 
 def _narrow(image: Image.Image, background: str, depth: int) -> Image.Image:
     """The upper 8 of `depth` bits; a grey level that PNG declares transparent becomes the background."""
+    from PIL import Image
+
     wide_maximum(image)
     values = np.asarray(image).astype(np.int64)
     grey = Image.fromarray((values >> (depth - 8)).clip(0, 255).astype(np.uint8))
@@ -283,6 +297,8 @@ def _narrow(image: Image.Image, background: str, depth: int) -> Image.Image:
 
 
 def _from_floats(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
     values = np.asarray(image)
     lowest, highest = float(values.min()), float(values.max())
     if not (lowest >= 0 and highest <= 1):  # a NaN is neither
@@ -299,10 +315,14 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _ink(background: str, mode: str) -> Any:
+    from PIL import ImageColor
+
     return ImageColor.getcolor(background, mode)
 
 
 def _image_of(array: np.ndarray) -> Image.Image:
+    from PIL import Image
+
     if array.dtype != np.uint8 or array.ndim not in (2, 3):
         raise ValueError(f"an array must be uint8 (H, W) or (H, W, C), not {array.dtype} {array.shape}")
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
