@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secateur.records.found import Found
+
 _STATISTICS_CHUNK = 4096
 
 
@@ -41,7 +43,7 @@ class Augmentation:
     flip: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Data:
     """A data set, split and measured.
 
@@ -54,6 +56,7 @@ class Data:
             variation gets std 1, so that normalising it divides by no zero.
         augmentation: what suits this data set.
         fingerprint: 16 hex digits over the content (images, labels, splits, classes), whatever its path.
+        found: what the data were understood to be; None where they were made by hand.
     """
 
     name: str
@@ -66,6 +69,15 @@ class Data:
     std: tuple[float, ...]
     augmentation: Augmentation
     fingerprint: str
+    found: Found | None = None
+
+    def __repr__(self) -> str:
+        """What was found, in one line."""
+        if self.found:
+            return f"<Data {self.found.line()}>"
+        sizes = "/".join(str(len(split)) for split in (self.train, self.val, self.test))
+        shape = "x".join(map(str, self.shape))
+        return f"<Data {self.label}: {self.num_classes} classes, {sizes} images of {shape}>"
 
     @property
     def shape(self) -> tuple[int, int, int]:
