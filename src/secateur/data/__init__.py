@@ -57,8 +57,8 @@ def load_data(
             source brings both a validation and a test split.
         split_seed: draws the limited part and the validation split; never the test split.
         image_size: side of the square to which images are cut and resized; needed if sizes differ.
-        splits: {"train": DIR, "test": DIR, "val": DIR}, folders or files below the data folder, where their names do
-            not say which is which; "val" may be left out.
+        splits: {"train": DIR, "test": DIR, "val": DIR}, folders or files below the data folder, where their
+            names do not say which is which; "val" may be left out.
         classes_in: the folder below the data folder whose sub-folders are the classes.
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
         progress: called with (description, done, total) while images are decoded. Decoded images are

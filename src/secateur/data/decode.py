@@ -62,8 +62,8 @@ class Decoded:
         sizes: examples of "train", "test" and perhaps "val", or of "all"; their sum is N.
         classes: K class names.
         codec: how the files are compressed if that loses something: "jpeg q75", "jpeg", or "".
-        smallest, largest: the least and the greatest (width, height) of the images before they were resized; None:
-            that of `images`.
+        smallest, largest: the least and the greatest (width, height) of the images before they were resized;
+            None: that of `images`.
         left_out: what was not read (".heic", "unreadable") -> how many.
         remarks: what else was found, a sentence each.
     """

@@ -15,9 +15,9 @@ class Reading:
     """Options of reading; those of `load_data` that are not about which images train.
 
     Args:
-        splits: "train", "test" and perhaps "val" -> the folder or file of each, below the data folder; empty: they
-            are recognised by their names.
-        classes_in: the folder, below the data folder, whose sub-folders are the classes: nothing is recognised then.
+        splits: "train", "test" and perhaps "val" -> the folder or file of each, below the data folder; None:
+            they are recognised by their names.
+        classes_in: the folder, below the data folder, whose sub-folders are the classes; None: it is found.
         label_column, image_column: of a table (parquet, CSV); None: there is only one that can be meant.
         image_size: side in pixels of the square made of each image; None takes images as they are.
     """

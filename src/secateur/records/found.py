@@ -1,4 +1,4 @@
-"""What was found when data were read: said in one line before anything is trained, and kept with every result."""
+"""What was found when data were read: said before anything is trained, and kept with every result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Found(Stored):
         size: width and height that they were brought to.
         fit: how: "crop", "pad" or "squash".
         left_out: what was not read (".heic", "unreadable", "hidden folders") -> how many.
-        remarks: whatever else a user should know, a sentence each: images in two splits, a folder seen through.
+        remarks: what else a user should know, a sentence each: images in two splits, a wrapper seen through.
     """
 
     name: str
@@ -52,15 +52,19 @@ class Found(Stored):
 
         Example:
             >>> Found(
-            ...     name="photos", classes=("cat", "dog"), counts={"train": (9, 9), "val": (1, 1), "test": (2, 2)},
-            ...     smallest=(480, 640), largest=(1024, 1024), size=(64, 64), left_out={".heic": 20},
+            ...     name="photos",
+            ...     classes=("cat", "dog"),
+            ...     counts={"train": (9, 9), "val": (1, 1), "test": (2, 2)},
+            ...     smallest=(480, 640),
+            ...     largest=(1024, 1024),
+            ...     size=(64, 64),
+            ...     left_out={},
             ... ).line()
-            'photos: 2 classes (cat, dog), 18/2/4 images of 480 to 1024 px -> 64x64 (centre square); left out: 20 .heic'
+            'photos: 2 classes (cat, dog), 18/2/4 images of 480 to 1024 px -> 64x64 (centre square)'
         """
         totals = "/".join(str(sum(self.counts[split])) for split in SPLITS if split in self.counts)
-        parts = [
-            f"{plain(self.name)}: {len(self.classes)} classes ({listed(self.classes)}), {totals} {self._images()}"
-        ]
+        classes = f"{len(self.classes)} classes ({listed(self.classes)})"
+        parts = [f"{plain(self.name)}: {classes}, {totals} {self._images()}"]
         if self.left_out:
             parts.append("left out: " + ", ".join(f"{count} {what}" for what, count in self.left_out.items()))
         return "; ".join([*parts, *self.remarks])
