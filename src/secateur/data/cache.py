@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from secateur.data.decode import Decoded
 
-FORMAT = 1  # raise it when decoding or the file changes: older files are then not found
+FORMAT = 2  # raise it when decoding or the file changes: older files are then not found
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,17 @@ def _load(path: Path) -> Decoded | None:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})["secateur"])
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
-        return Decoded(images, labels, facts["sizes"], tuple(facts["classes"]), facts["codec"])
+        return Decoded(
+            images,
+            labels,
+            facts["sizes"],
+            tuple(facts["classes"]),
+            facts["codec"],
+            tuple(facts["smallest"]),
+            tuple(facts["largest"]),
+            facts["left_out"],
+            tuple(facts["remarks"]),
+        )
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
@@ -77,6 +87,8 @@ def _save(decoded: Decoded, path: Path) -> None:
 
 
 def _write(decoded: Decoded, path: Path) -> None:
-    facts = {"sizes": dict(decoded.sizes), "classes": decoded.classes, "codec": decoded.codec}
+    kept = ("classes", "codec", "smallest", "largest", "remarks")
+    facts = {name: getattr(decoded, name) for name in kept}
+    facts |= {"sizes": dict(decoded.sizes), "left_out": dict(decoded.left_out)}
     tensors = {"images": decoded.images, "labels": decoded.labels}
     save_file(tensors, path, {"secateur": json.dumps(facts)})

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,10 @@ class Decoded:
         sizes: examples of "train", "test" and perhaps "val", or of "all"; their sum is N.
         classes: K class names.
         codec: how the files are compressed if that loses something: "jpeg q75", "jpeg", or "".
+        smallest, largest: the least and the greatest (width, height) of the images before they were resized;
+            None: that of `images`.
+        left_out: what was not read (".heic", "unreadable") -> how many.
+        remarks: what else was found, a sentence each.
     """
 
     images: torch.Tensor
@@ -69,6 +73,10 @@ class Decoded:
     sizes: Mapping[str, int]
     classes: tuple[str, ...]
     codec: str = ""
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -96,12 +104,12 @@ def decode(
         InputError: an image cannot be read, or sizes differ and no `image_size` is given.
     """
     everything = Encoded.joined(encoded.values())
-    mode, (width, height) = _common_format(everything, image_size, progress)
+    mode, (width, height), came = _common_format(everything, image_size, progress)
     pixels = _decode_all(everything, mode, (width, height), progress)
     labels = torch.tensor(everything.labels, dtype=torch.int64)
     sizes = {name: len(part.labels) for name, part in encoded.items()}
     codec = describe_codec(everything.images)
-    return Decoded(torch.from_numpy(pixels), labels, sizes, classes, codec)
+    return Decoded(torch.from_numpy(pixels), labels, sizes, classes, codec, *came)
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -113,8 +121,11 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _common_format(
     encoded: Encoded, image_size: int | None, progress: Progress | None
-) -> tuple[str, tuple[int, int]]:
-    """Mode and size of all images, from their headers alone, which takes a small part of decoding's time."""
+) -> tuple[str, tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]:
+    """Mode and size of all images, and the least and greatest sizes that they came in.
+
+    From their headers alone, which takes a small part of decoding's time.
+    """
     headers: list[tuple[bool, tuple[int, int]]] = [(False, (0, 0))] * len(encoded.images)
 
     def read_header(i: int) -> None:
@@ -124,7 +135,8 @@ def _common_format(
     _for_each(read_header, len(headers), "reading headers", progress)
     mode = "RGB" if any(colour for colour, _ in headers) else "L"
     if image_size is not None:
-        return mode, (image_size, image_size)
+        widths, heights = zip(*(size for _, size in headers), strict=True)
+        return mode, (image_size, image_size), ((min(widths), min(heights)), (max(widths), max(heights)))
     first = headers[0][1]
     for name, (_, size) in zip(encoded.names, headers, strict=True):
         if size != first:
@@ -132,7 +144,7 @@ def _common_format(
                 f"images must have one size, but {encoded.names[0]} is {first[0]}x{first[1]} and "
                 f"{name} is {size[0]}x{size[1]}: resize them all with --image-size N"
             )
-    return mode, first
+    return mode, first, (first, first)
 
 
 def _decode_all(encoded: Encoded, mode: str, size: tuple[int, int], progress: Progress | None) -> np.ndarray:

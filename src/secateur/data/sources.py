@@ -139,6 +139,8 @@ def load_digits(image_size: int | None = None) -> Decoded:
         torch.cat([train.labels, test.labels]),
         {"train": len(train), "test": len(test)},
         classes,
+        smallest=(8, 8),
+        largest=(8, 8),
     )
 
 
