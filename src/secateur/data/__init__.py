@@ -11,6 +11,7 @@ from secateur.data.cache import cached
 from secateur.data.dataset import Augmentation, Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
+from secateur.data.memory import gathered
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits
 from secateur.data.splits import hold_out_test, hold_out_val, limit
@@ -88,7 +89,8 @@ def load_data(
         splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable
     )
     called, decoded = _decoded(name, reading, progress)
-    train, val, test = _split(decoded, limit_train, val_fraction, split_seed)
+    chosen = _split(decoded, limit_train, val_fraction, split_seed)
+    train, val, test = (Split(gathered(decoded.images, part.images), part.labels) for part in chosen)
     mean, std = channel_statistics(train.images)
     return Data(
         name=called,
@@ -133,8 +135,8 @@ def _decoded(name: str, reading: Reading, progress: Progress | None) -> tuple[st
 def _split(
     decoded: Decoded, limit_train: int | None, val_fraction: float, split_seed: int
 ) -> tuple[Split, Split, Split]:
-    """Train, val, test."""
-    splits, classes = decoded.splits, decoded.classes
+    """Train, val, test, with the images' places among those decoded for the images."""
+    splits, classes = decoded.places, decoded.classes
     if "all" in splits:
         test, pool = hold_out_test(splits["all"], classes)
     else:

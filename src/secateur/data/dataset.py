@@ -13,7 +13,7 @@ from torch import Tensor
 from secateur.data.preprocessing import PixelFormat, Preprocessing
 from secateur.records.found import Found
 
-_STATISTICS_CHUNK = 4096
+_STATISTICS_PIXELS = 2**24  # counted at once
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 def _pixel_counts(images: Tensor, channel: int) -> Tensor:
     """int64 (256,). In chunks: one channel of a large data set need not be copied at once."""
     counts = torch.zeros(256, dtype=torch.int64)
-    for chunk in images.split(_STATISTICS_CHUNK):
+    for chunk in images.split(max(1, _STATISTICS_PIXELS // images[0, 0].numel())):
         counts += torch.bincount(chunk[:, channel].flatten(), minlength=256)
     return counts
 
