@@ -11,8 +11,10 @@ import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Formats that can be told by their first bytes.
 _BY_CONTENT = (
@@ -36,12 +38,12 @@ _BY_CONTENT = (
 )
 # A TGA begins with no sign: only a file that is called so is tried as one.
 _BY_NAME = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA"}
-_HEIC = frozenset([".heic", ".heif", ".hif", ".heics", ".heifs"])
+HEIC = frozenset([".heic", ".heif", ".hif", ".heics", ".heifs"])
 _RAW = frozenset(
     (
-        ".cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .raf .rw2 .orf .pef .srw .x3f .3fr .kdc .dcr .mrw .erf "
-        ".mef .mos .iiq .rwl"
-    ).split()
+        *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".raf", ".rw2", ".orf"),
+        *(".pef", ".srw", ".x3f", ".3fr", ".kdc", ".dcr", ".mrw", ".erf", ".mef", ".mos", ".iiq", ".rwl"),
+    )
 )
 _HEAD = 64  # bytes that tell a format
 
@@ -52,6 +54,8 @@ UNREADABLE = "unreadable"
 @cache
 def decodable() -> tuple[str, ...]:
     """Pillow's names of the formats that are told by content and that this installation decodes."""
+    from PIL import Image
+
     _register_heic()
     Image.init()
     return tuple(name for name in _BY_CONTENT if name in Image.OPEN)
@@ -63,6 +67,8 @@ def open_image(source: Path | bytes) -> Image.Image:
     Raises:
         OSError, ValueError, SyntaxError: what Pillow and the file system raise for what is no readable image.
     """
+    from PIL import Image
+
     formats = decodable()
     if isinstance(source, bytes):
         return Image.open(io.BytesIO(source), formats=formats)
@@ -97,7 +103,7 @@ def hint(reasons: Iterable[str]) -> str:
         "for .heic run `pip install 'secateur[heic]'`"
     """
     found = set(reasons)
-    heic, raw = sorted(found & _HEIC), sorted(found & _RAW)
+    heic, raw = sorted(found & HEIC), sorted(found & _RAW)
     ways = []
     if heic and "HEIF" not in decodable():
         ways.append(f"for {', '.join(heic)} run `pip install 'secateur[heic]'`")
@@ -109,12 +115,16 @@ def hint(reasons: Iterable[str]) -> str:
 @cache
 def _image_extensions() -> frozenset[str]:
     """What images are called: those of the formats that this installation decodes."""
+    from PIL import Image
+
     formats = {*decodable(), *_BY_NAME.values()}
     return frozenset(name for name, kind in Image.registered_extensions().items() if kind in formats)
 
 
 def _begins_like_image(path: Path, head: bytes) -> bool:
     """Whether a decoder accepts the first bytes and then the file's header."""
+    from PIL import Image
+
     accepts = (Image.OPEN[name][1] for name in decodable())
     if not any(accept is not None and accept(head) for accept in accepts):
         return False
