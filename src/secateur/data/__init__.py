@@ -12,6 +12,7 @@ from secateur.data.dataset import Augmentation, Data, Split, channel_statistics,
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
 from secateur.data.memory import gathered
+from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits
 from secateur.data.splits import hold_out_test, hold_out_val, limit
@@ -45,6 +46,7 @@ def load_data(
     fit: str = "crop",
     background: str = "white",
     skip_unreadable: bool = False,
+    pixels: PixelFormat | None = None,
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -69,6 +71,8 @@ def load_data(
             centred on the background) or "squash".
         background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
         skip_unreadable: leave out images that cannot be read, and count them in `found`.
+        pixels: which are made of the images, whatever these are, in place of `image_size`, `fit` and
+            `background`: those that a finished network takes.
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
@@ -86,7 +90,7 @@ def load_data(
     """
     _check_options(val_fraction)
     reading = Reading(
-        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable
+        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
     called, decoded = _decoded(name, reading, progress)
     chosen = _split(decoded, limit_train, val_fraction, split_seed)
@@ -123,7 +127,7 @@ def _check_options(val_fraction: float) -> None:
 
 def _decoded(name: str, reading: Reading, progress: Progress | None) -> tuple[str, Decoded]:
     if name == "digits":
-        return name, load_digits(reading.image_size)
+        return name, load_digits(reading.image_size, reading.pixels)
     source = find_source(name)
 
     def read_and_decode(place: Place) -> Decoded:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from secateur.architecture.opening import Factory
 from secateur.data.formats import hint, is_hidden, left_out_because
+from secateur.data.pixels import unlimited
+from secateur.data.preprocessing import why_unreadable
 from secateur.errors import InputError
 from secateur.records.ours import is_ours
 from secateur.records.out import expanded
@@ -125,7 +127,9 @@ def images_at(named: str | Path) -> Iterator[Path]:
 def _matching(pattern: Path) -> Iterator[Path]:
     found = sorted(glob.glob(str(pattern), recursive=True)) if glob.has_magic(str(pattern)) else []
     if not found:
-        raise InputError(f"no image at '{pattern}': name a file, a folder, or a pattern such as 'photos/*.jpg'")
+        raise InputError(
+            f"no image at '{pattern}': name a file, a folder, or a pattern such as 'photos/*.jpg'"
+        )
     for name in found:
         if not os.path.isdir(name):
             yield Path(name)
@@ -154,7 +158,8 @@ def predictions(predictor: Predictor, sources: Iterable[Any]) -> Iterator[Predic
     names = ((source, _name_of(source, i)) for i, source in enumerate(sources))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(names, BATCH)):
-            pixels = list(pool.map(lambda each: _pixels(predictor, *each), batch))
+            with unlimited():
+                pixels = list(pool.map(lambda each: _pixels(predictor, *each), batch))
             readable = [each for each in pixels if not isinstance(each, Unreadable)]
             scores = iter(predictor.probabilities(np.stack(readable)) if readable else ())
             for (_, name), found in zip(batch, pixels, strict=True):
@@ -168,9 +173,9 @@ def _name_of(source: Any, index: int) -> str:
 def _pixels(predictor: Predictor, source: Any, name: str) -> np.ndarray | Unreadable:
     """uint8 (C, H, W) of one image, or why it has none."""
     try:
-        return predictor.preprocessing.pixels(source)
-    except InputError as error:
-        return Unreadable(name, str(error.__cause__ or error).splitlines()[0])
+        return predictor.preprocessing.raw(source)
+    except Exception as error:  # Pillow's decoders raise whatever they meet in a broken file
+        return Unreadable(name, why_unreadable(error))
 
 
 def _ranked(predictor: Predictor, name: str, scores: Tensor) -> Prediction:
@@ -180,5 +185,3 @@ def _ranked(predictor: Predictor, name: str, scores: Tensor) -> Prediction:
     values = scores.tolist()
     classes = tuple(predictor.classes[i] for i in order)
     return Prediction(name, classes, tuple(values[i] for i in order), predictor.task.name)
-
-
