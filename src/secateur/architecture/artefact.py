@@ -14,15 +14,14 @@ docs/artefact.md describes every key.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import nn
 
 from secateur.architecture.file import ARTEFACT_FILE
-from secateur.data import Data
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
 from secateur.network.task import CLASSIFICATION, Task
@@ -35,6 +34,29 @@ CARRIED = {"classes": "the class names", "preprocess": "what makes an input of a
 
 _ATTRIBUTE = "_secateur_artefact"
 _MOST_CLASSES, _MOST_NAME = 1_000_000, 1000
+
+
+class TrainedOn(Protocol):
+    """What is asked of data: `secateur.data.Data` has it, and what a user's loaders are taken as."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def train(self) -> Sized: ...
+    @property
+    def val(self) -> Sized: ...
+    @property
+    def test(self) -> Sized: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +86,7 @@ class Artefact(Stored):
     @classmethod
     def of(
         cls,
-        data: Data,
+        data: TrainedOn,
         task: Task = CLASSIFICATION,
         *,
         label: str | None = None,
@@ -72,9 +94,10 @@ class Artefact(Stored):
         budget: str | None = None,
     ) -> Artefact:
         """Say what a network of this data takes and gives, and which run made it."""
+        preprocessing: Preprocessing | None = getattr(data, "preprocessing", None)  # only images have one
         return cls(
             classes=tuple(data.classes),
-            preprocessing=data.preprocessing.to_json(),
+            preprocessing=preprocessing.to_json() if preprocessing else None,
             task=task.name,
             metric=task.metric.name,
             data=describe_data(data),
@@ -107,7 +130,7 @@ class Artefact(Stored):
         return not self.classes or count is None or len(self.classes) == count
 
 
-def describe_data(data: Data) -> DataSummary:
+def describe_data(data: TrainedOn) -> DataSummary:
     """What pages and artefacts say of data."""
     return DataSummary(
         name=data.name,
@@ -169,7 +192,7 @@ def carry_artefact(model: nn.Module, artefact: Artefact) -> None:
 def told(
     model: nn.Module,
     count: int | None,
-    data: Data | None = None,
+    data: TrainedOn | None = None,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Artefact | None:

@@ -12,11 +12,10 @@ from safetensors.torch import save
 from torch import nn
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.artefact import Artefact, carry_artefact, read_artefact, told
+from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, read_artefact, told
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
 from secateur.architecture.opening import Factory
 from secateur.atomic import write_bytes, write_json
-from secateur.data import Data
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
@@ -28,7 +27,7 @@ def save_model(
     model: nn.Module,
     directory: str | Path,
     *,
-    data: Data | None = None,
+    data: TrainedOn | None = None,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     artefact: Artefact | None = None,

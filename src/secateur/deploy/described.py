@@ -88,7 +88,7 @@ def example_images(preprocessing: Preprocessing) -> dict[str, Tensor]:
 
 
 def of_file(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
-    """Read back what `metadata_of` made, of untrusted texts: the artefact, not checked, and where normalised."""
+    """Read back what `metadata_of` made, of untrusted texts: the artefact, not checked; where normalised."""
     try:
         artefact = json.loads(metadata.get("artefact", "null"))
     except (ValueError, RecursionError):

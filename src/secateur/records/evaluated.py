@@ -80,6 +80,6 @@ class Evaluated(Stored):
     def in_words(self) -> str:
         """The accuracy, in a line."""
         return (
-            f"{self.accuracy:.1%} of {self.n:,} images right (95% interval {self.low:.1%} to {self.high:.1%}); "
-            f"{self.balanced_accuracy:.1%} balanced over classes"
+            f"{self.accuracy:.1%} of {self.n:,} images right (95% interval {self.low:.1%} to "
+            f"{self.high:.1%}); {self.balanced_accuracy:.1%} balanced over classes"
         )

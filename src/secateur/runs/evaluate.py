@@ -124,8 +124,8 @@ def _numbers_of(data: Data, predictor: Predictor) -> tuple[Tensor, tuple[str, ..
     if strange:
         raise InputError(
             f"the data's classes must be the network's, got {_listed(strange)} in {data.label}, which "
-            f"{predictor.source} does not know (it tells {_listed(predictor.classes)}): rename the folders, or "
-            "leave these out"
+            f"{predictor.source} does not know (it tells {_listed(predictor.classes)}): rename the folders, "
+            "or leave these out"
         )
     remarks = []
     if len(data.classes) < len(ours):

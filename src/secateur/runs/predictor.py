@@ -118,8 +118,8 @@ def _of_file(path: Path) -> Predictor:
     content, where = of_file(metadata)
     if content is None:
         raise InputError(
-            f"'{path}' does not say what its classes are and what it takes: export it again from a folder with "
-            f"an {ARTEFACT_FILE}"
+            f"'{path}' does not say what its classes are and what it takes: export it again from a folder "
+            f"with an {ARTEFACT_FILE}"
         )
     artefact = Artefact.from_json(content, str(path))
     preprocess = artefact.preprocess

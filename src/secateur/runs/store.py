@@ -35,7 +35,7 @@ RUN_FILES = (
     "architecture.json",
     "artefact.json",
     "model.safetensors",
-    "checkpoint.safetensors",
+    *("checkpoint.safetensors", "scores.safetensors"),
 )
 """What a run's folder may hold; with anything else in it, it is not deleted."""
 
