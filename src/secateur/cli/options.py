@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
     from secateur.compare.settings import Sparsity
     from secateur.data import Data
+    from secateur.data.pixels import PixelFormat
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
 
@@ -28,21 +29,9 @@ PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which model, and on which data: what every command takes that opens one."""
+class DataOptions:
+    """Which data: what every command takes that reads some."""
 
-    model: Annotated[
-        str,
-        typer.Option(
-            help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
-            "timm:NAME; or an architecture.json.",
-            autocompletion=completing(names.MODELS),
-        ),
-    ] = "wrn-16-1"
-    factory: Annotated[
-        str | None,
-        typer.Option(help="What builds the network of an architecture.json that is not built in."),
-    ] = None
     data: Annotated[
         str,
         option(
@@ -59,13 +48,8 @@ class ModelOptions:
     def __post_init__(self) -> None:
         """`~` is the home folder; an empty path is refused."""
         for name in ("model", "data"):
-            object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
-
-    @property
-    def model_path(self) -> Path | None:
-        """The folder or file that the model is read from, where it is one."""
-        path = Path(self.model)
-        return path if path.exists() else None
+            if hasattr(self, name):
+                object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
 
     @property
     def data_path(self) -> Path | None:
@@ -73,20 +57,55 @@ class ModelOptions:
         known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
         return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
 
-    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
-        """The data, and the model fitted to it. Names are checked before anything is decoded."""
-        from secateur.architecture.resolve import check_model_name, resolve_model
+    def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
+        """The data; in a finished network's own pixel format, where that is given."""
         from secateur.data import load_data
 
-        check_model_name(self.model)
-        data = load_data(
+        if pixels is not None and self.image_size is not None:
+            raise InputError(
+                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got --image-size "
+                f"{self.image_size}: leave it out"
+            )
+        return load_data(
             self.data,
             limit_train=self.limit_train,
             val_fraction=self.val_fraction,
             split_seed=self.split_seed,
             image_size=self.image_size,
+            pixels=pixels,
             progress=reporter.decoding,
         )
+
+
+@dataclass(frozen=True)
+class ModelOptions(DataOptions):
+    """Which model, and on which data: what every command takes that opens one."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
+            "timm:NAME; or an architecture.json.",
+            autocompletion=completing(names.MODELS),
+        ),
+    ] = "wrn-16-1"
+    factory: Annotated[
+        str | None,
+        typer.Option(help="What builds the network of an architecture.json that is not built in."),
+    ] = None
+
+    @property
+    def model_path(self) -> Path | None:
+        """The folder or file that the model is read from, where it is one."""
+        path = Path(self.model)
+        return path if path.exists() else None
+
+    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
+        """The data, and the model fitted to it. Names are checked before anything is decoded."""
+        from secateur.architecture.resolve import check_model_name, resolve_model
+
+        check_model_name(self.model)
+        data = self.load_data(reporter)
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
 
