@@ -63,8 +63,8 @@ class DataOptions:
 
         if pixels is not None and self.image_size is not None:
             raise InputError(
-                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got --image-size "
-                f"{self.image_size}: leave it out"
+                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got "
+                f"--image-size {self.image_size}: leave it out"
             )
         return load_data(
             self.data,
