@@ -12,8 +12,8 @@ CPU. The built-in tasks find the scores in the output by `secateur.network.input
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secateur.errors import InputError, unknown
+from secateur.network.callables import describe_callable
 from secateur.network.inputs import logits_of
+from secateur.records.measure import Measure
 
 Loss = Callable[[Any, Any], Tensor]
 """(output, targets) -> the mean over the batch, scalar."""
@@ -87,13 +89,22 @@ class Metric:
             kind = f"a tensor of {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"the metric {self.name} must give one number, got {kind}") from None
 
+    @property
+    def measure(self) -> Measure:
+        """What records and pages say of it."""
+        return Measure(name=self.name, higher_is_better=self.higher_is_better, fraction=self.fraction)
+
     def better(self, one: float, other: float) -> bool:
         """Whether one value is better than another."""
-        return one > other if self.higher_is_better else one < other
+        return self.measure.better(one, other)
 
     def shown(self, value: float) -> str:
         """A value for people: "83.0%" of accuracy, "dice 0.83" of others."""
-        return f"{value:.1%}" if self.fraction else f"{self.name} {value:.4g}"
+        return self.measure.shown(value)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from another metric, JSON-able."""
+        return {**self.measure.to_json(), **describe_callable(self.function)}
 
 
 def _name_of(function: Any) -> str:
@@ -115,7 +126,31 @@ class Task:
     name: str
     loss: Loss
     metric: Metric
-    also: tuple[Metric, ...] = field(default=())
+    also: tuple[Metric, ...] = ()
+
+    @classmethod
+    def of(cls, task: str | Task | None = None, loss: Loss | None = None, metric: Any = None) -> Task:
+        """Take what a user says: a task by its name, or a loss and a metric, or one of them in its place.
+
+        Raises:
+            InputError: for an unknown name; for a loss alone, as whether its metric suits cannot be known.
+        """
+        named = cls.named(task) if isinstance(task, str) else task
+        if loss is None and metric is None:
+            return named or CLASSIFICATION
+        if loss is not None and not callable(loss):
+            raise InputError(
+                f"loss is a function of (output, targets), got {type(loss).__name__}: pass the function"
+            )
+        if named is None and metric is None:
+            raise InputError(
+                "loss= needs metric=, which judges: a function of (outputs, targets) with its "
+                f"direction, (function, 'max'), one of {', '.join(METRICS)}, or task= ({', '.join(TASKS)})"
+            )
+        base = named or CLASSIFICATION
+        judged = base.metric if metric is None else Metric.parse(metric)
+        name = base.name if loss is None else "custom"
+        return cls(name, loss or base.loss, judged, named.also if named else ())
 
     @classmethod
     def named(cls, name: str) -> Task:
@@ -123,6 +158,24 @@ class Task:
         if name not in TASKS:
             raise unknown("task", str(name), TASKS)
         return TASKS[name]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is what every run was before there were others."""
+        return self.loss is CLASSIFICATION.loss and self.metric is CLASSIFICATION.metric
+
+    def identity(self) -> dict[str, Any]:
+        """What can change a number, JSON-able; nothing for the default."""
+        if self.is_default:
+            return {}
+        known = self.name in TASKS and self.loss is TASKS[self.name].loss
+        loss = {"name": self.name} if known else describe_callable(self.loss)
+        metric = (
+            {"name": self.metric.name}
+            if METRICS.get(self.metric.name) is self.metric
+            else self.metric.identity()
+        )
+        return {"task": {"loss": loss, "metric": metric}}
 
     def probabilities(self, output: Any) -> Tensor:
         """What the scores say: of each class (N, K), of each label (N, K); else the output as it is."""
@@ -141,20 +194,28 @@ class Task:
         Raises:
             InputError: names the task or the loss that would suit. Of a user's own loss nothing is known.
         """
-        if self.name in _CHECKS:
-            _CHECKS[self.name](_tensor(targets, self.name), logits_of(output).detach())
+        if self.name in _TARGETS:
+            scores = logits_of(output).detach()
+            if self.name == "classification":
+                _check_scores(scores)
+            self.check_targets(targets, scores)
+
+    def check_targets(self, targets: Any, output: Any) -> None:
+        """Do as `check` for further batches: only the shape of the output is looked at."""
+        if self.name in _TARGETS:
+            _TARGETS[self.name](_tensor(targets, self.name), tuple(logits_of(output).shape))
 
 
 def _tensor(targets: Any, task: str) -> Tensor:
     if isinstance(targets, Tensor):
         return targets.detach()
     raise InputError(
-        f"the targets of {task} are a tensor, got {type(targets).__name__}: pass a tensor, or loss= and metric="
+        f"the targets of {task} are a tensor, got {type(targets).__name__}: pass one, or loss= and metric="
     )
 
 
-def _sizes(tensor: Tensor) -> str:
-    return f"({', '.join(map(str, tensor.shape))}{',' if tensor.dim() == 1 else ''})"
+def _sizes(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 # Classification
@@ -179,38 +240,42 @@ def _accuracy(outputs: Any, targets: Tensor) -> float:
     return int((chosen == targets)[counted].sum()) / max(1, int(counted.sum()))
 
 
-def _check_classification(targets: Tensor, scores: Tensor) -> None:
-    """Logits (N, K, ...), K at least 2, and class numbers (N, ...), or probabilities of the logits' shape."""
+def _check_scores(scores: Tensor) -> None:
+    """Logits (N, K, ...), K at least 2, that are no probabilities yet."""
     if scores.dim() < 2 or scores.shape[1] < 2:
         raise InputError(
-            f"cross-entropy needs one score for each of at least two classes, (N, K), got {_sizes(scores)}: "
-            "with one score it is always 0. Give the network two scores, or pass task='multilabel' (yes or "
-            "no), task='regression' (a number), or loss= and metric="
+            "cross-entropy needs one score for each of at least two classes, (N, K), got "
+            f"{_sizes(scores.shape)}: with one score it is always 0. Give the network two scores, or pass "
+            "task='multilabel' (yes or no), task='regression' (a number), or loss= and metric="
         )
     if _are_probabilities(scores):
         raise InputError(
             "cross-entropy takes scores before softmax, got rows that are at least 0 and sum to 1: leave the "
             "softmax out of the network, or pass loss= and metric="
         )
+
+
+def _check_classes(targets: Tensor, shape: tuple[int, ...]) -> None:
+    """Class numbers (N, ...) for scores (N, K, ...), or probabilities of the scores' shape."""
     if targets.is_floating_point():
-        return _check_class_probabilities(targets, scores)
-    if targets.shape == scores.shape:
+        return _check_class_probabilities(targets, shape)
+    if targets.shape == shape:
         raise InputError(
             f"the targets of classification are class numbers (N,), got whole numbers of the scores' shape "
-            f"{_sizes(targets)}: pass task='multilabel' where several labels may hold, or targets.argmax(1)"
+            f"{_sizes(shape)}: pass task='multilabel' where several labels may hold, or targets.argmax(1)"
         )
-    wanted = (len(scores), *scores.shape[2:])
+    wanted = (shape[0], *shape[2:])
     if targets.shape != wanted:
         raise InputError(
-            f"for scores {_sizes(scores)} the targets of classification are class numbers {wanted}, got "
-            f"{_sizes(targets)}: reshape them, or pass task= or loss= and metric="
+            f"for scores {_sizes(shape)} the targets of classification are class numbers {_sizes(wanted)}, "
+            f"got {_sizes(targets.shape)}: reshape them, or pass task= or loss= and metric="
         )
-    allowed = (targets >= 0) & (targets < scores.shape[1])
+    allowed = (targets >= 0) & (targets < shape[1])
     if targets.dim() > 1:
         allowed |= targets == IGNORED
     if not bool(allowed.all()):
         raise InputError(
-            f"class numbers must lie in 0..{scores.shape[1] - 1}, as there are {scores.shape[1]} scores, got "
+            f"class numbers must lie in 0..{shape[1] - 1}, as there are {shape[1]} scores, got "
             f"{int(targets[~allowed][0])}: number the classes from 0, or pass task= or loss= and metric="
         )
     return None
@@ -220,11 +285,11 @@ def _are_probabilities(scores: Tensor) -> bool:
     return bool((scores >= 0).all()) and bool(((scores.float().sum(1) - 1).abs() < 1e-3).all())
 
 
-def _check_class_probabilities(targets: Tensor, scores: Tensor) -> None:
-    if targets.shape != scores.shape:
+def _check_class_probabilities(targets: Tensor, shape: tuple[int, ...]) -> None:
+    if targets.shape != shape:
         raise InputError(
-            f"the targets of classification are class numbers, got fractional numbers {_sizes(targets)} for "
-            f"scores {_sizes(scores)}: pass task='regression', targets.long() where they number classes, or "
+            f"the targets of classification are class numbers, got fractions {_sizes(targets.shape)} for "
+            f"scores {_sizes(shape)}: pass task='regression', targets.long() where they number classes, or "
             "loss= and metric="
         )
     if not bool((targets >= 0).all()) or not bool(((targets.sum(1) - 1).abs() < 1e-3).all()):
@@ -251,8 +316,13 @@ def _binary_cross_entropy(output: Any, targets: Tensor) -> Tensor:
 
 def _like(targets: Tensor, scores: Tensor) -> Tensor:
     """Targets (N,) beside scores (N, 1), or the other way round, as the scores: never broadcast to (N, N)."""
-    same = targets.numel() == scores.numel() and {targets.dim(), scores.dim()} == {1, 2}
-    return targets.view_as(scores) if same else targets
+    return targets.view_as(scores) if _alike(targets.shape, scores.shape) else targets
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes are equal, or (N,) and (N, 1)."""
+    short, long = sorted((tuple(one), tuple(other)), key=len)
+    return long == short or (len(short) == 1 and long == (*short, 1))
 
 
 def _micro_f1(outputs: Any, targets: Tensor) -> float:
@@ -269,8 +339,8 @@ def _label_accuracy(outputs: Any, targets: Tensor) -> float:
     return float(((scores > 0) == (_like(targets, scores) > 0.5)).double().mean())
 
 
-def _check_multilabel(targets: Tensor, scores: Tensor) -> None:
-    _check_same_shape(targets, scores, "multilabel", "0 or 1 for every label, (N, K)")
+def _check_labels(targets: Tensor, shape: tuple[int, ...]) -> None:
+    _check_same_shape(targets, shape, "multilabel", "0 or 1 for every label, (N, K)")
     if not bool(((targets >= 0) & (targets <= 1)).all()):
         wrong = targets[~((targets >= 0) & (targets <= 1))].flatten()[0]
         raise InputError(
@@ -305,26 +375,26 @@ def _r2(outputs: Any, targets: Tensor) -> float:
     return float(each.mean())
 
 
-def _check_regression(targets: Tensor, scores: Tensor) -> None:
-    _check_same_shape(targets, scores, "regression", "numbers of the output's shape")
+def _check_numbers(targets: Tensor, shape: tuple[int, ...]) -> None:
+    _check_same_shape(targets, shape, "regression", "numbers of the output's shape")
     if not bool(targets.isfinite().all()):
         raise InputError(
             "the targets of regression must be finite numbers, got one that is not: leave its example out"
         )
 
 
-def _check_same_shape(targets: Tensor, scores: Tensor, task: str, wanted: str) -> None:
-    if _like(targets, scores).shape != scores.shape:
+def _check_same_shape(targets: Tensor, shape: tuple[int, ...], task: str, wanted: str) -> None:
+    if not _alike(targets.shape, shape):
         raise InputError(
-            f"the targets of {task} are {wanted}, got {_sizes(targets)} for an output {_sizes(scores)}: "
+            f"the targets of {task} are {wanted}, got {_sizes(targets.shape)} for an output {_sizes(shape)}: "
             "reshape them, or pass task= or loss= and metric="
         )
 
 
-_CHECKS: dict[str, Callable[[Tensor, Tensor], None]] = {
-    "classification": _check_classification,
-    "multilabel": _check_multilabel,
-    "regression": _check_regression,
+_TARGETS: dict[str, Callable[[Tensor, tuple[int, ...]], None]] = {
+    "classification": _check_classes,
+    "multilabel": _check_labels,
+    "regression": _check_numbers,
 }
 
 ACCURACY = Metric("accuracy", _accuracy, fraction=True)
