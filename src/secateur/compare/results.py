@@ -19,6 +19,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
 from secateur.network.task import Task
+from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
@@ -124,7 +125,12 @@ def leave_network(
 
 
 def rewrite_report(directory: Path, results: Results) -> Path:
-    """Draw `report.html` and `figures/` from results and the runs' histories; the page's path."""
+    """Draw `report.html` and `figures/` from results and the runs' histories; the page's path.
+
+    Raises:
+        InputError: where one of them is there and not ours.
+    """
+    check_out(directory, REPORT_FILES)
     shares = directory.parent.name == REPORTS and not (directory / "runs").is_dir()
     store = RunStore(directory.parent.parent if shares else directory)
     ids = {point.run_id for point in [*results.points, *results.dense]}
