@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secateur.data.preprocessing import PixelFormat, Preprocessing
 from secateur.records.found import Found
 
 _STATISTICS_CHUNK = 4096
@@ -56,6 +57,7 @@ class Data:
             variation gets std 1, so that normalising it divides by no zero.
         augmentation: what suits this data set.
         fingerprint: 16 hex digits over the content (images, labels, splits, classes), whatever its path.
+        format: which pixels were made of the images; None: they were pixels of this shape already.
         found: what the data were understood to be; None where they were made by hand.
     """
 
@@ -69,6 +71,7 @@ class Data:
     std: tuple[float, ...]
     augmentation: Augmentation
     fingerprint: str
+    format: PixelFormat | None = None
     found: Found | None = None
 
     def __repr__(self) -> str:
@@ -78,6 +81,11 @@ class Data:
         sizes = "/".join(str(len(split)) for split in (self.train, self.val, self.test))
         shape = "x".join(map(str, self.shape))
         return f"<Data {self.label}: {self.num_classes} classes, {sizes} images of {shape}>"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes of an image what the network was trained on."""
+        return Preprocessing(self.format or PixelFormat(*self.shape), self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.elsewhere import Described, describe, described_again
 from secateur.budget import Budget, Limits
 from secateur.data import Augmentation, Data, Split
+from secateur.data.preprocessing import PixelFormat
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
 from secateur.records.found import Found
@@ -161,6 +162,7 @@ def write_data(data: Data, path: Path) -> None:
         "std": data.std,
         "augmentation": asdict(data.augmentation),
         "fingerprint": data.fingerprint,
+        "format": asdict(data.format) if data.format else None,
         "found": data.found.to_json() if data.found else None,
     }
     splits = {name: getattr(data, name) for name in _SPLITS}
@@ -183,6 +185,7 @@ def read_data(path: Path) -> Data:
     tuples = {key: tuple(facts[key]) for key in ("classes", "mean", "std")}
     made = {
         "augmentation": Augmentation(**facts["augmentation"]),
+        "format": PixelFormat(**facts["format"]) if facts["format"] else None,
         "found": Found.from_json(facts["found"]) if facts["found"] else None,
     }
     return Data(**{**facts, **splits, **tuples, **made})
