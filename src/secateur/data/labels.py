@@ -1,27 +1,18 @@
-"""Rules shared by folders, parquet files and the Hub: which split is which, which labels are valid."""
+"""Rules shared by folders, tables and the Hub: which split tests, which column labels, which labels are valid."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from secateur.errors import InputError
+from secateur.records.found import listed, plain
 
 T = TypeVar("T")
 
-_SPLIT = re.compile(r"(train|test|val)(?:ing|id|idation)?(?![a-z])", re.IGNORECASE)
-
-
-def split_of(name: str) -> str | None:
-    """ "train", "test" or "val" if a file, folder or Hub split says so at its start, else None.
-
-    Example:
-        >>> split_of("validation-00000-of-00001"), split_of("trains")
-        ('val', None)
-    """
-    match = _SPLIT.match(name)
-    return match[1].lower() if match else None
+LABEL_NAMES = ("label", "labels", "class", "target")
+"""What a column of labels is called where others are beside it."""
 
 
 def assign(found: Mapping[str, T], where: str) -> dict[str, T]:
@@ -49,30 +40,133 @@ def assign(found: Mapping[str, T], where: str) -> dict[str, T]:
     return {"train": found["train"], "test": found["val"]}
 
 
+def choose_column(
+    possible: Sequence[str], asked: str | None, what: str, where: str, shown: str, names: Sequence[str] = ()
+) -> str:
+    """The column that is asked for, the only possible one, or the only one of a usual name.
+
+    Args:
+        possible: columns that it could be.
+        asked: the user's `--label-column` or `--image-column`.
+        what: "label" or "image".
+        where: the table, for messages.
+        shown: all its columns, for messages.
+        names: of what is called so, where there are others beside it.
+
+    Raises:
+        InputError: none or several could be meant, or the one asked for is none of them.
+    """
+    if asked is not None and asked not in possible:
+        raise InputError(
+            f"--{what}-column names a column that can be the {what}, but '{plain(asked)}' of {where} is none: it "
+            f"has {shown}"
+        )
+    usual = [column for column in possible if column.lower() in names]
+    found = [asked] if asked is not None else usual or list(possible)
+    if len(found) != 1:
+        could = f"{listed(found)} could each be it" if found else "none is there"
+        raise InputError(
+            f"{where} must have one {what} column, but {could}: it has {shown}"
+            + (f"; choose with --{what}-column NAME" if found else "")
+        )
+    return found[0]
+
+
+def number_labels(values: Mapping[str, Sequence[Any]], where: str) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+    """Number labels that are texts, truths or numbers from 0, in their order; the numbers, and the class names.
+
+    Args:
+        values: those of each split.
+        where: the source, for messages.
+
+    Raises:
+        InputError: labels are missing, or are fractions, lists, or of several kinds.
+    """
+    for split, labels in values.items():
+        if not labels:
+            raise InputError(f"split '{split}' of {where} has no images: add some")
+        if missing := sum(value is None or value == "" for value in labels):
+            raise InputError(
+                f"every image needs a label, but {missing} of {len(labels)} in split '{split}' of {where} have "
+                f"none: label them, or remove them"
+            )
+    ordered = _ordered({_whole(value, where) for labels in values.values() for value in labels}, where)
+    number = {value: index for index, value in enumerate(ordered)}
+    numbered = {split: [number[_whole(value, where)] for value in labels] for split, labels in values.items()}
+    return numbered, tuple(plain(str(value)) for value in ordered)
+
+
+def _whole(value: Any, where: str) -> Any:
+    """A number without a fraction as a whole one; what can be no label is refused."""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise InputError(
+                f"labels must name classes, but {where} has {value:g}, a number with a fraction: choose another "
+                f"with --label-column NAME; for regression pass loaders to secateur.compare"
+            )
+        return int(value)
+    if not isinstance(value, str | bool | int):
+        raise InputError(
+            f"labels must be texts or whole numbers, one for each image, but {where} has "
+            f"{plain(str(value))[:40]} ({type(value).__name__}): choose another with --label-column NAME"
+        )
+    return value
+
+
+def _ordered(values: Iterable[Any], where: str) -> list[Any]:
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1:
+        raise InputError(f"labels must be of one kind, but {where} has texts and numbers: write all alike")
+    if kinds == {str} and all(_is_number(value) for value in values):
+        return sorted(values, key=lambda value: (int(value), value))
+    return sorted(values)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdigit()
+
+
+def check_spelling(names: Collection[str], where: str) -> None:
+    """Refuse names of classes that differ in capitals, in spaces around them or in how accents are written only.
+
+    Raises:
+        InputError: naming two of them.
+    """
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        other = known.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), name)
+        if other != name:
+            raise InputError(
+                f"class names must differ by more than capitals and spaces, but {where} has '{plain(other)}' and "
+                f"'{plain(name)}': give both one name, or two clearly different ones"
+            )
+
+
 def check_labels(
-    labels: Mapping[str, Sequence[int | None]], classes: Sequence[str] | None, where: str
+    labels: Mapping[str, Sequence[int | None]], classes: Sequence[str], where: str
 ) -> tuple[str, ...]:
     """The class names, after checking that labels are 0..K-1 and every split has every class.
 
     Args:
         labels: those of each split.
-        classes: their names, if the source tells; else the labels' numbers are the names.
+        classes: their names.
         where: the source, for messages.
 
     Raises:
-        InputError: labels are missing, negative, too large or with gaps; a class lacks images in a split;
-            there is one class only.
+        InputError: labels are missing, negative or too large; a class lacks images in a split; there is one
+            class only; two have one name.
     """
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if list(classes).count(name) > 1)
+        raise InputError(f"class names must differ, but {where} has '{plain(twice)}' twice: rename one")
+    check_spelling(classes, where)
     present = {split: set(values) for split, values in labels.items()}
     for split, values in present.items():
-        _check_labelled(split, values, where)
-    if classes is None:
-        classes = _names_of_numbers(set().union(*present.values()), where)
-    for split, values in present.items():
+        check_labelled(split, values, where)
         _check_range(split, values, len(classes), where)
     if len(classes) < 2:
         raise InputError(
-            f"there must be at least two classes, but {where} has only '{classes[0]}': add another"
+            f"there must be at least two classes, but {where} has only '{plain(classes[0])}': add another"
         )
     for split, values in present.items():
         check_complete(split, [classes[k] for k in values if k is not None], classes, where)
@@ -85,7 +179,8 @@ def check_complete(split: str, present: Collection[str], classes: Sequence[str],
     Raises:
         InputError: naming the first class that has none.
     """
-    missing = [name for name in classes if name not in set(present)]
+    there = set(present)
+    missing = [plain(name) for name in classes if name not in there]
     if missing:
         more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
         whose = "" if split == "all" else f" of split '{split}'"
@@ -95,7 +190,8 @@ def check_complete(split: str, present: Collection[str], classes: Sequence[str],
         )
 
 
-def _check_labelled(split: str, values: set[int | None], where: str) -> None:
+def check_labelled(split: str, values: Collection[int | None], where: str) -> None:
+    """Refuse a split without labels, and whole numbers that mark what has none."""
     if not values:
         raise InputError(f"split '{split}' of {where} has no images: add some")
     unlabelled = sorted(str(value) for value in values if value is None or value < 0)
@@ -104,16 +200,6 @@ def _check_labelled(split: str, values: set[int | None], where: str) -> None:
             f"labels must be 0..K-1, but split '{split}' of {where} has {unlabelled[0]} (-1 and None mark "
             f"unlabelled images): remove them, or the whole split if another can be the test split"
         )
-
-
-def _names_of_numbers(values: set[int | None], where: str) -> tuple[str, ...]:
-    numbers = sorted(value for value in values if value is not None)
-    if numbers != list(range(len(numbers))):
-        raise InputError(
-            f"labels must be 0..K-1, but {where} has {len(numbers)} different labels from {numbers[0]} to "
-            f"{numbers[-1]}: number the classes without gaps"
-        )
-    return tuple(str(number) for number in numbers)
 
 
 def _check_range(split: str, values: set[int | None], count: int, where: str) -> None:
