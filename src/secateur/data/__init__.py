@@ -14,6 +14,7 @@ from secateur.data.found import Found, found_in
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits
 from secateur.data.splits import hold_out_test, hold_out_val, limit
+from secateur.data.store import Place
 from secateur.errors import InputError
 
 __all__ = [
@@ -40,6 +41,9 @@ def load_data(
     classes_in: str | None = None,
     label_column: str | None = None,
     image_column: str | None = None,
+    fit: str = "crop",
+    background: str = "white",
+    skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -60,6 +64,10 @@ def load_data(
         splits: {"train": DIR, "test": DIR, "val": DIR}, folders or files below the data folder, where their
             names do not say which is which; "val" may be left out.
         classes_in: the folder below the data folder whose sub-folders are the classes.
+        fit: how images become square: "crop" (the largest centred square, resized), "pad" (the whole,
+            centred on the background) or "squash".
+        background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
+        skip_unreadable: leave out images that cannot be read, and count them in `found`.
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
@@ -76,7 +84,9 @@ def load_data(
         (1167, 130, 500, (1, 8, 8))
     """
     _check_options(val_fraction)
-    reading = Reading(splits, classes_in, label_column, image_column, image_size)
+    reading = Reading(
+        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable
+    )
     called, decoded = _decoded(name, reading, progress)
     train, val, test = _split(decoded, limit_train, val_fraction, split_seed)
     mean, std = channel_statistics(train.images)
@@ -91,7 +101,8 @@ def load_data(
         std=std,
         augmentation=default_augmentation(called, train.images.shape[-2:]),
         fingerprint=fingerprint([train, val, test], decoded.classes),
-        found=found_in(called, decoded, {"train": train, "val": val, "test": test}),
+        found=found_in(called, decoded, {"train": train, "val": val, "test": test}, fit=fit),
+        format=decoded.format,
     )
 
 
@@ -113,10 +124,10 @@ def _decoded(name: str, reading: Reading, progress: Progress | None) -> tuple[st
         return name, load_digits(reading.image_size)
     source = find_source(name)
 
-    def read_and_decode() -> Decoded:
-        return decode(*source.read(), reading.image_size, progress)
+    def read_and_decode(place: Place) -> Decoded:
+        return decode(*source.read(), reading, progress, place)
 
-    return source.name, cached(source.files, reading.image_size, read_and_decode)
+    return source.name, cached(source.files, reading, read_and_decode)
 
 
 def _split(

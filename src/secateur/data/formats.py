@@ -38,7 +38,7 @@ _BY_CONTENT = (
 )
 # A TGA begins with no sign: only a file that is called so is tried as one.
 _BY_NAME = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA"}
-_HEIC = frozenset([".heic", ".heif", ".hif", ".heics", ".heifs"])
+HEIC = frozenset([".heic", ".heif", ".hif", ".heics", ".heifs"])
 _RAW = frozenset(
     (
         *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".raf", ".rw2", ".orf"),
@@ -103,7 +103,7 @@ def hint(reasons: Iterable[str]) -> str:
         "for .heic run `pip install 'secateur[heic]'`"
     """
     found = set(reasons)
-    heic, raw = sorted(found & _HEIC), sorted(found & _RAW)
+    heic, raw = sorted(found & HEIC), sorted(found & _RAW)
     ways = []
     if heic and "HEIF" not in decodable():
         ways.append(f"for {', '.join(heic)} run `pip install 'secateur[heic]'`")

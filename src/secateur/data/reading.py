@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from secateur.errors import InputError
+from secateur.data.pixels import look_checks
+from secateur.errors import InputError, require
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -20,6 +21,9 @@ class Reading:
         classes_in: the folder, below the data folder, whose sub-folders are the classes; None: it is found.
         label_column, image_column: of a table (parquet, CSV); None: there is only one that can be meant.
         image_size: side in pixels of the square made of each image; None takes images as they are.
+        fit: how images of another shape become square: "crop", "pad" or "squash"; see `pixels.PixelFormat`.
+        background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
+        skip_unreadable: leave out images that cannot be read, and count them; else they are refused.
     """
 
     splits: Mapping[str, str] | None = None
@@ -27,8 +31,12 @@ class Reading:
     label_column: str | None = None
     image_column: str | None = None
     image_size: int | None = None
+    fit: str = "crop"
+    background: str = "white"
+    skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
+        require(self, look_checks(self.fit, self.background))
         if self.image_size is not None and self.image_size < 1:
             raise InputError(f"image_size must be at least 1 pixel, not {self.image_size}")
         if self.splits and self.classes_in is not None:

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load
 
 from secateur.data.dataset import Split
-from secateur.data.decode import Decoded, Encoded, fit
+from secateur.data.decode import Decoded, Encoded
 from secateur.data.folders import read_folder
+from secateur.data.pixels import PixelFormat
 from secateur.data.splits import hold_out_test
 from secateur.data.tables import from_dataset_dict, read_parquet
 from secateur.errors import InputError, unknown
@@ -147,5 +148,6 @@ def load_digits(image_size: int | None = None) -> Decoded:
 def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
     from PIL import Image
 
-    resized = [np.asarray(fit(Image.fromarray(image), (side, side))) for image in images[:, 0].numpy()]
-    return torch.from_numpy(np.stack(resized)).unsqueeze(1)
+    wanted = PixelFormat(1, side, side)
+    resized = [wanted.pixels(Image.fromarray(image)) for image in images[:, 0].numpy()]
+    return torch.from_numpy(np.stack(resized))
