@@ -50,15 +50,17 @@ class _Room:
         self.bytes -= size
         if self.bytes < 0:
             raise InputError(
-                f"{plain(str(self.path))} holds more than this disk has room for (or than 256 GiB): unpack it "
-                f"elsewhere, and pass the folder"
+                f"{plain(str(self.path))} holds more than this disk has room for (or than 256 GiB): unpack "
+                "it elsewhere, and pass the folder"
             )
 
     def take_file(self) -> None:
         """Account for a file."""
         self.files -= 1
         if self.files < 0:
-            raise InputError(f"{plain(str(self.path))} holds more than {MOST_FILES:,} files: unpack it yourself")
+            raise InputError(
+                f"{plain(str(self.path))} holds more than {MOST_FILES:,} files: unpack it yourself"
+            )
 
 
 @contextmanager
@@ -79,12 +81,21 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
         room = _Room(path, bytes=min(MOST_BYTES, shutil.disk_usage(folder).free * 9 // 10))
         try:
             _unpack(path, folder, room)
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error, ValueError) as error:
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            tarfile.TarError,
+            zlib.error,
+            ValueError,
+        ) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{plain(str(path))} cannot be unpacked ({plain(first_line(error)) or type(error).__name__}): fetch it "
-                f"again, or unpack it and pass the folder"
+                f"{plain(str(path))} cannot be unpacked "
+                f"({plain(first_line(error)) or type(error).__name__}): fetch it again, or unpack it and "
+                "pass the folder"
             ) from error
         yield folder
     except InputError as error:
@@ -115,15 +126,21 @@ def _unpack(path: Path, folder: Path, room: _Room) -> None:
     with tarfile.open(path) as archive:
         for entry in archive:
             target = _target(entry.name, folder)
-            if target and entry.isreg() and (content := archive.extractfile(entry)):
-                with content:
-                    _write(content, target, room)
+            if target and entry.isreg() and (packed := archive.extractfile(entry)):
+                with packed:
+                    _write(packed, target, room)
 
 
 def _target(name: str, folder: Path) -> Path | None:
     """Where a member goes; None where its name leads out, or is one of those that are passed over anyway."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "")]
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in name or (len(parts[0]) == 2 and parts[0][1] == ":"):
+    if (
+        not parts
+        or parts[0] == "/"
+        or ".." in parts
+        or "\0" in name
+        or (len(parts[0]) == 2 and parts[0][1] == ":")
+    ):
         return None
     if any(is_left_behind(part) for part in parts):
         return None

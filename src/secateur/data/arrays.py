@@ -1,7 +1,7 @@
 """Images that lie in files as arrays: NumPy's .npz, MNIST's IDX files, CIFAR's binary files.
 
-Each image is handed on as a PGM or PPM, a header of a few bytes before the pixels, so that arrays and files go the
-same way from there.
+Each image is handed on as a PGM or PPM, a header of a few bytes before the pixels, so that arrays and files
+go the same way from there.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import gzip
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -41,7 +41,9 @@ class Pair:
     name: str
 
 
-def list_arrays(pairs: Mapping[str, Sequence[Pair]], where: str, names: Sequence[str] | None = None) -> Listing:
+def list_arrays(
+    pairs: Mapping[str, Sequence[Pair]], where: str, names: Sequence[str] | None = None
+) -> Listing:
     """Check arrays and hand them on as images.
 
     Args:
@@ -55,7 +57,10 @@ def list_arrays(pairs: Mapping[str, Sequence[Pair]], where: str, names: Sequence
     values = {split: [v for pair in each for v in _label_values(pair)] for split, each in pairs.items()}
     numbers, classes = number_labels(values, where)
     if names is not None:
-        classes, numbers = tuple(names), {split: [int(v) for v in each] for split, each in values.items()}
+        classes, numbers = (
+            tuple(names),
+            {split: [int(str(v)) for v in each] for split, each in values.items()},
+        )
     check_labels(numbers, classes, where)
     splits = {}
     for split, each in pairs.items():
@@ -74,8 +79,9 @@ def _label_values(pair: Pair) -> list[object]:
         labels = labels.argmax(1)
     if labels.ndim != 1 or len(labels) != len(pair.images):
         raise InputError(
-            f"labels must be one for each image, but {plain(pair.name)} has labels of shape {pair.labels.shape} for "
-            f"images of shape {pair.images.shape}: one class number or name an image is read"
+            f"labels must be one for each image, but {plain(pair.name)} has labels of shape "
+            f"{pair.labels.shape} for images of shape {pair.images.shape}: one class number or name an "
+            "image is read"
         )
     return labels.tolist()
 
@@ -94,11 +100,14 @@ def _channels_last(pair: Pair) -> np.ndarray:
     images = pair.images
     if images.ndim == 3:
         return images[..., None]
-    first, last = images.ndim == 4 and images.shape[1] in (1, 3), images.ndim == 4 and images.shape[3] in (1, 3)
+    first, last = (
+        images.ndim == 4 and images.shape[1] in (1, 3),
+        images.ndim == 4 and images.shape[3] in (1, 3),
+    )
     if first == last or 0 in images.shape:
         raise InputError(
-            f"images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, but {plain(pair.name)} has "
-            f"{images.shape}: reshape them"
+            "images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, but "
+            f"{plain(pair.name)} has {images.shape}: reshape them"
         )
     return images.transpose(0, 2, 3, 1) if first else images
 
@@ -116,8 +125,8 @@ def _as_bytes(images: np.ndarray, name: str, remarks: list[str]) -> np.ndarray:
     if low >= 0 and high <= 255 and (images.dtype.kind in "iu" or np.array_equal(images, np.rint(images))):
         return images.astype(np.uint8)
     raise InputError(
-        f"pixels must be 0 to 255, or 0 to 1, but {plain(name)} has {images.dtype} from {low:g} to {high:g}: scale "
-        f"them, and save them as uint8"
+        f"pixels must be 0 to 255, or 0 to 1, but {plain(name)} has {images.dtype} from {low:g} to "
+        f"{high:g}: scale them, and save them as uint8"
     )
 
 
@@ -125,7 +134,7 @@ def _as_bytes(images: np.ndarray, name: str, remarks: list[str]) -> np.ndarray:
 
 
 def read_npz(path: Path) -> Listing:
-    """Read an .npz of `x_train`, `y_train`, `x_test`, `y_test`, of `train_images` and so on, or of two arrays.
+    """Read an .npz of `x_train`, `y_train`, `x_test`, `y_test` (or `train_images`, ...), or of two arrays.
 
     Raises:
         InputError: not an .npz, arrays that are pickled objects, or names that do not tell.
@@ -143,8 +152,8 @@ def read_npz(path: Path) -> Listing:
         pickled = "allow_pickle" in str(error)
         reason = "it holds pickled objects" if pickled else first_line(error) or type(error).__name__
         raise InputError(
-            f"{where} must be arrays of numbers as numpy.savez writes them, but cannot be read ({plain(reason)}): save "
-            f"images as uint8 and labels as whole numbers"
+            f"{where} must be arrays of numbers as numpy.savez writes them, but cannot be read "
+            f"({plain(reason)}): save images as uint8 and labels as whole numbers"
         ) from error
     return list_arrays(pairs, where)
 
@@ -158,12 +167,16 @@ def _npz_shapes(path: Path) -> dict[str, int]:
 def _check_size(sizes: Mapping[str, int], where: str) -> None:
     name, size = max(sizes.items(), key=lambda item: item[1])
     if size > _MOST_BYTES:
-        raise InputError(f"an array may take 8 GiB, but {plain(name)} of {where} takes {size:,} bytes: write image files")
+        raise InputError(
+            f"an array may take 8 GiB, but {plain(name)} of {where} takes {size:,} bytes: write image files"
+        )
 
 
 def _npz_names(arrays: Sequence[str], where: str) -> dict[str, tuple[str, str]]:
     """The arrays of images and labels of each split, by the words in their names."""
-    images = {name for name in arrays if set(tokens(name)) & _IMAGES_WORDS and not set(tokens(name)) & _LABEL_WORDS}
+    images = {
+        name for name in arrays if set(tokens(name)) & _IMAGES_WORDS and not set(tokens(name)) & _LABEL_WORDS
+    }
     labels = {name for name in arrays if set(tokens(name)) & _LABEL_WORDS}
     by_split: dict[str, list[list[str]]] = {}
     for index, group in enumerate((images, labels)):
@@ -206,7 +219,9 @@ def read_idx(files: Sequence[Path], where: str) -> Listing:
     groups = [group for group in groups_of(pairs) if group.complete]
     if len(groups) > 1:
         sets = listed([name for group in groups for name in group.names["train"]])
-        raise InputError(f"one set of IDX files is read, but {where} has several ({sets}): keep one in the folder")
+        raise InputError(
+            f"one set of IDX files is read, but {where} has several ({sets}): keep one in the folder"
+        )
     if groups:
         chosen = {split: names[0] for split, names in groups[0].names.items()}
     elif len(pairs) == 1 and split_name(next(iter(pairs))) is None:
@@ -228,10 +243,13 @@ def _idx_pair(files: Mapping[str, Path]) -> Pair:
 def _idx(path: Path, dimensions: int) -> np.ndarray:
     """One array of bytes: its header says how many."""
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
+        open_file: Callable[..., Any] = gzip.open if path.suffix.lower() == ".gz" else open
+        with open_file(path, "rb") as file:
             return _idx_content(file, dimensions, path)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{plain(str(path))} cannot be read ({first_line(error)}): fetch it again") from error
+        raise InputError(
+            f"{plain(str(path))} cannot be read ({first_line(error)}): fetch it again"
+        ) from error
 
 
 def _idx_content(file: IO[bytes], dimensions: int, path: Path) -> np.ndarray:
@@ -245,7 +263,9 @@ def _idx_content(file: IO[bytes], dimensions: int, path: Path) -> np.ndarray:
         )
     content = file.read(size)
     if len(content) < size:
-        raise InputError(f"{plain(str(path))} is cut off: it has {len(content):,} of {size:,} bytes: fetch it again")
+        raise InputError(
+            f"{plain(str(path))} is cut off: it has {len(content):,} of {size:,} bytes: fetch it again"
+        )
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
@@ -269,8 +289,8 @@ def read_cifar(files: Sequence[Path], where: str) -> Listing:
     for path in sorted(files):
         if path.stat().st_size % width or not path.stat().st_size:
             raise InputError(
-                f"{plain(str(path))} must be a multiple of {width} bytes, as CIFAR's binary version is, but has "
-                f"{path.stat().st_size:,}: fetch it again"
+                f"{plain(str(path))} must be a multiple of {width} bytes, as CIFAR's binary version is, "
+                f"but has {path.stat().st_size:,}: fetch it again"
             )
         rows = np.fromfile(path, np.uint8).reshape(-1, width)
         images = rows[:, -3 * CIFAR_SIDE**2 :].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)

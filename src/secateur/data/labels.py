@@ -1,4 +1,4 @@
-"""Rules shared by folders, tables and the Hub: which split tests, which column labels, which labels are valid."""
+"""Rules shared by folders, tables and the Hub: which split tests, which column and which labels are valid."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def assign(found: Mapping[str, T], where: str) -> dict[str, T]:
     return {"train": found["train"], "test": found["val"]}
 
 
+def said_of(found: Collection[str]) -> tuple[str, ...]:
+    """What is to be said of the splits that were found, before `assign`."""
+    if "val" in found and "test" not in found:
+        return ("no test split: 'val' is it, and validation is held out of train",)
+    return ()
+
+
 def choose_column(
     possible: Sequence[str], asked: str | None, what: str, where: str, shown: str, names: Sequence[str] = ()
 ) -> str:
@@ -58,8 +65,8 @@ def choose_column(
     """
     if asked is not None and asked not in possible:
         raise InputError(
-            f"--{what}-column names a column that can be the {what}, but '{plain(asked)}' of {where} is none: it "
-            f"has {shown}"
+            f"--{what}-column names a column that can be the {what}, but '{plain(asked)}' of {where} is "
+            f"none: it has {shown}"
         )
     usual = [column for column in possible if column.lower() in names]
     found = [asked] if asked is not None else usual or list(possible)
@@ -72,8 +79,10 @@ def choose_column(
     return found[0]
 
 
-def number_labels(values: Mapping[str, Sequence[Any]], where: str) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-    """Number labels that are texts, truths or numbers from 0, in their order; the numbers, and the class names.
+def number_labels(
+    values: Mapping[str, Sequence[Any]], where: str
+) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+    """Number labels that are texts, truths or numbers from 0, in their order; give the class names too.
 
     Args:
         values: those of each split.
@@ -87,8 +96,8 @@ def number_labels(values: Mapping[str, Sequence[Any]], where: str) -> tuple[dict
             raise InputError(f"split '{split}' of {where} has no images: add some")
         if missing := sum(value is None or value == "" for value in labels):
             raise InputError(
-                f"every image needs a label, but {missing} of {len(labels)} in split '{split}' of {where} have "
-                f"none: label them, or remove them"
+                f"every image needs a label, but {missing} of {len(labels)} in split '{split}' of {where} "
+                "have none: label them, or remove them"
             )
     ordered = _ordered({_whole(value, where) for labels in values.values() for value in labels}, where)
     number = {value: index for index, value in enumerate(ordered)}
@@ -101,8 +110,8 @@ def _whole(value: Any, where: str) -> Any:
     if isinstance(value, float):
         if not value.is_integer():
             raise InputError(
-                f"labels must name classes, but {where} has {value:g}, a number with a fraction: choose another "
-                f"with --label-column NAME; for regression pass loaders to secateur.compare"
+                f"labels must name classes, but {where} has {value:g}, a number with a fraction: choose "
+                "another with --label-column NAME; for regression pass loaders to secateur.compare"
             )
         return int(value)
     if not isinstance(value, str | bool | int):
@@ -127,7 +136,7 @@ def _is_number(text: str) -> bool:
 
 
 def check_spelling(names: Collection[str], where: str) -> None:
-    """Refuse names of classes that differ in capitals, in spaces around them or in how accents are written only.
+    """Refuse names of classes that differ only in capitals, spaces around them or how accents are written.
 
     Raises:
         InputError: naming two of them.
@@ -137,8 +146,8 @@ def check_spelling(names: Collection[str], where: str) -> None:
         other = known.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), name)
         if other != name:
             raise InputError(
-                f"class names must differ by more than capitals and spaces, but {where} has '{plain(other)}' and "
-                f"'{plain(name)}': give both one name, or two clearly different ones"
+                f"class names must differ by more than capitals and spaces, but {where} has "
+                f"'{plain(other)}' and '{plain(name)}': give both one name, or two clearly different ones"
             )
 
 

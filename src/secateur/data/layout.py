@@ -1,4 +1,4 @@
-"""Which folders are splits, which are classes: decided by what lies in them, and refused where it could be both."""
+"""Which folders are splits, which are classes: decided by what lies in them, refused where it may be both."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def lay_out(root: Folder) -> Layout:
             f"{_shown(root)} must have one training split, but that may be {both}: say which with "
             f"--splits train=DIR,test=DIR"
         )
-    if complete and (layout := _as_splits(root, complete[0], candidates)):
-        return layout
-    if not complete and (named := _alone(root, groups, candidates)):
+    if complete:
+        return _as_splits(root, complete[0], candidates)
+    if named := _alone(root, groups, candidates):
         raise named
     return _as_classes(root)
 
@@ -98,8 +98,8 @@ def folder_at(root: Folder, name: str, option: str) -> Folder:
         inner = {each.name: each for each in folder.folders}
         if part not in inner:
             raise InputError(
-                f"--{option.replace('_', '-')} names folders below {_shown(root)}, but '{plain(name)}' is not "
-                f"there: it has {listed(sorted(inner)) or 'no folders'}"
+                f"--{option.replace('_', '-')} names folders below {_shown(root)}, but '{plain(name)}' is "
+                f"not there: it has {listed(sorted(inner)) or 'no folders'}"
             )
         folder = inner[part]
     return folder
@@ -108,14 +108,14 @@ def folder_at(root: Folder, name: str, option: str) -> Folder:
 # --- splits ---------------------------------------------------------------------------------------------
 
 
-def _as_splits(root: Folder, group: Group, candidates: Sequence[Folder]) -> Layout | None:
-    """The folders of a group as splits; None where they are classes like the others beside them."""
+def _as_splits(root: Folder, group: Group, candidates: Sequence[Folder]) -> Layout:
+    """The folders of a group as splits."""
     by_name = {folder.name: folder for folder in candidates}
     members = [by_name[name] for name in group.all_names]
     others = [folder for folder in candidates if folder.name not in group.all_names and folder.count]
     nested = [folder for folder in members if through_wrappers(folder).filled]
     if not nested:
-        return _flat_splits(root, group, others)
+        raise _flat_splits(root, group, others)
     _check_alike(root, group, nested, others)
     layout = _of_splits(_one_each(root, group, by_name))
     if left := sum(folder.count for folder in others):
@@ -125,19 +125,19 @@ def _as_splits(root: Folder, group: Group, candidates: Sequence[Folder]) -> Layo
     return layout
 
 
-def _flat_splits(root: Folder, group: Group, others: Sequence[Folder]) -> None:
-    """Folders that are called as splits and hold images directly: classes, or splits without classes."""
+def _flat_splits(root: Folder, group: Group, others: Sequence[Folder]) -> InputError:
+    """What is wrong with folders that are called as splits and hold images directly: classes, or splits without classes."""
     names = listed(group.all_names)
     if others:
-        raise InputError(
+        return InputError(
             f"folders must be splits or classes, but {names} of {_shown(root)} are called as splits and hold "
-            f"images as {listed([folder.name for folder in others])} beside them: --classes-in . takes all as "
-            f"classes, --splits train=DIR,test=DIR names splits, which then need class folders"
+            f"images as {listed([folder.name for folder in others])} beside them: --classes-in . takes all "
+            "as classes, --splits train=DIR,test=DIR names splits, which then need class folders"
         )
-    raise InputError(
+    return InputError(
         f"no class folders in {names} of {_shown(root)}: sort the images into "
-        f"{plain(group.names['train'][0])}/CLASS/, or put a labels.csv with the columns file,label beside them; "
-        f"--classes-in . takes {names} as classes"
+        f"{plain(group.names['train'][0])}/CLASS/, or put a labels.csv with the columns file,label beside "
+        f"them; --classes-in . takes {names} as classes"
     )
 
 
@@ -147,9 +147,10 @@ def _check_alike(root: Folder, group: Group, nested: Sequence[Folder], others: S
     same = [other.name for other in others if inside and inside <= {each.name for each in other.filled}]
     if same:
         raise InputError(
-            f"folders must be splits or classes, but {listed(group.all_names)} of {_shown(root)} are called as "
-            f"splits and hold the same folders ({listed(sorted(inside))}) as {listed(same)}: --classes-in . "
-            f"takes all as classes, --splits train=DIR,test=DIR takes splits and leaves the others out"
+            f"folders must be splits or classes, but {listed(group.all_names)} of {_shown(root)} are "
+            f"called as splits and hold the same folders ({listed(sorted(inside))}) as {listed(same)}: "
+            "--classes-in . takes all as classes, --splits train=DIR,test=DIR takes splits and leaves the "
+            "others out"
         )
 
 
@@ -158,8 +159,8 @@ def _one_each(root: Folder, group: Group, by_name: Mapping[str, Folder]) -> dict
     for split, names in group.names.items():
         if len(names) > 1:
             raise InputError(
-                f"one folder per split, but {' and '.join(plain(str(root.path / name)) for name in names)} are "
-                f"both '{split}': merge them, or choose with --splits train=DIR,val=DIR,test=DIR"
+                f"one folder per split, but {' and '.join(plain(str(root.path / name)) for name in names)} "
+                f"are both '{split}': merge them, or choose with --splits train=DIR,val=DIR,test=DIR"
             )
     return {split: by_name[names[0]] for split, names in group.names.items()}
 
@@ -212,8 +213,8 @@ def _alone(root: Folder, groups: Sequence[Group], candidates: Sequence[Folder]) 
     if all(inside == {each.name for each in other.filled} for other in others):
         return None  # all are alike: classes, or parts
     return InputError(
-        f"folders must be splits or classes, but '{plain(nested[0])}' of {_shown(root)} is called as a split, and "
-        f"beside it is {listed([folder.name for folder in others])}: name the splits with "
+        f"folders must be splits or classes, but '{plain(nested[0])}' of {_shown(root)} is called as a "
+        f"split, and beside it is {listed([folder.name for folder in others])}: name the splits with "
         f"--splits train=DIR,test=DIR, or take all as classes with --classes-in ."
     )
 
@@ -232,8 +233,9 @@ def _as_classes(root: Folder) -> Layout:
     elif shared:
         raise InputError(
             f"folders must be classes or parts of the data, but all of {_shown(root)} "
-            f"({listed([each.name for each in root.filled])}) have the same folders ({listed(sorted(shared))}): "
-            f"take those inside as classes with --classes-in '*', or those outside with --classes-in ."
+            f"({listed([each.name for each in root.filled])}) have the same folders "
+            f"({listed(sorted(shared))}): take those inside as classes with --classes-in '*', or those "
+            "outside with --classes-in ."
         )
     _count_loose(layout, root)
     return layout
@@ -295,8 +297,8 @@ def _by_class(root: Folder) -> ByClass:
             if way.startswith("for"):
                 way = f"{way}, or remove the class"
             raise InputError(
-                f"every class needs images, but class '{plain(folder.name)}' in {_shown(root)} has none{files}: "
-                f"{way}"
+                f"every class needs images, but class '{plain(folder.name)}' in {_shown(root)} has "
+                f"none{files}: {way}"
             )
     return by_class
 
@@ -305,8 +307,9 @@ def _check_classes(by_class: Mapping[str, object], root: Folder) -> None:
     where = _shown(root)
     if not by_class and root.images:
         raise InputError(
-            f"no class folders in {where}, which holds {len(root.images)} images: sort them into {where}/CLASS/, "
-            f"or put a labels.csv with the columns file,label beside them{_by_prefix(root.images)}"
+            f"no class folders in {where}, which holds {len(root.images)} images: sort them into "
+            f"{where}/CLASS/, or put a labels.csv with the columns file,label beside "
+            f"them{_by_prefix(root.images)}"
         )
     if not by_class:
         files = root.reasons()
@@ -318,13 +321,16 @@ def _check_classes(by_class: Mapping[str, object], root: Folder) -> None:
         )
     if len(by_class) == 1:
         raise InputError(
-            f"there must be at least two classes, but {where} has only '{plain(next(iter(by_class)))}': add one"
+            f"there must be at least two classes, but {where} has only '{plain(next(iter(by_class)))}': "
+            "add one"
         )
 
 
 def _by_prefix(images: Sequence[Path]) -> str:
     """The classes that names seem to begin with (`cat.0.jpg`), as a hint."""
-    prefixes = Counter("".join(letter if letter.isalpha() else " " for letter in path.stem).split(" ")[0] for path in images)
+    prefixes = Counter(
+        "".join(letter if letter.isalpha() else " " for letter in path.stem).split(" ")[0] for path in images
+    )
     names = [name for name, count in prefixes.items() if name and count > 1]
     if not 2 <= len(names) <= len(images) // 2 or sum(prefixes[name] for name in names) < len(images):
         return ""

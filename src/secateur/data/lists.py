@@ -1,4 +1,4 @@
-"""Lists of images and labels beside the images: `labels.csv`, `train.csv`, `metadata.csv`, `metadata.jsonl`."""
+"""Lists of images and labels beside the images: `labels.csv`, `train.csv`, `metadata.jsonl`."""
 
 from __future__ import annotations
 
@@ -148,9 +148,12 @@ def lists_in(root: Folder, images: Images, reading: Reading) -> Lists:
     """Read the lists of a folder and of the folders in it.
 
     Raises:
-        InputError: a list names images and its labels are not clear, or those that `reading` names are not there.
+        InputError: a list names images and its labels are not clear, or are not there.
     """
-    paths = [*root.lists, *(path for folder in root.folders for path in folder.lists if len(folder.lists) < 8)]
+    paths = [
+        *root.lists,
+        *(path for folder in root.folders for path in folder.lists if len(folder.lists) < 8),
+    ]
     if len(paths) > 64:  # a list in each of many class folders is none of labels
         paths = root.lists
     found = Lists()
@@ -185,8 +188,8 @@ def _labelled(path: Path, images: Images, reading: Reading) -> Labelled | str:
     image = choose_column(naming, reading.image_column, "image", rows.where, rows.shown)
     if boxes := [name for name in rows.columns if name.lower().replace(" ", "") in _BOXES]:
         raise InputError(
-            f"labels must be one class for each image, but {rows.where} has boxes or masks ({listed(boxes)}): "
-            f"detection and segmentation are not read; pass loaders to secateur.compare"
+            f"labels must be one class for each image, but {rows.where} has boxes or masks "
+            f"({listed(boxes)}): detection and segmentation are not read; pass loaders to secateur.compare"
         )
     possible = [name for name in rows.columns if name and name not in (image, *naming)]
     possible = [name for name in possible if not _counts_rows(name) and not _says_splits(rows, name)]
@@ -236,7 +239,9 @@ def read_rows(path: Path, images: Images | None = None) -> Rows:
     """
     where = plain(str(path))
     if path.stat().st_size > _MOST_BYTES:
-        raise InputError(f"a list of labels may have 256 MiB, but {where} is larger: keep the two columns only")
+        raise InputError(
+            f"a list of labels may have 256 MiB, but {where} is larger: keep the two columns only"
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -255,8 +260,8 @@ def read_rows(path: Path, images: Images | None = None) -> Rows:
     for number, row in enumerate(read, start=1):
         if len(row) != width:
             raise InputError(
-                f"all rows of a list must have the same columns, but row {number} of {where} has {len(row)} and "
-                f"the first has {width}: correct it (a comma within a label needs quotes)"
+                f"all rows of a list must have the same columns, but row {number} of {where} has "
+                f"{len(row)} and the first has {width}: correct it (a comma within a label needs quotes)"
             )
     header, rows = [name.strip() for name in read[0]], read[1:]
     first = Rows(path, header, rows)
@@ -283,7 +288,9 @@ def _json_rows(path: Path, text: str) -> Rows:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise InputError(f"every line must be a JSON object, but line {number} of {where} is none: correct it")
+            raise InputError(
+                f"every line must be a JSON object, but line {number} of {where} is none: correct it"
+            )
         found.append(row)
     columns = list(dict.fromkeys(key for row in found for key in row))
     return Rows(path, columns, [[_text(row.get(name)) for name in columns] for row in found])
@@ -298,7 +305,9 @@ def _text(value: object) -> str:
 # --- splits ---------------------------------------------------------------------------------------------
 
 
-def splits_of(found: Sequence[Labelled], root: Folder, where: str) -> tuple[dict[str, list[tuple[Path, str]]], list[str]]:
+def splits_of(
+    found: Sequence[Labelled], root: Folder, where: str
+) -> tuple[dict[str, list[tuple[Path, str]]], list[str]]:
     """Images and labels of each split, or of "all"; and what is to be said.
 
     A split is told by the names of several lists, by a column, or by the folders that the images lie in.
@@ -313,12 +322,14 @@ def splits_of(found: Sequence[Labelled], root: Folder, where: str) -> tuple[dict
     for name in only.rows.columns:
         if _says_splits(only.rows, name):
             splits = [split_of(value) for value in only.rows.column(name)]
-            return _grouped(zip(splits, pairs, strict=True)), [f"splits are those of the column {plain(name)}"]
+            return _grouped(zip(splits, pairs, strict=True)), [
+                f"splits are those of the column {plain(name)}"
+            ]
     folders = {path.relative_to(root.path).parts[0] for path, _ in pairs if path.parent != root.path}
     groups = [group for group in groups_of(folders) if group.complete and set(group.all_names) == folders]
     if groups and all(len(names) == 1 for names in groups[0].names.values()):
-        named = (split_name(path.relative_to(root.path).parts[0]) for path, _ in pairs)
-        return _grouped(zip([one and one.split for one in named], pairs, strict=True)), []
+        named = [split_name(path.relative_to(root.path).parts[0]) for path, _ in pairs]
+        return _grouped(zip([one.split if one else None for one in named], pairs, strict=True)), []
     return {"all": _once(pairs, only.rows.where)}, []
 
 
@@ -334,8 +345,8 @@ def _by_list(found: Sequence[Labelled], where: str) -> tuple[dict[str, list[tupl
             return {split: _once(_pairs(one), one.rows.where) for split, one in chosen.items()}, []
     files = listed([Path(path).name for path in names])
     raise InputError(
-        f"labels must come from one list, or from one a split, but {where} has {files}: move the others away, or "
-        f"call them train.csv and test.csv"
+        f"labels must come from one list, or from one a split, but {where} has {files}: move the others "
+        "away, or call them train.csv and test.csv"
     )
 
 
@@ -346,8 +357,8 @@ def _pairs(labelled: Labelled) -> list[tuple[Path, str]]:
     if missing:
         raise InputError(
             f"every row of a list must name an image below the data folder, but {len(missing)} of "
-            f"{len(rows.rows)} in {rows.where} do not (first: {plain(', '.join(rows.rows[missing[0]]))[:80]}): add "
-            f"the files, or remove the rows"
+            f"{len(rows.rows)} in {rows.where} do not (first: "
+            f"{plain(', '.join(rows.rows[missing[0]]))[:80]}): add the files, or remove the rows"
         )
     return [(path, label) for path, label in zip(labelled.images, labelled.labels, strict=True) if path]
 
@@ -365,8 +376,8 @@ def _once(pairs: Sequence[tuple[Path, str]], where: str) -> list[tuple[Path, str
     for path, label in pairs:
         if known.setdefault(path, label) != label:
             raise InputError(
-                f"every image must have one label, but {where} gives {plain(path.name)} two ({plain(known[path])}, "
-                f"{plain(label)}): remove one; several labels for an image are for loaders passed to "
-                f"secateur.compare"
+                f"every image must have one label, but {where} gives {plain(path.name)} two "
+                f"({plain(known[path])}, {plain(label)}): remove one; several labels for an image are for "
+                "loaders passed to secateur.compare"
             )
     return list(known.items())

@@ -1,4 +1,4 @@
-"""What the names of files and folders say: which split they are, and whether they are anybody's data at all."""
+"""What the names of files and folders say: which split they are, and whether they are anybody's data."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from secateur.data.decode import Encoded
 from secateur.data.labels import (
     LABEL_NAMES,
     assign,
-    check_complete,
     check_labelled,
     check_labels,
     choose_column,
@@ -71,7 +70,9 @@ def from_dataset_dict(splits: Mapping[str, Any], where: str, reading: Reading | 
     Raises:
         InputError: as `read_tables`, and where two of its splits could be one of these.
     """
-    chosen = {split: (name, splits[name]) for split, name in _named(splits, where, reading or Reading()).items()}
+    chosen = {
+        split: (name, splits[name]) for split, name in _named(splits, where, reading or Reading()).items()
+    }
     parts = {split: [Part(name, _undecoded(part), Path())] for split, (name, part) in chosen.items()}
     listing = encode_tables(parts, where, reading or Reading())
     others = [name for name in splits if name not in [name for name, _ in chosen.values()]]
@@ -84,15 +85,17 @@ def _named(splits: Mapping[str, Any], where: str, reading: Reading) -> dict[str,
     if reading.splits:
         for name in reading.splits.values():
             if name not in splits:
-                raise InputError(f"--splits names splits of {where}, but '{name}' is none of {', '.join(splits)}")
+                raise InputError(
+                    f"--splits names splits of {where}, but '{name}' is none of {', '.join(splits)}"
+                )
         return dict(reading.splits)
     found: dict[str, str] = {}
     for name in splits:
         split = split_of(name)
         if split in found:
             raise InputError(
-                f"one part per split, but '{found[split]}' and '{name}' of {where} are both '{split}': choose "
-                f"with --splits train=NAME,test=NAME"
+                f"one part per split, but '{found[split]}' and '{name}' of {where} are both '{split}': "
+                "choose with --splits train=NAME,test=NAME"
             )
         if split:
             found[split] = name
@@ -107,13 +110,19 @@ def _named(splits: Mapping[str, Any], where: str, reading: Reading) -> dict[str,
 def encode_tables(parts: Mapping[str, Sequence[Part]], where: str, reading: Reading) -> Listing:
     """Images and labels of each split's tables, and the class names."""
     tables = [part.table for each in parts.values() for part in each]
-    columns = {split: [columns_of(p.table.schema, p.name, reading) for p in each] for split, each in parts.items()}
+    columns = {
+        split: [columns_of(p.table.schema, p.name, reading) for p in each] for split, each in parts.items()
+    }
     images = {
         split: [_images(part, image) for part, (image, _) in zip(each, columns[split], strict=True)]
         for split, each in parts.items()
     }
     values = {
-        split: [value for part, (_, label) in zip(each, columns[split], strict=True) for value in _labels(part, label)]
+        split: [
+            value
+            for part, (_, label) in zip(each, columns[split], strict=True)
+            for value in _labels(part, label)
+        ]
         for split, each in parts.items()
     }
     found = [names_of(table.schema, label) for table, (_, label) in zip(tables, _flat(columns), strict=True)]
@@ -124,7 +133,10 @@ def encode_tables(parts: Mapping[str, Sequence[Part]], where: str, reading: Read
     numbers, classes, remarks = _numbered(values, found[0].names, where)
     splits = {}
     for split, each in images.items():
-        content, names = [one for part in each for one in part[0]], [name for part in each for name in part[1]]
+        content, names = (
+            [one for part in each for one in part[0]],
+            [name for part in each for name in part[1]],
+        )
         splits[split] = Encoded(content, numbers[split], names)
     return Listing(splits, classes, {}, (*found[0].remarks, *remarks))
 
@@ -159,14 +171,18 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
     where = f"table {plain(name)}"
     images = [field.name for field in schema if _holds_images(field.type)]
     texts = [field.name for field in schema if _is_text(field.type)]
-    possible = images or [name for name in texts if name.lower() in (*_IMAGE_NAMES, "path", "file", "file_name")]
+    possible = images or [
+        name for name in texts if name.lower() in (*_IMAGE_NAMES, "path", "file", "file_name")
+    ]
     if reading.image_column is not None:
         possible = images + texts
     image = choose_column(possible, reading.image_column, "image", where, shown)
     labels = [field.name for field in schema if field.name != image and _can_label(field.type)]
     if not reading.label_column:
         marked = [name for name in class_labels(schema) if name in labels]
-        if len(marked) == 1 and not [name for name in labels if name.lower() in LABEL_NAMES and name not in marked]:
+        if len(marked) == 1 and not [
+            name for name in labels if name.lower() in LABEL_NAMES and name not in marked
+        ]:
             labels = marked
     return image, choose_column(labels, reading.label_column, "label", where, shown, LABEL_NAMES)
 

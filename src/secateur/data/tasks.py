@@ -55,7 +55,9 @@ def _refused(folder: Folder, evidence: str, task: str) -> InputError:
 def _coco_file(folder: Folder) -> Path | None:
     for path, reason in folder.others:
         name = path.name.lower()
-        if reason == ".json" and (name.startswith("instances_") or "coco" in name or name == "via_region_data.json"):
+        if reason == ".json" and (
+            name.startswith("instances_") or "coco" in name or name == "via_region_data.json"
+        ):
             return path
     return None
 

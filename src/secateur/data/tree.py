@@ -17,12 +17,42 @@ from secateur.records.found import plain
 TABLES = frozenset([".parquet", ".arrow"])
 LISTS = frozenset([".csv", ".tsv", ".jsonl"])
 # Files that are no images whatever they begin with; they need not be opened to know that.
-_OTHERS = TABLES | LISTS | frozenset(
-    (
-        *(".txt", ".md", ".rst", ".html", ".htm", ".json", ".xml", ".yaml", ".yml", ".ini", ".cfg", ".log"),
-        *(".py", ".ipynb", ".pdf", ".doc", ".docx", ".xlsx", ".xls", ".db", ".sqlite", ".lock"),
-        *(".npz", ".npy", ".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".bin", ".tfrecord"),
-        *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".safetensors", ".mp4", ".avi", ".mov"),
+_OTHERS = (
+    TABLES
+    | LISTS
+    | frozenset(
+        (
+            *(
+                ".txt",
+                ".md",
+                ".rst",
+                ".html",
+                ".htm",
+                ".json",
+                ".xml",
+                ".yaml",
+                ".yml",
+                ".ini",
+                ".cfg",
+                ".log",
+            ),
+            *(".py", ".ipynb", ".pdf", ".doc", ".docx", ".xlsx", ".xls", ".db", ".sqlite", ".lock"),
+            *(".npz", ".npy", ".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".pt", ".pth", ".bin", ".tfrecord"),
+            *(
+                ".zip",
+                ".tar",
+                ".gz",
+                ".tgz",
+                ".bz2",
+                ".xz",
+                ".7z",
+                ".rar",
+                ".safetensors",
+                ".mp4",
+                ".avi",
+                ".mov",
+            ),
+        )
     )
 )
 
@@ -108,8 +138,8 @@ class Scan:
 def scan(path: Path) -> Scan:
     """Look through a folder.
 
-    Links are followed, but not to where one comes from. Hidden files, and what archivers and file servers leave
-    behind, are passed over, and counted.
+    Links are followed, but not to where one comes from. Hidden files, and what archivers and file servers
+    leave behind, are passed over, and counted.
 
     Raises:
         InputError: a folder cannot be listed.
