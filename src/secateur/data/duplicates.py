@@ -10,7 +10,8 @@ import torch
 from secateur.data.dataset import Split
 from secateur.records.found import plain
 
-_PAIRS = (("test", "train"), ("test", "val"), ("val", "train"))
+_PAIRS = (("test", ("train", "val")), ("val", ("train",)))
+_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str, ...]:
@@ -22,14 +23,12 @@ def duplicates(splits: Mapping[str, Split], classes: Sequence[str]) -> tuple[str
     """
     hashes = {name: _hashes(split) for name, split in splits.items()}
     said = []
-    for one, other in _PAIRS:
-        known = set(hashes[other])
+    for one, others in _PAIRS:
+        known = {digest for other in others for digest in hashes[other]}
         if twice := sum(digest in known for digest in hashes[one]):
-            said.append(f"{twice} of {len(hashes[one])} {_NAMES[one]} images are in {_NAMES[other]} too")
+            where = " or ".join(_NAMES[other] for other in others)
+            said.append(f"{twice} of {len(hashes[one])} {_NAMES[one]} images are in {where} too")
     return (*said, *_in_two_classes(hashes, splits, classes))
-
-
-_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def _in_two_classes(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secateur.data.formats import hint
-from secateur.data.names import Group, are_parts, groups_of, numbered_alike, split_name
+from secateur.data.names import PICTURES, Group, are_parts, groups_of, numbered_alike, split_name
 from secateur.data.tree import Folder
 from secateur.errors import InputError
 from secateur.records.found import listed, plain
@@ -126,8 +126,11 @@ def _as_splits(root: Folder, group: Group, candidates: Sequence[Folder]) -> Layo
 
 
 def _flat_splits(root: Folder, group: Group, others: Sequence[Folder]) -> InputError:
-    """What is wrong with folders that are called as splits and hold images directly: classes, or splits without classes."""
+    """What is wrong with folders that are called as splits and hold images directly, as classes do."""
     names = listed(group.all_names)
+    images = [
+        path for folder in root.folders if folder.name in group.names["train"] for path in folder.images
+    ]
     if others:
         return InputError(
             f"folders must be splits or classes, but {names} of {_shown(root)} are called as splits and hold "
@@ -137,7 +140,7 @@ def _flat_splits(root: Folder, group: Group, others: Sequence[Folder]) -> InputE
     return InputError(
         f"no class folders in {names} of {_shown(root)}: sort the images into "
         f"{plain(group.names['train'][0])}/CLASS/, or put a labels.csv with the columns file,label beside "
-        f"them; --classes-in . takes {names} as classes"
+        f"them; --classes-in . takes {names} as classes{_by_prefix(images)}"
     )
 
 
@@ -169,10 +172,10 @@ def _of_splits(folders: Mapping[str, Folder]) -> Layout:
     """A layout of these splits, through each one's wrappers."""
     inner = {split: through_wrappers(folder) for split, folder in folders.items()}
     for split, folder in inner.items():
-        if folder.flat:
+        if folder.flat or _only_pictures(folder):
             raise InputError(
                 f"no class folders in {_shown(folder)}, which is the split '{split}' and holds "
-                f"{len(folder.images)} images: sort them into {_shown(folder)}/CLASS/, or move it away (with "
+                f"{folder.count} images: sort them into {_shown(folder)}/CLASS/, or move it away (with "
                 f"--splits another can be named, and without a test split 20% are held out of what "
                 f"--data {_shown(inner['train'])} has)"
             )
@@ -183,6 +186,12 @@ def _of_splits(folders: Mapping[str, Folder]) -> Layout:
     for folder in inner.values():
         _count_loose(layout, folder)
     return layout
+
+
+def _only_pictures(folder: Folder) -> bool:
+    """Whether all images lie in one folder that is called `images`."""
+    inner = folder.filled
+    return not folder.images and len(inner) == 1 and inner[0].flat and inner[0].name.lower() in PICTURES
 
 
 def _alone(root: Folder, groups: Sequence[Group], candidates: Sequence[Folder]) -> InputError | None:

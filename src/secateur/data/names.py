@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _WORDS = {
     "train": ("train", "training", "trn", "trainset", "trainval", "traindata"),
@@ -24,6 +25,7 @@ _FILLERS = frozenset(
     )
 )
 _SHARD = re.compile(r"-\d+-of-\d+(-[0-9a-f]{8,})?$")
+_EXTENSION = re.compile(r"\.(parquet|arrow|csv|tsv|jsonl|npz)$", re.IGNORECASE)
 _MNIST_TEST = re.compile(r"(?<![a-z0-9])t10k(?![a-z0-9])", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
@@ -49,6 +51,15 @@ _PARTS = frozenset(
 """Names of sub-folders that say how, when or in which lot pictures were taken, not what they show."""
 
 
+PICTURES = frozenset(
+    (
+        *("image", "images", "img", "imgs", "input", "inputs", "photo", "photos", "picture", "pictures"),
+        *("jpegimages", "rgb", "original", "originals", "frames", "leftimg8bit", "raw"),
+    )
+)
+"""Names of folders that only hold pictures, whatever these show."""
+
+
 @dataclass(frozen=True)
 class SplitName:
     """A name that has the word of a split in it: which, and the name's other words."""
@@ -65,7 +76,7 @@ def tokens(name: str) -> list[str]:
         ['training', 'data', '2024']
     """
     words = [token.lower() for token in _TOKEN.findall(name)]
-    for index, pair in enumerate(zip(words, words[1:], strict=False)):
+    for index, pair in enumerate(pairwise(words)):
         if pair in (("hold", "out"), ("held", "out")):  # written in two words
             return [*words[:index], "holdout", *words[index + 2 :]]
     return words
@@ -80,7 +91,7 @@ def split_name(name: str) -> SplitName | None:
         >>> split_name("my_train-2024"), split_name("trains"), split_name("train_station").rest
         (SplitName(split='train', rest=('my',)), None, ('station',))
     """
-    name = _SHARD.sub("", name)
+    name = _SHARD.sub("", _EXTENSION.sub("", name))
     if _MNIST_TEST.search(name):
         name = _MNIST_TEST.sub("test", name)
     words = tokens(name)

@@ -5,16 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from secateur.data.names import PICTURES
 from secateur.data.tree import Folder
 from secateur.errors import InputError
 from secateur.records.found import listed, plain
 
-_PICTURES = frozenset(
-    (
-        *("image", "images", "img", "imgs", "input", "inputs", "photo", "photos", "picture", "pictures"),
-        *("jpegimages", "rgb", "original", "originals", "frames", "leftimg8bit", "raw"),
-    )
-)
 _MASKS = frozenset(
     (
         *("mask", "masks", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "seg"),
@@ -38,7 +33,7 @@ def refuse_other_tasks(root: Folder) -> None:
             raise _refused(folder, f"COCO: {plain(coco.name)}", "detection")
         if boxes := _boxes_beside(folder):
             raise _refused(folder, boxes, "detection")
-        pictures = [each.name for key, each in names.items() if key in _PICTURES and each.count]
+        pictures = [each.name for key, each in names.items() if key in PICTURES and each.count]
         masks = [each.name for key, each in names.items() if key in _MASKS and each.count]
         if pictures and masks:
             raise _refused(folder, f"{listed(pictures)} beside {listed(masks)}", "segmentation")
