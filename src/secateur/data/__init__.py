@@ -11,7 +11,7 @@ from secateur.data.cache import cached
 from secateur.data.dataset import Augmentation, Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
-from secateur.data.memory import gathered
+from secateur.data.mapped import gathered
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits
 from secateur.data.splits import hold_out_test, hold_out_val, limit
