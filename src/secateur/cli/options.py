@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secateur.cli.generated import OptionsOf, Values, option
+from secateur.cli import names
+from secateur.cli.generated import OptionsOf, Values, completing, option
 from secateur.errors import InputError
 from secateur.runs.settings import ChannelFields, SparseFields
 from secateur.training.recipe import Recipe
@@ -32,7 +33,8 @@ class ModelOptions:
         str,
         typer.Option(
             help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
-            "timm:NAME; or an architecture.json."
+            "timm:NAME; or an architecture.json.",
+            autocompletion=completing(names.MODELS),
         ),
     ] = "wrn-16-1"
     factory: Annotated[
@@ -42,7 +44,9 @@ class ModelOptions:
     data: Annotated[
         str,
         option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.", DATA
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            DATA,
+            values=names.DATA,
         ),
     ] = "digits"
     limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
