@@ -15,6 +15,7 @@ from secateur.data.dataset import Augmentation, Data, Split, channel_statistics,
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
 from secateur.data.listing import Listing
+from secateur.data.mapped import gathered
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
@@ -93,7 +94,8 @@ def load_data(
     )
     source = _embedded(name) or find_source(name, reading)
     called, decoded = source.name, _decoded(source, reading, progress)
-    train, val, test = _split(decoded, limit_train, val_fraction, split_seed)
+    chosen = _split(decoded, limit_train, val_fraction, split_seed)
+    train, val, test = (Split(gathered(decoded.images, part.images), part.labels) for part in chosen)
     mean, std = channel_statistics(train.images)
     return Data(
         name=called,
@@ -158,8 +160,8 @@ def _decoded(source: Source, reading: Reading, progress: Progress | None) -> Dec
 def _split(
     decoded: Decoded, limit_train: int | None, val_fraction: float, split_seed: int
 ) -> tuple[Split, Split, Split]:
-    """Train, val, test."""
-    splits, classes = decoded.splits, decoded.classes
+    """Train, val, test, with the images' places among those decoded for the images."""
+    splits, classes = decoded.places, decoded.classes
     if "all" in splits:
         test, pool = hold_out_test(splits["all"], classes)
     else:

@@ -96,10 +96,10 @@ class Decoded:
     files: Mapping[str, FileState] = field(default_factory=dict, compare=False)
 
     @property
-    def splits(self) -> dict[str, Split]:
-        """Views of each split's part."""
+    def places(self) -> dict[str, Split]:
+        """Each split with the places of its images, int64 (N,), for the images, which so are not touched."""
         sizes = list(self.sizes.values())
-        parts = zip(self.images.split(sizes), self.labels.split(sizes), strict=True)
+        parts = zip(torch.arange(len(self.labels)).split(sizes), self.labels.split(sizes), strict=True)
         return {name: Split(*part) for name, part in zip(self.sizes, parts, strict=True)}
 
 

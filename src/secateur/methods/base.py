@@ -27,6 +27,9 @@ class Method:
     takes_steps: ClassVar[bool] = False
     """Whether it has a schedule, over the number of optimizer steps that it is given as `steps`."""
 
+    takes_loss: ClassVar[bool] = False
+    """Whether it scores by the loss itself, which it is then given as `loss`, of (output, targets)."""
+
     @property
     def takes_padding(self) -> bool:
         """Whether activations may have more channels than their layers say, the rest zeros, in training.
@@ -60,7 +63,10 @@ class Method:
         return model
 
     def before_evaluation(self, model: nn.Module) -> None:
-        """Called before the network is measured in the middle of training."""
+        """Called before the network is measured, in the middle of training or at its end.
+
+        Its weights are then the averages of `secateur.training.average` where a recipe asks for them.
+        """
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """The finished network: a plain module, with no hooks or parametrizations left."""

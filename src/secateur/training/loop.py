@@ -1,8 +1,9 @@
 """One training loop, for networks from scratch and for methods that prune; it knows only `Method`.
 
 Read `fit`, `_epoch`, `step`, in that order: that is all of it. What they name has a file each: the order of
-the images (`batches`), the network that a method may shrink (`placed`), the sums (`meter`), how far it has
-come and what follows from the accuracy (`state`), the measuring (`evaluation`), what is saved (`checkpoint`).
+the images (`batches`), the parts of a batch (`micro`), the network that a method may shrink (`placed`), what
+steps it (`optimizers`), the average of its weights (`average`), the sums (`meter`), how far it has come and
+what follows from the accuracy (`state`), the measuring (`evaluation`), what is saved (`checkpoint`).
 
 An epoch is a pure function of the seed and its number, and the state after each is saved, so a run that was
 killed continues to the same result: on a CPU to the bit.
@@ -12,25 +13,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from secateur.data import Data
 from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
-from secateur.training.batches import TrainingBatches
-from secateur.training.checkpoint import Checkpoint, pack, unpack
+from secateur.training.average import Average
+from secateur.training.batches import AnyData, batches_of
+from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
 from secateur.training.evaluation import accuracies_after
 from secateur.training.meter import Meter, means_over_processes
+from secateur.training.micro import BatchPart, parts_of
+from secateur.training.optimizers import build, parameters_of, set_rate
 from secateur.training.placed import PlacedNetwork
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
 from secateur.training.state import Progress
+from secateur.training.terms import Terms
 
 REPORT_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
@@ -44,12 +49,13 @@ class Training:
         model: trained in place, and cut in place where the method prunes.
         epochs: how many; None: until the method is finished.
         save: is given a `Checkpoint` and the model after every epoch and at the end (on the main process).
+        terms: the loss, the metric and the user's own optimizer.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        data: Data,
+        data: AnyData,
         recipe: Recipe,
         *,
         seed: int,
@@ -58,21 +64,24 @@ class Training:
         method: Method | None = None,
         epochs: int | None = None,
         save: Save | None = None,
+        terms: Terms | None = None,
     ):
+        self.terms = terms or Terms()
         self.data, self.recipe, self.seed, self.epochs = data, recipe, seed, epochs
         self.runtime, self.reporter, self.save = runtime, reporter, save
         self.method = method or Method()
         self.progress = Progress()
-        self.batches = TrainingBatches(data, recipe, seed, runtime)
+        self.batches = batches_of(data, recipe, seed, runtime)
         model = runtime.place(model)
         model = self.method.prepare(model, self.batches.for_scoring(runtime.layout(model)))
         self.network = PlacedNetwork(model, runtime, self.method)
         groups = self.method.parameter_groups(self.model, recipe.weight_decay)
-        self.optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum)
+        self.optimizer = build(recipe, groups, self.terms.optimizer)
+        self.average = Average(self.model, recipe.ema) if recipe.ema else None
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take up a saved state; the model given must have the architecture it was taken at."""
-        self.progress = unpack(checkpoint, self.model, self.optimizer, self.method)
+        self.progress = unpack(checkpoint, self.model, self.optimizer, self._parts)
 
     def fit(self) -> Training:
         """Train to the end: `epochs` epochs, or until the method is finished."""
@@ -83,22 +92,25 @@ class Training:
             self._epoch()
             row = self._row()
             if self.progress.batch >= self.batches.per_epoch():
-                self.progress.close_epoch(row, self.recipe)
+                self.progress.close_epoch(row, self.recipe, self.terms.task.metric.measure)
             self.progress.wall_s = time.perf_counter() - started
             self._save()
             self.reporter.epoch(row)
         if self.progress.batch:  # the part of an epoch until the method was finished; not in the checkpoint
             self.progress.history.append(row or self._row())
+        if self.average is not None:  # the averages are the result
+            self.average.settle()
+            self.method.before_evaluation(self.model)
         return self
 
     def _epoch(self) -> None:
         """Train the rest of the present epoch, or less where the method is finished within it."""
-        progress, meter = self.progress, Meter(self.progress, self.runtime.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = progress.lr(self.recipe)
+        progress, metric = self.progress, self.terms.task.metric
+        meter = Meter(progress, self.runtime.device, metric)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "noise", progress.epoch, progress.batch))
             for x, y in self.batches.of_epoch(progress.epoch, progress.batch, self.network.layout):
+                set_rate(self.optimizer, self.lr_after(progress.batch + 1))
                 self.step(x, y, meter)
                 progress.batch += 1
                 if progress.batch % REPORT_EVERY == 0:
@@ -108,17 +120,35 @@ class Training:
         self._look(meter)
         meter.keep_in(progress)
 
-    def step(self, x: Tensor, y: Tensor, meter: Meter) -> None:
+    def step(self, x: Inputs, y: Any, meter: Meter) -> None:
         """Train on one batch, count it, and let the method do what follows a step: it may cut the network."""
-        logits = self.network.logits(x, self.recipe.precision)
-        loss = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
-        (loss + self.method.penalty(self.model)).backward()
+        for part in parts_of(x, y, self.recipe.accumulate):
+            self._backward(part, meter)
+        self._update()
+        examples = batch_of(x) * self.runtime.world
+        self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
+        self.network.follow(self.method.after_step(self.model, self.optimizer))
+        if self.average is not None:
+            self.average.update()
+
+    def _backward(self, part: BatchPart, meter: Meter) -> None:
+        """Add the gradient of a part of the batch, by the share that it is of it."""
+        output = self.network.output(part.inputs, self.recipe.precision)
+        loss = self._loss(output, part.targets)
+        whole = loss + self.method.penalty(self.model)
+        (whole if part.share == 1 else whole * part.share).backward()
+        meter.add(loss.detach(), output, part.targets, batch_of(part.inputs))
+
+    def _loss(self, output: Any, targets: Any) -> Tensor:
+        """The mean loss of a batch."""
+        return self.terms.task.loss(output, targets)
+
+    def _update(self) -> None:
+        """Step the weights by the gradient, which is then gone."""
+        if self.recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters_of(self.optimizer), self.recipe.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        examples = len(y) * self.runtime.world
-        self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
-        meter.add(loss.detach(), logits.detach(), y)
-        self.network.follow(self.method.after_step(self.model, self.optimizer))
 
     def finish(self) -> Training:
         """Have the method hand over the finished network, which `model` is then."""
@@ -140,6 +170,19 @@ class Training:
         """Its multiply-accumulates for one example."""
         return self.network.macs
 
+    def lr_after(self, batches: int) -> float:
+        """The rate of the step that is so many batches into the present epoch, itself counted."""
+        return self.progress.lr(self.recipe, batches / self.batches.per_epoch())
+
+    @property
+    def _parts(self) -> dict[str, Part]:
+        """What a checkpoint holds beside the network and its optimizer."""
+        return {"method": self.method} | ({"average": self.average} if self.average else {})
+
+    def _averaged(self) -> AbstractContextManager[Any]:
+        """A context in which the network has the weights that count: the averages, where there are any."""
+        return self.average.swapped() if self.average is not None else nullcontext()
+
     def _done(self) -> bool:
         if self.epochs is None:
             return self.method.finished
@@ -153,27 +196,32 @@ class Training:
 
     def _look(self, meter: Meter) -> None:
         """Show loss and accuracy so far; TrainingError where the loss is no number any more."""
-        loss, accuracy = meter.read(self.progress, self.progress.lr(self.recipe))
+        loss, accuracy = meter.read(self.progress, self.lr_after(self.progress.batch))
         self.reporter.step(done=self._completion(), loss=loss, accuracy=accuracy, **self.method.progress())
 
     def _row(self) -> dict[str, Any]:
         """Measure the network after an epoch, or after the part of one that was trained."""
         epoch = self.progress.epoch + 1
         last = self.method.finished if self.epochs is None else epoch >= self.epochs
-        loss, accuracy = means_over_processes(self.progress, self.runtime)
-        self.method.before_evaluation(self.model)
+        task = self.terms.task
+        loss, accuracy = means_over_processes(self.progress, self.runtime, task.metric)
+        with self._averaged():
+            self.method.before_evaluation(self.model)
+            measured = accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe, task)
+        if self.average is not None:  # what it set for the averages, it sets for the weights again
+            self.method.before_evaluation(self.model)
         return {
             "epoch": epoch,
             "loss": loss,
             "train_accuracy": accuracy,
-            **accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe),
-            "lr": self.progress.lr(self.recipe),
+            **measured,
+            "lr": self.lr_after(self.progress.batch),
             "params": self.params,
             **self.method.progress(),
         }
 
     def _save(self) -> None:
         """Hand out the state."""
-        checkpoint = pack(self.model, self.optimizer, self.method, self.progress)  # in every process
+        checkpoint = pack(self.model, self.optimizer, self.progress, self._parts)  # in every process
         if self.save is not None and self.runtime.is_main:
             self.save(checkpoint, self.model)
