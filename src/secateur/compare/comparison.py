@@ -14,6 +14,7 @@ from secateur.data import Data
 from secateur.errors import InputError
 from secateur.runs.prune_channels import Target
 from secateur.runs.run import epoch_compute
+from secateur.training.recipe import Recipe
 
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -48,6 +49,11 @@ class Comparison:
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
         self._solved: dict[tuple[str, str], Architecture] = {}
 
+    @property
+    def recipe(self) -> Recipe:
+        """How the network itself is trained; smaller ones by `Settings.recipe_of`."""
+        return self.settings.recipe_of(self.architecture)
+
     def limits(self, budget: Budget) -> Limits:
         """Give the budget in units of its resource."""
         return Limits.at({budget.resource: self.units[budget.text]})
@@ -73,5 +79,5 @@ class Comparison:
     def epochs_for(self, architecture: Architecture, spent: float, world: int = 1) -> int:
         """Say how long a network trains from scratch, given what fisher-tuned spent at its budget."""
         if self.settings.match == "epochs":
-            return self.settings.recipe.epochs
+            return self.settings.recipe_of(architecture).epochs
         return max(1, int(spent // self.epoch_compute(architecture, world)))

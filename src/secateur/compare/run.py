@@ -6,7 +6,7 @@ Everything that selects looks at the validation split; accuracy is measured on t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
+from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import describe_data, write_results
 from secateur.compare.settings import Settings, Sparsity
@@ -91,7 +92,7 @@ def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list
 
 def _dense_point(replicate: Replicate, made: Made) -> Point:
     """The unpruned network, as a point without a budget."""
-    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.settings.recipe.epochs)
+    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.question.recipe.epochs)
 
 
 def _profile(replicate: Replicate, made: Made) -> Profile:
@@ -119,7 +120,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
     """The settings as results show them."""
     question, settings = wanted.question, wanted.question.settings
     augmentation = settings.recipe.augmentation(question.data)
-    recipe = asdict(settings.recipe) | {
+    recipe = settings.recipe.shown() | {
         "pad": augmentation.pad,
         "flip": augmentation.flip,
         "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
@@ -132,11 +133,16 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "match": settings.match,
         "prune_every": settings.prune.every,
         "flop_penalty": settings.prune.beta,
-        "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
+        "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
+        **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
     }
+
+
+def _is_tuned(question: Comparison) -> bool:
+    return question.settings.tuning is not None and question.architecture.comes_trained
 
 
 def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
@@ -211,12 +217,14 @@ def compare(
 
     Args:
         model: a name such as "wrn-40-2", a network of `secateur.models`, or an `Architecture`. Its weights
-            do not matter: it is trained from scratch. It is fitted to the data's channels and image size.
+            do not matter: it is trained from scratch, but for networks of `hf:` and `timm:` that begin with
+            pretrained weights: they are tuned. It is fitted to the data's channels and image size.
         data: a name or folder as `secateur.data.load_data` takes, or loaded data.
         budgets: e.g. ["params=25%"], shares of the network given.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
-        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
+        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
+            `recipe`, networks that come trained take `Recipe.fine_tuning()`, all others `Recipe()`.
         out: folder for results, report and runs.
         workers: how many networks to train side by side, each in a process of its own with its share of
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
@@ -235,8 +243,9 @@ def compare(
     """
     asked = Workers.parse(workers, on)
     reporter = reporter or Reporter()
-    recipe = recipe or Recipe()
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    tuning = Recipe.fine_tuning(**given) if recipe is None else None
+    recipe = replace(recipe or Recipe(), **given)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
     runtime = Runtime(device)
@@ -249,6 +258,7 @@ def compare(
         prune,
         copycat_after,
         sparsity or Sparsity(),
+        tuning,
     )
     loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
     wanted = ask(resolve_model(model, loaded), loaded, settings)

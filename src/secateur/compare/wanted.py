@@ -66,7 +66,7 @@ class Wanted:
         if self.needs_dense:
             dense, architecture = replicate.dense(), self.question.architecture
             shown.add(dense.name)
-            epochs = self.question.settings.recipe.epochs
+            epochs = self.question.recipe.epochs
             size = (architecture.params, architecture.macs)
             rows.append(PlanRow("dense", "", None, architecture, *size, epochs, dense.compute))
         for budget in self.question.budgets:

@@ -26,16 +26,17 @@ from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
-from secateur.runs.train import Given, Train
+from secateur.runs.train import Given, Train, Tune
 from secateur.training.recipe import Recipe
 
 KINDS: dict[str, type[Run]] = {
-    kind.kind: kind for kind in (Train, Given, PruneChannels, Sparsify, GateChannels)
+    kind.kind: kind for kind in (Train, Given, Tune, PruneChannels, Sparsify, GateChannels)
 }
 """Every kind of run, by the word that its ids begin with."""
 
 _SPLITS = ("train", "val", "test")
 _COMMON = ("architecture", "data", "seed", "label")
+_RUNS = ("after",)  # settings that are runs themselves, on the same data
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
@@ -76,12 +77,15 @@ def run_from_json(
     kind = KINDS[content["kind"]]
     make = architecture or described_again
     own = {field.name for field in fields(kind)} - {*_COMMON}
+    settings: dict[str, Any] = {name: _READERS[name](content[name]) for name in own - {*_RUNS}}
+    for name in own & {*_RUNS}:
+        settings[name] = content[name] and run_from_json(content[name], data, architecture)
     run = kind(
         architecture=make(content["architecture"], data),
         data=data,
         seed=content["seed"],
         label=content["label"],
-        **{name: _READERS[name](content[name]) for name in own},
+        **settings,
     )
     if run.run_id != content["run_id"]:
         raise InputError(
@@ -93,6 +97,8 @@ def run_from_json(
 
 def _plain(value: Any) -> Any:
     """A run's setting as JSON."""
+    if isinstance(value, Run):
+        return run_as_json(value)
     if isinstance(value, (Recipe, PruneSettings, MethodChoice)):
         return {name: _plain(each) for name, each in asdict(value).items()}
     if isinstance(value, Target):
