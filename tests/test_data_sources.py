@@ -400,7 +400,7 @@ def test_plain_binary_and_another_label_name(tmp_path):
         ),
         (
             {"all": pyarrow.table({"img": [b""], "fine": [0], "coarse": [1]})},
-            r"one label column, but fine, coarse could each be it: .*coarse \(int64\); choose with --label-column",
+            r"one label column, but fine, coarse could each be it: .*; choose with --label-column",
         ),
         ({"all": pyarrow.table({"img": [b"a", None], "label": [0, 1]})}, "all.parquet row 1 has none"),
         (
