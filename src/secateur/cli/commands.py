@@ -122,7 +122,7 @@ def train(
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out)
     recipe = tuned if architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, options.finds_rate and not plan)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
 
     def work(where: Session) -> Point:
         return train_one(where, subject)
@@ -200,7 +200,7 @@ def prune(
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out)
     recipe = tuned if trained or architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, options.finds_rate and not plan)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
     epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
 
     def work(where: Session) -> Point:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from secateur.compare.arms import PlanRow
     from secateur.compare.one_network import Subject
     from secateur.compare.wanted import Wanted
-    from secateur.data import Data
     from secateur.deploy.traced import Export
     from secateur.records.point import Point
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
     from secateur.runs.graph import Graph
     from secateur.runs.session import Session
+    from secateur.training.batches import AnyData
 
 
 def or_dash(value: object) -> str:
@@ -130,7 +130,7 @@ def plan_of_one(graph: Graph, subject: Subject, session: Session) -> Answer:
     return Answer(content, lambda: _show_plan_of_one(content))
 
 
-def _found(data: Data) -> dict[str, Any] | None:
+def _found(data: AnyData) -> dict[str, Any] | None:
     """What the data were understood to be, as JSON."""
     return data.found.to_json() if data.found else None
 

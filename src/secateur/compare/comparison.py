@@ -10,10 +10,10 @@ from collections.abc import Callable
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, Limits
 from secateur.compare.settings import Settings
-from secateur.data import Data
 from secateur.errors import InputError
 from secateur.runs.prune_channels import Target
 from secateur.runs.run import epoch_compute
+from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
 
 COPYCAT_SHARE = 500 / 1344
@@ -37,7 +37,7 @@ class Comparison:
         InputError: where a budget does not bind, or two are the same.
     """
 
-    def __init__(self, architecture: Architecture, data: Data, settings: Settings, *, prunes: bool):
+    def __init__(self, architecture: Architecture, data: AnyData, settings: Settings, *, prunes: bool):
         self.architecture, self.data, self.settings, self.prunes = architecture, data, settings, prunes
         self.name = architecture.display_name
         skeleton = architecture.skeleton()

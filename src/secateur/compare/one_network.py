@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
@@ -14,7 +14,6 @@ from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
-from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
 from secateur.records.point import Point
@@ -27,7 +26,9 @@ from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.session import Session
 from secateur.runs.train import Given, Train, Tune
+from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
@@ -64,16 +65,17 @@ def with_tuning(sparsity: Sparsity, epochs: int | None, method: str) -> Sparsity
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained or pruned: the network, its data, how, and which replicate.
+    """What is trained or pruned: the network, its data, how, which replicate, and under which loss.
 
     Attributes:
         finds_rate: the recipe's rate is only a beginning: the best for this network is searched for.
     """
 
     architecture: Architecture
-    data: Data
+    data: AnyData
     recipe: Recipe
     seed: int = 0
+    terms: Terms = field(default_factory=Terms)
     finds_rate: bool = False
 
     def common(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ class Subject:
             "data": self.data,
             "recipe": self.recipe,
             "seed": self.seed,
+            "terms": self.terms,
         }
 
     def with_rate(self, session: Session, begins: Run) -> Subject:
@@ -180,7 +183,7 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
     arm = ARMS[name]
     if subject.finds_rate:
         raise InputError(f"--lr auto is for train, and for what prunes channels step by step, got {name}")
-    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity)
+    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity, terms=subject.terms)
     if isinstance(arm, WeightArm):
         arm.shares(subject.recipe, sparsity)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)

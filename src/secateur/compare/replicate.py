@@ -41,7 +41,12 @@ class Replicate:
     def train(self, architecture: Architecture, recipe: Recipe, label: str) -> Train:
         """The run that trains a network from scratch."""
         return Train(
-            architecture=architecture, data=self.question.data, recipe=recipe, seed=self.seed, label=label
+            architecture=architecture,
+            data=self.question.data,
+            recipe=recipe,
+            seed=self.seed,
+            label=label,
+            terms=self.settings.terms,
         )
 
     def dense(self) -> Node:
@@ -97,6 +102,7 @@ class Replicate:
             settings=self.settings.prune,
             target=target,
             about=compute,
+            terms=self.settings.terms,
         )
 
     def pruning_estimate(self, budget: Budget) -> int:

@@ -14,6 +14,7 @@ from secateur.methods import L1, Reparametrization
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.settings import SparseFields
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 MATCHES = ("epochs", "compute")
 
@@ -49,6 +50,7 @@ class Settings:
         seeds: replicates, at least 1.
         match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
             scratch is given the training MACs that fisher-tuned had spent at that budget.
+        terms: the loss, the metric, and the user's own optimizer.
         copycat_after: removals after which the profile is taken; None: `comparison.COPYCAT_SHARE` of all.
         tuning: the recipe of networks that come trained (`Architecture.comes_trained`); None: `recipe`.
     """
@@ -61,6 +63,7 @@ class Settings:
     prune: PruneSettings = field(default_factory=PruneSettings)
     copycat_after: int | None = None
     sparsity: Sparsity = field(default_factory=Sparsity)
+    terms: Terms = field(default_factory=Terms)
     tuning: Recipe | None = None
 
     def __post_init__(self) -> None:

@@ -9,11 +9,11 @@ from secateur.compare.arms import Arm, PlanRow, chosen
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
-from secateur.data import Data
 from secateur.runs.graph import Graph
+from secateur.training.batches import AnyData
 
 
-def ask(architecture: Architecture, data: Data, settings: Settings) -> Wanted:
+def ask(architecture: Architecture, data: AnyData, settings: Settings) -> Wanted:
     """Check a comparison, and say which runs it wants.
 
     Raises:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.saved import save_model
@@ -26,7 +26,7 @@ from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import known_anatomy
 from secateur.training.batches import AnySplit
 from secateur.training.checkpoint import Checkpoint
-from secateur.training.evaluation import evaluate, measure
+from secateur.training.evaluation import evaluate, measure_and_score
 from secateur.training.loop import Training
 
 
@@ -64,11 +64,12 @@ class Session:
         precision, task = training.recipe.precision, training.terms.task
         return evaluate(training.model, split, training.data, self.runtime, precision, task)
 
-    def _on_test(self, training: Training) -> dict[str, float]:
-        """The metrics on the test split, by name."""
+    def _on_test(self, training: Training) -> tuple[dict[str, float], Tensor | None]:
+        """The metrics on the test split, by name; of an accuracy every example's score."""
         task, split = training.terms.task, training.data.test
         metrics = (task.metric, *(each for each in task.also if each.name != task.metric.name))
-        return measure(training.model, split, training.data, self.runtime, training.recipe.precision, metrics)
+        precision = training.recipe.precision
+        return measure_and_score(training.model, split, training.data, self.runtime, precision, metrics)
 
     def _made(self, run: Run) -> Record:
         """Begin or continue, train to the end, measure, record."""
@@ -122,7 +123,7 @@ class Session:
     def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
         """Measure the finished network, write it, and declare the run finished."""
         model, progress, anatomy = training.model, training.progress, known_anatomy(training.model)
-        metric, test = training.terms.task.metric, self._on_test(training)
+        metric, (test, scores) = training.terms.task.metric, self._on_test(training)
         record = Record(
             run_id=run.run_id,
             label=run.label,
@@ -143,11 +144,13 @@ class Session:
             history=tuple(Epoch.from_json(row) for row in progress.history),
             environment=describe_environment(self.runtime, training.recipe.precision),
             uncounted=anatomy.costs.uncounted if anatomy else None,
-            data=getattr(run.data, "found", None),
+            data=run.data.found,
             **{"val_accuracy_before": progress.before, **found},
         )
         if self.runtime.is_main:
             save_model(model, self.store.path(run.run_id))
+            if scores is not None:
+                self.store.save_scores(run.run_id, scores)
             self.store.save_record(record)
         self.runtime.barrier()
         self.reporter.run_finished(_in_words(record, progress.before))

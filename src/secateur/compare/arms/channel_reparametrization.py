@@ -33,6 +33,7 @@ class GatedChannels(Arm):
             seed=replicate.seed,
             label=replicate.label(self.name, budget),
             limits=question.limits(budget),
+            terms=question.settings.terms,
         )
         compute = self.row(replicate, budget).compute
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run, compute=compute))

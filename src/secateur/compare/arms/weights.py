@@ -95,6 +95,7 @@ class WeightArm(Arm):
             method=self.method(settings.sparsity, seed),
             limits=question.limits(budget),
             training=shares.training,
+            terms=settings.terms,
         )
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
