@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
