@@ -219,6 +219,19 @@ def test_out_lies_outside_the_data(run, tmp_path, photos, out):  # noqa: F811
     assert contents(photos) == before
 
 
+def test_results_among_the_data_are_no_class(tmp_path, photos):
+    """An older version wrote them there, or somebody moved them."""
+    before = sc.data.load_data(str(photos))
+    network(photos / "dense")
+    (photos / "report/runs/train-2bc92b92550b-s0").mkdir(parents=True)
+    (photos / "report/figures").mkdir()
+    for i in range(10):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(photos / f"report/figures/{i}.png")
+    after = sc.data.load_data(str(photos))
+    assert (after.classes, after.fingerprint) == (("dark", "light"), before.fingerprint)
+    assert after.found.left_out["of Secateur's own folders"] == 2
+
+
 def test_data_do_not_lie_where_out_is_written_to(run, tmp_path, photos):  # noqa: F811
     photos.rename(tmp_path / "best")
     code, _, err = run(f"{COMPARE.replace('digits', 'best')} --out .")
