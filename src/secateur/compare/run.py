@@ -134,6 +134,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "flop_penalty": settings.prune.beta,
         "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
+        **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
     }

@@ -27,8 +27,9 @@ from secateur.budget import Wanted
 from secateur.errors import InputError
 from secateur.methods.masked import MaskedMethod
 from secateur.network.inputs import modes_kept
-from secateur.network.masks import Masks, keep_largest
+from secateur.network.masks import Masks
 from secateur.network.weights import prunable_weights
+from secateur.surgery.constraints import Patterns
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -138,8 +139,8 @@ class SNIP(MaskedMethod):
 
     name = "snip"
 
-    def __init__(self, budget: Wanted, *, batches: int = 1):
-        super().__init__(budget)
+    def __init__(self, budget: Wanted, *, batches: int = 1, keep: Patterns = ()):
+        super().__init__(budget, keep=keep)
         self.config = Config(batches)
 
     @classmethod
@@ -153,9 +154,8 @@ class SNIP(MaskedMethod):
         """The `keep` most salient of all layers together, by the first of `batches` (inputs, labels)."""
         weights = {name: weight.detach() for name, weight in prunable_weights(model).items()}
         gradients = loss_gradients(model, self._first(batches))
-        return keep_largest(
-            saliency({name: connection_sensitivity(w, gradients[name]) for name, w in weights.items()}), keep
-        )
+        found = saliency({name: connection_sensitivity(w, gradients[name]) for name, w in weights.items()})
+        return self.sparing.choose(found, keep)
 
     def _first(self, batches: Batches | None) -> list[tuple[Tensor, Tensor]]:
         """As many batches as are scored; InputError where there are fewer."""

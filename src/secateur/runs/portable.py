@@ -25,6 +25,7 @@ from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
 from secateur.runs.train import Given, Train
+from secateur.surgery.constraints import Constraints
 from secateur.training.recipe import Recipe
 
 KINDS: dict[str, type[Run]] = {
@@ -92,7 +93,9 @@ def run_from_json(
 def _plain(value: Any) -> Any:
     """A run's setting as JSON."""
     if isinstance(value, (Recipe, PruneSettings, MethodChoice)):
-        return {name: _plain(each) for name, each in asdict(value).items()}
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Constraints):
+        return value.to_json()
     if isinstance(value, Target):
         return {"limits": _plain(value.limits), "removals": value.removals}
     if isinstance(value, Limits):
@@ -117,7 +120,8 @@ def _limits(content: dict[str, Any] | None) -> Limits | None:
 
 
 def _settings(content: dict[str, Any]) -> PruneSettings:
-    return PruneSettings(**{**content, "weights": _path(content["weights"])})
+    weights, constraints = _path(content["weights"]), Constraints.from_json(content["constraints"])
+    return PruneSettings(**{**content, "weights": weights, "constraints": constraints})
 
 
 def _target(content: dict[str, Any]) -> Target:
@@ -141,6 +145,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "method": lambda content: MethodChoice(**content),
     "weights": _path,
     "epochs": _same,
+    "constraints": Constraints.from_json,
     "about": _same,
 }
 """How each setting of a run is read."""

@@ -17,7 +17,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
@@ -139,7 +139,7 @@ class Constraints:
         for pattern in self.keep:
             raised |= {group: graph.width(group) for group in names.spanning(pattern)}
         floors |= {name: max(width, floors.get(name, 0)) for name, width in raised.items()}
-        bounds = Bounds(floors, frozenset(exact), str(self))
+        bounds = Bounds(floors, frozenset(exact), graph.widths, str(self))
         return bounds.said(self._words(names, bounds))
 
     def kept_layers(self, model: nn.Module) -> frozenset[str]:
@@ -188,6 +188,9 @@ class Constraints:
             yield f"ratio {pattern}={_percent(share)}: {_percent(share)} of the channels go: {cuts}"
 
 
+NO_CONSTRAINTS = Constraints()
+"""Nothing has to stay."""
+
 _ANYHOW = "no channels are cut there anyhow"
 
 
@@ -198,43 +201,37 @@ class Bounds:
     Attributes:
         floors: group -> the fewest channels that are left; groups not named go down to one.
         exact: groups that end at their floor, whatever the budget asks for.
+        widths: group -> its width in the network that the bounds are of; all groups are in it.
         text: the constraints, as they were given.
         words: what each was taken to mean, a line for each.
     """
 
     floors: Mapping[str, int] = field(default_factory=dict)
     exact: frozenset[str] = frozenset()
+    widths: Mapping[str, int] = field(default_factory=dict)
     text: str = ""
     words: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.floors)
+        return bool(self.text)
 
     def said(self, words: Iterable[str]) -> Bounds:
         """The same bounds with other words."""
-        return Bounds(self.floors, self.exact, self.text, tuple(words))
+        return replace(self, words=tuple(words))
 
     def least(self, name: str) -> int:
         """The fewest channels that are left of a group."""
         return self.floors.get(name, 1)
 
-    def within(self, names: Sequence[str], whole: Sequence[int], widths: Sequence[int]) -> tuple[int, ...]:
-        """Widths, moved to where they may lie.
-
-        Args:
-            names: of the groups.
-            whole: their widths in the network that the bounds are of: one that keeps all stays as wide.
-            widths: as somebody would like to have them.
-        """
-        fixed = self.exact | {n for n, full in zip(names, whole, strict=True) if self.floors.get(n) == full}
+    def within(self, names: Sequence[str], widths: Sequence[int]) -> tuple[int, ...]:
+        """Widths of the groups named, moved to where they may lie: what keeps all its channels gets no more."""
         return tuple(
-            self.floors[name] if name in fixed else max(width, self.least(name))
+            self.floors[name] if self._fixed(name) else max(width, self.least(name))
             for name, width in zip(names, widths, strict=True)
         )
 
-    def fixes(self, names: Sequence[str], whole: Sequence[int]) -> bool:
-        """Whether they leave no width open at all."""
-        return self.within(names, whole, [1] * len(names)) == self.within(names, whole, [10**9] * len(names))
+    def _fixed(self, name: str) -> bool:
+        return name in self.exact or (name in self.floors and self.floors[name] == self.widths[name])
 
 
 class _Names:

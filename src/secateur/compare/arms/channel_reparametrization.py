@@ -22,7 +22,7 @@ class GatedChannels(Arm):
     default_for_size = 60
 
     def check(self, question: Comparison, budget: Budget) -> None:
-        check_gated(question.limits(budget), question.architecture)
+        check_gated(question.limits(budget), question.architecture, question.settings.prune.constraints)
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
         question = replicate.question
@@ -33,6 +33,7 @@ class GatedChannels(Arm):
             seed=replicate.seed,
             label=replicate.label(self.name, budget),
             limits=question.limits(budget),
+            constraints=question.settings.prune.constraints,
         )
         compute = self.row(replicate, budget).compute
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run, compute=compute))
@@ -42,7 +43,7 @@ class GatedChannels(Arm):
         question, world = replicate.question, replicate.graph.world
         whole, limit = question.architecture, question.units[budget.text]
         try:
-            likely = question.solved("width", budget, whole.narrowed_to)
+            likely = question.narrowed(budget)
         except InputError:  # gates reach further down than a narrower network does
             likely = whole
         dense, small = (question.epoch_compute(network, world) for network in (whole, likely))
