@@ -165,8 +165,11 @@ class Architecture:
         """Count a budget's resource."""
         return self.origin.cost(self.widths, resource)
 
-    def bounds(self, constraints: Constraints) -> Bounds | None:
+    def bounds(self, constraints: Constraints, *, streams: bool) -> Bounds | None:
         """Find what must stay of the network at these widths; None where nothing has to.
+
+        Args:
+            streams: of a built-in family, its residual streams too (`secateur.surgery.anatomy.anatomy_of`).
 
         Raises:
             InputError: where a constraint names nothing in it.
@@ -174,7 +177,7 @@ class Architecture:
         if not constraints:
             return None
         skeleton = self.skeleton()
-        return constraints.on(anatomy_of(skeleton, streams=True).graph, skeleton)
+        return constraints.on(anatomy_of(skeleton, streams=streams).graph, skeleton)
 
     def scaled_to(self, budget: Budget | Limits | str, bounds: Bounds | None = None) -> Architecture:
         """Copycat: every group's width times one alpha, the largest that meets the budget.

@@ -115,9 +115,11 @@ def narrowed(
     within, whole = bounded(origin, bounds), origin.stages
 
     def with_stages(stages: Sequence[int]) -> tuple[Origin, Widths]:
-        stages = _stages_within(whole, stages, bounds) if bounds else stages
         narrow, widths = origin.with_arguments({"stages": list(stages)})
-        return narrow, within(widths) if bounds else widths
+        if bounds:  # the channels inside the blocks go on following k where their stage cannot
+            narrow, _ = origin.with_arguments({"stages": list(_stages_within(whole, stages, bounds))})
+            widths = within(widths)
+        return narrow, widths
 
     def cost(stages: Sequence[int]) -> int:
         narrow, widths = with_stages(stages)

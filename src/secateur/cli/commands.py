@@ -15,6 +15,7 @@ from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
 from secateur.cli.printing import (
     console,
     or_dash,
+    show_constraints,
     show_inspection,
     show_plan,
     show_point,
@@ -78,6 +79,7 @@ def compare(
     )
     chosen(settings)
     session, data, architecture = session_for(options, out)
+    show_constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan and session.runtime.is_main:
         show_plan(wanted, session, asked)
@@ -158,11 +160,12 @@ def prune(
     check_budgets(method, wanted)
     recipe = options.recipe()
     session, data, architecture = session_for(options, out)
+    show_constraints(architecture, pruning.constraints, session, method)
     subject = Subject(architecture, data, recipe, seed)
     if step_by_step:
         point = prune_one(session, subject, pruning, wanted)
     else:
-        point = arm_alone(session, subject, method, wanted, sparsity)
+        point = arm_alone(session, subject, method, wanted, sparsity, pruning.constraints)
     show_point(point, session)
 
 

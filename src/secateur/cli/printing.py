@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
     from secateur.runs.session import Session
+    from secateur.surgery.constraints import Constraints
 
 
 def console() -> Console:
@@ -78,6 +79,23 @@ def show_inspection(found: dict[str, Any]) -> None:
         listed = ", ".join(f"{value:,} {resource}" for resource, value in counts.items())
         screen.print(f"{name}: {listed}", highlight=False)
     screen.print(found["convention"], highlight=False)
+
+
+def show_constraints(
+    architecture: Architecture, constraints: Constraints, session: Session, method: str
+) -> None:
+    """What each of the constraints was taken to mean for this network, by a method or (empty) by all arms."""
+    from secateur.compare.arms import WEIGHT_ARMS
+    from secateur.methods import CHANNEL_METHODS
+
+    if method in WEIGHT_ARMS:
+        words = tuple(constraints.words_of_weights(architecture.skeleton()))
+    else:
+        bounds = architecture.bounds(constraints, streams=method not in CHANNEL_METHODS)
+        words = bounds.words if bounds else ()
+    if session.runtime.is_main:
+        for line in words:
+            print(line)
 
 
 def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:

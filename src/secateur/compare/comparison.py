@@ -48,7 +48,7 @@ class Comparison:
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
         self._solved: dict[tuple[str, str], Architecture] = {}
-        self.bounds = architecture.bounds(settings.prune.constraints)
+        self.bounds = architecture.bounds(settings.prune.constraints, streams=True)
 
     def limits(self, budget: Budget) -> Limits:
         """Give the budget in units of its resource."""

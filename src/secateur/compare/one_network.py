@@ -10,7 +10,6 @@ from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
-from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
@@ -25,6 +24,7 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.session import Session
 from secateur.runs.train import Train
+from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 from secateur.training.recipe import Recipe
 
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
@@ -100,16 +100,26 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
         return _leave(session, record, point)
 
 
-def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, sparsity: Sparsity) -> Point:
+def arm_alone(
+    session: Session,
+    subject: Subject,
+    name: str,
+    budgets: Budgets,
+    sparsity: Sparsity,
+    constraints: Constraints = NO_CONSTRAINTS,
+) -> Point:
     """Make the network of an arm that needs no other, and leave it with its record in the session's folder.
+
+    Args:
+        constraints: what must stay.
 
     Raises:
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
     """
     arm = ARMS[name]
-    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity)
-    if isinstance(arm, WeightArm):
-        arm.shares(subject.recipe, sparsity)
+    prune = PruneSettings(constraints=constraints)
+    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, prune=prune, sparsity=sparsity)
+    arm.check_settings(settings)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)
     (budget,) = question.budgets
     arm.check(question, budget)

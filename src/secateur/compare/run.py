@@ -32,6 +32,7 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.recipe import Recipe
 
 
@@ -199,6 +200,9 @@ def compare(
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
     sparsity: Sparsity | None = None,
+    keep: Patterns = (),
+    at_least: Floors = (),
+    ratio: Ratios = (),
     out: str | Path = "secateur-compare",
     device: str = "auto",
     workers: int | str = "auto",
@@ -218,6 +222,8 @@ def compare(
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
+        keep, at_least, ratio: what must stay in every arm, as in `secateur.training.prune.prune`; an arm that
+            cannot keep to it is left out where `arms` are not named, else refused.
         out: folder for results, report and runs.
         workers: how many networks to train side by side, each in a process of its own with its share of
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
@@ -240,6 +246,8 @@ def compare(
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
+    constraints = Constraints.parse(keep, at_least, ratio)
+    prune = replace(prune, constraints=constraints) if constraints else prune
     runtime = Runtime(device)
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),

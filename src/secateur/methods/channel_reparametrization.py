@@ -130,7 +130,7 @@ class ChannelReparametrization(Method):
         costs, resource = self._anatomy.costs, self.budget.resource
         self.initial = costs.now[resource]
         self.limits = Limits.of(self.budget, model)
-        self.bounds = bounds_of(self.constraints, model)
+        self.bounds = bounds_of(self.constraints, model, streams=self.config.streams)
         names = self._gated(self._anatomy)
         self._cost = SoftCost.of(costs, resource, names)
         self._check_reachable(self._cost, [self.bounds.least(name) for name in names])

@@ -90,8 +90,13 @@ def smallest_widths(graph: ChannelGraph, granularity: int, bounds: Bounds | None
     return found
 
 
-def bounds_of(constraints: Constraints | Bounds | None, model: nn.Module) -> Bounds:
+def bounds_of(
+    constraints: Constraints | Bounds | None, model: nn.Module, *, streams: bool = False
+) -> Bounds:
     """What must stay of a network as it is now; bounds are what they are.
+
+    Args:
+        streams: whether residual streams of the built-in families are cut, too.
 
     Raises:
         InputError: where a constraint names nothing in it.
@@ -100,7 +105,7 @@ def bounds_of(constraints: Constraints | Bounds | None, model: nn.Module) -> Bou
         return constraints
     if not constraints:
         return Bounds()
-    return constraints.on(anatomy_of(model, streams=True).graph, model)
+    return constraints.on(anatomy_of(model, streams=streams).graph, model)
 
 
 class ChannelPruning(Method):

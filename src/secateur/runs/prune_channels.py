@@ -177,7 +177,7 @@ class PruneChannels(Run):
             model = self.trained(store)
         if checkpoint and target.limits is not None:  # a latency was a share of the network before pruning
             target = Target(target.limits.resumed(checkpoint.state["method"]["limits"]))
-        bounds = self.architecture.bounds(self.settings.constraints)
+        bounds = self.architecture.bounds(self.settings.constraints, streams=False)
         method = self.settings.build(target, self.seed, bounds)
         return Start(model, self.recipe.for_tuning(self.settings.lr), method, checkpoint=checkpoint)
 

@@ -25,6 +25,7 @@ from typing import Any
 from torch import nn
 
 from secateur.errors import InputError
+from secateur.models import Family
 from secateur.network.weights import weight_layers
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 
@@ -124,7 +125,7 @@ class Constraints:
         """Find what they mean for a network as it is now.
 
         Args:
-            graph: of the network; of a built-in family with its streams, which other methods may cut.
+            graph: of the network; of a built-in family with the streams or without, as a method cuts them.
 
         Raises:
             InputError: where a pattern names nothing there, or a ratio nothing that can be cut.
@@ -157,11 +158,19 @@ class Constraints:
             found |= {name for name in layers if matches(pattern, name)}
         return frozenset(found)
 
+    def words_of_weights(self, model: nn.Module) -> Iterator[str]:
+        """One line for each pattern of `keep`: what it means where weights are set to zero."""
+        for pattern in self.keep:
+            layers = sorted(replace(self, keep=(pattern,)).kept_layers(model))
+            yield f"keep {pattern}: " + (
+                f"no weight of {_listed(layers)} is set to zero" if layers else "there are no weights to set to zero"
+            )
+
     def _exact(self, names: _Names) -> dict[str, tuple[int, Fraction]]:
         """Group -> the width that its ratio leaves, and the ratio."""
         found: dict[str, tuple[int, Fraction]] = {}
         for pattern, share in self.ratio:
-            groups = names.writing(pattern)
+            groups = [name for name in names.writing(pattern) if names.graph.groups[name].stage is None]
             if not groups:
                 raise InputError(
                     f"nothing that '{pattern}' names can be cut, so no ratio of it can go: `secateur inspect` "
@@ -184,7 +193,8 @@ class Constraints:
             left = _listed(f"{name} ({min(floor, width(name))} of {width(name)})" for name in groups)
             yield f"at least {pattern}={floor}: " + (f"so many are left of {left}" if groups else _ANYHOW)
         for pattern, share in self.ratio:
-            cuts = _listed(f"{name} {width(name)} -> {bounds.least(name)}" for name in names.writing(pattern))
+            groups = [name for name in names.writing(pattern) if name in bounds.exact]
+            cuts = _listed(f"{name} {width(name)} -> {bounds.least(name)}" for name in groups)
             yield f"ratio {pattern}={_percent(share)}: {_percent(share)} of the channels go: {cuts}"
 
 
@@ -239,17 +249,16 @@ class _Names:
 
     def __init__(self, graph: ChannelGraph, model: nn.Module):
         self.graph = graph
-        self._modules = [name for name, _ in model.named_modules() if name]
+        streams = [stream.name for stream in model.streams] if isinstance(model, Family) else []
+        self._modules = [*streams, *(name for name, _ in model.named_modules() if name)]
 
     def spanning(self, pattern: str) -> list[str]:
         """The groups that are part of what a pattern names: written or read there."""
         return self._groups(pattern, lambda group: group.modules)
 
     def writing(self, pattern: str) -> list[str]:
-        """The groups whose channels are made, or passed on, by what a pattern names."""
-        return self._groups(
-            pattern, lambda group: [site.axis[0] for site in group.sites if site.axis[1] != "in"]
-        )
+        """The groups whose channels are made by what a pattern names."""
+        return self._groups(pattern, lambda group: [site.axis[0] for site in group.writes])
 
     def _groups(self, pattern: str, layers: Callable[[ChannelGroup], Iterable[str]]) -> list[str]:
         found = [

@@ -6,11 +6,13 @@ from secateur.budget import Budget
 from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
+from secateur.compare.settings import Settings
 from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.runs.gate_channels import CUT_AT, GateChannels, check_gated
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
+from secateur.surgery.constraints import Constraints
 
 
 class GatedChannels(Arm):
@@ -20,6 +22,12 @@ class GatedChannels(Arm):
     meaning = "gates on whole channels, which are removed"
     place = 60
     default_for_size = 60
+
+    def takes(self, constraints: Constraints) -> bool:
+        return not constraints.ratio
+
+    def check_settings(self, settings: Settings) -> None:
+        settings.prune.constraints.without_ratio(f"the arm {self.name}")
 
     def check(self, question: Comparison, budget: Budget) -> None:
         check_gated(question.limits(budget), question.architecture, question.settings.prune.constraints)

@@ -19,6 +19,7 @@ from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
 from secateur.runs.sparsify import MethodChoice, Sparsify
+from secateur.surgery.constraints import Constraints
 from secateur.training.recipe import Recipe
 
 
@@ -72,6 +73,9 @@ class WeightArm(Arm):
                 f"{recipe.epochs}"
             )
         return Shares(replace(recipe, epochs=recipe.epochs - tuning), tuning, replace(recipe, epochs=tuning))
+
+    def takes(self, constraints: Constraints) -> bool:
+        return not (constraints.at_least or constraints.ratio)
 
     def check_settings(self, settings: Settings) -> None:
         settings.budgets[0].of_nonzeros(f"the arm {self.name}")
