@@ -70,11 +70,9 @@ class LineReporter(Reporter):
 
     def epoch(self, row: dict[str, Any]) -> None:
         if time.monotonic() - self._last >= LINE_EVERY_S:
-            validated = row["val_accuracy"] is not None
-            split, key = ("validation", "val_accuracy") if validated else ("training", "train_accuracy")
             self._say(
-                f"  {self.label}: {self.done:.0%}, epoch {row['epoch']}, loss {row['loss']:.3f}, "
-                f"{split} {row[key]:.1%}{_pruned(row)}"
+                f"  {self.label}: {self.done:.0%}, epoch {row['epoch']}, loss {row['loss']:.3f}"
+                f"{_measured(row)}{_pruned(row)}"
             )
 
     def run_finished(self, text: str) -> None:
@@ -195,6 +193,15 @@ def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:
     from rich.console import Console
 
     return BarReporter(Console(file=stream))
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    """What the network is worth after an epoch, as far as that was measured; metrics in plain numbers."""
+    shown = "{:.1%}" if row["train_accuracy"] is not None else "{:.4g}"
+    for split, key in (("validation", "val_accuracy"), ("training", "train_accuracy")):
+        if row[key] is not None:
+            return f", {split} {shown.format(row[key])}"
+    return ""
 
 
 def _pruned(numbers: Mapping[str, Any]) -> str:

@@ -27,6 +27,9 @@ class Method:
     takes_steps: ClassVar[bool] = False
     """Whether it has a schedule, over the number of optimizer steps that it is given as `steps`."""
 
+    takes_loss: ClassVar[bool] = False
+    """Whether it scores by the loss itself, which it is then given as `loss`, of (output, targets)."""
+
     @property
     def takes_padding(self) -> bool:
         """Whether activations may have more channels than their layers say, the rest zeros, in training.

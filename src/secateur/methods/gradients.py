@@ -138,19 +138,23 @@ class GradientCriterion(ChannelPruning):
 
     def _accumulate(self, seen: Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
         """Of one consumer what it read, and the gradient of that, of each of its `size` entries."""
-        act, grad = act.movedim(dim, 1)[:, :size], grad.movedim(dim, 1)[:, :size]  # without padding
+        act, grad = act.movedim(dim, 1), grad.movedim(dim, 1)
         if len(act) % seen.examples:
             raise InputError(
                 f"{self.name} needs examples along the first dimension of what every layer reads: "
                 f"{name} reads {len(act)} rows of a batch of {seen.examples}"
             )
-        self.note_read(seen, name, act, grad)
+        self.note_read(seen, name, act, grad, size)
         if not any(seen is other for other in self._pending):
             self._pending.append(seen)
 
-    def note_read(self, seen: Pass, name: str, act: Tensor, grad: Tensor) -> None:
-        """Keep what a criterion needs of what a layer read; of one called twice, g is the sum."""
-        g = channel_gradients(act, grad)
+    def note_read(self, seen: Pass, name: str, act: Tensor, grad: Tensor, size: int) -> None:
+        """Keep what a criterion needs of what a layer read, (rows, entries, ...); g of one called twice is the sum.
+
+        Args:
+            size: entries of the layer: what lies beyond is padding.
+        """
+        g = channel_gradients(act, grad)[:, :size]
         if len(g) != seen.examples:  # windows of an image, or positions: they belong to one example
             g = g.view(seen.examples, -1, g.shape[1]).sum(1) * (seen.examples / len(g))
         seen.gradients[name] = seen.gradients[name] + g if name in seen.gradients else g

@@ -56,8 +56,8 @@ class OwnCriterion(GradientCriterion):
         ]
         return torch.stack(found).sum(0) * seen.examples if found else None
 
-    def note_read(self, seen: Pass, name: str, act: Tensor, grad: Tensor) -> None:
-        seen.reads.setdefault(name, []).append((act, grad))
+    def note_read(self, seen: Pass, name: str, act: Tensor, grad: Tensor, size: int) -> None:
+        seen.reads.setdefault(name, []).append((act[:, :size], grad[:, :size]))
 
     def _scored(self, layer: str, act: Tensor, grad: Tensor) -> Tensor:
         """What the function says, checked: one finite number for each channel."""

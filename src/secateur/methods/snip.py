@@ -26,12 +26,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from secateur.budget import Wanted
 from secateur.errors import InputError
 from secateur.methods.masked import MaskedMethod
-from secateur.network.inputs import modes_kept
+from secateur.network.inputs import Inputs, batch_of, logits_of, map_inputs, modes_kept, on_device
 from secateur.network.masks import Masks
+from secateur.network.task import Loss
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Inputs, Any]]
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,15 @@ def saliency(sensitivities: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: g.abs() / total for name, g in sensitivities.items()}
 
 
-def loss_gradients(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
-    """dL/dw of every weight that can be masked, by layer, of the mean cross-entropy over all examples.
+def loss_gradients(model: nn.Module, batches: Batches, loss: Loss | None = None) -> dict[str, Tensor]:
+    """dL/dw of every weight that can be masked, by layer, of the mean loss over all examples.
 
     Computed on copies of the parameters and buffers, in float32 or better and without autocast: half
     precision would round the small gradients to zero, and the model's own statistics, gradients and frozen
     parameters stay as they are. Where there are several processes, the mean is over the examples of all.
+
+    Args:
+        loss: of (output, targets), the mean over the batch; None: cross-entropy.
     """
     weights = prunable_weights(model)
     state = _copies(model)
@@ -88,17 +92,42 @@ def loss_gradients(model: nn.Module, batches: Batches) -> dict[str, Tensor]:
     sums = [torch.zeros_like(weight, memory_format=torch.contiguous_format) for weight in used]
     examples = torch.zeros((), dtype=torch.int64, device=used[0].device)
     with _scoring(model), torch.autocast(used[0].device.type, enabled=False), torch.enable_grad():
-        for x, y in batches:
-            x = x.to(used[0].device, used[0].dtype if x.is_floating_point() else x.dtype)
-            loss = F.cross_entropy(functional_call(model, state, (x,)), y.to(x.device), reduction="sum")
-            found = torch.autograd.grad(loss, used, allow_unused=True, materialize_grads=True)
+        for inputs, targets in batches:
+            x, y = _beside(inputs, used[0]), on_device(targets, model)
+            output = _called(model, state, x)
+            found = torch.autograd.grad(
+                _summed(output, y, batch_of(x), loss), used, allow_unused=True, materialize_grads=True
+            )
             for total, gradient in zip(sums, found, strict=True):
                 total += gradient
-            examples += len(y)
+            examples += batch_of(x)
     if dist.is_available() and dist.is_initialized():
         for value in (*sums, examples):  # the same for all afterwards, so that all choose alike
             dist.all_reduce(value)
     return {name: total / examples for name, total in zip(weights, sums, strict=True)}
+
+
+def _beside(inputs: Inputs, weight: Tensor) -> Inputs:
+    """Inputs where the weight is, fractions in its type."""
+
+    def move(x: Tensor) -> Tensor:
+        return x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype)
+
+    return map_inputs(inputs, move)
+
+
+def _called(model: nn.Module, state: dict[str, Tensor], inputs: Inputs) -> Any:
+    """Call the model with other parameters and buffers."""
+    if isinstance(inputs, Mapping):
+        return functional_call(model, state, (), dict(inputs))
+    return functional_call(model, state, inputs if isinstance(inputs, tuple) else (inputs,))
+
+
+def _summed(output: Any, targets: Any, examples: int, loss: Loss | None) -> Tensor:
+    """The loss, summed over the examples."""
+    if loss is None:
+        return F.cross_entropy(logits_of(output), targets, reduction="sum")
+    return loss(output, targets) * examples
 
 
 def _copies(model: nn.Module) -> dict[str, Tensor]:
@@ -130,6 +159,7 @@ class SNIP(MaskedMethod):
     Args:
         budget: e.g. "nonzeros=5%".
         batches: how many of the batches handed to `prepare` are scored.
+        loss: of (output, targets), the mean over the batch; by default cross-entropy.
 
     Example:
         >>> model = SNIP("nonzeros=5%").prepare(model, loader)  # doctest: +SKIP
@@ -138,10 +168,13 @@ class SNIP(MaskedMethod):
     """
 
     name = "snip"
+    takes_loss = True
 
-    def __init__(self, budget: Wanted, *, batches: int = 1, keep: Patterns = ()):
+    def __init__(
+        self, budget: Wanted, *, batches: int = 1, loss: Loss | None = None, keep: Patterns = ()
+    ):
         super().__init__(budget, keep=keep)
-        self.config = Config(batches)
+        self.config, self.loss = Config(batches), loss
 
     @classmethod
     def scopes(cls) -> tuple[str, ...]:
@@ -153,11 +186,11 @@ class SNIP(MaskedMethod):
     def choose(self, model: nn.Module, keep: int, batches: Batches | None = None) -> Masks:
         """The `keep` most salient of all layers together, by the first of `batches` (inputs, labels)."""
         weights = {name: weight.detach() for name, weight in prunable_weights(model).items()}
-        gradients = loss_gradients(model, self._first(batches))
+        gradients = loss_gradients(model, self._first(batches), self.loss)
         found = saliency({name: connection_sensitivity(w, gradients[name]) for name, w in weights.items()})
         return self.sparing.choose(found, keep)
 
-    def _first(self, batches: Batches | None) -> list[tuple[Tensor, Tensor]]:
+    def _first(self, batches: Batches | None) -> list[tuple[Inputs, Any]]:
         """As many batches as are scored; InputError where there are fewer."""
         found = list(islice(batches or (), self.config.batches))
         if len(found) < self.config.batches:

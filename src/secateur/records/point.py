@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from secateur.records.measure import ACCURACY, Measure
 from secateur.records.record import Record
 from secateur.records.stored import ABSENT, Absent, Stored, optional
 
@@ -16,7 +17,7 @@ class Point(Stored):
 
     Attributes:
         budget: as the user wrote it; None for the network that nothing was cut from.
-        params to uncounted: as in the run's `Record`.
+        params to uncounted, metric, also: as in the run's `Record`.
         train_compute, wall_s: of all training that this network itself went through.
         discovery_compute: training MACs that finding its architecture took besides.
         run_id: the run that made it.
@@ -41,6 +42,8 @@ class Point(Stored):
     macs: int
     accuracy: float
     val_accuracy: float
+    metric: Measure | None = optional()  # noqa: RUF009  # a field
+    also: Mapping[str, float] | None = optional()  # a field
     train_compute: int
     discovery_compute: int
     wall_s: float
@@ -49,6 +52,11 @@ class Point(Stored):
     widths: Mapping[str, int]
 
     AGAIN: ClassVar[str] = "run the command that left it again"
+
+    @property
+    def measure(self) -> Measure:
+        """What the accuracies are."""
+        return self.metric or ACCURACY
 
     def count_of(self, resource: str) -> int | None:
         """What the network has of "params", "macs" or "nonzeros"; None where nothing is said."""
@@ -93,6 +101,8 @@ class Point(Stored):
             macs=record.macs,
             accuracy=record.accuracy,
             val_accuracy=record.val_accuracy,
+            metric=record.metric,
+            also=record.also,
             train_compute=record.train_compute + (before.train_compute if before else 0),
             discovery_compute=discovery_compute,
             wall_s=record.wall_s + (before.wall_s if before else 0.0),

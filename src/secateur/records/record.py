@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from secateur.errors import InputError
+from secateur.records.measure import ACCURACY, Measure
 from secateur.records.stored import ABSENT, Absent, Stored, Wrong, optional, rest
 
 
@@ -17,8 +18,8 @@ class Epoch(Stored):
     Attributes:
         epoch: from 1.
         loss: mean over the examples seen, at least 0.
-        train_accuracy, val_accuracy, test_accuracy: fractions in [0, 1]; on validation where it was measured,
-            on test where the recipe selects on it.
+        train_accuracy, val_accuracy, test_accuracy: fractions in [0, 1], or the run's metric; on training
+            only accuracies, on validation where it was measured, on test where the recipe selects on it.
         lr: the rate, above 0.
         params: of the network at the end of the epoch.
         more: the method's own numbers, e.g. "removed", "remaining" or "nonzeros"; written beside the others.
@@ -26,7 +27,7 @@ class Epoch(Stored):
 
     epoch: int
     loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     val_accuracy: float | None = None
     test_accuracy: float | None = optional()
     lr: float
@@ -68,7 +69,9 @@ class Record(Stored):
         identity: all that can change a number, as JSON (`secateur.runs.identity`).
         architecture: the finished network's `Architecture.identity()`, as JSON.
         params, macs, weights, nonzeros, bytes: of the finished network; MACs of one example.
-        accuracy, val_accuracy: on the test and the validation split, in [0, 1].
+        accuracy, val_accuracy: on the test and the validation split, in [0, 1]; or the value of `metric`.
+        metric: what these are, where they are no accuracies.
+        also: further metrics on the test split, by name.
         train_compute: training MACs of this run alone.
         wall_s: seconds of this run alone.
         history: one row an epoch.
@@ -99,6 +102,8 @@ class Record(Stored):
     bytes: int | None = optional()
     accuracy: float
     val_accuracy: float
+    metric: Measure | None = optional()  # noqa: RUF009  # a field
+    also: Mapping[str, float] | None = optional()  # a field
     train_compute: int
     wall_s: float
     history: tuple[Epoch, ...]
@@ -122,6 +127,11 @@ class Record(Stored):
             raise Wrong("a list of whole numbers", widths).inside("architecture.widths")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise Wrong("a list of names", names).inside("architecture.groups")
+
+    @property
+    def measure(self) -> Measure:
+        """What the accuracies are."""
+        return self.metric or ACCURACY
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.stored import Stored, Wrong, optional
 
@@ -137,6 +138,7 @@ class Results(Stored):
 
     Attributes:
         command: that gives it again.
+        metric: what the accuracies of points and summary are, where they are none.
         settings: what was compared and how it was trained, as JSON: names, numbers and texts.
         dense: the unpruned network, a point for each seed; empty where it was not trained.
         points: one for each arm, budget and seed.
@@ -150,6 +152,7 @@ class Results(Stored):
     AGAIN: ClassVar[str] = "run the comparison's command again"
 
     command: str
+    metric: Measure | None = optional()  # noqa: RUF009  # a field
     model: str
     data: DataSummary
     settings: Mapping[str, Any]
@@ -171,6 +174,11 @@ class Results(Stored):
             for index, row in enumerate(rows):
                 if row.count_of(self.resource) is None:
                     raise Wrong("there").inside(f"{name}[{index}].{self.resource}")
+
+    @property
+    def measure(self) -> Measure:
+        """What the accuracies are."""
+        return self.metric or ACCURACY
 
     @property
     def resource(self) -> str:

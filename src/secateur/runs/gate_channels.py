@@ -8,13 +8,13 @@ from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Limits
-from secateur.data import count_batches
 from secateur.device import Runtime
 from secateur.methods import ChannelReparametrization
 from secateur.methods.channel_reparametrization import Config
 from secateur.runs.run import Run, Start, epoch_compute
 from secateur.runs.store import RunStore
 from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
+from secateur.training.batches import steps_per_epoch
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
@@ -64,7 +64,7 @@ class GateChannels(Run):
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         recipe = self.unbroken
-        steps = count_batches(len(self.data.train), recipe.batch_size, runtime.world) * recipe.epochs
+        steps = steps_per_epoch(self.data, recipe, runtime.world) * recipe.epochs
         if own:
             model = self.architecture.resumed(own.state["architecture"]).build(seed=0)
         else:

@@ -142,6 +142,7 @@ class PruneChannels(Run):
             "data": self.data,
             "recipe": self.recipe,
             "seed": self.seed,
+            "terms": self.terms,
         }
         if self.settings.trained:
             given = f"{self.label}: as it was given"

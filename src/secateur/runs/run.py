@@ -14,27 +14,20 @@ from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.saved import load_model
-from secateur.data import Data, count_batches
 from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.runs.identity import RunSpec
 from secateur.runs.store import RunStore
+from secateur.training.batches import AnyData, examples_per_epoch
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
+from secateur.training.terms import Terms
 
 
-def examples_per_epoch(data: Data, recipe: Recipe, world: int = 1) -> int:
-    """Count the training examples that one epoch really sees: every process gets equally many of a batch."""
-    whole, rest = divmod(len(data.train), recipe.batch_size)
-    seen = whole * (recipe.batch_size // world * world)
-    batches = count_batches(len(data.train), recipe.batch_size, world)
-    return seen + (rest // world * world if batches > whole else 0)
-
-
-def epoch_compute(architecture: Architecture, data: Data, recipe: Recipe, world: int = 1) -> int:
+def epoch_compute(architecture: Architecture, data: AnyData, recipe: Recipe, world: int = 1) -> int:
     """Training MACs of one epoch."""
     return TRAINING_MACS_PER_INFERENCE_MAC * architecture.macs * examples_per_epoch(data, recipe, world)
 
@@ -68,6 +61,7 @@ class Run:
         recipe: of the training; siblings say of which.
         seed: the replicate.
         label: for people: "copycat params=25% seed 1".
+        terms: the loss, the metric, and the user's own optimizer.
     """
 
     kind: ClassVar[str]
@@ -75,10 +69,11 @@ class Run:
     """Whether other runs go on from its last checkpoint, so that it is kept."""
 
     architecture: Architecture
-    data: Data = field(repr=False)
+    data: AnyData = field(repr=False)
     recipe: Recipe
     seed: int
     label: str = ""
+    terms: Terms = field(default_factory=Terms)
 
     def identity(self) -> dict[str, Any]:
         """Everything that can change a number, but for the seed; JSON-able."""
@@ -87,7 +82,7 @@ class Run:
     @property
     def spec(self) -> RunSpec:
         """Kind, identity, seed and label."""
-        return RunSpec(self.kind, self.identity(), self.seed, self.label)
+        return RunSpec(self.kind, {**self.identity(), **self.terms.identity()}, self.seed, self.label)
 
     @cached_property
     def run_id(self) -> str:

@@ -11,20 +11,21 @@ from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.saved import save_model
-from secateur.data import Split
 from secateur.device import Runtime
 from secateur.errors import TrainingError
 from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
+from secateur.records.measure import ACCURACY
 from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
 from secateur.runs.run import Run
 from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import known_anatomy
+from secateur.training.batches import AnySplit
 from secateur.training.checkpoint import Checkpoint
-from secateur.training.evaluation import evaluate
+from secateur.training.evaluation import evaluate, measure
 from secateur.training.loop import Training
 
 
@@ -54,9 +55,16 @@ class Session:
         with self.store.claimed(run.run_id) if self.runtime.world == 1 else nullcontext():
             return self.store.record(run.run_id) or self._made(run)  # another process may have made it
 
-    def accuracy(self, training: Training, split: Split) -> float:
-        """Measure the network in training on a split, a fraction in [0, 1]."""
-        return evaluate(training.model, split, training.data, self.runtime, training.recipe.precision)
+    def accuracy(self, training: Training, split: AnySplit) -> float:
+        """Measure the network in training on a split: a fraction in [0, 1], or the run's own metric."""
+        precision, task = training.recipe.precision, training.terms.task
+        return evaluate(training.model, split, training.data, self.runtime, precision, task)
+
+    def _on_test(self, training: Training) -> dict[str, float]:
+        """The metrics on the test split, by name."""
+        task, split = training.terms.task, training.data.test
+        metrics = (task.metric, *(each for each in task.also if each.name != task.metric.name))
+        return measure(training.model, split, training.data, self.runtime, training.recipe.precision, metrics)
 
     def _made(self, run: Run) -> Record:
         """Begin or continue, train to the end, measure, record."""
@@ -90,6 +98,7 @@ class Session:
             method=start.method,
             epochs=start.epochs,
             save=save,
+            terms=run.terms,
         )
         if start.checkpoint:
             training.resume(start.checkpoint)
@@ -98,6 +107,7 @@ class Session:
     def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
         """Measure the finished network, write it, and declare the run finished."""
         model, progress, anatomy = training.model, training.progress, known_anatomy(training.model)
+        metric, test = training.terms.task.metric, self._on_test(training)
         record = Record(
             run_id=run.run_id,
             label=run.label,
@@ -109,8 +119,10 @@ class Session:
             weights=count_weights(model),
             nonzeros=count_nonzeros(model),
             bytes=artefact_bytes(model),
-            accuracy=self.accuracy(training, run.data.test),
+            accuracy=test.pop(metric.name),
             val_accuracy=self.accuracy(training, run.data.val),
+            metric=None if metric.measure == ACCURACY else metric.measure,
+            also=test or None,
             train_compute=progress.compute,
             wall_s=progress.wall_s,
             history=tuple(Epoch.from_json(row) for row in progress.history),
@@ -130,4 +142,4 @@ def _in_words(record: Record) -> str:
     """What a run came to, in a line."""
     nonzeros, weights = record.counted_weights()
     size = f"{nonzeros:,} of {weights:,} weights" if nonzeros < weights else f"{record.params:,} parameters"
-    return f"{record.label}: {record.accuracy:.1%} with {size} ({record.wall_s:.0f} s)"
+    return f"{record.label}: {record.measure.shown(record.accuracy)} with {size} ({record.wall_s:.0f} s)"

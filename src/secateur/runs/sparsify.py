@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from secateur.budget import Limits
-from secateur.data import count_batches
 from secateur.device import Runtime
 from secateur.methods import METHODS, Method
+from secateur.network.task import Loss
 from secateur.runs.run import Run, Start, epoch_compute
 from secateur.runs.store import RunStore
 from secateur.runs.train import Train
+from secateur.training.batches import steps_per_epoch
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
@@ -30,11 +31,17 @@ class MethodChoice:
     name: str
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
-    def build(self, limits: Limits, steps: int) -> Method:
-        """Make the method, for so many optimizer steps where it has a schedule."""
+    def build(self, limits: Limits, steps: int, loss: Loss | None = None) -> Method:
+        """Make the method, for so many optimizer steps where it has a schedule.
+
+        Args:
+            loss: what training is under, for methods that score by it; None: cross-entropy.
+        """
         kind: Any = METHODS[self.name]
-        scheduled = {"steps": max(1, steps)} if kind.takes_steps else {}
-        return kind(limits, **scheduled, **self.settings)
+        given: dict[str, Any] = {"steps": max(1, steps)} if kind.takes_steps else {}
+        if kind.takes_loss and loss is not None:
+            given["loss"] = loss
+        return kind(limits, **given, **self.settings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +73,7 @@ class Sparsify(Run):
             recipe=self.training,
             seed=self.seed,
             label=label,
+            terms=self.terms,
         )
 
     def identity(self) -> dict[str, Any]:
@@ -82,9 +90,10 @@ class Sparsify(Run):
         return epoch_compute(self.architecture, self.data, self.recipe, world) * self.epochs
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
-        steps = count_batches(len(self.data.train), self.recipe.batch_size, runtime.world) * self.epochs
+        steps = steps_per_epoch(self.data, self.recipe, runtime.world) * self.epochs
         model = self.trained(store) if self.first else self.initialised()
-        method = self.method.build(self.limits, steps)
+        loss = None if self.terms.task.is_default else self.terms.task.loss
+        method = self.method.build(self.limits, steps, loss)
         return Start(model, self.recipe, method, self.epochs, own)
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:

@@ -1,54 +1,162 @@
-"""Accuracy, and how often it is looked at while a network trains."""
+"""The metric on a split, and how often it is looked at while a network trains.
+
+An accuracy is counted batch by batch. Any other metric is a function of the whole split: the outputs and the
+targets of all batches are gathered on the CPU first, unless it says that it may be taken batch by batch.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from secateur.data import Data, Split, epoch_batches
 from secateur.device import Runtime
+from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
-from secateur.network.inputs import logits_of
+from secateur.network.inputs import batch_of, call, logits_of, map_inputs
+from secateur.network.task import ACCURACY, CLASSIFICATION, Metric, Task
+from secateur.training.batches import AnyData, AnySplit, measured_batches
+from secateur.training.meter import hits_of
 from secateur.training.recipe import Recipe
-
-EVALUATION_BATCH = 500
-
 
 VALIDATION = 0.02  # of the training MACs, where no schedule follows the accuracy
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, data: Data, runtime: Runtime, precision: str) -> float:
-    """Top-1 accuracy, a fraction in [0, 1], over every example of `split`; all processes take part.
+def evaluate(
+    model: nn.Module,
+    split: AnySplit,
+    data: AnyData,
+    runtime: Runtime,
+    precision: str,
+    task: Task = CLASSIFICATION,
+) -> float:
+    """The task's metric over every example of `split`; all processes take part.
+
+    By default the top-1 accuracy, a fraction in [0, 1].
 
     Args:
         precision: of the forward passes, as in `Recipe`.
     """
+    (value,) = measure(model, split, data, runtime, precision, (task.metric,)).values()
+    return value
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    split: AnySplit,
+    data: AnyData,
+    runtime: Runtime,
+    precision: str,
+    metrics: Sequence[Metric],
+) -> dict[str, float]:
+    """Several metrics in one pass, by name; all processes take part.
+
+    Raises:
+        TrainingError: where a metric gives no finite number.
+    """
     was_training = model.training
     model.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=runtime.device)
-    layout = runtime.layout(model)
-    batches = epoch_batches(
-        split,
-        data,
-        batch_size=EVALUATION_BATCH,
-        device=runtime.device,
-        rank=runtime.rank,
-        world=runtime.world,
-        layout=layout,
-    )
-    for x, y in batches:
+    counted = [metric for metric in metrics if metric is ACCURACY]
+    others = [_Gathered(metric) for metric in metrics if metric is not ACCURACY]
+    hits = torch.zeros((), dtype=torch.int64, device=runtime.device)
+    shared = not others  # a metric of a whole split is of no share of it: every process has all
+    for inputs, targets in measured_batches(split, data, runtime, runtime.layout(model), shared):
         with runtime.autocast(precision), parametrize.cached():  # no apparent weight is computed twice
-            correct += (logits_of(model(x)).argmax(1) == y).sum()
+            output = call(model, inputs)
+        examples = batch_of(inputs)
+        if counted:
+            hits = hits + hits_of(logits_of(output), targets)
+        for each in others:
+            each.add(output, targets, examples)
     model.train(was_training)
-    return int(runtime.sum(correct)) / len(split)
+    found = {each.metric.name: each.value() for each in others}
+    if counted:
+        found[ACCURACY.name] = float(runtime.sum(hits) if shared else hits) / len(split)
+    return {metric.name: found[metric.name] for metric in metrics}
+
+
+class _Gathered:
+    """A metric's outputs and targets so far, on the CPU; or its mean, where it is taken batch by batch."""
+
+    def __init__(self, metric: Metric):
+        self.metric = metric
+        self.outputs: list[Any] = []
+        self.targets: list[Any] = []
+        self.total = self.examples = 0.0
+
+    def add(self, output: Any, targets: Any, examples: int) -> None:
+        if self.metric.batchwise:
+            self.total += self._of(_on_cpu(output), _on_cpu(targets)) * examples
+            self.examples += examples
+        else:
+            self.outputs.append(_on_cpu(output))
+            self.targets.append(_on_cpu(targets))
+
+    def value(self) -> float:
+        """The metric; TrainingError where it is no finite number."""
+        if self.metric.batchwise:
+            value = self.total / max(1.0, self.examples)
+        else:
+            value = self._of(self._joined(self.outputs), self._joined(self.targets))
+        if not math.isfinite(value):
+            raise TrainingError(f"the metric {self.metric.name} is {value}, no finite number")
+        return value
+
+    def _of(self, outputs: Any, targets: Any) -> float:
+        try:
+            return self.metric(outputs, targets)
+        except InputError:
+            raise
+        except Exception as error:  # the user's code
+            raise InputError(
+                f"the metric {self.metric.name} failed with {kind_and_line(error)}: it is called with the "
+                "outputs and the targets of a whole split, on the CPU"
+            ) from error
+
+    def _joined(self, parts: Sequence[Any]) -> Any:
+        try:
+            return joined(parts)
+        except RuntimeError:
+            raise InputError(
+                f"the batches' outputs or targets differ in shape, so {self.metric.name} cannot be taken "
+                "of all of them: pad them, or pass sc.Metric(name, function, batchwise=True)"
+            ) from None
+
+
+def _on_cpu(value: Any) -> Any:
+    def move(tensor: Tensor) -> Tensor:
+        plain = tensor.detach().cpu()
+        return plain.float() if plain.dtype in (torch.bfloat16, torch.float16) else plain
+
+    return map_inputs(value, move) if not hasattr(value, "logits") else move(logits_of(value))
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Join what batches gave along their examples, however it is wrapped; numbers stay those of the first."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return first if not first.dim() else torch.cat(list(parts))
+    if isinstance(first, Mapping):
+        return {name: joined([part[name] for part in parts]) for name in first}
+    if isinstance(first, (tuple, list)):
+        return tuple(joined(column) for column in zip(*parts, strict=True))
+    return first
 
 
 def accuracies_after(
-    epoch: int, last: bool, model: nn.Module, data: Data, runtime: Runtime, recipe: Recipe
+    epoch: int,
+    last: bool,
+    model: nn.Module,
+    data: AnyData,
+    runtime: Runtime,
+    recipe: Recipe,
+    task: Task = CLASSIFICATION,
 ) -> dict[str, float | None]:
     """Measure the network after an epoch, counted from 1, as far as somebody needs to know.
 
@@ -57,13 +165,15 @@ def accuracies_after(
         and last; "test_accuracy": only where the recipe selects on it, and the history then shows it.
     """
     needed = recipe.follows_accuracy or epoch == 1 or last or epoch % validated_every(data) == 0
-    found = {"val_accuracy": evaluate(model, data.val, data, runtime, recipe.precision) if needed else None}
+    found: dict[str, float | None] = {"val_accuracy": None}
+    if needed:
+        found["val_accuracy"] = evaluate(model, data.val, data, runtime, recipe.precision, task)
     if recipe.select_on == "test":
-        found["test_accuracy"] = evaluate(model, data.test, data, runtime, recipe.precision)
+        found["test_accuracy"] = evaluate(model, data.test, data, runtime, recipe.precision, task)
     return found
 
 
-def validated_every(data: Data) -> int:
+def validated_every(data: AnyData) -> int:
     """Epochs from one validation to the next, so that they cost at most `VALIDATION` of the training MACs.
 
     The first and the last epoch are validated besides.

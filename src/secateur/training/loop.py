@@ -15,15 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from secateur.data import Data
 from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
-from secateur.training.batches import TrainingBatches
+from secateur.training.batches import AnyData, batches_of
 from secateur.training.checkpoint import Checkpoint, pack, unpack
 from secateur.training.evaluation import accuracies_after
 from secateur.training.meter import Meter, means_over_processes
@@ -31,6 +30,7 @@ from secateur.training.placed import PlacedNetwork
 from secateur.training.recipe import Recipe
 from secateur.training.seeds import derived_seed
 from secateur.training.state import Progress
+from secateur.training.terms import Terms
 
 REPORT_EVERY = 10  # steps between looks at the loss, each of which waits for the device
 
@@ -44,12 +44,13 @@ class Training:
         model: trained in place, and cut in place where the method prunes.
         epochs: how many; None: until the method is finished.
         save: is given a `Checkpoint` and the model after every epoch and at the end (on the main process).
+        terms: the loss, the metric and the user's own optimizer.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        data: Data,
+        data: AnyData,
         recipe: Recipe,
         *,
         seed: int,
@@ -58,12 +59,14 @@ class Training:
         method: Method | None = None,
         epochs: int | None = None,
         save: Save | None = None,
+        terms: Terms | None = None,
     ):
+        self.terms = terms or Terms()
         self.data, self.recipe, self.seed, self.epochs = data, recipe, seed, epochs
         self.runtime, self.reporter, self.save = runtime, reporter, save
         self.method = method or Method()
         self.progress = Progress()
-        self.batches = TrainingBatches(data, recipe, seed, runtime)
+        self.batches = batches_of(data, recipe, seed, runtime)
         model = runtime.place(model)
         model = self.method.prepare(model, self.batches.for_scoring(runtime.layout(model)))
         self.network = PlacedNetwork(model, runtime, self.method)
@@ -83,7 +86,7 @@ class Training:
             self._epoch()
             row = self._row()
             if self.progress.batch >= self.batches.per_epoch():
-                self.progress.close_epoch(row, self.recipe)
+                self.progress.close_epoch(row, self.recipe, self.terms.task.metric.measure)
             self.progress.wall_s = time.perf_counter() - started
             self._save()
             self.reporter.epoch(row)
@@ -93,7 +96,8 @@ class Training:
 
     def _epoch(self) -> None:
         """Train the rest of the present epoch, or less where the method is finished within it."""
-        progress, meter = self.progress, Meter(self.progress, self.runtime.device)
+        progress, metric = self.progress, self.terms.task.metric
+        meter = Meter(progress, self.runtime.device, metric)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.lr(self.recipe)
         with torch.random.fork_rng(devices=[]):
@@ -108,16 +112,16 @@ class Training:
         self._look(meter)
         meter.keep_in(progress)
 
-    def step(self, x: Tensor, y: Tensor, meter: Meter) -> None:
+    def step(self, x: Inputs, y: Any, meter: Meter) -> None:
         """Train on one batch, count it, and let the method do what follows a step: it may cut the network."""
-        logits = self.network.logits(x, self.recipe.precision)
-        loss = F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, y)
+        output = self.network.output(x, self.recipe.precision)
+        loss = self.terms.task.loss(output, y)
         (loss + self.method.penalty(self.model)).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        examples = len(y) * self.runtime.world
-        self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
-        meter.add(loss.detach(), logits.detach(), y)
+        examples = batch_of(x)
+        self.progress.compute += examples * self.runtime.world * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
+        meter.add(loss.detach(), output, y, examples)
         self.network.follow(self.method.after_step(self.model, self.optimizer))
 
     def finish(self) -> Training:
@@ -160,13 +164,14 @@ class Training:
         """Measure the network after an epoch, or after the part of one that was trained."""
         epoch = self.progress.epoch + 1
         last = self.method.finished if self.epochs is None else epoch >= self.epochs
-        loss, accuracy = means_over_processes(self.progress, self.runtime)
+        task = self.terms.task
+        loss, accuracy = means_over_processes(self.progress, self.runtime, task.metric)
         self.method.before_evaluation(self.model)
         return {
             "epoch": epoch,
             "loss": loss,
             "train_accuracy": accuracy,
-            **accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe),
+            **accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe, task),
             "lr": self.progress.lr(self.recipe),
             "params": self.params,
             **self.method.progress(),

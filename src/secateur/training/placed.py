@@ -12,7 +12,7 @@ from secateur.device import Runtime
 from secateur.methods import Method
 from secateur.models.padding import Padding
 from secateur.network.counting import count_model_macs
-from secateur.network.inputs import logits_of
+from secateur.network.inputs import Inputs, call, map_inputs
 from secateur.network.weights import count_params
 
 
@@ -53,11 +53,15 @@ class PlacedNetwork:
         if count_params(model) != self.params:
             self.place(model)
 
-    def logits(self, x: Tensor, precision: str) -> Tensor:
-        """Forward pass of a training step: (N, C, H, W) -> (N, K)."""
+    def output(self, inputs: Inputs, precision: str) -> Any:
+        """Forward pass of a training step."""
         self.model.train()
         with self.runtime.autocast(precision), self.padding:
-            return logits_of(self.wrapped(self.runtime.arrange(x, self.layout)))
+            return call(self.wrapped, map_inputs(inputs, self._arranged))
+
+    def _arranged(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in the network's layout; all else as it is."""
+        return self.runtime.arrange(x, self.layout) if x.dim() == 4 and x.is_floating_point() else x
 
     def _padding(self) -> AbstractContextManager[Any]:
         """Channels are padded where that was measured to be faster, and the method minds nothing of it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
@@ -20,11 +19,11 @@ from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.models import Family
-from secateur.network.inputs import Inputs, call, logits_of, map_inputs, on_device
+from secateur.network.inputs import Inputs, call, modes_kept, on_device
+from secateur.network.task import Loss, Task
 from secateur.progress import reporter_for
 from secateur.surgery.anatomy import known_anatomy
 
-Loss = Callable[[Any, Any], Tensor]
 Batch = tuple[Inputs, Any]
 
 
@@ -39,7 +38,10 @@ def prune(
     tune_epochs: int = 0,
     optimizer: Optimizer | None = None,
     lr: float = 1e-3,
+    task: str | Task | None = None,
     loss: Loss | None = None,
+    metric: Any = None,
+    val: Iterable[Batch] | None = None,
     progress: bool | None = None,
     **settings: Any,
 ) -> nn.Module:
@@ -60,7 +62,11 @@ def prune(
         every: training steps before each removal.
         tune_epochs: passes over `data` after the budget is met.
         optimizer: of the model's parameters; by default SGD with momentum 0.9 at rate `lr`.
-        loss: of (output, targets), the mean over the batch; by default the cross-entropy of the logits.
+        task: "classification" (cross-entropy, the default), "multilabel" (binary cross-entropy of every
+            label) or "regression" (mean squared error); what its loss would silently get wrong is refused.
+        loss: of (output, targets), the mean over the batch, in place of the task's.
+        metric: with `val`: (function, "max" or "min") or a name, in place of the task's.
+        val: batches that the metric is measured on before and after, and said.
         progress: show progress; by default on a terminal.
         settings: of the method: beta, granularity, at_once, ...
 
@@ -76,14 +82,16 @@ def prune(
         >>> model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)  # doctest: +SKIP
     """
     pruning = _method(method, budget, every, settings)
+    aim = _task(task, loss, metric)
     first = _first(data)
     if not isinstance(model, Family) and known_anatomy(model) is None:
         inspect_model(model, first[0], factory=factory)
     _check_parameters(model, optimizer)
+    _check_first(model, first, aim)
     model = pruning.prepare(model)
     if optimizer is None:
         optimizer = torch.optim.SGD(pruning.parameter_groups(model, 0.0), lr=lr, momentum=0.9)
-    step = _Step(pruning, optimizer, loss or _cross_entropy)
+    step = _Step(pruning, optimizer, aim)
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
         wanted = pruning.goal.wanted
@@ -128,8 +136,8 @@ def _uninterrupted() -> Iterator[None]:
 class _Step:
     """One step of training under a method."""
 
-    def __init__(self, method: ChannelPruning, optimizer: Optimizer, loss: Loss):
-        self.method, self.optimizer, self.loss = method, optimizer, loss
+    def __init__(self, method: ChannelPruning, optimizer: Optimizer, task: Task):
+        self.method, self.optimizer, self.task = method, optimizer, task
         self.loss_value = 0.0
 
     def __call__(self, model: nn.Module, inputs: Inputs, targets: Any) -> nn.Module:
@@ -139,9 +147,9 @@ class _Step:
 
     def tune(self, model: nn.Module, inputs: Inputs, targets: Any, penalty: Tensor | None = None) -> None:
         """A step of plain training."""
-        inputs = on_device(inputs, model)
-        targets = map_inputs(targets, lambda tensor: tensor.to(next(model.parameters()).device))
-        value = self.loss(call(model, inputs), targets)
+        output = call(model, on_device(inputs, model))
+        self.task.check_targets(targets, output)
+        value = self.task.loss(output, on_device(targets, model))
         self.loss_value = float(value.detach())
         if not torch.isfinite(value.detach()):
             raise TrainingError("the loss is not finite any more: lower the rate (lr=...)")
@@ -210,5 +218,17 @@ def _check_parameters(model: nn.Module, optimizer: Optimizer | None) -> None:
         )
 
 
-def _cross_entropy(output: Any, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits_of(output).float(), targets)
+def _task(task: str | Task | None, loss: Loss | None, metric: Any) -> Task:
+    """What the network is for; a loss alone is enough here, as nothing has to be judged."""
+    if loss is not None and metric is None and task is None:
+        task = "classification"
+    return Task.of(task, loss, metric)
+
+
+@torch.no_grad()
+def _check_first(model: nn.Module, first: Batch, task: Task) -> None:
+    """Refuse, before anything is trained, targets that the loss would silently get wrong."""
+    inputs, targets = first
+    with modes_kept(model):
+        output = call(model.eval(), on_device(inputs, model))
+    task.check(on_device(targets, model), output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from secateur.records.measure import ACCURACY, Measure
 from secateur.training.recipe import Recipe
 
 
@@ -19,7 +20,7 @@ class Progress:
             classified correctly, all examples.
         compute: training MACs spent.
         wall_s: seconds, of all sittings together.
-        best: the best accuracy so far on the split that the recipe selects on; -1: none yet.
+        best: the best accuracy so far on the split that the recipe selects on; None (once -1): none yet.
         stale: epochs since it was reached.
         waited: of those, epochs since the rate was last lowered.
         drops: how often it was, by "plateau".
@@ -33,7 +34,7 @@ class Progress:
     seen: int = 0
     compute: int = 0
     wall_s: float = 0.0
-    best: float = -1.0
+    best: float | None = None
     stale: int = 0
     waited: int = 0
     drops: int = 0
@@ -47,18 +48,22 @@ class Progress:
         """Whether the accuracy has not improved for as long as the recipe bears with."""
         return recipe.early_stop is not None and self.stale >= recipe.early_stop
 
-    def close_epoch(self, row: dict[str, Any], recipe: Recipe) -> None:
-        """Count a finished epoch, and keep its row of the history."""
+    def close_epoch(self, row: dict[str, Any], recipe: Recipe, measure: Measure = ACCURACY) -> None:
+        """Count a finished epoch, and keep its row of the history.
+
+        Args:
+            measure: what the row's accuracies are, and which way they are better.
+        """
         self.history.append(row)
         if recipe.follows_accuracy:
-            self._follow(row[f"{recipe.select_on}_accuracy"], recipe)
+            self._follow(row[f"{recipe.select_on}_accuracy"], recipe, measure)
         self.epoch += 1
         self.batch = self.correct = self.seen = 0
         self.loss_sum = 0.0
 
-    def _follow(self, accuracy: float, recipe: Recipe) -> None:
+    def _follow(self, accuracy: float, recipe: Recipe, measure: Measure) -> None:
         """Count the epochs without improvement, and lower the rate when "plateau" is out of patience."""
-        if accuracy > self.best:
+        if self.best is None or measure.better(accuracy, self.best):
             self.best, self.stale, self.waited = accuracy, 0, 0
             return
         self.stale += 1
