@@ -90,9 +90,7 @@ def smallest_widths(graph: ChannelGraph, granularity: int, bounds: Bounds | None
     return found
 
 
-def bounds_of(
-    constraints: Constraints | Bounds | None, model: nn.Module, *, streams: bool = False
-) -> Bounds:
+def bounds_of(constraints: Constraints | Bounds | None, model: nn.Module, *, streams: bool = False) -> Bounds:
     """What must stay of a network as it is now; bounds are what they are.
 
     Args:
@@ -231,8 +229,16 @@ class ChannelPruning(Method):
                     f"{self.name} removes channels, so the optimizer must shrink along: "
                     "call method.after_step(model, optimizer)"
                 )
-            self._remove(model, optimizer)
+            self._remove(model, optimizer, self.config.at_once)
             self._restart(model)
+        return model
+
+    def cut(self, model: nn.Module) -> nn.Module:
+        """Remove at once all that the goal asks for, by the scores of what was seen so far; nothing is trained."""
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # has nothing to shrink
+        if not self._is_met(model):
+            self._remove(model, optimizer, at_once=0)
+        self._met = True
         return model
 
     def finalize(self, model: nn.Module) -> nn.Module:
@@ -316,14 +322,14 @@ class ChannelPruning(Method):
                 f"{self.name} does not cut {others[0]}, so no ratio of it can go: leave it out of --ratio"
             )
 
-    def _remove(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def _remove(self, model: nn.Module, optimizer: Optimizer, at_once: int) -> None:
         """Remove as many granules as are due, by the scores of this window."""
         scores = self.scores(model)
         for name, values in scores.items():
             if not bool(values.isfinite().all()):
                 raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
         done = 0
-        while not self._is_met(model) and (self.config.at_once == 0 or done < self.config.at_once):
+        while not self._is_met(model) and (at_once == 0 or done < at_once):
             name, channels = self._lowest(self._open_to_cuts(model, scores))
             self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
             self.anatomy.remove(model, name, channels, optimizer)

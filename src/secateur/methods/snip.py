@@ -170,9 +170,7 @@ class SNIP(MaskedMethod):
     name = "snip"
     takes_loss = True
 
-    def __init__(
-        self, budget: Wanted, *, batches: int = 1, loss: Loss | None = None, keep: Patterns = ()
-    ):
+    def __init__(self, budget: Wanted, *, batches: int = 1, loss: Loss | None = None, keep: Patterns = ()):
         super().__init__(budget, keep=keep)
         self.config, self.loss = Config(batches), loss
 

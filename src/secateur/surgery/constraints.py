@@ -68,7 +68,9 @@ class Constraints:
             InputError: naming what is wrong, and what would be right.
         """
         kept = tuple(_pattern(text, "keep", "stem.*") for text in _each(keep))
-        floors = tuple((name, _floor(value, name)) for name, value in _pairs(at_least, "at-least", "stage1=16"))
+        floors = tuple(
+            (name, _floor(value, name)) for name, value in _pairs(at_least, "at-least", "stage1=16")
+        )
         shares = tuple((name, _share(value, name)) for name, value in _pairs(ratio, "ratio", "layer4.*=50%"))
         return cls(kept, floors, shares)
 
@@ -163,7 +165,9 @@ class Constraints:
         for pattern in self.keep:
             layers = sorted(replace(self, keep=(pattern,)).kept_layers(model))
             yield f"keep {pattern}: " + (
-                f"no weight of {_listed(layers)} is set to zero" if layers else "there are no weights to set to zero"
+                f"no weight of {_listed(layers)} is set to zero"
+                if layers
+                else "there are no weights to set to zero"
             )
 
     def _exact(self, names: _Names) -> dict[str, tuple[int, Fraction]]:
