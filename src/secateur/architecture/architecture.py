@@ -35,6 +35,7 @@ from secateur.architecture.file import (
     problem_with,
     read_architecture,
 )
+from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, origin_of, read_foreign
 from secateur.architecture.origin import Origin
 from secateur.architecture.scaling import bottlenecked, narrowed, scaled
@@ -306,9 +307,12 @@ class Architecture:
         """Read a file, or the `architecture.json` of a folder; InputError names what is wrong with it.
 
         Args:
-            factory: builds the whole network, where it is not of a built-in family; nothing is imported.
+            factory: builds the whole network, where it is not of a built-in family; nothing is imported. One of
+                `transformers` is built from the configuration that lies beside the file.
         """
         content, path = read_architecture(path)
+        if factory is None and isinstance(content, dict):
+            factory = factory_beside(path, str(content.get("factory", "")))
         return cls.from_dict(content, str(path), factory)
 
 

@@ -15,6 +15,7 @@ from secateur.architecture.factories import (
     origin_for,
 )
 from secateur.architecture.family import arguments_for
+from secateur.architecture.from_transformers import is_pretrained_folder
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.models import NAMES, parse_name
@@ -22,10 +23,16 @@ from secateur.models import NAMES, parse_name
 
 def check_model_name(name: str) -> None:
     """Raise InputError where no model goes by that name and no architecture file lies there."""
+    name = full_name(name)
     if names_factory(name):
         check_factory(name)
     elif not _is_path(name) and parse_name(name) is None:
         raise unknown("model", name, NAMES)
+
+
+def full_name(name: str) -> str:
+    """A folder that `save_pretrained` left is a model of `transformers`: "hf:" before it."""
+    return f"hf:{name}" if is_pretrained_folder(name) else name
 
 
 def _is_path(name: str) -> bool:
@@ -46,6 +53,7 @@ def resolve_model(
     """
     if isinstance(model, str):
         check_model_name(model)
+        model = full_name(model)
         if names_factory(model):
             return Architecture.whole(origin_for(model, data))
         if parsed := parse_name(model):
@@ -67,6 +75,7 @@ def model_at(
 ) -> Architecture:
     """Do as `resolve_model` without data: for images of (channels, height, width) and so many classes."""
     check_model_name(name)
+    name = full_name(name)
     if names_factory(name):
         return Architecture.whole(origin_at(name, shape, num_classes))
     if parsed := parse_name(name):

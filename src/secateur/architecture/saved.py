@@ -14,7 +14,8 @@ from torch import nn
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.architecture.opening import Factory
-from secateur.atomic import write_bytes
+from secateur.architecture.from_transformers import CONFIG_FILE, config_of
+from secateur.atomic import write_bytes, write_json
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
 from secateur.surgery.costs import state_shapes
@@ -22,6 +23,8 @@ from secateur.surgery.costs import state_shapes
 
 def save_model(model: nn.Module, directory: str | Path) -> None:
     """Write `architecture.json` and `model.safetensors` into `directory`, which is made if need be.
+
+    Of a network of `transformers` its configuration too, so that the folder can be loaded without a factory.
 
     Example:
         >>> sc.save(model, "out/"); model = sc.load("out/")  # doctest: +SKIP
@@ -31,6 +34,8 @@ def save_model(model: nn.Module, directory: str | Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     write_bytes(directory / WEIGHTS_FILE, save(unshared(model.state_dict())))
     architecture.save(directory / ARCHITECTURE_FILE)
+    if (config := config_of(model)) is not None:
+        write_json(directory / CONFIG_FILE, config)
 
 
 def load_model(
@@ -40,7 +45,8 @@ def load_model(
 
     Args:
         factory: builds the whole network, where it is not of a built-in family: its own class is then what
-            comes back. Nothing is imported that the files name.
+            comes back. Nothing is imported that the files name; a model class of `transformers` is looked up
+            in that package, and built from `config.json`.
         like: an architecture of the same whole network, which then need not be built and traced again.
 
     Raises:
