@@ -45,6 +45,7 @@ from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
+from secateur.records.out import check_ours, expanded
 
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 
@@ -298,9 +299,11 @@ class Architecture:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write `architecture.json` (or the named file), whole or not at all."""
-        path = Path(path)
-        write_json(path / ARCHITECTURE_FILE if path.is_dir() else path, self.to_dict())
+        """Write `architecture.json` (or the named file), whole or not at all; no file that is not ours."""
+        path = expanded(path, "the file to save")
+        path = path / ARCHITECTURE_FILE if path.is_dir() else path
+        check_ours([path])
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path, factory: Factory | None = None) -> Architecture:

@@ -1,9 +1,9 @@
 """Networks of Hugging Face's `transformers`: by name, and again from the configuration in a saved folder.
 
-A network of a class of that package is described by the class's name and its configuration, which is JSON:
-`config.json` beside `architecture.json`, as `save_pretrained` writes it. So its folder can be read without a
-factory. Only model classes of the package itself are looked up, nothing is downloaded, and no code that a
-configuration names is run.
+A network of a class of that package is described by the class's name and its configuration, which is JSON. It
+lies in `transformers.json`, beside `architecture.json`, so that the folder can be read without a factory. (Not
+in `config.json`: that would promise `from_pretrained` a network of the uncut shapes.) Only model classes of the
+package itself are looked up, nothing is downloaded, and no code that a configuration names is run.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from typing import Any
 
 from torch import nn
 
+from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE
 from secateur.errors import InputError, first_line
 
-CONFIG_FILE = "config.json"
 PREFIX = "transformers:"
-"""What the factories of such networks are called in `architecture.json`: "transformers:ViTForImageClassification"."""
+"""What factories of such networks are called in `architecture.json`: "transformers:ViTForImageClassification"."""
+
+FORMAT = "secateur-transformers"
 
 Factory = Callable[..., nn.Module]
 _MAX_BYTES = 5_000_000
 _NAMES_CODE = (
     "auto_map",
-    "architectures",
     "attn_implementation",
     "experts_implementation",
     "quantization_config",
@@ -37,36 +38,35 @@ _NAMES_CODE = (
 _DOWNLOADS = ("backbone", "use_pretrained_backbone", "use_timm_backbone")
 
 
-def config_of(model: nn.Module) -> dict[str, Any] | None:
-    """Read the configuration of a network of the package, with its class under `architectures`; None: it is none.
+def described(model: nn.Module) -> dict[str, Any] | None:
+    """Describe a network of the package by its class and configuration: `transformers.json`. None: it is none.
 
     A subclass of the user's own is none: nobody could build it again from that.
     """
     config = getattr(model, "config", None)
     if not _is_theirs(type(model)) or not hasattr(config, "to_json_string"):
         return None
-    found: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
-    return {**found, "architectures": [type(model).__name__]}
+    plain = _plain(json.loads(config.to_json_string(use_diff=False)))
+    return {"format": FORMAT, "schema": 1, "class": type(model).__name__, "config": plain}
 
 
-def name_of(config: dict[str, Any]) -> str:
-    """The factory's name of a network with this configuration."""
-    return f"{PREFIX}{config['architectures'][0]}"
+def name_of(described: dict[str, Any]) -> str:
+    """The factory's name of a network that is described."""
+    return f"{PREFIX}{described['class']}"
 
 
-def factory_of_config(config: dict[str, Any], source: str = "the model") -> Factory:
-    """Make what builds a fresh network of a configuration; nothing is built yet.
+def factory_from(described: dict[str, Any], source: str = "the model") -> Factory:
+    """Make what builds a fresh network of its description; nothing is built yet.
 
     Raises:
         InputError: where its class is none of the package's models, or building it would download something.
     """
-    named = config.get("architectures")
-    name = named[0] if isinstance(named, list) and len(named) == 1 and isinstance(named[0], str) else ""
-    kind = getattr(_package(), name, None) if name.isidentifier() else None
-    if not isinstance(kind, type) or not _is_theirs(kind):
+    name, config = described.get("class"), described.get("config")
+    kind = getattr(_package(), name, None) if isinstance(name, str) and name.isidentifier() else None
+    if not isinstance(kind, type) or not _is_theirs(kind) or not isinstance(config, dict):
         raise InputError(
-            f"{source}: 'architectures' must name one model class of transformers, got {ascii(named)[:80]}: pass "
-            "the factory that builds the network"
+            f"{source}: 'class' must name a model class of transformers, with its 'config', got "
+            f"{ascii(name)[:80]}: pass the factory that builds the network"
         )
     if asked := next((key for key in _DOWNLOADS if config.get(key)), None):
         raise InputError(
@@ -91,24 +91,22 @@ def factory_beside(path: Path, name: str) -> Factory | None:
     """
     if not name.startswith((PREFIX, "hf:")):
         return None
-    file = path.parent / CONFIG_FILE
+    file = path.parent / TRANSFORMERS_FILE
     if not file.is_file():
-        if name.startswith("hf:"):
-            return None  # as it was written once; the factory has to be named
-        raise InputError(f"{path}: the network is of '{name[:80]}', whose {CONFIG_FILE} must lie beside it")
-    return factory_of_config(read_config(file), str(file))
+        return None  # the factory has to be named
+    return factory_from(_read(file), str(file))
 
 
-def read_config(file: Path) -> dict[str, Any]:
-    """Read a configuration; InputError where it is none."""
+def _read(file: Path) -> dict[str, Any]:
+    """Read a description; InputError where it is none."""
     if file.stat().st_size > _MAX_BYTES:
         raise InputError(f"{file}: a configuration holds at most {_MAX_BYTES:,} bytes, got more")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: not valid JSON ({type(error).__name__}): it was damaged") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: a configuration is an object, got {type(content).__name__}")
+    if not isinstance(content, dict) or (content.get("format"), content.get("schema")) != (FORMAT, 1):
+        raise InputError(f'{file}: its "format" must be "{FORMAT}", schema 1: it is another kind of file')
     return content
 
 
@@ -151,7 +149,7 @@ def _package() -> Any:
 def is_pretrained_folder(name: str) -> bool:
     """Whether a folder is one that `save_pretrained` left, and not one of ours."""
     folder = Path(name)
-    return (folder / CONFIG_FILE).is_file() and not (folder / "architecture.json").is_file()
+    return (folder / "config.json").is_file() and not (folder / ARCHITECTURE_FILE).is_file()
 
 
 def image_classifier(name: str) -> tuple[Factory, Factory | None]:

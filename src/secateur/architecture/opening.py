@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from secateur.architecture.building import Build, built, factory_name, layout_without_memory
 from secateur.architecture.family import FamilyOrigin
 from secateur.architecture.foreign import ForeignOrigin
-from secateur.architecture.from_transformers import config_of, factory_of_config, name_of
+from secateur.architecture.from_transformers import described, factory_from, name_of
 from secateur.architecture.origin import carried_origin, carry_origin
 from secateur.errors import InputError, first_line
 from secateur.models import FACTORIES, Family
@@ -129,18 +129,18 @@ def origin_of(model: nn.Module) -> ForeignOrigin | None:
         whole = anatomy.uncut()
         assert whole.whole is not None
         classes = classes_of(whole.whole, anatomy.inputs)
-        config = config_of(model)
-        name = factory_name(type(model)) if config is None else name_of(config)
-        build = None if config is None else _buildable(config)
+        theirs = described(model)
+        name = factory_name(type(model)) if theirs is None else name_of(theirs)
+        build = None if theirs is None else _buildable(theirs)
         origin = ForeignOrigin(name, {}, build, whole, classes=classes)
         carry_origin(model, origin)
     return origin
 
 
-def _buildable(config: dict[str, Any]) -> Build | None:
+def _buildable(theirs: dict[str, Any]) -> Build | None:
     """What builds a network of `transformers` again; None where it is made of parts that are downloaded."""
     try:
-        return factory_of_config(config)
+        return factory_from(theirs)
     except InputError:
         return None
 

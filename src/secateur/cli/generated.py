@@ -7,9 +7,9 @@ names it with `OptionsOf`, and `taking` gives a command all of them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -17,11 +17,24 @@ from secateur.errors import InputError
 
 Values = dict[str, Any]
 Kind = TypeVar("Kind")
+Found = TypeVar("Found")
 
 
-def option(help_text: str, panel: str, *names: str) -> Any:
-    """An option shown in one of the panels of `--help`."""
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+def option(help_text: str, panel: str, *names: str, values: Sequence[str] = ()) -> Any:
+    """An option shown in one of the panels of `--help`; `values`: what a shell completes it with."""
+    completion = completing(values) if values else None
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, autocompletion=completion)
+
+
+def completing(values: Sequence[str] | Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """What a shell completes a value with, behind the last comma where there are some."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, begun = incomplete.rpartition(",")
+        known = values() if callable(values) else values
+        return [f"{before}{comma}{value}" for value in known if value.startswith(begun)]
+
+    return complete
 
 
 @dataclass(frozen=True)
@@ -66,9 +79,11 @@ class OptionsOf:
         hints, found = get_type_hints(self.settings), []
         for each in self.offered():
             kind, default = hints[each.name], each.default
+            values = get_args(kind) if get_origin(kind) is Literal else ()
+            kind = str if values else kind
             if isinstance(default, tuple):
                 kind, default = str, ",".join(f"{number:g}" for number in default)
-            shown: Any = Annotated[kind, option(each.metadata["help"], self.panel)]  # type: ignore[valid-type]
+            shown: Any = Annotated[kind, option(each.metadata["help"], self.panel, values=values)]  # type: ignore[valid-type]
             found.append(_parameter(option_name(each), shown, default))
         return found
 
@@ -91,10 +106,10 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def taking(kind: type[Any]) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Give a command every option of `kind`; it receives them as one object, `options`."""
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., Found]) -> Callable[..., Found]:
         own = inspect.signature(command, eval_str=True).parameters.values()
         own_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -102,8 +117,8 @@ def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., Non
             if parameter.name != "options"
         ]
 
-        def run(**values: Any) -> None:
-            command(options=assembled(kind, values), **values)
+        def run(**values: Any) -> Found:
+            return command(options=assembled(kind, values), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         shared = [parameter for place in _places(kind).values() for parameter in place.parameters()]
@@ -131,9 +146,9 @@ def _places(kind: type[Any]) -> dict[str, OneOption | OptionsOf]:
     return places
 
 
-def words(text: str) -> list[str]:
-    """The words of a text with commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+def words(*texts: str) -> list[str]:
+    """The words of texts with commas."""
+    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
 
 
 def numbers(name: str, text: str) -> tuple[float, ...]:

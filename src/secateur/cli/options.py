@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secateur.cli.generated import OptionsOf, Values, option
+from secateur.cli import names
+from secateur.cli.generated import OptionsOf, Values, completing, option
 from secateur.errors import InputError
 from secateur.runs.settings import ChannelFields, SparseFields
 from secateur.training.recipe import Recipe
@@ -33,7 +36,8 @@ class ModelOptions:
         str,
         typer.Option(
             help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
-            "timm:NAME; or an architecture.json."
+            "timm:NAME; or an architecture.json.",
+            autocompletion=completing(names.MODELS),
         ),
     ] = "wrn-16-1"
     factory: Annotated[
@@ -43,13 +47,32 @@ class ModelOptions:
     data: Annotated[
         str,
         option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.", DATA
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            DATA,
+            values=names.DATA,
         ),
     ] = "digits"
     limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
     val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
     split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
     image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
+
+    def __post_init__(self) -> None:
+        """`~` is the home folder; an empty path is refused."""
+        for name in ("model", "data"):
+            object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
+
+    @property
+    def model_path(self) -> Path | None:
+        """The folder or file that the model is read from, where it is one."""
+        path = Path(self.model)
+        return path if path.exists() else None
+
+    @property
+    def data_path(self) -> Path | None:
+        """The folder that the images are read from, where it is one."""
+        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
+        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
 
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
@@ -89,6 +112,13 @@ class ModelOptions:
 
         if names_factory(self.model):
             reporter.note(f"{self.model}: finding and proving what can be cut (large models take a minute)")
+
+
+def _with_home(name: str, what: str) -> str:
+    """A name or path as the user wrote it, with the home folder for `~`."""
+    from secateur.records.out import expanded
+
+    return str(expanded(name, what)) if name.startswith("~") or not name.strip() else name
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load
 
 from secateur.data.dataset import Split
-from secateur.data.decode import Decoded, Encoded, fit
+from secateur.data.decode import Decoded, Encoded
 from secateur.data.folders import read_folder
+from secateur.data.pixels import PixelFormat
 from secateur.data.splits import hold_out_test
 from secateur.data.tables import from_dataset_dict, read_parquet
 from secateur.errors import InputError, unknown
@@ -123,7 +124,7 @@ def _instead(name: str) -> str:
     return "pass a folder with its parquet files"
 
 
-def load_digits(image_size: int | None = None) -> Decoded:
+def load_digits(image_size: int | None = None, pixels: PixelFormat | None = None) -> Decoded:
     """The handwritten digits that come with this package: 1797 grey images of 8x8 pixels, 10 classes.
 
     Test split: 500 images, stratified, always the same. The file holds scikit-learn's `load_digits`
@@ -131,7 +132,8 @@ def load_digits(image_size: int | None = None) -> Decoded:
     0..16 scaled to 0..255; `tests/test_data_sources.py` makes it and compares it with its source.
     """
     content = load(resources.files("secateur.data").joinpath("digits.safetensors").read_bytes())
-    images = content["images"] if image_size is None else _resized(content["images"], image_size)
+    wanted = pixels or PixelFormat(1, image_size or 8, image_size or 8)
+    images = _made(content["images"], wanted)
     classes = tuple(str(digit) for digit in range(10))
     test, train = hold_out_test(Split(images, content["labels"]), classes, DIGITS_TEST)
     return Decoded(
@@ -139,11 +141,16 @@ def load_digits(image_size: int | None = None) -> Decoded:
         torch.cat([train.labels, test.labels]),
         {"train": len(train), "test": len(test)},
         classes,
+        smallest=(8, 8),
+        largest=(8, 8),
     )
 
 
-def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
+def _made(images: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
+    """The digits in another format; in their own they are what is stored."""
     from PIL import Image
 
-    resized = [np.asarray(fit(Image.fromarray(image), (side, side))) for image in images[:, 0].numpy()]
-    return torch.from_numpy(np.stack(resized)).unsqueeze(1)
+    if wanted == PixelFormat(1, 8, 8):
+        return images
+    resized = [wanted.pixels(Image.fromarray(image)) for image in images[:, 0].numpy()]
+    return torch.from_numpy(np.stack(resized))

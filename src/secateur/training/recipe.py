@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from secateur.errors import require, unknown
+from secateur.names import Precision, Schedule, SelectingSplit
 
-SCHEDULES = ("steps", "cosine", "plateau")
-SELECTING_SPLITS = ("val", "test")
-PRECISIONS = ("fp32", "bf16")
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+SELECTING_SPLITS: tuple[str, ...] = get_args(SelectingSplit)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def setting(default: Any, text: str, option: str | None = None) -> Any:
@@ -65,11 +66,15 @@ class Recipe:
     gamma: float = setting(0.2, "Factor of each drop.")
     pad: int | None = setting(None, "Zero-padding before a random crop; by default 1/8 of the side.")
     flip: bool | None = setting(None, "Mirror images at random; by default all but digits.")
-    precision: str = setting("fp32", "fp32 or bf16.")
-    schedule: str = setting("steps", "steps (at the milestones), cosine, or plateau (of accuracy).")
+    precision: Precision = setting("fp32", "fp32 or bf16.")  # noqa: RUF009  # a field
+    schedule: Schedule = setting(  # noqa: RUF009
+        "steps", "steps (at the milestones), cosine, or plateau (of accuracy)."
+    )
     patience: int = setting(10, "Epochs without improvement before plateau drops.")
     early_stop: int | None = setting(None, "Epochs without improvement that end training; never by default.")
-    select_on: str = setting("val", "val; or test, which makes the accuracy there too good.")
+    select_on: SelectingSplit = setting(  # noqa: RUF009
+        "val", "val; or test, which makes the accuracy there too good."
+    )
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -117,7 +122,7 @@ class Recipe:
         Early stopping would break it off, and "plateau" would take the accuracy that falls while weights go
         for stagnation: it is replaced by "cosine".
         """
-        schedule = "cosine" if self.schedule == "plateau" else self.schedule
+        schedule: Schedule = "cosine" if self.schedule == "plateau" else self.schedule
         return replace(self, schedule=schedule, early_stop=None)
 
     @property
