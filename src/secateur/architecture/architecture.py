@@ -43,9 +43,9 @@ from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
+from secateur.records.out import check_ours, expanded
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
-from secateur.records.out import check_ours, expanded
 
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 

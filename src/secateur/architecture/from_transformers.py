@@ -43,7 +43,7 @@ def described(model: nn.Module) -> dict[str, Any] | None:
 
     A subclass of the user's own is none: nobody could build it again from that.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if not _is_theirs(type(model)) or not hasattr(config, "to_json_string"):
         return None
     plain = _plain(json.loads(config.to_json_string(use_diff=False)))
@@ -150,6 +150,13 @@ def is_pretrained_folder(name: str) -> bool:
     """Whether a folder is one that `save_pretrained` left, and not one of ours."""
     folder = Path(name)
     return (folder / "config.json").is_file() and not (folder / ARCHITECTURE_FILE).is_file()
+
+
+def labels_of(name: str) -> list[str]:
+    """The names of the classes of a model of the Hub or of a folder, in the order of its scores."""
+    with quiet(package := _package()):
+        named = package.AutoConfig.from_pretrained(name, trust_remote_code=False).id2label
+    return [str(named[index]) for index in sorted(named)]
 
 
 def image_classifier(name: str) -> tuple[Factory, Factory | None]:

@@ -74,11 +74,16 @@ def resolve_model(
 def model_at(
     name: str, shape: tuple[int, int, int], num_classes: int, factory: str | None = None
 ) -> Architecture:
-    """Do as `resolve_model` without data: for images of (channels, height, width) and so many classes."""
+    """Do as `resolve_model` without data: for images of (channels, height, width).
+
+    Args:
+        num_classes: that it tells apart; a file or folder says so itself.
+    """
     check_model_name(name)
     name = full_name(name)
     if names_factory(name):
         return Architecture.whole(origin_at(name, shape, num_classes))
     if parsed := parse_name(name):
         return Architecture.from_factory(parsed[0], {**parsed[1], **arguments_for(shape, num_classes)})
-    return Architecture.load(name, factory_of(factory) if factory else None)
+    architecture = Architecture.load(name, factory_of(factory) if factory else None)
+    return Architecture.at(architecture.origin.at_images(shape, architecture.widths), architecture.widths)

@@ -14,8 +14,8 @@ from torch import nn
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, read_artefact, told
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
-from secateur.architecture.opening import Factory
 from secateur.architecture.from_transformers import described
+from secateur.architecture.opening import Factory
 from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
@@ -83,14 +83,15 @@ def load_model(
         factory: builds the whole network, where it is not of a built-in family: its own class is then what
             comes back. Nothing is imported that the files name; a model class of `transformers` is looked up
             in that package, and built from `transformers.json`.
-        like: an architecture of the same whole network, which then need not be built and traced again.
+        like: an architecture of the same whole network, which then need not be built and traced again, and
+            which says what inputs the network runs on.
 
     Raises:
         InputError: where a file is missing, damaged, or the two do not belong together; weights are compared
             with the architecture by shape before anything is allocated.
     """
     directory = expanded(directory, "the folder to load")
-    if like is not None and not like.is_family:  # it would be built and traced again
+    if like is not None:  # it would be built and traced again, and may run on images of another size
         architecture = like.with_widths(_widths_in(directory / ARCHITECTURE_FILE, like.group_names()))
     else:
         architecture = Architecture.load(directory / ARCHITECTURE_FILE, factory)

@@ -159,8 +159,9 @@ def prune(
     if trained and not step_by_step:
         raise InputError(f"--trained is for what prunes channels step by step, got {method}: leave it out")
     if trained:
-        folder = Path(options.model)
-        pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
+        from secateur.architecture.matching import weights_for
+
+        pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
     recipe = options.recipe()
     session, data, architecture = session_for(options, out, FILES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
+from secateur.architecture.matching import check_given
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
 from secateur.compare.comparison import Comparison
@@ -85,6 +86,9 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
         InputError: before anything is trained, where pruning cannot reach the budgets.
     """
     check_out(session.store.directory, FILES)
+    if settings.trained:
+        for remark in check_given(subject.architecture, subject.data, settings.weights):
+            session.reporter.note(remark)
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
     run = PruneChannels(
