@@ -310,8 +310,8 @@ class Architecture:
         """Read a file, or the `architecture.json` of a folder; InputError names what is wrong with it.
 
         Args:
-            factory: builds the whole network, where it is not of a built-in family; nothing is imported. One of
-                `transformers` is built from the configuration that lies beside the file.
+            factory: builds the whole network, where it is not of a built-in family; nothing is imported. A
+                network of `transformers` is built from the configuration that lies beside the file.
         """
         content, path = read_architecture(path)
         if factory is None and isinstance(content, dict):

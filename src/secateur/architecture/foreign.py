@@ -148,8 +148,8 @@ class ForeignOrigin:
         """Itself; InputError unless it takes what is given."""
         if self.inputs != given:
             raise InputError(
-                f"the model takes {_in_words(self.inputs)}, {who} {_in_words(given)}: choose --image-size, or "
-                "build it for these images"
+                f"the model takes {_in_words(self.inputs)}, {who} {_in_words(given)}: choose --image-size, "
+                "or build it for these images"
             )
         return self
 

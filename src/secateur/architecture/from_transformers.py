@@ -1,9 +1,9 @@
 """Networks of Hugging Face's `transformers`: by name, and again from the configuration in a saved folder.
 
-A network of a class of that package is described by the class's name and its configuration, which is JSON. It
-lies in `transformers.json`, beside `architecture.json`, so that the folder can be read without a factory. (Not
-in `config.json`: that would promise `from_pretrained` a network of the uncut shapes.) Only model classes of the
-package itself are looked up, nothing is downloaded, and no code that a configuration names is run.
+A network of a class of that package is described by the class's name and its configuration, which is JSON.
+It lies in `transformers.json`, beside `architecture.json`, so that the folder can be read without a factory.
+(Not in `config.json`: that would promise `from_pretrained` a network of the uncut shapes.) Only model classes
+of the package itself are looked up, nothing is downloaded, and no code that a configuration names is run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE
 from secateur.errors import InputError, first_line
 
 PREFIX = "transformers:"
-"""What factories of such networks are called in `architecture.json`: "transformers:ViTForImageClassification"."""
+"""Before the class, in `architecture.json`: "transformers:ViTForImageClassification"."""
 
 FORMAT = "secateur-transformers"
 
@@ -39,7 +39,7 @@ _DOWNLOADS = ("backbone", "use_pretrained_backbone", "use_timm_backbone")
 
 
 def described(model: nn.Module) -> dict[str, Any] | None:
-    """Describe a network of the package by its class and configuration: `transformers.json`. None: it is none.
+    """Describe a network of the package by its class and configuration; None: it is none.
 
     A subclass of the user's own is none: nobody could build it again from that.
     """
@@ -70,8 +70,8 @@ def factory_from(described: dict[str, Any], source: str = "the model") -> Factor
         )
     if asked := next((key for key in _DOWNLOADS if config.get(key)), None):
         raise InputError(
-            f"{source}: a network whose configuration has '{asked}' would be built of downloaded parts, which a "
-            "file may not ask for: pass the factory"
+            f"{source}: a network whose configuration has '{asked}' would be built of downloaded parts, "
+            "which a file may not ask for: pass the factory"
         )
     return partial(_built, kind, _plain(config))
 

@@ -1,4 +1,4 @@
-"""Whether a trained network and a data set belong together: image size, channels, and which score is which class.
+"""Whether a trained network and data belong together: image size, channels, which score is which class.
 
 What does not fit would run on and be wrong, or fail in the middle: so it is refused before anything runs.
 """
@@ -37,13 +37,13 @@ def weights_for(model: str) -> Path | None:
         if (folder / WEIGHTS_FILE).is_file():
             return folder
         raise InputError(
-            f"--trained takes a network with its weights, but there is no {WEIGHTS_FILE} in '{folder}': name a "
-            "folder that train or sc.save left"
+            f"--trained takes a network with its weights, but there is no {WEIGHTS_FILE} in '{folder}': name "
+            "a folder that train or sc.save left"
         )
     if parse_name(model) is not None:
         raise InputError(
-            f"--trained takes a network with its weights, and '{model}' has none: name a folder that train left, "
-            "or leave out --trained, and it is trained first"
+            f"--trained takes a network with its weights, and '{model}' has none: name a folder that train "
+            "left, or leave out --trained, and it is trained first"
         )
     return None
 
@@ -70,8 +70,8 @@ def check_given(architecture: Architecture, data: Data, weights: Path | None) ->
     trained, here = _saved_shape(weights), tuple(data.shape)
     if trained is not None and trained[0] != here[0]:
         raise InputError(
-            f"the network in '{weights}' takes images of {_channels(trained[0])}, the data set {data.label} has "
-            f"{_channels(here[0])}: give it images as it was trained on, or train it anew on these (without "
+            f"the network in '{weights}' takes images of {_channels(trained[0])}, the data set {data.label} "
+            f"has {_channels(here[0])}: give it images as it was trained on, or train it anew on these (without "
             "--trained)"
         )
     wrong = _other_shapes(architecture, weights)
@@ -83,8 +83,8 @@ def check_given(architecture: Architecture, data: Data, weights: Path | None) ->
         )
     if trained is not None and trained != here:
         return [
-            f"trained on images of {_size(trained)}, it runs on {_size(here)} here: MACs, latency and budgets "
-            f"are those at {_size(here)}"
+            f"trained on images of {_size(trained)}, it runs on {_size(here)} here: MACs, latency and "
+            f"budgets are those at {_size(here)}"
         ]
     return []
 
@@ -96,13 +96,13 @@ def check_classes(who: str, scores: Sequence[str], whose: str, classes: Sequence
     if sorted(scores) == sorted(classes):
         place = next(i for i, (one, other) in enumerate(zip(scores, classes, strict=True)) if one != other)
         raise InputError(
-            f"score {place} of {who} is the class '{scores[place]}', and in the data set {whose} class {place} is "
-            f"'{classes[place]}': the classes must stand in the order that it was trained on, "
+            f"score {place} of {who} is the class '{scores[place]}', and in the data set {whose} class "
+            f"{place} is '{classes[place]}': the classes must stand in the order that it was trained on, "
             f"{_listed(scores)}; or train it anew on these (without --trained)"
         )
     raise InputError(
-        f"{who} tells apart {_listed(scores)}, the data set {whose} has {_listed(classes)}: give it data of its "
-        "own classes, or train it anew on these (without --trained)"
+        f"{who} tells apart {_listed(scores)}, the data set {whose} has {_listed(classes)}: give it data of "
+        "its own classes, or train it anew on these (without --trained)"
     )
 
 
@@ -111,17 +111,17 @@ def _check_pretrained(architecture: Architecture, data: Data) -> list[str]:
     factory, origin = architecture.factory, architecture.origin
     if factory.startswith(PREFIXES) and getattr(origin, "pretrained", None) is None:
         raise InputError(
-            f"--trained takes a network with its weights, and '{factory}' comes without: leave out --trained, "
-            "and it is trained first"
+            f"--trained takes a network with its weights, and '{factory}' comes without: leave out "
+            "--trained, and it is trained first"
         )
     if not factory.startswith("hf:"):
         return []
     labels = labels_of(factory.removeprefix("hf:"))
     if len(labels) != data.num_classes:
         raise InputError(
-            f"--trained takes the network as it is, but '{factory}' tells apart {len(labels)} classes and the "
-            f"data set {data.label} has {data.num_classes}, so that its classifier would be drawn anew: leave "
-            "out --trained, and it is trained first"
+            f"--trained takes the network as it is, but '{factory}' tells apart {len(labels)} classes and "
+            f"the data set {data.label} has {data.num_classes}, so that its classifier would be drawn anew: "
+            "leave out --trained, and it is trained first"
         )
     named = [label.casefold() for label in labels]
     classes = [name.casefold() for name in data.classes]
@@ -147,7 +147,7 @@ def _saved_shape(weights: Path) -> tuple[int, ...] | None:
 
 
 def _other_shapes(architecture: Architecture, weights: Path) -> str | None:
-    """The first tensor that has other sizes in the folder than in the architecture, in words; None: none has."""
+    """The first tensor that has other sizes in the folder than in the architecture; None: none has."""
     expected, path = state_shapes(architecture.skeleton()), weights / WEIGHTS_FILE
     if not path.is_file():
         return None  # said where they are loaded

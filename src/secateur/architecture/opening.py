@@ -96,7 +96,7 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
 
 
 def _fit_family(model: Family, inputs: Inputs) -> None:
-    """Have a built-in network know the size of the images that it runs on; its weights do not depend on it."""
+    """Have a built-in network know the size of the images that it runs on; its weights take any."""
     if isinstance(inputs, Tensor) and inputs.dim() == 4 and tuple(inputs.shape[1:]) != model.input_shape:
         size = list(inputs.shape[2:])
         FamilyOrigin(model.factory, {**model.arguments, "image_size": size}).skeleton(

@@ -24,8 +24,8 @@ def check_bounds(cost: Callable[[list[int]], int], groups: int, limit: int, boun
     """Raise InputError where what must stay is too much for the limit, by the cost of widths of 1."""
     if (smallest := cost([1] * groups)) > limit:
         raise InputError(
-            f"the budget of {limit:,} is below what must stay ({bounds.text}), {smallest:,}: ask for at least "
-            f"{smallest}"
+            f"the budget of {limit:,} is below what must stay ({bounds.text}), {smallest:,}: ask for at "
+            f"least {smallest}"
         )
 
 

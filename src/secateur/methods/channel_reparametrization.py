@@ -150,8 +150,8 @@ class ChannelReparametrization(Method):
         if not names:
             raise InputError(
                 "channel-reparametrization: no channel of the network can have a gate "
-                f"({said or self.bounds.text or 'every group is a residual stream, and streams=False'}): choose fisher or "
-                "taylor"
+                f"({said or self.bounds.text or 'every group is a residual stream, and streams=False'}): "
+                "choose fisher or taylor"
             )
         if said:
             warnings.warn(f"channel-reparametrization leaves channels alone: {said}", stacklevel=3)

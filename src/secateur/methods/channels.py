@@ -119,8 +119,8 @@ class ChannelPruning(Method):
             network, as where one that is cut already is cut further.
         every, beta, granularity, at_once: see `Config`.
         removals: stop after so many channels, in place of a budget.
-        constraints: what must stay (`secateur.surgery.constraints`); a ratio in them is met exactly, beside the
-            budget or in place of it, but for `removals`, of which it is a floor. Shares are of the network
+        constraints: what must stay (`secateur.surgery.constraints`); a ratio in them is met exactly, beside
+            the budget or in place of it, but for `removals`, of which it is a floor. Shares are of the network
             handed to `prepare`; give `Bounds` where the original is another one.
 
     Attributes:
@@ -234,7 +234,7 @@ class ChannelPruning(Method):
         return model
 
     def cut(self, model: nn.Module) -> nn.Module:
-        """Remove at once all that the goal asks for, by the scores of what was seen so far; nothing is trained."""
+        """Remove at once all that the goal asks for, by the scores so far; nothing is trained."""
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # has nothing to shrink
         if not self._is_met(model):
             self._remove(model, optimizer, at_once=0)

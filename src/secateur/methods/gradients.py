@@ -149,7 +149,7 @@ class GradientCriterion(ChannelPruning):
             self._pending.append(seen)
 
     def note_read(self, seen: Pass, name: str, act: Tensor, grad: Tensor, size: int) -> None:
-        """Keep what a criterion needs of what a layer read, (rows, entries, ...); g of one called twice is the sum.
+        """Keep what a criterion needs of what a layer read, (rows, entries, ...); of two calls, the sum of g.
 
         Args:
             size: entries of the layer: what lies beyond is padding.

@@ -25,7 +25,7 @@ from secateur.surgery.constraints import Patterns
 
 
 def l1_norm(model: nn.Module, spared: Collection[str] = ()) -> Tensor:
-    """Sum of |w| over all weights that can be masked, but those of the layers `spared`; scalar, differentiable."""
+    """Sum of |w| over all weights that can be masked, but for `spared` layers; scalar, differentiable."""
     weights = prunable_weights(model).items()
     return torch.stack([weight.abs().sum() for name, weight in weights if name not in spared]).sum()
 

@@ -48,7 +48,7 @@ class OwnCriterion(GradientCriterion):
         return {**super().identity(), "method": "own", "score": self.name}
 
     def fold_pass(self, seen: Pass, reads: Sequence[tuple[str, Tensor | None]]) -> Tensor | None:
-        """The scores of a group in one batch, times its examples: sum over what reads it, every time it does."""
+        """The scores of a group in one batch, times its examples: the sum over all calls of what reads it."""
         found = [
             self._scored(layer, *_channels(act, grad, index, seen.examples))
             for layer, index in reads
@@ -72,8 +72,9 @@ class OwnCriterion(GradientCriterion):
         if not isinstance(value, Tensor) or value.shape != act.shape[1:2]:
             got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
-                f"{self.name} must give one score for each of the {act.shape[1]} channels that {layer} reads, a "
-                f"tensor of [{act.shape[1]}], got {got}: reduce over the examples and all dimensions from 2 on"
+                f"{self.name} must give one score for each of the {act.shape[1]} channels that {layer} reads, "
+                f"a tensor of [{act.shape[1]}], got {got}: reduce over the examples and all dimensions from 2 "
+                "on"
             )
         return value.detach().to(act.dtype)
 

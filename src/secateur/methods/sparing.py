@@ -50,8 +50,8 @@ class Sparing:
         }
         if limits.units <= self.total:
             raise InputError(
-                f"{who}: the budget of {limits.units:,} nonzeros is not above the {self.total:,} weights that "
-                f"must stay ({self.constraints}): ask for at least nonzeros={self.total + 1}"
+                f"{who}: the budget of {limits.units:,} nonzeros is not above the {self.total:,} weights "
+                f"that must stay ({self.constraints}): ask for at least nonzeros={self.total + 1}"
             )
 
     @property

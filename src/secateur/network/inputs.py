@@ -49,15 +49,15 @@ def pair_of(batch: Any, name: str = "data") -> tuple[Inputs, Any]:
         found = [label for label in LABELS if label in batch]
         if len(found) != 1:
             raise InputError(
-                f"{name}: a batch that is one dictionary has its targets under one of {', '.join(LABELS)}, got "
-                f"{', '.join(map(str, batch))}: rename them, or yield pairs (inputs, targets)"
+                f"{name}: a batch that is one dictionary has its targets under one of {', '.join(LABELS)}, "
+                f"got {', '.join(map(str, batch))}: rename them, or yield pairs (inputs, targets)"
             )
         return {key: value for key, value in batch.items() if key != found[0]}, batch[found[0]]
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
         raise InputError(
-            f"{name}: a batch is a pair (inputs, targets), or one dictionary with labels, got {got}: put several "
-            "inputs into a tuple or a dictionary, and a single batch into a list"
+            f"{name}: a batch is a pair (inputs, targets), or one dictionary with labels, got {got}: put "
+            "several inputs into a tuple or a dictionary, and a single batch into a list"
         )
     return batch[0], batch[1]
 
@@ -80,8 +80,8 @@ def check_runs(model: nn.Module, inputs: Inputs, what: str = "the data's inputs"
         raise
     except Exception as error:  # somebody's code, on inputs of a shape, type or name that it does not take
         raise InputError(
-            f"the model does not run on {what}, {in_words(inputs)}: {kind_and_line(error)}: give it inputs of "
-            "the size, channels and names that it was made for"
+            f"the model does not run on {what}, {in_words(inputs)}: {kind_and_line(error)}: give it inputs "
+            "of the size, channels and names that it was made for"
         ) from None
 
 

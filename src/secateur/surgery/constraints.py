@@ -2,13 +2,13 @@
 
     keep       "stem.*"            nothing is cut from what matches: a layer keeps its whole shape
     at_least   "stage1=16"         so many channels are left at least
-    ratio      "layer4.*=50%"      exactly this share of the channels goes, rounded down; the budget takes the rest
-                                   from other groups
+    ratio      "layer4.*=50%"      exactly this share of the channels goes, rounded down; what else the budget
+                                   asks for goes from other groups
 
-A pattern is a glob (`fnmatch`, cases differ; * crosses dots) on dotted names: of channel groups, of layers, and
-of what holds them, so that `layer4` means all of it. Where several match one group, `keep` holds before
-`at_least`, that before `ratio`; of several floors the highest, of several ratios the last that was given.
-A share is of what goes, as everywhere in the field (Torch-Pruning's `pruning_ratio`); budgets are what is left.
+A pattern is a glob (`fnmatch`, cases differ; * crosses dots) on dotted names: of channel groups, of layers,
+and of what holds them, so that `layer4` means all of it. Where several match one group, `keep` holds before
+`at_least`, that before `ratio`; of several floors the highest, of several ratios the last that was given. A
+share is of what goes, as everywhere in the field (Torch-Pruning's `pruning_ratio`); budgets are what is left.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Constraints:
         if self.ratio:
             raise InputError(
                 f"{who} shares the channels out over the whole network by itself, so it takes no ratio, got "
-                f"'{self}': leave out --ratio, or choose a criterion that removes channels one by one (fisher)"
+                f"'{self}': leave out --ratio, or choose a criterion that removes them one by one (fisher)"
             )
         return self
 
@@ -177,8 +177,8 @@ class Constraints:
             groups = [name for name in names.writing(pattern) if names.graph.groups[name].stage is None]
             if not groups:
                 raise InputError(
-                    f"nothing that '{pattern}' names can be cut, so no ratio of it can go: `secateur inspect` "
-                    "lists the channel groups, and says why the rest is frozen"
+                    f"nothing that '{pattern}' names can be cut, so no ratio of it can go: `secateur "
+                    "inspect` lists the channel groups, and says why the rest is frozen"
                 )
             for name in groups:
                 width = names.graph.width(name)
@@ -238,7 +238,7 @@ class Bounds:
         return self.floors.get(name, 1)
 
     def within(self, names: Sequence[str], widths: Sequence[int]) -> tuple[int, ...]:
-        """Widths of the groups named, moved to where they may lie: what keeps all its channels gets no more."""
+        """Widths of groups, moved to where they may lie; what keeps all its channels gets no more."""
         return tuple(
             self.floors[name] if self._fixed(name) else max(width, self.least(name))
             for name, width in zip(names, widths, strict=True)

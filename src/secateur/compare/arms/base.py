@@ -72,7 +72,7 @@ class Arm:
         return True
 
     def takes(self, constraints: Constraints) -> bool:
-        """Say whether the arm can keep to what must stay; where nobody names arms, one that cannot is left out."""
+        """Say whether the arm can keep to what must stay; one that cannot is no default."""
         return True
 
     def check_settings(self, settings: Settings) -> None:
