@@ -71,8 +71,8 @@ def check_given(architecture: Architecture, data: Data, weights: Path | None) ->
     if trained is not None and trained[0] != here[0]:
         raise InputError(
             f"the network in '{weights}' takes images of {_channels(trained[0])}, the data set {data.label} "
-            f"has {_channels(here[0])}: give it images as it was trained on, or train it anew on these (without "
-            "--trained)"
+            f"has {_channels(here[0])}: give it images as it was trained on, or train it anew on these "
+            "(without --trained)"
         )
     wrong = _other_shapes(architecture, weights)
     if wrong is not None and trained is not None and trained != here:

@@ -120,8 +120,8 @@ class ChannelPruning(Method):
         every, beta, granularity, at_once: see `Config`.
         removals: stop after so many channels, in place of a budget.
         constraints: what must stay (`secateur.surgery.constraints`); a ratio in them is met exactly, beside
-            the budget or in place of it, but for `removals`, of which it is a floor. Shares are of the network
-            handed to `prepare`; give `Bounds` where the original is another one.
+            the budget or in place of it, but for `removals`, of which it is a floor. Shares are of the
+            network handed to `prepare`; give `Bounds` where the original is another one.
 
     Attributes:
         goal: the limits, from `prepare` on, and whether they are met.

@@ -72,9 +72,8 @@ class OwnCriterion(GradientCriterion):
         if not isinstance(value, Tensor) or value.shape != act.shape[1:2]:
             got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
-                f"{self.name} must give one score for each of the {act.shape[1]} channels that {layer} reads, "
-                f"a tensor of [{act.shape[1]}], got {got}: reduce over the examples and all dimensions from 2 "
-                "on"
+                f"{self.name} must give one score for each of {act.shape[1]} channels that {layer} reads, "
+                f"a tensor of [{act.shape[1]}], got {got}: reduce over the examples and the positions"
             )
         return value.detach().to(act.dtype)
 
