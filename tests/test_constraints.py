@@ -190,7 +190,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_cut(given: dict[str, 
 
 
 def test_a_budget_out_of_reach_under_constraints_names_the_smallest_cost_that_is_in_reach() -> None:
-    with pytest.raises(sc.InputError, match=r"what must stay of it \(keep stage2\.conv1\).*at least params=(\d+)") as caught:
+    with pytest.raises(
+        sc.InputError, match=r"what must stay of it \(keep stage2\.conv1\).*at least params=(\d+)"
+    ) as caught:
         pruned(budget="params=10%", keep="stage2.conv1")
     least = int(str(caught.value).split("params=")[-1].split()[0].rstrip("),"))
     assert sum(p.numel() for p in pruned(budget=f"params={least}", keep="stage2.conv1").parameters()) == least
@@ -294,7 +296,9 @@ def test_gates_spare_what_is_kept_and_stop_at_floors() -> None:
     assert small.arguments["stages"][2] >= 50
     assert small.params <= 0.5 * WRN.params
     with pytest.raises(sc.InputError, match="takes no ratio"):
-        sc.methods.ChannelReparametrization("params=50%", steps=2, constraints=Constraints.parse(ratio={"*": 0.5}))
+        sc.methods.ChannelReparametrization(
+            "params=50%", steps=2, constraints=Constraints.parse(ratio={"*": 0.5})
+        )
 
 
 @pytest.mark.parametrize(
@@ -325,7 +329,7 @@ def test_no_weight_of_a_kept_layer_is_zeroed_and_the_budget_is_exact(name: str) 
 
 
 def test_weights_that_must_stay_are_no_more_than_the_budget() -> None:
-    with pytest.raises(sc.InputError, match=r"not above the \d[\d,]* weights that must stay \(keep blocks.2\)"):
+    with pytest.raises(sc.InputError, match=r"not above the [\d,]+ weights that must stay \(keep blocks.2"):
         METHODS["magnitude"]("nonzeros=10%", keep="blocks.2").prepare(WRN.build(seed=0))  # type: ignore[call-arg]
     with pytest.raises(sc.InputError, match="no layer is named 'block2': the nearest are"):
         METHODS["magnitude"]("nonzeros=10%", keep="block2").prepare(WRN.build(seed=0))  # type: ignore[call-arg]
@@ -431,7 +435,9 @@ def test_an_own_criterion_is_given_every_channel_with_its_positions() -> None:
         return mean_activation(activations, gradients)
 
     torch.manual_seed(0)
-    flat = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3))
+    flat = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3)
+    )
     sc.prune(flat, method=spying, budget="params=90%", data=[(X, Y)], every=1)
     assert (8, 4, 16) in seen  # behind the flatten 16 features of each channel
     assert (8, 5, 1) in seen

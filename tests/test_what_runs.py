@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_constraints import cli
 from torch import nn
 
 import secateur as sc
 from secateur.architecture.matching import check_classes, check_given, weights_for
 from secateur.architecture.resolve import resolve_model
 from secateur.models import conv4, wide_resnet
+from test_constraints import cli
 
 MACS = {32: 12_501_184, 48: 28_127_424}
 """Of wrn-10-1 on RGB images of 3 classes; 64 * 3 MACs of the classifier do not grow with the side."""

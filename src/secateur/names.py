@@ -43,6 +43,12 @@ Schedule = Literal["steps", "cosine", "plateau"]
 SelectingSplit = Literal["val", "test"]
 """`secateur.training.recipe.SELECTING_SPLITS`."""
 
+Optimizer = Literal["sgd", "adamw", "muon"]
+"""What steps the weights, by name: `secateur.training.recipe.OPTIMIZERS`."""
+
+Distilled = Literal["logits", "attention"]
+"""What is learnt from a teacher: `secateur.training.recipe.DISTILLATIONS`."""
+
 Precision = Literal["fp32", "bf16"]
 """Of forward passes: `secateur.training.recipe.PRECISIONS`."""
 

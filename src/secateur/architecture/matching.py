@@ -12,11 +12,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.artefact import read_artefact
+from secateur.architecture.artefact import TrainedOn, read_artefact
 from secateur.architecture.factories import PREFIXES
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE, read_architecture
 from secateur.architecture.from_transformers import labels_of
-from secateur.data import Data
 from secateur.errors import InputError
 from secateur.models import parse_name
 from secateur.surgery.costs import state_shapes
@@ -48,7 +47,7 @@ def weights_for(model: str) -> Path | None:
     return None
 
 
-def check_given(architecture: Architecture, data: Data, weights: Path | None) -> list[str]:
+def check_given(architecture: Architecture, data: TrainedOn, weights: Path | None) -> list[str]:
     """Refuse a trained network that these data do not suit.
 
     Args:
@@ -106,7 +105,7 @@ def check_classes(who: str, scores: Sequence[str], whose: str, classes: Sequence
     )
 
 
-def _check_pretrained(architecture: Architecture, data: Data) -> list[str]:
+def _check_pretrained(architecture: Architecture, data: TrainedOn) -> list[str]:
     """Of a model of `transformers` with weights of its own: its classifier must be one of these classes."""
     factory, origin = architecture.factory, architecture.origin
     if factory.startswith(PREFIXES) and getattr(origin, "pretrained", None) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from secateur.cli.generated import completing, option, taking, words
 from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
     OnOption,
+    PlanOption,
     WorkersOption,
     budgets_of,
     command_line,
@@ -22,9 +23,14 @@ from secateur.cli.shared import (
     only_one,
     path_argument,
     path_option,
+    planned,
     session_for,
 )
 from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.records.point import Point
+    from secateur.runs.session import Session
 
 
 @taking(PruneOptions)
@@ -59,7 +65,7 @@ def compare(
     out: Annotated[Path, path_option("Folder for report, results and runs.")] = Path("secateur-compare"),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
+    plan: PlanOption = False,
 ) -> Answer | None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
 
@@ -76,12 +82,15 @@ def compare(
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
+    if options.finds_rate:
+        raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(*(arms or []))),
         seeds=seeds,
         match=match,
         recipe=options.recipe(),
+        tuning=options.fine_tuning(),
         prune=options.pruning(),
         copycat_after=copycat_after,
         sparsity=options.sparsity(),
@@ -101,16 +110,24 @@ def train(
     options: Options,
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
+    plan: PlanOption = False,
 ) -> Answer | None:
-    """Train one network from scratch; leaves record.json, architecture.json and model.safetensors.
+    """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
+    and model.safetensors.
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
     from secateur.compare.one_network import FILES, Subject, train_one
 
-    recipe = options.recipe()  # refused before anything is read
+    anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out, FILES)
-    return printing.network(train_one(session, Subject(architecture, data, recipe, seed)), session)
+    recipe = tuned if architecture.comes_trained else anew
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
+
+    def work(where: Session) -> Point:
+        return train_one(where, subject)
+
+    return planned(session, subject, work) if plan else printing.network(work(session), session)
 
 
 @taking(PruneOptions)
@@ -140,7 +157,15 @@ def prune(
             help="The model comes trained (by its factory, or as the folder named): prune it at once.",
         ),
     ] = False,
+    tune_epochs: Annotated[
+        int | None,
+        option(
+            "Epochs of tuning after pruning; by default none, with --trained those of the recipe (3).",
+            PRUNING,
+        ),
+    ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-prune"),
+    plan: PlanOption = False,
 ) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
     model.safetensors, architecture.json and record.json.
@@ -149,7 +174,15 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.budget import Budgets
-    from secateur.compare.one_network import FILES, Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.compare.one_network import (
+        FILES,
+        Subject,
+        arm_alone,
+        check_budgets,
+        check_name,
+        prune_one,
+        with_tuning,
+    )
     from secateur.methods import CHANNEL_METHODS
 
     check_name(method)
@@ -163,15 +196,20 @@ def prune(
 
         pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
-    recipe = options.recipe()
+    sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
+    anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out, FILES)
     printing.constraints(architecture, pruning.constraints, session, method)
-    subject = Subject(architecture, data, recipe, seed)
-    if step_by_step:
-        point = prune_one(session, subject, pruning, wanted)
-    else:
-        point = arm_alone(session, subject, method, wanted, sparsity, pruning.constraints)
-    return printing.network(point, session)
+    recipe = tuned if trained or architecture.comes_trained else anew
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
+    epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
+
+    def work(where: Session) -> Point:
+        if step_by_step:
+            return prune_one(where, subject, pruning, wanted, epochs)
+        return arm_alone(where, subject, method, wanted, sparsity, pruning.constraints)
+
+    return planned(session, subject, work) if plan else printing.network(work(session), session)
 
 
 @taking(ModelOptions)

@@ -12,14 +12,15 @@ import typer
 
 from secateur.cli import names
 from secateur.cli.generated import OptionsOf, Values, completing, option
-from secateur.errors import InputError
+from secateur.errors import InputError, unknown
 from secateur.runs.settings import ChannelFields, SparseFields
-from secateur.training.recipe import Recipe
+from secateur.training.recipe import AUTO, CUSTOM, OPTIMIZERS, Recipe
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
     from secateur.compare.settings import Sparsity
     from secateur.data import Data
+    from secateur.data.pixels import PixelFormat
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
     from secateur.surgery.constraints import Constraints
@@ -29,7 +30,78 @@ PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class DataOptions:
+    """Which data: what every command takes that reads some."""
+
+    data: Annotated[
+        str,
+        option(
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder, archive or table of images "
+            "(docs/data.md).",
+            DATA,
+            values=names.DATA,
+        ),
+    ] = "digits"
+    limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
+    val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
+    split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
+    image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
+    splits: Annotated[
+        str | None,
+        option("train=DIR,test=DIR[,val=DIR], below the data folder, where names do not say it.", DATA),
+    ] = None
+    classes_in: Annotated[
+        str | None,
+        option(
+            "The folder, below the data folder, whose folders are the classes: a path, . for the data folder "
+            "itself, '*' for all its folders together.",
+            DATA,
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None, option("The column of labels in a table or CSV, where several could be it.", DATA)
+    ] = None
+    image_column: Annotated[str | None, option("The column of images, likewise.", DATA)] = None
+
+    def __post_init__(self) -> None:
+        """`~` is the home folder; an empty path is refused."""
+        for name in ("model", "data"):
+            if hasattr(self, name):
+                object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
+
+    @property
+    def data_path(self) -> Path | None:
+        """The folder that the images are read from, where it is one."""
+        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
+        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
+
+    def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
+        """The data; in a finished network's own pixel format, where that is given."""
+        from secateur.data import load_data
+        from secateur.data.reading import parse_splits
+
+        if pixels is not None and self.image_size is not None:
+            raise InputError(
+                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got "
+                f"--image-size {self.image_size}: leave it out"
+            )
+        return load_data(
+            self.data,
+            limit_train=self.limit_train,
+            val_fraction=self.val_fraction,
+            split_seed=self.split_seed,
+            image_size=self.image_size,
+            splits=parse_splits(self.splits),
+            classes_in=self.classes_in,
+            label_column=self.label_column,
+            image_column=self.image_column,
+            pixels=pixels,
+            progress=reporter.decoding,
+        )
+
+
+@dataclass(frozen=True)
+class ModelOptions(DataOptions):
     """Which model, and on which data: what every command takes that opens one."""
 
     model: Annotated[
@@ -44,23 +116,6 @@ class ModelOptions:
         str | None,
         typer.Option(help="What builds the network of an architecture.json that is not built in."),
     ] = None
-    data: Annotated[
-        str,
-        option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
-            DATA,
-            values=names.DATA,
-        ),
-    ] = "digits"
-    limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
-    val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
-    split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
-    image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
-
-    def __post_init__(self) -> None:
-        """`~` is the home folder; an empty path is refused."""
-        for name in ("model", "data"):
-            object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
 
     @property
     def model_path(self) -> Path | None:
@@ -68,26 +123,12 @@ class ModelOptions:
         path = Path(self.model)
         return path if path.exists() else None
 
-    @property
-    def data_path(self) -> Path | None:
-        """The folder that the images are read from, where it is one."""
-        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
-        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
-
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
         from secateur.architecture.resolve import check_model_name, resolve_model
-        from secateur.data import load_data
 
         check_model_name(self.model)
-        data = load_data(
-            self.data,
-            limit_train=self.limit_train,
-            val_fraction=self.val_fraction,
-            split_seed=self.split_seed,
-            image_size=self.image_size,
-            progress=reporter.decoding,
-        )
+        data = self.load_data(reporter)
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
 
@@ -137,8 +178,23 @@ class Options(ModelOptions):
     )
 
     def recipe(self) -> Recipe:
-        """The training recipe asked for."""
-        return Recipe(**self.training, **self.augmentation, **self.computation)
+        """The recipe asked for, of networks that are trained from scratch."""
+        return Recipe(**self._given())
+
+    def fine_tuning(self) -> Recipe:
+        """The recipe asked for, of a network that comes trained: what was given wins over its defaults."""
+        return Recipe.fine_tuning(**self._given())
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the rate is to be searched for."""
+        return self.training.get("lr") == AUTO
+
+    def _given(self) -> Values:
+        given = {**self.training, **self.augmentation, **self.computation}
+        if given.get("optimizer") == CUSTOM:
+            raise unknown("optimizer", CUSTOM, OPTIMIZERS)
+        return {name: value for name, value in given.items() if value != AUTO}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secateur.data.mapped import pieces
 from secateur.data.preprocessing import PixelFormat, Preprocessing
 from secateur.records.found import Found
-
-_STATISTICS_PIXELS = 2**24  # counted at once
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 def _pixel_counts(images: Tensor, channel: int) -> Tensor:
     """int64 (256,). In chunks: one channel of a large data set need not be copied at once."""
     counts = torch.zeros(256, dtype=torch.int64)
-    for chunk in images.split(max(1, _STATISTICS_PIXELS // images[0, 0].numel())):
+    for chunk in pieces(images):
         counts += torch.bincount(chunk[:, channel].flatten(), minlength=256)
     return counts
 
@@ -131,7 +130,8 @@ def fingerprint(splits: Sequence[Split], classes: Sequence[str]) -> str:
     shapes = [list(split.images.shape) for split in splits]
     digest = hashlib.sha256(json.dumps([shapes, list(classes)]).encode())
     for split in splits:
-        digest.update(_bytes_of(split.images))
+        for piece in pieces(split.images):
+            digest.update(_bytes_of(piece))
         digest.update(_bytes_of(split.labels))
     return digest.hexdigest()[:16]
 

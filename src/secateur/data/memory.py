@@ -1,25 +1,17 @@
-"""How much memory and disk there is, and a file's bytes as a tensor without reading them."""
+"""How much memory and disk there is for decoded images."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
-import torch
-from torch import Tensor
-
-from secateur.data.cache_files import cache_folder
-from secateur.errors import InputError
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _KEPT_FREE = 256 * 2**20  # bytes of a disk that are not filled
-_PIECE = 64 * 2**20  # bytes gathered at once
 
 
 def available_memory() -> int:
@@ -49,49 +41,6 @@ def in_words(size: int) -> str:
         if size >= 10**power:
             return f"{size / 10**power:.1f} {unit}"
     return f"{size} bytes"
-
-
-def gathered(images: Tensor, indices: Tensor) -> Tensor:
-    """`images[indices]`: a view where they are a range; in memory where that fits; else mapped from a file.
-
-    Args:
-        images: uint8 (N, C, H, W), contiguous.
-        indices: int64 (M,).
-
-    Raises:
-        InputError: neither memory nor disk has the space.
-    """
-    if len(indices) and torch.equal(indices, torch.arange(int(indices[0]), int(indices[0]) + len(indices))):
-        return images[int(indices[0]) : int(indices[0]) + len(indices)]
-    size = len(indices) * images[0].nbytes
-    if size <= available_memory() // 2:
-        return images[indices]
-    check_space(size, "a split")
-    return _mapped_copy(images, indices)
-
-
-def check_space(size: int, what: str) -> None:
-    """InputError where the cache's disk has no space for so many bytes that memory does not hold either."""
-    folder = cache_folder()
-    free = available_disk(folder)
-    if size > free:
-        raise InputError(
-            f"{what} takes {in_words(size)} once decoded, but {in_words(available_memory())} of memory are "
-            f"available and {in_words(free)} of disk in {folder}: lower --image-size or --limit-train, or "
-            "set SECATEUR_CACHE to a folder with more space"
-        )
-
-
-def _mapped_copy(images: Tensor, indices: Tensor) -> Tensor:
-    """The images in a file without a name, which goes when the tensor does."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for piece in indices.split(max(1, _PIECE // images[0].nbytes)):
-            file.write(images[piece].numpy().data)
-        file.flush()
-        shape = (len(indices), *images.shape[1:])
-        return torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=shape))  # type: ignore[call-overload]
 
 
 def _of_group() -> Iterator[int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from secateur.data.cache_files import cache_folder
+from secateur.data.mapped import mapped
 from secateur.data.memory import available_disk, available_memory, in_words
 from secateur.errors import InputError
 
@@ -76,7 +76,7 @@ class InFile:
                 content = os.pread(self._file.fileno(), self._size, self._place(i))
                 _write_at(self._file.fileno(), memoryview(content), self._place(place))
         self._file.truncate(self._place(len(kept)))
-        return mapped(self.path, _HEADER, (len(kept), *self._shape[1:]))
+        return mapped(self._file, _HEADER, (len(kept), *self._shape[1:]))
 
     def complete(self, labels: Tensor, facts: Mapping[str, Any]) -> None:
         """Append labels and facts, and write the header."""
@@ -155,18 +155,7 @@ def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
         file.seek(_HEADER + begin)
         labels = torch.frombuffer(bytearray(file.read(middle - begin)), dtype=torch.int64)
         facts = json.loads(file.read(end - middle))
-    return mapped(path, _HEADER, tuple(header["images"]["shape"])), labels, facts
-
-
-def mapped(path: Path, start: int, shape: Sequence[int]) -> Tensor:
-    """uint8 of this shape whose bytes stay in the file until they are looked at; not to be written to."""
-    try:
-        pages = np.memmap(path, np.uint8, "c", start, tuple(shape))
-    except OSError:  # a private mapping counts as memory, and may be larger than all there is
-        pages = np.memmap(path, np.uint8, "r", start, tuple(shape))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it is not writable
-        return torch.from_numpy(pages)
+        return mapped(file, _HEADER, header["images"]["shape"]), labels, facts
 
 
 def _write_at(descriptor: int, content: memoryview, place: int) -> None:

@@ -180,7 +180,9 @@ class PruneChannels(Run):
             target = Target(target.limits.resumed(checkpoint.state["method"]["limits"]))
         bounds = self.architecture.bounds(self.settings.constraints, streams=False)
         method = self.settings.build(target, self.seed, bounds)
-        return Start(model, self.recipe.for_tuning(self.settings.lr), method, checkpoint=checkpoint)
+        recipe = self.recipe.for_tuning(self.settings.lr)
+        comes_trained = self.settings.trained or self.architecture.comes_trained
+        return Start(model, recipe, method, checkpoint=checkpoint, comes_trained=comes_trained)
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
         method = training.method
