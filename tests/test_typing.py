@@ -39,7 +39,8 @@ sc.prune(model, method="fischer", budget="macs=40%", data=data)  # wrong: call-o
 sc.prune(model, method="fisher", budget="macs=40%", data=data, bta=1e-9)  # wrong: call-overload
 sc.prune(model, method="fisher", budget="macs=40%", data=data, seed=3)  # wrong: call-overload
 sc.prune(model, method="filter-norm", budget="macs=40%", data=data, p=3)  # wrong: call-overload
-sc.prune(model, method="fisher", budget="macs=40%")  # wrong: call-overload
+sc.prune(model, method=lambda act, grad: act.sum(), budget="macs=40%", data=data, keep="stem.*")
+sc.prune(model, method="filter-norm", budget="macs=40%", train=False, inputs=0)  # wrong: call-overload
 result: sc.CompareResult = sc.compare("wrn-16-1", arms=["width", "copycat"], match="compute")
 sc.compare("wrn-16-1", arms=["width", "copycta"])  # wrong: list-item
 sc.compare("wrn-16-1", match="time")  # wrong: arg-type
@@ -109,7 +110,7 @@ def test_the_arguments_of_prune_are_those_that_are_typed():
     """Add a new argument of `sc.prune` to `training.arguments.Arguments`."""
     own = set(inspect.signature(prune).parameters) - {"model", "method", "settings"}
     common = set(arguments.Arguments.__annotations__)
-    assert own == common | {"budget", "every"}
+    assert own == common | {"budget", "every", "keep", "at_least", "ratio"}
 
 
 TYPED = {
@@ -125,6 +126,7 @@ TYPED = {
 @pytest.mark.parametrize("name", CHANNEL_METHODS)
 def test_the_settings_of_a_method_are_those_that_are_typed(name):
     typed = set(TYPED[name].__annotations__) - set(arguments.Arguments.__annotations__)
+    typed = typed - {"keep", "at_least", "ratio"} | {"constraints"}  # which those come to
     own = {
         parameter.name
         for kind in CHANNEL_METHODS[name].__mro__

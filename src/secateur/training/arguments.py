@@ -6,7 +6,7 @@ A test holds these equal to the function's own arguments and to the methods' set
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, TypedDict
 
 from torch.optim import Optimizer
 
@@ -15,20 +15,23 @@ from secateur.budget import Wanted
 from secateur.names import TaskName
 from secateur.network.inputs import Inputs
 from secateur.network.task import Loss, Task
+from secateur.surgery.constraints import Floors, Patterns, Ratios
 
 
 class Arguments(TypedDict, total=False):
     """What goes with every method."""
 
-    data: Required[Iterable[tuple[Inputs, Any]]]
+    data: Iterable[Any] | None
+    example_inputs: Inputs | None
     factory: Build | None
     tune_epochs: int
+    train: bool
     optimizer: Optimizer | None
     lr: float
     task: TaskName | Task | None
     loss: Loss | None
     metric: Any
-    val: Iterable[tuple[Inputs, Any]] | None
+    val: Iterable[Any] | None
     progress: bool | None
 
 
@@ -36,6 +39,9 @@ class OfNamed(Arguments, total=False):
     """What goes with every method that is named, rather than given with its settings."""
 
     budget: Wanted | None
+    keep: Patterns
+    at_least: Floors
+    ratio: Ratios
     every: int
     beta: float
     granularity: int
