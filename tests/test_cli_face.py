@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 from secateur.cli.main import app, main
@@ -20,6 +21,7 @@ from secateur.cli.terminal import Table, folded
 from secateur.models import NAMES
 
 SMALL = "--data digits --limit-train 300 --epochs 1 --batch-size 64 --device cpu --model wrn-10-1"
+MADE = f"compare {SMALL} --budget params=50% --arms width --out out"
 COMMANDS = [name for name, _ in commands_of(get_command(app))]
 
 
@@ -48,13 +50,14 @@ def made(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
         patch.setattr("signal.signal", lambda *_: None)
-        line = f"compare {SMALL} --budget params=50% --arms width --out out"
+        line = f"{MADE} --json"
         patch.setattr(sys, "argv", ["secateur", *line.split()])
         with pytest.raises(SystemExit) as stop:
             main()
         assert stop.value.code == 0
         run_id = next((folder / "out/runs").glob("train-*")).name
         (folder / "run_id").write_text(run_id)
+        Image.new("L", (20, 20), 128).save(folder / "photo.png")
     return folder
 
 
@@ -115,7 +118,8 @@ def test_help_fits_and_has_an_example(run, command, columns, monkeypatch):
     assert code == 0
     assert max(len(line.rstrip()) for line in out.splitlines()) <= columns
     assert command == "runs" or "Example: secateur" in " ".join(out.split())
-    assert (code, out, "") == run(f"{command} --help")
+    if command == "train":
+        assert (code, out, "") == run(f"{command} --help")
 
 
 def test_without_a_command_there_is_help(run):
@@ -166,10 +170,7 @@ def test_completion_of_values():
 
 
 JSON = {
-    "compare": (
-        f"compare {SMALL} --budget params=50% --arms width --out out",
-        {"verdict", "points", "directory"},
-    ),
+    "compare": (MADE, {"verdict", "points", "directory"}),
     "train": (f"train {SMALL} --out trained", {"accuracy", "params", "directory"}),
     "prune": (
         f"prune fisher {SMALL} --budget params=90% --prune-every 1 --at-once 8 --out pruned",
@@ -181,6 +182,8 @@ JSON = {
     "reproduce": ("reproduce dupont2021 figure2 --out figure", {"directory", "figures"}),
     "scale": ("scale out/best --budget params=50% --out small.json", {"scaled", "source", "written"}),
     "report": ("report out", {"reports"}),
+    "predict": ("predict out/best PHOTO", {"network", "predictions"}),
+    "evaluate": ("evaluate out/best --data digits --limit-train 300", {"accuracy", "confusion"}),
     "runs list": ("runs list out", {"directory", "runs"}),
     "runs show": ("runs show RUN out", {"run_id", "accuracy"}),
     "runs delete": ("runs delete RUN out --yes", {"deleted"}),
@@ -191,22 +194,24 @@ def test_every_command_has_a_case_here():
     assert set(JSON) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("command", JSON)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=pytest.mark.slow if name == "export" else ()) for name in JSON]
+)
 def test_json_is_one_document_and_quiet_is_quiet(run, command, made, tmp_path):
     subprocess.run(["cp", "-r", made / "out", tmp_path / "out"], check=True)
     line, keys = JSON[command]
     if command == "export":
         pytest.importorskip("onnxruntime")
-    line = line.replace("RUN", (made / "run_id").read_text())
+    line = line.replace("RUN", (made / "run_id").read_text()).replace("PHOTO", str(made / "photo.png"))
     code, out, _ = run(f"{line} --json")
     assert code == 0
     found = json.loads(out)  # the whole of it
     assert keys <= set(found)
-    if command in ("runs delete", "export"):
-        return  # the one has no run to delete any more, the other takes long
+    if command not in ("diff", "runs list", "inspect", "scale", "train", "prune", "predict"):
+        return  # where it takes long, or cannot be done again
     code, quiet, err = run(f"--quiet {line}")
     assert (code, err) == (0, "")
-    if command in ("diff", "report", "train", "prune"):
+    if command in ("diff", "predict", "train", "prune"):
         assert quiet.count("\n") == 1
     if command in ("diff", "runs list", "inspect", "scale", "train"):
         assert (code, quiet, "") == run(f"{line} -q")
@@ -235,10 +240,9 @@ def test_an_error_leaves_stdout_empty(run):
         assert err.count("\n") == 1
 
 
-def test_the_command_that_is_recorded_is_the_one_without(run, tmp_path):
-    run(f"compare {SMALL} --budget params=50% --arms width --out out --json")
-    command = json.loads((tmp_path / "out/results.json").read_text())["command"]
-    assert command == f"secateur compare {SMALL} --budget params=50% --arms width --out out"
+def test_the_command_that_is_recorded_is_the_one_without(made):
+    command = json.loads((made / "out/results.json").read_text())["command"]
+    assert command == f"secateur {MADE}"
 
 
 # Mistakes
@@ -273,8 +277,8 @@ def test_the_command_that_is_recorded_is_the_one_without(run, tmp_path):
             "--epochs takes a whole number, got 'many': Passes over the training split. See",
         ),
         (
-            "train --lr fast",
-            "--lr takes a number, got 'fast': First learning rate. See 'secateur train --help'.",
+            "train --gamma fast",
+            "--gamma takes a number, got 'fast': Factor of each drop. See 'secateur train --help'.",
         ),
         ("prune fisher", "Missing option '--budget': params=500k, macs=25%"),
         ("prune", "Missing argument 'method': "),
@@ -447,3 +451,47 @@ def test_a_stdout_that_is_closed_or_full():
         assert done.returncode == 2
         assert done.stderr.startswith("secateur: the system refused: [Errno 28]")
         assert "Traceback" not in done.stderr
+
+
+# What a new user tried
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("runs show '' out", "a run is named by its id, or how it begins, got ''"),
+        ("runs delete '' out --yes", "a run is named by its id, or how it begins, got ''"),
+        ("train --model wrn-10-1 --factory os:system", "leave it out, or name the factory as the model"),
+        ("inspect --model wrn-10-1 --input 3x99999x99999", "at most 16,777,216 numbers, got '3x99999x99999'"),
+        ("inspect --model wrn-10-1 --input 3x32x32 --classes 99999999999", "from 2 to 1,000,000, got"),
+        ("train --model ''", "got ''"),
+        ("train --out file", "file"),
+        ("prune width --budget params=50%", "unknown method 'width'"),
+        ("prune fisher --budget ,", "RESOURCE=AMOUNT"),
+        ("prune fisher --budget params=50%,", "RESOURCE=AMOUNT"),
+        ("train --model 🦆", "unknown model '🦆'"),
+    ],
+)
+def test_odd_input_is_one_line_and_touches_nothing(run, made, tmp_path, line, said):
+    subprocess.run(["cp", "-r", made / "out", tmp_path / "out"], check=True)
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(line)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_memory_that_runs_out_is_one_line(run, monkeypatch):
+    def hungry(*_args, **_kwargs):
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes.\nmore"
+        )
+
+    monkeypatch.setattr("secateur.budget.Budget.parse", hungry)
+    code, _, err = run("compare")
+    assert code == 1
+    assert err.startswith("secateur: there is not enough memory: take a smaller --batch-size")
+    assert err.count("\n") == 1

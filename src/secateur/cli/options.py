@@ -28,6 +28,9 @@ DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
+MOST_CLASSES, MOST_NUMBERS = 1_000_000, 2**24  # as in architecture files
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """Which data: what every command takes that reads some."""
@@ -127,7 +130,7 @@ class ModelOptions(DataOptions):
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
         from secateur.architecture.resolve import check_model_name, resolve_model
 
-        check_model_name(self.model)
+        check_model_name(self.model, self.factory)
         data = self.load_data(reporter)
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
@@ -141,11 +144,13 @@ class ModelOptions(DataOptions):
             raise InputError(
                 f"--input reads CHANNELSxHEIGHTxWIDTH, got '{image}': write for example 3x224x224"
             )
-        if classes < 2:
-            raise InputError(f"--classes must be at least 2, got {classes}")
-        check_model_name(self.model)
+        if not 2 <= classes <= MOST_CLASSES:
+            raise InputError(f"--classes must be from 2 to {MOST_CLASSES:,}, got {classes}")
+        check_model_name(self.model, self.factory)
         self._say_what_takes_long(reporter)
         channels, height, width = (int(part) for part in found.groups())
+        if channels * height * width > MOST_NUMBERS:
+            raise InputError(f"an image of --input has at most {MOST_NUMBERS:,} numbers, got '{image}'")
         return model_at(self.model, (channels, height, width), classes, self.factory)
 
     def _say_what_takes_long(self, reporter: Reporter) -> None:
