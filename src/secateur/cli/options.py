@@ -145,7 +145,7 @@ class ModelOptions(DataOptions):
                 f"--input reads CHANNELSxHEIGHTxWIDTH, got '{image}': write for example 3x224x224"
             )
         if not 2 <= classes <= MOST_CLASSES:
-            raise InputError(f"--classes must be from 2 to {MOST_CLASSES:,}, got {classes}")
+            raise InputError(f"--classes must be at least 2, at most {MOST_CLASSES:,}, got {classes}")
         check_model_name(self.model, self.factory)
         self._say_what_takes_long(reporter)
         channels, height, width = (int(part) for part in found.groups())
