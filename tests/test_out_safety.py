@@ -13,6 +13,7 @@ from PIL import Image
 
 import secateur as sc
 from command import run  # noqa: F401  # a fixture
+from secateur.data.sources import folder_of
 from secateur.deploy.onnx import to_onnx
 from secateur.deploy.openvino import to_openvino
 from secateur.errors import InputError
@@ -217,6 +218,17 @@ def test_out_lies_outside_the_data(run, tmp_path, photos, out):  # noqa: F811
     assert (code, err.count("\n")) == (2, 1)
     assert "must lie outside --data" in err
     assert contents(photos) == before
+
+
+def test_from_python_too(tmp_path, photos, monkeypatch):
+    with pytest.raises(InputError, match="must lie outside --data"):
+        sc.compare("wrn-10-1", str(photos), out=photos / "out")
+    with pytest.raises(InputError, match="must name a file or folder"):
+        sc.compare("wrn-10-1", str(photos), out="")
+    assert not (photos / "out").exists()
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()  # a folder that has the name of an embedded set is not what is read
+    check_out(Path("digits/out"), [], data=folder_of("digits"))
 
 
 def test_results_among_the_data_are_no_class(tmp_path, photos):

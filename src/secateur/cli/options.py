@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,10 +69,11 @@ class DataOptions:
                 object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
 
     @property
-    def data_path(self) -> Path | None:
+    def data_folder(self) -> Path | None:
         """The folder that the images are read from, where it is one."""
-        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
-        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
+        from secateur.data.sources import folder_of
+
+        return folder_of(self.data)
 
     def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
         """The data; in a finished network's own pixel format, where that is given."""

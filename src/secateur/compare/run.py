@@ -23,11 +23,12 @@ from secateur.compare.results import FILES, Asked, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
+from secateur.data.sources import folder_of
 from secateur.device import Runtime
 from secateur.network.task import Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
-from secateur.records.out import FOLDER_FILES, check_out
+from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
 from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
 from secateur.runs.environment import describe_environment
@@ -322,11 +323,14 @@ def compare(
         tuning=tuning,
         terms=Terms(Task.of(task, loss, metric), optimizer),
     )
+    store = RunStore(out)
+    check_out(store.directory, FOLDER_FILES, data=folder_of(data) if isinstance(data, str) else None)
     architecture, loaded, settings = _opened(model, data, settings, reporter)
     wanted = ask(architecture, loaded, settings)
-    session = Session(RunStore(out), runtime, reporter)
+    session = Session(store, runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
-    return answer(wanted, session, told, asked)
+    reads = expanded(model, "the model") if isinstance(model, str) else None
+    return answer(wanted, session, told, asked, reads=reads)
 
 
 def _opened(
