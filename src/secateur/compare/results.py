@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.architecture.artefact import Artefact
-from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
@@ -40,7 +40,10 @@ REPORT_FILES = (
 )
 FILES = (
     "results.json",
-    *(f"best/{name}" for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, "record.json")),
+    *(
+        f"best/{name}"
+        for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
+    ),
     *REPORT_FILES,
 )
 """What is left for a question."""
@@ -117,8 +120,11 @@ def leave_network(
     run = store.path(record.run_id)
     artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
     write_json(folder / ARTEFACT_FILE, artefact.to_json())
-    for name in (ARCHITECTURE_FILE, WEIGHTS_FILE):
-        write_bytes(folder / name, (run / name).read_bytes())
+    for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, TRANSFORMERS_FILE):
+        if (run / name).is_file() or name != TRANSFORMERS_FILE:
+            write_bytes(folder / name, (run / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)  # of another network that was left here
     whole = record.to_json()
     kept = ("history", "identity", "environment", "data")
     rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}

@@ -38,6 +38,7 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
@@ -174,6 +175,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "flop_penalty": settings.prune.beta,
         "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
+        **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
         **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
@@ -243,6 +245,9 @@ def compare(
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
     sparsity: Sparsity | None = None,
+    keep: Patterns = (),
+    at_least: Floors = (),
+    ratio: Ratios = (),
     task: str | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
@@ -270,6 +275,8 @@ def compare(
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
             `recipe`, networks that come trained take `Recipe.fine_tuning()`, all others `Recipe()`.
+        keep, at_least, ratio: what must stay in every arm, as in `secateur.training.prune.prune`; an arm that
+            cannot keep to it is left out where `arms` are not named, else refused.
         task: "classification" (the default), "multilabel" or "regression": which loss and which metric.
         loss: (output, targets) -> the mean over the batch, in place of the task's.
         metric: (function, "max") or (function, "min"), of (outputs, targets) of a whole split, in place of
@@ -299,6 +306,8 @@ def compare(
     recipe = replace(recipe or Recipe(), **given)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
+    constraints = Constraints.parse(keep, at_least, ratio)
+    prune = replace(prune, constraints=constraints) if constraints else prune
     if optimizer is not None:
         recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
