@@ -60,7 +60,11 @@ class Images:
 
     def __init__(self, root: Folder):
         self.root = root
-        self.paths = root.all_images()
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """All of them, sorted."""
+        return self.root.all_images()
 
     @cached_property
     def _known(self) -> set[str]:

@@ -53,7 +53,7 @@ def find_source(name: str, reading: Reading | None = None) -> Source:
     if name.startswith("hf:"):
         return _of_hub(hub_repository(name), name, reading)
     path = Path(os.path.expanduser(name))
-    if path.exists():
+    if os.path.exists(path):  # not `Path.exists`, which raises where a name is too long
         return source_of(path, path.resolve().name, reading)
     raise _not_found(name)
 
