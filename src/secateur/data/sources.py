@@ -24,6 +24,7 @@ from secateur.records.found import plain
 
 DATASETS = ("digits", "cifar10", "tiny-imagenet")
 DIGITS_TEST = 500
+_SHOWN = 120  # characters of a name in messages
 
 _ELSEWHERE = {
     "mnist": "hf:ylecun/mnist",
@@ -93,7 +94,7 @@ def _of_hub(repository: str, name: str, reading: Reading) -> Source:
 
 
 def _not_found(name: str) -> InputError:
-    shown = plain(name)
+    shown = plain(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
     if re.match(r"^[a-z][a-z0-9+.-]*://", name, re.IGNORECASE):
         return InputError(
             f"data are not fetched from addresses, got '{shown}': fetch it, then pass the folder or file"

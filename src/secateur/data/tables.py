@@ -187,6 +187,21 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
     return image, choose_column(labels, reading.label_column, "label", where, shown, LABEL_NAMES)
 
 
+def may_have_images(path: Path) -> bool:
+    """Whether a parquet file has a column of images, or of their paths; a broken file may."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        schema = parquet.read_schema(path)
+    except (pyarrow.ArrowException, OSError):
+        return True
+    return any(
+        _holds_images(each.type) or (_is_text(each.type) and _IMAGE_WORDS & set(tokens(each.name)))
+        for each in schema
+    )
+
+
 def _holds_images(kind: pyarrow.DataType) -> bool:
     import pyarrow.types as types
 
