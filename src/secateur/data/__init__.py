@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
+from secateur.data.augment import Augmentation
 from secateur.data.batches import count_batches, epoch_batches
 from secateur.data.cache import cached
-from secateur.data.dataset import Augmentation, Data, Split, channel_statistics, fingerprint
+from secateur.data.dataset import Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
 from secateur.data.mapped import gathered
