@@ -42,6 +42,7 @@ from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
+from secateur.records.out import check_ours, expanded
 
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 
@@ -278,9 +279,11 @@ class Architecture:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write `architecture.json` (or the named file), whole or not at all."""
-        path = Path(path)
-        write_json(path / ARCHITECTURE_FILE if path.is_dir() else path, self.to_dict())
+        """Write `architecture.json` (or the named file), whole or not at all; no file that is not ours."""
+        path = expanded(path, "the file to save")
+        path = path / ARCHITECTURE_FILE if path.is_dir() else path
+        check_ours([path])
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path, factory: Factory | None = None) -> Architecture:

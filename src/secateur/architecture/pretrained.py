@@ -35,9 +35,9 @@ def normalized_for(
         chosen = normalization_of(model)
     if normalize == "model" and chosen is None:
         others = ", ".join(name for name in NORMALIZATIONS if name != "model")
+        name = model if isinstance(model, str) else type(model).__name__
         raise InputError(
-            f"the model '{model if isinstance(model, str) else type(model).__name__}' does not say how its images "
-            f"are normalised: use --normalize {others}, or mean=... std=..."
+            f"the model '{name}' does not say how its images are normalised: use --normalize {others}, or mean=... std=..."
         )
     return (chosen.applied(data), chosen.of(data.shape[0])) if chosen else (data, None)
 
@@ -60,7 +60,7 @@ def normalization_of(model: str | nn.Module | Any) -> Normalization | None:
 
 def _of_module(model: nn.Module) -> Normalization | None:
     """Of a loaded network (`model.preprocess`) or one of timm's (`model.pretrained_cfg`)."""
-    preprocess = getattr(model, "preprocess", None)
+    preprocess: Any = getattr(model, "preprocess", None)
     whose = type(model).__name__
     if hasattr(preprocess, "mean"):
         return _read({"mean": preprocess.mean, "std": preprocess.std}, whose)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from secateur.cli import names
 from secateur.cli.generated import OptionsOf, Values, completing, option
 from secateur.errors import InputError
+from secateur.names import Fit, Normalization
 from secateur.runs.settings import ChannelFields, SparseFields
 from secateur.training.recipe import Recipe
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
     from secateur.compare.settings import Sparsity
     from secateur.data import Data
+    from secateur.data.pixels import PixelFormat
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
 
@@ -26,7 +30,71 @@ PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class DataOptions:
+    """Which data: what every command takes that reads some."""
+
+    data: Annotated[
+        str,
+        option(
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            DATA,
+            values=names.DATA,
+        ),
+    ] = "digits"
+    limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
+    val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
+    split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
+    image_size: Annotated[int | None, option("Make images square, with this side.", DATA)] = None
+    fit: Annotated[
+        str,
+        option(
+            "How: crop (the centre square), pad (the whole, on the background), squash.",
+            DATA,
+            values=get_args(Fit),
+        ),
+    ] = "crop"
+    background: Annotated[str, option("Behind transparent pixels: white, black or #rrggbb.", DATA)] = "white"
+    skip_unreadable: Annotated[
+        bool, option("Leave out images that cannot be read.", DATA, "--skip-unreadable")
+    ] = False
+
+    def __post_init__(self) -> None:
+        """`~` is the home folder; an empty path is refused."""
+        for name in ("model", "data"):
+            if hasattr(self, name):
+                object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
+
+    @property
+    def data_path(self) -> Path | None:
+        """The folder that the images are read from, where it is one."""
+        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
+        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
+
+    def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
+        """The data; in a finished network's own pixel format, where that is given."""
+        from secateur.data import load_data
+
+        if pixels is not None and self.image_size is not None:
+            raise InputError(
+                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got --image-size "
+                f"{self.image_size}: leave it out"
+            )
+        return load_data(
+            self.data,
+            limit_train=self.limit_train,
+            val_fraction=self.val_fraction,
+            split_seed=self.split_seed,
+            image_size=self.image_size,
+            fit=self.fit,
+            background=self.background,
+            skip_unreadable=self.skip_unreadable,
+            pixels=pixels,
+            progress=reporter.decoding,
+        )
+
+
+@dataclass(frozen=True)
+class ModelOptions(DataOptions):
     """Which model, and on which data: what every command takes that opens one."""
 
     model: Annotated[
@@ -41,33 +109,33 @@ class ModelOptions:
         str | None,
         typer.Option(help="What builds the network of an architecture.json that is not built in."),
     ] = None
-    data: Annotated[
-        str,
+    normalize: Annotated[
+        str | None,
         option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            "By mean and deviation of: data, imagenet, model, or 'mean=.5,.5,.5 std=.2,.2,.2'; by default "
+            "the model's where it comes with weights, else the data's.",
             DATA,
-            values=names.DATA,
+            values=get_args(Normalization),
         ),
-    ] = "digits"
-    limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
-    val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
-    split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
-    image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
+    ] = None
+
+    @property
+    def model_path(self) -> Path | None:
+        """The folder or file that the model is read from, where it is one."""
+        path = Path(self.model)
+        return path if path.exists() else None
 
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
+        from secateur.architecture.pretrained import normalized_for
         from secateur.architecture.resolve import check_model_name, resolve_model
-        from secateur.data import load_data
+        from secateur.data.normalization import named
 
         check_model_name(self.model)
-        data = load_data(
-            self.data,
-            limit_train=self.limit_train,
-            val_fraction=self.val_fraction,
-            split_seed=self.split_seed,
-            image_size=self.image_size,
-            progress=reporter.decoding,
-        )
+        named(self.normalize)
+        data, normalization = normalized_for(self.model, self.load_data(reporter), self.normalize)
+        if normalization:
+            reporter.note(f"images are normalised {normalization}")
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
 
@@ -94,15 +162,22 @@ class ModelOptions:
             reporter.note(f"{self.model}: finding and proving what can be cut (large models take a minute)")
 
 
+def _with_home(name: str, what: str) -> str:
+    """A name or path as the user wrote it, with the home folder for `~`."""
+    from secateur.records.out import expanded
+
+    return str(expanded(name, what)) if name.startswith("~") or not name.strip() else name
+
+
 @dataclass(frozen=True)
 class Options(ModelOptions):
     """The options that `compare`, `train` and `prune` share; those of the recipe are made from its fields."""
 
-    training: Annotated[Values, OptionsOf(Recipe, RECIPE, without=("pad", "flip", "precision"))] = field(
-        default_factory=dict
-    )
-    augmentation: Annotated[Values, OptionsOf(Recipe, RECIPE, only=("pad", "flip"))] = field(
-        default_factory=dict
+    training: Annotated[
+        Values, OptionsOf(Recipe, RECIPE, without=("augment", "jitter", "pad", "flip", "precision"))
+    ] = field(default_factory=dict)
+    augmentation: Annotated[Values, OptionsOf(Recipe, RECIPE, only=("augment", "jitter", "pad", "flip"))] = (
+        field(default_factory=dict)
     )
     device: Annotated[str, option("auto, cpu, cuda, cuda:1, mps.", MACHINE)] = "auto"
     computation: Annotated[Values, OptionsOf(Recipe, MACHINE, only=("precision",))] = field(

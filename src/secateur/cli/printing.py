@@ -159,13 +159,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def results(found: Results, out: Path) -> Answer:
-    """A comparison: every arm at every budget, and the verdict."""
-    content = {"directory": str(out), "report": str(out / "report.html"), **found.to_json()}
-    return Answer(content, lambda: _show_results(found, out))
+def results(found: Results, directory: Path, out: Path) -> Answer:
+    """A comparison: every arm at every budget, and the verdict.
+
+    Args:
+        directory: where its report lies: `out`, or a folder in it where that has another question's.
+    """
+    content = {"directory": str(directory), "report": str(directory / "report.html"), **found.to_json()}
+    return Answer(content, lambda: _show_results(found, directory, out))
 
 
-def _show_results(found: Results, out: Path) -> None:
+def _show_results(found: Results, directory: Path, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
 
     counted = "nonzeros" if found.resource == "nonzeros" else "params"
@@ -183,7 +187,9 @@ def _show_results(found: Results, out: Path) -> None:
     shown.show()
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     say(f"\n{found.verdict.text}")
-    say(f"Report: {out / 'report.html'}")
+    say(f"Report: {directory / 'report.html'}")
+    if directory != out:
+        say(f"{out / 'report.html'} answers another question, and was left as it is.")
 
 
 def network(point: Point, session: Session) -> Answer | None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
-from secateur.atomic import write_bytes, write_json
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
 from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
+from secateur.compare.results import leave_network
 from secateur.compare.settings import Settings, Sparsity
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
+from secateur.records.out import FOLDER_FILES, check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.runs.executors.choice import Workers, make_graph
@@ -29,6 +29,9 @@ from secateur.training.recipe import Recipe
 
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
+
+FILES = (*FOLDER_FILES, ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, "record.json")
+"""What is left in the folder, beside the runs."""
 
 
 def check_name(method: str) -> None:
@@ -59,6 +62,7 @@ class Subject:
 
 def train_one(session: Session, subject: Subject) -> Point:
     """Train from scratch and leave the network with its record in the session's folder."""
+    check_out(session.store.directory, FILES)
     label = f"train seed {subject.seed}"
     run = Train(
         architecture=subject.architecture,
@@ -71,7 +75,7 @@ def train_one(session: Session, subject: Subject) -> Point:
     node = graph.add(run)
     with session.working("train", graph.compute):
         record = _make(graph, session).record(node)
-        return _leave(session, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
+        return _leave(session, subject, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
 
 
 def prune_one(session: Session, subject: Subject, settings: PruneSettings, budgets: Budgets) -> Point:
@@ -80,6 +84,7 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
     Raises:
         InputError: before anything is trained, where pruning cannot reach the budgets.
     """
+    check_out(session.store.directory, FILES)
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
     run = PruneChannels(
@@ -97,7 +102,7 @@ def prune_one(session: Session, subject: Subject, settings: PruneSettings, budge
         made = _make(graph, session)
         record = made.record(node)
         point = point_of(record, f"{settings.method}-tuned", str(budgets), before=made.before(record))
-        return _leave(session, record, point)
+        return _leave(session, subject, record, point)
 
 
 def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, sparsity: Sparsity) -> Point:
@@ -106,6 +111,7 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
     Raises:
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
     """
+    check_out(session.store.directory, FILES)
     arm = ARMS[name]
     settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity)
     if isinstance(arm, WeightArm):
@@ -118,7 +124,7 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
     node = arm.node(replicate, budget)
     with session.working("prune", graph.compute):
         made = _make(graph, session)
-        return _leave(session, made.record(node), arm.point(replicate, budget, made))
+        return _leave(session, subject, made.record(node), arm.point(replicate, budget, made))
 
 
 def _make(graph: Graph, session: Session) -> Made:
@@ -126,13 +132,8 @@ def _make(graph: Graph, session: Session) -> Made:
     return Made(graph, session.store)
 
 
-def _leave(session: Session, record: Record, point: Point) -> Point:
-    """Write `record.json` (the point, then the rest of the run's record) beside the network."""
-    store = session.store
+def _leave(session: Session, subject: Subject, record: Record, point: Point) -> Point:
+    """Leave the network with its record in the session's folder."""
     if session.runtime.is_main:
-        for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
-            write_bytes(store.directory / name, (store.path(record.run_id) / name).read_bytes())
-        whole = record.to_json()
-        rest: dict[str, Any] = {key: whole[key] for key in ("history", "identity", "environment")}
-        write_json(store.directory / "record.json", {"schema": 1, **point.to_json(), **rest})
+        leave_network(session.store, session.store.directory, record, point, subject.data)
     return point

@@ -13,16 +13,18 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.architecture import Architecture
+from secateur.architecture.artefact import describe_data
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
 from secateur.compare.replicate import Replicate
-from secateur.compare.results import describe_data, write_results
+from secateur.compare.results import FILES, Asked, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.verdict import summarise, verdict
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.progress import Reporter
+from secateur.records.out import FOLDER_FILES, check_out
 from secateur.records.point import Point
 from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
 from secateur.runs.environment import describe_environment
@@ -35,8 +37,18 @@ from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
 
-def answer(wanted: Wanted, session: Session, command: str, workers: Workers | None = None) -> Results:
+def answer(
+    wanted: Wanted,
+    session: Session,
+    command: str,
+    workers: Workers | None = None,
+    *,
+    reads: Path | None = None,
+) -> CompareResult:
     """Make every run of a comparison that is not there yet; leave and give the results, and draw the report.
+
+    Args:
+        reads: the file or folder that the network was read from, which is not replaced.
 
     Raises:
         InputError, TrainingError: where runs failed; the others are finished and kept.
@@ -44,12 +56,23 @@ def answer(wanted: Wanted, session: Session, command: str, workers: Workers | No
     question, graph = wanted.question, Graph(session.runtime.world)
     replicates = wanted.add_to(graph)
     made = Made(graph, session.store)
+    asked = _asked(wanted)
+    check_out(session.store.directory, FOLDER_FILES)
+    check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
         make_graph(graph, session, workers or Workers(1))
         results = _results(wanted, replicates, made, session, command)
+        folder = asked.folder(session.store.directory)
         if session.runtime.is_main:
-            write_results(results, session.store)
-    return results
+            write_results(results, session.store, folder, question.data)
+    return CompareResult(results, folder)
+
+
+def _asked(wanted: Wanted) -> Asked:
+    """The question, to be told from others that were asked in the same folder."""
+    question = wanted.question
+    identity = question.architecture.identity()
+    return Asked(question.name, identity, question.data.fingerprint, _described(wanted))
 
 
 def _results(
@@ -76,6 +99,7 @@ def _results(
             **describe_environment(session.runtime, question.settings.recipe.precision),
             **_made_with([*dense, *points], session.store),
         },
+        question=_asked(wanted).hash,
     )
 
 
@@ -254,4 +278,4 @@ def compare(
     wanted = ask(resolve_model(model, loaded), loaded, settings)
     session = Session(RunStore(out), runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
-    return CompareResult(answer(wanted, session, told, asked), session.store.directory)
+    return answer(wanted, session, told, asked)

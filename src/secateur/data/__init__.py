@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -13,6 +13,8 @@ from secateur.data.dataset import Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
 from secateur.data.mapped import gathered
+from secateur.data.normalization import named
+from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits
 from secateur.data.splits import hold_out_test, hold_out_val, limit
@@ -46,6 +48,8 @@ def load_data(
     fit: str = "crop",
     background: str = "white",
     skip_unreadable: bool = False,
+    pixels: PixelFormat | None = None,
+    normalize: str | Sequence[Sequence[float]] = "data",
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -70,6 +74,10 @@ def load_data(
             centred on the background) or "squash".
         background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
         skip_unreadable: leave out images that cannot be read, and count them in `found`.
+        pixels: which are made of the images, whatever these are, in place of `image_size`, `fit` and
+            `background`: those that a finished network takes.
+        normalize: "data": by mean and deviation of the training split; "imagenet": by ImageNet's; or a pair
+            (means, deviations) of pixels scaled to [0, 1].
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
@@ -86,14 +94,15 @@ def load_data(
         (1167, 130, 500, (1, 8, 8))
     """
     _check_options(val_fraction)
+    normalization = named(normalize)
     reading = Reading(
-        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable
+        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
     called, decoded = _decoded(name, reading, progress)
     chosen = _split(decoded, limit_train, val_fraction, split_seed)
     train, val, test = (Split(gathered(decoded.images, part.images), part.labels) for part in chosen)
     mean, std = channel_statistics(train.images)
-    return Data(
+    data = Data(
         name=called,
         label=_label(called, decoded.codec),
         train=train,
@@ -104,9 +113,15 @@ def load_data(
         std=std,
         augmentation=default_augmentation(called, train.images.shape[-2:]),
         fingerprint=fingerprint([train, val, test], decoded.classes),
-        found=found_in(called, decoded, {"train": train, "val": val, "test": test}, fit=fit),
+        found=found_in(
+            called,
+            decoded,
+            {"train": train, "val": val, "test": test},
+            fit=decoded.format.fit if decoded.format else fit,
+        ),
         format=decoded.format,
     )
+    return normalization.applied(data) if normalization else data
 
 
 def default_augmentation(name: str, size: torch.Size) -> Augmentation:
@@ -124,7 +139,7 @@ def _check_options(val_fraction: float) -> None:
 
 def _decoded(name: str, reading: Reading, progress: Progress | None) -> tuple[str, Decoded]:
     if name == "digits":
-        return name, load_digits(reading.image_size)
+        return name, load_digits(reading.image_size, reading.pixels)
     source = find_source(name)
 
     def read_and_decode(place: Place) -> Decoded:

@@ -28,7 +28,7 @@ class Augmentation:
         pad: zero-pad by so many pixels (>= 0) and crop at random.
         flip: mirror left-right with p = 0.5.
         resized: instead of `pad`, cut out a box of 8% to 100% of the area and of 3:4 to 4:3, and resize it.
-        jitter: brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter, in [0, 1).
+        jitter: in [0, 1): brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter.
     """
 
     pad: int
@@ -95,8 +95,9 @@ def draw_boxes(n: int, size: torch.Size, generator: torch.Generator) -> Tensor:
     ratio = _RATIO ** (2 * ratio - 1)
     high = (area / ratio).sqrt().round().clamp(1, height)
     wide = (area * ratio).sqrt().round().clamp(1, width)
-    top, left = (down * (height - high + 1)).floor(), (across * (width - wide + 1)).floor()
-    return torch.stack([top.clamp(max=height - 1), left.clamp(max=width - 1), high, wide], 1).long()
+    top = torch.minimum((down * (height - high + 1)).floor(), height - high)
+    left = torch.minimum((across * (width - wide + 1)).floor(), width - wide)
+    return torch.stack([top, left, high, wide], 1).long()
 
 
 def augmented(images: Tensor, drawn: Drawn) -> Tensor:
@@ -178,7 +179,7 @@ def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _sampled(first: Tensor, length: Tensor, side: int) -> Tensor:
-    """Where `side` pixels are taken from a run that begins at `first`, (B, side), in `grid_sample`'s units."""
+    """(B, side): where `side` pixels are taken from a run that begins at `first`, in `grid_sample`'s units."""
     steps = (torch.arange(side, device=first.device) + 0.5) / side
     places = (steps * length[:, None] - 0.5).clamp(min=0)
     places = torch.minimum(places, (length[:, None] - 1).float()) + first[:, None]

@@ -1,4 +1,4 @@
-"""Which mean and deviation images are normalised with: the data's own, or those that weights were trained with."""
+"""Which mean and deviation images are normalised with: the data's own, or those that weights want."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Normalization:
     def __post_init__(self) -> None:
         if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std) or not min(self.std) > 0:
             raise InputError(
-                f"a normalization is 1 or 3 means and as many deviations above 0, got mean {list(self.mean)} and "
-                f"std {list(self.std)}"
+                f"a normalization is 1 or 3 means and as many deviations above 0, got mean {list(self.mean)} "
+                f"and std {list(self.std)}"
             )
 
     def of(self, channels: int) -> Normalization:
@@ -78,11 +78,16 @@ def named(normalize: str | Sequence[Sequence[float]] | None) -> Normalization | 
         return IMAGENET
     if isinstance(normalize, str):
         found = _WRITTEN.fullmatch(normalize.strip())
-        pair = [[float(word) for word in part.replace(",", " ").split()] for part in found.groups()] if found else []
+        pair = (
+            [[float(word) for word in part.replace(",", " ").split()] for part in found.groups()]
+            if found
+            else []
+        )
     else:
         pair = [[float(value) for value in values] for values in normalize]
     if len(pair) != 2:
         raise InputError(
-            f"normalize is {', '.join(NORMALIZATIONS)} or mean=0.5,0.5,0.5 std=0.25,0.25,0.25, got {normalize!r}"
+            f"normalize is {', '.join(NORMALIZATIONS)} or mean=0.5,0.5,0.5 std=0.25,0.25,0.25, got "
+            f"{normalize!r}"
         )
     return Normalization(tuple(pair[0]), tuple(pair[1]))

@@ -124,7 +124,7 @@ def _instead(name: str) -> str:
     return "pass a folder with its parquet files"
 
 
-def load_digits(image_size: int | None = None) -> Decoded:
+def load_digits(image_size: int | None = None, pixels: PixelFormat | None = None) -> Decoded:
     """The handwritten digits that come with this package: 1797 grey images of 8x8 pixels, 10 classes.
 
     Test split: 500 images, stratified, always the same. The file holds scikit-learn's `load_digits`
@@ -132,7 +132,8 @@ def load_digits(image_size: int | None = None) -> Decoded:
     0..16 scaled to 0..255; `tests/test_data_sources.py` makes it and compares it with its source.
     """
     content = load(resources.files("secateur.data").joinpath("digits.safetensors").read_bytes())
-    images = content["images"] if image_size is None else _resized(content["images"], image_size)
+    wanted = pixels or PixelFormat(1, image_size or 8, image_size or 8)
+    images = _made(content["images"], wanted)
     classes = tuple(str(digit) for digit in range(10))
     test, train = hold_out_test(Split(images, content["labels"]), classes, DIGITS_TEST)
     return Decoded(
@@ -145,9 +146,11 @@ def load_digits(image_size: int | None = None) -> Decoded:
     )
 
 
-def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
+def _made(images: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
+    """The digits in another format; in their own they are what is stored."""
     from PIL import Image
 
-    wanted = PixelFormat(1, side, side)
+    if wanted == PixelFormat(1, 8, 8):
+        return images
     resized = [wanted.pixels(Image.fromarray(image)) for image in images[:, 0].numpy()]
     return torch.from_numpy(np.stack(resized))

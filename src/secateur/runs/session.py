@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.architecture import Architecture
+from secateur.architecture.artefact import Artefact
 from secateur.architecture.saved import save_model
 from secateur.device import Runtime
 from secateur.errors import TrainingError
@@ -131,7 +132,8 @@ class Session:
             **found,
         )
         if self.runtime.is_main:
-            save_model(model, self.store.path(run.run_id))
+            artefact = Artefact.of(run.data, label=run.label, run_id=run.run_id)
+            save_model(model, self.store.path(run.run_id), artefact=artefact)
             self.store.save_record(record)
         self.runtime.barrier()
         self.reporter.run_finished(_in_words(record))

@@ -140,7 +140,8 @@ class Recipe:
             raise unknown("augmentation", self.augment, AUGMENTATIONS)
         checks = {
             "jitter must lie in [0, 1)": 0 <= self.jitter < 1,
-            "pad must be left out where augment is not crop-flip": self.pad is None or self.augment in (None, "crop-flip"),
+            "pad must be left out where augment is not crop-flip": self.pad is None
+            or self.augment in (None, "crop-flip"),
             "epochs must be at least 1": self.epochs >= 1,
             "batch_size must be at least 2": self.batch_size >= 2,
             "lr must be above 0": 0 < self.lr < math.inf,
@@ -237,10 +238,16 @@ class Recipe:
     def augmentation(self, data: Augmented) -> Any:
         """What images go through (`secateur.data.Augmentation`), the data set's own where left open here."""
         given = {name: value for name in ("pad", "flip") if (value := getattr(self, name)) is not None}
-        named = {"none": {"pad": 0, "flip": False}, "crop-flip": {"flip": True}, "resized-crop": {"pad": 0}}
+        named: dict[str, dict[str, Any]] = {
+            "none": {"pad": 0, "flip": False},
+            "crop-flip": {"flip": True},
+            "resized-crop": {"pad": 0},
+        }
         resized = {"resized": True} if self.augment == "resized-crop" else {}
         jitter = {"jitter": self.jitter} if self.jitter else {}
-        return replace(data.augmentation, **{**named.get(self.augment or "", {}), **given, **resized, **jitter})
+        return replace(
+            data.augmentation, **{**named.get(self.augment or "", {}), **given, **resized, **jitter}
+        )
 
     def identity(self, data: Augmented) -> dict[str, Any]:
         """What of it can change a number; what came later is named only where it is used."""
