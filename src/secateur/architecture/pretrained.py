@@ -37,7 +37,8 @@ def normalized_for(
         others = ", ".join(name for name in NORMALIZATIONS if name != "model")
         name = model if isinstance(model, str) else type(model).__name__
         raise InputError(
-            f"the model '{name}' does not say how its images are normalised: use --normalize {others}, or mean=... std=..."
+            f"the model '{name}' does not say how its images are normalised: use --normalize {others}, or "
+            "mean=... std=..."
         )
     return (chosen.applied(data), chosen.of(data.shape[0])) if chosen else (data, None)
 

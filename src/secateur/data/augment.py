@@ -28,7 +28,7 @@ class Augmentation:
         pad: zero-pad by so many pixels (>= 0) and crop at random.
         flip: mirror left-right with p = 0.5.
         resized: instead of `pad`, cut out a box of 8% to 100% of the area and of 3:4 to 4:3, and resize it.
-        jitter: in [0, 1): brightness, contrast and saturation are each multiplied by 1 - jitter .. 1 + jitter.
+        jitter: in [0, 1): brightness, contrast and saturation are multiplied by 1 - jitter .. 1 + jitter.
     """
 
     pad: int
@@ -179,7 +179,7 @@ def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _sampled(first: Tensor, length: Tensor, side: int) -> Tensor:
-    """(B, side): where `side` pixels are taken from a run that begins at `first`, in `grid_sample`'s units."""
+    """(B, side): where `side` pixels of a run that begins at `first` are taken, in `grid_sample`'s units."""
     steps = (torch.arange(side, device=first.device) + 0.5) / side
     places = (steps * length[:, None] - 0.5).clamp(min=0)
     places = torch.minimum(places, (length[:, None] - 1).float()) + first[:, None]
