@@ -17,7 +17,7 @@ import pytest
 import secateur as sc
 from browser import Page, open_page, screenshot
 from secateur.compare.arms import ARMS as REGISTRY
-from secateur.compare.verdict import summarise
+from secateur.compare.summary import summarise
 from secateur.records.record import Epoch
 from secateur.records.results import Results
 from secateur.report import write_report

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.architecture.building import factory_name
 from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
 from secateur.architecture.model_names import file_for_module, misspelt_factory
 from secateur.architecture.opening import open_factory
@@ -49,11 +50,20 @@ def origin_for(name: str, data: Data) -> ForeignOrigin:
         InputError: where the factory fails, the network does not take the images, or gives other than one
             score for each class.
     """
-    origin = _open(name, first_images(data, EXAMPLES), data.num_classes)
-    if origin.classes != data.num_classes:
+    return origin_on(name, first_images(data, EXAMPLES), data.num_classes, data.label)
+
+
+def origin_on(name: str, images: torch.Tensor, num_classes: int, label: str) -> ForeignOrigin:
+    """Do as `origin_for` on images (N, C, H, W) of so many classes, from data of that label."""
+    return _fitting(_open(name, images, num_classes), num_classes, label)
+
+
+def _fitting(origin: ForeignOrigin, num_classes: int, label: str) -> ForeignOrigin:
+    """The origin; InputError where its network gives other than one score for each class."""
+    if origin.classes != num_classes:
         raise InputError(
-            f"the model '{name}' gives {origin.classes} scores, the data set {data.label} has "
-            f"{data.num_classes} classes: have the factory take num_classes, or return that many"
+            f"the model '{origin.name}' gives {origin.classes} scores, the data set {label} has "
+            f"{num_classes} classes: have the factory take num_classes, or return that many"
         )
     return origin
 
@@ -64,8 +74,25 @@ def origin_at(name: str, shape: Sequence[int], num_classes: int) -> ForeignOrigi
     return _open(name, noise, num_classes)
 
 
+def origin_by(factory: Callable[..., nn.Module], data: Data) -> ForeignOrigin:
+    """Do as `origin_for` with a factory that is at hand, not named."""
+    name = factory_name(factory)
+    origin = _opened(name, factory, None, first_images(data, EXAMPLES), data.num_classes)
+    return _fitting(origin, data.num_classes, data.label)
+
+
 def _open(name: str, images: torch.Tensor, num_classes: int) -> ForeignOrigin:
     factory, pretrained = _factory(name)
+    return _opened(name, factory, pretrained, images, num_classes)
+
+
+def _opened(
+    name: str,
+    factory: Callable[..., nn.Module],
+    pretrained: Callable[..., nn.Module] | None,
+    images: torch.Tensor,
+    num_classes: int,
+) -> ForeignOrigin:
     known = (num_classes, images.shape[1], list(images.shape[2:]))
     arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
     return open_factory(

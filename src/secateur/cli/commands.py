@@ -76,12 +76,15 @@ def compare(
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
+    if options.finds_rate:
+        raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(*(arms or []))),
         seeds=seeds,
         match=match,
         recipe=options.recipe(),
+        tuning=options.fine_tuning(),
         prune=options.pruning(),
         copycat_after=copycat_after,
         sparsity=options.sparsity(),
@@ -101,15 +104,18 @@ def train(
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
 ) -> Answer | None:
-    """Train one network from scratch; leaves record.json, architecture.json and model.safetensors.
+    """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
+    and model.safetensors.
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
     from secateur.compare.one_network import FILES, Subject, train_one
 
-    recipe = options.recipe()  # refused before anything is read
+    anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out, FILES)
-    return printing.network(train_one(session, Subject(architecture, data, recipe, seed)), session)
+    recipe = tuned if architecture.comes_trained else anew
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
+    return printing.network(train_one(session, subject), session)
 
 
 @taking(PruneOptions)
@@ -139,6 +145,13 @@ def prune(
             help="The model comes trained (by its factory, or as the folder named): prune it at once.",
         ),
     ] = False,
+    tune_epochs: Annotated[
+        int | None,
+        option(
+            "Epochs of tuning after pruning; by default none, with --trained those of the recipe (3).",
+            PRUNING,
+        ),
+    ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-prune"),
 ) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
@@ -148,7 +161,15 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.budget import Budgets
-    from secateur.compare.one_network import FILES, Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.compare.one_network import (
+        FILES,
+        Subject,
+        arm_alone,
+        check_budgets,
+        check_name,
+        prune_one,
+        with_tuning,
+    )
     from secateur.methods import CHANNEL_METHODS
 
     check_name(method)
@@ -161,11 +182,14 @@ def prune(
         folder = Path(options.model)
         pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
     check_budgets(method, wanted)
-    recipe = options.recipe()
+    sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
+    anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out, FILES)
-    subject = Subject(architecture, data, recipe, seed)
+    recipe = tuned if trained or architecture.comes_trained else anew
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
     if step_by_step:
-        point = prune_one(session, subject, pruning, wanted)
+        epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
+        point = prune_one(session, subject, pruning, wanted, epochs)
     else:
         point = arm_alone(session, subject, method, wanted, sparsity)
     return printing.network(point, session)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -58,7 +59,8 @@ class OneOption:
 class OptionsOf:
     """A field of a class of options that is many: one for each field of `settings` that has a help text.
 
-    Its value is what was given for them, by the names of the settings class.
+    Its value is what was given for them, by the names of the settings class, and nothing else: what was left
+    out is not in it, so that other defaults than those shown can hold.
 
     Args:
         only: these fields, in this order; by default all in the order of the class, but those `without`.
@@ -76,25 +78,50 @@ class OptionsOf:
 
     def parameters(self) -> list[inspect.Parameter]:
         """What typer makes the options of; a row of numbers is a text with commas."""
-        hints, found = get_type_hints(self.settings), []
-        for each in self.offered():
-            kind, default = hints[each.name], each.default
-            values = get_args(kind) if get_origin(kind) is Literal else ()
-            kind = str if values else kind
-            if isinstance(default, tuple):
-                kind, default = str, ",".join(f"{number:g}" for number in default)
-            shown: Any = Annotated[kind, option(each.metadata["help"], self.panel, values=values)]  # type: ignore[valid-type]
-            found.append(_parameter(option_name(each), shown, default))
-        return found
+        hints = get_type_hints(self.settings)
+        return [self._parameter(each, hints[each.name]) for each in self.offered()]
+
+    def _parameter(self, each: Field[Any], hint: Any) -> inspect.Parameter:
+        """The option of one field: None where it was not given; its default is shown."""
+        kind = _without_none(hint)
+        values = (*(get_args(kind) if get_origin(kind) is Literal else ()), *each.metadata["words"])
+        if values or isinstance(each.default, tuple):
+            kind = str
+        shown = option(each.metadata["help"], self.panel, values=values)
+        shown.show_default = _as_text(each.default) if each.default is not None else False
+        return _parameter(option_name(each), Annotated[kind | None, shown], None)
 
     def taken(self, values: Values) -> Values:
-        """The settings' values, out of what was given."""
+        """The settings that were given."""
         found: Values = {}
         for each in self.offered():
             name = option_name(each)
             value = values.pop(name)
-            found[each.name] = numbers(name, value) if isinstance(each.default, tuple) else value
+            if value is not None:
+                found[each.name] = _read(each, name, value)
         return found
+
+
+def _without_none(hint: Any) -> Any:
+    """The type of a setting, where it is given."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return kinds[0] if isinstance(hint, UnionType) or get_origin(hint) is Union else hint
+
+
+def _as_text(default: Any) -> str:
+    """A default, as it would be written."""
+    if isinstance(default, tuple):
+        return ",".join(f"{number:g}" for number in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _read(setting: Field[Any], name: str, value: Any) -> Any:
+    """A value as it was given, as the setting's own type."""
+    if isinstance(setting.default, tuple):
+        return numbers(name, value)
+    if setting.metadata["words"] and value not in setting.metadata["words"]:
+        return number(name, value, setting.metadata["words"])
+    return value
 
 
 def option_name(setting: Field[Any]) -> str:
@@ -149,6 +176,16 @@ def _places(kind: type[Any]) -> dict[str, OneOption | OptionsOf]:
 def words(*texts: str) -> list[str]:
     """The words of texts with commas."""
     return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+
+
+def number(name: str, text: str, instead: Sequence[str]) -> float:
+    """The number of a text; InputError, with the option's name and its other values, where it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"--{name.replace('_', '-')} takes a number, or {' or '.join(instead)}, got '{text}'"
+        ) from None
 
 
 def numbers(name: str, text: str) -> tuple[float, ...]:

@@ -12,10 +12,10 @@ import typer
 
 from secateur.cli import names
 from secateur.cli.generated import OptionsOf, Values, completing, option
-from secateur.errors import InputError
+from secateur.errors import InputError, unknown
 from secateur.names import Fit, Normalization
 from secateur.runs.settings import ChannelFields, SparseFields
-from secateur.training.recipe import Recipe
+from secateur.training.recipe import AUTO, CUSTOM, OPTIMIZERS, Recipe
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
@@ -76,8 +76,8 @@ class DataOptions:
 
         if pixels is not None and self.image_size is not None:
             raise InputError(
-                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got --image-size "
-                f"{self.image_size}: leave it out"
+                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got "
+                f"--image-size {self.image_size}: leave it out"
             )
         return load_data(
             self.data,
@@ -185,8 +185,23 @@ class Options(ModelOptions):
     )
 
     def recipe(self) -> Recipe:
-        """The training recipe asked for."""
-        return Recipe(**self.training, **self.augmentation, **self.computation)
+        """The recipe asked for, of networks that are trained from scratch."""
+        return Recipe(**self._given())
+
+    def fine_tuning(self) -> Recipe:
+        """The recipe asked for, of a network that comes trained: what was given wins over its defaults."""
+        return Recipe.fine_tuning(**self._given())
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the rate is to be searched for."""
+        return self.training.get("lr") == AUTO
+
+    def _given(self) -> Values:
+        given = {**self.training, **self.augmentation, **self.computation}
+        if given.get("optimizer") == CUSTOM:
+            raise unknown("optimizer", CUSTOM, OPTIMIZERS)
+        return {name: value for name, value in given.items() if value != AUTO}
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
-from secateur.data import Data
 from secateur.errors import InputError
+from secateur.network.task import Task
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
 from secateur.report import write_report
 from secateur.runs.store import RunStore
+from secateur.training.batches import AnyData
 
 REPORTS = "reports"
 """The folder of the reports whose questions are not the folder's first."""
@@ -86,26 +87,34 @@ class Asked:
 
 
 def _spelled(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value, sort_keys=True, default=_said)
 
 
-def write_results(results: Results, store: RunStore, folder: Path, data: Data) -> None:
+def _said(value: Any) -> str:
+    """Spell what JSON has no form for alike in every process: functions by their names."""
+    text = str(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in text else text
+
+
+def write_results(results: Results, store: RunStore, folder: Path, data: AnyData, task: Task) -> None:
     """Leave `results.json`, `best/`, `report.html` and `figures/` in a folder, of runs in `store`."""
     (folder / "best").mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", results.to_json())
     best = best_point(results)
     if record := store.record(best.run_id):
-        leave_network(store, folder / "best", record, best, data)
+        leave_network(store, folder / "best", record, best, data, task)
     rewrite_report(folder, results)
 
 
-def leave_network(store: RunStore, folder: Path, record: Record, point: Point, data: Data) -> None:
+def leave_network(
+    store: RunStore, folder: Path, record: Record, point: Point, data: AnyData, task: Task
+) -> None:
     """Write a run's network into a folder, complete: what its classes are called, and how it came about.
 
     `record.json` has the point, then the rest of the run's record.
     """
     run = store.path(record.run_id)
-    artefact = Artefact.of(data, label=record.label, run_id=record.run_id, budget=point.budget)
+    artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
     write_json(folder / ARTEFACT_FILE, artefact.to_json())
     for name in (ARCHITECTURE_FILE, WEIGHTS_FILE):
         write_bytes(folder / name, (run / name).read_bytes())
@@ -133,9 +142,14 @@ def load_results(directory: Path) -> Results:
 
 
 def best_point(results: Results) -> Point:
-    """The winner at the smallest budget: the verdict's leader, and of its seeds the best on validation."""
+    """The network of `best/`: the leader at the smallest budget, of its seeds the best on validation.
+
+    Which arm leads is judged on validation and test split together, and the verdict says so; which of its
+    seeds is shipped is not, so that the seed's test accuracy was not what it was chosen by.
+    """
     smallest = min(results.verdict.per_budget, key=lambda entry: entry.limit)
     candidates = [
         point for point in results.points if (point.arm, point.budget) == (smallest.leader, smallest.budget)
     ]
-    return max(candidates, key=lambda point: (point.val_accuracy, -point.seed))
+    rank = results.measure.rank
+    return max(candidates, key=lambda point: (rank(point.val_accuracy), -point.seed))

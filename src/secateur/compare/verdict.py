@@ -1,187 +1,197 @@
-"""From points to a verdict: means with intervals, and what they allow to be said."""
+"""From means to a verdict: who leads at a budget, whether it wins, who is behind, what was too small to see.
+
+The leader has the best mean on validation and test split together, over all seeds. It *wins* where it is
+better than every other arm on the test split: each difference at the 5% level, which needs no correction, as
+all of them must hold (Berger 1982), and the nearest arm by the two arms' own seeds besides. Otherwise arms
+may still be *behind* it: there one would do, so that these are corrected for their number, and each must hold
+by the two arms' own seeds. `docs/verdict.md` has the reasons, and the error rates as they were measured.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 
-from secateur.records.point import Point
-from secateur.records.results import BudgetVerdict, SummaryRow, Verdict
+import numpy as np
+from numpy.typing import NDArray
 
-CONFIDENCE = 0.95
+from secateur.compare.differences import LEVEL, Difference, corrected, difference
+from secateur.compare.sampling import TestError, bounded, paired
+from secateur.compare.spreads import Sample, samples, spreads
+from secateur.compare.wording import clause, sentence
+from secateur.records.measure import ACCURACY, Measure
+from secateur.records.results import BOUNDED, PAIRED, SEEDS, BudgetVerdict, Gap, SummaryRow, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean of `n` values and how sure it is.
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the splits.
 
     Attributes:
-        std: standard deviation of the sample; None of one value, as are the other three.
-        half: half the width of the 95% interval.
-        low, high: its bounds, cut to [0, 1] where it reaches past them.
+        test, val: examples in each; None where that is not known.
+        scores: (arm, budget, seed) -> the score of every test example, such as 1 where it was right.
     """
 
-    n: int
-    mean: float
-    std: float | None = None
-    half: float | None = None
-    low: float | None = None
-    high: float | None = None
+    test: int | None = None
+    val: int | None = None
+    scores: Mapping[tuple[str, str | None, int], NDArray[np.float64]] = field(default_factory=dict)
+
+    def scores_of(self, row: SummaryRow) -> NDArray[np.float64] | None:
+        """Of an arm at a budget, (seeds, examples); None unless every seed's are there."""
+        found = [self.scores.get((row.arm, row.budget, seed)) for seed in row.seeds]
+        there = [each for each in found if each is not None]
+        whole = len(there) == row.n and len({len(each) for each in there}) == 1
+        return np.stack(there).astype(np.float64) if whole and there else None
+
+    def pooled(self, row: SummaryRow) -> float:
+        """The mean over all examples of validation and test split; unknown, the splits count alike."""
+        if self.test is None or self.val is None or self.test + self.val <= 0:
+            return (row.mean + row.val_mean) / 2
+        return (self.test * row.mean + self.val * row.val_mean) / (self.test + self.val)
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """n, mean, sample standard deviation, and the 95% Student-t interval of a mean of fractions.
-
-    Example:
-        >>> interval([0.5, 0.75]).mean
-        0.625
-    """
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Interval(1, mean)
-    from scipy.special import stdtrit  # Student's t quantile; scipy.stats takes a second to import
-
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n)
-    low, high = max(0.0, mean - half), min(1.0, mean + half)
-    return Interval(n, mean, std, half, low, high)
-
-
-def summarise(points: Sequence[Point], limits: Mapping[str, int]) -> tuple[SummaryRow, ...]:
-    """One row for each arm and budget, in the points' order of first appearance.
-
-    Accuracies are fractions on the test split; `val_mean`, sizes and compute are means over the seeds. What
-    not every point of a cell has (`nonzeros`, `weights`, `accuracy_before`) is left out of its row.
-    """
-    cells: dict[tuple[str, str | None], list[Point]] = {}
-    for point in points:
-        cells.setdefault((point.arm, point.budget), []).append(point)
-    return tuple(
-        SummaryRow(
-            arm=arm,
-            budget=budget,
-            limit=limits.get(budget) if budget else None,
-            **asdict(interval([point.accuracy for point in cell])),
-            val_mean=_mean([point.val_accuracy for point in cell]),
-            params=_mean([point.params for point in cell]),
-            macs=_mean([point.macs for point in cell]),
-            train_compute=_mean([point.train_compute for point in cell]),
-            discovery_compute=_mean([point.discovery_compute for point in cell]),
-            wall_s=_mean([point.wall_s for point in cell]),
-            nonzeros=_mean_of_all([point.nonzeros for point in cell]),
-            weights=_mean_of_all([point.weights for point in cell]),
-            accuracy_before=_mean_of_all([point.accuracy_before for point in cell]),
-        )
-        for (arm, budget), cell in cells.items()
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _mean_of_all(values: Sequence[float | None]) -> float | None:
-    """The mean where every value is there."""
-    found = [value for value in values if value is not None]
-    return _mean(found) if len(found) == len(values) else None
-
-
-def verdict(summary: Sequence[SummaryRow]) -> Verdict:
+def verdict(
+    summary: Sequence[SummaryRow], evidence: Evidence | None = None, measure: Measure = ACCURACY
+) -> Verdict:
     """One sentence on the whole, and one for each budget, largest budget first.
 
-    The leader at a budget is the arm with the best mean on the *validation* split. It wins if its interval on
-    the test split lies above every other arm's; else there is no clear winner.
+    Args:
+        summary: one row for each arm and budget (`secateur.compare.summary.summarise`).
+        evidence: of the splits; None: only the seeds count.
+        measure: what the rows' means are.
     """
+    evidence = evidence or Evidence()
     budgets = sorted({(row.limit or 0, row.budget or "") for row in summary}, reverse=True)
     per_budget = tuple(
-        _judge(budget, limit, [row for row in summary if row.budget == budget]) for limit, budget in budgets
+        _judge(budget, limit, [row for row in summary if row.budget == budget], evidence, measure)
+        for limit, budget in budgets
     )
-    return Verdict(text=_sentence(per_budget), per_budget=per_budget)
+    return Verdict(text=sentence(per_budget), per_budget=per_budget)
 
 
-def _judge(budget: str, limit: int, rows: Sequence[SummaryRow]) -> BudgetVerdict:
-    leader = max(rows, key=lambda row: (row.val_mean, row.mean))
-    others = [row for row in rows if row is not leader]
-    rivals = [row.arm for row in others if not _separated(leader, row)]
-    beaten = [row.arm for row in others if row.arm not in rivals]
-    return BudgetVerdict(
+@dataclass(frozen=True)
+class Decision:
+    """What holds at one budget, before it is told.
+
+    Attributes:
+        leader: the arm with the best mean on both splits.
+        others: the other arms.
+        differences: of the leader to each of them; empty with one seed, which has no spread.
+        corrected: their p values as one family.
+        wins: whether the leader wins.
+        behind: whether the leader is clearly better than each of the others.
+    """
+
+    leader: SummaryRow
+    others: tuple[SummaryRow, ...]
+    differences: tuple[Difference, ...]
+    corrected: tuple[float, ...]
+    wins: bool
+    behind: tuple[bool, ...]
+
+
+def decide(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure = ACCURACY) -> Decision:
+    """Decide between the arms of one budget."""
+    leader = max(rows, key=lambda row: (measure.rank(evidence.pooled(row)), measure.rank(row.mean)))
+    others = tuple(row for row in rows if row is not leader)
+    found = tuple(_differences(leader, rows, evidence, measure))
+    wins = _wins(others, found, measure)
+    ps = tuple(corrected([each.p for each in found]))
+    behind = (
+        tuple(
+            wins or (each.gap > 0 and p <= LEVEL and each.holds_alone)
+            for each, p in zip(found, ps, strict=True)
+        )
+        if found
+        else (False,) * len(others)
+    )
+    return Decision(leader, others, found, ps, wins, behind)
+
+
+def _judge(
+    budget: str, limit: int, rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure
+) -> BudgetVerdict:
+    found = decide(rows, evidence, measure)
+    told = zip(found.others, found.differences, found.corrected, strict=bool(found.differences))
+    judged = BudgetVerdict(
         budget=budget,
         limit=limit,
-        leader=leader.arm,
-        winner=None if rivals or not others else leader.arm,
-        not_separated=tuple(rivals),
-        behind=tuple(beaten),
-        text=_clause(leader, others, rivals, beaten),
+        leader=found.leader.arm,
+        winner=found.leader.arm if found.wins else None,
+        not_separated=tuple(
+            row.arm for row, behind in zip(found.others, found.behind, strict=True) if not behind
+        ),
+        behind=tuple(row.arm for row, behind in zip(found.others, found.behind, strict=True) if behind),
+        text="",
+        gaps=tuple(_gap(row, each, p, evidence.test) for row, each, p in told),
+        basis=_basis(rows, evidence, measure) if found.differences else None,
     )
+    return replace(judged, text=clause(judged, found.leader, found.others, evidence.test, measure))
 
 
-def _separated(leader: SummaryRow, other: SummaryRow) -> bool:
-    """Whether the leader's interval lies above the other's; never without intervals."""
-    return leader.low is not None and other.high is not None and leader.low > other.high
-
-
-def _clause(
-    leader: SummaryRow, others: Sequence[SummaryRow], rivals: Sequence[str], beaten: Sequence[str]
-) -> str:
-    """What can be said at one budget, without naming the budget."""
-    if not others:
-        return f"{leader.arm} is the only arm, with {_accuracy(leader)}"
-    if not rivals:
-        second = max(others, key=lambda row: row.mean)
-        return f"{leader.arm} wins with {_accuracy(leader)} against {_accuracy(second)} of {second.arm}"
-    if leader.low is None:
-        return f"no clear winner, as one seed has no interval; {_leads(leader)}"
-    behind = f"; {_and(beaten)} clearly behind" if beaten else ""
-    return f"no clear winner: {_leads(leader)}, but its interval does not clear {_and(rivals)}{behind}"
-
-
-def _leads(leader: SummaryRow) -> str:
-    """Said with the split it leads on: on the test split another arm may well be ahead."""
-    return f"{leader.arm} leads on validation and has {_accuracy(leader)}"
-
-
-def _sentence(per_budget: Sequence[BudgetVerdict]) -> str:
-    """All budgets in one sentence, short where they agree; the details are in each budget's own text."""
-    winners = {entry.winner for entry in per_budget}
-    if winners == {None}:
-        text = f"no clear winner {_and([_at(entry) for entry in per_budget])}"
-    elif len(winners) == 1:
-        text = f"{winners.pop()} wins {_and([_at(entry) for entry in per_budget])}"
-    else:
-        text = "; ".join(
-            f"{_at(entry)} {entry.winner} wins" if entry.winner else f"{_at(entry)} there is no clear winner"
-            for entry in per_budget
-        )
-    return f"{text[0].upper()}{text[1:]}{_stragglers(per_budget)}."
-
-
-def _stragglers(per_budget: Sequence[BudgetVerdict]) -> str:
-    """Who is clearly behind where nobody wins: often the one thing that can be said.
-
-    More than two are counted only; each budget's own text names them.
-    """
-    found = [
-        f"{_few(entry.behind)} clearly behind at {entry.budget}"
-        for entry in per_budget
-        if entry.behind and not entry.winner
+def _differences(
+    leader: SummaryRow, rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure
+) -> list[Difference]:
+    """Of the leader to every other, in their order; none with one seed, which has no spread."""
+    if len(rows) < 2 or min(row.n for row in rows) < 2:
+        return []
+    grain = 1 / evidence.test if evidence.test and measure.fraction else 0.0
+    found = _samples(rows, grain)
+    known = spreads(found, measure.fraction, floor=max(grain, 1e-3) if grain < 0.25 else 0.25)
+    one = next(index for index, row in enumerate(rows) if row is leader)
+    better = 1.0 if measure.higher_is_better else -1.0
+    return [
+        difference(found, known, one, other, better=better, test=_test_error(leader, row, evidence, measure))
+        for other, row in enumerate(rows)
+        if other != one
     ]
-    return f"; {'; '.join(found)}" if found else ""
 
 
-def _at(entry: BudgetVerdict) -> str:
-    return f"at {entry.budget} ({entry.limit:,})"
+def _samples(rows: Sequence[SummaryRow], grain: float) -> list[Sample]:
+    """From every seed's value; of older rows, that have none, from mean and standard deviation."""
+    if all(len(row.values) == row.n for row in rows):
+        alike = len({row.seeds for row in rows}) == 1
+        if alike:
+            return samples([row.values for row in rows], grain)[0]
+        return [samples([row.values], grain)[0][0] for row in rows]
+    return [
+        Sample(row.mean, max((row.std or 0.0) ** 2 + grain**2 / 12, 1e-24), row.n - 1, row.n) for row in rows
+    ]
 
 
-def _accuracy(row: SummaryRow) -> str:
-    spread = "" if row.half is None else f" ± {row.half * 100:.1f}"
-    return f"{row.mean * 100:.1f}%{spread}"
+def _test_error(ours: SummaryRow, theirs: SummaryRow, evidence: Evidence, measure: Measure) -> TestError:
+    """What other test examples would have changed."""
+    one, other = evidence.scores_of(ours), evidence.scores_of(theirs)
+    if one is not None and other is not None and one.shape == other.shape and ours.seeds == theirs.seeds:
+        return paired(one, other, measure.fraction)
+    if measure.fraction and evidence.test:
+        return bounded(ours.mean, theirs.mean, evidence.test)
+    return TestError()
 
 
-def _few(names: Sequence[str]) -> str:
-    return _and(names) if len(names) <= 2 else f"{len(names)} arms"
+def _basis(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure) -> str:
+    if all(evidence.scores_of(row) is not None for row in rows):
+        return PAIRED
+    return BOUNDED if measure.fraction and evidence.test else SEEDS
 
 
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _wins(others: Sequence[SummaryRow], differences: Sequence[Difference], measure: Measure) -> bool:
+    """Better than every other, and than the nearest by the two arms' own seeds too."""
+    if not differences or not all(each.wins for each in differences):
+        return False
+    nearest = max(zip(others, differences, strict=True), key=lambda pair: measure.rank(pair[0].mean))[1]
+    return nearest.holds_alone
+
+
+def _gap(row: SummaryRow, found: Difference, p: float, examples: int | None) -> Gap:
+    return Gap(
+        arm=row.arm,
+        gap=found.gap,
+        low=found.gap - found.half,
+        high=found.gap + found.half,
+        p=found.p,
+        p_corrected=p,
+        visible=found.visible,
+        seeds_needed=found.seeds_needed,
+        examples_needed=found.examples_needed(examples) if examples else None,
+    )

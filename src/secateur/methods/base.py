@@ -86,6 +86,16 @@ class Method:
         return False
 
     @property
+    def about_to_cut(self) -> bool:
+        """Whether the next `after_step` is the first that removes channels."""
+        return False
+
+    @property
+    def cuts_at_once(self) -> bool:
+        """Whether all that goes is removed in one step."""
+        return False
+
+    @property
     def completion(self) -> float:
         """How far towards `finished`, in [0, 1], for progress bars."""
         return 0.0

@@ -12,6 +12,8 @@ from secateur.records.stored import Stored, Wrong, optional
 
 RESOURCES = ("params", "macs", "nonzeros")
 """What the budgets of a comparison can limit."""
+PAIRED, BOUNDED, SEEDS = "paired", "bounded", "seeds"
+"""What is known of the test split's own error: see `BudgetVerdict.basis`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class SummaryRow(Stored):
         n: seeds.
         mean, std: accuracy on the test split, in [0, 1]; std is the sample's, None with one seed.
         half, low, high: half the width of the mean's 95% interval, and its bounds; None with one seed.
+        seeds, values: the seeds, and the accuracy of each; empty in files of older versions.
         val_mean: mean accuracy on the validation split.
         params to wall_s: means over the seeds, as in a `Point`.
         nonzeros, weights, accuracy_before: means; there where every point of the row has them.
@@ -60,6 +63,8 @@ class SummaryRow(Stored):
     half: float | None = None
     low: float | None
     high: float | None
+    seeds: tuple[int, ...] = optional(())  # a field
+    values: tuple[float, ...] = optional(())  # a field
     val_mean: float
     params: float
     macs: float
@@ -104,15 +109,43 @@ class Trajectory(Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(Stored):
+    """How much better the leader is than one of the others, on the test split.
+
+    Attributes:
+        arm: the other.
+        gap: in the metric's unit; above 0 where the leader is better.
+        low, high: its 95% interval, over seeds and test examples; this comparison's alone.
+        p, p_corrected: two-sided, by itself and as one of all comparisons with the leader.
+        visible: the smallest true gap that is found in four of five such comparisons.
+        seeds_needed, examples_needed: how many would show this gap in four of five cases; None: none would.
+    """
+
+    arm: str
+    gap: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    visible: float
+    seeds_needed: int | None = None
+    examples_needed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetVerdict(Stored):
     """What can be said at one budget.
 
     Attributes:
         limit: the budget in units of its resource.
-        leader: the arm with the best mean on the validation split.
-        winner: the leader, where its interval on the test split lies above every other's; else None.
-        not_separated, behind: the other arms, by whether their interval reaches the leader's.
+        leader: the arm with the best mean on the validation and the test split together.
+        winner: the leader, where it is better than every other on the test split beyond doubt; else None.
+        not_separated, behind: the other arms, by whether the leader is clearly better.
         text: the same in words.
+        gaps: of the leader to each of the others, in their order; empty with one seed, and in files of
+            versions that compared intervals.
+        basis: what the test split's own error was taken from: "paired", image by image; "bounded", by the
+            accuracies alone; "seeds", it is not counted, as the metric is no share of examples.
     """
 
     budget: str
@@ -122,6 +155,8 @@ class BudgetVerdict(Stored):
     not_separated: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
     text: str
+    gaps: tuple[Gap, ...] = optional(())  # a field
+    basis: str | None = optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,7 +151,7 @@ def _remarks(predictor: Predictor, data: Data, split: str) -> tuple[str, ...]:
 
 def _scores(predictor: Predictor, split: Split) -> Tensor:
     """Probabilities (N, K) of a split."""
-    return torch.cat([predictor.probabilities(np.array(part)) for part in split.images.split(BATCH)])
+    return torch.cat([predictor.probabilities(part.clone().numpy()) for part in split.images.split(BATCH)])
 
 
 def _mistakes(scores: Tensor, truth: Tensor) -> list[int]:

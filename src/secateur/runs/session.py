@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact
@@ -26,7 +26,7 @@ from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import known_anatomy
 from secateur.training.batches import AnySplit
 from secateur.training.checkpoint import Checkpoint
-from secateur.training.evaluation import evaluate, measure
+from secateur.training.evaluation import evaluate, measure_and_score
 from secateur.training.loop import Training
 
 
@@ -61,16 +61,18 @@ class Session:
         precision, task = training.recipe.precision, training.terms.task
         return evaluate(training.model, split, training.data, self.runtime, precision, task)
 
-    def _on_test(self, training: Training) -> dict[str, float]:
-        """The metrics on the test split, by name."""
+    def _on_test(self, training: Training) -> tuple[dict[str, float], Tensor | None]:
+        """The metrics on the test split, by name; of an accuracy every example's score."""
         task, split = training.terms.task, training.data.test
         metrics = (task.metric, *(each for each in task.also if each.name != task.metric.name))
-        return measure(training.model, split, training.data, self.runtime, training.recipe.precision, metrics)
+        precision = training.recipe.precision
+        return measure_and_score(training.model, split, training.data, self.runtime, precision, metrics)
 
     def _made(self, run: Run) -> Record:
         """Begin or continue, train to the end, measure, record."""
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
         training = self._begun(run)
+        self._say_before(run, training)
         try:
             training.fit()
         except TrainingError as error:
@@ -80,6 +82,15 @@ class Session:
         if self.runtime.is_main and not run.goes_on:
             self.store.drop_checkpoint(run.run_id)
         return record
+
+    def _say_before(self, run: Run, training: Training) -> None:
+        """Measure a network that comes trained, and say what it is worth before it is tuned."""
+        training.guard.begin(training)
+        before = training.progress.before
+        if before is not None and training.progress.epoch == training.progress.batch == 0:
+            shown = training.terms.task.metric.shown(before)
+            how = training.recipe.in_words(training.epochs)
+            self.reporter.note(f"{run.label}: {shown} on the validation split before it is tuned ({how})")
 
     def _begun(self, run: Run) -> Training:
         """The training where it starts: at initialisation, behind another run, or where it was left."""
@@ -100,6 +111,7 @@ class Session:
             epochs=start.epochs,
             save=save,
             terms=run.terms,
+            comes_trained=start.comes_trained,
         )
         if start.checkpoint:
             training.resume(start.checkpoint)
@@ -108,7 +120,7 @@ class Session:
     def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
         """Measure the finished network, write it, and declare the run finished."""
         model, progress, anatomy = training.model, training.progress, known_anatomy(training.model)
-        metric, test = training.terms.task.metric, self._on_test(training)
+        metric, (test, scores) = training.terms.task.metric, self._on_test(training)
         record = Record(
             run_id=run.run_id,
             label=run.label,
@@ -129,19 +141,25 @@ class Session:
             history=tuple(Epoch.from_json(row) for row in progress.history),
             environment=describe_environment(self.runtime, training.recipe.precision),
             uncounted=anatomy.costs.uncounted if anatomy else None,
-            **found,
+            **{"val_accuracy_before": progress.before, **found},
         )
         if self.runtime.is_main:
-            artefact = Artefact.of(run.data, label=run.label, run_id=run.run_id)
+            artefact = Artefact.of(run.data, run.terms.task, label=run.label, run_id=run.run_id)
             save_model(model, self.store.path(run.run_id), artefact=artefact)
+            if scores is not None:
+                self.store.save_scores(run.run_id, scores)
             self.store.save_record(record)
         self.runtime.barrier()
-        self.reporter.run_finished(_in_words(record))
+        self.reporter.run_finished(_in_words(record, progress.before))
         return record
 
 
-def _in_words(record: Record) -> str:
-    """What a run came to, in a line."""
+def _in_words(record: Record, before: float | None) -> str:
+    """What a run came to, in a line; of a network that came trained also what it was worth before."""
     nonzeros, weights = record.counted_weights()
+    shown = record.measure.shown
     size = f"{nonzeros:,} of {weights:,} weights" if nonzeros < weights else f"{record.params:,} parameters"
-    return f"{record.label}: {record.measure.shown(record.accuracy)} with {size} ({record.wall_s:.0f} s)"
+    tuned = ""
+    if before is not None:
+        tuned = f"; on the validation split {shown(before)} before, {shown(record.val_accuracy)} after"
+    return f"{record.label}: {shown(record.accuracy)} with {size}{tuned} ({record.wall_s:.0f} s)"

@@ -5,6 +5,7 @@ processes, paths and names are not in it. The folder holds for each:
 
     runs/ID/record.json               written last: a run is finished when it is there
     runs/ID/architecture.json, model.safetensors      the finished network
+    runs/ID/scores.safetensors        of every test example, whether the network is right
     runs/ID/checkpoint.safetensors    the state after the last epoch; JSON in its header, no pickle
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
@@ -88,6 +90,24 @@ class RunStore:
         """Declare the run finished."""
         self.path(record.run_id).mkdir(parents=True, exist_ok=True)
         write_json(self.path(record.run_id) / "record.json", record.to_json())
+
+    def save_scores(self, run_id: str, scores: Tensor) -> None:
+        """Keep the score of every test example, (N,), for verdicts; before the run is declared finished."""
+        folder = self.path(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "scores.safetensors", save({"test": scores.contiguous()}))
+
+    def scores(self, run_id: str) -> Tensor | None:
+        """The score of every test example, (N,); None where there are none, as of older versions' runs."""
+        path = self.path(run_id) / "scores.safetensors"
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                found: Tensor = file.get_tensor("test")
+                return found
+        except (SafetensorError, OSError):
+            return None
 
     def stops(self, trajectory: str) -> list[Stop]:
         """Find the finished pruning runs along a trajectory; each record of its seed is read once."""

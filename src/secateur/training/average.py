@@ -25,7 +25,7 @@ Reference: Polyak & Juditsky 1992; Tarvainen & Valpola 2017 (arXiv:1703.01780).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -38,6 +38,25 @@ from secateur.surgery.cutting import follow_cuts
 def decay_at(update: int, decay: float) -> float:
     """d_t: at update 0 it is 0.1, and it rises to `decay`."""
     return min(decay, (1 + update) / (10 + update))
+
+
+def average_of(model: nn.Module, decay: float | None) -> Average | NoAverage:
+    """Make the average that a recipe asks for, or what stands in for it where it asks for none."""
+    return NoAverage() if decay is None else Average(model, decay)
+
+
+class NoAverage:
+    """Keeps nothing: the network is what it is."""
+
+    def update(self) -> None:
+        """Nothing is averaged."""
+
+    def swapped(self) -> AbstractContextManager[Any]:
+        """The network as it is."""
+        return nullcontext()
+
+    def settle(self) -> None:
+        """It stays as it is."""
 
 
 class Average:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from secateur.data import Split
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import batch_of, call, logits_of, map_inputs
 from secateur.network.task import ACCURACY, CLASSIFICATION, Metric, Task
-from secateur.training.batches import AnyData, AnySplit, measured_batches
-from secateur.training.meter import hits_of
+from secateur.training.batches import EVALUATION_BATCH, AnyData, AnySplit, measured_batches
+from secateur.training.meter import scores_of
 from secateur.training.recipe import Recipe
 
 VALIDATION = 0.02  # of the training MACs, where no schedule follows the accuracy
@@ -60,25 +61,70 @@ def measure(
     Raises:
         TrainingError: where a metric gives no finite number.
     """
+    return measure_and_score(model, split, data, runtime, precision, metrics)[0]
+
+
+@torch.no_grad()
+def measure_and_score(
+    model: nn.Module,
+    split: AnySplit,
+    data: AnyData,
+    runtime: Runtime,
+    precision: str,
+    metrics: Sequence[Metric],
+) -> tuple[dict[str, float], Tensor | None]:
+    """Do as `measure`, and say of every example whether it was right.
+
+    Returns:
+        the metrics; and (N,) on the CPU, in the order of the split: 1 where an example is right, 0 where it
+        is not (uint8), or the share of its labels that are right (float32). An accuracy is their mean; None
+        where none is among the metrics.
+    """
     was_training = model.training
     model.eval()
     counted = [metric for metric in metrics if metric is ACCURACY]
     others = [_Gathered(metric) for metric in metrics if metric is not ACCURACY]
-    hits = torch.zeros((), dtype=torch.int64, device=runtime.device)
+    scores = _Scores()
     shared = not others  # a metric of a whole split is of no share of it: every process has all
     for inputs, targets in measured_batches(split, data, runtime, runtime.layout(model), shared):
         with runtime.autocast(precision), parametrize.cached():  # no apparent weight is computed twice
             output = call(model, inputs)
         examples = batch_of(inputs)
         if counted:
-            hits = hits + hits_of(logits_of(output), targets)
+            scores.parts.append(scores_of(logits_of(output), targets))
         for each in others:
             each.add(output, targets, examples)
     model.train(was_training)
     found = {each.metric.name: each.value() for each in others}
     if counted:
-        found[ACCURACY.name] = float(runtime.sum(hits) if shared else hits) / len(split)
-    return {metric.name: found[metric.name] for metric in metrics}
+        whole = scores.whole(len(split), runtime, shared and isinstance(split, Split))
+        found[ACCURACY.name] = float(whole.sum(dtype=torch.float64)) / len(split)
+    return {metric.name: found[metric.name] for metric in metrics}, whole if counted else None
+
+
+class _Scores:
+    """The scores of this process's examples so far, batch by batch."""
+
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+
+    def whole(self, n: int, runtime: Runtime, shared: bool) -> Tensor:
+        """All examples' scores, on the CPU; all processes take part where each had its share.
+
+        Of every `EVALUATION_BATCH` examples a process had those behind its rank, one in `world`.
+        """
+        if not shared or runtime.world == 1:
+            return _as_small(torch.cat(self.parts).cpu())
+        found = torch.zeros(n, device=runtime.device)
+        for batch, part in enumerate(self.parts):
+            start = batch * EVALUATION_BATCH
+            found[start : start + EVALUATION_BATCH][runtime.rank :: runtime.world] = part.float()
+        return _as_small(runtime.sum(found).cpu())
+
+
+def _as_small(scores: Tensor) -> Tensor:
+    """One byte for each of zeros and ones."""
+    return scores.to(torch.uint8) if bool(((scores == 0) | (scores == 1)).all()) else scores.float()
 
 
 class _Gathered:

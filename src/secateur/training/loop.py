@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -24,10 +23,11 @@ from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
-from secateur.training.average import Average
+from secateur.training.average import Average, average_of
 from secateur.training.batches import AnyData, batches_of
 from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
-from secateur.training.evaluation import accuracies_after
+from secateur.training.evaluation import accuracies_after, evaluate
+from secateur.training.guard import FirstEpochGuard, Guard
 from secateur.training.meter import Meter, means_over_processes
 from secateur.training.micro import BatchPart, parts_of
 from secateur.training.optimizers import build, parameters_of, set_rate
@@ -50,6 +50,7 @@ class Training:
         epochs: how many; None: until the method is finished.
         save: is given a `Checkpoint` and the model after every epoch and at the end (on the main process).
         terms: the loss, the metric and the user's own optimizer.
+        comes_trained: the network is worth something as it is: what it may lose is limited (`guard`).
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Training:
         epochs: int | None = None,
         save: Save | None = None,
         terms: Terms | None = None,
+        comes_trained: bool = False,
     ):
         self.terms = terms or Terms()
         self.data, self.recipe, self.seed, self.epochs = data, recipe, seed, epochs
@@ -77,7 +79,9 @@ class Training:
         self.network = PlacedNetwork(model, runtime, self.method)
         groups = self.method.parameter_groups(self.model, recipe.weight_decay)
         self.optimizer = build(recipe, groups, self.terms.optimizer)
-        self.average = Average(self.model, recipe.ema) if recipe.ema else None
+        self.average = average_of(self.model, recipe.ema)
+        measure = self.terms.task.metric.measure
+        self.guard = FirstEpochGuard(recipe.max_drop, measure) if comes_trained else Guard()
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take up a saved state; the model given must have the architecture it was taken at."""
@@ -87,18 +91,20 @@ class Training:
         """Train to the end: `epochs` epochs, or until the method is finished."""
         started = time.perf_counter() - self.progress.wall_s
         row: dict[str, Any] | None = None
+        self.guard.begin(self)
         self.network.follow(self.method.advance(self.model, self.optimizer))
         while not self._done():
             self._epoch()
             row = self._row()
             if self.progress.batch >= self.batches.per_epoch():
+                self.guard.after_epoch(self, row["val_accuracy"])
                 self.progress.close_epoch(row, self.recipe, self.terms.task.metric.measure)
             self.progress.wall_s = time.perf_counter() - started
             self._save()
             self.reporter.epoch(row)
         if self.progress.batch:  # the part of an epoch until the method was finished; not in the checkpoint
             self.progress.history.append(row or self._row())
-        if self.average is not None:  # the averages are the result
+        if isinstance(self.average, Average):  # which is the result
             self.average.settle()
             self.method.before_evaluation(self.model)
         return self
@@ -110,9 +116,7 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.seed, "noise", progress.epoch, progress.batch))
             for x, y in self.batches.of_epoch(progress.epoch, progress.batch, self.network.layout):
-                set_rate(self.optimizer, self.lr_after(progress.batch + 1))
                 self.step(x, y, meter)
-                progress.batch += 1
                 if progress.batch % REPORT_EVERY == 0:
                     self._look(meter)
                 if self.epochs is None and self.method.finished:
@@ -122,14 +126,17 @@ class Training:
 
     def step(self, x: Inputs, y: Any, meter: Meter) -> None:
         """Train on one batch, count it, and let the method do what follows a step: it may cut the network."""
+        set_rate(self.optimizer, self.lr_after(self.progress.batch + 1))
         for part in parts_of(x, y, self.recipe.accumulate):
             self._backward(part, meter)
         self._update()
+        if self.method.about_to_cut:
+            self.guard.before_cut(self)
         examples = batch_of(x) * self.runtime.world
         self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
         self.network.follow(self.method.after_step(self.model, self.optimizer))
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
+        self.progress.batch += 1
 
     def _backward(self, part: BatchPart, meter: Meter) -> None:
         """Add the gradient of a part of the batch, by the share that it is of it."""
@@ -177,11 +184,13 @@ class Training:
     @property
     def _parts(self) -> dict[str, Part]:
         """What a checkpoint holds beside the network and its optimizer."""
-        return {"method": self.method} | ({"average": self.average} if self.average else {})
+        parts: dict[str, Part] = {"method": self.method}
+        return parts | {"average": self.average} if isinstance(self.average, Average) else parts
 
-    def _averaged(self) -> AbstractContextManager[Any]:
-        """A context in which the network has the weights that count: the averages, where there are any."""
-        return self.average.swapped() if self.average is not None else nullcontext()
+    def validated(self) -> float:
+        """What the network is worth on the validation split as it is."""
+        precision, task = self.recipe.precision, self.terms.task
+        return evaluate(self.model, self.data.val, self.data, self.runtime, precision, task)
 
     def _done(self) -> bool:
         if self.epochs is None:
@@ -205,10 +214,10 @@ class Training:
         last = self.method.finished if self.epochs is None else epoch >= self.epochs
         task = self.terms.task
         loss, accuracy = means_over_processes(self.progress, self.runtime, task.metric)
-        with self._averaged():
+        with self.average.swapped():
             self.method.before_evaluation(self.model)
             measured = accuracies_after(epoch, last, self.model, self.data, self.runtime, self.recipe, task)
-        if self.average is not None:  # what it set for the averages, it sets for the weights again
+        if isinstance(self.average, Average):  # what it set for the averages, it sets for the weights again
             self.method.before_evaluation(self.model)
         return {
             "epoch": epoch,

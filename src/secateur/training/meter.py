@@ -75,7 +75,12 @@ class Meter:
 
 
 def hits_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many examples have the highest score at their class, scalar.
+    """How many examples have the highest score at their class, scalar; of maps of labels as `scores_of`."""
+    return scores_of(logits, targets).sum()
+
+
+def scores_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """Which examples have the highest score at their class: (N,), bool.
 
     Of maps of labels each counts by the share of its labels that are right, without those that are ignored.
     """
@@ -83,9 +88,9 @@ def hits_of(logits: Tensor, targets: Tensor) -> Tensor:
         targets = targets.argmax(1)
     hits = logits.argmax(1) == targets
     if hits.dim() == 1:
-        return hits.sum()
+        return hits
     counted = (targets != IGNORED).flatten(1)
-    return ((hits.flatten(1) & counted).sum(1) / counted.sum(1).clamp(min=1)).sum()
+    return (hits.flatten(1) & counted).sum(1) / counted.sum(1).clamp(min=1)
 
 
 def means_over_processes(progress: Progress, runtime: Runtime, metric: Metric = ACCURACY) -> Means:

@@ -25,17 +25,34 @@ OPTIMIZERS = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 1e-2), "muon": (1e-3, 1e-2)}
 CUSTOM: Any = "custom"
 """What an optimizer is called that a user's own function makes (`training.optimizers`)."""
 
+FINE_TUNING: dict[str, Any] = {
+    "epochs": 3,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "milestones": (),
+    "warmup": 0.5,
+    "clip_norm": 1.0,
+}
+"""What `Recipe.fine_tuning` has in place of the defaults, beside the rate."""
+
+_GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
+
 _DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1000.0}  # of the authors' own experiments
 
 
-def setting(default: Any, text: str, option: str | None = None) -> Any:
+def setting(default: Any, text: str, option: str | None = None, words: tuple[str, ...] = ()) -> Any:
     """Declare a field of settings that the command line offers.
 
     Args:
         text: what `--help` says of it.
         option: the option's name with underscores, where it is not the field's.
+        words: what the command line takes in place of a number.
     """
-    return field(default=default, metadata={"help": text, "option": option})
+    return field(default=default, metadata={"help": text, "option": option, "words": words})
+
+
+AUTO = "auto"
+"""In place of a rate: it is searched for (`training.rates`)."""
 
 
 class Augmented(Protocol):
@@ -79,6 +96,8 @@ class Recipe:
             (Zagoruyko & Komodakis 2017), or None (`training.distillation`).
         distill_weight: how much that counts; 0: nothing. By default 0.9 of "logits", 1000 of "attention".
         temperature: of "logits", above 0.
+        max_drop: what a network that comes trained may lose in the first epoch, of accuracy in [0, 1]; more
+            ends the training (`training.guard`). It changes no number, so it is in no identity.
         augment: "crop-flip" (moved by up to `pad` pixels, mirrored), "resized-crop" (a random box, resized;
             mirrored where that suits), "none"; None: what the data set suggests.
         jitter: of brightness, contrast and saturation, each multiplied by 1 - jitter .. 1 + jitter; 0: none.
@@ -92,7 +111,12 @@ class Recipe:
     optimizer: Optimizer = setting(  # noqa: RUF009
         "sgd", "sgd, adamw, or muon (matrices; adamw for the rest)."
     )
-    lr: float = setting(None, "First learning rate; by default 0.1 of sgd, 1e-3 of the others.")
+    lr: float = setting(
+        None,
+        "First learning rate; by default 0.1 of sgd, 1e-3 of the others, 1e-4 for networks that come "
+        "trained; auto: for these the best of a few that are tried.",
+        words=(AUTO,),
+    )
     warmup: float = setting(0.0, "Epochs in which the rate rises to it, step by step.")
     momentum: float = setting(0.9, "Of SGD.")
     weight_decay: float = setting(
@@ -125,6 +149,27 @@ class Recipe:
         None, "How much that counts, 0: nothing; by default 0.9 of logits, 1000 of attention."
     )
     temperature: float = setting(4.0, "Of distilled logits.")
+    max_drop: float = setting(
+        0.1, "Stop where a network that comes trained loses more validation accuracy in the first epoch."
+    )
+
+    @classmethod
+    def fine_tuning(cls, **given: Any) -> Recipe:
+        """The recipe for a network that comes trained: gentle and short, so that it stays what it is.
+
+        AdamW at rate 1e-4 (SGD at 1e-3), which rises over half an epoch and falls along a cosine; 3 epochs;
+        gradients no longer than 1.
+
+        Args:
+            given: settings that win over these.
+
+        Example:
+            >>> Recipe.fine_tuning(epochs=5).lr, Recipe.fine_tuning(lr=3e-5).epochs
+            (0.0001, 3)
+        """
+        optimizer = given.get("optimizer") or FINE_TUNING["optimizer"]
+        rate = {"lr": _GENTLE[optimizer]} if optimizer in _GENTLE else {}
+        return cls(**{**FINE_TUNING, **rate, **given})
 
     def __post_init__(self) -> None:
         self._fill_in()
@@ -157,6 +202,7 @@ class Recipe:
             "accumulate must be at least 1": self.accumulate >= 1,
             "accumulate must be at most batch_size": self.accumulate <= self.batch_size,
             "ema must lie in (0, 1)": self.ema is None or 0 < self.ema < 1,
+            "max_drop must lie in [0, 1]": 0 <= self.max_drop <= 1,
             "temperature must be above 0": 0 < self.temperature < math.inf,
             "distill_weight must be at least 0": 0 <= self.distill_weight < math.inf,
             "distill_weight must be at most 1": self.distill != "logits" or self.distill_weight <= 1,
@@ -200,6 +246,11 @@ class Recipe:
         """
         return min(1.0, epochs / self.warmup) if self.warmup else 1.0
 
+    def in_words(self, epochs: int | None) -> str:
+        """The optimizer, its rate, and how long, None until pruning ends: "adamw, rate 0.0001, 3 epochs"."""
+        long = "while it is pruned" if epochs is None else f"{epochs} epoch{'s' if epochs != 1 else ''}"
+        return f"{self.optimizer}, rate {self.lr:g}, {long}"
+
     @property
     def distills(self) -> bool:
         """Whether a teacher changes what is learnt."""
@@ -218,7 +269,7 @@ class Recipe:
 
     def for_tuning(self, lr: float | None = None) -> Recipe:
         """The recipe of fine-tuning: a constant rate, by default the lowest that training reached (8e-4)."""
-        lowest = self.lr * self.gamma ** len(self.milestones)
+        lowest: float = self.lr * self.gamma ** len(self.milestones)
         return replace(self, lr=lowest if lr is None else lr, milestones=(), schedule="steps")
 
     def unbroken(self) -> Recipe:
@@ -260,9 +311,16 @@ class Recipe:
             **({"augment": "resized-crop"} if self.augment == "resized-crop" else {}),
         }
 
+    def shown(self) -> dict[str, Any]:
+        """The settings for people; what came last only where it is used."""
+        plain = asdict(Recipe())
+        return {
+            name: value for name, value in asdict(self).items() if name not in _LAST or value != plain[name]
+        }
+
     def _idle(self) -> set[str]:
         """The settings that change nothing, among those that came later."""
-        idle = {name for name in _LATER if getattr(self, name) == getattr(Recipe, name)}
+        idle = {name for name in _LATER if getattr(self, name) == getattr(Recipe, name)} | {"max_drop"}
         if not self.distills:
             idle |= {"distill", "distill_weight", "temperature"}
         elif self.distill != "logits":
@@ -271,18 +329,20 @@ class Recipe:
         return idle | ({"momentum"} if self.optimizer != "sgd" else set())
 
 
-_LATER = (
-    "schedule",
-    "patience",
-    "early_stop",
-    "select_on",
+_LAST = (
     "optimizer",
     "warmup",
     "clip_norm",
     "accumulate",
     "ema",
+    "distill",
+    "distill_weight",
+    "temperature",
+    "max_drop",
+    "augment",
     "jitter",
 )
+_LATER = ("schedule", "patience", "early_stop", "select_on", *_LAST[:5], "jitter")
 """Fields that are part of a run's identity only where they are used, as older runs do not have them."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.atomic import write_bytes
-from secateur.compare.verdict import interval
+from secateur.compare.summary import interval
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun
 from secateur.papers.crowley2018.grid import CELLS, COPYCAT, SNIP, Cell
 from secateur.papers.text import MISSING, conditions, markdown, shown

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_bytes
-from secateur.compare.verdict import interval
+from secateur.compare.summary import interval
 from secateur.errors import InputError, unknown
 from secateur.papers.cells import About, DupontCells, DupontRun
 from secateur.papers.published import published

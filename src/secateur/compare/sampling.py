@@ -1,0 +1,81 @@
+"""What a test split can tell: other images would have given other accuracies.
+
+With scores of every example, two arms are compared image by image, as McNemar's test does: an image that both
+get right says nothing of their difference. Without them only a bound is known, that of two arms that fail on
+different images.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z = 1.959963984540054
+"""The 97.5% quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class TestError:
+    """The part of a difference's variance that comes from which examples are in the test split.
+
+    Attributes:
+        between: of the examples' own difficulty; it stays however many seeds are run.
+        within: of what one seed happens to get right; the seeds' own spread has it in it already.
+    """
+
+    __test__ = False  # no test, though its name begins so
+
+    between: float = 0.0
+    within: float = 0.0
+
+
+def paired(ours: NDArray[np.float64], theirs: NDArray[np.float64], shares: bool = True) -> TestError:
+    """The error of a difference of two arms that were measured on the same examples.
+
+    With d_is the difference on example i at seed s, and d_i its mean over S seeds, var(d_i) / N is the whole,
+    var_s(d_is) / (N S) the part within. Shares of right examples get half an example more on either side and
+    two examples more in all (Agresti and Min 2005), so that no number of agreements comes to certainty.
+
+    Args:
+        ours, theirs: (seeds, examples), the score of every example, the same seeds and examples.
+        shares: scores are 0 or 1.
+    """
+    d = ours.astype(np.float64) - theirs.astype(np.float64)
+    seeds, n = d.shape
+    per_example = d.mean(0)
+    added, more = (1.0, 2) if shares else (0.0, 0)
+    spread = float(((per_example - per_example.mean()) ** 2).sum())
+    whole = (spread + added) / (n + more) ** 2
+    within = 0.0
+    if seeds > 1:
+        rest = d - d.mean(1, keepdims=True) - per_example + per_example.mean()
+        within = float((rest**2).sum()) / ((seeds - 1) * seeds * n * n)
+    return TestError(max(whole - within, added / (n + more) ** 2), within)
+
+
+def bounded(ours: float, theirs: float, n: int) -> TestError:
+    """The most that error can be, where only two accuracies on `n` examples are known."""
+    return TestError(_binomial(ours, n) + _binomial(theirs, n))
+
+
+def _binomial(share: float, n: int) -> float:
+    """The variance of a share, with one success and one failure more, so that it is never 0."""
+    p = (share * n + 1) / (n + 2)
+    return p * (1 - p) / (n + 2)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95% interval of a share of `n` examples (Wilson 1927).
+
+    Example:
+        >>> low, high = wilson(1.0, 30)
+        >>> round(low, 3), high
+        (0.886, 1.0)
+    """
+    p = min(max(share, 0.0), 1.0)
+    center = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return max(0.0, min(p, center - half)), min(1.0, max(p, center + half))
