@@ -141,6 +141,7 @@ def describe_data(data: TrainedOn) -> DataSummary:
         classes=data.num_classes,
         shape=tuple(data.shape),
         fingerprint=data.fingerprint,
+        found=getattr(data, "found", None),  # only images have it
     )
 
 

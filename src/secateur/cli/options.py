@@ -36,7 +36,8 @@ class DataOptions:
     data: Annotated[
         str,
         option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder, archive or table of images "
+            "(docs/data.md).",
             DATA,
             values=names.DATA,
         ),
@@ -54,6 +55,22 @@ class DataOptions:
         ),
     ] = "crop"
     background: Annotated[str, option("Behind transparent pixels: white, black or #rrggbb.", DATA)] = "white"
+    splits: Annotated[
+        str | None,
+        option("train=DIR,test=DIR[,val=DIR], below the data folder, where names do not say it.", DATA),
+    ] = None
+    classes_in: Annotated[
+        str | None,
+        option(
+            "The folder, below the data folder, whose folders are the classes: a path, . for the data folder "
+            "itself, '*' for all its folders together.",
+            DATA,
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None, option("The column of labels in a table or CSV, where several could be it.", DATA)
+    ] = None
+    image_column: Annotated[str | None, option("The column of images, likewise.", DATA)] = None
     skip_unreadable: Annotated[
         bool, option("Leave out images that cannot be read.", DATA, "--skip-unreadable")
     ] = False
@@ -73,6 +90,7 @@ class DataOptions:
     def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
         """The data; in a finished network's own pixel format, where that is given."""
         from secateur.data import load_data
+        from secateur.data.reading import parse_splits
 
         if pixels is not None and self.image_size is not None:
             raise InputError(
@@ -85,6 +103,10 @@ class DataOptions:
             val_fraction=self.val_fraction,
             split_seed=self.split_seed,
             image_size=self.image_size,
+            splits=parse_splits(self.splits),
+            classes_in=self.classes_in,
+            label_column=self.label_column,
+            image_column=self.image_column,
             fit=self.fit,
             background=self.background,
             skip_unreadable=self.skip_unreadable,

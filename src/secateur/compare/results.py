@@ -119,7 +119,9 @@ def leave_network(
     for name in (ARCHITECTURE_FILE, WEIGHTS_FILE):
         write_bytes(folder / name, (run / name).read_bytes())
     whole = record.to_json()
-    rest: dict[str, Any] = {key: whole[key] for key in ("history", "identity", "environment")}
+    rest: dict[str, Any] = {
+        key: whole[key] for key in ("history", "identity", "environment", "data") if key in whole
+    }
     write_json(folder / "record.json", {"schema": 1, **point.to_json(), **rest})
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 from secateur.data.augment import Augmentation
 from secateur.data.batches import count_batches, epoch_batches
 from secateur.data.cache import cached
+from secateur.data.contents import Source, lazily
 from secateur.data.dataset import Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
+from secateur.data.listing import Listing
 from secateur.data.mapped import gathered
 from secateur.data.normalization import named
 from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
-from secateur.data.sources import DATASETS, find_source, load_digits
+from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
 from secateur.data.store import Place
 from secateur.errors import InputError
@@ -98,7 +102,8 @@ def load_data(
     reading = Reading(
         splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
-    called, decoded = _decoded(name, reading, progress)
+    source = _embedded(name) or find_source(name, reading)
+    called, decoded = source.name, _decoded(source, reading, progress)
     chosen = _split(decoded, limit_train, val_fraction, split_seed)
     train, val, test = (Split(gathered(decoded.images, part.images), part.labels) for part in chosen)
     mean, std = channel_statistics(train.images)
@@ -118,6 +123,8 @@ def load_data(
             decoded,
             {"train": train, "val": val, "test": test},
             fit=decoded.format.fit if decoded.format else fit,
+            left_out=source.left_out,
+            remarks=source.remarks,
         ),
         format=decoded.format,
     )
@@ -137,15 +144,28 @@ def _check_options(val_fraction: float) -> None:
         raise InputError(f"val_fraction must be above 0 and at most 0.5, not {val_fraction}")
 
 
-def _decoded(name: str, reading: Reading, progress: Progress | None) -> tuple[str, Decoded]:
-    if name == "digits":
-        return name, load_digits(reading.image_size, reading.pixels)
-    source = find_source(name)
+def _embedded(name: str) -> Source | None:
+    """The digits, which are read from this package."""
+    if name != "digits":
+        return None
+    return Source(name, (), lazily(lambda: Listing({}, ())), remarks=not_the_folder(name, "the embedded set"))
+
+
+def _decoded(source: Source, reading: Reading, progress: Progress | None) -> Decoded:
+    if source.name == "digits" and not source.files:
+        return load_digits(reading.image_size, reading.pixels)
 
     def read_and_decode(place: Place) -> Decoded:
-        return decode(*source.read(), reading, progress, place)
+        with source.read() as listing:
+            decoded = decode(listing.splits, listing.classes, reading, progress, place)
+        return replace(
+            decoded,
+            left_out=Counter(listing.left_out) + Counter(decoded.left_out),
+            remarks=(*listing.remarks, *decoded.remarks),
+            files={} if source.temporary else decoded.files,
+        )
 
-    return source.name, cached(source.files, reading, read_and_decode)
+    return cached(source.files, reading, read_and_decode)
 
 
 def _split(

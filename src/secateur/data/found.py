@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from secateur.data.dataset import Split
 from secateur.data.decode import Decoded
+from secateur.data.duplicates import duplicates
 from secateur.records.found import Found
 
 __all__ = ["Found", "found_in"]
@@ -40,7 +41,7 @@ def found_in(
         size=(width, height),
         fit=fit,
         left_out=counted,
-        remarks=(*remarks, *decoded.remarks),
+        remarks=(*remarks, *decoded.remarks, *duplicates(splits, decoded.classes)),
     )
 
 

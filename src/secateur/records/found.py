@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 from secateur.records.stored import Stored, Wrong
 
 SPLITS = ("train", "val", "test")
 
 _FITS = {"crop": "centre square", "pad": "padded", "squash": "squashed"}
+_PLURAL = re.compile(r"\b(image|link|file|table|mask|list|folder)s\b")
 _NAMED, _NAME_LENGTH = 6, 24  # class names shown in one line, and characters of each
 
 
@@ -66,7 +69,7 @@ class Found(Stored):
         classes = f"{len(self.classes)} classes ({listed(self.classes)})"
         parts = [f"{plain(self.name)}: {classes}, {totals} {self._images()}"]
         if self.left_out:
-            parts.append("left out: " + ", ".join(f"{count} {what}" for what, count in self.left_out.items()))
+            parts.append("left out: " + ", ".join(starmap(counted, self.left_out.items())))
         return "; ".join([*parts, *self.remarks])
 
     def _images(self) -> str:
@@ -81,6 +84,18 @@ class Found(Stored):
             else f"{min(self.smallest)} to {max(self.largest)}"
         )
         return f"images of {came} px -> {width}x{height} ({_FITS.get(self.fit, self.fit)})"
+
+
+def counted(what: str, count: int) -> str:
+    """Write a number of things, one of them without its s.
+
+    Example:
+        >>> counted("broken links", 1), counted(".heic", 20)
+        ('1 broken link', '20 .heic')
+    """
+    if count == 1:
+        what = _PLURAL.sub(r"\1", what, count=1)
+    return f"{count:,} {what}"
 
 
 def listed(names: Sequence[str], most: int = _NAMED) -> str:
