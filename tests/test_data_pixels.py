@@ -164,7 +164,7 @@ def test_sizes_are_compared_upright(tmp_path):
             (tmp_path / "photos" / name / f"{k}.jpg").write_bytes(content)
     data = load_data(str(tmp_path / "photos"))
     assert data.shape == (3, 64, 48)
-    assert data.found.remarks == ("12 images turned upright as EXIF says",)
+    assert "12 images turned upright as EXIF says" in data.found.remarks
 
 
 # --- transparency ---------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_transparent_grey_images_stay_grey_on_grey_and_not_on_colour(tmp_path):
     make(tmp_path / "shapes", lambda k: Image.fromarray(np.dstack([GREY, ALPHA])))
     data = load_data(str(tmp_path / "shapes"))
     assert data.shape == (1, 8, 12)
-    assert data.found.remarks == ("24 images transparent, put on white",)
+    assert "24 images transparent, put on white" in data.found.remarks
     expected = over(GREY, ALPHA, WHITE)[..., 0]
     assert np.abs(data.train.images[0, 0].numpy() - expected).max() <= 1
     assert load_data(str(tmp_path / "shapes"), background="#ff0000").shape == (3, 8, 12)
@@ -307,7 +307,7 @@ def test_of_several_frames_the_first_is_taken_and_that_is_said(tmp_path, kind):
     data = load_data(str(tmp_path / "moving"))
     splits = (data.train, data.val, data.test)
     assert max(int(split.images[:, 0].max()) for split in splits) == 40
-    assert data.found.remarks == ("1 image with several frames or pages: the first is taken",)
+    assert "1 image with several frames or pages: the first is taken" in data.found.remarks
 
 
 # --- size -----------------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def make(root: Path, image, extension: str = ".png") -> Path:
 
 
 def damage(root: Path) -> None:
-    """Seven files of six kinds that cannot be read."""
+    """Six files that cannot be read, and a link to nowhere."""
     good = encoded(smooth(64, 64), "JPEG")
     (root / "cat" / "html.jpg").write_bytes(b"<!doctype html><html>403</html>")
     (root / "cat" / "truncated.jpg").write_bytes(good[: len(good) // 2])
@@ -479,11 +479,11 @@ def test_all_unreadable_files_are_listed_at_once(tmp_path):
         load_data(str(root), image_size=8)
     message = str(caught.value)
     assert "\n" not in message
-    assert "but 7 of 31 are not: " in message
+    assert "but 6 of 30 are not: " in message
     assert "html.jpg (no image format that Pillow knows)" in message
     assert "truncated.jpg (" in message
     assert message.count("/photos/") == 5
-    assert "and 2 more: replace or remove them, or leave them out with --skip-unreadable" in message
+    assert "and 1 more: replace or remove them, or leave them out with --skip-unreadable" in message
     assert not list((tmp_path / "cache").glob("*"))
 
 
@@ -493,8 +493,8 @@ def test_unreadable_files_are_left_out_and_counted(tmp_path):
     damage(root)
     for _ in range(2):  # decoded, then from the cache
         data = load_data(str(root), image_size=8, skip_unreadable=True)
-        assert data.found.left_out[UNREADABLE] == 7
-        assert "left out: 7 unreadable" in data.found.line()
+        assert data.found.left_out == {"broken links": 1, UNREADABLE: 6}
+        assert "left out: 1 broken links, 6 unreadable" in data.found.line()
         assert data.fingerprint == plain.fingerprint
 
 
