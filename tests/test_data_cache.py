@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from secateur.data import cache_files, load_data, mapped, memory, store
+from secateur.data.batches import check_batch
 from secateur.data.cache import cached
 from secateur.data.decode import Decoded, Encoded, decode
 from secateur.data.mapped import gathered, pieces
@@ -270,6 +271,17 @@ def test_mapped_images_are_read_in_pieces_and_given_back(tmp_path, monkeypatch):
     assert psutil.Process().memory_info().shared - before < 8 * 2**20  # of 16 MiB
     assert total == int(content.sum(dtype=np.int64))
     assert np.array_equal(images.numpy(), content)
+
+
+def test_a_batch_that_cannot_be_held_is_refused(monkeypatch):
+    digits = load_data("digits")
+    check_batch(digits, 128, torch.device("cpu"))
+    monkeypatch.setattr("secateur.data.batches.available_memory", lambda: 128 * 64 * 8 - 1)
+    with pytest.raises(
+        InputError, match=r"128 images of 1x8x8 take at least 65\.5 kB and 65\.5 kB are avail"
+    ):
+        check_batch(digits, 128, torch.device("cpu"))
+    check_batch(digits, 128, torch.device("cuda"))  # its own memory is another
 
 
 def test_limits_of_the_process_and_of_its_group_count(tmp_path, monkeypatch):

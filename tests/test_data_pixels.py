@@ -494,7 +494,7 @@ def test_unreadable_files_are_left_out_and_counted(tmp_path):
     for _ in range(2):  # decoded, then from the cache
         data = load_data(str(root), image_size=8, skip_unreadable=True)
         assert data.found.left_out == {"broken links": 1, UNREADABLE: 6}
-        assert "left out: 1 broken links, 6 unreadable" in data.found.line()
+        assert "left out: 1 broken link, 6 unreadable" in data.found.line()
         assert data.fingerprint == plain.fingerprint
 
 

@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from secateur.data.augment import Augmentation, Drawn, augmented, draw, on_cpu
 from secateur.data.dataset import Data, Split
+from secateur.data.memory import available_memory, in_words
 from secateur.data.preprocessing import scale_and_shift
 from secateur.errors import InputError
 
@@ -106,6 +107,24 @@ def epoch_batches(
     epoch = _draw(len(split), generator, augmentation, split.images.shape[-2:])
     mine = [positions[rank::world] for positions in slices[start:]]
     return _batches(split, data, epoch, mine, torch.device(device), layout)
+
+
+def check_batch(data: Data, batch_size: int, device: torch.device) -> None:
+    """Refuse, before anything is trained, a batch that memory cannot hold twice: its bytes and as numbers.
+
+    What the network makes of it takes more, often many times as much.
+
+    Raises:
+        InputError: naming both sizes.
+    """
+    channels, height, width = data.shape
+    size = batch_size * channels * height * width * 8
+    memory = available_memory()
+    if device.type == "cpu" and size > memory:
+        raise InputError(
+            f"a batch must fit into memory, but {batch_size} images of {channels}x{height}x{width} take at "
+            f"least {in_words(size)} and {in_words(memory)} are available: lower --batch-size or --image-size"
+        )
 
 
 def first_images(data: Data, count: int) -> Tensor:
