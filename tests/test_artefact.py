@@ -247,6 +247,16 @@ def test_operators_take_images_as_cameras_give_them(tmp_path, model, data):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("to", "name"), [("onnx", "model.onnx"), ("openvino", "model.xml")])
+def test_a_file_of_one_batch_size_takes_any_number_of_images(tmp_path, model, data, to, name):
+    sc.save(model, tmp_path, data=data)
+    export(tmp_path, to, dynamic_batch=False, with_preprocessing=True)
+    images = data.test.images[:11].numpy()
+    found = Predictor.open(tmp_path / name).probabilities(images)
+    expected = Predictor.open(load(tmp_path)).probabilities(images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
 def test_files_that_say_nothing_are_refused(tmp_path, model):
     sc.save(model, tmp_path)
     export(tmp_path)

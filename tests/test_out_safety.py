@@ -13,6 +13,7 @@ from PIL import Image
 
 import secateur as sc
 from command import run  # noqa: F401  # a fixture
+from secateur.data.sources import folder_of
 from secateur.deploy.onnx import to_onnx
 from secateur.deploy.openvino import to_openvino
 from secateur.errors import InputError
@@ -122,7 +123,7 @@ def test_scale_and_export_replace_neither_their_input_nor_anything_of_others(run
         "scale dense --budget params=50% --out dense/architecture.json": "may not replace the network",
         "scale dense --budget params=50% --out other": "may not replace that of the weights beside it",
         "scale dense --budget params=50% --out mine.json": "'mine.json' is not known to be",
-        "export dense --out dense/model.safetensors": "must end in .onnx",
+        "export dense --out dense/model.safetensors": "may not replace the network",
         "export dense --out mine.onnx": "'mine.onnx' is not known to be",
     }.items():
         code, _, err = run(line)
@@ -171,6 +172,12 @@ def test_another_question_has_a_report_of_its_own(run, tmp_path):  # noqa: F811
     assert json.loads((folder / "results.json").read_text())["settings"]["budgets"] == "params=30%"
     assert sc.load(folder / "best").classes == tuple("0123456789")
     assert run(f"report {folder.relative_to(tmp_path)}")[0] == 0
+    page = folder / "report.html"
+    drawn = page.read_text()
+    page.write_text("<p>mine")
+    assert run(f"report {folder.relative_to(tmp_path)}")[0] == 2
+    assert page.read_text() == "<p>mine"
+    page.write_text(drawn)
     assert run(f"{first} --out out")[0] == 0  # the first again: its own report, no third
     assert len(list((tmp_path / "out/reports").iterdir())) == 1
     assert run(f"{COMPARE} --model out/best --budget params=30% --out out")[0] == 0  # read, and not replaced
@@ -211,6 +218,30 @@ def test_out_lies_outside_the_data(run, tmp_path, photos, out):  # noqa: F811
     assert (code, err.count("\n")) == (2, 1)
     assert "must lie outside --data" in err
     assert contents(photos) == before
+
+
+def test_from_python_too(tmp_path, photos, monkeypatch):
+    with pytest.raises(InputError, match="must lie outside --data"):
+        sc.compare("wrn-10-1", str(photos), out=photos / "out")
+    with pytest.raises(InputError, match="must name a file or folder"):
+        sc.compare("wrn-10-1", str(photos), out="")
+    assert not (photos / "out").exists()
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()  # a folder that has the name of an embedded set is not what is read
+    check_out(Path("digits/out"), [], data=folder_of("digits"))
+
+
+def test_results_among_the_data_are_no_class(tmp_path, photos):
+    """An older version wrote them there, or somebody moved them."""
+    before = sc.data.load_data(str(photos))
+    network(photos / "dense")
+    (photos / "report/runs/train-2bc92b92550b-s0").mkdir(parents=True)
+    (photos / "report/figures").mkdir()
+    for i in range(10):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(photos / f"report/figures/{i}.png")
+    after = sc.data.load_data(str(photos))
+    assert (after.classes, after.fingerprint) == (("dark", "light"), before.fingerprint)
+    assert after.found.left_out["of Secateur's own folders"] == 2
 
 
 def test_data_do_not_lie_where_out_is_written_to(run, tmp_path, photos):  # noqa: F811

@@ -100,7 +100,7 @@ class Artefact(Stored):
             preprocessing=preprocessing.to_json() if preprocessing else None,
             task=task.name,
             metric=task.metric.name,
-            data=describe_data(data),
+            data=replace(describe_data(data), found=None),  # the record has it
             label=label,
             run_id=run_id,
             budget=budget,
@@ -141,7 +141,7 @@ def describe_data(data: TrainedOn) -> DataSummary:
         classes=data.num_classes,
         shape=tuple(data.shape),
         fingerprint=data.fingerprint,
-        found=getattr(data, "found", None),  # only images have it
+        found=getattr(data, "found", None),  # a user's own loaders were not looked at
     )
 
 

@@ -20,6 +20,7 @@ SCHEMA = 2
 READABLE = (1, 2)
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "model.safetensors"
+TRANSFORMERS_FILE = "transformers.json"
 ARTEFACT_FILE = "artefact.json"
 _MAX_FILE_BYTES = 1_000_000
 _MAX_WIDTH = 1_000_000

@@ -13,7 +13,8 @@ from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, read_artefact, told
-from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
+from secateur.architecture.from_transformers import described
 from secateur.architecture.opening import Factory
 from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
@@ -46,14 +47,17 @@ def save_model(
     Raises:
         InputError: where the folder holds files of these names that Secateur did not write.
 
+    Of a network of `transformers` its configuration too, so that the folder can be loaded without a factory.
+
     Example:
         >>> sc.save(model, "out/"); model = sc.load("out/")  # doctest: +SKIP
         >>> sc.save(model, "out/", data=data); sc.load("out/").classes  # doctest: +SKIP
     """
     directory = expanded(directory, "the folder to save in")
     architecture = Architecture.of(model)
+    theirs = described(model)
     known = artefact or told(model, architecture.classes, data, classes, preprocessing)
-    check_out(directory, (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE))
+    check_out(directory, (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE))
     directory.mkdir(parents=True, exist_ok=True)
     architecture.save(directory / ARCHITECTURE_FILE)  # first, as it makes the weights known as ours
     if known is None:
@@ -61,6 +65,10 @@ def save_model(
     else:
         write_json(directory / ARTEFACT_FILE, known.to_json())
     write_bytes(directory / WEIGHTS_FILE, save(unshared(model.state_dict())))
+    if theirs is None:
+        (directory / TRANSFORMERS_FILE).unlink(missing_ok=True)
+    else:
+        write_json(directory / TRANSFORMERS_FILE, theirs)
 
 
 def load_model(
@@ -73,15 +81,17 @@ def load_model(
 
     Args:
         factory: builds the whole network, where it is not of a built-in family: its own class is then what
-            comes back. Nothing is imported that the files name.
-        like: an architecture of the same whole network, which then need not be built and traced again.
+            comes back. Nothing is imported that the files name; a model class of `transformers` is looked up
+            in that package, and built from `transformers.json`.
+        like: an architecture of the same whole network, which then need not be built and traced again, and
+            which says what inputs the network runs on.
 
     Raises:
         InputError: where a file is missing, damaged, or the two do not belong together; weights are compared
             with the architecture by shape before anything is allocated.
     """
     directory = expanded(directory, "the folder to load")
-    if like is not None and not like.is_family:  # it would be built and traced again
+    if like is not None:  # it would be built and traced again, and may run on images of another size
         architecture = like.with_widths(_widths_in(directory / ARCHITECTURE_FILE, like.group_names()))
     else:
         architecture = Architecture.load(directory / ARCHITECTURE_FILE, factory)

@@ -97,6 +97,7 @@ def compare(
     )
     chosen(settings)
     session, data, architecture = session_for(options, out, FOLDER_FILES)
+    printing.constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan:
         return printing.plan(wanted, session, asked) if session.runtime.is_main else None
@@ -191,12 +192,14 @@ def prune(
     if trained and not step_by_step:
         raise InputError(f"--trained is for what prunes channels step by step, got {method}: leave it out")
     if trained:
-        folder = Path(options.model)
-        pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
+        from secateur.architecture.matching import weights_for
+
+        pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out, FILES)
+    printing.constraints(architecture, pruning.constraints, session, method)
     recipe = tuned if trained or architecture.comes_trained else anew
     subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
     epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
@@ -204,7 +207,7 @@ def prune(
     def work(where: Session) -> Point:
         if step_by_step:
             return prune_one(where, subject, pruning, wanted, epochs)
-        return arm_alone(where, subject, method, wanted, sparsity)
+        return arm_alone(where, subject, method, wanted, sparsity, pruning.constraints)
 
     return planned(session, subject, work) if plan else printing.network(work(session), session)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from secateur.data.pixels import PixelFormat
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.surgery.constraints import Constraints
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
@@ -82,10 +82,11 @@ class DataOptions:
                 object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
 
     @property
-    def data_path(self) -> Path | None:
+    def data_folder(self) -> Path | None:
         """The folder that the images are read from, where it is one."""
-        known = Path(os.environ.get("SECATEUR_DATA", ""), self.data)
-        return next((path for path in (known, Path(self.data)) if path.is_dir()), None)
+        from secateur.data.sources import folder_of
+
+        return folder_of(self.data)
 
     def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
         """The data; in a finished network's own pixel format, where that is given."""
@@ -233,6 +234,17 @@ class PruneOptions(Options):
     channels: Annotated[
         Values, OptionsOf(ChannelFields, PRUNING, only=("every", "at_once", "granularity", "beta", "lr"))
     ] = field(default_factory=dict)
+    keep: Annotated[
+        list[str] | None,
+        option("Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable.", PRUNING),
+    ] = None
+    at_least: Annotated[
+        list[str] | None, option("Channels left at least: 'stage1=16'. Repeatable.", PRUNING)
+    ] = None
+    ratio: Annotated[
+        list[str] | None,
+        option("Share of the channels that goes, met exactly: 'layer4.*=50%'. Repeatable.", PRUNING),
+    ] = None
     sparse: Annotated[Values, OptionsOf(SparseFields, SPARSE)] = field(default_factory=dict)
 
     # Of the gates: settings of `methods.reparametrization.Config`, which loads torch. A test compares them.
@@ -278,4 +290,10 @@ class PruneOptions(Options):
         """The pruning asked for."""
         from secateur.runs.prune_channels import PruneSettings
 
-        return PruneSettings(**self.channels, method=method)
+        return PruneSettings(**self.channels, method=method, constraints=self.constraints())
+
+    def constraints(self) -> Constraints:
+        """What must stay."""
+        from secateur.surgery.constraints import Constraints
+
+        return Constraints.parse(self.keep or (), self.at_least or (), self.ratio or ())

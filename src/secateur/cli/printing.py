@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from secateur.runs.executors.choice import Workers
     from secateur.runs.graph import Graph
     from secateur.runs.session import Session
+    from secateur.surgery.constraints import Constraints
     from secateur.training.batches import AnyData
 
 
@@ -53,6 +54,21 @@ def _show_inspection(found: dict[str, Any]) -> None:
     for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
         say(f"{name}: {', '.join(f'{value:,} {resource}' for resource, value in counts.items())}")
     say(found["convention"])
+
+
+def constraints(architecture: Architecture, wanted: Constraints, session: Session, method: str) -> None:
+    """What each of the constraints was taken to mean for this network, by a method or (empty) by all arms."""
+    from secateur.compare.arms import WEIGHT_ARMS
+    from secateur.methods import CHANNEL_METHODS
+
+    if method in WEIGHT_ARMS:
+        words = tuple(wanted.words_of_weights(architecture.skeleton()))
+    else:
+        bounds = architecture.bounds(wanted, streams=method not in CHANNEL_METHODS)
+        words = bounds.words if bounds else ()
+    if session.runtime.is_main:
+        for line in words:
+            session.reporter.note(line)
 
 
 def differences(rows: Sequence[tuple[str, Any, Any]]) -> Answer:

@@ -79,7 +79,7 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
 
-    check_out(out, files, model=options.model_path, data=options.data_path)
+    check_out(out, files, model=options.model_path, data=options.data_folder)
     runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:

@@ -64,7 +64,7 @@ def predict(
         raise InputError(f"--top must be at least 1, got {top}")
     predictor = Predictor.open(network, factory_named(factory), device)
     paths = list(dict.fromkeys(path for image in images for path in images_at(image)))
-    found = _telling(predictions(predictor, paths))
+    found = _telling(predictions(predictor, paths, top))
     said = [each for each in found if not isinstance(each, Unreadable)]
     if not said:
         raise InputError(f"no image of {len(paths)} can be read: they are named above")
@@ -141,7 +141,7 @@ def evaluate(
     from secateur.runs.predictor import Predictor
 
     if out is not None:
-        check_out(out, [PAGE], data=options.data_path)
+        check_out(out, [PAGE], data=options.data_folder)
     predictor = Predictor.open(network, factory_named(factory), device)
     check_evaluable(predictor, split)
     with reporter_for(sys.stdout) as reporter:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
+from secateur.architecture.matching import check_given
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
-from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import leave_network
@@ -27,6 +27,7 @@ from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.session import Session
 from secateur.runs.train import Given, Train, Tune
+from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
@@ -34,7 +35,7 @@ from secateur.training.terms import Terms
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
 
-FILES = (*FOLDER_FILES, ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, "record.json")
+FILES = (*FOLDER_FILES, ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
 """What is left in the folder, beside the runs."""
 
 
@@ -139,6 +140,9 @@ def prune_one(
     if tune_epochs < 0:
         raise InputError(f"the epochs of tuning must be at least 0, got {tune_epochs}")
     check_out(session.store.directory, FILES)
+    if settings.trained:
+        for remark in check_given(subject.architecture, subject.data, settings.weights):
+            session.reporter.note(remark)
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
     label = f"{settings.method} {budgets} seed {subject.seed}"
@@ -180,8 +184,18 @@ def _on_the_way(record: Record, made: Made) -> Record | None:
     )
 
 
-def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, sparsity: Sparsity) -> Point:
+def arm_alone(
+    session: Session,
+    subject: Subject,
+    name: str,
+    budgets: Budgets,
+    sparsity: Sparsity,
+    constraints: Constraints = NO_CONSTRAINTS,
+) -> Point:
     """Make the network of an arm that needs no other, and leave it with its record in the session's folder.
+
+    Args:
+        constraints: what must stay.
 
     Raises:
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
@@ -190,9 +204,15 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
     arm = ARMS[name]
     if subject.finds_rate:
         raise InputError(f"--lr auto is for train, and for what prunes channels step by step, got {name}")
-    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity, terms=subject.terms)
-    if isinstance(arm, WeightArm):
-        arm.shares(subject.recipe, sparsity)
+    settings = Settings(
+        (budgets[0],),
+        (name,),
+        recipe=subject.recipe,
+        prune=PruneSettings(constraints=constraints),
+        sparsity=sparsity,
+        terms=subject.terms,
+    )
+    arm.check_settings(settings)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)
     (budget,) = question.budgets
     arm.check(question, budget)

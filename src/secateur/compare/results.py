@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from secateur.architecture.artefact import Artefact
-from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, WEIGHTS_FILE
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
 from secateur.network.task import Task
+from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
@@ -39,7 +40,10 @@ REPORT_FILES = (
 )
 FILES = (
     "results.json",
-    *(f"best/{name}" for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, "record.json")),
+    *(
+        f"best/{name}"
+        for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
+    ),
     *REPORT_FILES,
 )
 """What is left for a question."""
@@ -116,17 +120,24 @@ def leave_network(
     run = store.path(record.run_id)
     artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
     write_json(folder / ARTEFACT_FILE, artefact.to_json())
-    for name in (ARCHITECTURE_FILE, WEIGHTS_FILE):
-        write_bytes(folder / name, (run / name).read_bytes())
+    for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, TRANSFORMERS_FILE):
+        if (run / name).is_file() or name != TRANSFORMERS_FILE:
+            write_bytes(folder / name, (run / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)  # of another network that was left here
     whole = record.to_json()
-    rest: dict[str, Any] = {
-        key: whole[key] for key in ("history", "identity", "environment", "data") if key in whole
-    }
+    kept = ("history", "identity", "environment", "data")
+    rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
     write_json(folder / "record.json", {"schema": 1, **point.to_json(), **rest})
 
 
 def rewrite_report(directory: Path, results: Results) -> Path:
-    """Draw `report.html` and `figures/` from results and the runs' histories; the page's path."""
+    """Draw `report.html` and `figures/` from results and the runs' histories; the page's path.
+
+    Raises:
+        InputError: where one of them is there and not ours.
+    """
+    check_out(directory, REPORT_FILES)
     shares = directory.parent.name == REPORTS and not (directory / "runs").is_dir()
     store = RunStore(directory.parent.parent if shares else directory)
     ids = {point.run_id for point in [*results.points, *results.dense]}

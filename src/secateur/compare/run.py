@@ -24,11 +24,12 @@ from secateur.compare.results import FILES, Asked, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
+from secateur.data.sources import folder_of
 from secateur.device import Runtime
 from secateur.network.task import Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
-from secateur.records.out import FOLDER_FILES, check_out
+from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
 from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
 from secateur.runs.environment import describe_environment
@@ -38,6 +39,7 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
@@ -174,6 +176,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "flop_penalty": settings.prune.beta,
         "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
+        **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
         **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
@@ -243,6 +246,9 @@ def compare(
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
     sparsity: Sparsity | None = None,
+    keep: Patterns = (),
+    at_least: Floors = (),
+    ratio: Ratios = (),
     task: str | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
@@ -270,6 +276,8 @@ def compare(
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
             `recipe`, networks that come trained take `Recipe.fine_tuning()`, all others `Recipe()`.
+        keep, at_least, ratio: what must stay in every arm, as in `secateur.training.prune.prune`; an arm that
+            cannot keep to it is left out where `arms` are not named, else refused.
         task: "classification" (the default), "multilabel" or "regression": which loss and which metric.
         loss: (output, targets) -> the mean over the batch, in place of the task's.
         metric: (function, "max") or (function, "min"), of (outputs, targets) of a whole split, in place of
@@ -299,6 +307,8 @@ def compare(
     recipe = replace(recipe or Recipe(), **given)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
+    constraints = Constraints.parse(keep, at_least, ratio)
+    prune = replace(prune, constraints=constraints) if constraints else prune
     if optimizer is not None:
         recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
@@ -314,11 +324,14 @@ def compare(
         tuning=tuning,
         terms=Terms(Task.of(task, loss, metric), optimizer),
     )
+    store = RunStore(out)
+    check_out(store.directory, FOLDER_FILES, data=folder_of(data) if isinstance(data, str) else None)
     architecture, loaded, settings = _opened(model, data, settings, reporter)
     wanted = ask(architecture, loaded, settings)
-    session = Session(RunStore(out), runtime, reporter)
+    session = Session(store, runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
-    return answer(wanted, session, told, asked)
+    reads = expanded(model, "the model") if isinstance(model, str) else None
+    return answer(wanted, session, told, asked, reads=reads)
 
 
 def _loaded(name: str, model: Model, reporter: Reporter) -> Data:

@@ -58,6 +58,16 @@ def find_source(name: str, reading: Reading | None = None) -> Source:
     raise _not_found(name)
 
 
+def folder_of(name: str) -> Path | None:
+    """Find the folder that data of this name are read from; None where they are no folder here."""
+    known = os.environ.get("SECATEUR_DATA")
+    if name in DATASETS:
+        path = Path(known, name) if known and name != "digits" else None
+    else:
+        path = Path(os.path.expanduser(name))
+    return path if path is not None and path.is_dir() else None
+
+
 def _named(name: str, reading: Reading) -> Source:
     """A set that has a name here: `$SECATEUR_DATA` first, then the Hub."""
     folder = Path(os.environ.get("SECATEUR_DATA", ""), name)

@@ -72,10 +72,13 @@ class Preprocessed(nn.Module):
         scale, shift = scale_and_shift(preprocessing.mean, preprocessing.std)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
+        real = (value.dtype for value in model.parameters() if value.is_floating_point())
+        self.dtype = next(real, torch.float32)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, H, W, C) uint8 -> (N, K), which is called "probabilities" (of regression: "output")."""
-        scores = logits_of(self.model(images.permute(0, 3, 1, 2).float() * self.scale + self.shift))
+        normalised = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        scores = logits_of(self.model(normalised.to(self.dtype)))
         name = "probabilities" if self.task.name in ("classification", "multilabel") else "output"
         return {name: self.task.probabilities(scores)}
 

@@ -138,14 +138,16 @@ def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
 
-def read_onnx(path: Path) -> tuple[Run, dict[str, str]]:
-    """Read a file: what runs it with all threads, and the metadata that we wrote into it."""
+def read_onnx(path: Path) -> tuple[Run, dict[str, str], int | None]:
+    """Read a file: what runs it with all threads, the metadata that we wrote, its batch size if fixed."""
     require_packages("onnx")
     import onnx
 
     content = path.read_bytes()
     with said_in_one_line(f"be read from '{path}'"):
-        found = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+        proto = onnx.load_from_string(content)
+        batch = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    found = {entry.key: entry.value for entry in proto.metadata_props}
     start = key_in_onnx("")
     ours = {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
-    return onnxruntime_run(content, threads=0), ours
+    return onnxruntime_run(content, threads=0), ours, batch or None

@@ -108,8 +108,8 @@ def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Ru
     return lambda arrays: list(request.infer(list(arrays), share_inputs=True).to_tuple())
 
 
-def read_openvino(path: Path) -> tuple[Run, dict[str, str]]:
-    """Read an .xml with its .bin: what runs it with all threads, and the metadata that we wrote into it."""
+def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
+    """Read an .xml with its .bin: what runs it with all threads, our metadata, its batch size if fixed."""
     require_packages("openvino")
     import openvino
 
@@ -120,5 +120,7 @@ def read_openvino(path: Path) -> tuple[Run, dict[str, str]]:
         model = openvino.Core().read_model(path)
         found = model.get_rt_info([MARK]).astype(dict) if model.has_rt_info([MARK]) else {}
         dtype = model.inputs[0].get_element_type().to_string()
+        batch = model.inputs[0].get_partial_shape()[0]
     run = openvino_run(path.read_bytes(), weights.read_bytes(), dtype, threads=0)
-    return run, {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
+    texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
+    return run, texts, batch.get_length() if batch.is_static else None

@@ -16,7 +16,7 @@ from typing import Any
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
-FORMATS = ("secateur-architecture", "secateur-artefact")
+FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-transformers")
 """What files of ours say that they are, under "format"."""
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
@@ -82,10 +82,16 @@ def _says_ours(content: dict[str, Any]) -> bool:
     )
 
 
-def _begins_with_mark(path: Path) -> bool:
-    """Whether a page, or a figure, names us as what made it."""
+def _is_our_page(path: Path) -> bool:
+    """Whether a page names us as what made it."""
     with path.open("rb") as file:
-        return MARK.encode() in file.read(_HEAD).lower() or _beside_ours(path)
+        return b'content="secateur"' in file.read(_HEAD)
+
+
+def _is_our_figure(path: Path) -> bool:
+    """Whether a figure names us as what made it; those of older versions lie beside results."""
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(_HEAD) or _beside_ours(path)
 
 
 def _ends_with_mark(path: Path) -> bool:
@@ -112,9 +118,9 @@ def _beside_ours(path: Path) -> bool:
 
 _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
-    ".html": _begins_with_mark,
-    ".png": _begins_with_mark,
-    ".svg": _begins_with_mark,
+    ".html": _is_our_page,
+    ".png": _is_our_figure,
+    ".svg": _is_our_figure,
     ".onnx": _ends_with_mark,
     ".xml": _ends_with_mark,
     ".bin": _has_marked_xml,

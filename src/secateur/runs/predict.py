@@ -153,8 +153,14 @@ def _below(folder: Path) -> Iterator[Path]:
         raise InputError(f"no image that can be read lies in '{folder}'" + (f": {ways}" if ways else ""))
 
 
-def predictions(predictor: Predictor, sources: Iterable[Any]) -> Iterator[Prediction | Unreadable]:
-    """Predict images batch by batch, in order."""
+def predictions(
+    predictor: Predictor, sources: Iterable[Any], top: int | None = None
+) -> Iterator[Prediction | Unreadable]:
+    """Predict images batch by batch, in order.
+
+    Args:
+        top: so many classes are kept of each image, besides those that it is said to have; None: all.
+    """
     names = ((source, _name_of(source, i)) for i, source in enumerate(sources))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(names, BATCH)):
@@ -163,7 +169,7 @@ def predictions(predictor: Predictor, sources: Iterable[Any]) -> Iterator[Predic
             readable = [each for each in pixels if not isinstance(each, Unreadable)]
             scores = iter(predictor.probabilities(np.stack(readable)) if readable else ())
             for (_, name), found in zip(batch, pixels, strict=True):
-                yield found if isinstance(found, Unreadable) else _ranked(predictor, name, next(scores))
+                yield found if isinstance(found, Unreadable) else _ranked(predictor, name, next(scores), top)
 
 
 def _name_of(source: Any, index: int) -> str:
@@ -178,10 +184,13 @@ def _pixels(predictor: Predictor, source: Any, name: str) -> np.ndarray | Unread
         return Unreadable(name, why_unreadable(error))
 
 
-def _ranked(predictor: Predictor, name: str, scores: Tensor) -> Prediction:
+def _ranked(predictor: Predictor, name: str, scores: Tensor, top: int | None) -> Prediction:
     """The most probable class first; numbers as they are."""
-    regression = predictor.task.name == "regression"
-    order = range(len(scores)) if regression else scores.argsort(descending=True, stable=True).tolist()
-    values = scores.tolist()
-    classes = tuple(predictor.classes[i] for i in order)
-    return Prediction(name, classes, tuple(values[i] for i in order), predictor.task.name)
+    task = predictor.task.name
+    if task == "regression":
+        return Prediction(name, predictor.classes, tuple(scores.tolist()), task)
+    if top is not None and task == "multilabel":
+        top = max(top, int((scores >= 0.5).sum()))
+    order = scores.argsort(descending=True, stable=True)[:top]
+    classes = tuple(predictor.classes[i] for i in order.tolist())
+    return Prediction(name, classes, tuple(scores[order].tolist()), task)

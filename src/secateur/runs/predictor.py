@@ -6,7 +6,7 @@ images are: nothing is measured on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,11 @@ from secateur.network.task import TASKS, Task
 from secateur.records.out import expanded
 
 Probabilities = Callable[[np.ndarray], Tensor]
-READERS: dict[str, Callable[[Path], tuple[Run, Mapping[str, str]]]] = {
+READERS: dict[str, Callable[[Path], tuple[Run, Mapping[str, str], int | None]]] = {
     ".onnx": read_onnx,
     ".xml": read_openvino,
 }
-"""How files of other runtimes are read: to what runs them, and their metadata."""
+"""How files of other runtimes are read: to what runs them, their metadata, and their batch size if fixed."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _of_file(path: Path) -> Predictor:
     """The network in another runtime, described by its own metadata."""
     if not path.is_file():
         raise InputError(f"no network at '{path}': name a file that export wrote")
-    run, metadata = READERS[path.suffix](path)
+    run, metadata, fixed = READERS[path.suffix](path)
+    if fixed is not None:
+        run = _in_batches_of(fixed, run)
     content, where = of_file(metadata)
     if content is None:
         raise InputError(
@@ -135,6 +137,20 @@ def _of_file(path: Path) -> Predictor:
         return task.probabilities(torch.from_numpy(run([images.numpy()])[0]).float())
 
     return _described(f"'{path}'", artefact, preprocess, task, probabilities)
+
+
+def _in_batches_of(size: int, run: Run) -> Run:
+    """Run any number of images in batches of one size; the last is filled up with its own last image."""
+
+    def whole(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        (images,), found = arrays, []
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            filling = np.repeat(batch[-1:], size - len(batch), axis=0)
+            found.append(run([np.concatenate([batch, filling])])[0][: len(batch)])
+        return [np.concatenate(found)]
+
+    return whole
 
 
 def _task_of(artefact: Artefact, source: str) -> Task:

@@ -36,6 +36,7 @@ RUN_FILES = (
     "record.json",
     "architecture.json",
     "artefact.json",
+    "transformers.json",
     "model.safetensors",
     *("checkpoint.safetensors", "scores.safetensors"),
 )
