@@ -12,7 +12,7 @@ import typer
 from secateur.cli import names, printing
 from secateur.cli.answer import Answer
 from secateur.cli.generated import completing, option, taking, words
-from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
+from secateur.cli.options import PRUNING, RECIPE, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
     OnOption,
     WorkersOption,
@@ -101,6 +101,12 @@ def compare(
 def train(
     options: Options,
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    teacher: Annotated[
+        Path | None, option("With --distill: the folder of a trained network to learn from.", RECIPE)
+    ] = None,
+    teacher_factory: Annotated[
+        str | None, option("What builds the teacher, where it is not built in.", RECIPE)
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-train"
     ),
@@ -110,13 +116,14 @@ def train(
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
-    from secateur.compare.one_network import Subject, train_one
+    from secateur.compare.one_network import Subject, teacher_in, train_one
 
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out)
     recipe = tuned if architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, options.finds_rate)
-    return printing.network(train_one(session, subject), session)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
+    taught = teacher_in(teacher, subject, teacher_factory) if teacher is not None else None
+    return printing.network(train_one(session, subject, taught), session)
 
 
 @taking(PruneOptions)
@@ -188,7 +195,7 @@ def prune(
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out)
     recipe = tuned if trained or architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, options.finds_rate)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
     if step_by_step:
         epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
         point = prune_one(session, subject, pruning, wanted, epochs)

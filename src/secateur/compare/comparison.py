@@ -74,7 +74,14 @@ class Comparison:
 
     def epoch_compute(self, architecture: Architecture, world: int = 1) -> int:
         """Training MACs of one epoch of the recipe."""
-        return epoch_compute(architecture, self.data, self.settings.recipe, world)
+        recipe = self.settings.recipe
+        teacher = self.architecture if recipe.distills else None
+        return epoch_compute(architecture, self.data, recipe, world, teacher)
+
+    @property
+    def teacher_macs(self) -> int:
+        """MACs of a forward pass of the network that the others learn from, for one example; 0: none does."""
+        return self.architecture.macs if self.settings.recipe.distills else 0
 
     def epochs_for(self, architecture: Architecture, spent: float, world: int = 1) -> int:
         """Say how long a network trains from scratch, given what fisher-tuned spent at its budget."""

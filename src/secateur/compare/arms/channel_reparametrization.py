@@ -34,6 +34,7 @@ class GatedChannels(Arm):
             label=replicate.label(self.name, budget),
             limits=question.limits(budget),
             terms=question.settings.terms,
+            teacher=replicate.teacher(question.recipe),
         )
         compute = self.row(replicate, budget).compute
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run, compute=compute))

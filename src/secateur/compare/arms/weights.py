@@ -17,6 +17,7 @@ from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
+from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
 from secateur.training.recipe import Recipe
 
@@ -81,8 +82,10 @@ class WeightArm(Arm):
                 "the recipe's epochs: compare weights with --match epochs"
             )
 
-    def run(self, question: Comparison, budget: Budget, seed: int, label: str) -> Sparsify:
-        """The run that makes the network."""
+    def run(
+        self, question: Comparison, budget: Budget, seed: int, label: str, teacher: Run | None = None
+    ) -> Sparsify:
+        """The run that makes the network; `teacher`: whose network it learns from, where it does."""
         settings = question.settings
         shares = self.shares(question.recipe, settings.sparsity)
         return Sparsify(
@@ -96,10 +99,12 @@ class WeightArm(Arm):
             limits=question.limits(budget),
             training=shares.training,
             terms=settings.terms,
+            teacher=teacher,
         )
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
-        run = self.run(replicate.question, budget, replicate.seed, replicate.label(self.name, budget))
+        label, teacher = replicate.label(self.name, budget), replicate.teacher(replicate.question.recipe)
+        run = self.run(replicate.question, budget, replicate.seed, label, teacher)
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run))
 
     def row(self, replicate: Replicate, budget: Budget) -> PlanRow:
