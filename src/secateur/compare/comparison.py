@@ -54,6 +54,17 @@ class Comparison:
         """How the network itself is trained; smaller ones by `Settings.recipe_of`."""
         return self.settings.recipe_of(self.architecture)
 
+    @property
+    def tuned(self) -> str | None:
+        """Say how the network is tuned, and what others are trained by, where it comes with weights."""
+        if self.settings.tuning is None or not self.architecture.comes_trained:
+            return None
+        tuning, anew = self.recipe, self.settings.recipe
+        return (
+            f"{self.name} comes with weights, so it is tuned ({tuning.in_words(tuning.epochs)}); networks "
+            f"from scratch are trained ({anew.in_words(anew.epochs)})"
+        )
+
     def limits(self, budget: Budget) -> Limits:
         """Give the budget in units of its resource."""
         return Limits.at({budget.resource: self.units[budget.text]})

@@ -14,7 +14,6 @@ from typing import Any
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
-from secateur.compare.comparison import Comparison
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -51,6 +50,8 @@ def answer(wanted: Wanted, session: Session, command: str, workers: Workers | No
     replicates = wanted.add_to(graph)
     made = Made(graph, session.store)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
+        if question.tuned:
+            session.reporter.note(question.tuned)
         make_graph(graph, session, workers or Workers(1))
         results = _results(wanted, replicates, made, session, command)
         if session.runtime.is_main:
@@ -145,12 +146,8 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "copycat_after": question.copycat_after,
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
-        **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
+        **({"tuned": question.tuned} if question.tuned else {}),
     }
-
-
-def _is_tuned(question: Comparison) -> bool:
-    return question.settings.tuning is not None and question.architecture.comes_trained
 
 
 def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
