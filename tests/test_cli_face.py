@@ -463,7 +463,10 @@ def test_a_stdout_that_is_closed_or_full():
         ("runs delete '' out --yes", "a run is named by its id, or how it begins, got ''"),
         ("train --model wrn-10-1 --factory os:system", "leave it out, or name the factory as the model"),
         ("inspect --model wrn-10-1 --input 3x99999x99999", "at most 16,777,216 numbers, got '3x99999x99999'"),
-        ("inspect --model wrn-10-1 --input 3x32x32 --classes 99999999999", "at least 2, at most 1,000,000, got"),
+        (
+            "inspect --model wrn-10-1 --input 3x32x32 --classes 99999999999",
+            "at least 2, at most 1,000,000, got",
+        ),
         ("train --model ''", "got ''"),
         ("train --out file", "file"),
         ("prune width --budget params=50%", "unknown method 'width'"),
