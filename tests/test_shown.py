@@ -111,6 +111,7 @@ def test_what_inspect_finds():
     [
         (sc.Recipe(), "Recipe()"),
         (sc.Recipe(epochs=5, schedule="cosine"), "Recipe(epochs=5, schedule='cosine')"),
+        (sc.Recipe(optimizer="adamw"), "Recipe(optimizer='adamw')"),
         (sc.Recipe(milestones=(0.5,)), "Recipe(milestones=(0.5,))"),
         (sc.PruneSettings(), "PruneSettings()"),
         (sc.PruneSettings(every=3, method="taylor"), "PruneSettings(every=3, method='taylor')"),
@@ -128,6 +129,15 @@ def test_settings_say_what_is_not_the_default(value, text):
     assert repr(value) == text
     if text.startswith(("Recipe", "PruneSettings")):
         assert eval(text, {"Recipe": sc.Recipe, "PruneSettings": sc.PruneSettings}) == value  # our own text
+
+
+def test_data():
+    data = sc.data.load_data("digits")
+    assert repr(data).startswith("<Data digits: 10 classes (0, 1, 2 and 7 more), ")
+    texts = read(data._repr_html_()).texts
+    assert texts[1:5] == ["class", "train", "val", "test"]
+    assert texts[5] == "0"
+    assert sum(map(int, texts[6::4])) == len(data.train)
 
 
 def test_a_comparison(tmp_path):

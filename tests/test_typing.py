@@ -16,12 +16,20 @@ import secateur as sc
 from secateur import names
 from secateur.compare.arms import ARMS
 from secateur.compare.settings import MATCHES
+from secateur.data.pixels import FITS
 from secateur.methods import CHANNEL_METHODS, METHODS
 from secateur.network.task import TASKS
 from secateur.runs.export import FORMATS
 from secateur.training import arguments
 from secateur.training.prune import prune
-from secateur.training.recipe import DISTILLATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES, SELECTING_SPLITS
+from secateur.training.recipe import (
+    AUGMENTATIONS,
+    DISTILLATIONS,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    SELECTING_SPLITS,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +104,8 @@ def test_mypy_finds_what_is_misspelt(tmp_path):
         (names.Precision, PRECISIONS),
         (names.Optimizer, OPTIMIZERS),
         (names.Distilled, DISTILLATIONS),
+        (names.Augment, AUGMENTATIONS),
+        (names.Fit, FITS),
         (names.TaskName, TASKS),
         (names.Format, FORMATS),
     ],

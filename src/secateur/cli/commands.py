@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secateur.cli import names, printing
-from secateur.cli.answer import Answer
+from secateur.cli.answer import Answer, is_quiet
 from secateur.cli.generated import completing, option, taking, words
 from secateur.cli.options import PRUNING, RECIPE, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
@@ -235,7 +235,7 @@ def inspect_model(
     from secateur.architecture.inspection import groups_and_costs
     from secateur.progress import reporter_for
 
-    with reporter_for(sys.stderr) as reporter:
+    with reporter_for(sys.stderr, silent=is_quiet()) as reporter:
         if image is None:
             _, architecture = options.load(reporter)
         else:

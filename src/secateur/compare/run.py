@@ -15,7 +15,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import describe_data
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
-from secateur.budget import Budget
+from secateur.budget import Budget, split
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -275,7 +275,7 @@ def compare(
             image size. Or a function that builds any network, which loaders of your own need.
         data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
             test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
-        budgets: e.g. ["params=25%"], shares of the network given.
+        budgets: e.g. ["params=25%"], shares of the network given; or a text with commas.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
@@ -317,8 +317,8 @@ def compare(
         recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
     settings = Settings(
-        tuple(Budget.parse(budget) for budget in budgets),
-        tuple(arms),
+        tuple(map(Budget.parse, split(budgets) if isinstance(budgets, str) else budgets)),
+        tuple(split(arms) if isinstance(arms, str) else arms),
         seeds,
         match,
         recipe,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
@@ -63,18 +63,19 @@ def _cell(index: int, cell: str) -> str:
     return f'<td style="text-align: {"right" if index else "left"}">{escape(cell)}</td>'
 
 
-def changed(settings: Any, defaults: Callable[[], Any]) -> str:
+def changed(settings: Any, defaults: Callable[[], Any], unsaid: type | tuple[()] = ()) -> str:
     """Settings as the call that makes them, with what differs from the defaults alone.
 
     Args:
         settings: a dataclass.
         defaults: makes one as it is where nothing is given.
+        unsaid: of what kind a value is that nobody gave, and that follows from others.
     """
     standard = defaults()
-    told: list[Field[Any]] = [
-        each
+    told = [
+        f"{each.name}={value!r}"
         for each in fields(settings)
-        if each.init and each.repr and getattr(settings, each.name) != getattr(standard, each.name)
+        if each.init and each.repr and not isinstance(value := getattr(settings, each.name), unsaid)
+        if value != getattr(standard, each.name)
     ]
-    given = ", ".join(f"{each.name}={getattr(settings, each.name)!r}" for each in told)
-    return f"{type(settings).__name__}({given})"
+    return f"{type(settings).__name__}({', '.join(told)})"

@@ -234,7 +234,7 @@ class Recipe:
                 object.__setattr__(self, name, value if value is None else Unsaid(value))
 
     def __repr__(self) -> str:
-        return changed(self, type(self))
+        return changed(self, type(self), Unsaid)
 
     def lr_at(self, epoch: int, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
