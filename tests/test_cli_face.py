@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 from typer.main import get_command
 
+from secateur.cli.generated import assembled
 from secateur.cli.main import app, main
 from secateur.cli.mistakes import commands_of
+from secateur.cli.options import PruneOptions
 from secateur.cli.terminal import Table, folded
 from secateur.models import NAMES
 
@@ -322,6 +324,15 @@ def test_every_budget_of_prune_holds(run, tmp_path):
     assert json.loads(out)["macs"] <= 0.6 * 763520
     code, _, err = run("scale . --budget params=50% --budget macs=50%")
     assert (code, "one budget is taken here" in err) == (2, True)
+
+
+def test_every_milestone_counts():
+    for line in ("--milestones 0.5,0.75", "--milestones 0.5 --milestones 0.75"):
+        words = ["fisher", "--budget", "params=50%", *line.split()]
+        values = get_command(app).commands["prune"].make_context("prune", words).params
+        for name in ("as_json", "quiet"):
+            values.pop(name)
+        assert assembled(PruneOptions, values).recipe().milestones == (0.5, 0.75)
 
 
 def test_commas_that_compare_refuses(run):
