@@ -29,6 +29,7 @@ from secateur.records.found import plain
 
 BESIDE_TABLES = "images beside the tables"
 UNNAMED = "tables that name no split"
+LED_OUT = "links and paths out of the archive"
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,11 @@ def _list_source(path: Path, reading: Reading) -> Source:
 
 @contextmanager
 def _read_archive(path: Path, reading: Reading) -> Iterator[Listing]:
-    with unpacked(path, cache_folder()) as folder:
+    with unpacked(path, cache_folder()) as there:
+        folder = there.folder
         source = folder_source(folder, stem_of(path), reading)
         with source.read() as listing:
-            left_out = Counter(source.left_out) + Counter(listing.left_out)
+            left_out = Counter(source.left_out) + Counter(listing.left_out) + Counter({LED_OUT: there.left})
             splits = {
                 split: replace(part, names=_renamed(part.names, folder, path))
                 for split, part in listing.splits.items()
