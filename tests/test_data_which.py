@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import secateur as sc
 from secateur.data import load_data
 from secateur.data.archives import unpacked
 from secateur.data.names import split_name, split_of
@@ -1179,6 +1180,12 @@ def test_the_line():
     assert Found.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert listed([f"class {i}" for i in range(200)]) == "class 0, class 1, class 2 and 197 more"
     assert counted("images without a label", 1) == "1 image without a label"
+
+
+def test_the_line_is_the_repr():
+    assert repr(sc.load_data("digits")) == (
+        "<Data digits: 10 classes (0, 1, 2 and 7 more), 1167/130/500 images of 8x8 px>"
+    )
 
 
 def test_what_is_found_is_that_of_the_cache(tree):
