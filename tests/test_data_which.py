@@ -118,6 +118,7 @@ WORDS = [
     ("train", "hold-out"),
     ("trn", "tst"),
     ("trainset", "testset"),
+    ("trainimages", "imagestest"),
     ("training_set", "test_set"),
     ("my_train", "my_test"),
     ("train_images", "test_images"),
@@ -185,6 +186,10 @@ CLASSES = {
         ("beach", "test_tube", "train_station"),
     ),
     "sub-folders of one": (lambda t: flat(t, "cat", "dog").images("cat/more"), ("cat", "dog")),
+    "masks that faces wear": (
+        lambda t: [t.file(f"{n}/{n}{i}.png", picture(i)) for n in ("face", "face_mask") for i in range(4)],
+        ("face", "face_mask"),
+    ),
     "a wrapper": (lambda t: t.classes("dataset/pets", "cat", "dog"), ("cat", "dog")),
     "a folder called as an image": (lambda t: flat(t, "cat", "dog").images("cat/album.jpg"), ("cat", "dog")),
 }
@@ -196,7 +201,7 @@ def test_class_folders(tree, case):
     make(tree)
     classes, counts, *_ = listing_of(tree.root)
     assert (classes, set(counts)) == (expected, {"all"})
-    assert sum(counts["all"]) == tree.made
+    assert sum(counts["all"]) == len(list(tree.root.rglob("*.png")))
 
 
 def batches(tree: Tree) -> None:
@@ -228,6 +233,10 @@ AMBIGUOUS = {
     "val and valid": (
         lambda t: [t.classes(n, "cat", "dog") for n in ("train", "val", "valid")],
         ("both 'val'", "--splits train=DIR,val=DIR,test=DIR"),
+    ),
+    "a split and one like it": (
+        lambda t: t.classes("learn", "a", "b").classes("test", "a", "b"),
+        ("'test'", "learn", "--splits"),
     ),
     "only train": (lambda t: t.classes("train", "cat", "dog"), ("has 'train' but neither", "--data")),
     "other rests": (
@@ -344,6 +353,18 @@ def test_masks_beside_their_images_are_no_images(tree):
 
 OTHER_TASKS = {
     "masks": (lambda t: t.images("images").images("masks"), ("segmentation", "images beside masks")),
+    "masks with a name": (
+        lambda t: t.images("train_images").images("train_masks"),
+        ("segmentation", "train_images beside train_masks"),
+    ),
+    "masks of carvana": (
+        lambda t: [
+            t.images("train"),
+            *(t.file(f"train_masks/{i}_mask.gif.png", picture(500 + i)) for i in range(3)),
+            *(t.file(f"train_masks/{i}_mask.png", picture(600 + i)) for i in range(9)),
+        ],
+        ("segmentation", "train beside train_masks"),
+    ),
     "masks in splits": (
         lambda t: [t.images(f"{s}/{x}") for s in ("train", "val") for x in ("images", "labels")],
         ("segmentation",),
@@ -514,9 +535,10 @@ def test_every_word_is_a_split_in_every_dress(word, dress):
 )
 def test_a_name_that_only_begins_so_is_none(word, more):
     name = word + more
-    assert split_of(name) is None or name in {
-        *("training", "trainset", "trainval", "traindata", "testing", "testset", "testdata"),
-        *("valset", "valdata", "valid", "validate", "validation", "devset", "evaluation", "evalset"),
+    assert split_of(name) is None or more in {
+        *("ing", "val", "id", "idate", "idation", "uation", "evaluation"),  # other words for the same
+        *("set", "data", "dataset", "split", "subset", "part", "folder", "dir", "files", "of", "samples"),
+        *("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"),
     }
 
 

@@ -217,7 +217,7 @@ def _alone(root: Folder, groups: Sequence[Group], candidates: Sequence[Folder]) 
             f"--splits train=DIR,test=DIR"
         )
     inside = {each.name for name in nested for each in by_name[name].filled}
-    if all(inside == {each.name for each in other.filled} for other in others):
+    if len(others) > 1 and all(inside == {each.name for each in other.filled} for other in others):
         return None  # all are alike: classes, or parts
     return InputError(
         f"folders must be splits or classes, but '{plain(nested[0])}' of {shown(root)} is called as a "
