@@ -11,6 +11,10 @@ and with any other model:
     model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)
     sc.save(model, "small/"); model = sc.load("small/", factory=build)
 
+Your images, as they lie; what was understood is in the repr:
+
+    data = sc.load_data("photos/", image_size=64); print(data); sc.compare("wrn-16-1", data=data)
+
 What comes of it can be used:
 
     sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget, Limits
     from secateur.compare.run import CompareResult, compare
+    from secateur.data import load_data
     from secateur.errors import InputError, TrainingError
     from secateur.runs.evaluate import evaluate
     from secateur.runs.predict import predict
@@ -55,6 +60,7 @@ _HOMES = {
     "evaluate": "secateur.runs.evaluate:evaluate",
     "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
+    "load_data": "secateur.data:load_data",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "save": "secateur.architecture.saved:save_model",
@@ -75,6 +81,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "load_data",
     "methods",
     "models",
     "predict",
