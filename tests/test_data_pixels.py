@@ -183,6 +183,15 @@ def test_transparency_is_put_on_a_background(colours, background):
     assert (found[0] == TURNS[background]).all()  # whatever colour hides there
 
 
+@pytest.mark.parametrize("colours", [RGB, GREY], ids=["RGBa", "La"])
+def test_premultiplied_transparency(colours):
+    alpha = np.full_like(ALPHA, 128)
+    image = Image.fromarray(np.dstack([colours, alpha]))
+    image = image.convert("RGBa" if image.mode == "RGBA" else "La")
+    found = PixelFormat(3, *alpha.shape).pixels(image).transpose(1, 2, 0)
+    assert np.abs(found - over(colours, alpha, WHITE)).max() <= 2
+
+
 def test_a_transparent_palette():
     image = Image.fromarray(RGB).quantize(16)
     index = np.asarray(image)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.factories import has_pretrained
+from secateur.architecture.from_transformers import quiet
 from secateur.data import Data
 from secateur.data.normalization import NORMALIZATIONS, Normalization, named
 from secateur.errors import InputError
@@ -88,7 +89,8 @@ def _of_transformers(name: str) -> Mapping[str, Any] | None:
     import transformers
 
     try:
-        found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+        with quiet(transformers):
+            found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
     except (OSError, ValueError):
         return None
     if not found.get("do_rescale", True) or abs(found.get("rescale_factor", _RESCALED) - _RESCALED) > 1e-6:
