@@ -16,7 +16,6 @@ from secateur.architecture.artefact import describe_data
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
-from secateur.compare.comparison import Comparison
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -69,6 +68,8 @@ def answer(
     check_out(session.store.directory, FOLDER_FILES)
     check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
+        if question.tuned:
+            session.reporter.note(question.tuned)
         make_graph(graph, session, workers or Workers(1))
         results = _results(wanted, replicates, made, session, command)
         folder = asked.folder(session.store.directory)
@@ -179,12 +180,8 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
-        **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
+        **({"tuned": question.tuned} if question.tuned else {}),
     }
-
-
-def _is_tuned(question: Comparison) -> bool:
-    return question.settings.tuning is not None and question.architecture.comes_trained
 
 
 def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:

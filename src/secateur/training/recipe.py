@@ -37,7 +37,7 @@ FINE_TUNING: dict[str, Any] = {
 
 _GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
 
-_DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1000.0}  # of the authors' own experiments
+_DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1.0}
 
 
 def setting(default: Any, text: str, option: str | None = None, words: tuple[str, ...] = ()) -> Any:
@@ -49,6 +49,15 @@ def setting(default: Any, text: str, option: str | None = None, words: tuple[str
         words: what the command line takes in place of a number.
     """
     return field(default=default, metadata={"help": text, "option": option, "words": words})
+
+
+class Unsaid(float):
+    """A number that follows from other settings, as nobody gave it: `replace` lets it follow them again.
+
+    Example:
+        >>> [replace(recipe, optimizer="adamw").lr for recipe in (Recipe(), Recipe(lr=0.1))]
+        [0.001, 0.1]
+    """
 
 
 AUTO = "auto"
@@ -94,7 +103,7 @@ class Recipe:
             and kept (`training.average`); None: there is none.
         distill: what the network learns from a teacher besides: "logits" (Hinton et al. 2015), "attention"
             (Zagoruyko & Komodakis 2017), or None (`training.distillation`).
-        distill_weight: how much that counts; 0: nothing. By default 0.9 of "logits", 1000 of "attention".
+        distill_weight: how much that counts; 0: nothing. By default 0.9 of "logits", 1 of "attention".
         temperature: of "logits", above 0.
         max_drop: what a network that comes trained may lose in the first epoch, of accuracy in [0, 1]; more
             ends the training (`training.guard`). It changes no number, so it is in no identity.
@@ -146,7 +155,7 @@ class Recipe:
         None, "Learn from the original network too: logits or attention."
     )
     distill_weight: float = setting(
-        None, "How much that counts, 0: nothing; by default 0.9 of logits, 1000 of attention."
+        None, "How much that counts, 0: nothing; by default 0.9 of logits, 1 of attention."
     )
     temperature: float = setting(4.0, "Of distilled logits.")
     max_drop: float = setting(
@@ -220,8 +229,8 @@ class Recipe:
             "distill_weight": _DISTILL_WEIGHTS.get(self.distill or "", 0.0),
         }
         for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+            if getattr(self, name) is None or isinstance(getattr(self, name), Unsaid):
+                object.__setattr__(self, name, value if value is None else Unsaid(value))
 
     def lr_at(self, epoch: int, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
@@ -265,7 +274,7 @@ class Recipe:
 
     def undistilled(self) -> Recipe:
         """The recipe without a teacher: that of the teacher itself."""
-        return replace(self, distill=None, distill_weight=0.0)
+        return replace(self, distill=None, distill_weight=None)  # type: ignore[arg-type]
 
     def for_tuning(self, lr: float | None = None) -> Recipe:
         """The recipe of fine-tuning: a constant rate, by default the lowest that training reached (8e-4)."""
