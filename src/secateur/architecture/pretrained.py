@@ -14,6 +14,7 @@ from secateur.architecture.from_transformers import quiet
 from secateur.data import Data
 from secateur.data.normalization import NORMALIZATIONS, Normalization, named
 from secateur.errors import InputError
+from secateur.models import parse_name
 
 _ARTEFACT = "artefact.json"
 _RESCALED = 1 / 255
@@ -51,7 +52,7 @@ def normalization_of(model: str | nn.Module | Any) -> Normalization | None:
     """
     if isinstance(model, nn.Module):
         return _of_module(model)
-    if not isinstance(model, str):
+    if not isinstance(model, str) or parse_name(model):  # a built-in network, whatever folders there are
         return None
     for prefix, asked in _ASKED.items():
         if model.startswith(prefix):
