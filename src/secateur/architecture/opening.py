@@ -77,6 +77,8 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
     Raises:
         InputError: where it does not run on them, or nothing in it can be pruned.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a model is a torch.nn.Module, got {type(model).__name__}")
     check_runs(model, inputs)
     if isinstance(model, Family):
         _fit_family(model, inputs)
