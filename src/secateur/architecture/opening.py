@@ -57,6 +57,8 @@ def inspect_model(
     Example:
         >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
     """
+    if isinstance(model, Family):
+        return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
     anatomy = open_model(model, inputs, seed=seed)

@@ -236,7 +236,10 @@ class PruneOptions(Options):
     ] = field(default_factory=dict)
     keep: Annotated[
         list[str] | None,
-        option("Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable, or with commas.", PRUNING),
+        option(
+            "Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable, or with commas.",
+            PRUNING,
+        ),
     ] = None
     at_least: Annotated[
         list[str] | None, option("Channels left at least: 'stage1=16'. Repeatable.", PRUNING)

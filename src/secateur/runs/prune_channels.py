@@ -154,11 +154,17 @@ class PruneChannels(Run):
         return self.first if self.recipe.distills else None
 
     def _trajectory(self) -> dict[str, Any]:
-        """What every run along one trajectory has in common."""
+        """What every run along one trajectory has in common.
+
+        With ratios the target belongs to it: once the budget holds, only channels of their groups go, so that a
+        run to a smaller budget does not pass there.
+        """
+        ends = {"target": self.target.identity()} if self.settings.constraints.ratio else {}
         return {
             "dense": self.first.spec.identity,
             "method": self.settings.identity(),
             "tuning": self.recipe.for_tuning(self.settings.lr).identity(self.data),
+            **ends,
         }
 
     @cached_property
