@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from secateur.cli import names
-from secateur.cli.generated import OptionsOf, Values, completing, option
+from secateur.cli.generated import OptionsOf, Values, completing, option, words
 from secateur.errors import InputError, unknown
 from secateur.names import Fit, Normalization
 from secateur.runs.settings import ChannelFields, SparseFields
@@ -241,7 +241,10 @@ class PruneOptions(Options):
     ] = field(default_factory=dict)
     keep: Annotated[
         list[str] | None,
-        option("Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable.", PRUNING),
+        option(
+            "Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable, or with commas.",
+            PRUNING,
+        ),
     ] = None
     at_least: Annotated[
         list[str] | None, option("Channels left at least: 'stage1=16'. Repeatable.", PRUNING)
@@ -301,4 +304,8 @@ class PruneOptions(Options):
         """What must stay."""
         from secateur.surgery.constraints import Constraints
 
-        return Constraints.parse(self.keep or (), self.at_least or (), self.ratio or ())
+        given = [
+            [word for text in texts or () for word in words(text) or [text]]
+            for texts in (self.keep, self.at_least, self.ratio)
+        ]
+        return Constraints.parse(*given)
