@@ -96,11 +96,8 @@ class DataOptions:
         from secateur.data import load_data
         from secateur.data.reading import parse_splits
 
-        if pixels is not None and self.image_size is not None:
-            raise InputError(
-                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got "
-                f"--image-size {self.image_size}: leave it out"
-            )
+        if pixels is not None:
+            self._check_as_taken(pixels)
         return load_data(
             self.data,
             limit_train=self.limit_train,
@@ -117,6 +114,17 @@ class DataOptions:
             pixels=pixels,
             progress=reporter.decoding,
         )
+
+    def _check_as_taken(self, pixels: PixelFormat) -> None:
+        """Raise InputError for options that would make other images than a finished network takes."""
+        for name in ("image_size", "fit", "background"):
+            given = getattr(self, name)
+            if given != type(self).__dataclass_fields__[name].default:
+                taken = f"{pixels.width}x{pixels.height}, {pixels.fit}, on {pixels.background}"
+                raise InputError(
+                    f"images are made as the network takes them ({taken}), got --{name.replace('_', '-')} "
+                    f"{given}: leave it out"
+                )
 
 
 @dataclass(frozen=True)
