@@ -116,6 +116,11 @@ class Architecture:
         return self.origin.is_family
 
     @property
+    def comes_trained(self) -> bool:
+        """Whether it begins with weights that were trained elsewhere: it is tuned then, not trained anew."""
+        return self.origin.comes_trained_at(self.widths)
+
+    @property
     def display_name(self) -> str:
         """The network's name for people, e.g. 'wrn-16-0.75' or 'mypackage.nets:build'."""
         return self.origin.display_name

@@ -20,7 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.architecture.building import factory_name
 from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
+from secateur.architecture.model_names import file_for_module, misspelt_factory
 from secateur.architecture.opening import open_factory
 from secateur.architecture.origin import OFFERED
 from secateur.data import Data
@@ -48,11 +50,20 @@ def origin_for(name: str, data: Data) -> ForeignOrigin:
         InputError: where the factory fails, the network does not take the images, or gives other than one
             score for each class.
     """
-    origin = _open(name, first_images(data, EXAMPLES), data.num_classes)
-    if origin.classes != data.num_classes:
+    return origin_on(name, first_images(data, EXAMPLES), data.num_classes, data.label)
+
+
+def origin_on(name: str, images: torch.Tensor, num_classes: int, label: str) -> ForeignOrigin:
+    """Do as `origin_for` on images (N, C, H, W) of so many classes, from data of that label."""
+    return _fitting(_open(name, images, num_classes), num_classes, label)
+
+
+def _fitting(origin: ForeignOrigin, num_classes: int, label: str) -> ForeignOrigin:
+    """The origin; InputError where its network gives other than one score for each class."""
+    if origin.classes != num_classes:
         raise InputError(
-            f"the model '{name}' gives {origin.classes} scores, the data set {data.label} has "
-            f"{data.num_classes} classes: have the factory take num_classes, or return that many"
+            f"the model '{origin.name}' gives {origin.classes} scores, the data set {label} has "
+            f"{num_classes} classes: have the factory take num_classes, or return that many"
         )
     return origin
 
@@ -63,8 +74,25 @@ def origin_at(name: str, shape: Sequence[int], num_classes: int) -> ForeignOrigi
     return _open(name, noise, num_classes)
 
 
+def origin_by(factory: Callable[..., nn.Module], data: Data) -> ForeignOrigin:
+    """Do as `origin_for` with a factory that is at hand, not named."""
+    name = factory_name(factory)
+    origin = _opened(name, factory, None, first_images(data, EXAMPLES), data.num_classes)
+    return _fitting(origin, data.num_classes, data.label)
+
+
 def _open(name: str, images: torch.Tensor, num_classes: int) -> ForeignOrigin:
     factory, pretrained = _factory(name)
+    return _opened(name, factory, pretrained, images, num_classes)
+
+
+def _opened(
+    name: str,
+    factory: Callable[..., nn.Module],
+    pretrained: Callable[..., nn.Module] | None,
+    images: torch.Tensor,
+    num_classes: int,
+) -> ForeignOrigin:
     known = (num_classes, images.shape[1], list(images.shape[2:]))
     arguments = _accepted(factory, dict(zip(OFFERED, known, strict=True)))
     return open_factory(
@@ -79,8 +107,10 @@ def _open(name: str, images: torch.Tensor, num_classes: int) -> ForeignOrigin:
 def factory_of(name: str) -> Callable[..., nn.Module]:
     """Find the factory that a user names, for an architecture file whose network is not built in."""
     if not names_factory(name):
+        advice = file_for_module(name)
         raise InputError(
             f"a factory is named package.module:function, hf:OWNER/NAME or timm:NAME, got '{name}'"
+            + (f": {advice}" if advice else "")
         )
     return _factory(name)[0]
 
@@ -96,14 +126,17 @@ def _factory(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Modu
 
 def _imported(name: str) -> Callable[..., nn.Module]:
     module_name, _, path = name.partition(":")
+    if advice := file_for_module(name):
+        raise InputError(f"the factory '{name}' cannot be imported: {advice}")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` would; a console script does not
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
+        way = "package.module:function, from a folder in which `python -c 'import package.module'` works"
         raise InputError(
-            f"the factory '{name}' cannot be imported ({first_line(error)}): name it "
-            "package.module:function, from a folder in which `python -c 'import package.module'` works"
+            f"the factory '{name}' cannot be imported ({first_line(error)}): "
+            f"{misspelt_factory(name) or f'name it {way}'}"
         ) from None
     except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
         raise InputError(
@@ -125,6 +158,8 @@ def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str,
     except (TypeError, ValueError):
         return {}
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if getattr(factory, "__module__", "").startswith("torchvision.models"):
+        named.add("num_classes")  # hands its **kwargs on to the class, which has it
     return {name: value for name, value in offered.items() if name in named}
 
 

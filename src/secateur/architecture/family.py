@@ -100,6 +100,9 @@ class FamilyOrigin:
     def identity_at(self, widths: Sequence[int]) -> dict[str, Any]:
         return {}
 
+    def comes_trained_at(self, widths: Sequence[int]) -> bool:
+        return False
+
     def with_arguments(self, changes: dict[str, Any]) -> tuple[FamilyOrigin, tuple[int, ...]]:
         own = construct(self.name, {**self.arguments, **changes}, None)
         return FamilyOrigin.of(own), own.widths

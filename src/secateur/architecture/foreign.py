@@ -150,9 +150,12 @@ class ForeignOrigin:
     def widths_of(self, model: nn.Module) -> tuple[int, ...]:
         return tuple(anatomy_of(model).graph.widths.values())
 
+    def comes_trained_at(self, widths: Sequence[int]) -> bool:
+        return self.pretrained is not None and tuple(widths) == self.widths
+
     def start(self, widths: Sequence[int]) -> str | None:
         """Hash the weights that a network at these widths starts from; None: it is initialised."""
-        if self.pretrained is None or tuple(widths) != self.widths:
+        if self.pretrained is None or not self.comes_trained_at(widths):
             return None
         if self._start is None:
             with torch.random.fork_rng(devices=[]):

@@ -112,6 +112,9 @@ class Origin(Protocol):
     def identity_at(self, widths: Sequence[int]) -> dict[str, Any]:
         """Say what identifies the network beyond the factory's name, its arguments and the widths."""
 
+    def comes_trained_at(self, widths: Sequence[int]) -> bool:
+        """Say whether a network at these widths begins with weights that were trained elsewhere."""
+
     def with_arguments(self, changes: dict[str, Any]) -> tuple[Origin, tuple[int, ...]]:
         """Take other arguments for the factory, and the widths that it then makes.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.factories import (
@@ -12,12 +13,15 @@ from secateur.architecture.factories import (
     factory_of,
     names_factory,
     origin_at,
+    origin_by,
     origin_for,
+    origin_on,
 )
 from secateur.architecture.family import arguments_for
+from secateur.architecture.model_names import unknown_model
 from secateur.data import Data
-from secateur.errors import InputError, unknown
-from secateur.models import NAMES, parse_name
+from secateur.errors import InputError
+from secateur.models import parse_name
 
 
 def check_model_name(name: str) -> None:
@@ -25,20 +29,20 @@ def check_model_name(name: str) -> None:
     if names_factory(name):
         check_factory(name)
     elif not _is_path(name) and parse_name(name) is None:
-        raise unknown("model", name, NAMES)
+        raise unknown_model(name)
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith(".json") or Path(name).is_dir()
+    return name.endswith(".json") or (name != "" and Path(name).is_dir())
 
 
 def resolve_model(
-    model: str | nn.Module | Architecture, data: Data, factory: str | None = None
+    model: str | nn.Module | Architecture | Callable[..., nn.Module], data: Data, factory: str | None = None
 ) -> Architecture:
     """Find the architecture that is meant, with the data's channels, image size and classes.
 
     Args:
-        model: a name, a factory's name, an architecture file, a module, or an architecture.
+        model: a name, a factory or its name, an architecture file, a module, or an architecture.
         factory: the name of what builds the network of an architecture file that is not built in.
 
     Raises:
@@ -53,6 +57,8 @@ def resolve_model(
                 parsed[0], {**parsed[1], **arguments_for(data.shape, data.num_classes)}
             )
         model = Architecture.load(model, factory_of(factory) if factory else None)
+    if not isinstance(model, (nn.Module, Architecture)):
+        return Architecture.whole(origin_by(model, data))
     architecture = Architecture.of(model) if isinstance(model, nn.Module) else model
     if architecture.classes != data.num_classes:
         raise InputError(
@@ -60,6 +66,17 @@ def resolve_model(
             f"{data.num_classes}: build the model with num_classes={data.num_classes}"
         )
     return Architecture.at(architecture.origin.fitted_to(data, architecture.widths), architecture.widths)
+
+
+def network_on(name: str, images: Tensor, num_classes: int) -> Architecture:
+    """Find the architecture that a name means, for images (N, C, H, W) that somebody else loaded."""
+    if names_factory(name):
+        return Architecture.whole(origin_on(name, images, num_classes, "of these loaders"))
+    if parsed := parse_name(name):
+        channels, height, width = images.shape[1:]
+        fitting = arguments_for((channels, height, width), num_classes)
+        return Architecture.from_factory(parsed[0], {**parsed[1], **fitting})
+    return Architecture.load(name)
 
 
 def model_at(

@@ -9,20 +9,19 @@ from typing import Annotated
 
 import typer
 
-from secateur.cli import names
-from secateur.cli.generated import option, taking, words
+from secateur.cli import names, printing
+from secateur.cli.answer import Answer
+from secateur.cli.generated import completing, option, taking, words
 from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
-from secateur.cli.printing import (
-    console,
-    or_dash,
-    show_inspection,
-    show_plan,
-    show_point,
-    show_results,
-    show_scaled,
-    table,
+from secateur.cli.shared import (
+    OnOption,
+    WorkersOption,
+    budgets_of,
+    command_line,
+    factory_named,
+    only_one,
+    session_for,
 )
-from secateur.cli.shared import OnOption, WorkersOption, budgets_of, command_line, factory_named, session_for
 from secateur.errors import InputError
 
 
@@ -31,17 +30,27 @@ def compare(
     options: PruneOptions,
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="At most so much: params=500k, macs=25%, nonzeros=5%. Repeatable."),
+        typer.Option(
+            help="At most so much: params=500k, macs=25%, nonzeros=5%. Several, each by itself, with commas "
+            "or repeated.",
+            autocompletion=completing(names.BUDGETS),
+        ),
     ] = None,
     arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Which of {names.arms()}; with commas, or repeated. From magnitude on they set weights to "
+            "zero, for budgets in nonzeros. By default what suits the budget.",
+            autocompletion=completing(names.all_arms),
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
+    match: Annotated[
         str,
         typer.Option(
-            help=f"Which of {names.arms()}. From magnitude on they set weights to zero, for budgets in "
-            "nonzeros. By default what suits the budget."
+            help="epochs, or compute: what fisher-tuned spent.", autocompletion=completing(names.MATCHES)
         ),
-    ] = "",
-    seeds: Annotated[int, typer.Option(help="Replicates, for intervals.")] = 1,
-    match: Annotated[str, typer.Option(help="epochs, or compute: what fisher-tuned spent.")] = "epochs",
+    ] = "epochs",
     copycat_after: Annotated[
         int | None, option("Removals after which copycat takes its profile.", PRUNING)
     ] = None,
@@ -51,7 +60,7 @@ def compare(
     workers: WorkersOption = "auto",
     on: OnOption = "here",
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
-) -> None:
+) -> Answer | None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
 
     Interrupt it at any moment; the same command continues.
@@ -66,12 +75,15 @@ def compare(
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
+    if options.finds_rate:
+        raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
-        arms=tuple(words(arms)),
+        arms=tuple(words(*(arms or []))),
         seeds=seeds,
         match=match,
         recipe=options.recipe(),
+        tuning=options.fine_tuning(),
         prune=options.pruning(),
         copycat_after=copycat_after,
         sparsity=options.sparsity(),
@@ -79,13 +91,10 @@ def compare(
     chosen(settings)
     session, data, architecture = session_for(options, out)
     wanted = ask(architecture, data, settings)
-    if plan and session.runtime.is_main:
-        show_plan(wanted, session, asked)
     if plan:
-        return
+        return printing.plan(wanted, session, asked) if session.runtime.is_main else None
     results = answer(wanted, session, command_line(), asked)
-    if session.runtime.is_main:
-        show_results(results, out)
+    return printing.results(results, out) if session.runtime.is_main else None
 
 
 @taking(Options)
@@ -95,16 +104,19 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-train"
     ),
-) -> None:
-    """Train one network from scratch; leaves record.json, architecture.json and model.safetensors.
+) -> Answer | None:
+    """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
+    and model.safetensors.
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
     from secateur.compare.one_network import Subject, train_one
 
-    recipe = options.recipe()  # refused before anything is read
+    anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out)
-    show_point(train_one(session, Subject(architecture, data, recipe, seed)), session)
+    recipe = tuned if architecture.comes_trained else anew
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
+    return printing.network(train_one(session, subject), session)
 
 
 @taking(PruneOptions)
@@ -114,14 +126,16 @@ def prune(
         str,
         typer.Argument(
             help="Channels: fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels, "
-            f"channel-reparametrization. Weights: {names.arms(names.FIRST_OF_WEIGHTS)}."
+            f"channel-reparametrization. Weights: {names.arms(names.FIRST_OF_WEIGHTS)}.",
+            autocompletion=completing(names.methods),
         ),
     ],
     budget: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas: all "
-            "hold; for weights nonzeros=5%, met exactly."
+            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas or "
+            "repeated: all hold; for weights nonzeros=5%, met exactly.",
+            autocompletion=completing(names.BUDGETS),
         ),
     ],
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
@@ -132,10 +146,17 @@ def prune(
             help="The model comes trained (by its factory, or as the folder named): prune it at once.",
         ),
     ] = False,
+    tune_epochs: Annotated[
+        int | None,
+        option(
+            "Epochs of tuning after pruning; by default none, with --trained those of the recipe (3).",
+            PRUNING,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-prune"
     ),
-) -> None:
+) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
     model.safetensors, architecture.json and record.json.
 
@@ -143,11 +164,18 @@ def prune(
     --prune-every 10`, or `secateur prune reparametrization --model conv4 --data digits --budget nonzeros=1%`
     """
     from secateur.budget import Budgets
-    from secateur.compare.one_network import Subject, arm_alone, check_budgets, check_name, prune_one
+    from secateur.compare.one_network import (
+        Subject,
+        arm_alone,
+        check_budgets,
+        check_name,
+        prune_one,
+        with_tuning,
+    )
     from secateur.methods import CHANNEL_METHODS
 
     check_name(method)
-    wanted = Budgets.parse(budget)
+    wanted = Budgets.parse(",".join(budget))
     step_by_step = method in CHANNEL_METHODS
     pruning, sparsity = options.pruning(method if step_by_step else "fisher"), options.sparsity()
     if trained and not step_by_step:
@@ -156,14 +184,17 @@ def prune(
         folder = Path(options.model)
         pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
     check_budgets(method, wanted)
-    recipe = options.recipe()
+    sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
+    anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out)
-    subject = Subject(architecture, data, recipe, seed)
+    recipe = tuned if trained or architecture.comes_trained else anew
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
     if step_by_step:
-        point = prune_one(session, subject, pruning, wanted)
+        epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
+        point = prune_one(session, subject, pruning, wanted, epochs)
     else:
         point = arm_alone(session, subject, method, wanted, sparsity)
-    show_point(point, session)
+    return printing.network(point, session)
 
 
 @taking(ModelOptions)
@@ -174,14 +205,11 @@ def inspect_model(
         typer.Option("--input", help="CHANNELSxHEIGHTxWIDTH of an image, in place of data: 3x224x224."),
     ] = None,
     classes: Annotated[int, typer.Option(help="With --input: how many classes.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
-) -> None:
+) -> Answer | None:
     """What can be cut from a model, what cannot and why. Nothing is changed, nothing is written.
 
     Example: `secateur inspect --model mypackage.nets:build --input 3x224x224`
     """
-    import json
-
     from secateur.architecture.inspection import groups_and_costs
     from secateur.progress import reporter_for
 
@@ -190,43 +218,34 @@ def inspect_model(
             _, architecture = options.load(reporter)
         else:
             architecture = options.load_at(image, classes, reporter)
-    found = groups_and_costs(architecture)
-    if as_json:
-        print(json.dumps(found, indent=1))
-    else:
-        show_inspection(found)
+    return printing.inspection(groups_and_costs(architecture))
 
 
 def diff(
     first: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
-) -> None:
+) -> Answer | None:
     """Where two architectures differ, group by group. Nothing is built: the files are compared.
 
     Example: `secateur diff dense/ small/`
     """
     from secateur.architecture.file import diff_files
 
-    rows = diff_files(first, second)
-    shown = table("what", "", "first", "second")
-    for name, one, other in rows:
-        shown.add_row(name, "", or_dash(one), or_dash(other))
-    if rows:
-        console().print(shown)
-    else:
-        print("The architectures are the same.")
+    return printing.differences(diff_files(first, second))
 
 
 def export(
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder that train, prune or sc.save left.")
     ],
-    to: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    to: Annotated[
+        str, typer.Option(help="onnx or openvino.", autocompletion=completing(names.FORMATS))
+    ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File to write; by default beside the weights.")] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
-) -> None:
+) -> Answer | None:
     """Write a saved network for another runtime, proved to compute the same.
 
     Example: `secateur export small/ --to onnx`
@@ -234,22 +253,25 @@ def export(
     from secateur.runs.export import export_directory
 
     written = export_directory(directory, to, out, factory=factory_named(factory))
-    print(
-        f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
-        f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
-    )
+    return printing.exported(written)
 
 
 def scale(
     arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
-    budget: Annotated[str, typer.Option(help="params=300k, or a share of ARCH itself: params=50%.")],
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            help="params=300k, or a share of ARCH itself: params=50%.",
+            autocompletion=completing(names.BUDGETS),
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
     ] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
-) -> None:
+) -> Answer | None:
     """Scale a saved profile to a budget (copycat): every group width times alpha. Trains nothing.
 
     Example: `secateur scale secateur-compare/best --budget params=20k --out small.json`, then
@@ -257,7 +279,7 @@ def scale(
     """
     from secateur.architecture.architecture import Architecture
 
-    (wanted,) = budgets_of([budget])
+    wanted = only_one(budgets_of(budget))
     source = Architecture.load(arch, factory_named(factory))
     scaled = source.scaled_to(wanted)
     if out is not None:
@@ -265,14 +287,12 @@ def scale(
         if out.suffix != ".json":
             out.mkdir(exist_ok=True)
         scaled.save(out)
-    show_scaled(source, scaled)
-    if out is not None:
-        print(f"Written to {out / 'architecture.json' if out.is_dir() else out}")
+    return printing.scaled(source, scaled, out and (out / "architecture.json" if out.is_dir() else out))
 
 
 def report(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `compare` left.")],
-) -> None:
+) -> Answer | None:
     """Draw report.html and figures/ again from results.json.
 
     Example: `secateur report secateur-compare/`
@@ -280,5 +300,5 @@ def report(
     from secateur.compare.results import load_results, rewrite_report
 
     loaded = [(directory, load_results(directory)) for directory in directories]
-    for directory, results in loaded:
-        print(rewrite_report(directory, results))
+    written = [str(rewrite_report(directory, results)) for directory, results in loaded]
+    return Answer({"reports": written}, lambda: print("\n".join(written)))

@@ -7,9 +7,10 @@ names it with `OptionsOf`, and `taking` gives a command all of them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -17,11 +18,24 @@ from secateur.errors import InputError
 
 Values = dict[str, Any]
 Kind = TypeVar("Kind")
+Found = TypeVar("Found")
 
 
-def option(help_text: str, panel: str, *names: str) -> Any:
-    """An option shown in one of the panels of `--help`."""
-    return typer.Option(*names, help=help_text, rich_help_panel=panel)
+def option(help_text: str, panel: str, *names: str, values: Sequence[str] = ()) -> Any:
+    """An option shown in one of the panels of `--help`; `values`: what a shell completes it with."""
+    completion = completing(values) if values else None
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, autocompletion=completion)
+
+
+def completing(values: Sequence[str] | Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """What a shell completes a value with, behind the last comma where there are some."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, begun = incomplete.rpartition(",")
+        known = values() if callable(values) else values
+        return [f"{before}{comma}{value}" for value in known if value.startswith(begun)]
+
+    return complete
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,8 @@ class OneOption:
 class OptionsOf:
     """A field of a class of options that is many: one for each field of `settings` that has a help text.
 
-    Its value is what was given for them, by the names of the settings class.
+    Its value is what was given for them, by the names of the settings class, and nothing else: what was left
+    out is not in it, so that other defaults than those shown can hold.
 
     Args:
         only: these fields, in this order; by default all in the order of the class, but those `without`.
@@ -63,23 +78,50 @@ class OptionsOf:
 
     def parameters(self) -> list[inspect.Parameter]:
         """What typer makes the options of; a row of numbers is a text with commas."""
-        hints, found = get_type_hints(self.settings), []
-        for each in self.offered():
-            kind, default = hints[each.name], each.default
-            if isinstance(default, tuple):
-                kind, default = str, ",".join(f"{number:g}" for number in default)
-            shown: Any = Annotated[kind, option(each.metadata["help"], self.panel)]  # type: ignore[valid-type]
-            found.append(_parameter(option_name(each), shown, default))
-        return found
+        hints = get_type_hints(self.settings)
+        return [self._parameter(each, hints[each.name]) for each in self.offered()]
+
+    def _parameter(self, each: Field[Any], hint: Any) -> inspect.Parameter:
+        """The option of one field: None where it was not given; its default is shown."""
+        kind = _without_none(hint)
+        values = (*(get_args(kind) if get_origin(kind) is Literal else ()), *each.metadata["words"])
+        if values or isinstance(each.default, tuple):
+            kind = str
+        shown = option(each.metadata["help"], self.panel, values=values)
+        shown.show_default = _as_text(each.default) if each.default is not None else False
+        return _parameter(option_name(each), Annotated[kind | None, shown], None)
 
     def taken(self, values: Values) -> Values:
-        """The settings' values, out of what was given."""
+        """The settings that were given."""
         found: Values = {}
         for each in self.offered():
             name = option_name(each)
             value = values.pop(name)
-            found[each.name] = numbers(name, value) if isinstance(each.default, tuple) else value
+            if value is not None:
+                found[each.name] = _read(each, name, value)
         return found
+
+
+def _without_none(hint: Any) -> Any:
+    """The type of a setting, where it is given."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return kinds[0] if isinstance(hint, UnionType) or get_origin(hint) is Union else hint
+
+
+def _as_text(default: Any) -> str:
+    """A default, as it would be written."""
+    if isinstance(default, tuple):
+        return ",".join(f"{number:g}" for number in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _read(setting: Field[Any], name: str, value: Any) -> Any:
+    """A value as it was given, as the setting's own type."""
+    if isinstance(setting.default, tuple):
+        return numbers(name, value)
+    if setting.metadata["words"] and value not in setting.metadata["words"]:
+        return number(name, value, setting.metadata["words"])
+    return value
 
 
 def option_name(setting: Field[Any]) -> str:
@@ -91,10 +133,10 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def taking(kind: type[Any]) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Give a command every option of `kind`; it receives them as one object, `options`."""
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+    def decorate(command: Callable[..., Found]) -> Callable[..., Found]:
         own = inspect.signature(command, eval_str=True).parameters.values()
         own_parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -102,8 +144,8 @@ def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., Non
             if parameter.name != "options"
         ]
 
-        def run(**values: Any) -> None:
-            command(options=assembled(kind, values), **values)
+        def run(**values: Any) -> Found:
+            return command(options=assembled(kind, values), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         shared = [parameter for place in _places(kind).values() for parameter in place.parameters()]
@@ -131,9 +173,19 @@ def _places(kind: type[Any]) -> dict[str, OneOption | OptionsOf]:
     return places
 
 
-def words(text: str) -> list[str]:
-    """The words of a text with commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+def words(*texts: str) -> list[str]:
+    """The words of texts with commas."""
+    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+
+
+def number(name: str, text: str, instead: Sequence[str]) -> float:
+    """The number of a text; InputError, with the option's name and its other values, where it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"--{name.replace('_', '-')} takes a number, or {' or '.join(instead)}, got '{text}'"
+        ) from None
 
 
 def numbers(name: str, text: str) -> tuple[float, ...]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from secateur.cli import commands, runs
+from secateur.cli.answer import answering
+from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
+from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
 from secateur.errors import InputError, TrainingError
 from secateur.process import keep_freed_memory
 
@@ -19,22 +22,50 @@ app = typer.Typer(
     help="The best neural network inside a size budget: pruned, or trained smaller from scratch, "
     "and honestly compared.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 runs_app = typer.Typer(help="List, show or delete the runs of an output folder.", no_args_is_help=True)
 for command in (commands.compare, commands.train, commands.prune):
-    app.command()(command)
-app.command("inspect")(commands.inspect_model)
+    app.command()(answering(command))
+app.command("inspect")(answering(commands.inspect_model))
 for command in (commands.diff, commands.export, reproduce, commands.scale, commands.report):
-    app.command()(command)
+    app.command()(answering(command))
 app.add_typer(runs_app, name="runs")
-runs_app.command("list")(runs.list_runs)
-runs_app.command("show")(runs.show_run)
-runs_app.command("delete")(runs.delete_run)
+runs_app.command("list")(answering(runs.list_runs))
+runs_app.command("show")(answering(runs.show_run))
+runs_app.command("delete")(answering(runs.delete_run))
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
+_READER_LEFT = 128 + 13
+"""What a shell says of a program that SIGPIPE ended."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"secateur {version('secateur')}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", is_eager=True, callback=_show_version, help="Print the version."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but the result; of every command.")
+    ] = False,
+) -> None:
+    """The best neural network inside a size budget: pruned, or trained smaller, and honestly compared.
+
+    Every command takes `--json` (one document on stdout) and `--quiet`, and has an example in its `--help`.
+
+    Example: `secateur compare --data digits --epochs 5 --prune-every 2`
+    """
 
 
 def _raise_interrupt(_signal: int, _frame: Any) -> None:
@@ -44,43 +75,54 @@ def _raise_interrupt(_signal: int, _frame: Any) -> None:
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
-    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 130 interrupted.
+    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 130 interrupted, 141 whoever read
+    the output left (`| head`), which ends a command as an interrupt does.
     """
-    from typer.exceptions import TyperException
-
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    prepare_streams()
     keep_freed_memory()
-    debug = bool(os.environ.get("SECATEUR_DEBUG"))
     try:
-        code = app(standalone_mode=False)
+        code = _run()
+        sys.stdout.flush()
+    except (OSError, SystemExit) as error:  # typer and rich make SystemExit(1) of a closed pipe
+        if not reader_left(error):
+            raise
+        write_nowhere()
+        code = _READER_LEFT
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line, and give its exit code; what cannot be mended has been said on stderr."""
+    from typer.exceptions import TyperException
+    from typer.main import get_command
+
+    try:
+        code = app(standalone_mode=False, prog_name="secateur")
     except TyperException as error:
-        if not (message := error.format_message()):
-            sys.exit(error.exit_code)  # no command was given, and the help has been shown
-        _fail(f"{message} See `secateur --help`.", error.exit_code)
+        if not error.format_message():
+            return error.exit_code  # no command was given, and the help has been shown
+        _fail(usage_message(error, get_command(app), sys.argv[1:]), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail(_INTERRUPTED, 130)
     except InputError as error:
         _fail(str(error), 2)
     except TrainingError as error:
         _fail(str(error), 1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
     except Exception as error:  # the last resort: no traceback reaches a user
-        if debug:
+        if os.environ.get("SECATEUR_DEBUG"):
             raise
-        _fail(
-            (
-                f"internal error, {type(error).__name__}: {error}: SECATEUR_DEBUG=1 shows where; please "
-                "report it"
-            ),
-            1,
-        )
-    else:
-        if code == 130:  # typer turns Ctrl-C into this
-            _fail(_INTERRUPTED, 130)
-        sys.exit(code if isinstance(code, int) else 0)
+        what = f"internal error, {type(error).__name__}: {error}"
+        _fail(f"{what}: SECATEUR_DEBUG=1 shows where; please report it", 1)
+    if code == 130:  # typer turns Ctrl-C into this
+        _fail(_INTERRUPTED, 130)
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -5,12 +5,35 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
+
+from secateur.names import ChannelMethod, Format, Match
 
 _HOUSE = Path(__file__).resolve().parents[1]
 
 
+GATES = "channel-reparametrization"
 FIRST_OF_WEIGHTS = 100
 """The place (`compare.arms.base.Arm.place`) from which on arms set weights to zero."""
+
+
+BUDGETS = ("params=", "macs=", "nonzeros=", "bytes=", "latency=")
+"""How budgets begin."""
+MODELS = ("wrn-16-1", "wrn-40-2", "resnet18", "vgg19", "conv4", "hf:", "timm:")
+"""Models, or how their names begin; any wrn-D-K is one."""
+DATA = ("digits", "cifar10", "tiny-imagenet", "hf:")
+"""Data sets, or how their names begin."""
+FORMATS, MATCHES = get_args(Format), get_args(Match)
+
+
+def all_arms() -> list[str]:
+    """The arms of `compare`."""
+    return arms().split(", ")
+
+
+def methods() -> list[str]:
+    """What `prune` takes: criteria for channels, and arms that need no other."""
+    return [*get_args(ChannelMethod), GATES, *arms(FIRST_OF_WEIGHTS).split(", ")]
 
 
 def arms(first: int = 0) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secateur.cli.generated import OptionsOf, Values, option
-from secateur.errors import InputError
+from secateur.cli import names
+from secateur.cli.generated import OptionsOf, Values, completing, option
+from secateur.errors import InputError, unknown
 from secateur.runs.settings import ChannelFields, SparseFields
-from secateur.training.recipe import Recipe
+from secateur.training.recipe import AUTO, CUSTOM, OPTIMIZERS, Recipe
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
@@ -32,7 +33,8 @@ class ModelOptions:
         str,
         typer.Option(
             help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
-            "timm:NAME; or an architecture.json."
+            "timm:NAME; or an architecture.json.",
+            autocompletion=completing(names.MODELS),
         ),
     ] = "wrn-16-1"
     factory: Annotated[
@@ -42,7 +44,9 @@ class ModelOptions:
     data: Annotated[
         str,
         option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.", DATA
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            DATA,
+            values=names.DATA,
         ),
     ] = "digits"
     limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
@@ -106,8 +110,23 @@ class Options(ModelOptions):
     )
 
     def recipe(self) -> Recipe:
-        """The training recipe asked for."""
-        return Recipe(**self.training, **self.augmentation, **self.computation)
+        """The recipe asked for, of networks that are trained from scratch."""
+        return Recipe(**self._given())
+
+    def fine_tuning(self) -> Recipe:
+        """The recipe asked for, of a network that comes trained: what was given wins over its defaults."""
+        return Recipe.fine_tuning(**self._given())
+
+    @property
+    def finds_rate(self) -> bool:
+        """Whether the rate is to be searched for."""
+        return self.training.get("lr") == AUTO
+
+    def _given(self) -> Values:
+        given = {**self.training, **self.augmentation, **self.computation}
+        if given.get("optimizer") == CUSTOM:
+            raise unknown("optimizer", CUSTOM, OPTIMIZERS)
+        return {name: value for name, value in given.items() if value != AUTO}
 
 
 @dataclass(frozen=True)

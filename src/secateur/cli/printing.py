@@ -1,131 +1,141 @@
-"""What commands print: tables of plans, results, groups and runs."""
+"""What commands answer: plans, results, groups and networks, for people and as JSON."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from secateur.cli.answer import Answer
+from secateur.cli.terminal import Table, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from secateur.architecture.architecture import Architecture
     from secateur.compare.arms import PlanRow
     from secateur.compare.wanted import Wanted
+    from secateur.deploy.traced import Export
     from secateur.records.point import Point
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
     from secateur.runs.session import Session
 
 
-def console() -> Console:
-    """Tables keep their width in a pipe, where rich would otherwise cut them to 80 columns.
-
-    No markup: names of layers and groups come from models and files.
-    """
-    return Console(markup=False) if sys.stdout.isatty() else Console(width=140, markup=False)
-
-
-def table(*columns: str) -> Any:
-    """An unboxed table; the first two columns hold words, the others numbers."""
-    from rich.table import Table
-
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
-    return made
-
-
-def show_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of any length: its widths are measured once, where rich would take minutes for thousands.
-
-    The first two columns hold words, the others numbers.
-    """
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
-        cells = [
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-
-
 def or_dash(value: object) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def show_inspection(found: dict[str, Any]) -> None:
+def inspection(found: dict[str, Any]) -> Answer:
     """The groups, what is frozen, the totals and the smallest network that cutting can reach."""
-    screen = console()
-    rows_shown = table("group", "layers that it spans", "channels", "params each", "MACs each")
+    return Answer(found, lambda: _show_inspection(found))
+
+
+def _show_inspection(found: dict[str, Any]) -> None:
+    shown = Table("group", "layers that it spans", "channels", "params each", "MACs each")
     for group in found["groups"]:
         spanned = group["layers"]
         more = f" and {len(spanned) - 4} more" if len(spanned) > 4 else ""
         tied = f" (tied: {group['sets']})" if group["sets"] else ""
-        rows_shown.add_row(
+        shown.add_row(
             group["name"],
             ", ".join(spanned[:4]) + more + tied,
             f"{group['width']:,}",
             f"{group['params']:,}",
             f"{group['macs']:,}",
         )
-    screen.print(f"{found['model']}: {found['proof']}", highlight=False)
-    screen.print(rows_shown)
+    say(f"{found['model']}: {found['proof']}")
+    shown.show()
     for frozen in found["frozen"]:
-        screen.print(f"frozen: {frozen['name']} ({frozen['width']}): {frozen['reason']}", highlight=False)
+        say(f"frozen: {frozen['name']} ({frozen['width']}): {frozen['reason']}")
     for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
-        listed = ", ".join(f"{value:,} {resource}" for resource, value in counts.items())
-        screen.print(f"{name}: {listed}", highlight=False)
-    screen.print(found["convention"], highlight=False)
+        say(f"{name}: {', '.join(f'{value:,} {resource}' for resource, value in counts.items())}")
+    say(found["convention"])
 
 
-def show_plan(wanted: Wanted, session: Session, asked: Workers) -> None:
+def differences(rows: Sequence[tuple[str, Any, Any]]) -> Answer:
+    """Where two architectures differ."""
+    found = [{"what": name, "first": one, "second": other} for name, one, other in rows]
+    return Answer({"same": not rows, "differences": found}, lambda: _show_differences(rows))
+
+
+def _show_differences(rows: Sequence[tuple[str, Any, Any]]) -> None:
+    if not rows:
+        say("The architectures are the same.")
+        return
+    shown = Table("what", "", "first", "second")
+    for name, one, other in rows:
+        shown.add_row(name, "", or_dash(one), or_dash(other))
+    shown.show()
+
+
+def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
     """The arms with their sizes, compute and an estimate of the time."""
     from secateur.compare.forecast import estimate_seconds
     from secateur.device import describe_device
-    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
     from secateur.runs.executors.choice import count_for, in_words
     from secateur.runs.graph import Graph
 
     question, settings = wanted.question, wanted.question.settings
     rows = wanted.plan(session.runtime.world)
     seconds = estimate_seconds(session.runtime, question.data, question.architecture, settings.recipe, rows)
-    counted = "nonzeros" if settings.resource == "nonzeros" else "params"
-    rows_shown = table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
+    graph = Graph(session.runtime.world)
+    wanted.add_to(graph)
+    workers = in_words(count_for(asked, graph, session), asked.on)
+    device = describe_device(session.runtime.device)
+    content = {
+        "model": question.name,
+        "data": question.data.label,
+        "resource": settings.resource,
+        "seeds": settings.seeds,
+        "rows": [_planned(row, taken) for row, taken in zip(rows, seconds, strict=True)],
+        "seconds": sum(seconds) * settings.seeds,
+        "device": device,
+        "workers": workers,
+    }
+    return Answer(content, lambda: _show_plan(wanted, rows, seconds, device, workers))
+
+
+def _planned(row: PlanRow, seconds: float) -> dict[str, Any]:
+    """A row of a plan as JSON, for one seed."""
+    kept = {name: value for name, value in vars(row).items() if name != "architecture"}
+    widths = None if row.architecture is None else list(row.architecture.widths)
+    return {**kept, "budget": row.budget or None, "exact": row.exact, "widths": widths, "seconds": seconds}
+
+
+def _show_plan(
+    wanted: Wanted, rows: Sequence[PlanRow], seconds: Sequence[float], device: str, workers: str
+) -> None:
+    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
+
+    question, settings = wanted.question, wanted.question.settings
+    say(f"{question.name} on {question.data.label}: one seed of {settings.seeds}; nothing is trained now.")
+    _plan_table(rows, seconds, settings.resource).show()
+    for row in rows:
+        if row.exact and row.limit and not row.zeroes:
+            widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
+            say(f"{row.arm} {row.budget}: widths {widths}")
+    if any(row.zeroes for row in rows):
+        say("=: weights are set to zero until the budget is met exactly; the MACs stay the network's.")
+    if not all(row.exact for row in rows):
+        say("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
+    say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
+    say(f"In all about {_duration(sum(seconds) * settings.seeds)} on {device}, one run after the other.")
+    say(f"--workers: {workers}.")
+
+
+def _plan_table(rows: Sequence[PlanRow], seconds: Sequence[float], resource: str) -> Table:
+    counted = "nonzeros" if resource == "nonzeros" else "params"
+    shown = Table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
     for row, taken in zip(rows, seconds, strict=True):
-        size, macs = _planned_size(row, settings.resource)
-        rows_shown.add_row(
+        shown.add_row(
             row.arm,
             row.budget and f"{row.budget} ({row.limit:,})",
-            size,
-            macs,
+            *_planned_size(row, resource),
             str(row.epochs or "until met"),
             f"{'' if row.exact else '~ '}{row.compute:.3g}",
             _duration(taken),
         )
-    screen = console()
-    screen.print(
-        f"{question.name} on {question.data.label}: one seed of {settings.seeds}; nothing is trained now."
-    )
-    screen.print(rows_shown)
-    for row in rows:
-        if row.exact and row.limit and not row.zeroes:
-            widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
-            screen.print(f"{row.arm} {row.budget}: widths {widths}", highlight=False)
-    if any(row.zeroes for row in rows):
-        screen.print(
-            "=: weights are set to zero until the budget is met exactly; the MACs stay the network's."
-        )
-    if not all(row.exact for row in rows):
-        screen.print("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
-    screen.print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.", highlight=False)
-    device = describe_device(session.runtime.device)
-    whole = _duration(sum(seconds) * settings.seeds)
-    screen.print(f"In all about {whole} on {device}, one run after the other.")
-    graph = Graph(session.runtime.world)
-    wanted.add_to(graph)
-    screen.print(f"--workers: {in_words(count_for(asked, graph, session), asked.on)}.", highlight=False)
+    return shown
 
 
 def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
@@ -149,13 +159,19 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def show_results(results: Results, out: Path) -> None:
+def results(found: Results, out: Path) -> Answer:
+    """A comparison: every arm at every budget, and the verdict."""
+    content = {"directory": str(out), "report": str(out / "report.html"), **found.to_json()}
+    return Answer(content, lambda: _show_results(found, out))
+
+
+def _show_results(found: Results, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
 
-    counted = "nonzeros" if results.resource == "nonzeros" else "params"
-    rows_shown = table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
-    for row in results.summary:
-        rows_shown.add_row(
+    counted = "nonzeros" if found.resource == "nonzeros" else "params"
+    shown = Table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
+    for row in found.summary:
+        shown.add_row(
             row.arm,
             f"{row.budget} ({row.limit:,})",
             f"{row.count_of(counted):,.0f}",
@@ -164,18 +180,21 @@ def show_results(results: Results, out: Path) -> None:
             f"{row.train_compute:.2e}",
             f"{row.discovery_compute:.2e}" if row.discovery_compute else "",
         )
-    console().print(rows_shown)
-    print(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
-    print(f"\n{results.verdict.text}")
-    print(f"Report: {out / 'report.html'}")
+    shown.show()
+    say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
+    say(f"\n{found.verdict.text}")
+    say(f"Report: {out / 'report.html'}")
 
 
-def show_point(point: Point, session: Session) -> None:
-    if session.runtime.is_main:
-        print(
-            f"{point.arm}: {point.accuracy:.1%} on the test split with {_size_of(point)}; "
-            f"written to {session.store.directory}"
-        )
+def network(point: Point, session: Session) -> Answer | None:
+    """One network that was trained or pruned; None in the other processes of a distributed run."""
+    if not session.runtime.is_main:
+        return None
+    directory = session.store.directory
+    text = (
+        f"{point.arm}: {point.accuracy:.1%} on the test split with {_size_of(point)}; written to {directory}"
+    )
+    return Answer({"directory": str(directory), **point.to_json()}, lambda: print(text))
 
 
 def _size_of(point: Point) -> str:
@@ -191,14 +210,34 @@ def _size_of(point: Point) -> str:
     )
 
 
-def show_scaled(source: Architecture, scaled: Architecture) -> None:
-    """Every group's width before and after."""
+def scaled(source: Architecture, found: Architecture, written: Path | None) -> Answer:
+    """Every group's width before and after; `written`: the file, if there is one."""
+    content = {
+        "written": None if written is None else str(written),
+        "source": {"params": source.params, "macs": source.macs, "widths": list(source.widths)},
+        "scaled": found.to_dict(),
+    }
+    return Answer(content, lambda: _show_scaled(source, found, written))
+
+
+def _show_scaled(source: Architecture, found: Architecture, written: Path | None) -> None:
     from secateur.network.counting import MACS_CONVENTION
 
-    rows_shown = table("group", "", "width", "scaled")
-    for name, old, new in zip(source.group_names(), source.widths, scaled.widths, strict=True):
-        rows_shown.add_row(name, "", str(old), str(new))
-    rows_shown.add_row("params", "", f"{source.params:,}", f"{scaled.params:,}")
-    rows_shown.add_row("MACs", "", f"{source.macs:,}", f"{scaled.macs:,}")
-    console().print(rows_shown)
-    print(f"{MACS_CONVENTION}.")
+    shown = Table("group", "", "width", "scaled")
+    for name, old, new in zip(source.group_names(), source.widths, found.widths, strict=True):
+        shown.add_row(name, "", str(old), str(new))
+    shown.add_row("params", "", f"{source.params:,}", f"{found.params:,}")
+    shown.add_row("MACs", "", f"{source.macs:,}", f"{found.macs:,}")
+    shown.show()
+    say(f"{MACS_CONVENTION}.")
+    if written is not None:
+        say(f"Written to {written}")
+
+
+def exported(written: Export) -> Answer:
+    """A file for another runtime, and what its proof found."""
+    text = (
+        f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
+        f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
+    )
+    return Answer({**vars(written), "path": str(written.path)}, lambda: print(text))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from secateur.cli.answer import Answer
 from secateur.cli.generated import words
 from secateur.cli.shared import OnOption, WorkersOption, command_line
 from secateur.errors import InputError
@@ -26,13 +27,13 @@ def reproduce(
         str, typer.Option(help="smoke (minutes, embedded digits), laptop (hours, CPU) or paper (a GPU).")
     ] = "laptop",
     cells: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="dupont2021: which, conv4/cifar10/95%,vgg19/cifar10; by default the paper's whole grid."
         ),
     ] = None,
     methods: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
@@ -48,7 +49,7 @@ def reproduce(
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
-) -> None:
+) -> Answer | None:
     """Make a paper's table or figure again, with the published numbers beside.
 
     Interrupt it at any moment; the same command continues, and more cells can be added later.
@@ -71,9 +72,9 @@ def reproduce(
     out = out or Path(f"secateur-{paper}-{scale}")
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
-        dupont2021.draw_figure2(out / "figure2.png", out / "figure2.svg")
-        print(f"Written to {out / 'figure2.png'} and {out / 'figure2.svg'}")
-        return
+        files = [out / "figure2.png", out / "figure2.svg"]
+        dupont2021.draw_figure2(*files)
+        return _written(out, f"Written to {files[0]} and {files[1]}", {"figures": list(map(str, files))})
     common: dict[str, Any] = {
         "seeds": seeds,
         "epochs": epochs,
@@ -82,24 +83,33 @@ def reproduce(
     }
     reproduction: BaseReproduction
     if paper == "crowley2018":
-        _refuse(paper, {"--cells": cells, "--methods": methods, "--select-on": select_on})
+        _refuse(
+            paper, {"--cells": cells, "--methods": methods, "--select-on": [select_on] if select_on else None}
+        )
         reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
     else:
-        chosen = dupont2021.parse_cells(cells)
-        named = words(methods) if methods else dupont2021.METHODS
+        chosen = dupont2021.parse_cells(",".join(cells) if cells else None)
+        named = words(*methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
             out, scale, chosen, methods=named, select_on=select_on, **common
         )
         written = "table1, table2 and table3"
     command = command_line().replace(" --tables-only", "")  # what it is that the tables are made by
-    reproduction.run(command, tables_only=tables_only, workers=asked)
-    if reproduction.runtime.is_main:
-        print((out / f"{place}.md").read_text(encoding="utf-8"))
-        print(f"Written to {out}: {written} as .md, .csv and .html")
+    content = reproduction.run(command, tables_only=tables_only, workers=asked)
+    if not reproduction.runtime.is_main:
+        return None
+    table = (out / f"{place}.md").read_text(encoding="utf-8")
+    text = f"{table}\nWritten to {out}: {written} as .md, .csv and .html"
+    return _written(out, text, content.to_json())
 
 
-def _refuse(paper: str, options: dict[str, str | None]) -> None:
+def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:
+    return Answer({"directory": str(out), **content}, lambda: print(text))
+
+
+def _refuse(paper: str, options: dict[str, list[str] | None]) -> None:
     """InputError for the first option that was given: the paper has one grid and selects nothing."""
     for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{paper} is made as a whole and has no {name}, got '{value}': leave it out")
+        if value:
+            given = ",".join(value)
+            raise InputError(f"{paper} is made as a whole and has no {name}, got '{given}': leave it out")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.cli.printing import show_rows
+from secateur.cli.answer import Answer
+from secateur.cli.terminal import Table
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +21,29 @@ if TYPE_CHECKING:
 _Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compare, train or prune left.")]
 
 
-def list_runs(directory: _Folder = Path("secateur-compare")) -> None:
+@dataclass(frozen=True)
+class Listed:
+    """A run of a folder, as far as it is known: a line of the list."""
+
+    run: str | None
+    what: str
+    state: str
+    params: int | None = None
+    accuracy: float | None = None
+    epochs: int | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """As texts, in the order of the heads."""
+        return (
+            self.run or self.state,
+            self.what,
+            "" if self.params is None else f"{self.params:,}",
+            "" if self.accuracy is None else f"{self.accuracy:.1%}",
+            "" if self.epochs is None else str(self.epochs),
+        )
+
+
+def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
     """All runs of a folder, finished or not, and those that its last command wants besides.
 
     Example: `secateur runs list secateur-compare/`
@@ -28,19 +52,27 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> None:
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
-    rows = [_row(run_id, store.record(run_id)) for run_id in store.ids()]
-    rows += _not_begun(read_plan(store), store, {row[1] for row in rows})
-    show_rows(("run", "what", "parameters", "accuracy", "epochs"), rows)
+    rows = [_listed(run_id, store.record(run_id)) for run_id in store.ids()]
+    rows += _not_begun(read_plan(store), store, {row.what for row in rows})
+    content = {"directory": str(directory), "runs": [asdict(row) for row in rows]}
+    return Answer(content, lambda: _show(rows))
 
 
-def _row(run_id: str, record: Record | None) -> tuple[str, ...]:
+def _show(rows: list[Listed]) -> None:
+    shown = Table("run", "what", "parameters", "accuracy", "epochs")
+    for row in rows:
+        shown.add_row(*row.cells())
+    shown.show()
+
+
+def _listed(run_id: str, record: Record | None) -> Listed:
     """One run that has begun."""
     if record is None:
-        return (run_id, "unfinished", "", "", "")
-    return (run_id, record.label, f"{record.params:,}", f"{record.accuracy:.1%}", str(record.epochs))
+        return Listed(run_id, "unfinished", "unfinished")
+    return Listed(run_id, record.label, "finished", record.params, record.accuracy, record.epochs)
 
 
-def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[tuple[str, ...]]:
+def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[Listed]:
     """The runs of a plan that have not begun, and what they wait for; also those that cannot be told yet.
 
     Args:
@@ -50,11 +82,11 @@ def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[tup
     begun = {
         run.name for run in runs if run.name in labels or (run.run_id and store.path(run.run_id).is_dir())
     }
-    found: list[tuple[str, ...]] = []
+    found: list[Listed] = []
     for run in runs:
         if run.name not in begun:
             missing = [name for name in run.after if name not in begun]
-            found.append(("not begun", f"{run.name}{_after(missing)}", "", "", ""))
+            found.append(Listed(None, f"{run.name}{_after(missing)}", "not begun"))
     return found
 
 
@@ -65,7 +97,7 @@ def _after(missing: list[str]) -> str:
 def show_run(
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
     directory: _Folder = Path("secateur-compare"),
-) -> None:
+) -> Answer:
     """One run's record, as JSON.
 
     Example: `secateur runs show train-3fa9 secateur-compare/`
@@ -78,14 +110,14 @@ def show_run(
     run_id = store.resolve(run)
     record = store.record(run_id)
     shown = record.to_json() if record else {"run_id": run_id, "finished": False}
-    print(json.dumps(shown, indent=1))
+    return Answer(shown, lambda: print(json.dumps(shown, indent=1)))
 
 
 def delete_run(
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
     directory: _Folder = Path("secateur-compare"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
+) -> Answer:
     """Delete one run; the next command that needs it makes it again.
 
     Example: `secateur runs delete train-3fa9 secateur-compare/ --yes`
@@ -94,11 +126,11 @@ def delete_run(
 
     store = _existing(RunStore(directory))
     run_id = store.resolve(run)
-    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Delete {run_id}?")):
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Delete {run_id}?", err=True)):
         raise InputError(f"{run_id} was not deleted: add --yes to confirm")
     with store.locked():
         store.delete(run_id)
-    print(f"Deleted {run_id}")
+    return Answer({"deleted": run_id}, lambda: print(f"Deleted {run_id}"))
 
 
 def _existing(store: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from secateur.cli.generated import option
 from secateur.cli.options import MACHINE, Options
+from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
@@ -56,10 +57,21 @@ def factory_named(name: str | None) -> Any:
 
 
 def budgets_of(texts: list[str]) -> tuple[Any, ...]:
-    from secateur.budget import Budget
+    """Each budget by itself, whether it was given by an option of its own or after a comma."""
+    from secateur.budget import Budget, split
 
-    return tuple(Budget.parse(text) for text in texts)
+    return tuple(Budget.parse(part) for text in texts for part in split(text))
+
+
+def only_one(budgets: tuple[Any, ...]) -> Any:
+    """The one budget there is; InputError where there are several."""
+    if len(budgets) != 1:
+        raise InputError(f"one budget is taken here, got {', '.join(map(str, budgets))}: give one of them")
+    return budgets[0]
 
 
 def command_line() -> str:
-    return shlex.join(["secateur", *sys.argv[1:]])
+    """The command as it can be given again, without what only decides how its result is shown."""
+    return shlex.join(
+        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q"))]
+    )

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, Limits
 from secateur.compare.settings import Settings
-from secateur.data import Data
 from secateur.errors import InputError
 from secateur.runs.prune_channels import Target
 from secateur.runs.run import epoch_compute
+from secateur.training.batches import AnyData
+from secateur.training.recipe import Recipe
 
 COPYCAT_SHARE = 500 / 1344
 """Crowley et al. take the profile after 500 of WRN-40-2's 1344 channels; other networks: the same share."""
@@ -36,7 +37,7 @@ class Comparison:
         InputError: where a budget does not bind, or two are the same.
     """
 
-    def __init__(self, architecture: Architecture, data: Data, settings: Settings, *, prunes: bool):
+    def __init__(self, architecture: Architecture, data: AnyData, settings: Settings, *, prunes: bool):
         self.architecture, self.data, self.settings, self.prunes = architecture, data, settings, prunes
         self.name = architecture.display_name
         skeleton = architecture.skeleton()
@@ -47,6 +48,11 @@ class Comparison:
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
         self._solved: dict[tuple[str, str], Architecture] = {}
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the network itself is trained; smaller ones by `Settings.recipe_of`."""
+        return self.settings.recipe_of(self.architecture)
 
     def limits(self, budget: Budget) -> Limits:
         """Give the budget in units of its resource."""
@@ -73,5 +79,5 @@ class Comparison:
     def epochs_for(self, architecture: Architecture, spent: float, world: int = 1) -> int:
         """Say how long a network trains from scratch, given what fisher-tuned spent at its budget."""
         if self.settings.match == "epochs":
-            return self.settings.recipe.epochs
+            return self.settings.recipe_of(architecture).epochs
         return max(1, int(spent // self.epoch_compute(architecture, world)))

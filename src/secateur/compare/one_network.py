@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
@@ -14,18 +14,21 @@ from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
-from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.find_rate import with_rate_found
 from secateur.runs.graph import Graph, Made
 from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.run import Run
 from secateur.runs.session import Session
-from secateur.runs.train import Train
+from secateur.runs.train import Given, Train, Tune
+from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
@@ -47,26 +50,68 @@ def check_budgets(method: str, budgets: Budgets) -> None:
         budgets[0].of_trainable(method)
 
 
+def with_tuning(sparsity: Sparsity, epochs: int | None, method: str) -> Sparsity:
+    """Take the epochs of tuning that were asked for; InputError where a method has none after a cut."""
+    if epochs is None:
+        return sparsity
+    if not getattr(ARMS[method], "tuned", False):
+        tuned = ", ".join(name for name, arm in ARMS.items() if getattr(arm, "tuned", False))
+        raise InputError(
+            f"{method} has no tuning after a cut, got --tune-epochs {epochs}: leave it out, or choose "
+            f"{tuned}, or a method for channels"
+        )
+    return replace(sparsity, tune_epochs=epochs)
+
+
 @dataclass(frozen=True)
 class Subject:
-    """What is trained or pruned: the network, its data, how, and which replicate."""
+    """What is trained or pruned: the network, its data, how, which replicate, and under which loss.
+
+    Attributes:
+        finds_rate: the recipe's rate is only a beginning: the best for this network is searched for.
+    """
 
     architecture: Architecture
-    data: Data
+    data: AnyData
     recipe: Recipe
     seed: int = 0
+    terms: Terms = field(default_factory=Terms)
+    finds_rate: bool = False
+
+    def common(self) -> dict[str, Any]:
+        """What every run of it has."""
+        return {
+            "architecture": self.architecture,
+            "data": self.data,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "terms": self.terms,
+        }
+
+    def with_rate(self, session: Session, begins: Run) -> Subject:
+        """Search for the rate, where that was asked for.
+
+        Args:
+            begins: the run that has the network at first.
+
+        Raises:
+            InputError: where the network has no weights that a rate could suit.
+        """
+        if not self.finds_rate:
+            return self
+        if not (self.architecture.comes_trained or isinstance(begins, Given)):
+            raise InputError(
+                "--lr auto finds a rate for a network that comes trained, and this one begins at its "
+                "initialisation: give a rate, or --trained"
+            )
+        return replace(self, recipe=with_rate_found(session, begins), finds_rate=False)
 
 
 def train_one(session: Session, subject: Subject) -> Point:
     """Train from scratch and leave the network with its record in the session's folder."""
     label = f"train seed {subject.seed}"
-    run = Train(
-        architecture=subject.architecture,
-        data=subject.data,
-        recipe=subject.recipe,
-        seed=subject.seed,
-        label=label,
-    )
+    subject = subject.with_rate(session, Train(**subject.common(), label=label))
+    run = Train(**subject.common(), label=label)
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("train", graph.compute):
@@ -74,30 +119,59 @@ def train_one(session: Session, subject: Subject) -> Point:
         return _leave(session, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
 
 
-def prune_one(session: Session, subject: Subject, settings: PruneSettings, budgets: Budgets) -> Point:
+def prune_one(
+    session: Session, subject: Subject, settings: PruneSettings, budgets: Budgets, tune_epochs: int = 0
+) -> Point:
     """Train, prune until every budget holds, and leave the network with its record in the session's folder.
+
+    Args:
+        tune_epochs: how long it is tuned afterwards.
 
     Raises:
         InputError: before anything is trained, where pruning cannot reach the budgets.
+        TrainingError: where a network that came trained loses too much at once (`secateur.training.guard`).
     """
+    if tune_epochs < 0:
+        raise InputError(f"the epochs of tuning must be at least 0, got {tune_epochs}")
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
-    run = PruneChannels(
-        architecture=subject.architecture,
-        data=subject.data,
-        recipe=subject.recipe,
-        seed=subject.seed,
-        label=f"{settings.method} {budgets} seed {subject.seed}",
-        settings=settings,
-        target=target,
-    )
+    label = f"{settings.method} {budgets} seed {subject.seed}"
+
+    def pruning(of_whom: Subject) -> PruneChannels:
+        return PruneChannels(**of_whom.common(), label=label, settings=settings, target=target)
+
+    subject = subject.with_rate(session, pruning(subject).first)
+    run: Run = pruning(subject)
+    if tune_epochs:
+        run = _tuning(subject, run, settings, tune_epochs)
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("prune", graph.compute):
         made = _make(graph, session)
         record = made.record(node)
-        point = point_of(record, f"{settings.method}-tuned", str(budgets), before=made.before(record))
+        point = point_of(record, f"{settings.method}-tuned", str(budgets), before=_on_the_way(record, made))
         return _leave(session, record, point)
+
+
+def _tuning(subject: Subject, pruned: Run, settings: PruneSettings, epochs: int) -> Tune:
+    """The run that tunes a pruned network: by the recipe of networks that come trained, or at a low rate."""
+    gentle = settings.trained or subject.architecture.comes_trained
+    recipe = subject.recipe if gentle else subject.recipe.for_tuning(settings.lr)
+    tuned = replace(subject, recipe=replace(recipe, epochs=epochs))
+    return Tune(**tuned.common(), label=f"{pruned.label}: tuned", after=pruned)
+
+
+def _on_the_way(record: Record, made: Made) -> Record | None:
+    """The record of what a network went through before, with the compute and the time of all of it."""
+    before = made.before(record)
+    earlier = before and _on_the_way(before, made)
+    if before is None or earlier is None:
+        return before
+    return replace(
+        before,
+        train_compute=before.train_compute + earlier.train_compute,
+        wall_s=before.wall_s + earlier.wall_s,
+    )
 
 
 def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, sparsity: Sparsity) -> Point:
@@ -107,7 +181,9 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
     """
     arm = ARMS[name]
-    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity)
+    if subject.finds_rate:
+        raise InputError(f"--lr auto is for train, and for what prunes channels step by step, got {name}")
+    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity, terms=subject.terms)
     if isinstance(arm, WeightArm):
         arm.shares(subject.recipe, sparsity)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)

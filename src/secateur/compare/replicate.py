@@ -41,13 +41,18 @@ class Replicate:
     def train(self, architecture: Architecture, recipe: Recipe, label: str) -> Train:
         """The run that trains a network from scratch."""
         return Train(
-            architecture=architecture, data=self.question.data, recipe=recipe, seed=self.seed, label=label
+            architecture=architecture,
+            data=self.question.data,
+            recipe=recipe,
+            seed=self.seed,
+            label=label,
+            terms=self.settings.terms,
         )
 
     def dense(self) -> Node:
         """The unpruned network."""
         label = f"{self.question.name} seed {self.seed}"
-        run = self.train(self.question.architecture, self.settings.recipe, label)
+        run = self.train(self.question.architecture, self.question.recipe, label)
         return self.once("dense", None, lambda: self.graph.add(run))
 
     def pruned_to(self, budget: Budget) -> Node:
@@ -91,19 +96,20 @@ class Replicate:
         return PruneChannels(
             architecture=self.question.architecture,
             data=self.question.data,
-            recipe=self.settings.recipe,
+            recipe=self.question.recipe,
             seed=self.seed,
             label=label,
             settings=self.settings.prune,
             target=target,
             about=compute,
+            terms=self.settings.terms,
         )
 
     def pruning_estimate(self, budget: Budget) -> int:
         """Training MACs of pruning to the budget, were the channels taken evenly from all groups."""
         whole, small = self.question.architecture, self.question.evenly(budget)
         removals = sum(whole.widths) - sum(small.widths)
-        examples = (removals + 1) * self.settings.prune.every * self.settings.recipe.batch_size
+        examples = (removals + 1) * self.settings.prune.every * self.question.recipe.batch_size
         return TRAINING_MACS_PER_INFERENCE_MAC * ((whole.macs + small.macs) // 2) * examples
 
     def spent_at(self, budget: Budget, made: Made) -> int:

@@ -7,15 +7,15 @@ from pathlib import Path
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
-from secateur.data import Data
 from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.records.results import DataSummary, Results
 from secateur.report import write_report
 from secateur.runs.store import RunStore
+from secateur.training.batches import AnyData
 
 
-def describe_data(data: Data) -> DataSummary:
+def describe_data(data: AnyData) -> DataSummary:
     """What a page says of the data."""
     return DataSummary(
         name=data.name,
@@ -67,4 +67,5 @@ def best_point(results: Results) -> Point:
     candidates = [
         point for point in results.points if (point.arm, point.budget) == (smallest.leader, smallest.budget)
     ]
-    return max(candidates, key=lambda point: (point.val_accuracy, -point.seed))
+    rank = results.measure.rank
+    return max(candidates, key=lambda point: (rank(point.val_accuracy), -point.seed))

@@ -6,24 +6,26 @@ test split, once a run. Which arm leads in the end is judged on both together: `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
+from secateur.compare.comparison import Comparison
 from secateur.compare.judging import judge
+from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import describe_data, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.device import Runtime
+from secateur.network.task import Loss, Task
 from secateur.progress import Reporter
+from secateur.records.measure import ACCURACY
 from secateur.records.point import Point
 from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
 from secateur.runs.environment import describe_environment
@@ -33,7 +35,10 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.training.batches import AnyData
+from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 
 def answer(wanted: Wanted, session: Session, command: str, workers: Workers | None = None) -> Results:
@@ -61,9 +66,11 @@ def _results(
     dense = [_dense_point(replicate, made) for replicate in replicates if wanted.needs_dense]
     copycats = "copycat" in question.settings.arms
     data = describe_data(question.data)
-    found = judge(points, dense, question.units, data, session.store)
+    measure = question.settings.terms.task.metric.measure
+    found = judge(points, dense, question.units, data, session.store, measure)
     return Results(
         command=command,
+        metric=None if measure == ACCURACY else measure,
         model=question.name,
         data=data,
         settings=_described(wanted),
@@ -93,7 +100,7 @@ def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list
 
 def _dense_point(replicate: Replicate, made: Made) -> Point:
     """The unpruned network, as a point without a budget."""
-    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.settings.recipe.epochs)
+    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.question.recipe.epochs)
 
 
 def _profile(replicate: Replicate, made: Made) -> Profile:
@@ -121,7 +128,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
     """The settings as results show them."""
     question, settings = wanted.question, wanted.question.settings
     augmentation = settings.recipe.augmentation(question.data)
-    recipe = asdict(settings.recipe) | {
+    recipe = settings.recipe.shown() | {
         "pad": augmentation.pad,
         "flip": augmentation.flip,
         "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
@@ -134,11 +141,16 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "match": settings.match,
         "prune_every": settings.prune.every,
         "flop_penalty": settings.prune.beta,
-        "tuning_lr": settings.recipe.for_tuning(settings.prune.lr).lr,
+        "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
+        **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
     }
+
+
+def _is_tuned(question: Comparison) -> bool:
+    return question.settings.tuning is not None and question.architecture.comes_trained
 
 
 def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
@@ -187,8 +199,8 @@ class CompareResult:
 
 
 def compare(
-    model: str | nn.Module | Architecture = "wrn-16-1",
-    data: str | Data = "digits",
+    model: Model = "wrn-16-1",
+    data: str | Data | Loaders | Sequence[Iterable[Any]] = "digits",
     budgets: Sequence[str | Budget] = ("params=50%", "params=25%"),
     *,
     arms: Sequence[str] = (),
@@ -200,6 +212,10 @@ def compare(
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
     sparsity: Sparsity | None = None,
+    task: str | Task | None = None,
+    loss: Loss | None = None,
+    metric: Any = None,
+    optimizer: Any = None,
     out: str | Path = "secateur-compare",
     device: str = "auto",
     workers: int | str = "auto",
@@ -213,12 +229,22 @@ def compare(
 
     Args:
         model: a name such as "wrn-40-2", a network of `secateur.models`, or an `Architecture`. Its weights
-            do not matter: it is trained from scratch. It is fitted to the data's channels and image size.
-        data: a name or folder as `secateur.data.load_data` takes, or loaded data.
+            do not matter: it is trained from scratch, but for networks that begin with pretrained weights (of
+            `hf:` and `timm:`, or by your function): they are tuned. It is fitted to the data's channels and
+            image size. Or a function that builds any network, which loaders of your own need.
+        data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
+            test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
         budgets: e.g. ["params=25%"], shares of the network given.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
-        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning.
+        recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
+            `recipe`, networks that come trained take `Recipe.fine_tuning()`, all others `Recipe()`.
+        task: "classification" (the default), "multilabel" or "regression": which loss and which metric.
+        loss: (output, targets) -> the mean over the batch, in place of the task's.
+        metric: (function, "max") or (function, "min"), of (outputs, targets) of a whole split, in place of
+            the task's: what everything that selects looks at, and the verdict.
+        optimizer: makes the optimizer of parameter groups, in place of the recipe's:
+            `lambda groups: torch.optim.AdamW(groups, lr=1e-3)`.
         out: folder for results, report and runs.
         workers: how many networks to train side by side, each in a process of its own with its share of
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
@@ -237,10 +263,13 @@ def compare(
     """
     asked = Workers.parse(workers, on)
     reporter = reporter or Reporter()
-    recipe = recipe or Recipe()
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    tuning = Recipe.fine_tuning(**given) if recipe is None else None
+    recipe = replace(recipe or Recipe(), **given)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
+    if optimizer is not None:
+        recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
     settings = Settings(
         tuple(Budget.parse(budget) for budget in budgets),
@@ -251,9 +280,33 @@ def compare(
         prune,
         copycat_after,
         sparsity or Sparsity(),
+        tuning=tuning,
+        terms=Terms(Task.of(task, loss, metric), optimizer),
     )
-    loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
-    wanted = ask(resolve_model(model, loaded), loaded, settings)
+    architecture, loaded, settings = _opened(model, data, settings, reporter)
+    wanted = ask(architecture, loaded, settings)
     session = Session(RunStore(out), runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
     return CompareResult(answer(wanted, session, told, asked), session.store.directory)
+
+
+def _opened(
+    model: Model, data: Any, settings: Settings, reporter: Reporter
+) -> tuple[Architecture, AnyData, Settings]:
+    """Read the data, open the network on it, and try both before anything is trained or written."""
+    task, optimizer = settings.terms.task, settings.terms.optimizer
+    if optimizer is not None:
+        try_optimizer(optimizer)
+    if isinstance(data, (str, Data)):
+        loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
+        architecture = resolve_model(model, loaded)
+        if not (task.is_default and architecture.is_family):
+            examine(architecture, loaded, task)
+        return architecture, loaded, settings
+    loaders = Loaders.of(data)
+    tuning = settings.tuning and recipe_for(settings.tuning, loaders)
+    settings = replace(settings, recipe=recipe_for(settings.recipe, loaders), tuning=tuning)
+    architecture = network_for(model, loaders, task)
+    for note in examine(architecture, loaders, task):
+        reporter.note(note)
+    return architecture, loaders, settings

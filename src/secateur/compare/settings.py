@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget
 from secateur.errors import InputError, unknown
 from secateur.methods import L1, Reparametrization
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.settings import SparseFields
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 MATCHES = ("epochs", "compute")
 
@@ -48,7 +50,9 @@ class Settings:
         seeds: replicates, at least 1.
         match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
             scratch is given the training MACs that fisher-tuned had spent at that budget.
+        terms: the loss, the metric, and the user's own optimizer.
         copycat_after: removals after which the profile is taken; None: `comparison.COPYCAT_SHARE` of all.
+        tuning: the recipe of networks that come trained (`Architecture.comes_trained`); None: `recipe`.
     """
 
     budgets: tuple[Budget, ...]
@@ -59,6 +63,8 @@ class Settings:
     prune: PruneSettings = field(default_factory=PruneSettings)
     copycat_after: int | None = None
     sparsity: Sparsity = field(default_factory=Sparsity)
+    terms: Terms = field(default_factory=Terms)
+    tuning: Recipe | None = None
 
     def __post_init__(self) -> None:
         if not self.budgets:
@@ -76,6 +82,10 @@ class Settings:
             raise unknown("--match", self.match, MATCHES)
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
+
+    def recipe_of(self, architecture: Architecture) -> Recipe:
+        """Say how a network is trained: from scratch, or from the weights that it comes with."""
+        return self.tuning if self.tuning and architecture.comes_trained else self.recipe
 
     @property
     def resource(self) -> str:

@@ -9,11 +9,11 @@ from secateur.compare.arms import Arm, PlanRow, chosen
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
-from secateur.data import Data
 from secateur.runs.graph import Graph
+from secateur.training.batches import AnyData
 
 
-def ask(architecture: Architecture, data: Data, settings: Settings) -> Wanted:
+def ask(architecture: Architecture, data: AnyData, settings: Settings) -> Wanted:
     """Check a comparison, and say which runs it wants.
 
     Raises:
@@ -66,7 +66,7 @@ class Wanted:
         if self.needs_dense:
             dense, architecture = replicate.dense(), self.question.architecture
             shown.add(dense.name)
-            epochs = self.question.settings.recipe.epochs
+            epochs = self.question.recipe.epochs
             size = (architecture.params, architecture.macs)
             rows.append(PlanRow("dense", "", None, architecture, *size, epochs, dense.compute))
         for budget in self.question.budgets:

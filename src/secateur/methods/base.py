@@ -63,7 +63,10 @@ class Method:
         return model
 
     def before_evaluation(self, model: nn.Module) -> None:
-        """Called before the network is measured in the middle of training."""
+        """Called before the network is measured, in the middle of training or at its end.
+
+        Its weights are then the averages of `secateur.training.average` where a recipe asks for them.
+        """
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """The finished network: a plain module, with no hooks or parametrizations left."""
@@ -80,6 +83,16 @@ class Method:
     @property
     def finished(self) -> bool:
         """Whether the method has reached its goal, for phases that last until then."""
+        return False
+
+    @property
+    def about_to_cut(self) -> bool:
+        """Whether the next `after_step` is the first that removes channels."""
+        return False
+
+    @property
+    def cuts_at_once(self) -> bool:
+        """Whether all that goes is removed in one step."""
         return False
 
     @property

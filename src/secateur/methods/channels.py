@@ -216,6 +216,14 @@ class ChannelPruning(Method):
         return self._met
 
     @property
+    def about_to_cut(self) -> bool:
+        return not self.removed and self._steps + 1 >= self.config.every
+
+    @property
+    def cuts_at_once(self) -> bool:
+        return self.config.at_once == 0
+
+    @property
     def completion(self) -> float:
         if self.goal.wanted is None:
             return min(1.0, len(self.removed) / (self.removals or 1))

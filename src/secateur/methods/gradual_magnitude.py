@@ -220,6 +220,10 @@ class GradualMagnitude(GradualMethod):
 
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
         """Undo what the step did to the weights that are gone, momentum and decay included; then choose."""
+        self.before_evaluation(model)
+        return super().after_step(model, optimizer)
+
+    def before_evaluation(self, model: nn.Module) -> None:
+        """Put the masks on: on an average of weights too, which still has some of those that are gone."""
         if self._kept < self._covered:
             apply_masks(model, self._masks)
-        return super().after_step(model, optimizer)

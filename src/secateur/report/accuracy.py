@@ -1,4 +1,7 @@
-"""Chart of accuracy against size (Fig. 1): as accuracy, as error, and with the arms side by side."""
+"""Chart of accuracy against size (Fig. 1): as accuracy, as error, and with the arms side by side.
+
+Where networks are judged by something else, it is in the place of accuracy, and there is no error.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +13,41 @@ from secateur.records.results import Results
 
 from . import series
 from .charts import Chart, Spec, View, budget_lines, layout, size_axis, title
+from .quantity import Quantity, quantity_of
 from .series import Mark
 from .style import DENSE, INK, ArmStyle, styles
-from .table import accuracy, count, interval
+from .table import count, interval
 
 
 def accuracy_chart(results: Results) -> Chart:
     """Fig. 1: accuracy against what the budgets limit, error against it, and every interval side by side."""
     by_arm = series.marks(results)
     resource = series.resource_of(results)
-    views = [
-        View("Accuracy", _accuracy_view(results, by_arm, error=False)),
-        View(
-            "Error, as in the paper" if resource.key == "params" else "Error",
-            _accuracy_view(results, by_arm, error=True),
-        ),
-    ]
+    quantity = quantity_of(results)
+    views = [View(quantity.title, _accuracy_view(results, by_arm, error=False))]
+    if quantity.in_percent:
+        heading = "Error, as in the paper" if resource.key == "params" else "Error"
+        views.append(View(heading, _accuracy_view(results, by_arm, error=True)))
     if sum(len(curve) for curve in by_arm.values()) <= 40:
         views.append(View("Side by side", _interval_view(results, by_arm)))
-    return Chart("accuracy", f"Accuracy on the test split against {resource.name}, one curve per arm.", views)
+    what = f"{quantity.title} on the test split against {resource.name}, one curve per arm."
+    return Chart("accuracy", what, views)
 
 
 def _hover(point: Mark, results: Results) -> str:
     row = next(r for r in results.summary if (r.arm, r.budget) == (point.arm, point.budget))
     seeds = "1 seed" if point.n == 1 else f"{point.n} seeds"
-    name = series.resource_of(results).name
+    name, quantity = series.resource_of(results).name, quantity_of(results)
     if series.zeroes_weights(row):
         name += f" of {count(row.weights)}"
     before = ""
     if row.accuracy_before is not None:
-        before = f"before the cut {accuracy(row.accuracy_before, None)} %<br>"
+        before = f"before the cut {quantity.text(row.accuracy_before, None)}{quantity.unit}<br>"
     return (
         f"<b>{escape(point.arm)}</b> at {escape(point.budget)}<br>"
         f"{count(point.size)} {escape(name)} ({100 * point.size / point.limit:.1f}% of the budget)<br>"
-        f"{before}accuracy {accuracy(row.mean, row.std)} %, {seeds}<br>"
-        f"95% interval: {interval(row)}"
+        f"{before}{escape(quantity.name)} {quantity.text(row.mean, row.std)}{quantity.unit}, {seeds}<br>"
+        f"95% interval: {interval(row, quantity)}"
     )
 
 
@@ -70,7 +73,9 @@ def _marker(look: ArmStyle, size: float = 10) -> Spec:
     return {"symbol": look.symbol, "size": size, "color": look.color, "line": {"color": "#fff", "width": 1}}
 
 
-def _dots(arm: str, color: str, seeds: Sequence[tuple[int, float, float]], axis: str) -> Spec:
+def _dots(
+    arm: str, color: str, seeds: Sequence[tuple[int, float, float]], axis: str, quantity: Quantity
+) -> Spec:
     """Single seeds, faint: (seed, x, y); `axis` is the one that measures."""
     return {
         "type": "scatter",
@@ -81,7 +86,7 @@ def _dots(arm: str, color: str, seeds: Sequence[tuple[int, float, float]], axis:
         "x": [x for _, x, _ in seeds],
         "y": [y for _, _, y in seeds],
         "text": [f"{escape(arm)}, seed {seed}" for seed, _, _ in seeds],
-        "hovertemplate": f"%{{text}}: %{{{axis}:.2f}} %<extra></extra>",
+        "hovertemplate": f"%{{text}}: %{{{axis}:{quantity.pattern}}}{quantity.unit}<extra></extra>",
         "marker": {"symbol": "circle", "size": 6, "color": color, "opacity": 0.35},
     }
 
@@ -89,11 +94,12 @@ def _dots(arm: str, color: str, seeds: Sequence[tuple[int, float, float]], axis:
 def _accuracy_view(results: Results, by_arm: Mapping[str, list[Mark]], error: bool) -> Spec:
     looks = styles(by_arm)
     show = (lambda a: 100 - a) if error else (lambda a: a)
+    quantity = quantity_of(results)
     crowded = sum(len(curve) for curve in by_arm.values()) > 20
     data: list[Spec] = []
     for arm, curve in by_arm.items():
         seeds = [(seed, x, show(a)) for p in curve if p.n > 1 for seed, x, a in p.seeds]
-        data.append(_dots(arm, looks[arm].color, seeds, axis="y"))
+        data.append(_dots(arm, looks[arm].color, seeds, "y", quantity))
     for arm, curve in by_arm.items():
         look = looks[arm]
         data.append(
@@ -115,7 +121,7 @@ def _accuracy_view(results: Results, by_arm: Mapping[str, list[Mark]], error: bo
     limits = series.budgets(results)
     axis = series.size_axis(results)
     span = axis.extent([v for t in data for v in t["x"]] + [b.limit for b in limits], pad=0.05)
-    low, high = series.accuracy_extent(by_arm, results.dense_summary)
+    low, high = series.accuracy_extent(by_arm, results.dense_summary, quantity)
     resource = series.resource_of(results)
     lines = budget_lines(limits, span[1] - span[0], axis)
     if resource.key != "params" and series.dense_size(results) is None:
@@ -126,7 +132,7 @@ def _accuracy_view(results: Results, by_arm: Mapping[str, list[Mark]], error: bo
             520,
             size_axis(resource.name, axis, span),
             {
-                "title": title("error on the test split (%)" if error else "accuracy on the test split (%)"),
+                "title": title("error on the test split (%)" if error else quantity.axis("test")),
                 "range": [show(high), show(low)] if error else [low, high],
             },
             **lines,
@@ -138,12 +144,14 @@ def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
     row, size = results.dense_summary, series.dense_size(results)
     if not row or size is None:
         return []
-    low, high = series.percent(row.low), series.percent(row.high)
-    mean = 100 * row.mean
+    quantity = quantity_of(results)
+    low, high = quantity.of(row.low), quantity.of(row.high)
+    mean = quantity.drawn(row.mean)
     point = Mark("unpruned", "", 1, size, size, row.n, mean, None, low, high, ())
     text = (
         f"<b>unpruned</b><br>{count(size)} {escape(series.resource_of(results).name)}<br>"
-        f"accuracy {accuracy(row.mean, row.std)} %, n = {row.n}<br>95% interval: {interval(row)}"
+        f"{escape(quantity.name)} {quantity.text(row.mean, row.std)}{quantity.unit}, n = {row.n}<br>"
+        f"95% interval: {interval(row, quantity)}"
     )
     return [
         {
@@ -165,7 +173,7 @@ def _interval_view(results: Results, by_arm: Mapping[str, list[Mark]]) -> Spec:
     looks = styles(by_arm)
     place: dict[tuple[str, str], float] = {}
     headings: list[Spec] = []
-    name = series.resource_of(results).name
+    name, quantity = series.resource_of(results).name, quantity_of(results)
     y = 0.0
     for budget in series.budgets(results):
         headings.append(
@@ -190,7 +198,7 @@ def _interval_view(results: Results, by_arm: Mapping[str, list[Mark]]) -> Spec:
     for arm, curve in by_arm.items():
         look = looks[arm]
         seeds = [(seed, a, place[arm, p.budget]) for p in curve if p.n > 1 for seed, _, a in p.seeds]
-        data.append(_dots(arm, look.color, seeds, axis="x"))
+        data.append(_dots(arm, look.color, seeds, "x", quantity))
         data.append(
             {
                 "type": "scatter",
@@ -210,8 +218,8 @@ def _interval_view(results: Results, by_arm: Mapping[str, list[Mark]]) -> Spec:
         "layout": layout(
             max(520, int(30 * (y + 1)) + 90),
             {
-                "title": title("accuracy on the test split (%)"),
-                "range": series.accuracy_extent(by_arm, None),
+                "title": title(quantity.axis("test")),
+                "range": series.accuracy_extent(by_arm, None, quantity),
             },
             {
                 "tickvals": [row for _, row in rows],

@@ -15,6 +15,7 @@ from typing import Any
 from secateur.records.results import Results
 
 from . import series
+from .quantity import Quantity, quantity_of
 from .series import Axis, Budget, Curve, Profile
 from .style import DENSE, GRID, INK, MUTED, SANS, dash, looks_of, styles
 from .table import number
@@ -198,18 +199,18 @@ def _profile_view(profile: Profile) -> Spec:
     return {"data": data, "layout": spec}
 
 
-def curves_chart(found: Sequence[Curve]) -> Chart:
+def curves_chart(found: Sequence[Curve], quantity: Quantity) -> Chart:
     """Training curves: every run, or the runs of one arm."""
     names = list(dict.fromkeys(c.arm for c in found))
     views = []
-    for measure, heading in (("val_accuracy", "Validation accuracy"), ("loss", "Training loss")):
-        label = "validation accuracy (%)" if measure == "val_accuracy" else "training loss"
+    for measure, heading in (("val_accuracy", f"Validation {quantity.name}"), ("loss", "Training loss")):
+        label = f"validation {quantity.heading}" if measure == "val_accuracy" else "training loss"
         if len(names) > 1:
             views.append(View("all arms", _curves_view(found, names, measure, label), heading))
         for name in names:
             mine = [c for c in found if c.arm == name]
             views.append(View(name, _curves_view(mine, names, measure, label), heading))
-    return Chart("curves", "Validation accuracy by epoch, one line per training run.", views)
+    return Chart("curves", f"Validation {quantity.name} by epoch, one line per training run.", views)
 
 
 def _curves_view(found: Sequence[Curve], names: Sequence[str], measure: str, label: str) -> Spec:
@@ -256,7 +257,7 @@ def _curves_view(found: Sequence[Curve], names: Sequence[str], measure: str, lab
 
 def trajectory_chart(results: Results) -> Chart:
     """The red curve of Fig. 1 while it is being walked, on the validation split."""
-    found = series.trajectories(results)
+    found, quantity = series.trajectories(results), quantity_of(results)
     color = styles(["fisher-tuned"])["fisher-tuned"].color
     data: list[Spec] = [
         {
@@ -268,7 +269,7 @@ def trajectory_chart(results: Results) -> Chart:
             "y": list(t.val_accuracy),
             "customdata": list(t.removed),
             "hovertemplate": f"<b>seed {t.seed}</b>, %{{customdata}} channels removed<br>"
-            "%{x:,} parameters: %{y:.2f} %<extra></extra>",
+            f"%{{x:,}} parameters: %{{y:{quantity.pattern}}}{quantity.unit}<extra></extra>",
             "line": {"color": color, "width": 1.8, "dash": dash(i)[0]},
             "opacity": 0.85,
         }
@@ -281,8 +282,8 @@ def trajectory_chart(results: Results) -> Chart:
     spec = layout(
         420,
         size_axis("parameters  (pruning walks from right to left)", axis, span),
-        {"title": title("validation accuracy (%)")},
+        {"title": title(f"validation {quantity.heading}")},
         **budget_lines(limits, span[1] - span[0], axis),
     )
-    alt = "Validation accuracy against parameters while channels are removed one by one."
+    alt = f"Validation {quantity.name} against parameters while channels are removed one by one."
     return Chart("trajectory", alt, [View("trajectory", {"data": data, "layout": spec})])

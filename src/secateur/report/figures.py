@@ -17,6 +17,7 @@ from secateur.atomic import write_bytes
 from secateur.records.results import Results
 
 from . import series
+from .quantity import quantity_of
 from .series import Axis, Budget, Curve, Histories
 from .style import DENSE, GRID, INK, MUTED, dash, looks_of, styles
 from .table import number
@@ -154,8 +155,8 @@ def _sizes(axes: Axes, axis: Axis) -> None:
 
 def accuracy_figure(results: Results) -> Figure:
     """Accuracy against what is limited, with intervals, seeds and budgets, as in Fig. 1 (there as error)."""
-    name = series.resource_of(results).name
-    what = f"Test accuracy against {name}"
+    name, quantity = series.resource_of(results).name, quantity_of(results)
+    what = f"Test {quantity.name} against {name}"
     by_arm = series.marks(results)
     if not any(by_arm.values()):
         return _nothing(results, what)
@@ -193,9 +194,9 @@ def accuracy_figure(results: Results) -> Figure:
             zorder=3,
         )
     _dense_mark(axes, results)
-    axes.set_ylim(*series.accuracy_extent(by_arm, results.dense_summary))
+    axes.set_ylim(*series.accuracy_extent(by_arm, results.dense_summary, quantity))
     axes.set_xlabel(f"{name} (marks that would cover each other are moved apart, to the left)", fontsize=8)
-    axes.set_ylabel("accuracy on the test split (%)")
+    axes.set_ylabel(quantity.axis("test"))
     axis = series.size_axis(results)
     _sizes(axes, axis)
     _budget_lines(axes, series.budgets(results), axis)
@@ -209,8 +210,9 @@ def _dense_mark(axes: Axes, results: Results) -> None:
     row, size = results.dense_summary, series.dense_size(results)
     if not row or size is None:
         return
-    mean = 100 * row.mean
-    low, high = series.percent(row.low), series.percent(row.high)
+    quantity = quantity_of(results)
+    mean = quantity.drawn(row.mean)
+    low, high = quantity.of(row.low), quantity.of(row.high)
     axes.errorbar(
         [size],
         [mean],
@@ -283,7 +285,8 @@ def profile_figure(results: Results) -> Figure:
 
 def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
     """Validation accuracy by epoch: one panel per arm, all on the same axes, dashes for budgets."""
-    what = "Validation accuracy by epoch, one line per run"
+    quantity = quantity_of(results)
+    what = f"Validation {quantity.name} by epoch, one line per run"
     names = list(dict.fromkeys(c.arm for c in found))
     if not names:
         return _nothing(results, what)
@@ -315,7 +318,7 @@ def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
         axes.set_axis_off()
     for i, axes in enumerate(panels[: len(names)]):
         if i % columns == 0:
-            axes.set_ylabel("accuracy (%)")
+            axes.set_ylabel(quantity.heading)
         if i + columns >= len(names):
             axes.tick_params(labelbottom=True)
     figure.supxlabel("epoch", fontsize=9.5)

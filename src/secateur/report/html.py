@@ -15,6 +15,7 @@ from secateur.records.results import Results
 from . import charts, series, table
 from .accuracy import accuracy_chart
 from .figures import write_figures
+from .quantity import quantity_of
 from .series import Histories
 from .style import looks_of
 from .templates import environment
@@ -64,6 +65,8 @@ def render(results: Results, histories: Histories, meanings: Mapping[str, str] |
         one_seed=any(row.n == 1 for row in results.summary),
         several=any(row.n > 1 for row in results.summary),
         resource=resource,
+        quantity=quantity_of(results),
+        examples="images" if len(results.data.shape) == 3 else "examples",
         of_weights=of_weights,
         zeroes=of_weights and any(series.zeroes_weights(row) for row in results.summary),
         cut=of_weights and any(row.accuracy_before is not None for row in results.summary),
@@ -84,7 +87,7 @@ def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
     if series.profiles(results):
         found.append(charts.profile_chart(results))
     if runs := series.curves(results, histories):
-        found.append(charts.curves_chart(runs))
+        found.append(charts.curves_chart(runs, quantity_of(results)))
     if series.trajectories(results):
         found.append(charts.trajectory_chart(results))
     return found

@@ -1,7 +1,7 @@
 """From `results.json` to what is drawn: pure functions, shared by the page and by the figures.
 
 No statistics are made here: mean, standard deviation and interval come from `Results.summary`.
-Accuracies leave this file in percent.
+Accuracies leave this file in percent, other metrics as they are (`quantity`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from secateur.records.point import Point
 from secateur.records.record import Epoch
 from secateur.records.results import Results, SummaryRow
 
+from .quantity import Quantity, quantity_of
 from .style import order
 
 Histories = Mapping[str, Sequence[Epoch]]
@@ -105,7 +106,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Mark:
-    """One arm at one budget. `x` is where it is drawn, `size` what it has; accuracies in percent."""
+    """One arm at one budget. `x` is where it is drawn, `size` what it has; the rest as it is drawn."""
 
     arm: str
     budget: str
@@ -136,7 +137,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Curve:
-    """One training run: validation accuracy (percent) and training loss by epoch."""
+    """One training run: validation accuracy (percent), or the metric, and training loss by epoch."""
 
     run_id: str
     arm: str
@@ -154,17 +155,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Fisher pruning, step by step: validation accuracy (percent) against parameters."""
+    """Fisher pruning, step by step: validation accuracy (percent), or the metric, against parameters."""
 
     seed: int
     removed: tuple[int, ...]
     params: tuple[float, ...]
     val_accuracy: tuple[float | None, ...]
-
-
-def percent(fraction: float | None) -> float | None:
-    """A fraction in percent; `None` where there is no finite number."""
-    return None if fraction is None or not math.isfinite(fraction) else 100.0 * fraction
 
 
 def arms(results: Results) -> list[str]:
@@ -226,12 +222,13 @@ def _gap(results: Results, groups: Sequence[Budget], axis: Axis) -> float:
 def _mark(results: Results, row: SummaryRow, budget: Budget, x: float, axis: Axis) -> Mark:
     resource = resource_of(results)
     shift = axis.place(x) - axis.place(resource.of(row))
+    quantity = quantity_of(results)
     seeds = tuple(
-        (p.seed, axis.value(axis.place(resource.of(p)) + shift), 100.0 * p.accuracy)
+        (p.seed, axis.value(axis.place(resource.of(p)) + shift), quantity.drawn(p.accuracy))
         for p in results.points
         if (p.arm, p.budget) == (row.arm, row.budget)
     )
-    low, high = percent(row.low), percent(row.high)
+    low, high = quantity.of(row.low), quantity.of(row.high)
     return Mark(
         arm=row.arm,
         budget=budget.text,
@@ -239,8 +236,8 @@ def _mark(results: Results, row: SummaryRow, budget: Budget, x: float, axis: Axi
         x=x,
         size=resource.of(row),
         n=row.n,
-        mean=100.0 * row.mean,
-        std=percent(row.std),
+        mean=quantity.drawn(row.mean),
+        std=quantity.of(row.std),
         low=low if high is not None else None,
         high=high if low is not None else None,
         seeds=seeds,
@@ -252,18 +249,21 @@ def extent(
 ) -> list[float]:
     """An axis range around the values with a little air, inside [floor, ceiling]."""
     low, high = min(values), max(values)
-    air = pad * (high - low) or 1.0
+    air = pad * (high - low) or min(1.0, 0.1 * abs(high) or 1.0)
     return [max(low - air, floor), min(high + air, ceiling)]
 
 
-def accuracy_extent(by_arm: Mapping[str, Sequence[Mark]], dense: SummaryRow | None) -> list[float]:
-    """The range of accuracies (percent) that shows every mean, seed and interval within 0 to 100."""
+def accuracy_extent(
+    by_arm: Mapping[str, Sequence[Mark]], dense: SummaryRow | None, quantity: Quantity
+) -> list[float]:
+    """The range that shows every mean, seed and interval; of accuracies within 0 to 100 percent."""
     seen = [p for curve in by_arm.values() for p in curve]
     values = [v for p in seen for v in (p.mean, p.low, p.high, *(s[2] for s in p.seeds)) if v is not None]
     if dense:
-        values += [v for v in (percent(x) for x in (dense.mean, dense.low, dense.high)) if v is not None]
-    values = [min(max(v, 0.0), 100.0) for v in values]
-    return extent(values or [0.0, 100.0], floor=-1.0, ceiling=101.0)
+        values += [v for v in map(quantity.of, (dense.mean, dense.low, dense.high)) if v is not None]
+    least, most = quantity.limits
+    values = [min(max(v, least), most) for v in values]
+    return extent(values or [0.0, 100.0], floor=least - 1.0, ceiling=most + 1.0)
 
 
 def seed_count(results: Results) -> str:
@@ -326,28 +326,37 @@ def curves(results: Results, histories: Histories) -> list[Curve]:
             owners[r][2],
         ),
     )
+    quantity = quantity_of(results)
     others = sorted(r for r in histories if r not in owners and histories[r])
-    return [_curve(r, *owners[r], histories[r]) for r in known] + [
-        _curve(r, "other", ["no point of its own"], None, histories[r]) for r in others
+    return [_curve(quantity, r, *owners[r], histories[r]) for r in known] + [
+        _curve(quantity, r, "other", ["no point of its own"], None, histories[r]) for r in others
     ]
 
 
-def _curve(run_id: str, arm: str, where: Sequence[str], seed: int | None, history: Sequence[Epoch]) -> Curve:
+def _curve(
+    quantity: Quantity,
+    run_id: str,
+    arm: str,
+    where: Sequence[str],
+    seed: int | None,
+    history: Sequence[Epoch],
+) -> Curve:
     return Curve(
         run_id,
         arm,
         tuple(where),
         seed,
         tuple(epoch.epoch for epoch in history),
-        tuple(percent(epoch.val_accuracy) for epoch in history),
+        tuple(quantity.of(epoch.val_accuracy) for epoch in history),
         tuple(epoch.loss if math.isfinite(epoch.loss) else None for epoch in history),
     )
 
 
 def trajectories(results: Results) -> list[Trajectory]:
     """The Fisher trajectories, one per seed, measured on the validation split."""
+    quantity = quantity_of(results)
     return [
-        Trajectory(t.seed, t.removed, t.params, tuple(percent(a) for a in t.val_accuracy))
+        Trajectory(t.seed, t.removed, t.params, tuple(quantity.of(a) for a in t.val_accuracy))
         for t in results.trajectory
         if t.params
     ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from secateur.records.results import Results, SummaryRow
 
-from .series import Budget, Resource, arms, budgets, percent, resource_of
+from .quantity import Quantity, quantity_of
+from .series import Budget, Resource, arms, budgets, resource_of
 
 COMPUTE_CONVENTION = (
     "training compute = training examples seen × training MACs per example; "
@@ -87,24 +88,9 @@ def ratio(value: float, base: float | None) -> str:
     return f"{value / base:.2f}×" if base else "–"
 
 
-def accuracy(mean: float | None, std: float | None) -> str:
-    """Mean and sample standard deviation, fractions in, percent out.
-
-    Example:
-        >>> accuracy(0.9612, 0.0042), accuracy(0.5, None)
-        ('96.12 ± 0.42', '50.00')
-    """
-    center, spread = percent(mean), percent(std)
-    text = "–" if center is None else f"{center:.2f}"
-    return text if spread is None else f"{text} ± {spread:.2f}"
-
-
-def interval(row: SummaryRow) -> str:
-    """The 95% interval in percent, or why there is none."""
-    low, high = percent(row.low), percent(row.high)
-    if low is None or high is None:
-        return "none (one seed)" if row.n == 1 else "none"
-    return f"{low:.2f} to {high:.2f}"
+def interval(row: SummaryRow, quantity: Quantity) -> str:
+    """The 95% interval, of accuracies in percent, or why there is none."""
+    return quantity.span(row.low, row.high) or ("none (one seed)" if row.n == 1 else "none")
 
 
 def share(nonzeros: float | None, weights: float | None) -> str:
@@ -120,9 +106,9 @@ def share(nonzeros: float | None, weights: float | None) -> str:
     return "100%" if part == 100 else f"{part:#.3g}%"
 
 
-def before(row: SummaryRow) -> str:
-    """Mean accuracy before weights were set to zero; a dash for arms that set none."""
-    return accuracy(row.accuracy_before, None)
+def before(row: SummaryRow, quantity: Quantity) -> str:
+    """What the network was worth before weights were set to zero; a dash for arms that set none."""
+    return quantity.text(row.accuracy_before, None)
 
 
 def sections(results: Results) -> list[Section]:
@@ -137,7 +123,7 @@ def sections(results: Results) -> list[Section]:
             Section(
                 f"{budget.text}: at most {count(budget.limit)} {resource.name}",
                 [
-                    _row(rows[arm], tuned, winners.get(budget.text), budget, resource)
+                    _row(rows[arm], tuned, winners.get(budget.text), budget, resource, quantity_of(results))
                     for arm in arms(results)
                     if arm in rows
                 ],
@@ -152,15 +138,20 @@ def total(row: SummaryRow) -> float:
 
 
 def _row(
-    row: SummaryRow, tuned: SummaryRow | None, winner: str | None, budget: Budget, resource: Resource
+    row: SummaryRow,
+    tuned: SummaryRow | None,
+    winner: str | None,
+    budget: Budget,
+    resource: Resource,
+    quantity: Quantity,
 ) -> Row:
     return Row(
         arm=row.arm,
         winner=row.arm == winner,
         n=str(row.n),
-        before=before(row),
-        accuracy=accuracy(row.mean, row.std),
-        interval=interval(row),
+        before=before(row, quantity),
+        accuracy=quantity.text(row.mean, row.std),
+        interval=interval(row, quantity),
         params=count(row.params),
         nonzeros=count(row.nonzeros),
         share=share(row.nonzeros, row.weights),
@@ -179,13 +170,14 @@ def dense_row(results: Results) -> Row | None:
     row = results.dense_summary
     if not row:
         return None
+    quantity = quantity_of(results)
     return Row(
         arm="unpruned",
         winner=False,
         n=str(row.n),
-        before=before(row),
-        accuracy=accuracy(row.mean, row.std),
-        interval=interval(row),
+        before=before(row, quantity),
+        accuracy=quantity.text(row.mean, row.std),
+        interval=interval(row, quantity),
         params=count(row.params),
         nonzeros=count(row.nonzeros),
         share=share(row.nonzeros, row.weights),

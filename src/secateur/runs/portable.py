@@ -19,29 +19,36 @@ from secateur.architecture.elsewhere import Described, describe, described_again
 from secateur.budget import Budget, Limits
 from secateur.data import Augmentation, Data, Split
 from secateur.errors import InputError
+from secateur.network.task import TASKS, Task
 from secateur.network.tensor_files import unshared
 from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
-from secateur.runs.train import Given, Train
+from secateur.runs.train import Given, Train, Tune
+from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 KINDS: dict[str, type[Run]] = {
-    kind.kind: kind for kind in (Train, Given, PruneChannels, Sparsify, GateChannels)
+    kind.kind: kind for kind in (Train, Given, Tune, PruneChannels, Sparsify, GateChannels)
 }
 """Every kind of run, by the word that its ids begin with."""
 
 _SPLITS = ("train", "val", "test")
 _COMMON = ("architecture", "data", "seed", "label")
+_RUNS = ("after",)  # settings that are runs themselves, on the same data
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
     """Write a run down; its data by fingerprint.
 
     Raises:
-        InputError: where its network cannot be built elsewhere, or a setting is not JSON.
+        InputError: where its network cannot be built elsewhere, its data, loss, metric or optimizer are the
+            user's own objects, or a setting is not JSON.
     """
+    if isinstance(run.data, Loaders):
+        raise InputError("a user's own loaders stay in this process")
     own = {field.name for field in fields(run)} - {*_COMMON}
     content = {
         "kind": run.kind,
@@ -74,12 +81,15 @@ def run_from_json(
     kind = KINDS[content["kind"]]
     make = architecture or described_again
     own = {field.name for field in fields(kind)} - {*_COMMON}
+    settings: dict[str, Any] = {name: _READERS[name](content[name]) for name in own - {*_RUNS}}
+    for name in own & {*_RUNS}:
+        settings[name] = content[name] and run_from_json(content[name], data, architecture)
     run = kind(
         architecture=make(content["architecture"], data),
         data=data,
         seed=content["seed"],
         label=content["label"],
-        **{name: _READERS[name](content[name]) for name in own},
+        **settings,
     )
     if run.run_id != content["run_id"]:
         raise InputError(
@@ -91,8 +101,12 @@ def run_from_json(
 
 def _plain(value: Any) -> Any:
     """A run's setting as JSON."""
+    if isinstance(value, Run):
+        return run_as_json(value)
     if isinstance(value, (Recipe, PruneSettings, MethodChoice)):
         return {name: _plain(each) for name, each in asdict(value).items()}
+    if isinstance(value, Terms):
+        return _terms_as_json(value)
     if isinstance(value, Target):
         return {"limits": _plain(value.limits), "removals": value.removals}
     if isinstance(value, Limits):
@@ -101,6 +115,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.absolute())
     return list(value) if isinstance(value, tuple) else value
+
+
+def _terms_as_json(terms: Terms) -> str:
+    """The task's name; InputError where a function of the user's takes part."""
+    task = terms.task
+    if terms.optimizer is not None or TASKS.get(task.name) is not task:
+        raise InputError("a user's own loss, metric or optimizer stays in this process")
+    return task.name
 
 
 def _recipe(content: dict[str, Any] | None) -> Recipe | None:
@@ -140,6 +162,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "target": _target,
     "method": lambda content: MethodChoice(**content),
     "weights": _path,
+    "terms": lambda name: Terms(Task.named(name)),
     "epochs": _same,
     "about": _same,
 }

@@ -168,7 +168,9 @@ class PruneChannels(Run):
         if checkpoint and target.limits is not None:  # a latency was a share of the network before pruning
             target = Target(target.limits.resumed(checkpoint.state["method"]["limits"]))
         method = self.settings.build(target, self.seed)
-        return Start(model, self.recipe.for_tuning(self.settings.lr), method, checkpoint=checkpoint)
+        recipe = self.recipe.for_tuning(self.settings.lr)
+        comes_trained = self.settings.trained or self.architecture.comes_trained
+        return Start(model, recipe, method, checkpoint=checkpoint, comes_trained=comes_trained)
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
         method = training.method

@@ -42,6 +42,7 @@ class Start:
         method: what prunes it; None: nothing does.
         epochs: how many in all; None: until the method is finished.
         checkpoint: the state to take up; None: it begins.
+        comes_trained: the model is worth something already: training that harms it is stopped.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class Start:
     method: Method | None = None
     epochs: int | None = None
     checkpoint: Checkpoint | None = None
+    comes_trained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

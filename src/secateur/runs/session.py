@@ -71,6 +71,7 @@ class Session:
         """Begin or continue, train to the end, measure, record."""
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
         training = self._begun(run)
+        self._say_before(run, training)
         try:
             training.fit()
         except TrainingError as error:
@@ -80,6 +81,15 @@ class Session:
         if self.runtime.is_main and not run.goes_on:
             self.store.drop_checkpoint(run.run_id)
         return record
+
+    def _say_before(self, run: Run, training: Training) -> None:
+        """Measure a network that comes trained, and say what it is worth before it is tuned."""
+        training.guard.begin(training)
+        before = training.progress.before
+        if before is not None and training.progress.epoch == training.progress.batch == 0:
+            shown = training.terms.task.metric.shown(before)
+            how = training.recipe.in_words(training.epochs)
+            self.reporter.note(f"{run.label}: {shown} on the validation split before it is tuned ({how})")
 
     def _begun(self, run: Run) -> Training:
         """The training where it starts: at initialisation, behind another run, or where it was left."""
@@ -100,6 +110,7 @@ class Session:
             epochs=start.epochs,
             save=save,
             terms=run.terms,
+            comes_trained=start.comes_trained,
         )
         if start.checkpoint:
             training.resume(start.checkpoint)
@@ -129,7 +140,7 @@ class Session:
             history=tuple(Epoch.from_json(row) for row in progress.history),
             environment=describe_environment(self.runtime, training.recipe.precision),
             uncounted=anatomy.costs.uncounted if anatomy else None,
-            **found,
+            **{"val_accuracy_before": progress.before, **found},
         )
         if self.runtime.is_main:
             save_model(model, self.store.path(run.run_id))
@@ -137,12 +148,16 @@ class Session:
                 self.store.save_scores(run.run_id, scores)
             self.store.save_record(record)
         self.runtime.barrier()
-        self.reporter.run_finished(_in_words(record))
+        self.reporter.run_finished(_in_words(record, progress.before))
         return record
 
 
-def _in_words(record: Record) -> str:
-    """What a run came to, in a line."""
+def _in_words(record: Record, before: float | None) -> str:
+    """What a run came to, in a line; of a network that came trained also what it was worth before."""
     nonzeros, weights = record.counted_weights()
+    shown = record.measure.shown
     size = f"{nonzeros:,} of {weights:,} weights" if nonzeros < weights else f"{record.params:,} parameters"
-    return f"{record.label}: {record.measure.shown(record.accuracy)} with {size} ({record.wall_s:.0f} s)"
+    tuned = ""
+    if before is not None:
+        tuned = f"; on the validation split {shown(before)} before, {shown(record.val_accuracy)} after"
+    return f"{record.label}: {shown(record.accuracy)} with {size}{tuned} ({record.wall_s:.0f} s)"

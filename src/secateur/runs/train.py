@@ -1,4 +1,4 @@
-"""Runs that train a network from scratch, or take a trained one as it is given."""
+"""Runs that train a network from scratch, take a trained one as it is given, or tune one that was pruned."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from secateur.runs.identity import file_hash
 from secateur.runs.run import Run, Start, epoch_compute
 from secateur.runs.store import RunStore
 from secateur.training.checkpoint import Checkpoint
+from secateur.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +33,10 @@ class Train(Run):
         return epoch_compute(self.architecture, self.data, self.recipe, world) * self.recipe.epochs
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
-        return Start(self.initialised(), self.recipe, epochs=self.recipe.epochs, checkpoint=own)
+        trained = self.architecture.comes_trained
+        return Start(
+            self.initialised(), self.recipe, epochs=self.recipe.epochs, checkpoint=own, comes_trained=trained
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,3 +66,43 @@ class Given(Run):
         else:
             model = self.initialised()
         return Start(model, self.recipe, epochs=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tune(Run):
+    """Trains on what another run left, whatever its shape is then.
+
+    Attributes:
+        recipe: of the tuning, which takes its epochs.
+        after: the run whose network it goes on from.
+    """
+
+    kind = "tune"
+    after: Run
+
+    @property
+    def first(self) -> Run:
+        return self.after
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "after": {"kind": self.after.kind, **self.after.spec.identity},
+            "recipe": self.recipe.identity(self.data),
+            "data": self.data.fingerprint,
+        }
+
+    def compute(self, world: int = 1) -> float:
+        """As of the whole network: what is left of it is not known beforehand."""
+        return epoch_compute(self.architecture, self.data, self.recipe, world) * self.recipe.epochs
+
+    def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
+        return Start(
+            self.trained(store), self.recipe, epochs=self.recipe.epochs, checkpoint=own, comes_trained=True
+        )
+
+    def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
+        """Take over what the other run says of the network."""
+        record = session.store.record(self.after.run_id)
+        assert record is not None
+        kept = ("removed", "limits", "latency", "latency_ns")
+        return {"trained": record.run_id, **{name: getattr(record, name) for name in kept}}

@@ -8,7 +8,8 @@ its layers (ConvNeXt's layer scale) has one axis for each of its dimensions, nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,57 @@ Axis = tuple[str, str]
 
 CHANNELWISE: tuple[type[nn.Module], ...] = (_NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.PReLU)
 """Layers that pass each channel on, and hold something for every one of them."""
+
+
+class Follower(Protocol):
+    """What holds a tensor for each of a network's, by name, and shrinks when it does."""
+
+    def cut(self, name: str, index: Tensor, dim: int) -> None:
+        """Keep the entries `index` along `dim` of the tensor that the network has under `name`."""
+
+    def scale(self, name: str, factor: Tensor) -> None:
+        """Multiply the tensor by a factor that the network's was multiplied by for good."""
+
+
+_FOLLOWERS: WeakKeyDictionary[nn.Module, WeakSet[Any]] = WeakKeyDictionary()
+
+
+def follow_cuts(model: nn.Module, follower: Follower) -> None:
+    """Have every cut of `model` told to `follower`, as long as both live; copies of the model have none."""
+    _FOLLOWERS.setdefault(model, WeakSet()).add(follower)
+
+
+class _Followers:
+    """Tells the followers of a network of what happens to its tensors."""
+
+    def __init__(self, model: nn.Module):
+        self.all: list[Follower] = list(_FOLLOWERS.get(model, ()))
+        self.names: dict[int, str] = {}
+        if self.all:  # a tensor that several layers share goes by its first name, as in `named_parameters`
+            self.names = {id(tensor): name for name, tensor in _tensors(model)}
+
+    def cut(self, old: Tensor, new: Tensor, index: Tensor, dim: int) -> None:
+        if self.all:
+            self.names[id(new)] = name = self.names[id(old)]
+            for follower in self.all:
+                follower.cut(name, index, dim)
+
+    def scale(self, tensor: Tensor, factor: Tensor) -> None:
+        for follower in self.all:
+            follower.scale(self.names[id(tensor)], factor)
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+@torch.no_grad()
+def scale(model: nn.Module, factors: list[tuple[Tensor, Tensor]]) -> None:
+    """Multiply parameters of a network by factors for good, in place; what follows its cuts is told."""
+    followers = _Followers(model)
+    for parameter, factor in factors:
+        parameter.mul_(factor.to(parameter.dtype))
+        followers.scale(parameter, factor)
 
 
 def is_transposed(layer: nn.Module) -> bool:
@@ -85,11 +137,13 @@ def cut(model: nn.Module, keeps: Mapping[Axis, Tensor], optimizer: Optimizer | N
         keeps: axis -> boolean, one for each present entry.
         optimizer: the one that steps these weights. Its parameter groups and every state tensor shaped like
             a weight (momentum, Adam's moments) are cut with it. None only where nothing trains the network.
+
+    What follows the network (`follow_cuts`) is cut too.
     """
     by_module: dict[str, dict[str, Tensor]] = {}
     for (name, kind), keep in keeps.items():
         by_module.setdefault(name, {})[kind] = keep
-    shears = _Shears(optimizer)
+    shears = _Shears(optimizer, _Followers(model))
     for name, kinds in by_module.items():
         _cut_layer(model.get_submodule(name), kinds, shears)
 
@@ -156,8 +210,8 @@ def _cut_channelwise(layer: nn.Module, keep: Tensor, shears: _Shears) -> None:
 class _Shears:
     """Cuts tensors; one that several layers share is cut once, and they go on sharing it."""
 
-    def __init__(self, optimizer: Optimizer | None):
-        self.optimizer = optimizer
+    def __init__(self, optimizer: Optimizer | None, followers: _Followers):
+        self.optimizer, self.followers = optimizer, followers
         self.done: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # holds the old: no id is used twice
 
     def cut(self, layer: nn.Module, names: tuple[str, ...], keep: Tensor, dim: int) -> None:
@@ -168,7 +222,9 @@ class _Shears:
             if not isinstance(old, Tensor):
                 continue
             if (id(old), dim) not in self.done:
-                self.done[id(old), dim] = (old, self._shortened(old, index.to(old.device), dim))
+                new = self._shortened(old, index.to(old.device), dim)
+                self.followers.cut(old, new, index, dim)
+                self.done[id(old), dim] = (old, new)
             setattr(layer, name, self.done[id(old), dim][1])
 
     def _shortened(self, old: Tensor, index: Tensor, dim: int) -> Tensor:

@@ -33,11 +33,11 @@ _SAMPLED = 2  # batches that are drawn twice, to see whether the seed decides th
 
 @dataclass(frozen=True)
 class Counted:
-    """What one pass found: how many examples and batches, how many in the last one, and their hash."""
+    """What one pass found: how many examples and batches, examples in the smallest one, and their hash."""
 
     examples: int
     batches: int
-    last: int
+    smallest: int
     digest: str
 
 
@@ -88,20 +88,19 @@ class LoadedSplit:
         Args:
             look: is shown every batch, and may refuse it.
         """
-        examples = batches = last = 0
+        sizes: list[int] = []
         found = hashlib.sha256()
         for batch in self.batches(_COUNTING):
-            if batches == _MOST:
+            if len(sizes) == _MOST:
                 raise InputError(
                     f"{self.name} must end, an epoch at a time; {_MOST:,} batches came, and more"
                 )
             look(batch)
-            last = batch_of(batch[0])
-            examples, batches = examples + last, batches + 1
+            sizes.append(batch_of(batch[0]))
             _feed(found, batch)
-        if not batches:
+        if not sizes:
             raise InputError(f"{self.name} holds no batch: pass an iterable of (inputs, targets)")
-        self.counted = Counted(examples, batches, last, found.hexdigest())
+        self.counted = Counted(sum(sizes), len(sizes), min(sizes), found.hexdigest())
 
     @property
     def repeats(self) -> bool:
@@ -223,7 +222,7 @@ def pair(batch: Any, name: str = "data") -> Batch:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
         raise InputError(
-            f"{name}: a batch is a pair (inputs, targets), got {got}: put several inputs into a tuple or dictionary"
+            f"{name}: a batch is (inputs, targets), got {got}: put several inputs into a tuple or dictionary"
         )
     return batch[0], batch[1]
 

@@ -25,6 +25,7 @@ class Progress:
         waited: of those, epochs since the rate was last lowered.
         drops: how often it was, by "plateau".
         history: a row for each epoch.
+        before: the accuracy on the validation split before the first step, of networks that come trained.
     """
 
     epoch: int = 0
@@ -39,10 +40,12 @@ class Progress:
     waited: int = 0
     drops: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    before: float | None = None
 
-    def lr(self, recipe: Recipe) -> float:
-        """The present learning rate."""
-        return recipe.lr_at(self.epoch, self.drops)
+    def lr(self, recipe: Recipe, share: float) -> float:
+        """The learning rate of the step with which `share` of the present epoch is done."""
+        rate = recipe.lr_at(self.epoch, self.drops)
+        return rate * recipe.warmed_up(self.epoch + share) if recipe.warmup else rate
 
     def stops_early(self, recipe: Recipe) -> bool:
         """Whether the accuracy has not improved for as long as the recipe bears with."""

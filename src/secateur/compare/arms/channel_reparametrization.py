@@ -29,10 +29,11 @@ class GatedChannels(Arm):
         run = GateChannels(
             architecture=question.architecture,
             data=question.data,
-            recipe=question.settings.recipe,
+            recipe=question.recipe,
             seed=replicate.seed,
             label=replicate.label(self.name, budget),
             limits=question.limits(budget),
+            terms=question.settings.terms,
         )
         compute = self.row(replicate, budget).compute
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run, compute=compute))
@@ -46,10 +47,10 @@ class GatedChannels(Arm):
         except InputError:  # gates reach further down than a narrower network does
             likely = whole
         dense, small = (question.epoch_compute(network, world) for network in (whole, likely))
-        epochs = question.settings.recipe.epochs
+        epochs = question.recipe.epochs
         compute = round((dense * CUT_AT + small * (1 - CUT_AT)) * epochs)
         return PlanRow(self.name, budget.text, limit, None, limit, likely.macs, epochs, compute)
 
     def point(self, replicate: Replicate, budget: Budget, made: Made) -> Point:
         record = made.record(self.node(replicate, budget))
-        return point_of(record, self.name, budget.text, epochs=replicate.settings.recipe.epochs)
+        return point_of(record, self.name, budget.text, epochs=replicate.question.recipe.epochs)

@@ -43,7 +43,7 @@ class FromScratch(Arm):
         label = replicate.label(self.name, budget)
         known = self.known(replicate.question, budget)
         if known is not None and replicate.settings.match == "epochs":
-            return replicate.graph.add(replicate.train(known, replicate.settings.recipe, label))
+            return replicate.graph.add(replicate.train(known, replicate.settings.recipe_of(known), label))
         after = [*self.stands_on(replicate, budget)]
         if replicate.settings.match == "compute":
             after.append(replicate.pruned_to(budget))
@@ -56,7 +56,7 @@ class FromScratch(Arm):
         return replicate.graph.add_later(label, settle, after, compute)
 
     def _recipe(self, replicate: Replicate, budget: Budget, architecture: Architecture, made: Made) -> Recipe:
-        recipe = replicate.settings.recipe
+        recipe = replicate.settings.recipe_of(architecture)
         if replicate.settings.match == "epochs":
             return recipe
         spent = replicate.spent_at(budget, made)

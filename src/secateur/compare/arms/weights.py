@@ -84,7 +84,7 @@ class WeightArm(Arm):
     def run(self, question: Comparison, budget: Budget, seed: int, label: str) -> Sparsify:
         """The run that makes the network."""
         settings = question.settings
-        shares = self.shares(settings.recipe, settings.sparsity)
+        shares = self.shares(question.recipe, settings.sparsity)
         return Sparsify(
             architecture=question.architecture,
             data=question.data,
@@ -95,6 +95,7 @@ class WeightArm(Arm):
             method=self.method(settings.sparsity, seed),
             limits=question.limits(budget),
             training=shares.training,
+            terms=settings.terms,
         )
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
@@ -104,7 +105,7 @@ class WeightArm(Arm):
     def row(self, replicate: Replicate, budget: Budget) -> PlanRow:
         """A network that keeps its shape."""
         question, whole = replicate.question, replicate.question.architecture
-        shares = self.shares(question.settings.recipe, question.settings.sparsity)
+        shares = self.shares(question.recipe, question.settings.sparsity)
         epochs = shares.epochs + (shares.training.epochs if shares.training else 0)
         return PlanRow(
             self.name,

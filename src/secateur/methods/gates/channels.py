@@ -32,7 +32,7 @@ from torch.utils.hooks import RemovableHandle
 from secateur.methods.gates.gate import full, gate, gate_slope
 from secateur.methods.gates.weighted_norm import OVER_CHANNELS, weighted_norm
 from secateur.network.weights import weight_layers
-from secateur.surgery.cutting import Axis, is_transposed
+from secateur.surgery.cutting import Axis, is_transposed, scale
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 from secateur.surgery.probe import channel_dim
 
@@ -215,8 +215,7 @@ class ChannelGates:
             assert isinstance(weight, Tensor)
             if id(weight) not in factors:
                 factors[id(weight)] = (weight, _along_inputs(layer, self._read_by(model, entries)))
-        for weight, factor in factors.values():
-            weight.mul_(factor.to(weight.dtype))
+        scale(model, [*factors.values()])
 
     def _filters(self, model: nn.Module, name: str) -> Iterator[Tensor]:
         """The weights that write a group's channels, each (K, ...)."""

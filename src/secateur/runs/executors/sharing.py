@@ -93,6 +93,7 @@ class Sharing:
     def _begin(self, node: Node) -> None:
         """Have a worker make a node's run."""
         run = self.made.run(node)
+        assert isinstance(run.data, Data), "check_portable comes first"
         data = self._left(run.data)
         self._orders += 1
         events = EventReader(self.folder / f"{self._orders}.jsonl", self._reporters.pop())

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 from torch import nn
 
+from secateur.budget.hints import own_value, refusal, split
 from secateur.errors import InputError, unknown
 from secateur.network.counting import count_model_macs
 from secateur.network.tensor_files import artefact_bytes
@@ -208,16 +209,12 @@ class Budget:
         if isinstance(text, Budget):
             return text
         resource, equals, amount = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise InputError(
-                f"a budget reads RESOURCE=AMOUNT, got '{text}': write for example params=500k or params=25%"
-            )
-        if resource not in _UNITS:
-            raise unknown("budget resource", resource, _UNITS)
+        if not equals or resource not in _UNITS:
+            raise refusal(text, _UNITS)
         if resource != MEASURED:
             return cls(resource, *_amount(resource, amount, text), f"{resource}={amount}")
         number, _, where = (part.strip() for part in amount.partition("@"))
-        deployment = _deployment(where, text)
+        deployment = _deployment(where, number, text)
         return cls(resource, *_amount(resource, number, text), f"{resource}={amount}", deployment)
 
     @property
@@ -314,7 +311,7 @@ class Budgets(tuple[Budget, ...]):
         """Read 'params=500k,macs=40M', or take what is parsed already."""
         if isinstance(text, Budget):
             return cls([text])
-        parts = text.split(",") if isinstance(text, str) else text
+        parts = split(text) if isinstance(text, str) else text
         return cls(map(Budget.parse, parts))
 
     def __str__(self) -> str:
@@ -504,18 +501,22 @@ def one_budget(wanted: Wanted) -> Budget | Limits:
 def _amount(resource: str, amount: str, text: str) -> tuple[Fraction, bool]:
     """The number in the resource's unit, and whether it is a share; InputError for all else."""
     unit, at = _UNITS[resource], "@onnxruntime" if resource == MEASURED else ""
-    example = f"{resource}={unit.example}{at} or {resource}=25%{at}"
+    meant = own_value(resource, text.partition("=")[2].strip())
+    example = f"write {meant or f'for example {resource}={unit.example}{at} or {resource}=25%{at}'}"
     found = _AMOUNT.fullmatch(amount)
     suffix = found[2].lower() if found else ""
     relative = suffix == "%"
     if not found or not (relative or suffix in unit.factors):
         raise InputError(
-            f"a budget's amount is a number with {unit.words}, got '{amount}' in '{text}': "
-            f"write for example {example}"
+            f"a budget's amount is a number with {unit.words}, got '{amount}' in '{text}': {example}"
+        )
+    if not suffix and "." in amount:  # a share, most likely, of which nothing would be left
+        raise InputError(
+            f"a budget is a whole number of {resource}, or a share in percent, got '{text}': {example}"
         )
     value = Fraction(found[1]) * (Fraction(1, 100) if relative else unit.factors[suffix])
     if value <= 0:
-        raise InputError(f"a budget must be above zero, got '{text}': write for example {example}")
+        raise InputError(f"a budget must be above zero, got '{text}': {example}")
     if relative and value > 1:
         raise InputError(
             "a budget in percent is a share of the original network, at most 100%, got "
@@ -524,12 +525,12 @@ def _amount(resource: str, amount: str, text: str) -> tuple[Fraction, bool]:
     return value, relative
 
 
-def _deployment(where: str, text: str) -> Deployment:
+def _deployment(where: str, number: str, text: str) -> Deployment:
     """Where a latency is measured; InputError where that is not said."""
     if not where:
         raise InputError(
             f"a latency budget names the runtime it is measured with, got '{text}': write for example "
-            f"{MEASURED}=2ms@torch (one of: {', '.join(RUNTIMES)})"
+            f"{own_value(MEASURED, number) or f'{MEASURED}=2ms@torch'} (one of: {', '.join(RUNTIMES)})"
         )
     try:
         return Deployment.parse(where)

@@ -1,0 +1,79 @@
+"""What a command says at its end, as text or as one JSON document, and what it may say before."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+_AS_JSON = typer.Option("--json", help="Print the result as one JSON document.")
+_QUIET = typer.Option("--quiet", "-q", help="Print nothing but the result.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found.
+
+    Attributes:
+        content: for `--json`: what `json.dumps` takes.
+        show: prints the same for people.
+    """
+
+    content: Any
+    show: Callable[[], None]
+
+
+def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
+    """Give a command `--json` and `--quiet`: it returns what it found, and prints what goes on meanwhile.
+
+    With `--json` all of that goes to stderr, and the one thing on stdout is the document; with `--quiet` it
+    goes nowhere. None, which the other processes of a distributed run return, is not shown.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+
+    def run(context: typer.Context, as_json: bool, quiet: bool, **values: Any) -> None:
+        quiet = quiet or bool(context.find_root().params.get("quiet"))
+        with _stdout_for_progress(as_json, quiet):
+            answer = command(**values)
+        if answer is not None and as_json:
+            print(json.dumps(answer.content, indent=1, allow_nan=False))
+        elif answer is not None:
+            answer.show()
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature([*map(_by_name, own), *_shared()])  # type: ignore[attr-defined]
+    return run
+
+
+@contextlib.contextmanager
+def _stdout_for_progress(as_json: bool, quiet: bool) -> Iterator[None]:
+    """Where what is printed before the result goes."""
+    if quiet:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    elif as_json:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    else:
+        yield
+
+
+def _by_name(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _shared() -> list[inspect.Parameter]:
+    """The parameters that every command has besides its own."""
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("context", by_name, annotation=typer.Context),
+        inspect.Parameter("as_json", by_name, annotation=Annotated[bool, _AS_JSON], default=False),
+        inspect.Parameter("quiet", by_name, annotation=Annotated[bool, _QUIET], default=False),
+    ]

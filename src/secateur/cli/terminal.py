@@ -1,0 +1,137 @@
+"""The streams that the command line writes to: any encoding, any width, and readers that leave early."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+NARROWEST = 20
+_TOGETHER = "\0"  # a space at which no line is broken
+_PLAIN = {
+    **dict.fromkeys("‐‑‒–—−", "-"),
+    **dict.fromkeys("‘’‚", "'"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("─━═╌╸╺", "-"),
+    **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼", "+"),
+    **{"±": "+/-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "→": "->", "…": "...", "·": "*", "•": "*"},
+    **{"µ": "u", "σ": "sigma", "α": "alpha", "λ": "lambda", "∞": "inf", "✓": "yes", "\xa0": " "},
+}
+"""What stands for a character in an encoding that lacks it; all others become a question mark."""
+
+
+def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in missing), error.end
+
+
+codecs.register_error("secateur", _in_plain_letters)
+
+
+def prepare_streams() -> None:
+    """Have stdout and stderr take every character, also in Latin-1 and ASCII, and be there at all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="secateur")
+
+
+def reader_left(error: BaseException | None) -> bool:
+    """Whether an error comes of a closed stdout: `| head` has read enough."""
+    while error is not None:
+        if isinstance(error, BrokenPipeError):
+            return True
+        error = error.__context__
+    return False
+
+
+def write_nowhere() -> None:
+    """Let what is still to be flushed at the end go nowhere: nobody reads it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+
+
+def width() -> int | None:
+    """Characters in a line, by `COLUMNS` or the terminal; None in pipes and files: lines may be long."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and int(asked):
+        return max(NARROWEST, int(asked))
+    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+
+
+def printable(text: str) -> str:
+    """The text as stdout's encoding has it: what stands for a character may be longer."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "secateur").decode(encoding)
+
+
+def say(text: str) -> None:
+    """Print a sentence, broken between words where lines have an end."""
+    limit = width()
+    for line in printable(text).splitlines() or [""]:
+        print("\n".join(folded(line, limit)) if limit else line)
+
+
+def folded(text: str, limit: int, indent: str = "") -> list[str]:
+    """The lines of a text, none longer than `limit`; words that are longer than a line are cut."""
+    return textwrap.wrap(text, limit, subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+class Table:
+    """Rows under heads: the first two columns hold words, the others numbers.
+
+    Where the rows do not fit beside each other, each is told in lines of its own with the heads between, so
+    that no column is cut or squeezed.
+    """
+
+    def __init__(self, *heads: str):
+        self.heads = tuple(map(printable, heads))
+        self.rows: list[tuple[str, ...]] = []
+
+    def add_row(self, *cells: str) -> None:
+        """Add a row, with a cell for every head."""
+        assert len(cells) == len(self.heads), (cells, self.heads)
+        self.rows.append(tuple(map(printable, cells)))
+
+    def show(self) -> None:
+        """Print it."""
+        for line in self.lines(width()):
+            print(line)
+
+    def lines(self, limit: int | None) -> Iterator[str]:
+        """The lines, none longer than `limit`; widths are measured once, there may be thousands of rows."""
+        widths = [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
+        beside = sum(widths) + 2 * (len(widths) - 1)
+        if limit is None or beside <= limit:
+            yield from (_beside(row, widths) for row in (self.heads, *self.rows))
+        else:
+            yield from (line for row in self.rows for line in self._below(row, limit))
+
+    def _below(self, row: Sequence[str], limit: int) -> list[str]:
+        """One row over several lines: the words first, then what each number is."""
+        first = folded("  ".join(cell for cell in row[:2] if cell), limit, "  ")
+        told = [f"{head} {cell}" for head, cell in zip(self.heads[2:], row[2:], strict=True) if cell]
+        whole = ", ".join(each.replace(" ", _TOGETHER) for each in told)
+        lines = textwrap.wrap(whole, limit, initial_indent="  ", subsequent_indent="  ")
+        return first + [line.replace(_TOGETHER, " ") for line in lines]
+
+
+def _beside(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.ljust(width) if index < 2 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,56 @@
+"""The names that settings can have, as types: editors complete them, type checkers find a misspelt one.
+
+The registries of methods and arms find their members by where they lie; a test holds these types equal to
+them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ChannelMethod = Literal[
+    "fisher", "taylor", "filter-norm", "batch-norm-scale", "snip-channels", "random-channels"
+]
+"""Criteria that remove channels step by step: `secateur.methods.CHANNEL_METHODS`."""
+
+ArmName = Literal[
+    "fisher-tuned",
+    "fisher-scratch",
+    "copycat",
+    "width",
+    "bottleneck",
+    "channel-reparametrization",
+    "magnitude",
+    "magnitude-tuned",
+    "magnitude-tuned-layerwise",
+    "random-tuned",
+    "random-tuned-layers",
+    "l1",
+    "reparametrization",
+    "reparametrization-faithful",
+    "snip",
+    "gradual-magnitude",
+    "dynamic-feedback",
+]
+"""Ways to a smaller network: `secateur.compare.arms.ARMS`."""
+
+Match = Literal["epochs", "compute"]
+"""What every network of a comparison is given alike: `secateur.compare.settings.MATCHES`."""
+
+Schedule = Literal["steps", "cosine", "plateau"]
+"""Of the learning rate: `secateur.training.recipe.SCHEDULES`."""
+
+SelectingSplit = Literal["val", "test"]
+"""`secateur.training.recipe.SELECTING_SPLITS`."""
+
+Optimizer = Literal["sgd", "adamw", "muon"]
+"""What steps the weights, by name: `secateur.training.recipe.OPTIMIZERS`."""
+
+Distilled = Literal["logits", "attention"]
+"""What is learnt from a teacher: `secateur.training.recipe.DISTILLATIONS`."""
+
+Precision = Literal["fp32", "bf16"]
+"""Of forward passes: `secateur.training.recipe.PRECISIONS`."""
+
+Format = Literal["onnx", "openvino"]
+"""What networks are exported to: `secateur.runs.export.FORMATS`."""

@@ -1,0 +1,60 @@
+"""The search for a rate as part of a folder of runs: said as it goes, and made once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from secateur.atomic import write_json
+from secateur.runs.identity import identity_hash
+from secateur.runs.run import Run
+from secateur.runs.session import Session
+from secateur.training.rates import RateSearch, Tried, best_of
+from secateur.training.recipe import Recipe
+
+RATES = "rates.json"
+
+
+def with_rate_found(session: Session, run: Run) -> Recipe:
+    """Give the run's recipe the rate that suits its network best, of a few that are tried on validation.
+
+    `rates.json` in the session's folder keeps what was tried, so that the same command goes on with it.
+
+    Args:
+        run: that begins with the network that comes trained; it is not made.
+    """
+    key = identity_hash({"run": run.spec.identity, "seed": run.seed})
+    with session.working("find a rate", 0.0):
+        known = _read(session).get(key)
+        tried = [Tried(**each) for each in known] if known else _try(session, run, key)
+    metric = run.terms.task.metric
+    best = best_of(tried, metric.better)
+    session.reporter.note(f"rate {best.rate:g} is taken, the best on the validation split")
+    return replace(run.recipe, lr=best.rate)
+
+
+def _try(session: Session, run: Run, key: str) -> list[Tried]:
+    def make() -> Any:
+        return run.start(session.store, session.runtime, None).model
+
+    search = RateSearch(make, run.data, run.recipe, run.seed, session.runtime, run.terms)
+    tried = []
+    for each in search.tried():
+        shown = "the loss is not finite" if each.value is None else run.terms.task.metric.shown(each.value)
+        session.reporter.note(
+            f"rate {each.rate:g}: {shown} on the validation split, after {search.steps} steps"
+        )
+        tried.append(each)
+    if session.runtime.is_main:
+        found = {key: [{"rate": each.rate, "value": each.value} for each in tried]}
+        write_json(session.store.directory / RATES, _read(session) | found)
+    return tried
+
+
+def _read(session: Session) -> dict[str, Any]:
+    path = session.store.directory / RATES
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # none yet, or cut off: it is found again
+        return {}

@@ -1,0 +1,56 @@
+"""The programs under examples/, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NEEDED = {"transformers": "transformers", "timm": "timm", "torchvision": "torchvision"}
+PRINTED: dict[str, list[str]] = {
+    "multilabel": [
+        r"magnitude-tuned: F1 0\.\d+, \d+\.\d% of the labels right, 687 weights",
+        r"snip: F1 0\.\d+",
+        r"row \d+%, column \d+%, diagonal \d+%, frame \d+%",
+    ],
+    "regression": [
+        r"pruned: rmse \d\.\d+ before, \d\.\d+ with 40% of the parameters",
+        r"width: rmse \d\.\d+ with 1,130 parameters",
+        r"at params=40% \(1,133\)",
+    ],
+    "unet_dice": [r"fisher-tuned: dice 0\.\d{3} with \d{3},\d{3} of the MACs", r"width: dice 0\.\d{3}"],
+}
+"""What is said, line by line, of examples whose words we know."""
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path, tmp_path):
+    for module in NEEDED:
+        if re.search(rf"^\s*(import|from) {module}\b", path.read_text(), re.MULTILINE):
+            pytest.importorskip(module)
+    done = subprocess.run(
+        [sys.executable, str(path), str(tmp_path / "out")],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert done.stdout.strip()
+    for line in PRINTED.get(path.stem, []):
+        assert re.search(rf"^.*{line}", done.stdout, re.MULTILINE), (line, done.stdout)
+
+
+def test_every_example_is_told_of():
+    pages = "".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    assert {path.name for path in EXAMPLES if f"examples/{path.name}" not in pages} == set()
+    assert len(EXAMPLES) >= 3
