@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
+from secateur.records.measure import Measure
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
     BudgetVerdict,
     DataSummary,
+    Gap,
     Profile,
     ProfileGroup,
     Results,
@@ -33,7 +35,8 @@ from secateur.records.stored import ABSENT, Absent, Stored
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
-    *(Results, DataSummary, Point, SummaryRow, Profile, ProfileGroup, Trajectory, Verdict, BudgetVerdict),
+    *(Results, DataSummary, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
+    *(Verdict, BudgetVerdict, Gap, Measure),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]
@@ -138,6 +141,7 @@ def strategy(hint: Any) -> st.SearchStrategy[Any]:
         type(None): st.none(),
         Absent: st.just(ABSENT),
         str: st.text(),
+        bool: st.booleans(),
         int: st.integers(),
         float: st.floats(allow_nan=False, allow_infinity=False),
     }
