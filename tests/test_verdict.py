@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from secateur.compare.verdict import Evidence, decide, verdict
 from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.network.task import ACCURACY as TOP_1
-from secateur.records.measure import Measure
+from secateur.records.measure import ACCURACY, Measure
 from secateur.records.results import Results
 from secateur.training import evaluation
 
@@ -145,10 +146,10 @@ def test_two_coarse_differences_that_are_equal_are_no_certainty():
 
 
 def test_one_image_of_thirty_by_hand():
-    """d is 1 once: (1 - 1/30 + 1) / 32^2."""
+    """d is 1 once: (1 + 1) / 30^2."""
     ours, theirs = np.ones((1, 30)), np.ones((1, 30))
     theirs[0, 3] = 0
-    assert paired(ours, theirs) == TestError(pytest.approx(1.9666667 / 1024), 0.0)
+    assert paired(ours, theirs) == TestError(pytest.approx(2 / 900), 0.0)
 
 
 def test_what_seeds_do_not_agree_on_is_within_them():
@@ -181,8 +182,9 @@ def test_wilsons_interval_is_scipys():
 
 
 def test_without_scores_the_bound_is_that_of_different_images():
-    assert bounded(0.5, 1.0, 98).between == pytest.approx(0.5 * 0.5 / 100 + 0.99 * 0.01 / 100)
-    assert bounded(0.5, 1.0, 98).within == 0.0
+    assert bounded(0.9, 0.8, 98).between == pytest.approx((0.892 * 0.108 + 0.794 * 0.206) / 98)
+    assert bounded(0.9, 0.8, 98).within == 0.0
+    assert bounded(0.0, 1.0, 4).between == pytest.approx(5 / 16)
 
 
 def test_all_of_thirty_images_is_not_certainty():
@@ -195,7 +197,7 @@ def test_all_of_thirty_images_is_not_certainty():
 # Verdicts
 
 
-def on_images(arms: int, seeds: int, images: int, right: dict[int, list[int]]):
+def on_images(arms: int, seeds: int, images: int, right: dict[int, Sequence[int]]):
     """Arms that get every image right but those that are named; with the scores."""
     scores = np.ones((arms, seeds, images))
     for arm, wrong in right.items():
@@ -221,6 +223,15 @@ def test_one_image_never_makes_a_winner(arms, seeds, images, kept):
     assert entry.leader == "arm0"
     assert (entry.winner, entry.behind) == (None, ())
     assert all(row.half > 0 for row in summary)
+
+
+@given(st.integers(2, 8), st.integers(2, 6), st.integers(1, 5), st.integers(0, 500))
+@settings(deadline=None, max_examples=30)
+def test_nor_do_five_however_few_there_are(arms, seeds, wrong, others):
+    """Six that only one arm gets right are the first that McNemar's exact test takes for more than chance."""
+    summary, scores = on_images(arms, seeds, wrong + others, {arm: range(wrong) for arm in range(1, arms)})
+    evidence = Evidence(wrong + others, 100, scores if wrong < 5 else {})
+    assert verdict(summary, evidence).per_budget[0].winner is None
 
 
 def test_many_images_do():

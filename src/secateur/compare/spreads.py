@@ -30,7 +30,10 @@ POWERS = (0.0, 1.0, 2.0)
 """How spreads grow with p (1 - p): not at all, as of independent examples, as of equal odds."""
 SURE_OF_SEEDS = 0.01
 """Level of the test whether some seeds are better than others for all arms; then arms are paired by seed."""
+ENOUGH = 4
+"""Degrees of freedom that the test needs of what is left of the table."""
 LEAST = 1e-24
+"""No variance is taken for less."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def _seeds_differ(table: Array, grain: float) -> bool:
     from scipy.special import fdtrc  # scipy.stats takes a second to import
 
     arms, seeds = table.shape
-    if seeds < 2:
+    if (arms - 1) * (seeds - 1) < ENOUGH:
         return False
     columns = arms * table.mean(0).var(ddof=1)
     rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
