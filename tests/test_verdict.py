@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from scipy import stats
 from torch import nn
 
 import made
+from secateur.cli.main import main
 from secateur.compare.differences import Difference, corrected, difference
+from secateur.compare.judging import judged_again
 from secateur.compare.sampling import TestError, bounded, paired, wilson
 from secateur.compare.spreads import ALIKE, USUAL, samples, spreads
 from secateur.compare.summary import interval, summarise
@@ -27,6 +31,7 @@ from secateur.device import Runtime
 from secateur.network.task import ACCURACY as TOP_1
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.results import Results
+from secateur.runs.store import RunStore
 from secateur.training import evaluation
 
 ROOT = Path(__file__).parents[1]
@@ -326,8 +331,6 @@ def test_the_words_of_another_metric():
 
 
 def test_older_rows_have_only_mean_and_deviation():
-    from dataclasses import replace
-
     summary = [replace(row, seeds=(), values=()) for row in rows([0.95, 0.96, 0.94], [0.5, 0.52, 0.51])]
     assert verdict(summary, measure=GAIN).per_budget[0].winner == "a"
 
@@ -393,6 +396,94 @@ def test_the_recorded_rates_are_those_that_are_asked():
     }
     assert ahead[3] >= 0.6 - 0.02
     assert ahead[5] >= 0.85
+
+
+# Judged again
+
+
+@pytest.fixture
+def report(monkeypatch, capsys, tmp_path):
+    """Run `secateur report` on the test's folder, in this process: what it prints."""
+    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["secateur", "report", str(tmp_path)])
+
+    def call() -> str:
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def a_comparison(directory: Path, kept: bool) -> None:
+    """What a version that compared intervals left of three arms on 40 images; the runs' scores beside it."""
+    summary, scores = on_images(3, 3, 40, {1: range(12), 2: range(14)})
+    points = [
+        made.point(row.arm, row.budget, seed, accuracy=value, val_accuracy=row.val_mean)
+        for row in summary
+        for seed, value in zip(row.seeds, row.values, strict=True)
+    ]
+    recorded = json.loads((ROOT / "results/digits-channels/results.json").read_text())
+    recorded["data"]["test"] = 40
+    plain = [replace(row, seeds=(), values=()) for row in summary]
+    changed = {
+        "points": [point.to_json() for point in points],
+        "dense": [],
+        "dense_summary": None,
+        "summary": [row.to_json() for row in plain],
+        "verdict": {
+            "text": "No clear winner at params=25% (250).",
+            "per_budget": [
+                {
+                    "budget": "params=25%",
+                    "limit": 250,
+                    "leader": "arm1",
+                    "winner": None,
+                    "not_separated": ["arm0", "arm2"],
+                    "behind": [],
+                    "text": "no clear winner: arm1 leads on validation",
+                }
+            ],
+        },
+    }
+    (directory / "results.json").write_text(json.dumps({**recorded, **changed}))
+    store = RunStore(directory)
+    for point in points if kept else []:
+        store.save_scores(point.run_id, torch.tensor(scores[point.arm, point.budget, point.seed]))
+
+
+@pytest.mark.parametrize(("kept", "basis"), [(True, "paired"), (False, "bounded")])
+def test_report_judges_again_says_what_changed_and_shows_differences(tmp_path, kept, basis, report):
+    a_comparison(tmp_path, kept)
+    points = Results.load(tmp_path / "results.json").points
+    told = report()
+    now = Results.load(tmp_path / "results.json")
+    assert now.points == points
+    (entry,) = now.verdict.per_budget
+    assert (entry.leader, entry.winner, entry.basis) == ("arm0", "arm0", basis)
+    assert "Before: No clear winner at params=25% (250). Now: Arm0 wins at params=25% (250)." in told
+    assert "best/ still holds a network of arm1" in told
+    page = (tmp_path / "report.html").read_text()
+    (rows,) = re.findall(r'<table class="compute gaps">.*?</table>', page, re.DOTALL)
+    body = re.findall(r"<tr>.*?</tr>", rows, re.DOTALL)
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in body if "<td>" in row]
+    assert [row[0] for row in cells] == ["30.00", "35.00"]
+    assert [row[3] for row in cells] == ["clearly behind"] * 2
+    assert ("image by image" in page) == kept
+    assert ("the most that it can be" in page) == (not kept)
+    assert "judged again" not in report()
+
+
+def test_scores_that_are_damaged_or_of_another_split_are_not_taken(tmp_path):
+    a_comparison(tmp_path, kept=True)
+    results, store = Results.load(tmp_path / "results.json"), RunStore(tmp_path)
+    path = store.path(results.points[0].run_id) / "scores.safetensors"
+    path.write_bytes(b"no tensors")
+    assert judged_again(results, store).verdict.per_budget[0].basis == "bounded"
+    store.save_scores(results.points[0].run_id, torch.ones(39))
+    assert judged_again(results, store).verdict.per_budget[0].basis == "bounded"
 
 
 # Scores of every example

@@ -183,6 +183,8 @@ def _show_results(found: Results, out: Path) -> None:
     shown.show()
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     say(f"\n{found.verdict.text}")
+    for entry in found.verdict.per_budget:
+        say(f"  {entry.budget}: {entry.text}.")
     say(f"Report: {out / 'report.html'}")
 
 
