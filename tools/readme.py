@@ -13,7 +13,7 @@ import re
 import sys
 from pathlib import Path
 
-import verdict_power
+import verdict_tables
 import verdicts
 
 from secateur.records.results import Results, SummaryRow
@@ -167,7 +167,7 @@ def main() -> int:
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
         new = VERDICTS.sub(lambda found: f"{found[1]}{verdicts.table()}{found[2]}", new)
-        new = POWER.sub(lambda found: f"{found[1]}{verdict_power.TABLES[found[2]]()}{found[3]}", new)
+        new = POWER.sub(lambda found: f"{found[1]}{verdict_tables.TABLES[found[2]]()}{found[3]}", new)
         new = BENCHMARKS.sub(lambda found: f"{found[1]}{speed(RESULTS)}{found[2]}", new)
         if "--check" not in sys.argv:
             path.write_text(new, encoding="utf-8")

@@ -2,8 +2,8 @@
 
     python tools/verdicts.py      rewrites summary and verdict of results/*/results.json, and the first figure
 
-What was measured stays. The verdicts by the rule before, for which intervals of means had to lie apart, are kept
-in results/verdicts/before.json; `python tools/readme.py` puts both into docs/verdict.md.
+What was measured stays. The verdicts by the rule before, for which intervals of means had to lie apart, are
+kept in results/verdicts/before.json; `python tools/readme.py` puts both into docs/verdict.md.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def table() -> str:
     """What changed, as Markdown: one row for each budget of each comparison."""
     before = json.loads(BEFORE.read_text(encoding="utf-8"))
     lines = [
-        "| comparison | budget | leader before | leader now | wins | behind before | behind now | smallest gap |",
+        "| comparison | budget | leader before | now | wins | behind before | behind now | smallest gap |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for directory in recorded():
