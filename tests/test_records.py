@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
+from secateur.records.found import Found
 from secateur.records.measure import Measure
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
@@ -35,7 +36,7 @@ from secateur.records.stored import ABSENT, Absent, Stored
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
-    *(Results, DataSummary, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
+    *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
@@ -156,6 +157,10 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
     if cls is Record:
         widths = st.lists(st.integers(1, 9), max_size=3)
         parts["architecture"] = st.fixed_dictionaries({"widths": widths, "factory": st.text()})
+    if cls is Found:
+        pair = st.tuples(st.integers(), st.integers())
+        parts |= dict.fromkeys(("smallest", "largest", "size"), pair)
+        parts |= {"classes": st.just(("a", "b")), "counts": st.dictionaries(st.text(), pair)}
     if cls is Results:
         parts["settings"] = st.dictionaries(st.text().filter(lambda key: key != "resource"), st.integers())
     return st.builds(cls, **parts)
@@ -163,6 +168,7 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_what_is_written_comes_back(cls):
+    @settings(suppress_health_check=[HealthCheck.too_slow])  # the first value builds all strategies
     @given(values(cls))
     def comes_back(value):
         assert cls.from_json(json.loads(json.dumps(value.to_json()))) == value

@@ -9,16 +9,20 @@ from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from secateur.architecture.architecture import Architecture
     from secateur.compare.arms import PlanRow
+    from secateur.compare.one_network import Subject
     from secateur.compare.wanted import Wanted
     from secateur.deploy.traced import Export
     from secateur.records.point import Point
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
+    from secateur.runs.graph import Graph
     from secateur.runs.session import Session
+    from secateur.surgery.constraints import Constraints
+    from secateur.training.batches import AnyData
 
 
 def or_dash(value: object) -> str:
@@ -50,6 +54,21 @@ def _show_inspection(found: dict[str, Any]) -> None:
     for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
         say(f"{name}: {', '.join(f'{value:,} {resource}' for resource, value in counts.items())}")
     say(found["convention"])
+
+
+def constraints(architecture: Architecture, wanted: Constraints, session: Session, method: str) -> None:
+    """What each of the constraints was taken to mean for this network, by a method or (empty) by all arms."""
+    from secateur.compare.arms import WEIGHT_ARMS
+    from secateur.methods import CHANNEL_METHODS
+
+    if method in WEIGHT_ARMS:
+        words = tuple(wanted.words_of_weights(architecture.skeleton()))
+    else:
+        bounds = architecture.bounds(wanted, streams=method not in CHANNEL_METHODS)
+        words = bounds.words if bounds else ()
+    if session.runtime.is_main:
+        for line in words:
+            session.reporter.note(line)
 
 
 def differences(rows: Sequence[tuple[str, Any, Any]]) -> Answer:
@@ -85,6 +104,7 @@ def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
     content = {
         "model": question.name,
         "data": question.data.label,
+        "found": _found(question.data),
         "resource": settings.resource,
         "seeds": settings.seeds,
         "rows": [_planned(row, taken) for row, taken in zip(rows, seconds, strict=True)],
@@ -93,6 +113,55 @@ def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
         "workers": workers,
     }
     return Answer(content, lambda: _show_plan(wanted, rows, seconds, device, workers))
+
+
+def plan_of_one(graph: Graph, subject: Subject, session: Session) -> Answer:
+    """The runs that one network takes, with their compute and an estimate of the time."""
+    from secateur.compare.arms import PlanRow
+    from secateur.compare.forecast import estimate_seconds
+    from secateur.device import describe_device
+
+    architecture, data = subject.architecture, subject.data
+    macs = [node.run.architecture.macs if node.run else architecture.macs for node in graph]
+    rows = [
+        PlanRow(node.name, "", None, None, architecture.params, each, None, node.compute)
+        for node, each in zip(graph, macs, strict=True)
+    ]
+    seconds = estimate_seconds(session.runtime, data, architecture, subject.recipe, rows)
+    device = describe_device(session.runtime.device)
+    runs = [
+        {"run": node.name, "after": list(node.after), "compute": node.compute, "seconds": taken}
+        for node, taken in zip(graph, seconds, strict=True)
+    ]
+    content = {
+        "model": architecture.display_name,
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "data": data.label,
+        "found": _found(data),
+        "runs": runs,
+        "seconds": sum(seconds),
+        "device": device,
+    }
+    return Answer(content, lambda: _show_plan_of_one(content))
+
+
+def _found(data: AnyData) -> dict[str, Any] | None:
+    """What the data were understood to be, as JSON."""
+    return data.found.to_json() if data.found else None
+
+
+def _show_plan_of_one(content: Mapping[str, Any]) -> None:
+    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
+
+    size = f"{content['params']:,} parameters, {content['macs']:,} MACs"
+    say(f"{content['model']} ({size}) on {content['data']}; nothing is trained now.")
+    shown = Table("run", "after", "training MACs", "about")
+    for run in content["runs"]:
+        shown.add_row(run["run"], ", ".join(run["after"]), f"{run['compute']:.3g}", _duration(run["seconds"]))
+    shown.show()
+    say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
+    say(f"In all about {_duration(content['seconds'])} on {content['device']}.")
 
 
 def _planned(row: PlanRow, seconds: float) -> dict[str, Any]:
@@ -159,13 +228,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def results(found: Results, out: Path) -> Answer:
-    """A comparison: every arm at every budget, and the verdict."""
-    content = {"directory": str(out), "report": str(out / "report.html"), **found.to_json()}
-    return Answer(content, lambda: _show_results(found, out))
+def results(found: Results, directory: Path, out: Path) -> Answer:
+    """A comparison: every arm at every budget, and the verdict.
+
+    Args:
+        directory: where its report lies: `out`, or a folder in it where that has another question's.
+    """
+    content = {"directory": str(directory), "report": str(directory / "report.html"), **found.to_json()}
+    return Answer(content, lambda: _show_results(found, directory, out))
 
 
-def _show_results(found: Results, out: Path) -> None:
+def _show_results(found: Results, directory: Path, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
 
     counted = "nonzeros" if found.resource == "nonzeros" else "params"
@@ -185,7 +258,9 @@ def _show_results(found: Results, out: Path) -> None:
     say(f"\n{found.verdict.text}")
     for entry in found.verdict.per_budget:
         say(f"  {entry.budget}: {entry.text}.")
-    say(f"Report: {out / 'report.html'}")
+    say(f"Report: {directory / 'report.html'}")
+    if directory != out:
+        say(f"{out / 'report.html'} answers another question, and was left as it is.")
 
 
 def network(point: Point, session: Session) -> Answer | None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from secateur.cli.generated import option
 from secateur.cli.options import MACHINE, Options
+from secateur.cli.terminal import say
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
+    from secateur.cli.answer import Answer
+    from secateur.compare.one_network import Subject
     from secateur.data import Data
     from secateur.runs.session import Session
 
@@ -35,18 +41,60 @@ OnOption = Annotated[
 ]
 
 
-def session_for(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
-    """What to work with, as the options say; everything is checked, nothing is written."""
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Say what was found and what would be trained; train nothing.")
+]
+
+
+def user_path(text: str | Path) -> Path:
+    """Read a path of the command line: `~` is the home folder, and an empty one is refused."""
+    from secateur.records.out import expanded
+
+    try:
+        return expanded(text, "a path")
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def path_option(help_text: str, panel: str | None = None) -> Any:
+    """An option that takes a path."""
+    return typer.Option(parser=user_path, metavar="PATH", help=help_text, rich_help_panel=panel)
+
+
+def path_argument(help_text: str, metavar: str = "DIR") -> Any:
+    """An argument that is a path."""
+    return typer.Argument(parser=user_path, metavar=metavar, help=help_text)
+
+
+def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Session, Data, Architecture]:
+    """What to work with, as the options say; everything is checked, nothing is written.
+
+    Args:
+        files: that will be written into `out`, whatever else will be; none of the user's may be among them.
+    """
     from secateur.device import Runtime
     from secateur.progress import reporter_for
+    from secateur.records.out import check_out
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
 
+    check_out(out, files, model=options.model_path, data=options.data_folder)
     runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)
+    if runtime.is_main and data.found:
+        say(data.found.line())
     return Session(RunStore(out), runtime, reporter), data, architecture
+
+
+def planned(session: Session, subject: Subject, work: Callable[[Session], Any]) -> Answer | None:
+    """What one network would take, as `--plan` says it; nothing is trained and nothing written."""
+    from secateur.cli import printing
+    from secateur.runs.rehearsal import rehearsed
+
+    graph = rehearsed(session, work)
+    return printing.plan_of_one(graph, subject, session) if session.runtime.is_main else None
 
 
 def factory_named(name: str | None) -> Any:

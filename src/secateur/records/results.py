@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.stored import Stored, Wrong, optional
@@ -26,6 +27,7 @@ class DataSummary(Stored):
         classes: how many.
         shape: of one example.
         fingerprint: hash of all that can change a number.
+        found: what the data were understood to be; None in results of older versions.
     """
 
     name: str
@@ -36,6 +38,7 @@ class DataSummary(Stored):
     classes: int
     shape: tuple[int, ...]
     fingerprint: str
+    found: Found | None = optional()  # noqa: RUF009  # a field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +184,7 @@ class Results(Stored):
         profiles: where copycat took them, one a seed; else empty.
         trajectory: of the runs that removed channels one by one, one a seed; else empty.
         environment: that it was drawn up with, as JSON, and with which commits and threads it was trained.
+        question: a hash of network, data and settings; None in files of older versions.
     """
 
     SCHEMA: ClassVar[int | None] = 1
@@ -199,6 +203,7 @@ class Results(Stored):
     trajectory: tuple[Trajectory, ...] = ()
     verdict: Verdict
     environment: Mapping[str, Any]
+    question: str | None = optional()
 
     def check(self) -> None:
         """The one setting that is read here, and that all networks have a count of what it names."""

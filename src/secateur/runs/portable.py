@@ -18,14 +18,17 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.elsewhere import Described, describe, described_again
 from secateur.budget import Budget, Limits
 from secateur.data import Augmentation, Data, Split
+from secateur.data.preprocessing import PixelFormat
 from secateur.errors import InputError
 from secateur.network.task import TASKS, Task
 from secateur.network.tensor_files import unshared
+from secateur.records.found import Found
 from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
 from secateur.runs.train import Given, Train, Tune
+from secateur.surgery.constraints import Constraints
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
@@ -104,7 +107,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Run):
         return run_as_json(value)
     if isinstance(value, (Recipe, PruneSettings, MethodChoice)):
-        return {name: _plain(each) for name, each in asdict(value).items()}
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Constraints):
+        return value.to_json()
     if isinstance(value, Terms):
         return _terms_as_json(value)
     if isinstance(value, Target):
@@ -139,7 +144,8 @@ def _limits(content: dict[str, Any] | None) -> Limits | None:
 
 
 def _settings(content: dict[str, Any]) -> PruneSettings:
-    return PruneSettings(**{**content, "weights": _path(content["weights"])})
+    weights, constraints = _path(content["weights"]), Constraints.from_json(content["constraints"])
+    return PruneSettings(**{**content, "weights": weights, "constraints": constraints})
 
 
 def _target(content: dict[str, Any]) -> Target:
@@ -164,6 +170,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "weights": _path,
     "terms": lambda name: Terms(Task.named(name)),
     "epochs": _same,
+    "constraints": Constraints.from_json,
     "about": _same,
 }
 """How each setting of a run is read."""
@@ -183,6 +190,8 @@ def write_data(data: Data, path: Path) -> None:
         "std": data.std,
         "augmentation": asdict(data.augmentation),
         "fingerprint": data.fingerprint,
+        "format": asdict(data.format) if data.format else None,
+        "found": data.found.to_json() if data.found else None,
     }
     splits = {name: getattr(data, name) for name in _SPLITS}
     tensors = {f"{name}.images": split.images for name, split in splits.items()}
@@ -202,4 +211,9 @@ def read_data(path: Path) -> Data:
             for name in _SPLITS
         }
     tuples = {key: tuple(facts[key]) for key in ("classes", "mean", "std")}
-    return Data(**{**facts, **splits, **tuples, "augmentation": Augmentation(**facts["augmentation"])})
+    made = {
+        "augmentation": Augmentation(**facts["augmentation"]),
+        "format": PixelFormat(**facts["format"]) if facts["format"] else None,
+        "found": Found.from_json(facts["found"]) if facts["found"] else None,
+    }
+    return Data(**{**facts, **splits, **tuples, **made})
