@@ -46,7 +46,8 @@ def judge(
     for point in points:
         if (found := store.scores(point.run_id)) is not None and len(found) == test:
             scores[point.arm, point.budget, point.seed] = found.numpy()
-    told = verdict(summary, Evidence(test, data.val, scores), measure)
+    things = "images" if len(data.shape) == 3 else "examples"
+    told = verdict(summary, Evidence(test, data.val, scores, things), measure)
     return Judgement(summary, unpruned[0] if unpruned else None, told)
 
 
