@@ -122,7 +122,7 @@ def draw() -> None:
         axes = figure.subplots(1, 2)
         _draw_power(axes[0])
         _draw_false_wins(axes[1])
-        figure.tight_layout()
+
         write_bytes(FIGURE, encode(figure, "svg"))
 
 
