@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from verdict_power import ARMS, OUT, ROOT, SEEDS, SPREADS, TIES, Case
+from verdict_power import ARMS, IMAGES, OUT, ROOT, SEEDS, SPREADS, TIES, Case
 
 from secateur.atomic import write_bytes
 from secateur.report.figures import encode, house_style, new_figure
@@ -68,7 +68,7 @@ def false_wins_table() -> str:
 def images_table() -> str:
     """Accuracies of six arms: false wins (the worse of both ties), and how often the best is found."""
     lines = []
-    for images in (30, 500, 2000):
+    for images in IMAGES:
         for kept in (True, False):
             tied = [case for truth in TIES for case in chosen(truth=truth, images=images, kept=kept)]
             ahead = chosen(truth="one ahead", gap=3.0, images=images, kept=kept)
