@@ -26,7 +26,7 @@ LEVEL = 0.05
 POWER = 0.8
 """How likely a gap is seen that counts as visible."""
 OWN_LEVEL, OWN_LEVEL_OF_THREE = 0.04, 0.10
-"""Of two arms by their own seeds; with three seeds, of a pair no noisier than others: `Difference.own_level`."""
+"""Of two arms by their own seeds; with three seeds, of a pair no noisier than the others."""
 NOISIER = 2.0
 """A pair is noisier than the others where its variance is so many times theirs."""
 OTHERS = 2
