@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
 from secateur.records.found import Found
+from secateur.records.measure import Measure
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
     BudgetVerdict,
     DataSummary,
+    Gap,
     Profile,
     ProfileGroup,
     Results,
@@ -34,18 +36,8 @@ from secateur.records.stored import ABSENT, Absent, Stored
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
-    *(
-        Results,
-        DataSummary,
-        Found,
-        Point,
-        SummaryRow,
-        Profile,
-        ProfileGroup,
-        Trajectory,
-        Verdict,
-        BudgetVerdict,
-    ),
+    *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
+    *(Verdict, BudgetVerdict, Gap, Measure),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]

@@ -336,12 +336,17 @@ def _check_scaled(file: Path, source: Path) -> None:
 def report(
     directories: Annotated[list[Path], path_argument("Folders that `compare` left.", "DIR...")],
 ) -> Answer | None:
-    """Draw report.html and figures/ again from results.json.
+    """Draw report.html and figures/ again from results.json. The verdict is judged again by today's rule.
 
     Example: `secateur report secateur-compare/`
     """
+    from secateur.compare.judging import judge_folder
     from secateur.compare.results import load_results, rewrite_report
 
     loaded = [(directory, load_results(directory)) for directory in directories]
-    written = [str(rewrite_report(directory, results)) for directory, results in loaded]
-    return Answer({"reports": written}, lambda: print("\n".join(written)))
+    judged = [(directory, *judge_folder(directory, results)) for directory, results in loaded]
+    written = [str(rewrite_report(directory, results)) for directory, results, _ in judged]
+    changes = [changed for *_, changed in judged if changed]
+    return Answer(
+        {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
+    )

@@ -67,8 +67,8 @@ class SummaryRow(Stored):
     half: float | None = None
     low: float | None
     high: float | None
-    seeds: tuple[int, ...] = optional(())  # a field
-    values: tuple[float, ...] = optional(())  # a field
+    seeds: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
     val_mean: float
     params: float
     macs: float
@@ -159,7 +159,7 @@ class BudgetVerdict(Stored):
     not_separated: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
     text: str
-    gaps: tuple[Gap, ...] = optional(())  # a field
+    gaps: tuple[Gap, ...] = ()
     basis: str | None = optional()
 
 
