@@ -34,7 +34,8 @@ FINE_TUNING: dict[str, Any] = {
 }
 """What `Recipe.fine_tuning` has in place of the defaults, beside the rate."""
 
-_GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
+GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
+"""The rate of every optimizer for a network that comes trained."""
 
 _DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1.0}
 
@@ -169,7 +170,7 @@ class Recipe:
             (0.0001, 3)
         """
         optimizer = given.get("optimizer") or FINE_TUNING["optimizer"]
-        rate = {"lr": _GENTLE[optimizer]} if optimizer in _GENTLE else {}
+        rate = {"lr": GENTLE[optimizer]} if optimizer in GENTLE else {}
         return cls(**{**FINE_TUNING, **rate, **given})
 
     def __post_init__(self) -> None:
