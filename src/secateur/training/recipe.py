@@ -112,7 +112,7 @@ class Recipe:
         precision: of forward passes: "fp32", or "bf16" by autocast; weights, optimizer and sums stay float32.
     """
 
-    epochs: int = setting(200, "Passes over the training split.")
+    epochs: int = setting(200, "Passes over the training split; 3 for networks that come trained.")
     batch_size: int = setting(128, "Examples per step.")
     optimizer: Optimizer = setting(  # noqa: RUF009
         "sgd", "sgd, adamw, or muon (matrices; adamw for the rest)."
