@@ -13,6 +13,7 @@ from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import describe_data
+from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
 from secateur.compare.judging import judge
@@ -330,6 +331,14 @@ def compare(
     return answer(wanted, session, told, asked, reads=reads)
 
 
+def _loaded(name: str, model: Model, reporter: Reporter) -> Data:
+    """Read data by name, and normalise them as the model's weights want it, where it says."""
+    data, normalization = normalized_for(model, load_data(name, progress=reporter.decoding))
+    if normalization:
+        reporter.note(f"images are normalised {normalization}")
+    return data
+
+
 def _opened(
     model: Model, data: Any, settings: Settings, reporter: Reporter
 ) -> tuple[Architecture, AnyData, Settings]:
@@ -338,7 +347,7 @@ def _opened(
     if optimizer is not None:
         try_optimizer(optimizer)
     if isinstance(data, (str, Data)):
-        loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
+        loaded = _loaded(data, model, reporter) if isinstance(data, str) else data
         architecture = resolve_model(model, loaded)
         if not (task.is_default and architecture.is_family):
             examine(architecture, loaded, task)
