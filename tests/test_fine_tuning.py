@@ -53,8 +53,8 @@ def trained(tmp_path_factory):
     data = load_data("digits")
     torch.manual_seed(1)
     model = models.wide_resnet(depth=10, width=1.0, in_channels=1, image_size=8)
-    recipe = Recipe(epochs=8, batch_size=32, lr=0.05)
-    done = Training(model, data, recipe, seed=0, runtime=Runtime("cpu"), reporter=Reporter(), epochs=8).fit()
+    recipe = Recipe(epochs=6, batch_size=32, lr=0.05)
+    done = Training(model, data, recipe, seed=0, runtime=Runtime("cpu"), reporter=Reporter(), epochs=6).fit()
     assert done.validated() > 0.95
     folder = tmp_path_factory.mktemp("trained")
     save_model(done.model, folder)
@@ -290,7 +290,7 @@ def pretrained(tmp_path_factory):
     )
     model = transformers.ResNetForImageClassification(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for epoch in range(12):
+    for epoch in range(8):
         order = torch.Generator().manual_seed(epoch)
         for x, y in epoch_batches(data.train, data, batch_size=32, device="cpu", generator=order):
             F.cross_entropy(model(x).logits, y).backward()

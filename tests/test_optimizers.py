@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+import secateur as sc
 from secateur import models
 from secateur.architecture.architecture import Architecture
 from secateur.data import epoch_batches
@@ -493,6 +496,57 @@ def test_muon_is_refused_where_there_is_no_matrix():
 
 
 # A user's own optimizer
+
+
+PAGE = Path(__file__).parents[1] / "docs/training.md"
+
+
+def test_the_loop_of_the_page_runs(digits):
+    (code,) = (
+        text for text in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if "Average(" in text
+    )
+    method, accuracies = Fisher(every=2, removals=3), []
+    names = {
+        "torch": torch,
+        "F": F,
+        "method": method,
+        "model": network(),
+        "batches": epoch_batches(digits.train, digits, batch_size=32, device="cpu"),
+        "evaluate": lambda model: accuracies.append(model(torch.zeros(2, 1, 8, 8)).shape),
+        "print": lambda found: None,
+    }
+    exec(code, names)  # our own text
+    assert len(method.removed) == 3
+    assert accuracies == [(2, 10)]
+    settled = names["average"].tensors()
+    assert all(torch.equal(p, settled[name]) for name, p in names["model"].named_parameters())
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adamw", "muon", lambda groups: torch.optim.RAdam(groups, lr=1e-3)],
+    ids=["adamw", "muon", "own"],
+)
+def test_sc_prune_takes_an_optimizer_by_name_or_function(optimizer):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    batches = [(torch.randn(8, 6), torch.randint(3, (8,))) for _ in range(4)]
+    pruned = sc.prune(model, budget="params=70%", data=batches, every=2, optimizer=optimizer)
+    assert sum(p.numel() for p in pruned.parameters()) <= 0.7 * (6 * 16 + 16 + 16 * 16 + 16 + 16 * 3 + 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "adma"}, "unknown optimizer 'adma'"),
+        ({"optimizer": 3}, "optimizer is a name .* got int"),
+        ({"optimizer": torch.optim.RAdam, "lr": 0.1}, "an optimizer of yours has its own rate, got lr=0.1"),
+    ],
+)
+def test_sc_prune_refuses_what_is_no_optimizer(settings, message):
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    with pytest.raises(InputError, match=message):
+        sc.prune(model, budget="params=70%", data=[(torch.randn(8, 6), torch.zeros(8).long())], **settings)
 
 
 def test_the_rates_of_an_own_optimizer_are_followed_by_the_schedule(digits):

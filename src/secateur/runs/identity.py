@@ -34,8 +34,8 @@ class RunSpec:
     """A run to make: everything that can change a number (`identity`), and a seed as its replicate.
 
     Attributes:
-        kind: "train", "given" (trained elsewhere), "prune" (by channels), "sparse" or "channels" (gated); the
-            id begins with it.
+        kind: "train", "given" (trained elsewhere), "prune" (by channels), "tune" (after that), "sparse" or
+            "channels" (gated); the id begins with it.
         label: for people: "copycat params=25% seed 1".
     """
 

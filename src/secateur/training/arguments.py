@@ -12,10 +12,12 @@ from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
 from secateur.budget import Wanted
+from secateur.names import Optimizer as OptimizerName
 from secateur.names import TaskName
 from secateur.network.inputs import Inputs
 from secateur.network.task import Loss, Task
 from secateur.surgery.constraints import Floors, Patterns, Ratios
+from secateur.training.optimizers import Factory
 
 
 class Arguments(TypedDict, total=False):
@@ -26,8 +28,8 @@ class Arguments(TypedDict, total=False):
     factory: Build | None
     tune_epochs: int
     train: bool
-    optimizer: Optimizer | None
-    lr: float
+    optimizer: Optimizer | OptimizerName | Factory | None
+    lr: float | None
     task: TaskName | Task | None
     loss: Loss | None
     metric: Any

@@ -17,6 +17,7 @@ from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.methods.own_criterion import OwnCriterion, Score
+from secateur.names import Optimizer as OptimizerName
 from secateur.names import TaskName
 from secateur.network.inputs import Inputs, call, on_device, pair_of
 from secateur.network.task import Loss, Task
@@ -30,6 +31,8 @@ from secateur.training.arguments import (
     OfRandomChannels,
     OfTaylor,
 )
+from secateur.training.optimizers import Factory, build
+from secateur.training.recipe import GENTLE, Recipe
 from secateur.training.untrained import Batch, check_first, first_of, uninterrupted, without_training
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -70,8 +73,8 @@ def prune(
     every: int = 10,
     tune_epochs: int = 0,
     train: bool = True,
-    optimizer: Optimizer | None = None,
-    lr: float = 1e-3,
+    optimizer: Optimizer | OptimizerName | Factory | None = None,
+    lr: float | None = None,
     task: TaskName | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
@@ -105,7 +108,9 @@ def prune(
         train: False: nothing is trained. Channels are scored once (where the method looks at gradients, on
             one pass over `data`), all that the budget asks for go at once, and the weights that stay are as
             they were.
-        optimizer: of the model's parameters; by default SGD with momentum 0.9 at rate `lr`.
+        optimizer: "sgd" (momentum 0.9, the default), "adamw" or "muon" (docs/training.md); what makes one of
+            parameter groups; or one of the model's parameters.
+        lr: the rate of an optimizer that goes by a name; by default 1e-3 of sgd, 1e-4 of the others.
         task: "classification" (cross-entropy, the default), "multilabel" (binary cross-entropy of every
             label) or "regression" (mean squared error); what its loss would silently get wrong is refused.
         loss: of (output, targets), the mean over the batch, in place of the task's.
@@ -141,11 +146,10 @@ def prune(
         )
     first = first_of(data)
     open_for(model, first[0], factory=factory)
-    _check_parameters(model, optimizer)
+    _check_optimizer(model, optimizer, lr)
     check_first(model, first, aim)
     model = pruning.prepare(model)
-    if optimizer is None:
-        optimizer = torch.optim.SGD(pruning.parameter_groups(model, 0.0), lr=lr, momentum=0.9)
+    optimizer = _optimizer(model, pruning, optimizer, lr)
     step = _Step(pruning, optimizer, aim)
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
@@ -236,15 +240,37 @@ def _endless(data: Iterable[Batch]) -> Iterator[Batch]:
             raise InputError("data held batches once, then none: pass a list or a DataLoader")
 
 
-def _check_parameters(model: nn.Module, optimizer: Optimizer | None) -> None:
-    """InputError where an optimizer steps other parameters than the model's: it would not shrink along."""
-    if optimizer is None:
-        return
-    own = {id(parameter) for parameter in model.parameters()}
-    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+def _check_optimizer(model: nn.Module, optimizer: Optimizer | str | Factory | None, lr: float | None) -> None:
+    """Refuse an optimizer of other parameters than the model's: it would not shrink along; and two rates."""
+    if isinstance(optimizer, Optimizer):
+        own = {id(parameter) for parameter in model.parameters()}
+        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+            raise InputError(
+                "the optimizer holds none of the model's parameters: build it from model.parameters()"
+            )
+    elif isinstance(optimizer, str) and optimizer not in GENTLE:
+        raise unknown("optimizer", optimizer, GENTLE)
+    elif optimizer is not None and not callable(optimizer) and not isinstance(optimizer, str):
         raise InputError(
-            "the optimizer holds none of the model's parameters: build it from model.parameters()"
+            f"optimizer is a name ({', '.join(GENTLE)}), a torch optimizer, or a function that makes one of "
+            f"parameter groups; got {type(optimizer).__name__}"
         )
+    if lr is not None and optimizer is not None and not isinstance(optimizer, str):
+        raise InputError(f"an optimizer of yours has its own rate, got lr={lr:g} besides: leave lr out")
+
+
+def _optimizer(
+    model: nn.Module, pruning: ChannelPruning, optimizer: Optimizer | str | Factory | None, lr: float | None
+) -> Optimizer:
+    """What steps the prepared model; without weight decay, where it goes by a name."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if callable(optimizer):
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": None}]
+        return build(Recipe().with_own_optimizer(), groups, optimizer)
+    name: Any = optimizer or "sgd"
+    recipe = Recipe(optimizer=name, lr=GENTLE[name] if lr is None else lr)
+    return build(recipe, pruning.parameter_groups(model, 0.0))
 
 
 def _task(task: str | Task | None, loss: Loss | None, metric: Any) -> Task:

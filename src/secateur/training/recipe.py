@@ -36,7 +36,8 @@ FINE_TUNING: dict[str, Any] = {
 }
 """What `Recipe.fine_tuning` has in place of the defaults, beside the rate."""
 
-_GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
+GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
+"""The rate of every optimizer for a network that comes trained."""
 
 _DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1.0}
 
@@ -116,7 +117,7 @@ class Recipe:
         precision: of forward passes: "fp32", or "bf16" by autocast; weights, optimizer and sums stay float32.
     """
 
-    epochs: int = setting(200, "Passes over the training split.")
+    epochs: int = setting(200, "Passes over the training split; 3 for networks that come trained.")
     batch_size: int = setting(128, "Examples per step.")
     optimizer: Optimizer = setting(  # noqa: RUF009
         "sgd", "sgd, adamw, or muon (matrices; adamw for the rest)."
@@ -178,7 +179,7 @@ class Recipe:
             (0.0001, 3)
         """
         optimizer = given.get("optimizer") or FINE_TUNING["optimizer"]
-        rate = {"lr": _GENTLE[optimizer]} if optimizer in _GENTLE else {}
+        rate = {"lr": GENTLE[optimizer]} if optimizer in GENTLE else {}
         return cls(**{**FINE_TUNING, **rate, **given})
 
     def __post_init__(self) -> None:
