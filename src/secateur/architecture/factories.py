@@ -22,6 +22,7 @@ from torch import nn
 
 from secateur.architecture.building import factory_name
 from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
+from secateur.architecture.model_names import file_for_module, misspelt_factory
 from secateur.architecture.opening import open_factory
 from secateur.architecture.origin import OFFERED
 from secateur.data import Data
@@ -106,8 +107,10 @@ def _opened(
 def factory_of(name: str) -> Callable[..., nn.Module]:
     """Find the factory that a user names, for an architecture file whose network is not built in."""
     if not names_factory(name):
+        advice = file_for_module(name)
         raise InputError(
             f"a factory is named package.module:function, hf:OWNER/NAME or timm:NAME, got '{name}'"
+            + (f": {advice}" if advice else "")
         )
     return _factory(name)[0]
 
@@ -123,14 +126,17 @@ def _factory(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Modu
 
 def _imported(name: str) -> Callable[..., nn.Module]:
     module_name, _, path = name.partition(":")
+    if advice := file_for_module(name):
+        raise InputError(f"the factory '{name}' cannot be imported: {advice}")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` would; a console script does not
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
+        way = "package.module:function, from a folder in which `python -c 'import package.module'` works"
         raise InputError(
-            f"the factory '{name}' cannot be imported ({first_line(error)}): name it "
-            "package.module:function, from a folder in which `python -c 'import package.module'` works"
+            f"the factory '{name}' cannot be imported ({first_line(error)}): "
+            f"{misspelt_factory(name) or f'name it {way}'}"
         ) from None
     except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
         raise InputError(
@@ -152,6 +158,8 @@ def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str,
     except (TypeError, ValueError):
         return {}
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if getattr(factory, "__module__", "").startswith("torchvision.models"):
+        named.add("num_classes")  # hands its **kwargs on to the class, which has it
     return {name: value for name, value in offered.items() if name in named}
 
 

@@ -18,9 +18,10 @@ from secateur.architecture.factories import (
     origin_on,
 )
 from secateur.architecture.family import arguments_for
+from secateur.architecture.model_names import unknown_model
 from secateur.data import Data
-from secateur.errors import InputError, unknown
-from secateur.models import NAMES, parse_name
+from secateur.errors import InputError
+from secateur.models import parse_name
 
 
 def check_model_name(name: str) -> None:
@@ -28,11 +29,11 @@ def check_model_name(name: str) -> None:
     if names_factory(name):
         check_factory(name)
     elif not _is_path(name) and parse_name(name) is None:
-        raise unknown("model", name, NAMES)
+        raise unknown_model(name)
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith(".json") or Path(name).is_dir()
+    return name.endswith(".json") or (name != "" and Path(name).is_dir())
 
 
 def resolve_model(

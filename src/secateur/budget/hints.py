@@ -114,7 +114,7 @@ def own_value(resource: str, written: str) -> str | None:
     if resource == LATENCY:
         return _latency(amount, f"@{where}" if at and where else f"@{RUNTIME}")
     if amount.share is not None:
-        return f"{resource}={_percent(amount.share)}" if amount.share <= 1 else None
+        return _part(resource, amount.share)
     if amount.unit in _BYTES and (resource == "bytes" or amount.unit != "b"):
         return f"bytes={_decimal(amount.number)}{_BYTES[amount.unit]}"
     count = amount.count
@@ -182,7 +182,7 @@ class Meant:
         share = self._share(amount)
         if share is not None:
             at = f"@{RUNTIME}" if resource == LATENCY else ""
-            return f"{resource}={_percent(share)}{at}" if 0 < share <= 1 else None
+            return _part(resource, share, at)
         if amount.unit in _BYTES and amount.unit != "b":
             return own_value("bytes", f"{_decimal(amount.number)}{amount.unit}")
         count = amount.count
@@ -290,7 +290,7 @@ def _unnamed(text: str, written: str, amount: Amount | None) -> InputError:
         found = [own_value(resource, written) for resource in ("params", "macs")]
     else:
         share = amount.share or amount.number / 100
-        found = [f"{resource}={_percent(share)}" for resource in ("params", "macs")]
+        found = [_part(resource, share) for resource in ("params", "macs")]
     told = " or ".join(each for each in found if each)
     if not told:
         return _unread(text)
@@ -306,10 +306,10 @@ def _unread(text: str) -> InputError:
 def _latency(amount: Amount, at: str) -> str | None:
     if amount.unit in _TIMES:
         unit = "s" if _TIMES[amount.unit] == 1 else amount.unit
-        return f"{LATENCY}={_decimal(amount.number)}{unit}{at}"
+        return f"{LATENCY}={_decimal(amount.number)}{unit}{at}" if float(_decimal(amount.number)) else None
     if amount.share is not None:
-        return f"{LATENCY}={_percent(amount.share)}{at}" if amount.share <= 1 else None
-    return None if amount.unit else f"{LATENCY}={_decimal(amount.number)}ms{at}"
+        return _part(LATENCY, amount.share, at)
+    return None if amount.unit or amount.number < 1 else f"{LATENCY}={_decimal(amount.number)}ms{at}"
 
 
 def _example(resource: str) -> str:
@@ -320,8 +320,10 @@ def _letters(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
 
-def _percent(share: Fraction) -> str:
-    return f"{_decimal(share * 100)}%"
+def _part(resource: str, share: Fraction, at: str = "") -> str | None:
+    """A share of a resource; None where it is no share, or too small to be written."""
+    percent = _decimal(share * 100)
+    return f"{resource}={percent}%{at}" if share <= 1 and float(percent) > 0 else None
 
 
 def _short(count: Fraction) -> str:

@@ -115,7 +115,7 @@ def train(
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out)
     recipe = tuned if architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, options.finds_rate)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
     return printing.network(train_one(session, subject), session)
 
 
@@ -188,7 +188,7 @@ def prune(
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out)
     recipe = tuned if trained or architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, options.finds_rate)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
     if step_by_step:
         epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
         point = prune_one(session, subject, pruning, wanted, epochs)

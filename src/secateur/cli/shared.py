@@ -71,4 +71,7 @@ def only_one(budgets: tuple[Any, ...]) -> Any:
 
 
 def command_line() -> str:
-    return shlex.join(["secateur", *sys.argv[1:]])
+    """The command as it can be given again, without what only decides how its result is shown."""
+    return shlex.join(
+        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q"))]
+    )

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 NARROWEST = 20
+_TOGETHER = "\0"  # a space at which no line is broken
 _PLAIN = {
     **dict.fromkeys("‐‑‒–—−", "-"),
     **dict.fromkeys("‘’‚", "'"),
@@ -71,10 +72,16 @@ def width() -> int | None:
     return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
+def printable(text: str) -> str:
+    """The text as stdout's encoding has it: what stands for a character may be longer."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "secateur").decode(encoding)
+
+
 def say(text: str) -> None:
     """Print a sentence, broken between words where lines have an end."""
     limit = width()
-    for line in text.splitlines() or [""]:
+    for line in printable(text).splitlines() or [""]:
         print("\n".join(folded(line, limit)) if limit else line)
 
 
@@ -91,13 +98,13 @@ class Table:
     """
 
     def __init__(self, *heads: str):
-        self.heads = heads
+        self.heads = tuple(map(printable, heads))
         self.rows: list[tuple[str, ...]] = []
 
     def add_row(self, *cells: str) -> None:
         """Add a row, with a cell for every head."""
         assert len(cells) == len(self.heads), (cells, self.heads)
-        self.rows.append(cells)
+        self.rows.append(tuple(map(printable, cells)))
 
     def show(self) -> None:
         """Print it."""
@@ -116,11 +123,10 @@ class Table:
     def _below(self, row: Sequence[str], limit: int) -> list[str]:
         """One row over several lines: the words first, then what each number is."""
         first = folded("  ".join(cell for cell in row[:2] if cell), limit, "  ")
-        told = [f"{head} {cell}".strip() for head, cell in zip(self.heads[2:], row[2:], strict=True) if cell]
-        more = ", ".join(told)
-        return first + (
-            textwrap.wrap(more, limit, initial_indent="  ", subsequent_indent="  ") if told else []
-        )
+        told = [f"{head} {cell}" for head, cell in zip(self.heads[2:], row[2:], strict=True) if cell]
+        whole = ", ".join(each.replace(" ", _TOGETHER) for each in told)
+        lines = textwrap.wrap(whole, limit, initial_indent="  ", subsequent_indent="  ")
+        return first + [line.replace(_TOGETHER, " ") for line in lines]
 
 
 def _beside(row: Sequence[str], widths: Sequence[int]) -> str:

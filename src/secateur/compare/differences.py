@@ -29,6 +29,8 @@ OWN_LEVEL_OF_THREE = 0.10
 """With three seeds, of a pair that is not noisier than the others: see `Difference.own_level`."""
 NOISIER = 2.0
 """A pair is noisier than the others where its variance is so many times theirs."""
+OTHERS = 2
+"""Fewer other arms than these say too little of what is noisy."""
 MOST_SEEDS = 1000
 """More seeds than these are said to be too many."""
 Z_POWER = 0.8416212335729143
@@ -44,7 +46,7 @@ class Difference:
         weights, variances, freedom: (G,), what the variance of `gap` may be by the seeds of all arms, without
             the test split's part.
         own: the same by the two arms' own seeds alone, with `own_freedom`; None where one has a single seed.
-        noisier: whether their own spread is clearly above that of the other arms, or there are no others.
+        noisier: whether their own spread is clearly above that of the other arms, or these are too few.
         seeds: the smaller number of the two.
         test: the test split's part.
     """
@@ -82,7 +84,7 @@ class Difference:
 
     @property
     def own_level(self) -> float:
-        """Level at which the two arms alone must show a difference, too, before the first of them wins.
+        """Level at which the two arms alone must show a difference, too, before it is called one.
 
         What other arms say of these two's spread may be wrong. With three seeds Welch's test at 5% would
         leave out half of what is there to be seen; at 10%, of pairs that look no noisier than the others, it
@@ -184,7 +186,7 @@ def _welch(ours: Sample, theirs: Sample) -> float:
 def _noisier(found: Sequence[Sample], scales: Array, one: int, other: int) -> bool:
     relative = np.array([each.variance for each in found]) / scales
     rest = np.delete(relative, [one, other])
-    return len(rest) == 0 or float(relative[[one, other]].mean()) > NOISIER * float(rest.mean())
+    return len(rest) < OTHERS or float(relative[[one, other]].mean()) > NOISIER * float(rest.mean())
 
 
 def corrected(ps: Sequence[float]) -> list[float]:

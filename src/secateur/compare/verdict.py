@@ -3,9 +3,8 @@
 The leader has the best mean on validation and test split together, over all seeds. It *wins* where it is
 better than every other arm on the test split: each difference at the 5% level, which needs no correction, as
 all of them must hold (Berger 1982), and the nearest arm by the two arms' own seeds besides. Otherwise arms
-may
-still be *behind* it: there one would do, so that these are corrected for their number. `docs/verdict.md` has
-the reasons, and the error rates as they were measured.
+may still be *behind* it: there one would do, so that these are corrected for their number, and each must hold
+by the two arms' own seeds. `docs/verdict.md` has the reasons, and the error rates as they were measured.
 """
 
 from __future__ import annotations
@@ -70,34 +69,64 @@ def verdict(
     return Verdict(text=sentence(per_budget), per_budget=per_budget)
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What holds at one budget, before it is told.
+
+    Attributes:
+        leader: the arm with the best mean on both splits.
+        others: the other arms.
+        differences: of the leader to each of them; empty with one seed, which has no spread.
+        corrected: their p values as one family.
+        wins: whether the leader wins.
+        behind: whether the leader is clearly better than each of the others.
+    """
+
+    leader: SummaryRow
+    others: tuple[SummaryRow, ...]
+    differences: tuple[Difference, ...]
+    corrected: tuple[float, ...]
+    wins: bool
+    behind: tuple[bool, ...]
+
+
+def decide(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure = ACCURACY) -> Decision:
+    """Decide between the arms of one budget."""
+    leader = max(rows, key=lambda row: (measure.rank(evidence.pooled(row)), measure.rank(row.mean)))
+    others = tuple(row for row in rows if row is not leader)
+    found = tuple(_differences(leader, rows, evidence, measure))
+    wins = _wins(others, found, measure)
+    ps = tuple(corrected([each.p for each in found]))
+    behind = (
+        tuple(
+            wins or (each.gap > 0 and p <= LEVEL and each.holds_alone)
+            for each, p in zip(found, ps, strict=True)
+        )
+        if found
+        else (False,) * len(others)
+    )
+    return Decision(leader, others, found, ps, wins, behind)
+
+
 def _judge(
     budget: str, limit: int, rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure
 ) -> BudgetVerdict:
-    leader = max(rows, key=lambda row: (measure.rank(evidence.pooled(row)), measure.rank(row.mean)))
-    others = [row for row in rows if row is not leader]
-    differences = _differences(leader, rows, evidence, measure)
-    winner = _wins(leader, others, differences, measure)
-    ps = corrected([each.p for each in differences])
-    behind = [
-        row.arm
-        for row, each, p in zip(others, differences, ps, strict=bool(differences))
-        if winner or (each.gap > 0 and p <= LEVEL)
-    ]
+    found = decide(rows, evidence, measure)
+    told = zip(found.others, found.differences, found.corrected, strict=bool(found.differences))
     judged = BudgetVerdict(
         budget=budget,
         limit=limit,
-        leader=leader.arm,
-        winner=leader.arm if winner else None,
-        not_separated=tuple(row.arm for row in others if row.arm not in behind),
-        behind=tuple(behind),
-        text="",
-        gaps=tuple(
-            _gap(row, each, p, evidence.test)
-            for row, each, p in zip(others, differences, ps, strict=bool(differences))
+        leader=found.leader.arm,
+        winner=found.leader.arm if found.wins else None,
+        not_separated=tuple(
+            row.arm for row, behind in zip(found.others, found.behind, strict=True) if not behind
         ),
-        basis=_basis(rows, evidence, measure) if differences else None,
+        behind=tuple(row.arm for row, behind in zip(found.others, found.behind, strict=True) if behind),
+        text="",
+        gaps=tuple(_gap(row, each, p, evidence.test) for row, each, p in told),
+        basis=_basis(rows, evidence, measure) if found.differences else None,
     )
-    return replace(judged, text=clause(judged, leader, others, evidence.test, measure))
+    return replace(judged, text=clause(judged, found.leader, found.others, evidence.test, measure))
 
 
 def _differences(
@@ -146,9 +175,7 @@ def _basis(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure) -> 
     return BOUNDED if measure.fraction and evidence.test else SEEDS
 
 
-def _wins(
-    leader: SummaryRow, others: Sequence[SummaryRow], differences: Sequence[Difference], measure: Measure
-) -> bool:
+def _wins(others: Sequence[SummaryRow], differences: Sequence[Difference], measure: Measure) -> bool:
     """Better than every other, and than the nearest by the two arms' own seeds too."""
     if not differences or not all(each.wins for each in differences):
         return False
