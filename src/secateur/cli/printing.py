@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, say
+from secateur.records.measure import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,14 +170,15 @@ def _show_results(found: Results, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
 
     counted = "nonzeros" if found.resource == "nonzeros" else "params"
-    shown = Table("arm", "budget", counted, "accuracy", "± (95%)", "training MACs", "discovery MACs")
+    measure = found.measure
+    shown = Table("arm", "budget", counted, measure.name, "± (95%)", "training MACs", "discovery MACs")
     for row in found.summary:
         shown.add_row(
             row.arm,
             f"{row.budget} ({row.limit:,})",
             f"{row.count_of(counted):,.0f}",
-            f"{row.mean * 100:.1f}%",
-            "" if row.half is None else f"{row.half * 100:.1f}",
+            measure.plain(row.mean),
+            "" if row.half is None else measure.plain(row.half).rstrip("%"),
             f"{row.train_compute:.2e}",
             f"{row.discovery_compute:.2e}" if row.discovery_compute else "",
         )
@@ -191,8 +193,10 @@ def network(point: Point, session: Session) -> Answer | None:
     if not session.runtime.is_main:
         return None
     directory = session.store.directory
+    also = "".join(f", {name} {number(value)}" for name, value in (point.also or {}).items())
     text = (
-        f"{point.arm}: {point.accuracy:.1%} on the test split with {_size_of(point)}; written to {directory}"
+        f"{point.arm}: {point.measure.shown(point.accuracy)}{also} on the test split with {_size_of(point)}; "
+        f"written to {directory}"
     )
     return Answer({"directory": str(directory), **point.to_json()}, lambda: print(text))
 
