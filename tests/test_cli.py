@@ -435,7 +435,7 @@ def test_sizes_are_shown_in_what_is_limited(run):
     )
     code, out, _ = run(f"{line} --plan")
     assert code == 0
-    assert "nonzeros" in out.splitlines()[1]
+    assert "nonzeros" in out.splitlines()[2]
     cut, narrow = (next(row for row in out.splitlines() if row.startswith(arm)) for arm in ("magn", "width"))
     assert "= 4,578" in cut
     assert "4,559" in narrow

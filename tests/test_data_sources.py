@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 import secateur.data as package
 from secateur.data import Augmentation, load_data
 from secateur.data.jpeg import describe_codec
-from secateur.data.layout import split_of
+from secateur.data.names import split_of
 from secateur.data.tables import from_dataset_dict
 from secateur.errors import InputError
 
@@ -134,7 +134,6 @@ def test_digits_can_be_resized():
         ({"image_size": 0}, "image_size must be at least 1 pixel, not 0"),
         ({"limit_train": 19}, "limit_train must be from 20 .* to 1297 .*, not 19"),
         ({"limit_train": 1298}, "not 1298"),
-        ({"limit_train": 20}, "every class needs a validation and a training image.*raise --val-fraction"),
     ],
 )
 def test_option_errors(options, message):
@@ -152,7 +151,10 @@ def test_option_errors(options, message):
         ("./none", r"data folder './none' does not exist: pass a folder or one of digits, cifar10"),
         ("some/where", "data folder 'some/where' does not exist"),
         ("hf:cifar", "written hf:owner/name, not 'hf:cifar'"),
-        (__file__, "is a file: pass the folder that holds it"),
+        (
+            __file__,
+            r"a data set is a folder, a .zip .*test_data_sources.py' is another file: pass the folder",
+        ),
     ],
 )
 def test_unknown_names(name, message):
@@ -172,7 +174,7 @@ def test_split_names():
         "values",
         "dev",
     ]
-    assert [split_of(name) for name in names] == ["train", "train", "val", "val", "val", "test", None, None]
+    assert [split_of(name) for name in names] == ["train", "train", "val", "val", "val", "test", None, "val"]
 
 
 # --- image folders --------------------------------------------------------------------------------------
@@ -292,10 +294,10 @@ def rare_class(root: Path) -> None:
     [
         (corrupt, r"every image must be readable, but .*cat/003.png is not \(.*\): replace or remove it"),
         (no_image, r"cat/003.png is not \(no image format that Pillow knows\)"),
-        (other_size, r"cat/000.png is 6x6 and .*dog/big.png is 7x5: resize them all with --image-size N"),
+        (other_size, r"dog/big.png is 7x5 and .*cat/000.png is 6x6: resize them all with --image-size 6"),
         (empty_class, r"class 'eel' in .*photos has none"),
         (one_class, r"at least two classes, but .*photos has only 'cat'"),
-        (rare_class, r"needs a test and a training image, but of class 'eel', which has 1"),
+        (rare_class, r"at least 3 images, one each to train, .*, but class 'eel' has 1: add images"),
     ],
 )
 def test_folder_errors(tmp_path, damage, message):
@@ -308,8 +310,8 @@ def test_folder_errors(tmp_path, damage, message):
 
 def test_floating_point_images_are_refused(tmp_path):
     root = make_folders(tmp_path / "photos")
-    Image.fromarray(np.ones((6, 6), np.float32)).save(root / "cat" / "float.tiff")
-    with pytest.raises(InputError, match=r"float.tiff is not \(floating-point pixels have no fixed range\)"):
+    Image.fromarray(np.full((6, 6), 1.5, np.float32)).save(root / "cat" / "float.tiff")
+    with pytest.raises(InputError, match=r"float.tiff is not \(floating-point pixels must lie in \[0, 1\]"):
         load_data(str(root))
 
 
@@ -321,7 +323,7 @@ def test_an_empty_folder(tmp_path):
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (("train",), "has 'train' but neither 'test' nor 'valid': add one, or leave out the name 'train'"),
+        (("train",), r"has 'train' but neither 'test' nor 'valid': add one, or pass --data .*/train to have"),
         (("test", "valid"), "has 'test' and 'val' but no 'train'"),
         (("train", "val", "valid"), "one folder per split, but .*val and .*valid are both 'val'"),
     ],
@@ -387,21 +389,24 @@ def test_plain_binary_and_another_label_name(tmp_path):
         ({"train": hub_table([0, 1]), "test": hub_table([1])}, "class 'cat' of split 'test' in .* has none"),
         (
             {"all": hub_table([1, 2], names=None)},
-            "2 different labels from 1 to 2: number the classes without gaps",
+            "every class needs at least 3 images, .*, but class '1' has 1",
         ),
         ({"all": hub_table([0, 0], names=["cat"])}, "at least two classes, but .* has only 'cat'"),
         ({"train": hub_table([0, 1]), "test": hub_table([0, 1], names="ab")}, "class names of .* differ"),
         ({"train": hub_table([]), "test": hub_table([0, 1])}, "split 'train' of .* has no images"),
         (
             {"all": pyarrow.table({"x": [1.5], "label": [0]})},
-            r"one image column.*has: x \(double\), label \(int64\)",
+            r"one image column, but none is there: it has x \(double\), label \(int64\)",
         ),
         (
             {"all": pyarrow.table({"img": [b""], "fine": [0], "coarse": [1]})},
-            r"one integer column 'label', but has: img \(binary\), fine \(int64\), coarse \(int64\)",
+            r"one label column, but fine, coarse could each be it: .*; choose with --label-column",
         ),
         ({"all": pyarrow.table({"img": [b"a", None], "label": [0, 1]})}, "all.parquet row 1 has none"),
-        ({"all": pyarrow.table({"img": [b"a", b"b"], "label": [0, 1]})}, "all.parquet row 0 is not"),
+        (
+            {"all": pyarrow.table({"img": [b"a", b"b"], "label": [0, 1]})},
+            r"2 of 2 are not: all.parquet row 0 \(",
+        ),
     ],
 )
 def test_parquet_errors(tmp_path, tables, message):
@@ -483,8 +488,10 @@ def dataset_dict(tmp_path):
 
 
 def test_a_dataset_dict_of_the_hub(dataset_dict):
-    splits, classes = from_dataset_dict(dataset_dict, "owner/animals")
-    assert (sorted(splits), classes) == (["test", "train"], ("cat", "dog"))
+    listing = from_dataset_dict(dataset_dict, "owner/animals")
+    splits = listing.splits
+    assert (sorted(splits), listing.classes) == (["test", "train"], ("cat", "dog"))
+    assert listing.left_out == {"split unsupervised": 2}
     assert (len(splits["train"].images), splits["test"].labels) == (40, [1, 0])
     assert splits["test"].images[1] == encoded(1)
     assert splits["test"].names[1] == "test row 1"
@@ -560,12 +567,11 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, caplo
 
 
 def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
-    def full(tensors, path, metadata):
-        Path(path).write_bytes(b"half")
+    def full(descriptor, content, place):
         raise OSError("disk full")
 
-    monkeypatch.setattr("secateur.data.cache.save_file", full)
-    load_data(str(make_folders(tmp_path / "photos")))
+    monkeypatch.setattr("secateur.data.store._write_at", full)
+    assert len(load_data(str(make_folders(tmp_path / "photos"))).train) == 29
     assert not list((tmp_path / "cache").iterdir())
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
+from secateur.records.found import Found
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
@@ -33,7 +34,18 @@ from secateur.records.stored import ABSENT, Absent, Stored
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
-    *(Results, DataSummary, Point, SummaryRow, Profile, ProfileGroup, Trajectory, Verdict, BudgetVerdict),
+    *(
+        Results,
+        DataSummary,
+        Found,
+        Point,
+        SummaryRow,
+        Profile,
+        ProfileGroup,
+        Trajectory,
+        Verdict,
+        BudgetVerdict,
+    ),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]
@@ -138,6 +150,7 @@ def strategy(hint: Any) -> st.SearchStrategy[Any]:
         type(None): st.none(),
         Absent: st.just(ABSENT),
         str: st.text(),
+        bool: st.booleans(),
         int: st.integers(),
         float: st.floats(allow_nan=False, allow_infinity=False),
     }
@@ -152,6 +165,10 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
     if cls is Record:
         widths = st.lists(st.integers(1, 9), max_size=3)
         parts["architecture"] = st.fixed_dictionaries({"widths": widths, "factory": st.text()})
+    if cls is Found:
+        pair = st.tuples(st.integers(), st.integers())
+        parts |= dict.fromkeys(("smallest", "largest", "size"), pair)
+        parts |= {"classes": st.just(("a", "b")), "counts": st.dictionaries(st.text(), pair)}
     if cls is Results:
         parts["settings"] = st.dictionaries(st.text().filter(lambda key: key != "resource"), st.integers())
     return st.builds(cls, **parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,14 +15,20 @@ from secateur.cli.generated import completing, option, taking, words
 from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
     OnOption,
+    PlanOption,
     WorkersOption,
     budgets_of,
     command_line,
     factory_named,
     only_one,
+    planned,
     session_for,
 )
 from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.records.point import Point
+    from secateur.runs.session import Session
 
 
 @taking(PruneOptions)
@@ -59,7 +65,7 @@ def compare(
     ),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained; train nothing.")] = False,
+    plan: PlanOption = False,
 ) -> Answer | None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
 
@@ -104,6 +110,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-train"
     ),
+    plan: PlanOption = False,
 ) -> Answer | None:
     """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
     and model.safetensors.
@@ -115,8 +122,12 @@ def train(
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out)
     recipe = tuned if architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
-    return printing.network(train_one(session, subject), session)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
+
+    def work(where: Session) -> Point:
+        return train_one(where, subject)
+
+    return planned(session, subject, work) if plan else printing.network(work(session), session)
 
 
 @taking(PruneOptions)
@@ -156,6 +167,7 @@ def prune(
     out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
         "secateur-prune"
     ),
+    plan: PlanOption = False,
 ) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
     model.safetensors, architecture.json and record.json.
@@ -188,13 +200,15 @@ def prune(
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out)
     recipe = tuned if trained or architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate)
-    if step_by_step:
-        epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
-        point = prune_one(session, subject, pruning, wanted, epochs)
-    else:
-        point = arm_alone(session, subject, method, wanted, sparsity)
-    return printing.network(point, session)
+    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
+    epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
+
+    def work(where: Session) -> Point:
+        if step_by_step:
+            return prune_one(where, subject, pruning, wanted, epochs)
+        return arm_alone(where, subject, method, wanted, sparsity)
+
+    return planned(session, subject, work) if plan else printing.network(work(session), session)
 
 
 @taking(ModelOptions)

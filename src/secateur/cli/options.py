@@ -44,7 +44,8 @@ class ModelOptions:
     data: Annotated[
         str,
         option(
-            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder of images or parquet files.",
+            "digits, cifar10, tiny-imagenet, hf:OWNER/NAME, or a folder, archive or table of images "
+            "(docs/data.md).",
             DATA,
             values=names.DATA,
         ),
@@ -53,11 +54,28 @@ class ModelOptions:
     val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
     split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
     image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
+    splits: Annotated[
+        str | None,
+        option("train=DIR,test=DIR[,val=DIR], below the data folder, where names do not say it.", DATA),
+    ] = None
+    classes_in: Annotated[
+        str | None,
+        option(
+            "The folder, below the data folder, whose folders are the classes: a path, . for the data folder "
+            "itself, '*' for all its folders together.",
+            DATA,
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None, option("The column of labels in a table or CSV, where several could be it.", DATA)
+    ] = None
+    image_column: Annotated[str | None, option("The column of images, likewise.", DATA)] = None
 
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
         from secateur.architecture.resolve import check_model_name, resolve_model
         from secateur.data import load_data
+        from secateur.data.reading import parse_splits
 
         check_model_name(self.model)
         data = load_data(
@@ -66,6 +84,10 @@ class ModelOptions:
             val_fraction=self.val_fraction,
             split_seed=self.split_seed,
             image_size=self.image_size,
+            splits=parse_splits(self.splits),
+            classes_in=self.classes_in,
+            label_column=self.label_column,
+            image_column=self.image_column,
             progress=reporter.decoding,
         )
         self._say_what_takes_long(reporter)

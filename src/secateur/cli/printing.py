@@ -10,16 +10,19 @@ from secateur.cli.terminal import Table, say
 from secateur.records.measure import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from secateur.architecture.architecture import Architecture
     from secateur.compare.arms import PlanRow
+    from secateur.compare.one_network import Subject
     from secateur.compare.wanted import Wanted
     from secateur.deploy.traced import Export
     from secateur.records.point import Point
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
+    from secateur.runs.graph import Graph
     from secateur.runs.session import Session
+    from secateur.training.batches import AnyData
 
 
 def or_dash(value: object) -> str:
@@ -86,6 +89,7 @@ def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
     content = {
         "model": question.name,
         "data": question.data.label,
+        "found": _found(question.data),
         "resource": settings.resource,
         "seeds": settings.seeds,
         "rows": [_planned(row, taken) for row, taken in zip(rows, seconds, strict=True)],
@@ -94,6 +98,55 @@ def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
         "workers": workers,
     }
     return Answer(content, lambda: _show_plan(wanted, rows, seconds, device, workers))
+
+
+def plan_of_one(graph: Graph, subject: Subject, session: Session) -> Answer:
+    """The runs that one network takes, with their compute and an estimate of the time."""
+    from secateur.compare.arms import PlanRow
+    from secateur.compare.forecast import estimate_seconds
+    from secateur.device import describe_device
+
+    architecture, data = subject.architecture, subject.data
+    macs = [node.run.architecture.macs if node.run else architecture.macs for node in graph]
+    rows = [
+        PlanRow(node.name, "", None, None, architecture.params, each, None, node.compute)
+        for node, each in zip(graph, macs, strict=True)
+    ]
+    seconds = estimate_seconds(session.runtime, data, architecture, subject.recipe, rows)
+    device = describe_device(session.runtime.device)
+    runs = [
+        {"run": node.name, "after": list(node.after), "compute": node.compute, "seconds": taken}
+        for node, taken in zip(graph, seconds, strict=True)
+    ]
+    content = {
+        "model": architecture.display_name,
+        "params": architecture.params,
+        "macs": architecture.macs,
+        "data": data.label,
+        "found": _found(data),
+        "runs": runs,
+        "seconds": sum(seconds),
+        "device": device,
+    }
+    return Answer(content, lambda: _show_plan_of_one(content))
+
+
+def _found(data: AnyData) -> dict[str, Any] | None:
+    """What the data were understood to be, as JSON."""
+    return data.found.to_json() if data.found else None
+
+
+def _show_plan_of_one(content: Mapping[str, Any]) -> None:
+    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
+
+    size = f"{content['params']:,} parameters, {content['macs']:,} MACs"
+    say(f"{content['model']} ({size}) on {content['data']}; nothing is trained now.")
+    shown = Table("run", "after", "training MACs", "about")
+    for run in content["runs"]:
+        shown.add_row(run["run"], ", ".join(run["after"]), f"{run['compute']:.3g}", _duration(run["seconds"]))
+    shown.show()
+    say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
+    say(f"In all about {_duration(content['seconds'])} on {content['device']}.")
 
 
 def _planned(row: PlanRow, seconds: float) -> dict[str, Any]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from secateur.cli.generated import option
 from secateur.cli.options import MACHINE, Options
+from secateur.cli.terminal import say
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
+    from secateur.cli.answer import Answer
+    from secateur.compare.one_network import Subject
     from secateur.data import Data
     from secateur.runs.session import Session
 
@@ -35,6 +41,11 @@ OnOption = Annotated[
 ]
 
 
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Say what was found and what would be trained; train nothing.")
+]
+
+
 def session_for(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
     """What to work with, as the options say; everything is checked, nothing is written."""
     from secateur.device import Runtime
@@ -46,7 +57,18 @@ def session_for(options: Options, out: Path) -> tuple[Session, Data, Architectur
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)
+    if runtime.is_main and data.found:
+        say(data.found.line())
     return Session(RunStore(out), runtime, reporter), data, architecture
+
+
+def planned(session: Session, subject: Subject, work: Callable[[Session], Any]) -> Answer | None:
+    """What one network would take, as `--plan` says it; nothing is trained and nothing written."""
+    from secateur.cli import printing
+    from secateur.runs.rehearsal import rehearsed
+
+    graph = rehearsed(session, work)
+    return printing.plan_of_one(graph, subject, session) if session.runtime.is_main else None
 
 
 def factory_named(name: str | None) -> Any:

@@ -209,6 +209,7 @@ def _leave(session: Session, record: Record, point: Point) -> Point:
         for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
             write_bytes(store.directory / name, (store.path(record.run_id) / name).read_bytes())
         whole = record.to_json()
-        rest: dict[str, Any] = {key: whole[key] for key in ("history", "identity", "environment")}
+        kept = ("history", "identity", "environment", "data")
+        rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
         write_json(store.directory / "record.json", {"schema": 1, **point.to_json(), **rest})
     return point

@@ -26,6 +26,7 @@ def describe_data(data: AnyData) -> DataSummary:
         classes=data.num_classes,
         shape=tuple(data.shape),
         fingerprint=data.fingerprint,
+        found=data.found,
     )
 
 

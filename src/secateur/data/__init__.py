@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 
 from secateur.data.batches import count_batches, epoch_batches
 from secateur.data.cache import cached
+from secateur.data.contents import Source, lazily
 from secateur.data.dataset import Augmentation, Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
-from secateur.data.sources import DATASETS, find_source, load_digits
+from secateur.data.found import Found, found_in
+from secateur.data.listing import Listing
+from secateur.data.mapped import gathered
+from secateur.data.reading import Reading
+from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
+from secateur.data.store import Place
 from secateur.errors import InputError
 
-__all__ = ["DATASETS", "Augmentation", "Data", "Split", "count_batches", "epoch_batches", "load_data"]
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "Data",
+    "Found",
+    "Reading",
+    "Split",
+    "count_batches",
+    "epoch_batches",
+    "load_data",
+]
 
 
 def load_data(
@@ -22,6 +42,13 @@ def load_data(
     val_fraction: float = 0.1,
     split_seed: int = 0,
     image_size: int | None = None,
+    splits: Mapping[str, str] | None = None,
+    classes_in: str | None = None,
+    label_column: str | None = None,
+    image_column: str | None = None,
+    fit: str = "crop",
+    background: str = "white",
+    skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -39,6 +66,14 @@ def load_data(
             source brings both a validation and a test split.
         split_seed: draws the limited part and the validation split; never the test split.
         image_size: side of the square to which images are cut and resized; needed if sizes differ.
+        splits: {"train": DIR, "test": DIR, "val": DIR}, folders or files below the data folder, where their
+            names do not say which is which; "val" may be left out.
+        classes_in: the folder below the data folder whose sub-folders are the classes.
+        fit: how images become square: "crop" (the largest centred square, resized), "pad" (the whole,
+            centred on the background) or "squash".
+        background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
+        skip_unreadable: leave out images that cannot be read, and count them in `found`.
+        label_column, image_column: of tables (parquet, CSV), where several could be meant.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
 
@@ -53,9 +88,14 @@ def load_data(
         >>> len(data.train), len(data.val), len(data.test), data.shape
         (1167, 130, 500, (1, 8, 8))
     """
-    _check_options(val_fraction, image_size)
-    called, decoded = _decoded(name, image_size, progress)
-    train, val, test = _split(decoded, limit_train, val_fraction, split_seed)
+    _check_options(val_fraction)
+    reading = Reading(
+        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable
+    )
+    source = _embedded(name) or find_source(name, reading)
+    called, decoded = source.name, _decoded(source, reading, progress)
+    chosen = _split(decoded, limit_train, val_fraction, split_seed)
+    train, val, test = (Split(gathered(decoded.images, part.images), part.labels) for part in chosen)
     mean, std = channel_statistics(train.images)
     return Data(
         name=called,
@@ -68,6 +108,15 @@ def load_data(
         std=std,
         augmentation=default_augmentation(called, train.images.shape[-2:]),
         fingerprint=fingerprint([train, val, test], decoded.classes),
+        found=found_in(
+            called,
+            decoded,
+            {"train": train, "val": val, "test": test},
+            fit=fit,
+            left_out=source.left_out,
+            remarks=source.remarks,
+        ),
+        format=decoded.format,
     )
 
 
@@ -79,29 +128,40 @@ def default_augmentation(name: str, size: torch.Size) -> Augmentation:
     return Augmentation(pad=max(1, min(size) // 8), flip=name != "digits")
 
 
-def _check_options(val_fraction: float, image_size: int | None) -> None:
+def _check_options(val_fraction: float) -> None:
     if not 0 < val_fraction <= 0.5:
         raise InputError(f"val_fraction must be above 0 and at most 0.5, not {val_fraction}")
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size must be at least 1 pixel, not {image_size}")
 
 
-def _decoded(name: str, image_size: int | None, progress: Progress | None) -> tuple[str, Decoded]:
-    if name == "digits":
-        return name, load_digits(image_size)
-    source = find_source(name)
+def _embedded(name: str) -> Source | None:
+    """The digits, which are read from this package."""
+    if name != "digits":
+        return None
+    return Source(name, (), lazily(lambda: Listing({}, ())), remarks=not_the_folder(name, "the embedded set"))
 
-    def read_and_decode() -> Decoded:
-        return decode(*source.read(), image_size, progress)
 
-    return source.name, cached(source.files, image_size, read_and_decode)
+def _decoded(source: Source, reading: Reading, progress: Progress | None) -> Decoded:
+    if source.name == "digits" and not source.files:
+        return load_digits(reading.image_size)
+
+    def read_and_decode(place: Place) -> Decoded:
+        with source.read() as listing:
+            decoded = decode(listing.splits, listing.classes, reading, progress, place)
+        return replace(
+            decoded,
+            left_out=Counter(listing.left_out) + Counter(decoded.left_out),
+            remarks=(*listing.remarks, *decoded.remarks),
+            files={} if source.temporary else decoded.files,
+        )
+
+    return cached(source.files, reading, read_and_decode)
 
 
 def _split(
     decoded: Decoded, limit_train: int | None, val_fraction: float, split_seed: int
 ) -> tuple[Split, Split, Split]:
-    """Train, val, test."""
-    splits, classes = decoded.splits, decoded.classes
+    """Train, val, test, with the images' places among those decoded for the images."""
+    splits, classes = decoded.places, decoded.classes
     if "all" in splits:
         test, pool = hold_out_test(splits["all"], classes)
     else:

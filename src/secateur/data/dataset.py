@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_STATISTICS_CHUNK = 4096
+from secateur.data.mapped import pieces
+from secateur.data.preprocessing import PixelFormat, Preprocessing
+from secateur.records.found import Found
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Augmentation:
     flip: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Data:
     """A data set, split and measured.
 
@@ -54,6 +56,8 @@ class Data:
             variation gets std 1, so that normalising it divides by no zero.
         augmentation: what suits this data set.
         fingerprint: 16 hex digits over the content (images, labels, splits, classes), whatever its path.
+        format: which pixels were made of the images; None: they were pixels of this shape already.
+        found: what the data were understood to be; None where they were made by hand.
     """
 
     name: str
@@ -66,6 +70,21 @@ class Data:
     std: tuple[float, ...]
     augmentation: Augmentation
     fingerprint: str
+    format: PixelFormat | None = None
+    found: Found | None = None
+
+    def __repr__(self) -> str:
+        """What was found, in one line."""
+        if self.found:
+            return f"<Data {self.found.line()}>"
+        sizes = "/".join(str(len(split)) for split in (self.train, self.val, self.test))
+        shape = "x".join(map(str, self.shape))
+        return f"<Data {self.label}: {self.num_classes} classes, {sizes} images of {shape}>"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes of an image what the network was trained on."""
+        return Preprocessing(self.format or PixelFormat(*self.shape), self.mean, self.std)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,7 +120,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 def _pixel_counts(images: Tensor, channel: int) -> Tensor:
     """int64 (256,). In chunks: one channel of a large data set need not be copied at once."""
     counts = torch.zeros(256, dtype=torch.int64)
-    for chunk in images.split(_STATISTICS_CHUNK):
+    for chunk in pieces(images):
         counts += torch.bincount(chunk[:, channel].flatten(), minlength=256)
     return counts
 
@@ -111,7 +130,8 @@ def fingerprint(splits: Sequence[Split], classes: Sequence[str]) -> str:
     shapes = [list(split.images.shape) for split in splits]
     digest = hashlib.sha256(json.dumps([shapes, list(classes)]).encode())
     for split in splits:
-        digest.update(_bytes_of(split.images))
+        for piece in pieces(split.images):
+            digest.update(_bytes_of(piece))
         digest.update(_bytes_of(split.labels))
     return digest.hexdigest()[:16]
 

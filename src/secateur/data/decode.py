@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import io
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-import numpy as np
 import torch
 
 from secateur.data.dataset import Split
+from secateur.data.formats import UNREADABLE
 from secateur.data.jpeg import describe_codec
+from secateur.data.pixels import PixelFormat, unlimited
+from secateur.data.preprocessing import why_unreadable
+from secateur.data.reading import Reading
+from secateur.data.store import Place
+from secateur.data.survey import (
+    FileState,
+    Header,
+    depth_of,
+    extremes,
+    proposed_side,
+    read_header,
+    remarks,
+    state_of,
+)
 from secateur.errors import InputError
 
-if TYPE_CHECKING:
-    from PIL import Image
-
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 _CHUNK = 64  # images a thread takes at once
-_GREY_MODES = ("1", "L", "LA", "La", "I")
+_NAMED = 5  # unreadable files that a message names
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,12 @@ class Decoded:
         sizes: examples of "train", "test" and perhaps "val", or of "all"; their sum is N.
         classes: K class names.
         codec: how the files are compressed if that loses something: "jpeg q75", "jpeg", or "".
+        smallest, largest: the least and the greatest (width, height) of the images before they were resized;
+            None: that of `images`.
+        left_out: what was not read (".heic", "unreadable") -> how many.
+        remarks: what else was found, a sentence each.
+        format: which pixels were made of the images; None: they were pixels already.
+        files: what was read from files, and each file's state before (see `survey.state_of`).
     """
 
     images: torch.Tensor
@@ -69,139 +88,214 @@ class Decoded:
     sizes: Mapping[str, int]
     classes: tuple[str, ...]
     codec: str = ""
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    format: PixelFormat | None = None
+    files: Mapping[str, FileState] = field(default_factory=dict, compare=False)
 
     @property
-    def splits(self) -> dict[str, Split]:
-        """Views of each split's part."""
+    def places(self) -> dict[str, Split]:
+        """Each split with the places of its images, int64 (N,), for the images, which so are not touched."""
         sizes = list(self.sizes.values())
-        parts = zip(self.images.split(sizes), self.labels.split(sizes), strict=True)
+        parts = zip(torch.arange(len(self.labels)).split(sizes), self.labels.split(sizes), strict=True)
         return {name: Split(*part) for name, part in zip(self.sizes, parts, strict=True)}
 
 
 def decode(
     encoded: Mapping[str, Encoded],
     classes: tuple[str, ...],
-    image_size: int | None = None,
+    reading: Reading | None = None,
     progress: Progress | None = None,
+    place: Place | None = None,
 ) -> Decoded:
     """Decode all splits to the same shape: (1, H, W) if every image is grey, else (3, H, W).
 
     Args:
         encoded: the images of each split.
-        image_size: side in pixels of the square made of each image: its centre, resized (bilinear,
-            antialiased). None takes images as they are.
+        reading: the size, the fit, the background, and whether what cannot be read is left out.
         progress: called with (description, images done, images in all), in this thread.
+        place: chooses where the pixels go; None: memory.
 
     Raises:
-        InputError: an image cannot be read, or sizes differ and no `image_size` is given.
+        InputError: images cannot be read (all are named at once), sizes differ and no `image_size` is given,
+            or there is no space for the pixels.
     """
-    everything = Encoded.joined(encoded.values())
-    mode, (width, height) = _common_format(everything, image_size, progress)
-    pixels = _decode_all(everything, mode, (width, height), progress)
-    labels = torch.tensor(everything.labels, dtype=torch.int64)
-    sizes = {name: len(part.labels) for name, part in encoded.items()}
-    codec = describe_codec(everything.images)
-    return Decoded(torch.from_numpy(pixels), labels, sizes, classes, codec)
+    with unlimited():
+        return _Decoding(encoded, classes, reading or Reading(), progress, place or Place(None)).decoded()
 
 
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at `size` (width, height): its largest centred part of that shape, resized."""
-    from PIL import Image, ImageOps
+class _Decoding:
+    """The images of all splits, one after the other, on their way to pixels."""
 
-    return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    def __init__(
+        self,
+        encoded: Mapping[str, Encoded],
+        classes: tuple[str, ...],
+        reading: Reading,
+        progress: Progress | None,
+        place: Place,
+    ) -> None:
+        self.parts = encoded
+        self.all = Encoded.joined(encoded.values())
+        self.classes = classes
+        self.reading = reading
+        self.progress = progress
+        self.place = place
+        self.headers: dict[int, Header] = {}
+        self.states: dict[str, FileState] = {}
+        self.broken: dict[int, str] = {}
 
+    def decoded(self) -> Decoded:
+        """Survey the headers, decode, and leave out or refuse what cannot be read."""
+        self._each(self._survey, range(len(self.all.images)), "reading headers")
+        self._check_any()
+        known = [self.headers[i] for i in sorted(self.headers)]
+        if self.broken and not self.reading.skip_unreadable:
+            self._refuse_all_broken()
+        wanted = self._format(known)
+        count = len(self.all.images)
+        store = self.place.reserve((count, wanted.channels, wanted.height, wanted.width))
 
-def _common_format(
-    encoded: Encoded, image_size: int | None, progress: Progress | None
-) -> tuple[str, tuple[int, int]]:
-    """Mode and size of all images, from their headers alone, which takes a small part of decoding's time."""
-    headers: list[tuple[bool, tuple[int, int]]] = [(False, (0, 0))] * len(encoded.images)
+        def decode_one(i: int) -> None:
+            pixels = self._attempt(i, wanted.read)
+            if pixels is not None:
+                store.write(i, pixels)
 
-    def read_header(i: int) -> None:
-        with _open(encoded, i) as image:
-            headers[i] = (_is_colour(image), image.size)
+        self._each(decode_one, sorted(self.headers), "decoding images")
+        kept = [i for i in range(count) if i not in self.broken]
+        self._check_broken()
+        self._check_kept(kept)
+        return self._result(kept, store.finished(kept), wanted)
 
-    _for_each(read_header, len(headers), "reading headers", progress)
-    mode = "RGB" if any(colour for colour, _ in headers) else "L"
-    if image_size is not None:
-        return mode, (image_size, image_size)
-    first = headers[0][1]
-    for name, (_, size) in zip(encoded.names, headers, strict=True):
-        if size != first:
-            raise InputError(
-                f"images must have one size, but {encoded.names[0]} is {first[0]}x{first[1]} and "
-                f"{name} is {size[0]}x{size[1]}: resize them all with --image-size N"
-            )
-    return mode, first
+    def _result(self, kept: Sequence[int], images: torch.Tensor, wanted: PixelFormat) -> Decoded:
+        known = [self.headers[i] for i in kept]
+        labels = torch.tensor([self.all.labels[i] for i in kept], dtype=torch.int64)
+        codec = describe_codec([self.all.images[i] for i in kept])
+        left_out = {UNREADABLE: len(self.broken)} if self.broken else {}
+        said = remarks(known, self.reading.background)
+        sizes = self._sizes()
+        return Decoded(
+            images, labels, sizes, self.classes, codec, *extremes(known), left_out, said, wanted, self.states
+        )
 
+    def _survey(self, i: int) -> None:
+        """Note the header of image i, and the state of its file before it was read."""
 
-def _decode_all(encoded: Encoded, mode: str, size: tuple[int, int], progress: Progress | None) -> np.ndarray:
-    """uint8 (N, C, H, W)."""
-    channels = {"L": 1, "RGB": 3}[mode]
-    pixels = np.empty((len(encoded.images), channels, size[1], size[0]), dtype=np.uint8)
+        def survey(source: Path | bytes) -> Header:
+            if isinstance(source, Path):
+                self.states[str(source)] = state_of(source)
+            return read_header(source, self.reading.background)
 
-    def decode_one(i: int) -> None:
-        with _open(encoded, i) as image:
-            array = np.asarray(fit(_convert(image, mode), size))
-            pixels[i] = array.reshape(size[1], size[0], channels).transpose(2, 0, 1)
+        header = self._attempt(i, survey)
+        if header is not None:
+            self.headers[i] = header
 
-    _for_each(decode_one, len(pixels), "decoding images", progress)
-    return pixels
+    def _attempt(self, i: int, read: Callable[[Path | bytes], T]) -> T | None:
+        """Read image i; None, and noted, where it cannot be read."""
+        source = self.all.images[i]
+        try:
+            return read(source)
+        # Pillow's decoders raise whatever they meet in a broken file: OSError, SyntaxError, struct.error, ...
+        except Exception as error:
+            self.broken[i] = why_unreadable(error) or type(error).__name__
+            return None
 
+    def _format(self, known: Sequence[Header]) -> PixelFormat:
+        """The one format of all images."""
+        side = self.reading.image_size
+        if side is None:
+            self._check_sizes(known)
+        width, height = (side, side) if side else known[0].size
+        channels = 3 if any(header.colour for header in known) else 1
+        look = self.reading
+        return PixelFormat(channels, height, width, look.fit, look.background, depth_of(known))
 
-def _for_each(work: Callable[[int], None], count: int, description: str, progress: Progress | None) -> None:
-    """`work(i)` for i in 0..count-1 in threads (Pillow releases the lock); the first error ends it."""
-
-    def run(first: int) -> int:
-        last = min(first + _CHUNK, count)
-        for i in range(first, last):
-            work(i)
-        return last
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(run, range(0, count, _CHUNK)):
-            if progress:
-                progress(description, done, count)
-
-
-@contextmanager
-def _open(encoded: Encoded, i: int) -> Iterator[Image.Image]:
-    """Image i. Any failure to open or to decode it becomes an `InputError` that names it."""
-    from PIL import Image
-
-    source = encoded.images[i]
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            yield image
-    # Pillow's decoders raise whatever they meet in a broken file: OSError, SyntaxError, struct.error, ...
-    except Exception as error:
+    def _check_sizes(self, known: Sequence[Header]) -> None:
+        """Refuse images of several sizes, with a size to take."""
+        areas = {i: header.size[0] * header.size[1] for i, header in self.headers.items()}
+        small, large = (min(areas, key=lambda i: areas[i]), max(areas, key=lambda i: areas[i]))
+        first = known[0].size
+        if all(header.size == first for header in known):
+            return
+        if self.headers[small].size == self.headers[large].size:
+            large = next(i for i, header in self.headers.items() if header.size != self.headers[small].size)
+        (w, h), (wide, high) = (self.headers[i].size for i in (small, large))
+        side = proposed_side(known)
+        faster = " (smaller trains faster)" if side > 64 else ""
         raise InputError(
-            f"every image must be readable, but {encoded.names[i]} is not ({_reason(error)}): "
-            f"replace or remove it"
-        ) from error
+            f"images must have one size, but {self.all.names[small]} is {w}x{h} and "
+            f"{self.all.names[large]} is {wide}x{high}: resize them all with --image-size {side}{faster}"
+        )
 
+    def _check_any(self) -> None:
+        if not self.headers:
+            raise self._unreadable()
 
-def _reason(error: Exception) -> str:
-    from PIL import UnidentifiedImageError
+    def _refuse_all_broken(self) -> None:
+        """Look for further broken files, so that one message tells of all."""
+        shape = PixelFormat(3, 8, 8)
+        self._each(lambda i: self._attempt(i, shape.read), sorted(self.headers), "looking for broken images")
+        raise self._unreadable()
 
-    if isinstance(error, UnidentifiedImageError):
-        return "no image format that Pillow knows"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    def _check_broken(self) -> None:
+        for i in self.broken:
+            _log.warning("unreadable: %s (%s)", self.all.names[i], self.broken[i])
+        if self.broken and not self.reading.skip_unreadable:
+            raise self._unreadable()
 
+    def _unreadable(self) -> InputError:
+        """All that cannot be read, the first five by name."""
+        named = [f"{self.all.names[i]} ({self.broken[i]})" for i in sorted(self.broken)[:_NAMED]]
+        if len(named) == 1:
+            name, why = self.all.names[min(self.broken)], self.broken[min(self.broken)]
+            return InputError(
+                f"every image must be readable, but {name} is not ({why}): replace or remove it, or leave it "
+                "out with --skip-unreadable"
+            )
+        more = f" and {len(self.broken) - _NAMED} more" if len(self.broken) > _NAMED else ""
+        return InputError(
+            f"every image must be readable, but {len(self.broken)} of {len(self.all.images)} are not: "
+            f"{', '.join(named)}{more}: replace or remove them, or leave them out with --skip-unreadable"
+        )
 
-def _is_colour(image: Image.Image) -> bool:
-    return image.mode not in _GREY_MODES and not image.mode.startswith("I;")
+    def _check_kept(self, kept: Sequence[int]) -> None:
+        """Every class of every split must keep an image."""
+        remaining = set(kept)
+        first = 0
+        for split, part in self.parts.items():
+            places = range(first, first + len(part.labels))
+            first += len(part.labels)
+            lost = {self.all.labels[i] for i in places} - {
+                self.all.labels[i] for i in places if i in remaining
+            }
+            if lost:
+                whose = "" if split == "all" else f" in split '{split}'"
+                raise InputError(
+                    f"every class needs an image that can be read, but all of class "
+                    f"'{self.classes[min(lost)]}'{whose} are unreadable: replace some"
+                )
 
+    def _sizes(self) -> dict[str, int]:
+        """Images of each split that are kept."""
+        sizes, first = {}, 0
+        for name, part in self.parts.items():
+            last = first + len(part.labels)
+            sizes[name] = len(part.labels) - sum(first <= i < last for i in self.broken)
+            first = last
+        return sizes
 
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """To "L" or "RGB". Transparency is dropped, 16-bit grey keeps its upper 8 bits."""
-    from PIL import Image
+    def _each(self, work: Callable[[int], object], items: Sequence[int], description: str) -> None:
+        """`work(i)` for each item in threads (Pillow releases the lock)."""
 
-    if image.mode.startswith("I"):
-        # Pillow clips 16 bits at 255 where a photograph should be scaled
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range")
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns of a palette with transparency
-    return image if image.mode == mode else image.convert(mode)
+        def run(first: int) -> int:
+            last = min(first + _CHUNK, len(items))
+            for i in items[first:last]:
+                work(i)
+            return last
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done in pool.map(run, range(0, len(items), _CHUNK)):
+                if self.progress:
+                    self.progress(description, done, len(items))

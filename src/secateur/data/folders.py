@@ -1,101 +1,178 @@
-"""Folders of image files: `DIR/train/CLASS/*.jpg` with `DIR/test` or `DIR/valid`, or `DIR/CLASS/*.jpg`."""
+"""Folders of image files, by what `layout` decided, or by what a list beside the images says."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from secateur.data.decode import Encoded
-from secateur.data.layout import assign, check_complete, split_of
+from secateur.data.labels import assign, check_complete, check_labels, check_spelling, number_labels, said_of
+from secateur.data.layout import Layout, lay_out, lay_out_as_told
+from secateur.data.listing import Listing
+from secateur.data.lists import Images, Labelled, Lists, lists_in, splits_of
+from secateur.data.reading import Reading
+from secateur.data.tree import Folder
 from secateur.errors import InputError
+from secateur.records.found import plain
 
-EXTENSIONS = frozenset(
-    [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2"]
-)
+UNLABELLED = "images without a label"
 
 
-def read_folder(root: Path) -> tuple[dict[str, Encoded], tuple[str, ...]]:
-    """List the images of each split; nothing is decoded.
+def list_folder(root: Folder, reading: Reading) -> tuple[Listing, list[Path]]:
+    """List the images of each split; nothing is decoded. Besides, the lists that labels were taken from.
 
-    A sub-folder of a class is part of the class. Hidden files, files that are no images and, beside
-    `train`, folders that name no split are left out.
-
-    Returns:
-        Images of "train", "test" and perhaps "val", or of "all" if `root` holds class folders; the sorted
-        class names.
+    A sub-folder of a class is part of the class.
 
     Raises:
-        InputError: no class folders, one class only, a class without images, a missing split, or splits
-            whose classes differ.
+        InputError: no class folders and no list, one class only, a class without images, a missing split,
+            splits whose classes differ, or a folder that can be read in two ways.
     """
-    roots = _split_roots(root)
-    files = {split: _images_by_class(folder) for split, folder in roots.items()}
-    classes = _common_classes(files, roots)
-    return {split: _encoded(by_class, classes) for split, by_class in files.items()}, classes
+    if reading.classes_in is not None or (reading.splits and not _names_lists(reading.splits)):
+        return _of_layout(lay_out_as_told(root, reading.splits, reading.classes_in)), []
+    images = Images(root)
+    lists = lists_in(root, images, reading)
+    try:
+        layout = lay_out(root)
+    except InputError as error:
+        if not lists.labelled:
+            raise _with_lists(error, lists) from None
+        layout = None
+    if layout is None or reading.label_column is not None:
+        return _of_lists(lists, root, images)
+    _check_agreement(layout, lists, root)
+    listing = _of_layout(layout)
+    return listing, []
 
 
-def _split_roots(root: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for folder in _visible_folders(root):
-        split = split_of(folder.name)
-        if split in found:
+def list_by(path: Path, root: Folder, reading: Reading) -> tuple[Listing, list[Path]]:
+    """List the images that one list names."""
+    images = Images(root)
+    alone = Folder(root.path, lists=[path])
+    lists = lists_in(alone, images, reading)
+    if not lists.labelled:
+        raise InputError(
+            f"a list must name images and say their labels, but {plain(str(path))} does not "
+            f"({lists.others[path]}): it needs columns such as file,label, and the images in its folder"
+        )
+    return _of_lists(lists, root, images)
+
+
+def _names_lists(splits: Mapping[str, str]) -> bool:
+    return any(Path(name).suffix for name in splits.values())
+
+
+def _with_lists(error: InputError, lists: Lists) -> InputError:
+    """Why the lists that there are did not help, where labels are missing."""
+    if not lists.others:
+        return error
+    why = "; ".join(f"{plain(path.name)}: {reason}" for path, reason in list(lists.others.items())[:3])
+    return InputError(f"{error} ({why})")
+
+
+def _check_agreement(layout: Layout, lists: Lists, root: Folder) -> None:
+    """Refuse a list whose labels are others than the folders' names."""
+    folder_of = {
+        path: name
+        for by_class in layout.splits.values()
+        for name, paths in by_class.items()
+        for path in paths
+    }
+    for one in lists.labelled:
+        if one.named and not _agrees(one, folder_of):
             raise InputError(
-                f"one folder per split, but {found[split]} and {folder} are both '{split}': merge them"
+                f"labels must come from folders or from a list, but {plain(str(root.path))} has class "
+                f"folders, and {plain(one.rows.path.name)} says others: --label-column {plain(one.column)} "
+                "takes the list's, --classes-in . the folders'"
             )
-        if split:
-            found[split] = folder
-    return assign(found, str(root)) if found else {"all": root}
 
 
-def _visible_folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _agrees(one: Labelled, folder_of: Mapping[Path, str]) -> bool:
+    """Whether every class of a list is one folder, whatever it is called."""
+    labelled = zip(one.images, one.labels, strict=True)
+    pairs = {(folder_of[path], label) for path, label in labelled if path and path in folder_of}
+    return len({folder for folder, _ in pairs}) == len(pairs) == len({label for _, label in pairs})
 
 
-def _images_by_class(folder: Path) -> dict[str, list[Path]]:
-    classes = _visible_folders(folder)
-    if not classes:
-        raise InputError(
-            f"no class folders in {folder}: expected {folder}/CLASS/*.jpg, one folder for each class"
-        )
-    if len(classes) == 1:
-        raise InputError(
-            f"there must be at least two classes, but {folder} has only '{classes[0].name}': add one"
-        )
-    return {path.name: _images_below(path) for path in classes}
+# --- from a layout --------------------------------------------------------------------------------------
 
 
-def _images_below(folder: Path) -> list[Path]:
-    images = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [Path(parent, name) for name in files if _is_image(name)]
-    return sorted(images)
+def _of_layout(layout: Layout) -> Listing:
+    where = layout.where["all"] if "all" in layout.where else _common(layout.where.values())
+    splits = layout.splits if "all" in layout.splits else assign(layout.splits, where)
+    folders = {split: layout.where.get(split, layout.where.get("val", where)) for split in splits}
+    classes = _common_classes(splits, folders)
+    encoded = {split: _encoded(by_class, classes) for split, by_class in splits.items()}
+    remarks = (*layout.remarks, *said_of(layout.splits))
+    return Listing(encoded, tuple(map(plain, map(_readable, classes))), dict(layout.left_out), remarks)
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+def _common(folders: Iterable[str]) -> str:
+    found = list(folders)
+    return os.path.commonpath(found) if found else ""
 
 
 def _common_classes(
-    files: Mapping[str, Mapping[str, Sequence[Path]]], roots: Mapping[str, Path]
+    splits: Mapping[str, Mapping[str, Sequence[Path]]], folders: Mapping[str, str]
 ) -> tuple[str, ...]:
-    first, *others = files
-    classes = tuple(sorted(files[first]))
+    first, *others = splits
+    classes = tuple(sorted(splits[first]))
+    check_spelling({name for by_class in splits.values() for name in by_class}, _common(folders.values()))
     for split in others:
-        only = sorted(set(files[split]) ^ set(classes))
+        only = sorted(set(splits[split]) ^ set(classes))
         if only:
             has, lacks = (first, split) if only[0] in classes else (split, first)
+            more = f" (and {len(only) - 1} others)" if len(only) > 1 else ""
             raise InputError(
-                f"splits must have the same classes, but '{only[0]}' is in {roots[has]} and not in "
-                f"{roots[lacks]}: add or remove it"
+                f"splits must have the same classes, but '{plain(only[0])}'{more} is in {folders[has]} and "
+                f"not in {folders[lacks]}: add or remove it"
             )
-    for split, by_class in files.items():
-        check_complete(split, [name for name in classes if by_class[name]], classes, str(roots[split]))
+    for split, by_class in splits.items():
+        check_complete(split, [name for name in classes if by_class[name]], classes, folders[split])
     return classes
+
+
+def _readable(name: str) -> str:
+    """A folder's name as text, also where its bytes are none."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _encoded(by_class: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> Encoded:
     pairs = [(path, k) for k, name in enumerate(classes) for path in by_class[name]]
     paths = [path for path, _ in pairs]
-    return Encoded(paths, [k for _, k in pairs], [str(path) for path in paths])
+    return Encoded(paths, [k for _, k in pairs], [plain(str(path)) for path in paths])
+
+
+# --- from lists -----------------------------------------------------------------------------------------
+
+
+def _of_lists(lists: Lists, root: Folder, images: Images) -> tuple[Listing, list[Path]]:
+    where = plain(str(root.path))
+    if not lists.labelled:
+        raise _with_lists(
+            InputError(
+                f"--label-column names a column of a list, but {where} has no list that names its images"
+            ),
+            lists,
+        )
+    found, remarks = splits_of(lists.labelled, root, where)
+    used = [one.rows.path for one in lists.labelled]
+    files = ", ".join(plain(path.name) for path in used)
+    splits = found if "all" in found else assign(found, where)
+    numbers, classes = number_labels(
+        {split: [label for _, label in pairs] for split, pairs in splits.items()}, files
+    )
+    check_labels(numbers, classes, files)
+    encoded = {
+        split: Encoded([path for path, _ in pairs], numbers[split], [plain(str(path)) for path, _ in pairs])
+        for split, pairs in splits.items()
+    }
+    left_out: Counter[str] = Counter()
+    if unlabelled := len(images.paths) - sum(len(part.labels) for part in encoded.values()):
+        left_out[UNLABELLED] = unlabelled
+    said = [f"labels are those of {files} ({plain(lists.labelled[0].column)})", *remarks, *said_of(found)]
+    unused = [plain(path.name) for path, why in lists.others.items() if why == "it has no labels"]
+    if unused:
+        said.append(f"{', '.join(unused)} has no labels and was not used")
+    return Listing(encoded, classes, dict(left_out), tuple(said)), used

@@ -1,129 +1,355 @@
-"""Rules shared by folders, parquet files and the Hub: which split is which, which labels are valid."""
+"""Which folders are splits, which are classes: decided by what lies in them, refused where it may be both."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from secateur.data.formats import hint
+from secateur.data.names import PICTURES, Group, are_parts, groups_of, numbered_alike, split_name
+from secateur.data.tree import Folder
 from secateur.errors import InputError
+from secateur.records.found import listed, plain
 
-T = TypeVar("T")
+LOOSE = "images beside the class folders"
+BESIDE = "images in folders beside the splits"
 
-_SPLIT = re.compile(r"(train|test|val)(?:ing|id|idation)?(?![a-z])", re.IGNORECASE)
-
-
-def split_of(name: str) -> str | None:
-    """ "train", "test" or "val" if a file, folder or Hub split says so at its start, else None.
-
-    Example:
-        >>> split_of("validation-00000-of-00001"), split_of("trains")
-        ('val', None)
-    """
-    match = _SPLIT.match(name)
-    return match[1].lower() if match else None
+ByClass = dict[str, list[Path]]
 
 
-def assign(found: Mapping[str, T], where: str) -> dict[str, T]:
-    """Decide what tests: `test` if there is one, else `val` (TinyImageNet publishes no test labels).
+@dataclass
+class Layout:
+    """Images by split and class.
 
     Args:
-        found: what each of "train", "test", "val" was found to be; at least one.
-        where: the source, for messages.
+        splits: "train", "test" and perhaps "val", or "all" -> class -> images.
+        where: split -> the folder, for messages.
+        left_out: images that are in none of them, by reason.
+        remarks: what was decided and might not have been meant.
+    """
 
-    Returns:
-        "train" and "test", and "val" if both a test and a validation split were found.
+    splits: dict[str, ByClass]
+    where: dict[str, str]
+    left_out: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
+
+
+def through_wrappers(folder: Folder) -> Folder:
+    """The folder that a chain of wrappers leads to: each holds one folder, and no images of its own.
+
+    A folder that is called as a split is no wrapper, nor is one beside another that might be a class.
+    """
+    while not folder.images and not folder.tables and not folder.lists:
+        inner = [each for each in folder.folders if not each.documents]
+        if len(inner) != 1 or not (inner[0].filled or inner[0].lists or inner[0].tables):
+            return folder
+        found = split_name(inner[0].name)
+        if found and not found.rest:
+            return folder
+        folder = inner[0]
+    return folder
+
+
+def lay_out(root: Folder) -> Layout:
+    """Decide which folders are splits and which are classes.
 
     Raises:
-        InputError: there is no training split, or nothing to test on.
+        InputError: it is ambiguous, with both readings and the option that decides; or there are no classes.
     """
-    if "train" not in found:
-        raise InputError(f"missing split: {where} has {_listed(found)} but no 'train': add one")
-    if "test" in found:
-        return dict(found)
-    if "val" not in found:
+    candidates = [folder for folder in root.folders if not folder.documents]
+    groups = groups_of(folder.name for folder in candidates)
+    complete = [group for group in groups if group.complete]
+    if len(complete) > 1:
+        both = " or ".join(f"'{plain(group.names['train'][0])}'" for group in complete)
         raise InputError(
-            f"missing split: {where} has 'train' but neither 'test' nor 'valid': add one, "
-            f"or leave out the name 'train' to have a test split of 20% held out"
+            f"{_shown(root)} must have one training split, but that may be {both}: say which with "
+            f"--splits train=DIR,test=DIR"
         )
-    return {"train": found["train"], "test": found["val"]}
+    if complete:
+        return _as_splits(root, complete[0], candidates)
+    if named := _alone(root, groups, candidates):
+        raise named
+    return _as_classes(root)
 
 
-def check_labels(
-    labels: Mapping[str, Sequence[int | None]], classes: Sequence[str] | None, where: str
-) -> tuple[str, ...]:
-    """The class names, after checking that labels are 0..K-1 and every split has every class.
+def lay_out_as_told(root: Folder, splits: Mapping[str, str] | None, classes_in: str | None) -> Layout:
+    """The layout that the user says it is."""
+    if splits:
+        return _of_splits({split: folder_at(root, name, "splits") for split, name in splits.items()})
+    assert classes_in is not None
+    if classes_in == "*":
+        return _pooled(root)
+    folder = folder_at(root, classes_in, "classes_in")
+    layout = Layout({"all": _by_class(folder)}, {"all": _shown(folder)})
+    _count_loose(layout, folder)
+    return layout
 
-    Args:
-        labels: those of each split.
-        classes: their names, if the source tells; else the labels' numbers are the names.
-        where: the source, for messages.
+
+def folder_at(root: Folder, name: str, option: str) -> Folder:
+    """The folder of this name, below the data folder.
 
     Raises:
-        InputError: labels are missing, negative, too large or with gaps; a class lacks images in a split;
-            there is one class only.
+        InputError: there is none.
     """
-    present = {split: set(values) for split, values in labels.items()}
-    for split, values in present.items():
-        _check_labelled(split, values, where)
-    if classes is None:
-        classes = _names_of_numbers(set().union(*present.values()), where)
-    for split, values in present.items():
-        _check_range(split, values, len(classes), where)
-    if len(classes) < 2:
-        raise InputError(
-            f"there must be at least two classes, but {where} has only '{classes[0]}': add another"
+    folder = root
+    for part in Path(name).parts:
+        inner = {each.name: each for each in folder.folders}
+        if part not in inner:
+            raise InputError(
+                f"--{option.replace('_', '-')} names folders below {_shown(root)}, but '{plain(name)}' is "
+                f"not there: it has {listed(sorted(inner)) or 'no folders'}"
+            )
+        folder = inner[part]
+    return folder
+
+
+# --- splits ---------------------------------------------------------------------------------------------
+
+
+def _as_splits(root: Folder, group: Group, candidates: Sequence[Folder]) -> Layout:
+    """The folders of a group as splits."""
+    by_name = {folder.name: folder for folder in candidates}
+    members = [by_name[name] for name in group.all_names]
+    others = [folder for folder in candidates if folder.name not in group.all_names and folder.count]
+    nested = [folder for folder in members if through_wrappers(folder).filled]
+    if not nested:
+        raise _flat_splits(root, group, others)
+    _check_alike(root, group, nested, others)
+    layout = _of_splits(_one_each(root, group, by_name))
+    if left := sum(folder.count for folder in others):
+        layout.left_out[f"{BESIDE} ({listed([folder.name for folder in others])})"] = left
+    if loose := len(root.images):
+        layout.left_out["images beside the splits"] = loose
+    return layout
+
+
+def _flat_splits(root: Folder, group: Group, others: Sequence[Folder]) -> InputError:
+    """What is wrong with folders that are called as splits and hold images directly, as classes do."""
+    names = listed(group.all_names)
+    images = [
+        path for folder in root.folders if folder.name in group.names["train"] for path in folder.images
+    ]
+    if others:
+        return InputError(
+            f"folders must be splits or classes, but {names} of {_shown(root)} are called as splits and hold "
+            f"images as {listed([folder.name for folder in others])} beside them: --classes-in . takes all "
+            "as classes, --splits train=DIR,test=DIR names splits, which then need class folders"
         )
-    for split, values in present.items():
-        check_complete(split, [classes[k] for k in values if k is not None], classes, where)
-    return tuple(classes)
+    return InputError(
+        f"no class folders in {names} of {_shown(root)}: sort the images into "
+        f"{plain(group.names['train'][0])}/CLASS/, or put a labels.csv with the columns file,label beside "
+        f"them; --classes-in . takes {names} as classes{_by_prefix(images)}"
+    )
 
 
-def check_complete(split: str, present: Collection[str], classes: Sequence[str], where: str) -> None:
-    """Every class needs an image in every split.
-
-    Raises:
-        InputError: naming the first class that has none.
-    """
-    missing = [name for name in classes if name not in set(present)]
-    if missing:
-        more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
-        whose = "" if split == "all" else f" of split '{split}'"
+def _check_alike(root: Folder, group: Group, nested: Sequence[Folder], others: Sequence[Folder]) -> None:
+    """Refuse splits among folders that hold the same as they do."""
+    inside = set.intersection(*({each.name for each in through_wrappers(one).filled} for one in nested))
+    same = [other.name for other in others if inside and inside <= {each.name for each in other.filled}]
+    if same:
         raise InputError(
-            f"every class needs images in every split, but class '{missing[0]}'{more}{whose} in {where} "
-            f"has none: add some, or remove the class"
+            f"folders must be splits or classes, but {listed(group.all_names)} of {_shown(root)} are "
+            f"called as splits and hold the same folders ({listed(sorted(inside))}) as {listed(same)}: "
+            "--classes-in . takes all as classes, --splits train=DIR,test=DIR takes splits and leaves the "
+            "others out"
         )
 
 
-def _check_labelled(split: str, values: set[int | None], where: str) -> None:
-    if not values:
-        raise InputError(f"split '{split}' of {where} has no images: add some")
-    unlabelled = sorted(str(value) for value in values if value is None or value < 0)
-    if unlabelled:
+def _one_each(root: Folder, group: Group, by_name: Mapping[str, Folder]) -> dict[str, Folder]:
+    """The folder of each split."""
+    for split, names in group.names.items():
+        if len(names) > 1:
+            raise InputError(
+                f"one folder per split, but {' and '.join(plain(str(root.path / name)) for name in names)} "
+                f"are both '{split}': merge them, or choose with --splits train=DIR,val=DIR,test=DIR"
+            )
+    return {split: by_name[names[0]] for split, names in group.names.items()}
+
+
+def _of_splits(folders: Mapping[str, Folder]) -> Layout:
+    """A layout of these splits, through each one's wrappers."""
+    inner = {split: through_wrappers(folder) for split, folder in folders.items()}
+    for split, folder in inner.items():
+        if folder.flat or _only_pictures(folder):
+            raise InputError(
+                f"no class folders in {_shown(folder)}, which is the split '{split}' and holds "
+                f"{folder.count} images: sort them into {_shown(folder)}/CLASS/, or move it away (with "
+                f"--splits another can be named, and without a test split 20% are held out of what "
+                f"--data {_shown(inner['train'])} has)"
+            )
+    layout = Layout(
+        {split: _by_class(folder) for split, folder in inner.items()},
+        {split: _shown(folder) for split, folder in inner.items()},
+    )
+    for folder in inner.values():
+        _count_loose(layout, folder)
+    return layout
+
+
+def _only_pictures(folder: Folder) -> bool:
+    """Whether all images lie in one folder that is called `images`."""
+    inner = folder.filled
+    return not folder.images and len(inner) == 1 and inner[0].flat and inner[0].name.lower() in PICTURES
+
+
+def _alone(root: Folder, groups: Sequence[Group], candidates: Sequence[Folder]) -> InputError | None:
+    """What is wrong with folders that are called as splits, where one of them is missing; None: nothing."""
+    whole = [group for group in groups if not group.rest]
+    by_name = {folder.name: folder for folder in candidates}
+    nested = [
+        name
+        for group in whole
+        for name in group.all_names
+        if through_wrappers(by_name[name]).filled or len(candidates) == 1
+    ]
+    if not nested:
+        return None
+    others = [folder for folder in candidates if folder.name not in nested and folder.count]
+    has = " and ".join(f"'{split}'" for split in sorted(whole[0].names))
+    if not others and "train" in whole[0].names:
+        return InputError(
+            f"missing split: {_shown(root)} has 'train' but neither 'test' nor 'valid': add one, or pass "
+            f"--data {plain(str(root.path / nested[0]))} to have a test split of 20% held out"
+        )
+    if not others:
+        return InputError(
+            f"missing split: {_shown(root)} has {has} but no 'train': add one, or name it with "
+            f"--splits train=DIR,test=DIR"
+        )
+    inside = {each.name for name in nested for each in by_name[name].filled}
+    if all(inside == {each.name for each in other.filled} for other in others):
+        return None  # all are alike: classes, or parts
+    return InputError(
+        f"folders must be splits or classes, but '{plain(nested[0])}' of {_shown(root)} is called as a "
+        f"split, and beside it is {listed([folder.name for folder in others])}: name the splits with "
+        f"--splits train=DIR,test=DIR, or take all as classes with --classes-in ."
+    )
+
+
+# --- classes --------------------------------------------------------------------------------------------
+
+
+def _as_classes(root: Folder) -> Layout:
+    """Every folder a class, or every folder's folders, where they are the splits."""
+    if layout := _splits_within(root):
+        return layout
+    layout = Layout({"all": _by_class(root)}, {"all": _shown(root)})
+    shared = _shared(root)
+    if shared and are_parts(sorted(shared)) and not numbered_alike([each.name for each in root.filled]):
+        layout.remarks.append(f"{listed(sorted(shared))} in every class are read as parts of it")
+    elif shared:
         raise InputError(
-            f"labels must be 0..K-1, but split '{split}' of {where} has {unlabelled[0]} (-1 and None mark "
-            f"unlabelled images): remove them, or the whole split if another can be the test split"
+            f"folders must be classes or parts of the data, but all of {_shown(root)} "
+            f"({listed([each.name for each in root.filled])}) have the same folders "
+            f"({listed(sorted(shared))}): take those inside as classes with --classes-in '*', or those "
+            "outside with --classes-in ."
+        )
+    _count_loose(layout, root)
+    return layout
+
+
+def _shared(root: Folder) -> set[str]:
+    """The names of folders that all folders have, where they have the same ones, and no other images."""
+    if len(root.filled) < 2 or any(folder.images for folder in root.filled):
+        return set()
+    inside = [{each.name for each in folder.filled} for folder in root.filled]
+    common = set.intersection(*inside)
+    most = max(len(names) for names in inside)
+    return common if len(common) > 1 and len(common) * 2 >= most else set()
+
+
+def _pooled(root: Folder) -> Layout:
+    """The folders' folders as classes, those of the same name together."""
+    by_class: ByClass = {}
+    for folder in root.filled:
+        for each in folder.filled:
+            by_class.setdefault(each.name, []).extend(each.all_images())
+    _check_classes(by_class, root)
+    layout = Layout({"all": {name: sorted(paths) for name, paths in by_class.items()}}, {"all": _shown(root)})
+    for folder in [root, *root.filled]:
+        _count_loose(layout, folder)
+    return layout
+
+
+def _splits_within(root: Folder) -> Layout | None:
+    """CLASS/train and CLASS/test: None where the folders are not so."""
+    if len(root.filled) < 2 or any(folder.images for folder in root.filled):
+        return None
+    groups = [groups_of(each.name for each in folder.filled) for folder in root.filled]
+    if not all(len(found) == 1 and found[0].complete for found in groups):
+        return None
+    splits: dict[str, ByClass] = {}
+    for folder, (group,) in zip(root.filled, groups, strict=True):
+        if len(group.all_names) != len(folder.filled) or any(len(each) > 1 for each in group.names.values()):
+            return None
+        inner = {each.name: each for each in folder.filled}
+        for split, (name,) in group.names.items():
+            splits.setdefault(split, {})[folder.name] = inner[name].all_images()
+    layout = Layout(splits, {split: f"{_shown(root)}/*/{split}" for split in splits})
+    layout.remarks.append("every class has its own split folders")
+    _count_loose(layout, root)
+    return layout
+
+
+def _by_class(root: Folder) -> ByClass:
+    """Each folder's images, its sub-folders' with them."""
+    folders = [folder for folder in root.folders if not folder.documents]
+    by_class = {folder.name: folder.all_images() for folder in folders}
+    _check_classes(by_class, root)
+    for folder in folders:
+        if not folder.count:
+            kinds = folder.reasons()
+            files = f" but {', '.join(f'{n} {kind}' for kind, n in kinds.items())}" if kinds else ""
+            way = hint(kinds) or "add some, or remove the class"
+            if way.startswith("for"):
+                way = f"{way}, or remove the class"
+            raise InputError(
+                f"every class needs images, but class '{plain(folder.name)}' in {_shown(root)} has "
+                f"none{files}: {way}"
+            )
+    return by_class
+
+
+def _check_classes(by_class: Mapping[str, object], root: Folder) -> None:
+    where = _shown(root)
+    if not by_class and root.images:
+        raise InputError(
+            f"no class folders in {where}, which holds {len(root.images)} images: sort them into "
+            f"{where}/CLASS/, or put a labels.csv with the columns file,label beside "
+            f"them{_by_prefix(root.images)}"
+        )
+    if not by_class:
+        files = root.reasons()
+        way = hint(files)
+        rest = f" (it has {', '.join(f'{n} {kind}' for kind, n in files.most_common(4))})" if files else ""
+        raise InputError(
+            f"no class folders in {where}{rest}: expected {where}/CLASS/*.jpg, one folder for each class"
+            + (f"; {way}" if way else "")
+        )
+    if len(by_class) == 1:
+        raise InputError(
+            f"there must be at least two classes, but {where} has only '{plain(next(iter(by_class)))}': "
+            "add one"
         )
 
 
-def _names_of_numbers(values: set[int | None], where: str) -> tuple[str, ...]:
-    numbers = sorted(value for value in values if value is not None)
-    if numbers != list(range(len(numbers))):
-        raise InputError(
-            f"labels must be 0..K-1, but {where} has {len(numbers)} different labels from {numbers[0]} to "
-            f"{numbers[-1]}: number the classes without gaps"
-        )
-    return tuple(str(number) for number in numbers)
+def _by_prefix(images: Sequence[Path]) -> str:
+    """The classes that names seem to begin with (`cat.0.jpg`), as a hint."""
+    prefixes = Counter(
+        "".join(letter if letter.isalpha() else " " for letter in path.stem).split(" ")[0] for path in images
+    )
+    names = [name for name, count in prefixes.items() if name and count > 1]
+    if not 2 <= len(names) <= len(images) // 2 or sum(prefixes[name] for name in names) < len(images):
+        return ""
+    return f" (names begin with {listed(sorted(names))}, but names are not taken as labels)"
 
 
-def _check_range(split: str, values: set[int | None], count: int, where: str) -> None:
-    largest = max(value for value in values if value is not None)
-    if largest >= count:
-        raise InputError(
-            f"labels must be 0..{count - 1} for {count} class names, but split '{split}' of {where} has "
-            f"{largest}: correct the label or add its name"
-        )
+def _count_loose(layout: Layout, folder: Folder) -> None:
+    if folder.images:
+        layout.left_out[LOOSE] += len(folder.images)
 
 
-def _listed(names: Collection[str]) -> str:
-    return " and ".join(f"'{name}'" for name in sorted(names))
+def _shown(folder: Folder) -> str:
+    return plain(str(folder.path))

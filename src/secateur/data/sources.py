@@ -1,11 +1,10 @@
-"""Where a data set comes from: the embedded digits, `$SECATEUR_DATA`, a folder, or the Hugging Face Hub."""
+"""Where a data set comes from: the embedded digits, `$SECATEUR_DATA`, a folder, a file, or the Hub."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,114 +12,101 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
+from secateur.data.contents import Source, lazily, source_of
 from secateur.data.dataset import Split
-from secateur.data.decode import Decoded, Encoded, fit
-from secateur.data.folders import read_folder
+from secateur.data.decode import Decoded
+from secateur.data.hub import HUB, fetch, hub_repository, read_fetched
+from secateur.data.pixels import PixelFormat
+from secateur.data.reading import Reading
 from secateur.data.splits import hold_out_test
-from secateur.data.tables import from_dataset_dict, read_parquet
 from secateur.errors import InputError, unknown
+from secateur.records.found import plain
 
 DATASETS = ("digits", "cifar10", "tiny-imagenet")
 DIGITS_TEST = 500
 
-_HUB = {"cifar10": "uoft-cs/cifar10", "tiny-imagenet": "zh-plus/tiny-imagenet"}
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_ELSEWHERE = {
+    "mnist": "hf:ylecun/mnist",
+    "fashionmnist": "hf:zalando-datasets/fashion_mnist",
+    "cifar100": "hf:uoft-cs/cifar100",
+    "svhn": "hf:ufldl-stanford/svhn",
+    "food101": "hf:ethz/food101",
+    "imagenet": "hf:ILSVRC/imagenet-1k",
+    "imagenet1k": "hf:ILSVRC/imagenet-1k",
+}
+"""Sets that people ask for by name, and what they are called on the Hub."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Images that were found and not read yet.
-
-    Args:
-        name: what the data set is called ("cifar10", a folder's basename, "hf:owner/name").
-        files: what its content depends on; empty if no file tells (nothing is cached then).
-        read: lists the encoded images of each split, and the class names.
-    """
-
-    name: str
-    files: tuple[Path, ...]
-    read: Callable[[], tuple[dict[str, Encoded], tuple[str, ...]]]
-
-
-def find_source(name: str) -> Source:
+def find_source(name: str, reading: Reading | None = None) -> Source:
     """The source of any data set but the embedded one.
 
     Raises:
-        InputError: no such data set or folder, or the Hub has not got it or cannot be reached.
+        InputError: no such data set, folder or file, or the Hub has not got it or cannot be reached.
     """
-    if name in _HUB:
-        folder = Path(os.environ.get("SECATEUR_DATA", ""), name)
-        in_data = "SECATEUR_DATA" in os.environ and folder.is_dir()
-        return folder_source(folder, name) if in_data else hub_source(_HUB[name], name)
-    if name.startswith("hf:"):
-        return hub_source(_hub_repository(name), name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder_source(folder, folder.resolve().name)
-    raise _not_found(name, folder)
-
-
-def _not_found(name: str, folder: Path) -> InputError:
-    if folder.exists():
-        return InputError(f"a data set is a folder, but '{name}' is a file: pass the folder that holds it")
-    if "/" in name or os.sep in name or name.startswith((".", "~")):
-        return InputError(
-            f"data folder '{name}' does not exist: pass a folder or one of {', '.join(DATASETS)}"
+    reading = reading or Reading()
+    if not name.strip():
+        raise InputError(
+            f"data must be a name, a folder or a file, got an empty text: one of {', '.join(DATASETS)}"
         )
-    return InputError(f"{unknown('data set', name, DATASETS)}, a folder, or hf:owner/name")
+    if name in HUB:
+        return _named(name, reading)
+    if name.startswith("hf:"):
+        return _of_hub(hub_repository(name), name, reading)
+    path = Path(os.path.expanduser(name))
+    if path.exists():
+        return source_of(path, path.resolve().name, reading)
+    raise _not_found(name)
 
 
-def _hub_repository(name: str) -> str:
-    repository = name.removeprefix("hf:")
-    if not _HUB_NAME.fullmatch(repository):
-        raise InputError(f"a data set of the Hub is written hf:owner/name, not '{name}'")
-    return repository
+def _named(name: str, reading: Reading) -> Source:
+    """A set that has a name here: `$SECATEUR_DATA` first, then the Hub."""
+    folder = Path(os.environ.get("SECATEUR_DATA", ""), name)
+    if "SECATEUR_DATA" not in os.environ or not folder.is_dir():
+        return _of_hub(HUB[name], name, reading)
+    source = source_of(folder, name, reading)
+    return replace(source, remarks=(*source.remarks, *not_the_folder(name, f"$SECATEUR_DATA/{name}")))
 
 
-def folder_source(folder: Path, name: str) -> Source:
-    """Parquet files if the folder (or a folder in it) has any, else image files."""
-    parquet = sorted(
-        path
-        for pattern in ("*.parquet", "*/*.parquet")
-        for path in folder.glob(pattern)
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if parquet:
-        return Source(name, tuple(parquet), lambda: read_parquet(parquet, str(folder)))
-    splits, classes = read_folder(folder)
-    files = tuple(Path(image) for part in splits.values() for image in part.names)
-    return Source(name, files, lambda: (splits, classes))
+def not_the_folder(name: str, taken: str) -> tuple[str, ...]:
+    """What is to be said where the working folder has a folder of the same name."""
+    if not Path(name).is_dir():
+        return ()
+    return (f"this is {taken}, not the folder ./{name} here",)
 
 
-def hub_source(repository: str, name: str) -> Source:
-    """A data set of the Hugging Face Hub, fetched (or found in its cache) by the `datasets` library.
-
-    Raises:
-        InputError: the library is missing, or it cannot fetch the data set.
-    """
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError(
-            f"'{name}' comes from the Hugging Face Hub: run `pip install 'secateur[hub]'`, or "
-            f"{_instead(name)}"
-        ) from error
-    try:
-        found = datasets.load_dataset(repository)
-    except Exception as error:  # the library passes on what its network, file and script layers raise
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise InputError(
-            f"the Hugging Face Hub did not give '{repository}' ({reason}): check name and network, or "
-            f"{_instead(name)}"
-        ) from error
-    files = {Path(file["filename"]) for part in found.values() for file in part.cache_files}
-    return Source(name, tuple(sorted(files)), lambda: from_dataset_dict(found, repository))
+def _of_hub(repository: str, name: str, reading: Reading) -> Source:
+    """A data set of the Hugging Face Hub, fetched or found in its cache."""
+    here = f"./{name}" if Path(name).is_dir() else ""
+    found, files = fetch(repository, name, here)
+    read = lazily(lambda: read_fetched(found, repository, reading))
+    return Source(name, files, read, remarks=not_the_folder(name, f"{repository} of the Hub") if here else ())
 
 
-def _instead(name: str) -> str:
-    if name in _HUB:
-        return f"set SECATEUR_DATA to a folder that has the folder '{name}' with its parquet or image files"
-    return "pass a folder with its parquet files"
+def _not_found(name: str) -> InputError:
+    shown = plain(name)
+    if re.match(r"^[a-z][a-z0-9+.-]*://", name, re.IGNORECASE):
+        return InputError(
+            f"data are not fetched from addresses, got '{shown}': fetch it, then pass the folder or file"
+        )
+    plainly = re.sub(r"[-_. ]", "", name).lower()
+    known = {re.sub(r"[-_]", "", one): one for one in DATASETS}
+    if plainly in known:
+        return InputError(
+            f"unknown data set '{shown}': did you mean '{known[plainly]}'? A folder is written ./{shown}"
+        )
+    if plainly in _ELSEWHERE:
+        return InputError(
+            f"unknown data set '{shown}': pass {_ELSEWHERE[plainly]} to have it from the Hugging Face Hub, "
+            "or a folder that has it"
+        )
+    if "/" in name or os.sep in name or name.startswith((".", "~")):
+        from_hub = (
+            "" if name.count("/") != 1 or name.startswith((".", "~", "/")) else f"; of the Hub, hf:{shown}"
+        )
+        return InputError(
+            f"data folder '{shown}' does not exist: pass a folder or one of {', '.join(DATASETS)}{from_hub}"
+        )
+    return InputError(f"{unknown('data set', shown, DATASETS)}, a folder, or hf:owner/name")
 
 
 def load_digits(image_size: int | None = None) -> Decoded:
@@ -139,11 +125,14 @@ def load_digits(image_size: int | None = None) -> Decoded:
         torch.cat([train.labels, test.labels]),
         {"train": len(train), "test": len(test)},
         classes,
+        smallest=(8, 8),
+        largest=(8, 8),
     )
 
 
 def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
     from PIL import Image
 
-    resized = [np.asarray(fit(Image.fromarray(image), (side, side))) for image in images[:, 0].numpy()]
-    return torch.from_numpy(np.stack(resized)).unsqueeze(1)
+    wanted = PixelFormat(1, side, side)
+    resized = [wanted.pixels(Image.fromarray(image)) for image in images[:, 0].numpy()]
+    return torch.from_numpy(np.stack(resized))

@@ -1,98 +1,190 @@
-"""Tables in the schema of the Hugging Face Hub: parquet files, and data sets of the `datasets` library."""
+"""Tables of images and labels: parquet and arrow files, and data sets of the `datasets` library."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.data.class_names import class_labels, names_of
 from secateur.data.decode import Encoded
-from secateur.data.layout import assign, check_labels, split_of
-from secateur.errors import InputError
+from secateur.data.labels import (
+    LABEL_NAMES,
+    assign,
+    check_labelled,
+    check_labels,
+    choose_column,
+    number_labels,
+)
+from secateur.data.listing import Listing
+from secateur.data.names import split_of
+from secateur.data.reading import Reading
+from secateur.errors import InputError, first_line
+from secateur.records.found import plain
 
 if TYPE_CHECKING:
     import pyarrow
 
-_LABEL_NAMES = ("label", "labels")
+_IMAGE_NAMES = ("image", "img", "images")
 
 
-def read_parquet(files: Sequence[Path], where: str) -> tuple[dict[str, Encoded], tuple[str, ...]]:
-    """Read parquet files named `train*`, `test*`, `valid*`; if no name says a split, all are one set.
+@dataclass(frozen=True)
+class Part:
+    """One table of a split.
 
-    Beside files that name a split, others are left out.
+    Args:
+        name: for messages.
+        table: its image column and its label column, and the Hub's metadata.
+        folder: what its paths are relative to; None: paths are not followed.
+        beneath: paths must lie below it; None: anywhere, as for what a library fetched.
+    """
 
-    Returns:
-        Images of "train", "test" and perhaps "val", or of "all"; the class names.
+    name: str
+    table: pyarrow.Table
+    folder: Path | None = None
+    beneath: Path | None = None
+
+
+def read_tables(groups: Mapping[str, Sequence[Path]], root: Path, reading: Reading) -> Listing:
+    """Read the files of each split.
+
+    Args:
+        groups: "train", "test" and perhaps "val", or "all" -> parquet or arrow files, in order.
+        root: the data folder: no path in a table leads out of it.
 
     Raises:
-        InputError: a missing split, no clear image or label column, labels that are not 0..K-1.
+        InputError: no clear image or label column, or labels that are none.
     """
-    groups: dict[str, list[Path]] = {}
-    for path in sorted(files):
-        groups.setdefault(split_of(path.name) or "all", []).append(path)
-    if set(groups) != {"all"}:
-        groups.pop("all", None)
-        groups = assign(groups, where)
-    tables = {split: [(path.name, _read(path)) for path in paths] for split, paths in groups.items()}
-    return encode_tables(tables, where)
+    parts = {
+        split: [Part(path.name, _read(path, reading), path.parent, root) for path in paths]
+        for split, paths in groups.items()
+    }
+    return encode_tables(parts, plain(str(root)), reading)
 
 
-def from_dataset_dict(splits: Mapping[str, Any], where: str) -> tuple[dict[str, Encoded], tuple[str, ...]]:
+def from_dataset_dict(splits: Mapping[str, Any], where: str, reading: Reading | None = None) -> Listing:
     """The same of a `datasets.DatasetDict`; splits that are not train, test or validation are left out.
 
     Raises:
-        InputError: as `read_parquet`.
+        InputError: as `read_tables`, and where two of its splits could be one of these.
     """
-    named = {split_of(name): (name, part) for name, part in splits.items()}
-    found = {split: pair for split, pair in named.items() if split}
-    chosen = assign(found, where)
-    tables = {split: [(name, _undecoded(part))] for split, (name, part) in chosen.items()}
-    return encode_tables(tables, where)
-
-
-def encode_tables(
-    tables: Mapping[str, Sequence[tuple[str, pyarrow.Table]]], where: str
-) -> tuple[dict[str, Encoded], tuple[str, ...]]:
-    """Images and labels of each split's tables, and the class names.
-
-    Args:
-        tables: for each split, pairs of a name for messages and a table with an image column (a struct
-            with `bytes`, or binary) and a label column (`label`, `labels`, or the only integers).
-        where: the source, for messages.
-    """
-    encoded = {
-        split: Encoded.joined(_encode(name, table) for name, table in parts)
-        for split, parts in tables.items()
+    chosen = {
+        split: (name, splits[name]) for split, name in _named(splits, where, reading or Reading()).items()
     }
-    known = [_class_names(table) for parts in tables.values() for _, table in parts]
-    names = known[0]
-    if any(other != names for other in known):
+    parts = {split: [Part(name, _undecoded(part), Path())] for split, (name, part) in chosen.items()}
+    listing = encode_tables(parts, where, reading or Reading())
+    others = [name for name in splits if name not in [name for name, _ in chosen.values()]]
+    left_out = {f"split {plain(name)}": len(splits[name]) for name in others}
+    return Listing(listing.splits, listing.classes, {**listing.left_out, **left_out}, listing.remarks)
+
+
+def _named(splits: Mapping[str, Any], where: str, reading: Reading) -> dict[str, str]:
+    """Which of a data set's splits is train, test, val."""
+    if reading.splits:
+        for name in reading.splits.values():
+            if name not in splits:
+                raise InputError(
+                    f"--splits names splits of {where}, but '{name}' is none of {', '.join(splits)}"
+                )
+        return dict(reading.splits)
+    found: dict[str, str] = {}
+    for name in splits:
+        split = split_of(name)
+        if split in found:
+            raise InputError(
+                f"one part per split, but '{found[split]}' and '{name}' of {where} are both '{split}': "
+                "choose with --splits train=NAME,test=NAME"
+            )
+        if split:
+            found[split] = name
+    if not found:
+        raise InputError(
+            f"missing split: {where} has {', '.join(splits)} and no 'train': name them with "
+            f"--splits train=NAME,test=NAME"
+        )
+    return assign(found, where)
+
+
+def encode_tables(parts: Mapping[str, Sequence[Part]], where: str, reading: Reading) -> Listing:
+    """Images and labels of each split's tables, and the class names."""
+    tables = [part.table for each in parts.values() for part in each]
+    columns = {
+        split: [columns_of(p.table.schema, p.name, reading) for p in each] for split, each in parts.items()
+    }
+    images = {
+        split: [_images(part, image) for part, (image, _) in zip(each, columns[split], strict=True)]
+        for split, each in parts.items()
+    }
+    values = {
+        split: [
+            value
+            for part, (_, label) in zip(each, columns[split], strict=True)
+            for value in _labels(part, label)
+        ]
+        for split, each in parts.items()
+    }
+    found = [names_of(table.schema, label) for table, (_, label) in zip(tables, _flat(columns), strict=True)]
+    if any(other.names != found[0].names for other in found):
         raise InputError(
             f"splits must have the same classes, but the class names of {where} differ between files"
         )
-    labels = {split: part.labels for split, part in encoded.items()}
-    return encoded, check_labels(labels, names, where)
+    numbers, classes, remarks = _numbered(values, found[0].names, where)
+    splits = {}
+    for split, each in images.items():
+        content, names = (
+            [one for part in each for one in part[0]],
+            [name for part in each for name in part[1]],
+        )
+        splits[split] = Encoded(content, numbers[split], names)
+    return Listing(splits, classes, {}, (*found[0].remarks, *remarks))
 
 
-def columns_of(schema: pyarrow.Schema, name: str) -> tuple[str, str]:
+def _flat(columns: Mapping[str, Iterable[tuple[str, str]]]) -> list[tuple[str, str]]:
+    return [pair for pairs in columns.values() for pair in pairs]
+
+
+def _numbered(
+    values: Mapping[str, list[Any]], names: Sequence[str] | None, where: str
+) -> tuple[Mapping[str, list[int]], tuple[str, ...], list[str]]:
+    """Labels 0..K-1, the class names, and what is to be said of them."""
+    whole = all(type(value) is int or value is None for each in values.values() for value in each)
+    if whole:
+        for split, each in values.items():
+            check_labelled(split, set(each), where)
+    if whole and names is not None:
+        return values, check_labels(values, names, where), []
+    numbers, classes = number_labels(values, where)
+    check_labels(numbers, classes, where)
+    gaps = whole and classes != tuple(map(str, range(len(classes))))
+    return numbers, classes, [f"labels are the numbers {classes[0]} to {classes[-1]}"] if gaps else []
+
+
+def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str, str]:
     """The image column and the label column.
 
     Raises:
         InputError: naming the columns there are, if one of the two is missing or not clear.
     """
-    import pyarrow.types as types
-
+    shown = ", ".join(f"{plain(field.name)} ({_short(field.type)})" for field in schema)
+    where = f"table {plain(name)}"
     images = [field.name for field in schema if _holds_images(field.type)]
-    integers = [field.name for field in schema if types.is_integer(field.type)]
-    labels = [label for label in _LABEL_NAMES if label in integers][:1] or integers
-    if len(images) != 1 or len(labels) != 1:
-        found = ", ".join(f"{field.name} ({_short(field.type)})" for field in schema)
-        raise InputError(
-            f"{name} must have one image column (a struct with 'bytes') and one integer column 'label', "
-            f"but has: {found}"
-        )
-    return images[0], labels[0]
+    texts = [field.name for field in schema if _is_text(field.type)]
+    possible = images or [
+        name for name in texts if name.lower() in (*_IMAGE_NAMES, "path", "file", "file_name")
+    ]
+    if reading.image_column is not None:
+        possible = images + texts
+    image = choose_column(possible, reading.image_column, "image", where, shown)
+    labels = [field.name for field in schema if field.name != image and _can_label(field.type)]
+    if not reading.label_column:
+        marked = [name for name in class_labels(schema) if name in labels]
+        if len(marked) == 1 and not [
+            name for name in labels if name.lower() in LABEL_NAMES and name not in marked
+        ]:
+            labels = marked
+    return image, choose_column(labels, reading.label_column, "label", where, shown, LABEL_NAMES)
 
 
 def _holds_images(kind: pyarrow.DataType) -> bool:
@@ -103,22 +195,53 @@ def _holds_images(kind: pyarrow.DataType) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind)
 
 
+def _is_text(kind: pyarrow.DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+def _can_label(kind: pyarrow.DataType) -> bool:
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        return _can_label(kind.value_type)
+    return types.is_integer(kind) or types.is_boolean(kind) or _is_text(kind) or types.is_floating(kind)
+
+
 def _short(kind: pyarrow.DataType) -> str:
     return str(kind).split("<")[0]
 
 
-def _read(path: Path) -> pyarrow.Table:
+def _read(path: Path, reading: Reading) -> pyarrow.Table:
     """Only the two columns needed, the file's metadata included."""
     import pyarrow
     import pyarrow.parquet as parquet
 
+    kind = "arrow" if path.suffix == ".arrow" else "parquet"
     try:
+        if kind == "arrow":
+            table = _arrow_table(path)
+            return table.select(list(columns_of(table.schema, str(path), reading)))
         file = parquet.ParquetFile(path)
-        columns = columns_of(file.schema_arrow, str(path))
+        columns = columns_of(file.schema_arrow, str(path), reading)
         return file.read(columns=list(columns))
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is not a readable parquet file ({reason}): fetch it again") from error
+        reason = first_line(error) or type(error).__name__
+        raise InputError(
+            f"{plain(str(path))} is not a readable {kind} file ({plain(reason)}): fetch it again"
+        ) from error
+
+
+def _arrow_table(path: Path) -> pyarrow.Table:
+    """An arrow file: a stream, as `save_to_disk` writes it, or a file."""
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as file:
+        try:
+            return pyarrow.ipc.open_stream(file).read_all()
+        except pyarrow.ArrowInvalid:
+            return pyarrow.ipc.open_file(file).read_all()
 
 
 def _undecoded(part: Any) -> pyarrow.Table:
@@ -127,27 +250,97 @@ def _undecoded(part: Any) -> pyarrow.Table:
     return table.replace_schema_metadata(part.features.arrow_schema.metadata)
 
 
-def _encode(name: str, table: pyarrow.Table) -> Encoded:
-    image, label = columns_of(table.schema, name)
-    rows = [row for chunk in table[image].chunks for row in chunk.to_pylist()]
-    names = [f"{name} row {i}" for i in range(len(rows))]
-    images = [_image(row, where) for row, where in zip(rows, names, strict=True)]
-    return Encoded(images, table[label].to_pylist(), names)
+def _labels(part: Part, label: str) -> list[Any]:
+    return part.table[label].to_pylist()
 
 
-def _image(row: Any, where: str) -> bytes | Path:
+def _images(part: Part, image: str) -> tuple[list[bytes | Path], list[str]]:
+    """Encoded images, or the files that hold them, and a name for each."""
+    rows = [row for chunk in part.table[image].chunks for row in chunk.to_pylist()]
+    names = [f"{plain(part.name)} row {i}" for i in range(len(rows))]
+    return [_image(row, where, part) for row, where in zip(rows, names, strict=True)], names
+
+
+def _image(row: Any, where: str, part: Part) -> bytes | Path:
     """The encoded image; `datasets` keeps only the path of an image that lies in a local file."""
+    if isinstance(row, str):
+        row = {"path": row}
     content, path = (row.get("bytes"), row.get("path")) if isinstance(row, dict) else (row, None)
     if content is not None:
         return content
-    if path and Path(path).is_file():
-        return Path(path)
-    raise InputError(f"every row needs an image, but {where} has none: remove the row")
+    if not path:
+        raise InputError(f"every row needs an image, but {where} has none: remove the row")
+    return file_beneath(path, where, part.folder or Path(), part.beneath)
 
 
-def _class_names(table: pyarrow.Table) -> list[str] | None:
-    """The names of the label's ClassLabel feature in the Hub's metadata, or None."""
-    _, label = columns_of(table.schema, "table")
-    metadata = (table.schema.metadata or {}).get(b"huggingface", b"{}")
-    features = json.loads(metadata).get("info", {}).get("features", {})
-    return (features.get(label) or {}).get("names")
+def file_beneath(path: str, where: str, folder: Path, beneath: Path | None) -> Path:
+    """The file that a table names, relative to its own folder.
+
+    Raises:
+        InputError: it is not there, or lies outside the data folder.
+    """
+    found = Path(os.path.normpath(folder / path.replace("\\", "/")))
+    if beneath is not None and not os.path.realpath(found).startswith(f"{os.path.realpath(beneath)}{os.sep}"):
+        raise InputError(
+            f"images must lie below the data folder {plain(str(beneath))}, but {where} names "
+            f"'{plain(path)}': copy it there, or pass the folder above both"
+        )
+    if not found.is_file():
+        raise InputError(
+            f"every row needs an image, but {where} names '{plain(path)}', which is not there (looked for as "
+            f"{plain(str(found))}): add the file, or remove the row"
+        )
+    return found
+
+
+def files_named(path: Path, root: Path, reading: Reading) -> list[Path]:
+    """The image files that a table names, so far as they are there: its content depends on them too.
+
+    Of images that lie in the table itself nothing is read.
+    """
+    table = _paths(path, reading)
+    found = []
+    for value in table:
+        file = Path(os.path.normpath(path.parent / value.replace("\\", "/"))) if value else None
+        if file is not None and file.is_file():
+            found.append(file)
+    return found
+
+
+def _paths(path: Path, reading: Reading) -> list[str | None]:
+    """The paths in a table's image column."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        if path.suffix == ".arrow":
+            column = _arrow_table(path)
+            image, _ = columns_of(column.schema, str(path), reading)
+            rows = column[image]
+            if pyarrow.types.is_struct(rows.type) and rows.type.get_field_index("path") >= 0:
+                rows = pyarrow.compute.struct_field(rows, "path")
+            return rows.to_pylist() if _is_text(rows.type) else []
+        file = parquet.ParquetFile(path)
+        image, _ = columns_of(file.schema_arrow, str(path), reading)
+        kind = file.schema_arrow.field(image).type
+        if _is_text(kind):
+            return file.read(columns=[image])[image].to_pylist()
+        if not pyarrow.types.is_struct(kind) or kind.get_field_index("path") < 0 or _all_inside(file, image):
+            return []
+        rows = file.read(columns=[f"{image}.path"])[image]
+        return [row and row.get("path") for chunk in rows.chunks for row in chunk.to_pylist()]
+    except (pyarrow.ArrowException, OSError):
+        return []  # said when it is read
+
+
+def _all_inside(file: Any, image: str) -> bool:
+    """Whether the file's statistics say that every row has its image in it."""
+    for group in range(file.metadata.num_row_groups):
+        row_group = file.metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            if column.path_in_schema == f"{image}.bytes":
+                statistics = column.statistics
+                if statistics is None or not statistics.has_null_count or statistics.null_count:
+                    return False
+    return True

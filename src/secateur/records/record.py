@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from secateur.errors import InputError
+from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.stored import ABSENT, Absent, Stored, Wrong, optional, rest
 
@@ -85,6 +86,7 @@ class Record(Stored):
         left_out: channel groups that could have no gates -> why.
         environment: versions, device, commit, date, as JSON.
         uncounted: operators whose cost nobody knows -> calls.
+        data: what the data were understood to be; None where they were made by hand, or by older versions.
     """
 
     SCHEMA: ClassVar[int | None] = 1
@@ -119,6 +121,7 @@ class Record(Stored):
     left_out: Mapping[str, str] | None = optional()
     environment: Mapping[str, Any]
     uncounted: Mapping[str, int] | None = optional()
+    data: Found | None = optional()  # noqa: RUF009  # a field
 
     def check(self) -> None:
         """The two keys of an architecture that are read here."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.stored import Stored, Wrong, optional
@@ -26,6 +27,7 @@ class DataSummary(Stored):
         classes: how many.
         shape: of one example.
         fingerprint: hash of all that can change a number.
+        found: what the data were understood to be; None in results of older versions.
     """
 
     name: str
@@ -36,6 +38,7 @@ class DataSummary(Stored):
     classes: int
     shape: tuple[int, ...]
     fingerprint: str
+    found: Found | None = optional()  # noqa: RUF009  # a field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,9 +158,11 @@ class Stored:
 
 
 def _plain(value: Any) -> Any:
-    """As `json.dumps` takes it; mappings of plain values are left as they are."""
+    """As `json.dumps` takes it."""
     if isinstance(value, Stored):
         return value.to_json()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 

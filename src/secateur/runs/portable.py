@@ -18,9 +18,11 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.elsewhere import Described, describe, described_again
 from secateur.budget import Budget, Limits
 from secateur.data import Augmentation, Data, Split
+from secateur.data.preprocessing import PixelFormat
 from secateur.errors import InputError
 from secateur.network.task import TASKS, Task
 from secateur.network.tensor_files import unshared
+from secateur.records.found import Found
 from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
@@ -183,6 +185,8 @@ def write_data(data: Data, path: Path) -> None:
         "std": data.std,
         "augmentation": asdict(data.augmentation),
         "fingerprint": data.fingerprint,
+        "format": asdict(data.format) if data.format else None,
+        "found": data.found.to_json() if data.found else None,
     }
     splits = {name: getattr(data, name) for name in _SPLITS}
     tensors = {f"{name}.images": split.images for name, split in splits.items()}
@@ -202,4 +206,9 @@ def read_data(path: Path) -> Data:
             for name in _SPLITS
         }
     tuples = {key: tuple(facts[key]) for key in ("classes", "mean", "std")}
-    return Data(**{**facts, **splits, **tuples, "augmentation": Augmentation(**facts["augmentation"])})
+    made = {
+        "augmentation": Augmentation(**facts["augmentation"]),
+        "format": PixelFormat(**facts["format"]) if facts["format"] else None,
+        "found": Found.from_json(facts["found"]) if facts["found"] else None,
+    }
+    return Data(**{**facts, **splits, **tuples, **made})

@@ -20,6 +20,7 @@ from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
 from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
+from secateur.runs.graph import Graph
 from secateur.runs.run import Run
 from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import known_anatomy
@@ -41,6 +42,9 @@ class Session:
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(what, compute)
             yield
+
+    def before_making(self, graph: Graph) -> None:
+        """Hook, told of a graph before any run of it is made; see `runs.rehearsal`."""
 
     def make(self, run: Run) -> Record:
         """Make a run, and whatever it goes on from, as far as that was not done; the record.
@@ -140,6 +144,7 @@ class Session:
             history=tuple(Epoch.from_json(row) for row in progress.history),
             environment=describe_environment(self.runtime, training.recipe.precision),
             uncounted=anatomy.costs.uncounted if anatomy else None,
+            data=run.data.found,
             **{"val_accuracy_before": progress.before, **found},
         )
         if self.runtime.is_main:

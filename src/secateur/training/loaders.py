@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.data import Augmentation
+from secateur.data import Augmentation, Found
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.inputs import Inputs, batch_of, input_tensors, map_inputs
 from secateur.training.chance import seeded
@@ -135,6 +135,7 @@ class Loaders:
 
     augmentation = Augmentation(pad=0, flip=False)
     classes: tuple[str, ...] = ()
+    found: Found | None = None  # a user's loaders are taken as they are
 
     def __init__(
         self,

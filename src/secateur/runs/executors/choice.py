@@ -141,6 +141,7 @@ def make_graph(
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
         OSError: at once, where the system refuses to write.
     """
+    session.before_making(graph)
     made = Made(graph, session.store)
     count = count_for(asked, graph, session, made)
     if session.runtime.is_main:

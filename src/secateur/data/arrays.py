@@ -1,0 +1,309 @@
+"""Images that lie in files as arrays: NumPy's .npz, MNIST's IDX files, CIFAR's binary files.
+
+Each image is handed on as a PGM or PPM, a header of a few bytes before the pixels, so that arrays and files
+go the same way from there.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from secateur.data.decode import Encoded
+from secateur.data.labels import assign, check_labels, number_labels
+from secateur.data.listing import Listing
+from secateur.data.names import groups_of, split_name, tokens
+from secateur.errors import InputError, first_line
+from secateur.records.found import listed, plain
+
+_MOST_BYTES = 2**33  # of one array, in memory
+_IDX = re.compile(r"^(?P<which>.*?)(?P<what>images|labels)[-.]idx[13][-.]ubyte(\.gz)?$", re.IGNORECASE)
+_CIFAR = re.compile(r"^(data_batch_\d|test_batch|train|test)\.bin$")
+_IMAGES_WORDS = frozenset(["x", "image", "images", "data", "img", "imgs", "pixels", "arr"])
+_LABEL_WORDS = frozenset(["y", "label", "labels", "target", "targets", "class", "classes"])
+CIFAR_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Images and labels of one split, as arrays of any shape; `name` for messages."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+def list_arrays(
+    pairs: Mapping[str, Sequence[Pair]], where: str, names: Sequence[str] | None = None
+) -> Listing:
+    """Check arrays and hand them on as images.
+
+    Args:
+        pairs: of each split.
+        names: of the classes, where the source says them.
+
+    Raises:
+        InputError: shapes or kinds that are no images and their labels.
+    """
+    remarks: list[str] = []
+    values = {split: [v for pair in each for v in _label_values(pair)] for split, each in pairs.items()}
+    numbers, classes = number_labels(values, where)
+    if names is not None:
+        classes, numbers = (
+            tuple(names),
+            {split: [int(str(v)) for v in each] for split, each in values.items()},
+        )
+    check_labels(numbers, classes, where)
+    splits = {}
+    for split, each in pairs.items():
+        images = [image for pair in each for image in _portable(pair, remarks)]
+        titles = [f"{plain(pair.name)} number {i}" for pair in each for i in range(len(pair.labels))]
+        splits[split] = Encoded(images, numbers[split], titles)
+    return Listing(splits, classes, {}, tuple(dict.fromkeys(remarks)))
+
+
+def _label_values(pair: Pair) -> list[object]:
+    """One for each image; (N, 1) is taken as (N,), one-hot rows as their one."""
+    labels = pair.labels
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and labels.size and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all():
+        labels = labels.argmax(1)
+    if labels.ndim != 1 or len(labels) != len(pair.images):
+        raise InputError(
+            f"labels must be one for each image, but {plain(pair.name)} has labels of shape "
+            f"{pair.labels.shape} for images of shape {pair.images.shape}: one class number or name an "
+            "image is read"
+        )
+    return labels.tolist()
+
+
+def _portable(pair: Pair, remarks: list[str]) -> list[bytes]:
+    """Every image as the content of a PGM or PPM file."""
+    images = _channels_last(pair)
+    images = _as_bytes(images, pair.name, remarks)
+    height, width, channels = images.shape[1:]
+    header = f"P{'6' if channels == 3 else '5'} {width} {height} 255\n".encode()
+    return [header + image.tobytes() for image in images]
+
+
+def _channels_last(pair: Pair) -> np.ndarray:
+    """(N, H, W, C), C = 1 or 3."""
+    images = pair.images
+    if images.ndim == 3:
+        return images[..., None]
+    first, last = (
+        images.ndim == 4 and images.shape[1] in (1, 3),
+        images.ndim == 4 and images.shape[3] in (1, 3),
+    )
+    if first == last or 0 in images.shape:
+        raise InputError(
+            "images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, but "
+            f"{plain(pair.name)} has {images.shape}: reshape them"
+        )
+    return images.transpose(0, 2, 3, 1) if first else images
+
+
+def _as_bytes(images: np.ndarray, name: str, remarks: list[str]) -> np.ndarray:
+    """uint8; numbers from 0 to 1 are scaled, whole ones up to 255 kept."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype == bool:
+        return images.astype(np.uint8) * 255
+    low, high = (float(images.min()), float(images.max())) if images.dtype.kind in "iuf" else (np.nan, np.nan)
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
+        remarks.append("pixels from 0 to 1 are read as 0 to 255")
+        return np.rint(images * 255).astype(np.uint8)
+    if low >= 0 and high <= 255 and (images.dtype.kind in "iu" or np.array_equal(images, np.rint(images))):
+        return images.astype(np.uint8)
+    raise InputError(
+        f"pixels must be 0 to 255, or 0 to 1, but {plain(name)} has {images.dtype} from {low:g} to "
+        f"{high:g}: scale them, and save them as uint8"
+    )
+
+
+# --- .npz -----------------------------------------------------------------------------------------------
+
+
+def read_npz(path: Path) -> Listing:
+    """Read an .npz of `x_train`, `y_train`, `x_test`, `y_test` (or `train_images`, ...), or of two arrays.
+
+    Raises:
+        InputError: not an .npz, arrays that are pickled objects, or names that do not tell.
+    """
+    where = plain(str(path))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            shapes = _npz_shapes(path)
+            names = _npz_names(list(file.files), where)
+            _check_size(shapes, where)
+            pairs = {split: [Pair(file[x], file[y], f"{path.name} {x}")] for split, (x, y) in names.items()}
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        pickled = "allow_pickle" in str(error)
+        reason = "it holds pickled objects" if pickled else first_line(error) or type(error).__name__
+        raise InputError(
+            f"{where} must be arrays of numbers as numpy.savez writes them, but cannot be read "
+            f"({plain(reason)}): save images as uint8 and labels as whole numbers"
+        ) from error
+    return list_arrays(pairs, where)
+
+
+def _npz_shapes(path: Path) -> dict[str, int]:
+    """The bytes that each array would take."""
+    with zipfile.ZipFile(path) as file:
+        return {each.filename: each.file_size for each in file.infolist()}
+
+
+def _check_size(sizes: Mapping[str, int], where: str) -> None:
+    name, size = max(sizes.items(), key=lambda item: item[1])
+    if size > _MOST_BYTES:
+        raise InputError(
+            f"an array may take 8 GiB, but {plain(name)} of {where} takes {size:,} bytes: write image files"
+        )
+
+
+def _npz_names(arrays: Sequence[str], where: str) -> dict[str, tuple[str, str]]:
+    """The arrays of images and labels of each split, by the words in their names."""
+    images = {
+        name for name in arrays if set(tokens(name)) & _IMAGES_WORDS and not set(tokens(name)) & _LABEL_WORDS
+    }
+    labels = {name for name in arrays if set(tokens(name)) & _LABEL_WORDS}
+    by_split: dict[str, list[list[str]]] = {}
+    for index, group in enumerate((images, labels)):
+        for name in sorted(group):
+            found = split_name(name)
+            by_split.setdefault(found.split if found else "all", [[], []])[index].append(name)
+    if any(len(x) != 1 or len(y) != 1 for x, y in by_split.values()) or not by_split:
+        raise InputError(
+            f"an .npz must have x_train, y_train, x_test and y_test, or images and labels, but {where} has "
+            f"{listed(list(arrays), 12) or 'nothing'}: rename its arrays"
+        )
+    pairs = {split: (x[0], y[0]) for split, (x, y) in by_split.items()}
+    return pairs if set(pairs) == {"all"} else assign({k: v for k, v in pairs.items() if k != "all"}, where)
+
+
+# --- IDX ------------------------------------------------------------------------------------------------
+
+
+def is_idx(path: Path) -> bool:
+    """Whether a file is called as MNIST's are."""
+    return _IDX.match(path.name) is not None
+
+
+def read_idx(files: Sequence[Path], where: str) -> Listing:
+    """Read `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and those of `t10k`, compressed or not.
+
+    Raises:
+        InputError: one of four is missing, several sets lie together, or a file is cut off.
+    """
+    pairs: dict[str, dict[str, Path]] = {}
+    for path in files:
+        if match := _IDX.match(path.name):
+            pairs.setdefault(match["which"], {}).setdefault(match["what"].lower(), path)
+    for which, found in pairs.items():
+        if missing := {"images", "labels"} - set(found):
+            raise InputError(
+                f"IDX files come as images and labels, but {where} has no {missing.pop()} for "
+                f"'{plain(which.rstrip('-._'))}': add that file"
+            )
+    groups = [group for group in groups_of(pairs) if group.complete]
+    if len(groups) > 1:
+        sets = listed([name for group in groups for name in group.names["train"]])
+        raise InputError(
+            f"one set of IDX files is read, but {where} has several ({sets}): keep one in the folder"
+        )
+    if groups:
+        chosen = {split: names[0] for split, names in groups[0].names.items()}
+    elif len(pairs) == 1 and split_name(next(iter(pairs))) is None:
+        chosen = {"all": next(iter(pairs))}
+    else:
+        there: dict[str, str] = {}
+        for which in pairs:
+            if found_name := split_name(which):
+                there[found_name.split] = which
+        chosen = assign(there or {"test": ""}, where)
+    splits = {split: [_idx_pair(pairs[which])] for split, which in chosen.items()}
+    return list_arrays(splits, where)
+
+
+def _idx_pair(files: Mapping[str, Path]) -> Pair:
+    return Pair(_idx(files["images"], 3), _idx(files["labels"], 1), files["images"].name)
+
+
+def _idx(path: Path, dimensions: int) -> np.ndarray:
+    """One array of bytes: its header says how many."""
+    try:
+        open_file: Callable[..., Any] = gzip.open if path.suffix.lower() == ".gz" else open
+        with open_file(path, "rb") as file:
+            return _idx_content(file, dimensions, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{plain(str(path))} cannot be read ({first_line(error)}): fetch it again"
+        ) from error
+
+
+def _idx_content(file: IO[bytes], dimensions: int, path: Path) -> np.ndarray:
+    header = file.read(4 + 4 * dimensions)
+    shape = tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
+    size = int(np.prod(shape, dtype=object)) if shape else 0
+    if header[:4] != bytes([0, 0, 8, dimensions]) or not 0 < size <= _MOST_BYTES:
+        raise InputError(
+            f"{plain(str(path))} must be an IDX file of bytes in {dimensions} dimensions, but begins with "
+            f"{header[:4].hex(' ') or 'nothing'} and sizes {shape}: fetch it again"
+        )
+    content = file.read(size)
+    if len(content) < size:
+        raise InputError(
+            f"{plain(str(path))} is cut off: it has {len(content):,} of {size:,} bytes: fetch it again"
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+# --- CIFAR ----------------------------------------------------------------------------------------------
+
+
+def is_cifar(path: Path) -> bool:
+    """Whether a file is called as those of CIFAR's binary version are."""
+    return _CIFAR.match(path.name) is not None
+
+
+def read_cifar(files: Sequence[Path], where: str) -> Listing:
+    """Read `cifar-10-batches-bin` or `cifar-100-binary`: a label or two, then 3072 bytes, for each image.
+
+    Raises:
+        InputError: a file's length is none of these.
+    """
+    fine = any(path.name in ("train.bin", "test.bin") for path in files)
+    width = (2 if fine else 1) + 3 * CIFAR_SIDE**2
+    splits: dict[str, list[Pair]] = {}
+    for path in sorted(files):
+        if path.stat().st_size % width or not path.stat().st_size:
+            raise InputError(
+                f"{plain(str(path))} must be a multiple of {width} bytes, as CIFAR's binary version is, "
+                f"but has {path.stat().st_size:,}: fetch it again"
+            )
+        rows = np.fromfile(path, np.uint8).reshape(-1, width)
+        images = rows[:, -3 * CIFAR_SIDE**2 :].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
+        split = "test" if path.name.startswith("test") else "train"
+        splits.setdefault(split, []).append(Pair(images, rows[:, 1 if fine else 0], path.name))
+    names = _cifar_names(files[0].parent / ("fine_label_names.txt" if fine else "batches.meta.txt"))
+    return list_arrays(assign(splits, where), where, names)
+
+
+def _cifar_names(path: Path) -> list[str] | None:
+    """The classes' names, one a line."""
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return lines or None

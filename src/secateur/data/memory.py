@@ -1,0 +1,86 @@
+"""How much memory and disk there is for decoded images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_KEPT_FREE = 256 * 2**20  # bytes of a disk that are not filled
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: of the machine, of its control group, of its own limit."""
+    return max(0, min(psutil.virtual_memory().available, *_of_group(), *_of_limit()))
+
+
+def available_disk(folder: Path) -> int:
+    """Bytes that may be written to the folder, which need not exist yet; 0 where it cannot be written to."""
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), None)
+    if there is None or not os.access(there, os.W_OK):
+        return 0
+    try:
+        return max(0, shutil.disk_usage(there).free - _KEPT_FREE)
+    except OSError:
+        return 0
+
+
+def in_words(size: int) -> str:
+    """Bytes for people.
+
+    Example:
+        >>> in_words(7_549_747_200), in_words(12_345)
+        ('7.5 GB', '12.3 kB')
+    """
+    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):
+        if size >= 10**power:
+            return f"{size / 10**power:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _of_group() -> Iterator[int]:
+    """What a container's or a service's memory limit leaves; pages of files are given back when needed."""
+    for limit, used, reclaimable in _group_files():
+        with contextlib.suppress(OSError, ValueError):  # no limit reads "max"; version 1 writes a huge one
+            held = int(used.read_text()) - _inactive_file(reclaimable)
+            yield int(limit.read_text()) - held
+
+
+def _group_files() -> Iterator[tuple[Path, Path, Path]]:
+    """Limit, use and statistics of this process's control groups, versions 2 and 1, parents included."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                root, limit, used = _CGROUPS, "memory.max", "memory.current"
+            elif "memory" in controllers.split(","):
+                root, limit, used = _CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            else:
+                continue
+            group = root / path.lstrip("/")
+            for place in (group, *group.parents):
+                if place == root.parent:
+                    break
+                yield place / limit, place / used, place / "memory.stat"
+
+
+def _inactive_file(statistics: Path) -> int:
+    lines = (line.split() for line in statistics.read_text().splitlines())
+    values = {name: int(value) for name, value in lines}
+    return values.get("total_inactive_file", values.get("inactive_file", 0)) + values.get("active_file", 0)
+
+
+def _of_limit() -> Iterator[int]:
+    """What `ulimit -v` leaves; where there is none (Windows), nothing."""
+    try:
+        import resource
+    except ImportError:
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        yield limit - psutil.Process().memory_info().vms
