@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
 from secateur.records.found import Found
+from secateur.records.measure import Measure
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
@@ -46,7 +47,7 @@ CLASSES = [
         Verdict,
         BudgetVerdict,
     ),
-    *(Record, Epoch, Removal),
+    *(Record, Epoch, Removal, Measure),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]
 

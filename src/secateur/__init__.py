@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from secateur.budget import Budget, Limits
     from secateur.compare.run import CompareResult, compare
     from secateur.errors import InputError, TrainingError
+    from secateur.network.task import Metric, Task
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
     from secateur.training.recipe import Recipe
 
@@ -40,8 +42,11 @@ _HOMES = {
     "CompareResult": "secateur.compare.run:CompareResult",
     "InputError": "secateur.errors:InputError",
     "Limits": "secateur.budget:Limits",
+    "Loaders": "secateur.training.loaders:Loaders",
+    "Metric": "secateur.network.task:Metric",
     "PruneSettings": "secateur.runs.prune_channels:PruneSettings",
     "Recipe": "secateur.training.recipe:Recipe",
+    "Task": "secateur.network.task:Task",
     "TrainingError": "secateur.errors:TrainingError",
     "compare": "secateur.compare.run:compare",
     "inspect": "secateur.architecture.opening:inspect_model",
@@ -56,8 +61,11 @@ __all__ = [
     "CompareResult",
     "InputError",
     "Limits",
+    "Loaders",
+    "Metric",
     "PruneSettings",
     "Recipe",
+    "Task",
     "TrainingError",
     "compare",
     "data",
