@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -565,3 +567,14 @@ def test_a_factory_that_gives_weights_is_known_by_them(tmp_path):
 
 def test_settings_carry_the_default_terms():
     assert Settings((sc.Budget.parse("params=50%"),)).terms.identity() == {}
+
+
+def test_the_page_on_it(tmp_path, monkeypatch, capsys):
+    """docs/your-own.md, as it stands."""
+    text = (Path(__file__).parents[1] / "docs/your-own.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/your-own.md", "exec"), {"__name__": "your_own"})  # our own text
+    assert "params=50%" in capsys.readouterr().out
+    measure = load_results(tmp_path / "own").measure
+    assert measure == Measure(name="median_error", higher_is_better=False, fraction=False)
