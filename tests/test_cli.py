@@ -145,7 +145,10 @@ def test_a_diverged_run_is_one_line(run):
 
 @pytest.mark.parametrize(
     "command",
-    ["compare", "train", "prune", "reproduce", "scale", "report", "runs list", "runs show", "runs delete"],
+    [
+        *("compare", "train", "prune", "reproduce", "scale", "report", "runs list", "runs show"),
+        *("runs delete", "predict", "evaluate", "export", "diff", "inspect"),
+    ],
 )
 def test_help_shows_an_example(run, command):
     code, out, _ = run(f"{command} --help")

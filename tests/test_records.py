@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur.errors import InputError
@@ -177,6 +177,7 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_what_is_written_comes_back(cls):
+    @settings(suppress_health_check=[HealthCheck.too_slow])  # the first value builds all strategies
     @given(values(cls))
     def comes_back(value):
         assert cls.from_json(json.loads(json.dumps(value.to_json()))) == value

@@ -11,6 +11,10 @@ and with any other model:
     model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)
     sc.save(model, "small/"); model = sc.load("small/", factory=build)
 
+What comes of it can be used:
+
+    sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
+
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
 
@@ -24,6 +28,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from secateur import data, methods, models
     from secateur.architecture.architecture import Architecture
+    from secateur.architecture.artefact import artefact_of as artefact
     from secateur.architecture.opening import inspect_model as inspect
     from secateur.architecture.saved import load_model as load
     from secateur.architecture.saved import save_model as save
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from secateur.compare.run import CompareResult, compare
     from secateur.errors import InputError, TrainingError
     from secateur.network.task import Metric, Task
+    from secateur.runs.evaluate import evaluate
+    from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
@@ -48,9 +55,12 @@ _HOMES = {
     "Recipe": "secateur.training.recipe:Recipe",
     "Task": "secateur.network.task:Task",
     "TrainingError": "secateur.errors:TrainingError",
+    "artefact": "secateur.architecture.artefact:artefact_of",
     "compare": "secateur.compare.run:compare",
+    "evaluate": "secateur.runs.evaluate:evaluate",
     "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
+    "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "save": "secateur.architecture.saved:save_model",
 }
@@ -67,12 +77,15 @@ __all__ = [
     "Recipe",
     "Task",
     "TrainingError",
+    "artefact",
     "compare",
     "data",
+    "evaluate",
     "inspect",
     "load",
     "methods",
     "models",
+    "predict",
     "prune",
     "save",
 ]

@@ -35,6 +35,7 @@ from secateur.architecture.file import (
     problem_with,
     read_architecture,
 )
+from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, origin_of, read_foreign
 from secateur.architecture.origin import Origin
 from secateur.architecture.scaling import bottlenecked, narrowed, scaled
@@ -42,6 +43,9 @@ from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
+from secateur.records.out import check_ours, expanded
+from secateur.surgery.anatomy import anatomy_of
+from secateur.surgery.constraints import Bounds, Constraints
 
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 
@@ -168,20 +172,37 @@ class Architecture:
         """Count a budget's resource."""
         return self.origin.cost(self.widths, resource)
 
-    def scaled_to(self, budget: Budget | Limits | str) -> Architecture:
+    def bounds(self, constraints: Constraints, *, streams: bool) -> Bounds | None:
+        """Find what must stay of the network at these widths; None where nothing has to.
+
+        Args:
+            streams: of a built-in family, its residual streams too (`secateur.surgery.anatomy.anatomy_of`).
+
+        Raises:
+            InputError: where a constraint names nothing in it.
+        """
+        if not constraints:
+            return None
+        skeleton = self.skeleton()
+        return constraints.on(anatomy_of(skeleton, streams=streams).graph, skeleton)
+
+    def scaled_to(self, budget: Budget | Limits | str, bounds: Bounds | None = None) -> Architecture:
         """Copycat: every group's width times one alpha, the largest that meets the budget.
 
         A relative budget is a share of *this* architecture. Widths round to within one channel of alpha times
         the width, met and never exceeded (`secateur.architecture.fitting.fit_scale`).
+
+        Args:
+            bounds: what must stay of the whole network: its groups stop at their floors.
 
         Raises:
             InputError: where even widths of 1 are too many.
 
         Reference: Crowley et al. 2018, section 3.2: B(N_i, alpha N_mj, N_o).
         """
-        return self.with_widths(scaled(self.origin, self.widths, *self._limit(budget)))
+        return self.with_widths(scaled(self.origin, self.widths, *self._limit(budget), bounds))
 
-    def bottlenecked_to(self, budget: Budget | Limits | str) -> Architecture:
+    def bottlenecked_to(self, budget: Budget | Limits | str, bounds: Bounds | None = None) -> Architecture:
         """The groups inside the blocks times one z, the largest that meets the budget; streams stay as wide.
 
         Of a built-in family that is `scaled_to`: its widths are those inside the blocks. Of another network
@@ -193,9 +214,9 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the green curve of Fig. 1).
         """
-        return self.with_widths(bottlenecked(self.origin, self.widths, *self._limit(budget)))
+        return self.with_widths(bottlenecked(self.origin, self.widths, *self._limit(budget), bounds))
 
-    def narrowed_to(self, budget: Budget | Limits | str) -> Architecture:
+    def narrowed_to(self, budget: Budget | Limits | str, bounds: Bounds | None = None) -> Architecture:
         """The factory's own shape with every layer times one k, the largest that meets the budget: WRN-d-k.
 
         Families with residual stages scale the stages, every middle layer as wide as its block's output;
@@ -206,7 +227,7 @@ class Architecture:
 
         Reference: Crowley et al. 2018, section 3.1 (the yellow curve of Fig. 1).
         """
-        return Architecture.at(*narrowed(self.origin, *self._limit(budget)))
+        return Architecture.at(*narrowed(self.origin, *self._limit(budget), bounds))
 
     def _limit(self, budget: Budget | Limits | str) -> tuple[str, int]:
         """Read the resource and the units of a budget, a share being one of *this* network."""
@@ -283,18 +304,23 @@ class Architecture:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write `architecture.json` (or the named file), whole or not at all."""
-        path = Path(path)
-        write_json(path / ARCHITECTURE_FILE if path.is_dir() else path, self.to_dict())
+        """Write `architecture.json` (or the named file), whole or not at all; no file that is not ours."""
+        path = expanded(path, "the file to save")
+        path = path / ARCHITECTURE_FILE if path.is_dir() else path
+        check_ours([path])
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path, factory: Factory | None = None) -> Architecture:
         """Read a file, or the `architecture.json` of a folder; InputError names what is wrong with it.
 
         Args:
-            factory: builds the whole network, where it is not of a built-in family; nothing is imported.
+            factory: builds the whole network, where it is not of a built-in family; nothing is imported. A
+                network of `transformers` is built from the configuration that lies beside the file.
         """
         content, path = read_architecture(path)
+        if factory is None and isinstance(content, dict):
+            factory = factory_beside(path, str(content.get("factory", "")))
         return cls.from_dict(content, str(path), factory)
 
 

@@ -10,11 +10,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from logging import CRITICAL, getLogger
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +19,7 @@ from torch import nn
 
 from secateur.architecture.building import factory_name
 from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
+from secateur.architecture.from_transformers import image_classifier
 from secateur.architecture.model_names import file_for_module, misspelt_factory
 from secateur.architecture.opening import open_factory
 from secateur.architecture.origin import OFFERED
@@ -118,7 +116,7 @@ def factory_of(name: str) -> Callable[..., nn.Module]:
 def _factory(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
     """Find what builds a fresh network, and what builds one with pretrained weights, where there are any."""
     if name.startswith("hf:"):
-        return _from_transformers(name.removeprefix("hf:"))
+        return image_classifier(name.removeprefix("hf:"))
     if name.startswith("timm:"):
         return _from_timm(name.removeprefix("timm:"))
     return _imported(name), None
@@ -161,63 +159,6 @@ def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str,
     if getattr(factory, "__module__", "").startswith("torchvision.models"):
         named.add("num_classes")  # hands its **kwargs on to the class, which has it
     return {name: value for name, value in offered.items() if name in named}
-
-
-def _from_transformers(
-    name: str,
-) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
-    try:
-        import transformers
-    except ImportError:
-        raise InputError("hf: models need transformers: pip install 'secateur[hf]'") from None
-
-    def config_for(num_classes: int, in_channels: int) -> Any:
-        config = transformers.AutoConfig.from_pretrained(name)
-        config.num_labels = num_classes
-        if hasattr(config, "num_channels"):
-            config.num_channels = in_channels
-        return config
-
-    def fresh(num_classes: int, in_channels: int) -> nn.Module:
-        config = config_for(num_classes, in_channels)
-        return transformers.AutoModelForImageClassification.from_config(config)
-
-    def pretrained(num_classes: int, in_channels: int) -> nn.Module:
-        with _quiet(transformers):  # which reports the classifier's other size at length
-            return transformers.AutoModelForImageClassification.from_pretrained(
-                name, config=config_for(num_classes, in_channels), ignore_mismatched_sizes=True
-            )
-
-    try:
-        with _quiet(transformers):
-            transformers.AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = first_line(error)
-        raise InputError(
-            f"no model '{name}' for transformers: name a folder that save_pretrained left, or a model of the "
-            f"Hub ({reason[:160]})"
-        ) from None
-    local = Path(name)
-    has_weights = not local.is_dir() or any(local.glob("*.safetensors"))
-    return fresh, pretrained if has_weights else None
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    logging = transformers.utils.logging
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub = getLogger("huggingface_hub")  # reports every attempt where there is no network
-    hub_before = hub.level
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    hub.setLevel(CRITICAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        hub.setLevel(hub_before)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _from_timm(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:

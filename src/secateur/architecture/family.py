@@ -108,7 +108,13 @@ class FamilyOrigin:
         return FamilyOrigin.of(own), own.widths
 
     def fitted_to(self, data: Data, widths: Sequence[int]) -> FamilyOrigin:
-        fitted = FamilyOrigin(self.name, {**self.arguments, **arguments_for(data.shape, data.num_classes)})
+        return self._with({**self.arguments, **arguments_for(data.shape, data.num_classes)}, widths)
+
+    def at_images(self, shape: Sequence[int], widths: Sequence[int]) -> FamilyOrigin:
+        return self._with({**self.arguments, **arguments_for(shape, self.classes)}, widths)
+
+    def _with(self, arguments: dict[str, Any], widths: Sequence[int]) -> FamilyOrigin:
+        fitted = FamilyOrigin(self.name, arguments)
         fitted.skeleton(widths)  # refuses images too small for the family
         return fitted
 

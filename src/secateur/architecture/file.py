@@ -13,12 +13,15 @@ from typing import Any
 from secateur.architecture.origin import OFFERED
 from secateur.errors import InputError
 from secateur.models import FACTORIES
+from secateur.records.out import expanded
 
 FORMAT = "secateur-architecture"
 SCHEMA = 2
 READABLE = (1, 2)
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "model.safetensors"
+TRANSFORMERS_FILE = "transformers.json"
+ARTEFACT_FILE = "artefact.json"
 _MAX_FILE_BYTES = 1_000_000
 _MAX_WIDTH = 1_000_000
 _MAX_COUNT = {"params": 10**10, "macs": 10**16}
@@ -28,7 +31,7 @@ _MAX_DEPTH = 8
 
 def read_architecture(path: str | Path) -> tuple[Any, Path]:
     """Read the JSON of an architecture file, unchecked, and find its path; InputError where it is none."""
-    path = Path(path)
+    path = expanded(path, "an architecture")
     path = path / ARCHITECTURE_FILE if path.is_dir() else path
     if not path.is_file():
         raise InputError(

@@ -139,11 +139,17 @@ class ForeignOrigin:
         return self, self.widths
 
     def fitted_to(self, data: Data, widths: Sequence[int]) -> ForeignOrigin:
-        wanted = describe_inputs(first_images(data, EXAMPLES))
-        if self.inputs != wanted:
+        return self._for(describe_inputs(first_images(data, EXAMPLES)), f"the data set {data.label} has")
+
+    def at_images(self, shape: Sequence[int], widths: Sequence[int]) -> ForeignOrigin:
+        return self._for({"shape": list(shape), "dtype": "float32"}, "--input says")
+
+    def _for(self, given: Any, who: str) -> ForeignOrigin:
+        """Itself; InputError unless it takes what is given."""
+        if self.inputs != given:
             raise InputError(
-                f"the model takes {self.inputs}, the data set {data.label} has {wanted}: choose "
-                "--image-size, or build it for these images"
+                f"the model takes {_in_words(self.inputs)}, {who} {_in_words(given)}: choose --image-size, "
+                "or build it for these images"
             )
         return self
 
@@ -244,3 +250,10 @@ class ForeignOrigin:
             return model
         torch.set_rng_state(random)
         return None
+
+
+def _in_words(described: Any) -> str:
+    """An input as JSON describes it, for people: "3x32x32 float32"."""
+    if isinstance(described, dict) and isinstance(described.get("shape"), list):
+        return f"{'x'.join(map(str, described['shape']))} {described.get('dtype')}"
+    return str(described)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.building import Build, built, factory_name, layout_without_memory
+from secateur.architecture.family import FamilyOrigin
 from secateur.architecture.foreign import ForeignOrigin
+from secateur.architecture.from_transformers import described, factory_from, name_of
 from secateur.architecture.origin import carried_origin, carry_origin
 from secateur.errors import InputError, first_line
-from secateur.models import FACTORIES
-from secateur.network.inputs import Inputs, call, example_of, logits_of, modes_kept, on_device
-from secateur.surgery.anatomy import Anatomy, known_anatomy, open_model, open_with_graph
+from secateur.models import FACTORIES, Family
+from secateur.network.inputs import (
+    Inputs,
+    call,
+    check_runs,
+    describe_inputs,
+    example_of,
+    logits_of,
+    modes_kept,
+    on_device,
+)
+from secateur.surgery.anatomy import Anatomy, anatomy_of, known_anatomy, open_model, open_with_graph
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.tracing import trace
@@ -56,6 +69,42 @@ def inspect_model(
     return anatomy
 
 
+def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) -> Anatomy:
+    """Open a model for the inputs that it will run on: MACs, latency and proof are of their shapes.
+
+    One that was opened for others before, or is of a built-in family at another image size, follows them.
+
+    Raises:
+        InputError: where it does not run on them, or nothing in it can be pruned.
+    """
+    check_runs(model, inputs)
+    if isinstance(model, Family):
+        _fit_family(model, inputs)
+        return anatomy_of(model)
+    known = known_anatomy(model)
+    if known is None:
+        return inspect_model(model, inputs, factory=factory)
+    if describe_inputs(inputs) == describe_inputs(known.inputs):
+        return known
+    origin = origin_of(model)
+    anatomy = known.at_inputs(model, inputs)
+    assert origin is not None
+    assert anatomy.whole is not None
+    whole = anatomy.uncut().at_inputs(copy.deepcopy(anatomy.whole), inputs)
+    carry_origin(model, replace(origin, anatomy=whole, _program=None))
+    return anatomy
+
+
+def _fit_family(model: Family, inputs: Inputs) -> None:
+    """Have a built-in network know the size of the images that it runs on; its weights take any."""
+    if isinstance(inputs, Tensor) and inputs.dim() == 4 and tuple(inputs.shape[1:]) != model.input_shape:
+        size = list(inputs.shape[2:])
+        FamilyOrigin(model.factory, {**model.arguments, "image_size": size}).skeleton(
+            model.widths
+        )  # or refuses
+        model.arguments["image_size"] = size
+
+
 def _check_same(factory: Build, anatomy: Anatomy) -> None:
     """Raise InputError where a factory does not build the network that was inspected."""
     with torch.random.fork_rng(devices=[]):
@@ -80,9 +129,20 @@ def origin_of(model: nn.Module) -> ForeignOrigin | None:
         whole = anatomy.uncut()
         assert whole.whole is not None
         classes = classes_of(whole.whole, anatomy.inputs)
-        origin = ForeignOrigin(factory_name(type(model)), {}, None, whole, classes=classes)
+        theirs = described(model)
+        name = factory_name(type(model)) if theirs is None else name_of(theirs)
+        build = None if theirs is None else _buildable(theirs)
+        origin = ForeignOrigin(name, {}, build, whole, classes=classes)
         carry_origin(model, origin)
     return origin
+
+
+def _buildable(theirs: dict[str, Any]) -> Build | None:
+    """What builds a network of `transformers` again; None where it is made of parts that are downloaded."""
+    try:
+        return factory_from(theirs)
+    except InputError:
+        return None
 
 
 def open_factory(

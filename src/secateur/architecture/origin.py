@@ -125,6 +125,9 @@ class Origin(Protocol):
     def fitted_to(self, data: Data, widths: Sequence[int]) -> Origin:
         """Take the data's images; InputError where a network at these widths does not take them."""
 
+    def at_images(self, shape: Sequence[int], widths: Sequence[int]) -> Origin:
+        """Take images of (channels, height, width); InputError where a network at these widths does not."""
+
     def widths_of(self, model: nn.Module) -> tuple[int, ...]:
         """Read the present widths of a network that was made here."""
 

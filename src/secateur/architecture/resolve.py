@@ -18,6 +18,7 @@ from secateur.architecture.factories import (
     origin_on,
 )
 from secateur.architecture.family import arguments_for
+from secateur.architecture.from_transformers import is_pretrained_folder
 from secateur.architecture.model_names import unknown_model
 from secateur.data import Data
 from secateur.errors import InputError
@@ -26,10 +27,16 @@ from secateur.models import parse_name
 
 def check_model_name(name: str) -> None:
     """Raise InputError where no model goes by that name and no architecture file lies there."""
+    name = full_name(name)
     if names_factory(name):
         check_factory(name)
     elif not _is_path(name) and parse_name(name) is None:
         raise unknown_model(name)
+
+
+def full_name(name: str) -> str:
+    """A folder that `save_pretrained` left is a model of `transformers`: "hf:" before it."""
+    return f"hf:{name}" if is_pretrained_folder(name) else name
 
 
 def _is_path(name: str) -> bool:
@@ -50,6 +57,7 @@ def resolve_model(
     """
     if isinstance(model, str):
         check_model_name(model)
+        model = full_name(model)
         if names_factory(model):
             return Architecture.whole(origin_for(model, data))
         if parsed := parse_name(model):
@@ -82,10 +90,16 @@ def network_on(name: str, images: Tensor, num_classes: int) -> Architecture:
 def model_at(
     name: str, shape: tuple[int, int, int], num_classes: int, factory: str | None = None
 ) -> Architecture:
-    """Do as `resolve_model` without data: for images of (channels, height, width) and so many classes."""
+    """Do as `resolve_model` without data: for images of (channels, height, width).
+
+    Args:
+        num_classes: that it tells apart; a file or folder says so itself.
+    """
     check_model_name(name)
+    name = full_name(name)
     if names_factory(name):
         return Architecture.whole(origin_at(name, shape, num_classes))
     if parsed := parse_name(name):
         return Architecture.from_factory(parsed[0], {**parsed[1], **arguments_for(shape, num_classes)})
-    return Architecture.load(name, factory_of(factory) if factory else None)
+    architecture = Architecture.load(name, factory_of(factory) if factory else None)
+    return Architecture.at(architecture.origin.at_images(shape, architecture.widths), architecture.widths)

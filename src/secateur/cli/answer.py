@@ -24,10 +24,12 @@ class Answer:
     Attributes:
         content: for `--json`: what `json.dumps` takes.
         show: prints the same for people.
+        code: the exit code; 1 where something is missing of the result, which was said on stderr.
     """
 
     content: Any
     show: Callable[[], None]
+    code: int = 0
 
 
 def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
@@ -46,6 +48,8 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
             print(json.dumps(answer.content, indent=1, allow_nan=False))
         elif answer is not None:
             answer.show()
+        if answer is not None and answer.code:
+            raise typer.Exit(answer.code)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = inspect.Signature([*map(_by_name, own), *_shared()])  # type: ignore[attr-defined]

@@ -21,6 +21,8 @@ from secateur.cli.shared import (
     command_line,
     factory_named,
     only_one,
+    path_argument,
+    path_option,
     planned,
     session_for,
 )
@@ -60,9 +62,7 @@ def compare(
     copycat_after: Annotated[
         int | None, option("Removals after which copycat takes its profile.", PRUNING)
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report, results and runs.")] = Path(
-        "secateur-compare"
-    ),
+    out: Annotated[Path, path_option("Folder for report, results and runs.")] = Path("secateur-compare"),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
     plan: PlanOption = False,
@@ -78,6 +78,7 @@ def compare(
     from secateur.compare.run import answer
     from secateur.compare.settings import Settings
     from secateur.compare.wanted import ask
+    from secateur.records.out import FOLDER_FILES
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
@@ -95,21 +96,20 @@ def compare(
         sparsity=options.sparsity(),
     )
     chosen(settings)
-    session, data, architecture = session_for(options, out)
+    session, data, architecture = session_for(options, out, FOLDER_FILES)
+    printing.constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan:
         return printing.plan(wanted, session, asked) if session.runtime.is_main else None
-    results = answer(wanted, session, command_line(), asked)
-    return printing.results(results, out) if session.runtime.is_main else None
+    found = answer(wanted, session, command_line(), asked, reads=options.model_path)
+    return printing.results(found.results, found.directory, out) if session.runtime.is_main else None
 
 
 @taking(Options)
 def train(
     options: Options,
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
-        "secateur-train"
-    ),
+    out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
     plan: PlanOption = False,
 ) -> Answer | None:
     """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
@@ -117,10 +117,10 @@ def train(
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
-    from secateur.compare.one_network import Subject, train_one
+    from secateur.compare.one_network import FILES, Subject, train_one
 
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
-    session, data, architecture = session_for(options, out)
+    session, data, architecture = session_for(options, out, FILES)
     recipe = tuned if architecture.comes_trained else anew
     subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
 
@@ -164,9 +164,7 @@ def prune(
             PRUNING,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the network and its record.")] = Path(
-        "secateur-prune"
-    ),
+    out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-prune"),
     plan: PlanOption = False,
 ) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
@@ -177,6 +175,7 @@ def prune(
     """
     from secateur.budget import Budgets
     from secateur.compare.one_network import (
+        FILES,
         Subject,
         arm_alone,
         check_budgets,
@@ -193,12 +192,14 @@ def prune(
     if trained and not step_by_step:
         raise InputError(f"--trained is for what prunes channels step by step, got {method}: leave it out")
     if trained:
-        folder = Path(options.model)
-        pruning = replace(pruning, trained=True, weights=folder if folder.is_dir() else None)
+        from secateur.architecture.matching import weights_for
+
+        pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
-    session, data, architecture = session_for(options, out)
+    session, data, architecture = session_for(options, out, FILES)
+    printing.constraints(architecture, pruning.constraints, session, method)
     recipe = tuned if trained or architecture.comes_trained else anew
     subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
     epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
@@ -206,7 +207,7 @@ def prune(
     def work(where: Session) -> Point:
         if step_by_step:
             return prune_one(where, subject, pruning, wanted, epochs)
-        return arm_alone(where, subject, method, wanted, sparsity)
+        return arm_alone(where, subject, method, wanted, sparsity, pruning.constraints)
 
     return planned(session, subject, work) if plan else printing.network(work(session), session)
 
@@ -236,8 +237,8 @@ def inspect_model(
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
-    second: Annotated[Path, typer.Argument(help="Another one.")],
+    first: Annotated[Path, path_argument("An architecture.json, or a folder that holds one.", "FIRST")],
+    second: Annotated[Path, path_argument("Another one.", "SECOND")],
 ) -> Answer | None:
     """Where two architectures differ, group by group. Nothing is built: the files are compared.
 
@@ -249,29 +250,38 @@ def diff(
 
 
 def export(
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder that train, prune or sc.save left.")
-    ],
+    directory: Annotated[Path, path_argument("Folder that train, prune or sc.save left.")],
     to: Annotated[
         str, typer.Option(help="onnx or openvino.", autocompletion=completing(names.FORMATS))
     ] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="File to write; by default beside the weights.")] = None,
+    out: Annotated[Path | None, path_option("File to write; by default beside the weights.")] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="Take images (uint8, batch x height x width x channels, at the network's size) and give "
+            "probabilities; by default normalised numbers in, scores out.",
+        ),
+    ] = False,
 ) -> Answer | None:
-    """Write a saved network for another runtime, proved to compute the same.
+    """Write a saved network for another runtime, proved to compute the same. Class names, input size and
+    normalisation lie in the file as metadata.
 
-    Example: `secateur export small/ --to onnx`
+    Example: `secateur export small/ --to onnx --with-preprocessing`
     """
     from secateur.runs.export import export_directory
 
-    written = export_directory(directory, to, out, factory=factory_named(factory))
+    written = export_directory(
+        directory, to, out, factory=factory_named(factory), with_preprocessing=with_preprocessing
+    )
     return printing.exported(written)
 
 
 def scale(
-    arch: Annotated[Path, typer.Argument(help="An architecture.json, or a folder that holds one.")],
+    arch: Annotated[Path, path_argument("An architecture.json, or a folder that holds one.", "ARCH")],
     budget: Annotated[
         list[str],
         typer.Option(
@@ -279,9 +289,7 @@ def scale(
             autocompletion=completing(names.BUDGETS),
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="File or folder to write the scaled architecture to.")
-    ] = None,
+    out: Annotated[Path | None, path_option("File or folder to write the scaled architecture to.")] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
@@ -292,20 +300,34 @@ def scale(
     `secateur train --model small.json`
     """
     from secateur.architecture.architecture import Architecture
+    from secateur.architecture.file import ARCHITECTURE_FILE
 
     wanted = only_one(budgets_of(budget))
     source = Architecture.load(arch, factory_named(factory))
     scaled = source.scaled_to(wanted)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix != ".json":
-            out.mkdir(exist_ok=True)
-        scaled.save(out)
-    return printing.scaled(source, scaled, out and (out / "architecture.json" if out.is_dir() else out))
+        file = out if out.suffix == ".json" and not out.is_dir() else out / ARCHITECTURE_FILE
+        _check_scaled(file, arch)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scaled.save(file)
+    return printing.scaled(source, scaled, file if out is not None else None)
+
+
+def _check_scaled(file: Path, source: Path) -> None:
+    """Raise InputError where the scaled architecture would replace its source, or what is not ours."""
+    from secateur.records.out import check_not_read, check_out
+
+    check_out(file.parent, [file.name])
+    check_not_read([file], source)
+    if file.name == "architecture.json" and (file.parent / "model.safetensors").exists():
+        raise InputError(
+            f"an architecture may not replace that of the weights beside it, got '{file}': choose another "
+            "--out"
+        )
 
 
 def report(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that `compare` left.")],
+    directories: Annotated[list[Path], path_argument("Folders that `compare` left.", "DIR...")],
 ) -> Answer | None:
     """Draw report.html and figures/ again from results.json.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,29 +19,19 @@ if TYPE_CHECKING:
     from secateur.architecture.architecture import Architecture
     from secateur.compare.settings import Sparsity
     from secateur.data import Data
+    from secateur.data.pixels import PixelFormat
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.surgery.constraints import Constraints
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which model, and on which data: what every command takes that opens one."""
+class DataOptions:
+    """Which data: what every command takes that reads some."""
 
-    model: Annotated[
-        str,
-        typer.Option(
-            help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
-            "timm:NAME; or an architecture.json.",
-            autocompletion=completing(names.MODELS),
-        ),
-    ] = "wrn-16-1"
-    factory: Annotated[
-        str | None,
-        typer.Option(help="What builds the network of an architecture.json that is not built in."),
-    ] = None
     data: Annotated[
         str,
         option(
@@ -71,14 +62,30 @@ class ModelOptions:
     ] = None
     image_column: Annotated[str | None, option("The column of images, likewise.", DATA)] = None
 
-    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
-        """The data, and the model fitted to it. Names are checked before anything is decoded."""
-        from secateur.architecture.resolve import check_model_name, resolve_model
+    def __post_init__(self) -> None:
+        """`~` is the home folder; an empty path is refused."""
+        for name in ("model", "data"):
+            if hasattr(self, name):
+                object.__setattr__(self, name, _with_home(getattr(self, name), f"--{name}"))
+
+    @property
+    def data_folder(self) -> Path | None:
+        """The folder that the images are read from, where it is one."""
+        from secateur.data.sources import folder_of
+
+        return folder_of(self.data)
+
+    def load_data(self, reporter: Reporter, pixels: PixelFormat | None = None) -> Data:
+        """The data; in a finished network's own pixel format, where that is given."""
         from secateur.data import load_data
         from secateur.data.reading import parse_splits
 
-        check_model_name(self.model)
-        data = load_data(
+        if pixels is not None and self.image_size is not None:
+            raise InputError(
+                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got "
+                f"--image-size {self.image_size}: leave it out"
+            )
+        return load_data(
             self.data,
             limit_train=self.limit_train,
             val_fraction=self.val_fraction,
@@ -88,8 +95,40 @@ class ModelOptions:
             classes_in=self.classes_in,
             label_column=self.label_column,
             image_column=self.image_column,
+            pixels=pixels,
             progress=reporter.decoding,
         )
+
+
+@dataclass(frozen=True)
+class ModelOptions(DataOptions):
+    """Which model, and on which data: what every command takes that opens one."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            help="wrn-D-K, resnet18, vgg19, conv4; for any other package.module:function, hf:NAME or "
+            "timm:NAME; or an architecture.json.",
+            autocompletion=completing(names.MODELS),
+        ),
+    ] = "wrn-16-1"
+    factory: Annotated[
+        str | None,
+        typer.Option(help="What builds the network of an architecture.json that is not built in."),
+    ] = None
+
+    @property
+    def model_path(self) -> Path | None:
+        """The folder or file that the model is read from, where it is one."""
+        path = Path(self.model)
+        return path if path.exists() else None
+
+    def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
+        """The data, and the model fitted to it. Names are checked before anything is decoded."""
+        from secateur.architecture.resolve import check_model_name, resolve_model
+
+        check_model_name(self.model)
+        data = self.load_data(reporter)
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
 
@@ -114,6 +153,13 @@ class ModelOptions:
 
         if names_factory(self.model):
             reporter.note(f"{self.model}: finding and proving what can be cut (large models take a minute)")
+
+
+def _with_home(name: str, what: str) -> str:
+    """A name or path as the user wrote it, with the home folder for `~`."""
+    from secateur.records.out import expanded
+
+    return str(expanded(name, what)) if name.startswith("~") or not name.strip() else name
 
 
 @dataclass(frozen=True)
@@ -158,6 +204,17 @@ class PruneOptions(Options):
     channels: Annotated[
         Values, OptionsOf(ChannelFields, PRUNING, only=("every", "at_once", "granularity", "beta", "lr"))
     ] = field(default_factory=dict)
+    keep: Annotated[
+        list[str] | None,
+        option("Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable.", PRUNING),
+    ] = None
+    at_least: Annotated[
+        list[str] | None, option("Channels left at least: 'stage1=16'. Repeatable.", PRUNING)
+    ] = None
+    ratio: Annotated[
+        list[str] | None,
+        option("Share of the channels that goes, met exactly: 'layer4.*=50%'. Repeatable.", PRUNING),
+    ] = None
     sparse: Annotated[Values, OptionsOf(SparseFields, SPARSE)] = field(default_factory=dict)
 
     # Of the gates: settings of `methods.reparametrization.Config`, which loads torch. A test compares them.
@@ -203,4 +260,10 @@ class PruneOptions(Options):
         """The pruning asked for."""
         from secateur.runs.prune_channels import PruneSettings
 
-        return PruneSettings(**self.channels, method=method)
+        return PruneSettings(**self.channels, method=method, constraints=self.constraints())
+
+    def constraints(self) -> Constraints:
+        """What must stay."""
+        from secateur.surgery.constraints import Constraints
+
+        return Constraints.parse(self.keep or (), self.at_least or (), self.ratio or ())

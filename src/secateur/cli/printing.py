@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from secateur.runs.executors.choice import Workers
     from secateur.runs.graph import Graph
     from secateur.runs.session import Session
+    from secateur.surgery.constraints import Constraints
     from secateur.training.batches import AnyData
 
 
@@ -54,6 +55,21 @@ def _show_inspection(found: dict[str, Any]) -> None:
     for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
         say(f"{name}: {', '.join(f'{value:,} {resource}' for resource, value in counts.items())}")
     say(found["convention"])
+
+
+def constraints(architecture: Architecture, wanted: Constraints, session: Session, method: str) -> None:
+    """What each of the constraints was taken to mean for this network, by a method or (empty) by all arms."""
+    from secateur.compare.arms import WEIGHT_ARMS
+    from secateur.methods import CHANNEL_METHODS
+
+    if method in WEIGHT_ARMS:
+        words = tuple(wanted.words_of_weights(architecture.skeleton()))
+    else:
+        bounds = architecture.bounds(wanted, streams=method not in CHANNEL_METHODS)
+        words = bounds.words if bounds else ()
+    if session.runtime.is_main:
+        for line in words:
+            session.reporter.note(line)
 
 
 def differences(rows: Sequence[tuple[str, Any, Any]]) -> Answer:
@@ -213,13 +229,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def results(found: Results, out: Path) -> Answer:
-    """A comparison: every arm at every budget, and the verdict."""
-    content = {"directory": str(out), "report": str(out / "report.html"), **found.to_json()}
-    return Answer(content, lambda: _show_results(found, out))
+def results(found: Results, directory: Path, out: Path) -> Answer:
+    """A comparison: every arm at every budget, and the verdict.
+
+    Args:
+        directory: where its report lies: `out`, or a folder in it where that has another question's.
+    """
+    content = {"directory": str(directory), "report": str(directory / "report.html"), **found.to_json()}
+    return Answer(content, lambda: _show_results(found, directory, out))
 
 
-def _show_results(found: Results, out: Path) -> None:
+def _show_results(found: Results, directory: Path, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
 
     counted = "nonzeros" if found.resource == "nonzeros" else "params"
@@ -238,7 +258,9 @@ def _show_results(found: Results, out: Path) -> None:
     shown.show()
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     say(f"\n{found.verdict.text}")
-    say(f"Report: {out / 'report.html'}")
+    say(f"Report: {directory / 'report.html'}")
+    if directory != out:
+        say(f"{out / 'report.html'} answers another question, and was left as it is.")
 
 
 def network(point: Point, session: Session) -> Answer | None:

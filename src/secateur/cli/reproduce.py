@@ -10,7 +10,7 @@ import typer
 
 from secateur.cli.answer import Answer
 from secateur.cli.generated import words
-from secateur.cli.shared import OnOption, WorkersOption, command_line
+from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
 from secateur.errors import InputError
 
 
@@ -48,7 +48,7 @@ def reproduce(
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Train nothing; tables of the runs that are finished.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and runs.")] = None,
+    out: Annotated[Path | None, path_option("Folder for tables and runs.")] = None,
 ) -> Answer | None:
     """Make a paper's table or figure again, with the published numbers beside.
 
@@ -61,6 +61,7 @@ def reproduce(
     from secateur.papers import crowley2018, dupont2021
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
+    from secateur.records.out import check_out
     from secateur.runs.executors.choice import Workers
 
     asked = Workers.parse(workers, on)
@@ -70,6 +71,7 @@ def reproduce(
     if place not in places[paper]:
         raise unknown(f"table or figure of {paper}", place, places[paper])
     out = out or Path(f"secateur-{paper}-{scale}")
+    check_out(out, _files(paper, place))
     if place == "figure2":
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "figure2.png", out / "figure2.svg"]
@@ -101,6 +103,17 @@ def reproduce(
     table = (out / f"{place}.md").read_text(encoding="utf-8")
     text = f"{table}\nWritten to {out}: {written} as .md, .csv and .html"
     return _written(out, text, content.to_json())
+
+
+def _files(paper: str, place: str) -> list[str]:
+    """What is left in the folder, beside the runs."""
+    from secateur.records.out import FOLDER_FILES
+
+    if place == "figure2":
+        return ["figure2.png", "figure2.svg"]
+    tables = ("snip",) if paper == "crowley2018" else ("table1", "table2", "table3")
+    kinds = ("md", "csv", "html")
+    return [*FOLDER_FILES, "cells.json", *(f"{table}.{kind}" for table in tables for kind in kinds)]
 
 
 def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:

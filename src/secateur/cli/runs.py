@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.answer import Answer
+from secateur.cli.shared import path_argument
 from secateur.cli.terminal import Table
 from secateur.errors import InputError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from secateur.records.record import Record
     from secateur.runs.store import RunStore
 
-_Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that compare, train or prune left.")]
+_Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
 
 
 @dataclass(frozen=True)

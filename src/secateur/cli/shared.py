@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,13 +46,39 @@ PlanOption = Annotated[
 ]
 
 
-def session_for(options: Options, out: Path) -> tuple[Session, Data, Architecture]:
-    """What to work with, as the options say; everything is checked, nothing is written."""
+def user_path(text: str | Path) -> Path:
+    """Read a path of the command line: `~` is the home folder, and an empty one is refused."""
+    from secateur.records.out import expanded
+
+    try:
+        return expanded(text, "a path")
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def path_option(help_text: str, panel: str | None = None) -> Any:
+    """An option that takes a path."""
+    return typer.Option(parser=user_path, metavar="PATH", help=help_text, rich_help_panel=panel)
+
+
+def path_argument(help_text: str, metavar: str = "DIR") -> Any:
+    """An argument that is a path."""
+    return typer.Argument(parser=user_path, metavar=metavar, help=help_text)
+
+
+def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Session, Data, Architecture]:
+    """What to work with, as the options say; everything is checked, nothing is written.
+
+    Args:
+        files: that will be written into `out`, whatever else will be; none of the user's may be among them.
+    """
     from secateur.device import Runtime
     from secateur.progress import reporter_for
+    from secateur.records.out import check_out
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
 
+    check_out(out, files, model=options.model_path, data=options.data_folder)
     runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:

@@ -32,6 +32,7 @@ class Comparison:
         units: a budget's text -> its limit in units of the resource.
         budgets: the largest first.
         copycat_after: removals after which the profile is taken.
+        bounds: what must stay of the network in every arm; None where nothing has to.
 
     Raises:
         InputError: where a budget does not bind, or two are the same.
@@ -48,6 +49,7 @@ class Comparison:
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
         self._solved: dict[tuple[str, str], Architecture] = {}
+        self.bounds = architecture.bounds(settings.prune.constraints, streams=True)
 
     @property
     def recipe(self) -> Recipe:
@@ -70,7 +72,17 @@ class Comparison:
 
     def evenly(self, budget: Budget) -> Architecture:
         """Guess what pruning leaves: channels taken evenly from all groups."""
-        return self.solved("evenly", budget, self.architecture.scaled_to)
+        return self.solved("evenly", budget, lambda limits: self.architecture.scaled_to(limits, self.bounds))
+
+    def narrowed(self, budget: Budget) -> Architecture:
+        """Every layer narrower."""
+        return self.solved("width", budget, lambda limits: self.architecture.narrowed_to(limits, self.bounds))
+
+    def bottlenecked(self, budget: Budget) -> Architecture:
+        """Narrower inside the blocks, as wide as before between them."""
+        return self.solved(
+            "bottleneck", budget, lambda limits: self.architecture.bottlenecked_to(limits, self.bounds)
+        )
 
     def epoch_compute(self, architecture: Architecture, world: int = 1) -> int:
         """Training MACs of one epoch of the recipe."""

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
-from secateur.atomic import write_bytes, write_json
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
+from secateur.architecture.matching import check_given
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
-from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
+from secateur.compare.results import leave_network
 from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
+from secateur.records.out import FOLDER_FILES, check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.runs.executors.choice import Workers, make_graph
@@ -26,12 +27,16 @@ from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.session import Session
 from secateur.runs.train import Given, Train, Tune
+from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
 
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
+
+FILES = (*FOLDER_FILES, ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
+"""What is left in the folder, beside the runs."""
 
 
 def check_name(method: str) -> None:
@@ -109,6 +114,7 @@ class Subject:
 
 def train_one(session: Session, subject: Subject) -> Point:
     """Train from scratch and leave the network with its record in the session's folder."""
+    check_out(session.store.directory, FILES)
     label = f"train seed {subject.seed}"
     subject = subject.with_rate(session, Train(**subject.common(), label=label))
     run = Train(**subject.common(), label=label)
@@ -116,7 +122,7 @@ def train_one(session: Session, subject: Subject) -> Point:
     node = graph.add(run)
     with session.working("train", graph.compute):
         record = _make(graph, session).record(node)
-        return _leave(session, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
+        return _leave(session, subject, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
 
 
 def prune_one(
@@ -133,6 +139,10 @@ def prune_one(
     """
     if tune_epochs < 0:
         raise InputError(f"the epochs of tuning must be at least 0, got {tune_epochs}")
+    check_out(session.store.directory, FILES)
+    if settings.trained:
+        for remark in check_given(subject.architecture, subject.data, settings.weights):
+            session.reporter.note(remark)
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
     label = f"{settings.method} {budgets} seed {subject.seed}"
@@ -150,7 +160,7 @@ def prune_one(
         made = _make(graph, session)
         record = made.record(node)
         point = point_of(record, f"{settings.method}-tuned", str(budgets), before=_on_the_way(record, made))
-        return _leave(session, record, point)
+        return _leave(session, subject, record, point)
 
 
 def _tuning(subject: Subject, pruned: Run, settings: PruneSettings, epochs: int) -> Tune:
@@ -174,18 +184,35 @@ def _on_the_way(record: Record, made: Made) -> Record | None:
     )
 
 
-def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, sparsity: Sparsity) -> Point:
+def arm_alone(
+    session: Session,
+    subject: Subject,
+    name: str,
+    budgets: Budgets,
+    sparsity: Sparsity,
+    constraints: Constraints = NO_CONSTRAINTS,
+) -> Point:
     """Make the network of an arm that needs no other, and leave it with its record in the session's folder.
+
+    Args:
+        constraints: what must stay.
 
     Raises:
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
     """
+    check_out(session.store.directory, FILES)
     arm = ARMS[name]
     if subject.finds_rate:
         raise InputError(f"--lr auto is for train, and for what prunes channels step by step, got {name}")
-    settings = Settings((budgets[0],), (name,), recipe=subject.recipe, sparsity=sparsity, terms=subject.terms)
-    if isinstance(arm, WeightArm):
-        arm.shares(subject.recipe, sparsity)
+    settings = Settings(
+        (budgets[0],),
+        (name,),
+        recipe=subject.recipe,
+        prune=PruneSettings(constraints=constraints),
+        sparsity=sparsity,
+        terms=subject.terms,
+    )
+    arm.check_settings(settings)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)
     (budget,) = question.budgets
     arm.check(question, budget)
@@ -194,7 +221,7 @@ def arm_alone(session: Session, subject: Subject, name: str, budgets: Budgets, s
     node = arm.node(replicate, budget)
     with session.working("prune", graph.compute):
         made = _make(graph, session)
-        return _leave(session, made.record(node), arm.point(replicate, budget, made))
+        return _leave(session, subject, made.record(node), arm.point(replicate, budget, made))
 
 
 def _make(graph: Graph, session: Session) -> Made:
@@ -202,14 +229,9 @@ def _make(graph: Graph, session: Session) -> Made:
     return Made(graph, session.store)
 
 
-def _leave(session: Session, record: Record, point: Point) -> Point:
-    """Write `record.json` (the point, then the rest of the run's record) beside the network."""
+def _leave(session: Session, subject: Subject, record: Record, point: Point) -> Point:
+    """Leave the network with its record in the session's folder."""
     store = session.store
     if session.runtime.is_main:
-        for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
-            write_bytes(store.directory / name, (store.path(record.run_id) / name).read_bytes())
-        whole = record.to_json()
-        kept = ("history", "identity", "environment", "data")
-        rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
-        write_json(store.directory / "record.json", {"schema": 1, **point.to_json(), **rest})
+        leave_network(store, store.directory, record, point, subject.data, subject.terms.task)
     return point

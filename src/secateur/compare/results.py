@@ -1,49 +1,145 @@
-"""The files a comparison leaves: `results.json`, `best/`, the report."""
+"""The files a comparison leaves: `results.json`, `best/`, the report.
+
+The first question asked in a folder has its report in the folder itself; every other in `reports/HASH/`,
+beside the runs that they share. None replaces the answer to another.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
+from secateur.architecture.artefact import Artefact
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
+from secateur.network.task import Task
+from secateur.records.out import check_out
 from secateur.records.point import Point
-from secateur.records.results import DataSummary, Results
+from secateur.records.record import Record
+from secateur.records.results import RESOURCES, Results
 from secateur.report import write_report
 from secateur.runs.store import RunStore
 from secateur.training.batches import AnyData
 
+REPORTS = "reports"
+"""The folder of the reports whose questions are not the folder's first."""
 
-def describe_data(data: AnyData) -> DataSummary:
-    """What a page says of the data."""
-    return DataSummary(
-        name=data.name,
-        label=data.label,
-        train=len(data.train),
-        val=len(data.val),
-        test=len(data.test),
-        classes=data.num_classes,
-        shape=tuple(data.shape),
-        fingerprint=data.fingerprint,
-        found=data.found,
-    )
+REPORT_FILES = (
+    "report.html",
+    *(
+        f"figures/{name}.{kind}"
+        for name in (*(f"accuracy_vs_{each}" for each in RESOURCES), "channel_profile", "training_curves")
+        for kind in ("png", "svg")
+    ),
+)
+FILES = (
+    "results.json",
+    *(
+        f"best/{name}"
+        for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
+    ),
+    *REPORT_FILES,
+)
+"""What is left for a question."""
 
 
-def write_results(results: Results, store: RunStore) -> None:
-    """Leave `results.json`, `best/`, `report.html` and `figures/` in the folder of `store`."""
-    write_json(store.directory / "results.json", results.to_json())
+@dataclass(frozen=True)
+class Asked:
+    """A comparison's question, as far as it can be told from another.
+
+    Attributes:
+        model: the network's name.
+        architecture: its identity, as JSON.
+        data: the data's fingerprint.
+        settings: as results show them.
+    """
+
+    model: str
+    architecture: Mapping[str, Any]
+    data: str
+    settings: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits."""
+        return hashlib.sha256(_spelled([self.architecture, self.data, self.settings]).encode()).hexdigest()[
+            :12
+        ]
+
+    def is_of(self, results: Results) -> bool:
+        """Whether these results answer it; older ones have no hash, and fewer settings."""
+        if results.question is not None:
+            return results.question == self.hash
+        same = (results.model, results.data.fingerprint) == (self.model, self.data)
+        return same and all(
+            _spelled(self.settings.get(name)) == _spelled(value) for name, value in results.settings.items()
+        )
+
+    def folder(self, directory: Path) -> Path:
+        """Find where the answer belongs: `directory` itself, unless that has another question's."""
+        try:
+            there = load_results(directory)
+        except InputError:  # none, or one that is of no use to anybody
+            return directory
+        return directory if self.is_of(there) else directory / REPORTS / self.hash
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=_said)
+
+
+def _said(value: Any) -> str:
+    """Spell what JSON has no form for alike in every process: functions by their names."""
+    text = str(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in text else text
+
+
+def write_results(results: Results, store: RunStore, folder: Path, data: AnyData, task: Task) -> None:
+    """Leave `results.json`, `best/`, `report.html` and `figures/` in a folder, of runs in `store`."""
+    (folder / "best").mkdir(parents=True, exist_ok=True)
+    write_json(folder / "results.json", results.to_json())
     best = best_point(results)
-    folder = store.directory / "best"
-    folder.mkdir(exist_ok=True)
-    for name in (WEIGHTS_FILE, ARCHITECTURE_FILE):
-        write_bytes(folder / name, (store.path(best.run_id) / name).read_bytes())
-    rewrite_report(store.directory, results)
+    if record := store.record(best.run_id):
+        leave_network(store, folder / "best", record, best, data, task)
+    rewrite_report(folder, results)
+
+
+def leave_network(
+    store: RunStore, folder: Path, record: Record, point: Point, data: AnyData, task: Task
+) -> None:
+    """Write a run's network into a folder, complete: what its classes are called, and how it came about.
+
+    `record.json` has the point, then the rest of the run's record.
+    """
+    run = store.path(record.run_id)
+    artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
+    write_json(folder / ARTEFACT_FILE, artefact.to_json())
+    for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, TRANSFORMERS_FILE):
+        if (run / name).is_file() or name != TRANSFORMERS_FILE:
+            write_bytes(folder / name, (run / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)  # of another network that was left here
+    whole = record.to_json()
+    kept = ("history", "identity", "environment", "data")
+    rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
+    write_json(folder / "record.json", {"schema": 1, **point.to_json(), **rest})
 
 
 def rewrite_report(directory: Path, results: Results) -> Path:
-    """Draw `report.html` and `figures/` from results and the runs' histories; the page's path."""
-    store = RunStore(directory)
+    """Draw `report.html` and `figures/` from results and the runs' histories; the page's path.
+
+    Raises:
+        InputError: where one of them is there and not ours.
+    """
+    check_out(directory, REPORT_FILES)
+    shares = directory.parent.name == REPORTS and not (directory / "runs").is_dir()
+    store = RunStore(directory.parent.parent if shares else directory)
     ids = {point.run_id for point in [*results.points, *results.dense]}
     records = {run_id: store.record(run_id) for run_id in sorted(ids)}
     histories = {run_id: record.history for run_id, record in records.items() if record}

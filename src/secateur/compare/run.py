@@ -7,25 +7,28 @@ test split, once a run. Which arm leads in the end is judged on both together: `
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
+from secateur.architecture.artefact import describe_data
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
 from secateur.compare.comparison import Comparison
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
-from secateur.compare.results import describe_data, write_results
+from secateur.compare.results import FILES, Asked, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
+from secateur.data.sources import folder_of
 from secateur.device import Runtime
 from secateur.network.task import Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
+from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
 from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
 from secateur.runs.environment import describe_environment
@@ -35,14 +38,25 @@ from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
 
 
-def answer(wanted: Wanted, session: Session, command: str, workers: Workers | None = None) -> Results:
+def answer(
+    wanted: Wanted,
+    session: Session,
+    command: str,
+    workers: Workers | None = None,
+    *,
+    reads: Path | None = None,
+) -> CompareResult:
     """Make every run of a comparison that is not there yet; leave and give the results, and draw the report.
+
+    Args:
+        reads: the file or folder that the network was read from, which is not replaced.
 
     Raises:
         InputError, TrainingError: where runs failed; the others are finished and kept.
@@ -50,12 +64,29 @@ def answer(wanted: Wanted, session: Session, command: str, workers: Workers | No
     question, graph = wanted.question, Graph(session.runtime.world)
     replicates = wanted.add_to(graph)
     made = Made(graph, session.store)
+    asked = _asked(wanted)
+    check_out(session.store.directory, FOLDER_FILES)
+    check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
         make_graph(graph, session, workers or Workers(1))
         results = _results(wanted, replicates, made, session, command)
+        folder = asked.folder(session.store.directory)
         if session.runtime.is_main:
-            write_results(results, session.store)
-    return results
+            write_results(results, session.store, folder, question.data, question.settings.terms.task)
+    return CompareResult(results, folder)
+
+
+def _asked(wanted: Wanted) -> Asked:
+    """The question, to be told from others that were asked in the same folder."""
+    question, asked = wanted.question, wanted.question.settings
+    identity = question.architecture.identity()
+    whole = {
+        "prune": asdict(asked.prune),
+        "sparsity": asdict(asked.sparsity),
+        "terms": asked.terms.identity(),
+    }
+    settings = {**_described(wanted), **whole}
+    return Asked(question.name, identity, question.data.fingerprint, settings)
 
 
 def _results(
@@ -85,6 +116,7 @@ def _results(
             **describe_environment(session.runtime, question.settings.recipe.precision),
             **_made_with([*dense, *points], session.store),
         },
+        question=_asked(wanted).hash,
     )
 
 
@@ -143,6 +175,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         "flop_penalty": settings.prune.beta,
         "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
         "copycat_after": question.copycat_after,
+        **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
         **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
@@ -212,6 +245,9 @@ def compare(
     prune: PruneSettings | None = None,
     copycat_after: int | None = None,
     sparsity: Sparsity | None = None,
+    keep: Patterns = (),
+    at_least: Floors = (),
+    ratio: Ratios = (),
     task: str | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
@@ -239,6 +275,8 @@ def compare(
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
             `recipe`, networks that come trained take `Recipe.fine_tuning()`, all others `Recipe()`.
+        keep, at_least, ratio: what must stay in every arm, as in `secateur.training.prune.prune`; an arm that
+            cannot keep to it is left out where `arms` are not named, else refused.
         task: "classification" (the default), "multilabel" or "regression": which loss and which metric.
         loss: (output, targets) -> the mean over the batch, in place of the task's.
         metric: (function, "max") or (function, "min"), of (outputs, targets) of a whole split, in place of
@@ -268,6 +306,8 @@ def compare(
     recipe = replace(recipe or Recipe(), **given)
     prune = prune or PruneSettings()
     prune = prune if prune_every is None else replace(prune, every=prune_every)
+    constraints = Constraints.parse(keep, at_least, ratio)
+    prune = replace(prune, constraints=constraints) if constraints else prune
     if optimizer is not None:
         recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
@@ -283,11 +323,14 @@ def compare(
         tuning=tuning,
         terms=Terms(Task.of(task, loss, metric), optimizer),
     )
+    store = RunStore(out)
+    check_out(store.directory, FOLDER_FILES, data=folder_of(data) if isinstance(data, str) else None)
     architecture, loaded, settings = _opened(model, data, settings, reporter)
     wanted = ask(architecture, loaded, settings)
-    session = Session(RunStore(out), runtime, reporter)
+    session = Session(store, runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
-    return CompareResult(answer(wanted, session, told, asked), session.store.directory)
+    reads = expanded(model, "the model") if isinstance(model, str) else None
+    return answer(wanted, session, told, asked, reads=reads)
 
 
 def _opened(

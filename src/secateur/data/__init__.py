@@ -16,6 +16,7 @@ from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
 from secateur.data.listing import Listing
 from secateur.data.mapped import gathered
+from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
@@ -49,6 +50,7 @@ def load_data(
     fit: str = "crop",
     background: str = "white",
     skip_unreadable: bool = False,
+    pixels: PixelFormat | None = None,
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -73,6 +75,8 @@ def load_data(
             centred on the background) or "squash".
         background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
         skip_unreadable: leave out images that cannot be read, and count them in `found`.
+        pixels: which are made of the images, whatever these are, in place of `image_size`, `fit` and
+            `background`: those that a finished network takes.
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
@@ -90,7 +94,7 @@ def load_data(
     """
     _check_options(val_fraction)
     reading = Reading(
-        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable
+        splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
     source = _embedded(name) or find_source(name, reading)
     called, decoded = source.name, _decoded(source, reading, progress)
@@ -142,7 +146,7 @@ def _embedded(name: str) -> Source | None:
 
 def _decoded(source: Source, reading: Reading, progress: Progress | None) -> Decoded:
     if source.name == "digits" and not source.files:
-        return load_digits(reading.image_size)
+        return load_digits(reading.image_size, reading.pixels)
 
     def read_and_decode(place: Place) -> Decoded:
         with source.read() as listing:

@@ -204,6 +204,8 @@ class _Decoding:
 
     def _format(self, known: Sequence[Header]) -> PixelFormat:
         """The one format of all images."""
+        if self.reading.pixels is not None:
+            return self.reading.pixels
         side = self.reading.image_size
         if side is None:
             self._check_sizes(known)

@@ -125,10 +125,10 @@ def _begins_like_image(path: Path, head: bytes) -> bool:
     """Whether a decoder accepts the first bytes and then the file's header."""
     from PIL import Image
 
-    accepts = (Image.OPEN[name][1] for name in decodable())
-    if not any(accept is not None and accept(head) for accept in accepts):
-        return False
+    accepts = [Image.OPEN[name][1] for name in decodable()]
     try:
+        if not any(accept is not None and accept(head) for accept in accepts):
+            return False
         with open_image(path):
             return True
     except Exception:  # decoders raise whatever they meet in a file that is none of theirs

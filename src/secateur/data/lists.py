@@ -76,8 +76,11 @@ class Images:
                 found[path.stem].append(path)
         return found
 
-    def find(self, value: str, rows: Rows) -> Path | None:
+    def find(self, value: str, rows: Rows, stems: bool = False) -> Path | None:
         """The image that a list names: relative to the list, or by a name that only one image has.
+
+        Args:
+            stems: names without an extension are names too.
 
         Raises:
             InputError: the list leads out of the data folder.
@@ -91,7 +94,7 @@ class Images:
         if value.startswith("/") or _DRIVE.match(value) or ".." in value.split("/"):
             self._check_inside(direct, value, rows)
             return None
-        matching = self._ending(value)
+        matching = [path for path in self._ending(value) if stems or path.name == value.split("/")[-1]]
         if len(matching) > 1:
             split = split_of(rows.path.stem) or split_of(rows.path.parent.name)
             matching = [path for path in matching if split and split in map(split_of, path.parts[:-1])]
@@ -185,12 +188,12 @@ def _labelled(path: Path, images: Images, reading: Reading) -> Labelled | str:
     naming = _image_columns(rows, images, reading)
     if not naming:
         return "no column names images"
-    image = choose_column(naming, reading.image_column, "image", rows.where, rows.shown)
     if boxes := [name for name in rows.columns if name.lower().replace(" ", "") in _BOXES]:
         raise InputError(
             f"labels must be one class for each image, but {rows.where} has boxes or masks "
             f"({listed(boxes)}): detection and segmentation are not read; pass loaders to secateur.compare"
         )
+    image = choose_column(naming, reading.image_column, "image", rows.where, rows.shown)
     possible = [name for name in rows.columns if name and name not in (image, *naming)]
     possible = [name for name in possible if not _counts_rows(name) and not _says_splits(rows, name)]
     if reading.label_column in rows.columns:
@@ -198,25 +201,33 @@ def _labelled(path: Path, images: Images, reading: Reading) -> Labelled | str:
     if not possible and reading.label_column is None:
         return "it has no labels"
     label = choose_column(possible, reading.label_column, "label", rows.where, rows.shown, LABEL_NAMES)
-    found = [images.find(value, rows) for value in rows.column(image)]
+    stems = not any(images.find(value, rows) for value in rows.column(image)[:_TRIED])
+    found = [images.find(value, rows, stems) for value in rows.column(image)]
     named = label.lower() in LABEL_NAMES or label == reading.label_column
     return Labelled(rows, found, [value.strip() for value in rows.column(label)], label, named)
 
 
 def _image_columns(rows: Rows, images: Images, reading: Reading) -> list[str]:
-    """The columns that name images; of several that name the same ones, the first."""
+    """The columns that name images; of several that name the same ones, the first.
+
+    Where none has names of files, one with names less their extension, all different: small numbers, which
+    are labels as well, would be such names too.
+    """
     if reading.image_column is not None:
         return [reading.image_column] if reading.image_column in rows.columns else []
+    if named := _naming(rows, images, rows.columns, stems=False):
+        return named
+    different = [name for name in rows.columns if len(set(rows.column(name))) == len(rows.rows)]
+    return _naming(rows, images, different, stems=True)
+
+
+def _naming(rows: Rows, images: Images, columns: Sequence[str], stems: bool) -> list[str]:
     found: dict[str, list[Path | None]] = {}
-    for name in rows.columns:
-        tried = [images.find(value, rows) for value in rows.column(name)[:_TRIED]]
-        if sum(path is not None for path in tried) * 2 >= len(tried):
+    for name in columns:
+        tried = [images.find(value, rows, stems) for value in rows.column(name)[:_TRIED]]
+        if sum(path is not None for path in tried) * 2 >= len(tried) and tried not in found.values():
             found[name] = tried
-    kept: list[str] = []
-    for name, tried in found.items():
-        if all(found[other] != tried for other in kept):
-            kept.append(name)
-    return kept
+    return list(found)
 
 
 def _counts_rows(name: str) -> bool:

@@ -63,7 +63,7 @@ class Preprocessing:
         """uint8 (C, H, W), before they are normalised; raises as a call does."""
         try:
             with unlimited():
-                return self._pixels(image)
+                return self.raw(image)
         except Exception as error:  # Pillow's decoders raise whatever they meet in a broken file
             what = f"'{image}'" if isinstance(image, str | Path) else "this one"
             raise InputError(
@@ -88,7 +88,8 @@ class Preprocessing:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"preprocessing must be as Secateur writes it, but is {dict(values)}") from error
 
-    def _pixels(self, image: Any) -> np.ndarray:
+    def raw(self, image: Any) -> np.ndarray:
+        """Do as `pixels`, for threads: raise what Pillow raises, under the caller's `pixels.unlimited`."""
         if isinstance(image, np.ndarray):
             return self.format.pixels(_image_of(image))
         if isinstance(image, str | Path | bytes):

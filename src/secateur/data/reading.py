@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from secateur.data.pixels import look_checks
+from secateur.data.pixels import PixelFormat, look_checks
 from secateur.errors import InputError, require
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -24,6 +24,7 @@ class Reading:
         fit: how images of another shape become square: "crop", "pad" or "squash"; see `pixels.PixelFormat`.
         background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
         skip_unreadable: leave out images that cannot be read, and count them; else they are refused.
+        pixels: which are made, whatever the images are: a finished network's, in place of the four above.
     """
 
     splits: Mapping[str, str] | None = None
@@ -34,6 +35,7 @@ class Reading:
     fit: str = "crop"
     background: str = "white"
     skip_unreadable: bool = False
+    pixels: PixelFormat | None = None
 
     def __post_init__(self) -> None:
         require(self, look_checks(self.fit, self.background))

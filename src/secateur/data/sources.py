@@ -58,6 +58,16 @@ def find_source(name: str, reading: Reading | None = None) -> Source:
     raise _not_found(name)
 
 
+def folder_of(name: str) -> Path | None:
+    """Find the folder that data of this name are read from; None where they are no folder here."""
+    known = os.environ.get("SECATEUR_DATA")
+    if name in DATASETS:
+        path = Path(known, name) if known and name != "digits" else None
+    else:
+        path = Path(os.path.expanduser(name))
+    return path if path is not None and path.is_dir() else None
+
+
 def _named(name: str, reading: Reading) -> Source:
     """A set that has a name here: `$SECATEUR_DATA` first, then the Hub."""
     folder = Path(os.environ.get("SECATEUR_DATA", ""), name)
@@ -109,7 +119,7 @@ def _not_found(name: str) -> InputError:
     return InputError(f"{unknown('data set', shown, DATASETS)}, a folder, or hf:owner/name")
 
 
-def load_digits(image_size: int | None = None) -> Decoded:
+def load_digits(image_size: int | None = None, pixels: PixelFormat | None = None) -> Decoded:
     """The handwritten digits that come with this package: 1797 grey images of 8x8 pixels, 10 classes.
 
     Test split: 500 images, stratified, always the same. The file holds scikit-learn's `load_digits`
@@ -117,7 +127,8 @@ def load_digits(image_size: int | None = None) -> Decoded:
     0..16 scaled to 0..255; `tests/test_data_sources.py` makes it and compares it with its source.
     """
     content = load(resources.files("secateur.data").joinpath("digits.safetensors").read_bytes())
-    images = content["images"] if image_size is None else _resized(content["images"], image_size)
+    wanted = pixels or PixelFormat(1, image_size or 8, image_size or 8)
+    images = _made(content["images"], wanted)
     classes = tuple(str(digit) for digit in range(10))
     test, train = hold_out_test(Split(images, content["labels"]), classes, DIGITS_TEST)
     return Decoded(
@@ -130,9 +141,11 @@ def load_digits(image_size: int | None = None) -> Decoded:
     )
 
 
-def _resized(images: torch.Tensor, side: int) -> torch.Tensor:
+def _made(images: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
+    """The digits in another format; in their own they are what is stored."""
     from PIL import Image
 
-    wanted = PixelFormat(1, side, side)
+    if wanted == PixelFormat(1, 8, 8):
+        return images
     resized = [wanted.pixels(Image.fromarray(image)) for image in images[:, 0].numpy()]
     return torch.from_numpy(np.stack(resized))

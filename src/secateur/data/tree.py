@@ -13,6 +13,7 @@ from secateur.data.formats import hint, left_out_because
 from secateur.data.names import is_left_behind
 from secateur.errors import InputError
 from secateur.records.found import plain
+from secateur.records.ours import is_ours
 
 TABLES = frozenset([".parquet", ".arrow"])
 LISTS = frozenset([".csv", ".tsv", ".jsonl"])
@@ -58,6 +59,7 @@ _OTHERS = (
 
 LEFT_BEHIND = "hidden or system files"
 LOOPS = "links to a folder above"
+OURS = "of Secateur's own folders"
 BROKEN = "broken links"
 
 
@@ -138,8 +140,8 @@ class Scan:
 def scan(path: Path) -> Scan:
     """Look through a folder.
 
-    Links are followed, but not to where one comes from. Hidden files, and what archivers and file servers
-    leave behind, are passed over, and counted.
+    Links are followed, but not to where one comes from. Hidden files, what archivers and file servers leave
+    behind, and folders that Secateur left its results in are passed over, and counted.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -155,6 +157,8 @@ def _scan(path: Path, above: tuple[str, ...], passed_over: Counter[str]) -> Fold
     for entry in _entries(path):
         if is_left_behind(entry.name):
             passed_over[LEFT_BEHIND] += 1
+        elif _is_folder(entry) and is_ours(Path(entry.path)):
+            passed_over[OURS] += 1
         elif _is_folder(entry):
             true = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
             if any(f"{one}/".startswith(f"{true.rstrip('/')}/") for one in above):

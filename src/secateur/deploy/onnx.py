@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from secateur.atomic import write_bytes
+from secateur.deploy.described import key_in_onnx, metadata_of
 from secateur.deploy.traced import (
     Export,
     Inputs,
@@ -21,6 +23,7 @@ from secateur.deploy.traced import (
     target_path,
 )
 from secateur.errors import InputError
+from secateur.records.out import check_ours
 
 _MAX_ONNX_BYTES = 2**31 - 1  # of one protobuf message
 
@@ -33,6 +36,7 @@ def to_onnx(
     opset: int | None = None,
     dynamic_batch: bool = True,
     tolerance: float | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Export:
     """Write the network as ONNX, once onnxruntime has agreed with torch.
 
@@ -48,6 +52,7 @@ def to_onnx(
         dynamic_batch: whether dimension 0 of every input and output is a batch of any size, "batch".
         tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None:
             `TOLERANCE` of the network's dtype.
+        metadata: written into the file under "secateur.KEY" (`described.metadata_of`).
 
     Raises:
         InputError: where a package is missing, the network cannot be exported, or the two disagree; no file
@@ -58,16 +63,19 @@ def to_onnx(
         True
     """
     path = target_path(path, ".onnx")
+    check_ours([path])
     require_packages("onnx")
     traced = Traced.of(model, example_inputs, dynamic_batch)
-    content, found = onnx_bytes(traced, opset)
+    content, found = onnx_bytes(traced, opset, metadata or metadata_of({}))
     difference = check(onnxruntime_run(content), traced, tolerance)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, content)
     return traced.record("onnx", path, len(content), found, difference, tolerance, "onnxruntime")
 
 
-def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
+def onnx_bytes(
+    traced: Traced, opset: int | None = None, metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, int]:
     """Make the content of the ONNX file, and name its opset."""
     free = {0: torch.export.Dim("batch")} if traced.dynamic_batch else None
     with said_in_one_line("be written as ONNX"), quietly():
@@ -83,6 +91,8 @@ def onnx_bytes(traced: Traced, opset: int | None = None) -> tuple[bytes, int]:
     assert exported is not None
     proto = exported.model_proto
     _strip(proto)
+    for key, value in (metadata or {}).items():
+        proto.metadata_props.add(key=key_in_onnx(key), value=value)
     if proto.ByteSize() > _MAX_ONNX_BYTES:
         raise InputError(
             f"an ONNX file holds less than 2 GiB, got {proto.ByteSize():,} bytes: convert to float16 first"
@@ -126,3 +136,18 @@ def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def read_onnx(path: Path) -> tuple[Run, dict[str, str], int | None]:
+    """Read a file: what runs it with all threads, the metadata that we wrote, its batch size if fixed."""
+    require_packages("onnx")
+    import onnx
+
+    content = path.read_bytes()
+    with said_in_one_line(f"be read from '{path}'"):
+        proto = onnx.load_from_string(content)
+        batch = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    found = {entry.key: entry.value for entry in proto.metadata_props}
+    start = key_in_onnx("")
+    ours = {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+    return onnxruntime_run(content, threads=0), ours, batch or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from secateur.atomic import write_bytes
+from secateur.deploy.described import metadata_of
 from secateur.deploy.traced import (
     Export,
     Inputs,
@@ -21,6 +23,9 @@ from secateur.deploy.traced import (
     said_in_one_line,
     target_path,
 )
+from secateur.errors import InputError
+from secateur.records.ours import MARK
+from secateur.records.out import check_ours
 
 
 def to_openvino(
@@ -30,17 +35,20 @@ def to_openvino(
     *,
     dynamic_batch: bool = True,
     tolerance: float | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Export:
     """Write the network for OpenVINO, an `.xml` and a `.bin` beside it, once OpenVINO has agreed with torch.
 
     Nothing is sent anywhere: `openvino.convert_model`, which reports its use to Intel, is not called.
 
-    Args and Raises: as of `to_onnx`, but that `path` ends in `.xml`.
+    Args and Raises: as of `to_onnx`, but that `path` ends in `.xml`; the metadata lie in `rt_info`, below
+    "secateur".
     """
     path = target_path(path, ".xml")
+    check_ours([path, path.with_suffix(".bin")])
     require_packages("openvino")
     traced = Traced.of(model, example_inputs, dynamic_batch)
-    xml, weights = openvino_bytes(traced)
+    xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path.with_suffix(".bin"), weights)
@@ -49,12 +57,14 @@ def to_openvino(
     return traced.record("openvino", path, size, None, difference, tolerance, "openvino")
 
 
-def openvino_bytes(traced: Traced) -> tuple[bytes, bytes]:
+def openvino_bytes(traced: Traced, metadata: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
     """Make the contents of the .xml and of the .bin."""
     import openvino
 
     with said_in_one_line("be converted by OpenVINO"), quietly():
         model = _openvino_model(traced)
+        for key, value in (metadata or {}).items():
+            model.set_rt_info(value, [MARK, key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
@@ -96,3 +106,21 @@ def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Ru
         model = core.read_model(xml, openvino.Tensor(np.frombuffer(weights, np.uint8)))
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     return lambda arrays: list(request.infer(list(arrays), share_inputs=True).to_tuple())
+
+
+def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
+    """Read an .xml with its .bin: what runs it with all threads, our metadata, its batch size if fixed."""
+    require_packages("openvino")
+    import openvino
+
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise InputError(f"'{path}' is read with the weights beside it, got no '{weights}': copy both files")
+    with said_in_one_line(f"be read from '{path}'"):
+        model = openvino.Core().read_model(path)
+        found = model.get_rt_info([MARK]).astype(dict) if model.has_rt_info([MARK]) else {}
+        dtype = model.inputs[0].get_element_type().to_string()
+        batch = model.inputs[0].get_partial_shape()[0]
+    run = openvino_run(path.read_bytes(), weights.read_bytes(), dtype, threads=0)
+    texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
+    return run, texts, batch.get_length() if batch.is_static else None

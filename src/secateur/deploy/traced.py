@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError
+from secateur.records.out import check_writable, expanded
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -286,9 +287,11 @@ def require_packages(extra: str) -> None:
 
 
 def target_path(path: str | Path, suffix: str) -> Path:
-    path = Path(path)
+    """Read the path of a file to write; InputError unless it ends in `suffix` and can be written."""
+    path = expanded(path, "the file to export to")
     if path.suffix != suffix or path.is_dir():
         raise InputError(f"the file to export to must end in {suffix}, got '{path}': write model{suffix}")
+    check_writable(path.parent)
     return path
 
 

@@ -34,10 +34,12 @@ from torch.optim import Optimizer
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
+from secateur.methods.channels import bounds_of
 from secateur.methods.gates.channel_cost import choose_channels, solve_cost
 from secateur.methods.gates.channels import ChannelGates, channel_gate, unfoldable
 from secateur.methods.gates.schedule import Schedule
 from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.constraints import NO_CONSTRAINTS, Bounds, Constraints
 from secateur.surgery.soft_cost import SoftCost
 
 
@@ -71,6 +73,8 @@ class ChannelReparametrization(Method):
         budget: e.g. "macs=25%", of the network handed to `prepare`; or `Limits`, where the original is
             another network, as where a run is resumed behind its cut.
         steps: optimizer steps of the whole training, for the schedule.
+        constraints: what must stay; groups that keep all have no gates. No ratios: the gates of all groups
+            compete for one budget.
         settings: the fields of `Config`.
 
     Attributes:
@@ -89,8 +93,12 @@ class ChannelReparametrization(Method):
     name = "channel-reparametrization"
     takes_steps = True
 
-    def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
+    def __init__(
+        self, budget: Wanted, *, steps: int, constraints: Constraints = NO_CONSTRAINTS, **settings: Any
+    ):
         self.budget = one_budget(budget).of_trainable(self.name)
+        self.constraints = constraints.without_ratio(self.name)
+        self.bounds = Bounds()
         self.config = Config(**settings)
         if steps < 1:
             raise InputError(
@@ -109,7 +117,7 @@ class ChannelReparametrization(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config)}
+        return {"method": self.name, **asdict(self.config), **self.constraints.identity()}
 
     @property
     def limit(self) -> int:
@@ -122,9 +130,10 @@ class ChannelReparametrization(Method):
         costs, resource = self._anatomy.costs, self.budget.resource
         self.initial = costs.now[resource]
         self.limits = Limits.of(self.budget, model)
+        self.bounds = bounds_of(self.constraints, model, streams=self.config.streams)
         names = self._gated(self._anatomy)
         self._cost = SoftCost.of(costs, resource, names)
-        self._check_reachable(self._cost)
+        self._check_reachable(self._cost, [self.bounds.least(name) for name in names])
         self._gates = ChannelGates(model, self._anatomy.graph, names, self._setting)
         self._gates.attach(model)
         return model
@@ -132,6 +141,8 @@ class ChannelReparametrization(Method):
     def _gated(self, anatomy: Anatomy) -> list[str]:
         """The groups that have gates; those that cannot are in `left_out`, and said."""
         wanted = [group for group in anatomy.graph if self.config.streams or group.inner]
+        width = anatomy.graph.width
+        wanted = [group for group in wanted if self.bounds.least(group.name) < max(2, width(group.name))]
         reasons = {group.name: unfoldable(anatomy.whole, group) for group in wanted if anatomy.whole}
         self.left_out = {name: reason for name, reason in reasons.items() if reason}
         names = [group.name for group in wanted if group.name not in self.left_out]
@@ -139,7 +150,8 @@ class ChannelReparametrization(Method):
         if not names:
             raise InputError(
                 "channel-reparametrization: no channel of the network can have a gate "
-                f"({said or 'every group is a residual stream, and streams=False'}): choose fisher or taylor"
+                f"({said or self.bounds.text or 'every group is a residual stream, and streams=False'}): "
+                "choose fisher or taylor"
             )
         if said:
             warnings.warn(f"channel-reparametrization leaves channels alone: {said}", stacklevel=3)
@@ -212,12 +224,13 @@ class ChannelReparametrization(Method):
         if state["cut"]:
             self._detach()
 
-    def _check_reachable(self, cost: SoftCost) -> None:
-        smallest, resource = cost.count([1] * len(cost.linear)), self.budget.resource
+    def _check_reachable(self, cost: SoftCost, floors: list[int]) -> None:
+        smallest, resource = cost.count(floors), self.budget.resource
+        to = f"what must stay of it ({self.bounds.text})" if self.bounds else "one channel"
         if smallest > self.limit:
             raise InputError(
                 f"channel-reparametrization: the budget of {self.limit:,} {resource} is below what is left "
-                f"when every group is down to one channel, {smallest:,}: ask for at least "
+                f"when every group is down to {to}, {smallest:,}: ask for at least "
                 f"{resource}={smallest}"
             )
 
@@ -251,7 +264,8 @@ class ChannelReparametrization(Method):
         assert self._anatomy is not None
         self._solve(model)
         gates = self._prepared
-        gone = choose_channels(gates.magnitudes(model), self._cost, self.limit)
+        floors = [self.bounds.least(name) for name in gates.names]
+        gone = choose_channels(gates.magnitudes(model), self._cost, self.limit, floors)
         if not self._open:
             gates.fold(model)
         for name, channels in zip(gates.names, gone, strict=True):

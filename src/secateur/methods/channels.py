@@ -8,7 +8,7 @@ optimizer shrink. A criterion says what the score is (`fisher`, `taylor`, `norms
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from secateur.errors import InputError, TrainingError, require
 from secateur.methods.base import Method
 from secateur.methods.goal import Goal, cost_at
 from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.constraints import Bounds, Constraints
 from secateur.surgery.graph import ChannelGraph
 
 
@@ -69,16 +70,40 @@ def granule(graph: ChannelGraph, name: str, granularity: int) -> int:
     return math.lcm(*(granularity // math.gcd(granularity, site.entries.shape[1]) for site in sites))
 
 
-def next_removal(graph: ChannelGraph, name: str, granularity: int) -> int:
-    """How many channels go from a group next: down to a multiple, then granule by granule; 0: none can."""
+def next_removal(graph: ChannelGraph, name: str, granularity: int, least: int = 1) -> int:
+    """How many channels go from a group next: down to a multiple, then granule by granule; 0: none can.
+
+    Args:
+        least: so many are left at least.
+    """
     step, width = granule(graph, name, granularity), graph.width(name)
     gone = width % step or step
-    return gone if width - gone >= step else 0
+    return gone if width - gone >= max(step, least) else 0
 
 
-def smallest_widths(graph: ChannelGraph, granularity: int) -> dict[str, int]:
-    """What every group can be cut down to: one granule, or all of it where it is narrower than that."""
-    return {name: min(granule(graph, name, granularity), graph.width(name)) for name in graph.groups}
+def smallest_widths(graph: ChannelGraph, granularity: int, bounds: Bounds | None = None) -> dict[str, int]:
+    """What every group can be cut down to: one granule, or more where `bounds` say so, or all that it has."""
+    found = {}
+    for name in graph.groups:
+        step, least = granule(graph, name, granularity), bounds.least(name) if bounds else 1
+        found[name] = min(-(-least // step) * step, graph.width(name))
+    return found
+
+
+def bounds_of(constraints: Constraints | Bounds | None, model: nn.Module, *, streams: bool = False) -> Bounds:
+    """What must stay of a network as it is now; bounds are what they are.
+
+    Args:
+        streams: whether residual streams of the built-in families are cut, too.
+
+    Raises:
+        InputError: where a constraint names nothing in it.
+    """
+    if isinstance(constraints, Bounds):
+        return constraints
+    if not constraints:
+        return Bounds()
+    return constraints.on(anatomy_of(model, streams=streams).graph, model)
 
 
 class ChannelPruning(Method):
@@ -94,9 +119,13 @@ class ChannelPruning(Method):
             network, as where one that is cut already is cut further.
         every, beta, granularity, at_once: see `Config`.
         removals: stop after so many channels, in place of a budget.
+        constraints: what must stay (`secateur.surgery.constraints`); a ratio in them is met exactly, beside
+            the budget or in place of it, but for `removals`, of which it is a floor. Shares are of the
+            network handed to `prepare`; give `Bounds` where the original is another one.
 
     Attributes:
         goal: the limits, from `prepare` on, and whether they are met.
+        bounds: what the constraints come to, from `prepare` on.
         removed: one entry per channel: group, channel (its index in the network handed to `prepare`), and
             of the network before the removal its params, macs and nonzeros, and the examples it was tuned on.
 
@@ -113,14 +142,16 @@ class ChannelPruning(Method):
         granularity: int = 1,
         at_once: int = 1,
         removals: int | None = None,
+        constraints: Constraints | Bounds | None = None,
     ):
-        if (budget is None) == (removals is None):
-            raise InputError(f"{self.name}: give either a budget or a number of removals")
+        _check_goal(self.name, budget, removals, constraints)
         if removals is not None and removals < 1:
             raise InputError(f"{self.name}: removals must be at least 1 channel, got {removals}")
         wanted = Budgets.parse(budget) if budget is not None and not isinstance(budget, Limits) else budget
         self.goal = Goal(wanted)
         self.removals = removals
+        self.constraints = constraints
+        self.bounds = Bounds()
         self.config = Config(every, beta, granularity, at_once)
         self.removed: list[dict[str, Any]] = []
         self._steps = 0
@@ -164,12 +195,14 @@ class ChannelPruning(Method):
         """Attach to the model; InputError where not even the smallest network would meet the budget."""
         self._anatomy = anatomy_of(model)
         graph = self.anatomy.graph
+        self.bounds = bounds_of(self.constraints, model)
+        ranked = set(self.ranked(model))
+        self._check_shares(ranked)
         if self.goal.wanted is not None:
             self.goal.fix(model, self.anatomy)
-            ranked = set(self.ranked(model))
-            smallest = smallest_widths(graph, self.config.granularity)
+            smallest = smallest_widths(graph, self.config.granularity, self.bounds)
             smallest = {name: width for name, width in smallest.items() if name in ranked}
-            self.goal.check_reachable(model, self.anatomy, smallest, self.name)
+            self.goal.check_reachable(model, self.anatomy, smallest, self.name, self.bounds.text)
         self._alive = {name: list(range(graph.width(name))) for name in graph.groups}
         self._restart(model)
         self.watch(model)
@@ -196,8 +229,16 @@ class ChannelPruning(Method):
                     f"{self.name} removes channels, so the optimizer must shrink along: "
                     "call method.after_step(model, optimizer)"
                 )
-            self._remove(model, optimizer)
+            self._remove(model, optimizer, self.config.at_once)
             self._restart(model)
+        return model
+
+    def cut(self, model: nn.Module) -> nn.Module:
+        """Remove at once all that the goal asks for, by the scores so far; nothing is trained."""
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)  # has nothing to shrink
+        if not self._is_met(model):
+            self._remove(model, optimizer, at_once=0)
+        self._met = True
         return model
 
     def finalize(self, model: nn.Module) -> nn.Module:
@@ -226,7 +267,8 @@ class ChannelPruning(Method):
     @property
     def completion(self) -> float:
         if self.goal.wanted is None:
-            return min(1.0, len(self.removed) / (self.removals or 1))
+            due = self.removals or len(self.removed) + sum(self._shares_due().values())
+            return min(1.0, len(self.removed) / max(1, due))
         return self.goal.completion(self.removed[0], self.anatomy) if self.removed else 0.0
 
     def progress(self) -> dict[str, float]:
@@ -264,19 +306,39 @@ class ChannelPruning(Method):
         }
 
     def _is_met(self, model: nn.Module) -> bool:
-        if self.goal.wanted is None:
-            return len(self.removed) >= (self.removals or 0)
-        return self.goal.met(model, self.anatomy)
+        if self.removals is not None:
+            return len(self.removed) >= self.removals
+        return not any(self._shares_due().values()) and self._within_budget(model)
 
-    def _remove(self, model: nn.Module, optimizer: Optimizer) -> None:
+    def _within_budget(self, model: nn.Module) -> bool:
+        return self.goal.wanted is None or self.goal.met(model, self.anatomy)
+
+    def _next(self, name: str) -> int:
+        """How many channels of a group go next; 0: none can."""
+        return next_removal(self.anatomy.graph, name, self.config.granularity, self.bounds.least(name))
+
+    def _shares_due(self) -> dict[str, int]:
+        """Groups that have yet to lose channels to end where their ratio says, and how many."""
+        width = self.anatomy.graph.width
+        exact = (name for name in self.anatomy.graph.groups if name in self.bounds.exact)
+        return {name: width(name) - self.bounds.least(name) for name in exact if self._next(name)}
+
+    def _check_shares(self, ranked: Collection[str]) -> None:
+        """InputError where a ratio is asked for of channels that this method does not cut."""
+        if others := sorted(self.bounds.exact.difference(ranked)):
+            raise InputError(
+                f"{self.name} does not cut {others[0]}, so no ratio of it can go: leave it out of --ratio"
+            )
+
+    def _remove(self, model: nn.Module, optimizer: Optimizer, at_once: int) -> None:
         """Remove as many granules as are due, by the scores of this window."""
         scores = self.scores(model)
         for name, values in scores.items():
             if not bool(values.isfinite().all()):
                 raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
         done = 0
-        while not self._is_met(model) and (self.config.at_once == 0 or done < self.config.at_once):
-            name, channels = self._lowest(scores)
+        while not self._is_met(model) and (at_once == 0 or done < at_once):
+            name, channels = self._lowest(self._open_to_cuts(model, scores))
             self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
             self.anatomy.remove(model, name, channels, optimizer)
             keep = torch.ones(len(scores[name]), dtype=torch.bool)
@@ -294,11 +356,18 @@ class ChannelPruning(Method):
             self.removed.append(entry)
         self._alive[name] = [old for index, old in enumerate(self._alive[name]) if index not in channels]
 
+    def _open_to_cuts(self, model: nn.Module, scores: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of the scores those of groups that may be cut now: once the budget holds, those with shares due."""
+        due = {} if self.removals is not None else self._shares_due()
+        if not due or not self._within_budget(model):
+            return scores
+        return {name: scores[name] for name in due}
+
     def _lowest(self, scores: dict[str, Tensor]) -> tuple[str, list[int]]:
         """The channels to remove: of all groups the granule with the lowest mean score."""
         best: tuple[float, str, list[int]] | None = None
         for name, values in scores.items():
-            due = next_removal(self.anatomy.graph, name, self.config.granularity)
+            due = self._next(name)
             if not due:
                 continue
             lowest = values.argmin()[None] if due == 1 else values.topk(due, largest=False).indices
@@ -309,7 +378,7 @@ class ChannelPruning(Method):
             raise InputError(
                 f"{self.name}: every group is as narrow as it can be at "
                 f"{self.anatomy.costs.now['params']:,} parameters, short of the goal: ask for a larger "
-                "budget, or fewer removals"
+                f"budget, or fewer removals{f' ({self.bounds.text})' if self.bounds else ''}"
             )
         return best[1], best[2]
 
@@ -318,3 +387,13 @@ class ChannelPruning(Method):
         self._steps = self._examples = 0
         self._met = False
         self.begin_window(model)
+
+
+def _check_goal(
+    who: str, budget: Wanted | None, removals: int | None, constraints: Constraints | Bounds | None
+) -> None:
+    """InputError unless it is said where pruning stops: a budget, a number of removals, or ratios."""
+    shares = constraints.exact if isinstance(constraints, Bounds) else constraints and constraints.ratio
+    given = [budget is not None, removals is not None]
+    if all(given) or not (any(given) or shares):
+        raise InputError(f"{who}: give either a budget or a number of removals, or a ratio of channels")

@@ -75,13 +75,18 @@ class Goal:
         return min(1.0, max(0.0, min(shares, default=0.0)))
 
     def check_reachable(
-        self, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int], who: str
+        self, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int], who: str, constraints: str = ""
     ) -> None:
-        """InputError unless the network with groups down to `smallest` is within every limit: what binds."""
+        """InputError unless the network with groups down to `smallest` is within every limit: what binds.
+
+        Args:
+            constraints: what must stay, in words.
+        """
         for resource, limit in self.limits.items():
             least = self._least(resource, model, anatomy, smallest)
             if least > limit:
                 to = "one channel" if set(smallest.values()) <= {1} else "its smallest width"
+                to = f"what must stay of it ({constraints})" if constraints else to
                 unit = " ns of latency" if resource == MEASURED else f" {resource}"
                 ask = f"{resource}={least}" if resource != MEASURED else f"more than {least / 1e6:.3g} ms"
                 raise InputError(

@@ -7,6 +7,7 @@ a is what the readers of a channel read, L_n the loss of example n (Theis et al.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +24,19 @@ from secateur.surgery.cutting import in_size
 
 
 @dataclass
-class _Pass:
-    """One forward pass in training: its examples, and the g that came back, consumer -> (N, entries)."""
+class Pass:
+    """One forward pass in training, and what came back of it.
+
+    Attributes:
+        examples: N.
+        gradients: g, consumer -> (N, entries).
+        reads: consumer -> what it read and the gradient of that, (rows, entries, ...), once for every call;
+            only for criteria that want them so.
+    """
 
     examples: int
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    reads: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
 
 class GradientCriterion(ChannelPruning):
@@ -39,6 +48,8 @@ class GradientCriterion(ChannelPruning):
     """
 
     takes_padding = True
+    in_evaluation = False
+    """Whether passes in evaluation mode count as well: where nothing is trained."""
 
     def fold(self, g_NK: Tensor) -> Tensor:
         """What a batch adds to the sums: (N, K) -> (K,)."""
@@ -47,8 +58,8 @@ class GradientCriterion(ChannelPruning):
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
         self._sums: dict[str, Tensor] = {}
-        self._open: _Pass | None = None
-        self._pending: list[_Pass] = []
+        self._open: Pass | None = None
+        self._pending: list[Pass] = []
         self._unseen: set[str] = set()
         self._index: dict[str, list[tuple[str, Tensor | None]]] = {}
         self._hooks: list[RemovableHandle] = []
@@ -105,7 +116,8 @@ class GradientCriterion(ChannelPruning):
     def _begin_pass(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: what came back of earlier ones is complete. Only training counts."""
         self._settle()
-        self._open = _Pass(len(input_tensors((*args, kwargs))[0])) if model.training else None
+        counts = model.training or self.in_evaluation
+        self._open = Pass(len(input_tensors((*args, kwargs))[0])) if counts else None
 
     def _reader(self, name: str) -> Any:
         def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
@@ -124,19 +136,43 @@ class GradientCriterion(ChannelPruning):
 
         return read
 
-    def _accumulate(self, seen: _Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
-        """Of one consumer, per example and each of its `size` entries; of a layer called twice, the sum."""
-        g = channel_gradients(act.movedim(dim, 1), grad.movedim(dim, 1))[:, :size]  # without padding
-        if len(g) != seen.examples:  # windows of an image, or positions: they belong to one example
-            if len(g) % seen.examples:
-                raise InputError(
-                    f"{self.name} needs examples along the first dimension of what every layer reads: "
-                    f"{name} reads {len(g)} rows of a batch of {seen.examples}"
-                )
-            g = g.view(seen.examples, -1, g.shape[1]).sum(1) * (seen.examples / len(g))
-        seen.gradients[name] = seen.gradients[name] + g if name in seen.gradients else g
+    def _accumulate(self, seen: Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
+        """Of one consumer what it read, and the gradient of that, of each of its `size` entries."""
+        act, grad = act.movedim(dim, 1), grad.movedim(dim, 1)
+        if len(act) % seen.examples:
+            raise InputError(
+                f"{self.name} needs examples along the first dimension of what every layer reads: "
+                f"{name} reads {len(act)} rows of a batch of {seen.examples}"
+            )
+        self.note_read(seen, name, act, grad, size)
         if not any(seen is other for other in self._pending):
             self._pending.append(seen)
+
+    def note_read(self, seen: Pass, name: str, act: Tensor, grad: Tensor, size: int) -> None:
+        """Keep what a criterion needs of what a layer read, (rows, entries, ...); of two calls, the sum of g.
+
+        Args:
+            size: entries of the layer: what lies beyond is padding.
+        """
+        g = channel_gradients(act, grad)[:, :size]
+        if len(g) != seen.examples:  # windows of an image, or positions: they belong to one example
+            g = g.view(seen.examples, -1, g.shape[1]).sum(1) * (seen.examples / len(g))
+        seen.gradients[name] = seen.gradients[name] + g if name in seen.gradients else g
+
+    def fold_pass(self, seen: Pass, reads: Sequence[tuple[str, Tensor | None]]) -> Tensor | None:
+        """What one batch adds to the sums of a group, (K,): its g added up over the readers, then folded.
+
+        Args:
+            reads: each layer that reads the group, and which of its entries; None: all, in order.
+        """
+        picked = [
+            seen.gradients[layer] if index is None else seen.gradients[layer][:, index].sum(2)
+            for layer, index in reads
+            if layer in seen.gradients
+        ]
+        if not picked:
+            return None
+        return self.fold(picked[0] if len(picked) == 1 else torch.stack(picked).sum(0))
 
     def _settle(self) -> None:
         """Add up over the consumers, then fold the batches into the sums."""
@@ -144,15 +180,10 @@ class GradientCriterion(ChannelPruning):
         for seen in done:
             self._examples += seen.examples
             for name, reads in self._index.items():
-                picked = [
-                    seen.gradients[layer] if index is None else seen.gradients[layer][:, index].sum(2)
-                    for layer, index in reads
-                    if layer in seen.gradients
-                ]
-                if picked:
+                found = self.fold_pass(seen, reads)
+                if found is not None:
                     self._unseen.discard(name)
-                    g_NK = picked[0] if len(picked) == 1 else torch.stack(picked).sum(0)
-                    self._sums[name] += self.fold(g_NK).to(self._sums[name].dtype)
+                    self._sums[name] += found.to(self._sums[name].dtype)
 
     def _complete(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""

@@ -31,8 +31,10 @@ from secateur.errors import InputError, require
 from secateur.methods.base import Method
 from secateur.methods.gates.schedule import Schedule, kept_share
 from secateur.methods.magnitude import magnitudes
-from secateur.network.masks import Masks, apply_masks, keep_largest
+from secateur.methods.sparing import Sparing
+from secateur.network.masks import Masks, apply_masks
 from secateur.network.weights import prunable_weights
+from secateur.surgery.constraints import Patterns
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class GradualMethod(Method):
     Args:
         budget: e.g. "nonzeros=5%": exactly so many weights of convolutions and linear layers are left.
         steps: optimizer steps of the whole training, for the schedule.
+        keep: patterns of layers whose weights all stay.
         settings: the fields of `Config`.
 
     Attributes:
@@ -93,7 +96,7 @@ class GradualMethod(Method):
 
     takes_steps = True
 
-    def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
+    def __init__(self, budget: Wanted, *, steps: int, keep: Patterns = (), **settings: Any):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         self.config = Config(**settings)
         if steps < 1:
@@ -103,6 +106,7 @@ class GradualMethod(Method):
             )
         self.steps = steps
         self.limits = Limits()
+        self.sparing = Sparing(keep)
         self._step = 0
         self._masks: Masks = {}
         self._covered = self._kept = 0  # weights that have a mask, and those that it keeps
@@ -122,11 +126,12 @@ class GradualMethod(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config)}
+        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Begin with all weights; InputError where the budget is beyond them."""
         self.limits = Limits.of(self.budget, model).binding(model)
+        self.sparing.fix(model, self.limits, self.name)
         self._masks = {
             name: torch.ones_like(weight, dtype=torch.bool)
             for name, weight in prunable_weights(model).items()
@@ -162,7 +167,7 @@ class GradualMethod(Method):
     @torch.no_grad()
     def choose(self, model: nn.Module, keep: int) -> None:
         """Keep the `keep` largest scores over all layers together."""
-        self._masks, self._kept = keep_largest(self.scores(model), keep), keep
+        self._masks, self._kept = self.sparing.choose(self.scores(model), keep), keep
         self.put_on(model, self._masks)
 
     def remaining(self, model: nn.Module) -> float:

@@ -8,6 +8,7 @@ At the end the weights of smallest magnitude are cut. Nothing in it knows the bu
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -17,13 +18,16 @@ from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError
 from secateur.methods.base import Method
 from secateur.methods.magnitude import magnitudes
-from secateur.network.masks import apply_masks, keep_largest
+from secateur.methods.sparing import Sparing
+from secateur.network.masks import apply_masks
 from secateur.network.weights import prunable_weights
+from secateur.surgery.constraints import Patterns
 
 
-def l1_norm(model: nn.Module) -> Tensor:
-    """Sum of |w| over all weights that can be masked; scalar, differentiable."""
-    return torch.stack([weight.abs().sum() for weight in prunable_weights(model).values()]).sum()
+def l1_norm(model: nn.Module, spared: Collection[str] = ()) -> Tensor:
+    """Sum of |w| over all weights that can be masked, but for `spared` layers; scalar, differentiable."""
+    weights = prunable_weights(model).items()
+    return torch.stack([weight.abs().sum() for name, weight in weights if name not in spared]).sum()
 
 
 class L1(Method):
@@ -32,6 +36,7 @@ class L1(Method):
     Args:
         budget: e.g. "nonzeros=5%".
         strength: factor of the norm, at least 0.
+        keep: patterns of layers whose weights all stay, and are not drawn to zero.
 
     Example:
         >>> method = L1("nonzeros=5%", strength=3e-4)  # doctest: +SKIP
@@ -41,28 +46,30 @@ class L1(Method):
 
     name = "l1"
 
-    def __init__(self, budget: Wanted, *, strength: float = 3e-4):
+    def __init__(self, budget: Wanted, *, strength: float = 3e-4, keep: Patterns = ()):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         if not 0 <= strength < math.inf:
             raise InputError(f"l1: the strength must be at least 0, got {strength}")
         self.strength = strength
         self.limits = Limits()
+        self.sparing = Sparing(keep)
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget."""
-        return {"method": self.name, "strength": self.strength}
+        return {"method": self.name, "strength": self.strength, **self.sparing.identity()}
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Check the budget; nothing is attached."""
         self.limits = Limits.of(self.budget, model).binding(model)
+        self.sparing.fix(model, self.limits, self.name)
         return model
 
     def penalty(self, model: nn.Module) -> Tensor:
-        return self.strength * l1_norm(model)
+        return self.strength * l1_norm(model, self.sparing.sizes)
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Cut all but the largest weights of the whole network."""
-        apply_masks(model, keep_largest(magnitudes(model), self.limits.units))
+        apply_masks(model, self.sparing.choose(magnitudes(model), self.limits.units))
         return model
 
     def state(self) -> dict[str, Any]:

@@ -39,4 +39,4 @@ class Magnitude(MaskedMethod):
     def choose(self, model: nn.Module, keep: int, batches: Any = None) -> Masks:
         """The `keep` largest, of all layers together or of each its share."""
         choose = keep_largest if self.scope == "global" else keep_largest_per_layer
-        return choose(magnitudes(model), keep)
+        return self.sparing.choose(magnitudes(model), keep, choose)

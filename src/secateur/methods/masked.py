@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import unknown
 from secateur.methods.base import Method
+from secateur.methods.sparing import Sparing
 from secateur.network.masks import Masks, apply_masks
+from secateur.surgery.constraints import Patterns
 
 SCOPES = ("global", "layer")
 
@@ -22,16 +24,20 @@ class MaskedMethod(Method):
     Hand it a trained network and train on for fine-tuning, or call `finalize` at once for none. Siblings
     override `choose`.
 
+    Args:
+        keep: patterns of layers whose weights all stay.
+
     Attributes:
         limits: how many weights are left, from `prepare` on.
     """
 
-    def __init__(self, budget: Wanted, *, scope: str = "global"):
+    def __init__(self, budget: Wanted, *, scope: str = "global", keep: Patterns = ()):
         self.budget = one_budget(budget).of_nonzeros(self.name)
         if scope not in self.scopes():
             raise unknown(f"scope of {self.name} pruning", scope, self.scopes())
         self.scope = scope
         self.limits = Limits()
+        self.sparing = Sparing(keep)
         self._masks: Masks = {}
 
     @classmethod
@@ -47,7 +53,7 @@ class MaskedMethod(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget."""
-        return {"method": self.name, "scope": self.scope}
+        return {"method": self.name, "scope": self.scope, **self.sparing.identity()}
 
     @property
     def target(self) -> int:
@@ -57,6 +63,7 @@ class MaskedMethod(Method):
     def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
         """Choose the weights that stay and set the others to zero."""
         self.limits = Limits.of(self.budget, model).binding(model)
+        self.sparing.fix(model, self.limits, self.name)
         self._masks = self.choose(model, self.target, batches)
         apply_masks(model, self._masks)
         return model

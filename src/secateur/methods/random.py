@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from secateur.budget import Wanted
 from secateur.methods.magnitude import magnitudes
 from secateur.methods.masked import MaskedMethod
-from secateur.network.masks import Masks, keep_counts, keep_largest
+from secateur.network.masks import Masks, keep_counts
 from secateur.network.weights import prunable_weights
+from secateur.surgery.constraints import Patterns
 
 
 def random_scores(model: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -41,8 +42,8 @@ class Random(MaskedMethod):
 
     name = "random"
 
-    def __init__(self, budget: Wanted, *, scope: str = "global", seed: int = 0):
-        super().__init__(budget, scope=scope)
+    def __init__(self, budget: Wanted, *, scope: str = "global", seed: int = 0, keep: Patterns = ()):
+        super().__init__(budget, scope=scope, keep=keep)
         self.seed = seed
 
     @classmethod
@@ -53,8 +54,8 @@ class Random(MaskedMethod):
         """`keep` weights at random."""
         scores = random_scores(model, self.seed)
         if self.scope == "global":
-            return keep_largest(scores, keep)
-        of_magnitude = keep_largest(magnitudes(model), keep)
+            return self.sparing.choose(scores, keep)
+        of_magnitude = self.sparing.choose(magnitudes(model), keep)
         return keep_counts(scores, {name: int(mask.sum()) for name, mask in of_magnitude.items()})
 
     def identity(self) -> dict[str, Any]:

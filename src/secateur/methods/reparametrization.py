@@ -54,8 +54,10 @@ from secateur.methods.gates.parametrization import (
 from secateur.methods.gates.schedule import Schedule
 from secateur.methods.gates.temperature import solve_with_floors
 from secateur.methods.magnitude import magnitudes
+from secateur.methods.sparing import Sparing
 from secateur.network.masks import apply_masks, keep_largest
 from secateur.network.weights import count_weights
+from secateur.surgery.constraints import Patterns
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Reparametrization(Method):
         mode: "exact" or "faithful".
         compiled: have `torch.compile` fuse the gates (float32; needs a C++ compiler, on a GPU Triton): some
             seconds at the beginning, then less time a step. Another rounding, the same mathematics.
+        keep: patterns of layers whose weights all stay: they have no gates.
         settings: the other fields of `Config`.
 
     Raises:
@@ -127,6 +130,7 @@ class Reparametrization(Method):
         steps: int | None = None,
         mode: str = "exact",
         compiled: bool = False,
+        keep: Patterns = (),
         **settings: Any,
     ):
         self.budget = one_budget(budget).of_nonzeros(self.name)
@@ -139,7 +143,8 @@ class Reparametrization(Method):
         self.steps = steps
         self.kernel = Compiled(self.config.n) if compiled else None
         self.limits = Limits()  # how many weights are left
-        self.initial = 0  # C_initial: weights covered
+        self.sparing = Sparing(keep)
+        self.initial = 0  # C_initial: weights with a gate
         self._step = 0
         self._gates: dict[str, Gate] = {}
         self._at_once: AllAtOnce | None = None
@@ -148,12 +153,17 @@ class Reparametrization(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config)}
+        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
 
     @property
     def target(self) -> int:
         """Weights that are left."""
         return self.limits.units
+
+    @property
+    def gated_target(self) -> int:
+        """Those of them that have a gate."""
+        return self.target - self.sparing.total
 
     @property
     def exact(self) -> bool:
@@ -162,9 +172,12 @@ class Reparametrization(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Parametrize the weight of every convolution and linear layer."""
-        self.limits, self.initial = Limits.of(self.budget, model).binding(model), count_weights(model)
+        self.limits = Limits.of(self.budget, model).binding(model)
+        self.sparing.fix(model, self.limits, self.name)
+        self.initial = count_weights(model) - self.sparing.total
         device = next(model.parameters()).device
         layers = distinct_layers(model, self.name)
+        layers = {name: layer for name, layer in layers.items() if name not in self.sparing.sizes}
         if self.kernel is not None:
             self.kernel.check(next(model.parameters()), torch.tensor(self.config.t_init, device=device))
         for name, layer in layers.items():
@@ -193,7 +206,7 @@ class Reparametrization(Method):
         totals = [gate.take_total(weight) for gate, weight in self._gated(model)]
         c = torch.stack(totals).sum()
         self._c = c.detach()
-        loss = budget_loss(c, self.target, self.initial)
+        loss = budget_loss(c, self.gated_target, self.initial)
         return self.config.penalty_weight * loss.float()
 
     def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
@@ -228,7 +241,8 @@ class Reparametrization(Method):
         self._at_once.detach(model)
         for name in self._gates:
             make_plain(model.get_submodule(name))
-        apply_masks(model, keep_largest(magnitudes(model), self.target, self._floors()))
+        floors = {**self._floors(), **self.sparing.sizes}
+        apply_masks(model, keep_largest(magnitudes(model), self.target, floors))
         self._gates.clear()
         self._at_once = None
         return model
@@ -261,7 +275,7 @@ class Reparametrization(Method):
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""
-        return self.config.share_at(self.completion, self.target / self.initial)
+        return self.config.share_at(self.completion, self.gated_target / self.initial)
 
     def _solve(self, model: nn.Module, sample: int) -> None:
         """Set t and n as the schedule has them now, on about `sample` weights."""
@@ -280,7 +294,7 @@ class Reparametrization(Method):
 
     def _floors(self) -> dict[str, int]:
         """Weights that each layer keeps at the cut at least."""
-        share = self.config.floor * self.target / self.initial if self.exact else 0.0
+        share = self.config.floor * self.gated_target / self.initial if self.exact else 0.0
         return {name: int(share * size) for name, size in self._sizes.items()}
 
     def _set(self, temperatures: Sequence[float], n: int, is_open: bool) -> None:

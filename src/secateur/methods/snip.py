@@ -27,9 +27,10 @@ from secateur.budget import Wanted
 from secateur.errors import InputError
 from secateur.methods.masked import MaskedMethod
 from secateur.network.inputs import Inputs, batch_of, logits_of, map_inputs, modes_kept, on_device
-from secateur.network.masks import Masks, keep_largest
+from secateur.network.masks import Masks
 from secateur.network.task import Loss
 from secateur.network.weights import prunable_weights
+from secateur.surgery.constraints import Patterns
 
 Batches = Iterable[tuple[Inputs, Any]]
 
@@ -169,8 +170,8 @@ class SNIP(MaskedMethod):
     name = "snip"
     takes_loss = True
 
-    def __init__(self, budget: Wanted, *, batches: int = 1, loss: Loss | None = None):
-        super().__init__(budget)
+    def __init__(self, budget: Wanted, *, batches: int = 1, loss: Loss | None = None, keep: Patterns = ()):
+        super().__init__(budget, keep=keep)
         self.config, self.loss = Config(batches), loss
 
     @classmethod
@@ -184,9 +185,8 @@ class SNIP(MaskedMethod):
         """The `keep` most salient of all layers together, by the first of `batches` (inputs, labels)."""
         weights = {name: weight.detach() for name, weight in prunable_weights(model).items()}
         gradients = loss_gradients(model, self._first(batches), self.loss)
-        return keep_largest(
-            saliency({name: connection_sensitivity(w, gradients[name]) for name, w in weights.items()}), keep
-        )
+        found = saliency({name: connection_sensitivity(w, gradients[name]) for name, w in weights.items()})
+        return self.sparing.choose(found, keep)
 
     def _first(self, batches: Batches | None) -> list[tuple[Inputs, Any]]:
         """As many batches as are scored; InputError where there are fewer."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import InputError
+from secateur.errors import InputError, kind_and_line
 
 _MAX_ENTRIES, _MAX_TENSORS = 2**25, 64
 Inputs = Any
@@ -29,6 +29,60 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
         f"a model's inputs are a tensor, a tuple of tensors or a dictionary of named ones, got "
         f"{type(inputs).__name__}"
     )
+
+
+LABELS = ("labels", "label", "label_ids")
+"""What the targets are called in a batch that is one dictionary, as those of `transformers` are."""
+
+
+def pair_of(batch: Any, name: str = "data") -> tuple[Inputs, Any]:
+    """Take a batch apart: (inputs, targets), or one dictionary with the targets among the inputs.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> pair_of({"input_ids": 1, "labels": 2})
+        ({'input_ids': 1}, 2)
+    """
+    if isinstance(batch, Mapping):
+        found = [label for label in LABELS if label in batch]
+        if len(found) != 1:
+            raise InputError(
+                f"{name}: a batch that is one dictionary has its targets under one of {', '.join(LABELS)}, "
+                f"got {', '.join(map(str, batch))}: rename them, or yield pairs (inputs, targets)"
+            )
+        return {key: value for key, value in batch.items() if key != found[0]}, batch[found[0]]
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise InputError(
+            f"{name}: a batch is a pair (inputs, targets), or one dictionary with labels, got {got}: put "
+            "several inputs into a tuple or a dictionary, and a single batch into a list"
+        )
+    return batch[0], batch[1]
+
+
+def in_words(inputs: Inputs) -> str:
+    """Shapes and types of a batch, short: "float32 (8, 3, 32, 32)"."""
+    found = [
+        f"{str(each.dtype).removeprefix('torch.')} {tuple(each.shape)}" for each in input_tensors(inputs)
+    ]
+    return ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
+
+
+@torch.no_grad()
+def check_runs(model: nn.Module, inputs: Inputs, what: str = "the data's inputs") -> None:
+    """Raise InputError, in one line, where a model cannot be called on inputs; it is left as it was."""
+    try:
+        with modes_kept(model):
+            call(model.eval(), on_device(inputs, model))
+    except InputError:
+        raise
+    except Exception as error:  # somebody's code, on inputs of a shape, type or name that it does not take
+        raise InputError(
+            f"the model does not run on {what}, {in_words(inputs)}: {kind_and_line(error)}: give it inputs "
+            "of the size, channels and names that it was made for"
+        ) from None
 
 
 @contextmanager

@@ -184,6 +184,7 @@ class Results(Stored):
         profiles: where copycat took them, one a seed; else empty.
         trajectory: of the runs that removed channels one by one, one a seed; else empty.
         environment: that it was drawn up with, as JSON, and with which commits and threads it was trained.
+        question: a hash of network, data and settings; None in files of older versions.
     """
 
     SCHEMA: ClassVar[int | None] = 1
@@ -202,6 +203,7 @@ class Results(Stored):
     trajectory: tuple[Trajectory, ...] = ()
     verdict: Verdict
     environment: Mapping[str, Any]
+    question: str | None = optional()
 
     def check(self) -> None:
         """The one setting that is read here, and that all networks have a count of what it names."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.atomic import write_bytes
+from secateur.records.ours import MARK
 from secateur.records.results import Results
 
 from . import series
@@ -91,7 +92,7 @@ def house_style() -> Iterator[None]:
 
 def encode(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    metadata: dict[str, Any] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    metadata: dict[str, Any] = {"Software": MARK} if kind == "png" else {"Date": None, "Creator": MARK}
     figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
     return buffer.getvalue()
 

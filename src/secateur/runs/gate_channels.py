@@ -13,15 +13,18 @@ from secateur.methods import ChannelReparametrization
 from secateur.methods.channel_reparametrization import Config
 from secateur.runs.run import Run, Start, epoch_compute
 from secateur.runs.store import RunStore
+from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 from secateur.training.batches import steps_per_epoch
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 
 
-def check_gated(limits: Limits, architecture: Architecture) -> None:
+def check_gated(
+    limits: Limits, architecture: Architecture, constraints: Constraints = NO_CONSTRAINTS
+) -> None:
     """Raise InputError unless the channel reparametrization of `architecture` can reach the limits."""
-    ChannelReparametrization(limits, steps=1).prepare(architecture.skeleton())
+    ChannelReparametrization(limits, steps=1, constraints=constraints).prepare(architecture.skeleton())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,10 +33,12 @@ class GateChannels(Run):
 
     Attributes:
         limits: in params, nonzeros or MACs.
+        constraints: what must stay.
     """
 
     kind = "channels"
     limits: Limits
+    constraints: Constraints = NO_CONSTRAINTS
 
     @cached_property
     def unbroken(self) -> Recipe:
@@ -42,7 +47,7 @@ class GateChannels(Run):
 
     def method(self, steps: int = 1) -> ChannelReparametrization:
         """Make the method, for so many steps."""
-        return ChannelReparametrization(self.limits, steps=steps)
+        return ChannelReparametrization(self.limits, steps=steps, constraints=self.constraints)
 
     def identity(self) -> dict[str, Any]:
         return {

@@ -28,6 +28,7 @@ from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
 from secateur.runs.train import Given, Train, Tune
+from secateur.surgery.constraints import Constraints
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
@@ -106,7 +107,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Run):
         return run_as_json(value)
     if isinstance(value, (Recipe, PruneSettings, MethodChoice)):
-        return {name: _plain(each) for name, each in asdict(value).items()}
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Constraints):
+        return value.to_json()
     if isinstance(value, Terms):
         return _terms_as_json(value)
     if isinstance(value, Target):
@@ -141,7 +144,8 @@ def _limits(content: dict[str, Any] | None) -> Limits | None:
 
 
 def _settings(content: dict[str, Any]) -> PruneSettings:
-    return PruneSettings(**{**content, "weights": _path(content["weights"])})
+    weights, constraints = _path(content["weights"]), Constraints.from_json(content["constraints"])
+    return PruneSettings(**{**content, "weights": weights, "constraints": constraints})
 
 
 def _target(content: dict[str, Any]) -> Target:
@@ -166,6 +170,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "weights": _path,
     "terms": lambda name: Terms(Task.named(name)),
     "epochs": _same,
+    "constraints": Constraints.from_json,
     "about": _same,
 }
 """How each setting of a run is read."""

@@ -23,6 +23,7 @@ from secateur.runs.run import Run, Start
 from secateur.runs.settings import ChannelFields
 from secateur.runs.store import RunStore, Stop
 from secateur.runs.train import Given, Train
+from secateur.surgery.constraints import NO_CONSTRAINTS, Bounds, Constraints
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
 
@@ -39,7 +40,13 @@ def check_removals(architecture: Architecture, removals: int) -> None:
 
 @dataclass(frozen=True)
 class PruneSettings(ChannelFields):
-    """Removal of channels while fine-tuning, checked; `ChannelFields` says what each setting is."""
+    """Removal of channels while fine-tuning, checked; `ChannelFields` says what the other settings are.
+
+    Attributes:
+        constraints: what must stay; every arm of a comparison keeps to it.
+    """
+
+    constraints: Constraints = NO_CONSTRAINTS
 
     def __post_init__(self) -> None:
         if self.method not in CHANNEL_METHODS:
@@ -53,9 +60,13 @@ class PruneSettings(ChannelFields):
         """What every criterion is given."""
         return Config(self.every, self.beta, self.granularity, self.at_once)
 
-    def build(self, target: Target, seed: int = 0) -> ChannelPruning:
-        """The method that stops at `target`."""
-        settings: dict[str, Any] = asdict(self.config)
+    def build(self, target: Target, seed: int = 0, bounds: Bounds | None = None) -> ChannelPruning:
+        """The method that stops at `target`.
+
+        Args:
+            bounds: what the constraints come to, where the whole network is not the one to be cut.
+        """
+        settings: dict[str, Any] = asdict(self.config) | {"constraints": bounds or self.constraints}
         if self.method == RandomChannels.name:
             settings["seed"] = seed
         if target.removals is not None:
@@ -64,7 +75,7 @@ class PruneSettings(ChannelFields):
 
     def identity(self) -> dict[str, Any]:
         """What changes a result."""
-        return {"name": self.method, **self.config.identity()}
+        return {"name": self.method, **self.config.identity(), **self.constraints.identity()}
 
 
 @dataclass(frozen=True)
@@ -167,7 +178,8 @@ class PruneChannels(Run):
             model = self.trained(store)
         if checkpoint and target.limits is not None:  # a latency was a share of the network before pruning
             target = Target(target.limits.resumed(checkpoint.state["method"]["limits"]))
-        method = self.settings.build(target, self.seed)
+        bounds = self.architecture.bounds(self.settings.constraints, streams=False)
+        method = self.settings.build(target, self.seed, bounds)
         recipe = self.recipe.for_tuning(self.settings.lr)
         comes_trained = self.settings.trained or self.architecture.comes_trained
         return Start(model, recipe, method, checkpoint=checkpoint, comes_trained=comes_trained)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
+from secateur.architecture.artefact import Artefact
 from secateur.architecture.saved import save_model
 from secateur.device import Runtime
 from secateur.errors import TrainingError
@@ -148,7 +149,8 @@ class Session:
             **{"val_accuracy_before": progress.before, **found},
         )
         if self.runtime.is_main:
-            save_model(model, self.store.path(run.run_id))
+            artefact = Artefact.of(run.data, run.terms.task, label=run.label, run_id=run.run_id)
+            save_model(model, self.store.path(run.run_id), artefact=artefact)
             if scores is not None:
                 self.store.save_scores(run.run_id, scores)
             self.store.save_record(record)

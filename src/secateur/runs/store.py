@@ -27,8 +27,20 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
+from secateur.records.ours import is_run
+from secateur.records.out import expanded
 from secateur.records.record import Record
 from secateur.training.checkpoint import Checkpoint
+
+RUN_FILES = (
+    "record.json",
+    "architecture.json",
+    "artefact.json",
+    "transformers.json",
+    "model.safetensors",
+    *("checkpoint.safetensors", "scores.safetensors"),
+)
+"""What a run's folder may hold; with anything else in it, it is not deleted."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class RunStore:
     """
 
     def __init__(self, directory: str | Path):
-        self.directory = Path(directory)
+        self.directory = expanded(directory, "--out")
         self.runs = self.directory / "runs"
         self.lock: int | None = None
         self._stops: dict[str, Stop] = {}
@@ -150,8 +162,18 @@ class RunStore:
         return found[0]
 
     def delete(self, run_id: str) -> None:
-        """Remove a run and all that it left."""
-        shutil.rmtree(self.path(run_id))
+        """Remove a run and all that it left; InputError where something else lies there."""
+        folder = self.path(run_id)
+        if not is_run(folder) or folder.is_symlink():
+            raise InputError(
+                f"only runs are deleted, and '{folder}' is not known to be one: delete it yourself"
+            )
+        for each in folder.iterdir():
+            if each.name not in RUN_FILES and not each.name.endswith(".part"):
+                raise InputError(
+                    f"a run is deleted with what Secateur wrote, but '{each}' is not of it: move it away"
+                )
+        shutil.rmtree(folder)
 
     @contextmanager
     def claimed(self, run_id: str) -> Iterator[None]:
@@ -178,7 +200,7 @@ class RunStore:
             yield
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        with open(self.directory / ".lock", "w", encoding="utf-8") as file:
+        with open(self.directory / ".lock", "a", encoding="utf-8") as file:  # whoever's it is, it stays
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.counting import remember_costs
-from secateur.network.inputs import Inputs, map_inputs, on_device
+from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device
 from secateur.network.weights import weight_layers
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
@@ -48,6 +48,21 @@ class Anatomy:
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
         """Make the anatomy of a copy of the network that is cut as `graph` says."""
         return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole)
+
+    def at_inputs(self, model: nn.Module, inputs: Inputs) -> Anatomy:
+        """Make the anatomy of the same network for inputs of another shape: its costs, and its proof.
+
+        Args:
+            model: the network as it is now, which carries the new anatomy from then on.
+
+        Raises:
+            InputError: where it does not run on them.
+        """
+        check_runs(model, inputs)
+        few = few_of(inputs)
+        found = Anatomy(self.graph, Costs(model, self.graph, few), few, self.whole)
+        remember(model, found)
+        return found
 
     def uncut(self) -> Anatomy:
         """Make the anatomy of the whole network."""
@@ -99,13 +114,18 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
 
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
-    few = map_inputs(inputs, lambda tensor: tensor[:4].detach().cpu().clone())
+    few = few_of(inputs)
     whole = copy.deepcopy(model).cpu().eval()
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
     remember(model, anatomy)
     return anatomy
+
+
+def few_of(inputs: Inputs) -> Inputs:
+    """The first examples, on the CPU: enough to count and to prove by."""
+    return map_inputs(inputs, lambda tensor: tensor[:4].detach().cpu().clone())
 
 
 def remember(model: nn.Module, anatomy: Anatomy) -> None:

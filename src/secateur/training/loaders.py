@@ -20,7 +20,7 @@ from torch import Tensor
 
 from secateur.data import Augmentation, Found
 from secateur.errors import InputError, TrainingError, kind_and_line
-from secateur.network.inputs import Inputs, batch_of, input_tensors, map_inputs
+from secateur.network.inputs import Inputs, batch_of, input_tensors, map_inputs, pair_of
 from secateur.training.chance import seeded
 from secateur.training.seeds import derived_seed
 
@@ -70,7 +70,7 @@ class LoadedSplit:
         """Go through it once; all chance is the seed's."""
         try:
             for batch in seeded(self.source, seed):
-                yield pair(batch, self.name)
+                yield pair_of(batch, self.name)
         except (InputError, TrainingError, OSError, MemoryError):
             raise
         except Exception as error:  # the user's code
@@ -216,16 +216,6 @@ class Loaders:
             size = f"{split.counted.examples} {split.counted.batches}"
             found.update(f"{size} {self._fingerprint or known}\n".encode())
         return found.hexdigest()[:16]
-
-
-def pair(batch: Any, name: str = "data") -> Batch:
-    """Take a batch apart; InputError unless it is (inputs, targets)."""
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
-        raise InputError(
-            f"{name}: a batch is (inputs, targets), got {got}: put several inputs into a tuple or dictionary"
-        )
-    return batch[0], batch[1]
 
 
 def _feed(found: Any, batch: Any) -> None:

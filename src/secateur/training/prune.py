@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,34 +12,38 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
-from secateur.architecture.opening import inspect_model
+from secateur.architecture.opening import open_for
 from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
-from secateur.models import Family
-from secateur.network.inputs import Inputs, call, modes_kept, on_device
+from secateur.methods.own_criterion import OwnCriterion, Score
+from secateur.network.inputs import Inputs, call, on_device, pair_of
 from secateur.network.task import Loss, Task
 from secateur.progress import reporter_for
-from secateur.surgery.anatomy import known_anatomy
-
-Batch = tuple[Inputs, Any]
+from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
+from secateur.training.untrained import Batch, check_first, first_of, uninterrupted, without_training
 
 
 def prune(
     model: nn.Module,
     *,
-    method: str | ChannelPruning = "fisher",
+    method: str | Score | ChannelPruning = "fisher",
     budget: Wanted | None = None,
-    data: Iterable[Batch],
+    data: Iterable[Any] | None = None,
+    example_inputs: Inputs | None = None,
+    keep: Patterns = (),
+    at_least: Floors = (),
+    ratio: Ratios = (),
     factory: Build | None = None,
     every: int = 10,
     tune_epochs: int = 0,
+    train: bool = True,
     optimizer: Optimizer | None = None,
     lr: float = 1e-3,
     task: str | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
-    val: Iterable[Batch] | None = None,
+    val: Iterable[Any] | None = None,
     progress: bool | None = None,
     **settings: Any,
 ) -> nn.Module:
@@ -52,15 +54,25 @@ def prune(
 
     Args:
         model: any `nn.Module`; its class stays what it is.
-        method: a name (fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels), or a
-            method object, whose settings then hold.
+        method: a name (fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels); a
+            criterion of your own, `score(activations, gradients)`, both (N, C, ...) -> (C,)
+            (`secateur.methods.own_criterion`); or a method object, whose settings then hold.
         budget: e.g. "macs=40%", "params=500k,macs=40M", "latency=2ms@onnxruntime"; all met, none exceeded.
+            MACs and latency are those of the first batch's shapes.
         data: an iterable of (inputs, targets), gone through again and again: a DataLoader, a list. Inputs
-            are a tensor, a tuple, or a dictionary of keyword arguments.
+            are a tensor, a tuple, or a dictionary of keyword arguments. Or of dictionaries with `labels` in
+            them, as the collators of `transformers` make them.
+        example_inputs: a few inputs, in place of `data` where nothing is trained and no gradient is needed.
+        keep: patterns of layers or groups that nothing is cut from, e.g. "stem.*" (docs/constraints.md).
+        at_least: channels that are left at least: {"stage1": 16}.
+        ratio: the share of the channels that goes, met exactly: {"layer4.*": 0.5}; with a budget or without.
         factory: builds a fresh network of the same shape; needed only to train pruned shapes from scratch
             and to write the factory's name into `architecture.json`.
         every: training steps before each removal.
         tune_epochs: passes over `data` after the budget is met.
+        train: False: nothing is trained. Channels are scored once (where the method looks at gradients, on
+            one pass over `data`), all that the budget asks for go at once, and the weights that stay are as
+            they were.
         optimizer: of the model's parameters; by default SGD with momentum 0.9 at rate `lr`.
         task: "classification" (cross-entropy, the default), "multilabel" (binary cross-entropy of every
             label) or "regression" (mean squared error); what its loss would silently get wrong is refused.
@@ -74,29 +86,40 @@ def prune(
         `model`, pruned, in evaluation mode. `sc.save(model, directory)` writes it.
 
     Raises:
-        InputError: for a budget out of reach, data that hold nothing, a model in which nothing can be cut:
-            before anything is trained.
+        InputError: for a budget out of reach, data that hold nothing or that the model does not take, a model
+            in which nothing can be cut: before anything is trained.
         TrainingError: where the loss is not finite any more, or the final proof fails.
 
     Example:
         >>> model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)  # doctest: +SKIP
+        >>> model = sc.prune(
+        ...     model, method="filter-norm", budget="macs=40%", example_inputs=images, train=False
+        ... )  # doctest: +SKIP
     """
-    pruning = _method(method, budget, every, settings)
+    pruning = _method(method, budget, every, Constraints.parse(keep, at_least, ratio), settings)
     aim = _task(task, loss, metric)
-    first = _first(data)
-    if not isinstance(model, Family) and known_anatomy(model) is None:
-        inspect_model(model, first[0], factory=factory)
+    if not train:
+        if tune_epochs or optimizer is not None:
+            raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
+        return without_training(model, pruning, aim, data, example_inputs, factory)
+    if data is None or example_inputs is not None:
+        raise InputError(
+            "sc.prune trains the network on data= (inputs and targets), of which example_inputs are no part: "
+            "pass a DataLoader, or train=False, which changes no weight"
+        )
+    first = first_of(data)
+    open_for(model, first[0], factory=factory)
     _check_parameters(model, optimizer)
-    _check_first(model, first, aim)
+    check_first(model, first, aim)
     model = pruning.prepare(model)
     if optimizer is None:
         optimizer = torch.optim.SGD(pruning.parameter_groups(model, 0.0), lr=lr, momentum=0.9)
     step = _Step(pruning, optimizer, aim)
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
-        wanted = pruning.goal.wanted
-        goal = f"{pruning.removals} channels fewer" if wanted is None else str(wanted)
-        reporter.begin(f"prune to {goal}", 1)
+        reporter.begin(f"prune to {_in_words(pruning)}", 1)
+        for line in pruning.bounds.words:
+            reporter.note(line)
         reporter.run_started(pruning.name, 1)
         model.train()
         try:
@@ -112,25 +135,15 @@ def prune(
         model = pruning.finalize(model)
     for _ in range(tune_epochs):
         for batch in data:
-            step.tune(model, *_pair(batch))
+            step.tune(model, *pair_of(batch))
     return model.eval()
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until a cut is whole: a layer cut without its reader would be no network any more."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is None or threading.current_thread() is not threading.main_thread():
-        yield  # not Python's to handle; and it interrupts the main thread only
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        signal.raise_signal(signal.SIGINT)  # to whoever would have had it
+def _in_words(pruning: ChannelPruning) -> str:
+    """What pruning stops at."""
+    if pruning.removals is not None:
+        return f"{pruning.removals} channels fewer"
+    return ", ".join(map(str, filter(None, (pruning.goal.wanted, pruning.bounds.text))))
 
 
 class _Step:
@@ -142,7 +155,7 @@ class _Step:
 
     def __call__(self, model: nn.Module, inputs: Inputs, targets: Any) -> nn.Module:
         self.tune(model, inputs, targets, self.method.penalty(model))
-        with _uninterrupted():
+        with uninterrupted():
             return self.method.after_step(model, self.optimizer)
 
     def tune(self, model: nn.Module, inputs: Inputs, targets: Any, penalty: Tensor | None = None) -> None:
@@ -159,42 +172,26 @@ class _Step:
 
 
 def _method(
-    method: str | ChannelPruning, budget: Wanted | None, every: int, settings: dict[str, Any]
+    method: str | Score | ChannelPruning,
+    budget: Wanted | None,
+    every: int,
+    constraints: Constraints,
+    settings: dict[str, Any],
 ) -> ChannelPruning:
     if isinstance(method, ChannelPruning):
-        if budget is not None or settings:
-            raise InputError("a method object has its own budget and settings: give them to it, not to prune")
+        if budget is not None or settings or constraints:
+            raise InputError(
+                "a method object has its own budget, settings and constraints: give them to it, not to prune"
+            )
         return method
-    if not isinstance(method, str) or method not in CHANNEL_METHODS:
+    own = callable(method) and not isinstance(method, type)
+    if not own and (not isinstance(method, str) or method not in CHANNEL_METHODS):
         raise unknown("channel pruning method", str(method), CHANNEL_METHODS)
+    make = partial(OwnCriterion, method) if own else CHANNEL_METHODS[method]  # type: ignore[arg-type, index]
     try:
-        return CHANNEL_METHODS[method](budget, every=every, **settings)
+        return make(budget, every=every, constraints=constraints, **settings)
     except TypeError as error:
         raise InputError(f"{method} does not take these settings: {error}") from None
-
-
-def _first(data: Iterable[Batch]) -> Batch:
-    """The first batch; InputError unless it is (inputs, targets) and the data can be gone through again."""
-    if isinstance(data, Iterator):
-        raise InputError("data are gone through several times: pass a list or a DataLoader, not an iterator")
-    try:
-        batches = iter(data)
-    except TypeError:
-        raise InputError(
-            f"data are an iterable of (inputs, targets), a DataLoader for example; got {type(data).__name__}"
-        ) from None
-    for batch in batches:
-        return _pair(batch)
-    raise InputError("data hold no batch: pass an iterable of (inputs, targets)")
-
-
-def _pair(batch: Any) -> Batch:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        got = f"{len(batch)} items" if isinstance(batch, (tuple, list)) else type(batch).__name__
-        raise InputError(
-            f"data yield pairs (inputs, targets), got {got}: wrap several inputs in a tuple or a dictionary"
-        )
-    return batch[0], batch[1]
 
 
 def _endless(data: Iterable[Batch]) -> Iterator[Batch]:
@@ -202,7 +199,7 @@ def _endless(data: Iterable[Batch]) -> Iterator[Batch]:
         some = False
         for batch in data:
             some = True
-            yield _pair(batch)
+            yield pair_of(batch)
         if not some:
             raise InputError("data held batches once, then none: pass a list or a DataLoader")
 
@@ -223,12 +220,3 @@ def _task(task: str | Task | None, loss: Loss | None, metric: Any) -> Task:
     if loss is not None and metric is None and task is None:
         task = "classification"
     return Task.of(task, loss, metric)
-
-
-@torch.no_grad()
-def _check_first(model: nn.Module, first: Batch, task: Task) -> None:
-    """Refuse, before anything is trained, targets that the loss would silently get wrong."""
-    inputs, targets = first
-    with modes_kept(model):
-        output = call(model.eval(), on_device(inputs, model))
-    task.check(on_device(targets, model), output)

@@ -12,6 +12,7 @@ from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.settings import Settings
 from secateur.errors import InputError, unknown
 from secateur.methods.registry import named_classes
+from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 
 _KINDS = sorted(named_classes(__name__, __path__, Arm), key=lambda kind: kind.place)
 ARMS: dict[str, Arm] = {kind.name: kind() for kind in _KINDS}
@@ -21,8 +22,14 @@ WEIGHT_ARMS = tuple(name for name, arm in ARMS.items() if arm.zeroes)
 """Those that set weights to zero."""
 
 
-def default_arms(resource: str, architecture: Architecture | None = None) -> tuple[str, ...]:
-    """Say what is compared where nobody does: the ways to zero weights, or to a smaller network."""
+def default_arms(
+    resource: str, architecture: Architecture | None = None, constraints: Constraints = NO_CONSTRAINTS
+) -> tuple[str, ...]:
+    """Say what is compared where nobody does: the ways to zero weights, or to a smaller network.
+
+    Args:
+        constraints: what must stay; arms that cannot keep to it are left out.
+    """
 
     def place(arm: Arm) -> int | None:
         return arm.default_for_nonzeros if resource == "nonzeros" else arm.default_for_size
@@ -30,7 +37,9 @@ def default_arms(resource: str, architecture: Architecture | None = None) -> tup
     places = {
         arm.name: where
         for arm in ARMS.values()
-        if (where := place(arm)) is not None and (architecture is None or arm.suits(architecture))
+        if (where := place(arm)) is not None
+        and (architecture is None or arm.suits(architecture))
+        and arm.takes(constraints)
     }
     return tuple(sorted(places, key=lambda name: places[name]))
 
@@ -44,12 +53,13 @@ def chosen(settings: Settings, architecture: Architecture | None = None) -> tupl
     for name in settings.arms:
         if name not in ARMS:
             raise unknown("arm", name, ARMS)
-    names: Sequence[str] = settings.arms or default_arms(settings.resource, architecture)
+    constraints = settings.prune.constraints
+    names: Sequence[str] = settings.arms or default_arms(settings.resource, architecture, constraints)
     arms = tuple(ARMS[name] for name in names)
     for arm in arms:
         arm.check_settings(settings)
         if architecture is not None and not arm.suits(architecture):
-            others = ", ".join(default_arms(settings.resource, architecture))
+            others = ", ".join(default_arms(settings.resource, architecture, constraints))
             raise InputError(
                 f"the arm {arm.name} does not suit '{architecture.factory}': leave it out (without --arms "
                 f"these are taken: {others})"

@@ -12,6 +12,7 @@ from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
+from secateur.surgery.constraints import Constraints
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Arm:
 
     def suits(self, architecture: Architecture) -> bool:
         """Say whether it can be compared on this network at all."""
+        return True
+
+    def takes(self, constraints: Constraints) -> bool:
+        """Say whether the arm can keep to what must stay; one that cannot is no default."""
         return True
 
     def check_settings(self, settings: Settings) -> None:

@@ -23,4 +23,4 @@ class Bottleneck(FromScratch):
         self.known(question, budget)
 
     def known(self, question: Comparison, budget: Budget) -> Architecture:
-        return question.solved(self.name, budget, question.architecture.bottlenecked_to)
+        return question.bottlenecked(budget)

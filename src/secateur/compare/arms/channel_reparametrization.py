@@ -6,11 +6,13 @@ from secateur.budget import Budget
 from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
+from secateur.compare.settings import Settings
 from secateur.errors import InputError
 from secateur.records.point import Point
 from secateur.runs.gate_channels import CUT_AT, GateChannels, check_gated
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
+from secateur.surgery.constraints import Constraints
 
 
 class GatedChannels(Arm):
@@ -21,8 +23,14 @@ class GatedChannels(Arm):
     place = 60
     default_for_size = 60
 
+    def takes(self, constraints: Constraints) -> bool:
+        return not constraints.ratio
+
+    def check_settings(self, settings: Settings) -> None:
+        settings.prune.constraints.without_ratio(f"the arm {self.name}")
+
     def check(self, question: Comparison, budget: Budget) -> None:
-        check_gated(question.limits(budget), question.architecture)
+        check_gated(question.limits(budget), question.architecture, question.settings.prune.constraints)
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
         question = replicate.question
@@ -33,6 +41,7 @@ class GatedChannels(Arm):
             seed=replicate.seed,
             label=replicate.label(self.name, budget),
             limits=question.limits(budget),
+            constraints=question.settings.prune.constraints,
             terms=question.settings.terms,
         )
         compute = self.row(replicate, budget).compute
@@ -43,7 +52,7 @@ class GatedChannels(Arm):
         question, world = replicate.question, replicate.graph.world
         whole, limit = question.architecture, question.units[budget.text]
         try:
-            likely = question.solved("width", budget, whole.narrowed_to)
+            likely = question.narrowed(budget)
         except InputError:  # gates reach further down than a narrower network does
             likely = whole
         dense, small = (question.epoch_compute(network, world) for network in (whole, likely))

@@ -32,7 +32,8 @@ class Copycat(FromScratch):
         return (replicate.profile(),)
 
     def found(self, replicate: Replicate, budget: Budget, made: Made) -> Architecture:
-        return replicate.profile_architecture(made).scaled_to(replicate.question.limits(budget))
+        question = replicate.question
+        return replicate.profile_architecture(made).scaled_to(question.limits(budget), question.bounds)
 
     def discovery_compute(self, replicate: Replicate, budget: Budget, made: Made) -> int:
         record = made.record(replicate.profile())

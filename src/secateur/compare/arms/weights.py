@@ -14,10 +14,12 @@ from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError
+from secateur.methods.sparing import Sparing
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
 from secateur.runs.sparsify import MethodChoice, Sparsify
+from secateur.surgery.constraints import Constraints
 from secateur.training.recipe import Recipe
 
 
@@ -72,8 +74,12 @@ class WeightArm(Arm):
             )
         return Shares(replace(recipe, epochs=recipe.epochs - tuning), tuning, replace(recipe, epochs=tuning))
 
+    def takes(self, constraints: Constraints) -> bool:
+        return not (constraints.at_least or constraints.ratio)
+
     def check_settings(self, settings: Settings) -> None:
         settings.budgets[0].of_nonzeros(f"the arm {self.name}")
+        settings.prune.constraints.only_keeps(f"the arm {self.name}")
         self.shares(settings.recipe, settings.sparsity)
         if settings.match == "compute":
             raise InputError(
@@ -92,11 +98,20 @@ class WeightArm(Arm):
             seed=seed,
             label=label,
             epochs=shares.epochs,
-            method=self.method(settings.sparsity, seed),
+            method=self._method(settings, seed),
             limits=question.limits(budget),
             training=shares.training,
             terms=settings.terms,
         )
+
+    def _method(self, settings: Settings, seed: int) -> MethodChoice:
+        """The method, with the layers whose weights all stay, where there are any."""
+        method, keep = self.method(settings.sparsity, seed), settings.prune.constraints.keep
+        return MethodChoice(method.name, {**method.settings, "keep": list(keep)}) if keep else method
+
+    def check(self, question: Comparison, budget: Budget) -> None:
+        keep = question.settings.prune.constraints.keep
+        Sparing(keep).fix(question.architecture.skeleton(), question.limits(budget), self.name)
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
         run = self.run(replicate.question, budget, replicate.seed, replicate.label(self.name, budget))

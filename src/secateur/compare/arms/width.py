@@ -21,4 +21,4 @@ class Width(FromScratch):
         self.known(question, budget)
 
     def known(self, question: Comparison, budget: Budget) -> Architecture:
-        return question.solved(self.name, budget, question.architecture.narrowed_to)
+        return question.narrowed(budget)

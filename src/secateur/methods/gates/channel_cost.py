@@ -50,19 +50,25 @@ def _sums(values: Tensor, sizes: list[int]) -> Tensor:
     return torch.stack([part.sum() for part in values.split(sizes)])
 
 
-def choose_channels(magnitudes: Sequence[Tensor], cost: SoftCost, limit: int) -> list[list[int]]:
+def choose_channels(
+    magnitudes: Sequence[Tensor], cost: SoftCost, limit: int, floors: Sequence[int] | None = None
+) -> list[list[int]]:
     """The channels to remove from each group, so that the recounted cost is at most `limit`.
 
     The smallest magnitudes go first, over all groups, never a group's last; then, the largest first, those
     come back that still fit. h rises with s, so this is the order of the gates, without their ties at 1.
+
+    Args:
+        floors: how many channels of each group are left at least; by default 1.
     """
+    floors = floors or [1] * len(magnitudes)
     order = sorted((s, i, k) for i, s_K in enumerate(magnitudes) for k, s in enumerate(s_K.tolist()))
     widths = [len(s_K) for s_K in magnitudes]
     gone: list[tuple[int, int]] = []
     for _, i, k in order:
         if cost.count(widths) <= limit:
             break
-        if widths[i] > 1:
+        if widths[i] > floors[i]:
             widths[i] -= 1
             gone.append((i, k))
     for i, k in reversed(gone[:]):

@@ -1,0 +1,128 @@
+"""What Secateur wrote, told by the files themselves, of this version and of earlier ones.
+
+Whatever has room for a mark bears one: JSON its format, or the environment that it was made with; pages and
+figures their generator; ONNX and OpenVINO a metadata key. What has none (weights, tables) is ours where it
+lies beside what has. Nothing of torch is needed, so that readers of data can ask too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MARK = "secateur"
+"""What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
+
+FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-transformers")
+"""What files of ours say that they are, under "format"."""
+
+_TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
+_TEMPORARY = re.compile(r"\..+\.part")
+_RUN = re.compile(r"[a-z][a-z-]*-[0-9a-f]+-s\d+")
+_MOST_JSON, _HEAD, _TAIL = 2**28, 2**14, 2**18
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is one that Secateur left its files in: it is no data, whatever lies in it.
+
+    Example:
+        >>> is_ours(Path("secateur-compare"))  # doctest: +SKIP
+        True
+    """
+    return any(wrote(folder / name) for name in _TELLING) or any(map(is_run, _folders_in(folder / "runs")))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder bears a run's id: what was broken off in its first epoch holds no file yet."""
+    return bool(_RUN.fullmatch(folder.name)) and folder.parent.name == "runs"
+
+
+def wrote(path: Path) -> bool:
+    """Whether Secateur wrote this file; False where there is none, or none that can be read."""
+    if not path.is_file():
+        return False
+    if path.name == ".lock":
+        return path.stat().st_size == 0
+    if _TEMPORARY.fullmatch(path.name):
+        return True
+    try:
+        return _BY_SUFFIX.get(path.suffix, _beside_ours)(path)
+    except OSError:
+        return False
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+
+
+def _is_our_json(path: Path) -> bool:
+    if path.stat().st_size > _MOST_JSON:
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and _says_ours(content)
+
+
+def _says_ours(content: dict[str, Any]) -> bool:
+    """Whether JSON has a format of ours, was made with Secateur, or is a plan of runs."""
+    about = content.get("about")
+    made_with = content.get("environment", about.get("environment") if isinstance(about, dict) else None)
+    if content.get("format") in FORMATS or (isinstance(made_with, dict) and MARK in made_with):
+        return True
+    runs = content.get("runs")
+    return (
+        set(content) == {"schema", "runs"}
+        and isinstance(runs, list)
+        and all(isinstance(run, dict) and {"name", "after", "compute"} <= set(run) for run in runs)
+    )
+
+
+def _is_our_page(path: Path) -> bool:
+    """Whether a page names us as what made it."""
+    with path.open("rb") as file:
+        return b'content="secateur"' in file.read(_HEAD)
+
+
+def _is_our_figure(path: Path) -> bool:
+    """Whether a figure names us as what made it; those of older versions lie beside results."""
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(_HEAD) or _beside_ours(path)
+
+
+def _ends_with_mark(path: Path) -> bool:
+    """Whether an exported network has our metadata, which its format writes last."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        return MARK.encode() in file.read()
+
+
+def _has_marked_xml(path: Path) -> bool:
+    return wrote(path.with_suffix(".xml"))
+
+
+def _beside_architecture(path: Path) -> bool:
+    """Whether weights lie where an architecture of ours says what they are, or in a run's folder."""
+    return wrote(path.parent / "architecture.json") or is_run(path.parent)
+
+
+def _beside_ours(path: Path) -> bool:
+    """Whether a table or a figure lies in a folder of results, or in its `figures/`."""
+    folders = (path.parent, path.parent.parent) if path.parent.name == "figures" else (path.parent,)
+    return any(wrote(folder / name) for folder in folders for name in ("results.json", "cells.json"))
+
+
+_BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
+    ".json": _is_our_json,
+    ".html": _is_our_page,
+    ".png": _is_our_figure,
+    ".svg": _is_our_figure,
+    ".onnx": _ends_with_mark,
+    ".xml": _ends_with_mark,
+    ".bin": _has_marked_xml,
+    ".safetensors": _beside_architecture,
+}

@@ -1,0 +1,114 @@
+"""Where a command may write: nothing that is not ours is overwritten, nor what the command itself reads."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from secateur.errors import InputError, first_line
+from secateur.records.ours import wrote
+
+FOLDER_FILES = (".lock", "plan.json")
+"""What every folder of runs has beside `runs/`."""
+
+_SUBFOLDERS = ("runs", "best", "figures", "reports")
+
+
+def expanded(path: str | Path, what: str = "a path") -> Path:
+    """Read a path as the user wrote it: `~` is the home folder.
+
+    Args:
+        what: whose path it is, for the message: "--out".
+
+    Raises:
+        InputError: where it is empty, or names a user whom the system does not know.
+    """
+    if isinstance(path, str) and not path.strip():
+        raise InputError(f"{what} must name a file or folder, got '{path}': leave it out for the default")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{what} must name a folder that exists here, got '{path}': no such user is known"
+        ) from None
+
+
+def check_out(
+    out: Path, files: Iterable[str], *, model: str | Path | None = None, data: str | Path | None = None
+) -> None:
+    """Check that files can be written into a folder without a loss; nothing is written.
+
+    Args:
+        out: the folder; it need not exist.
+        files: that will be written there, by their path within it.
+        model: the folder or file that the network is read from, where it is one.
+        data: the folder that the images are read from, where it is one.
+
+    Raises:
+        InputError: where `out` is a file or cannot be written to, lies in the data, or holds something of
+            these names that Secateur did not write, or that is being read.
+    """
+    check_writable(out)
+    if data is not None:
+        _check_outside_data(out, Path(data))
+    wanted = [out / name for name in files]
+    if model is not None:
+        check_not_read(wanted, Path(model))
+    check_ours(wanted)
+
+
+def check_ours(paths: Iterable[Path]) -> None:
+    """Raise InputError where one of these is there and is not a file that Secateur wrote."""
+    for path in paths:
+        if os.path.lexists(path) and not wrote(path):
+            raise InputError(
+                f"only what Secateur wrote is overwritten, which '{path}' is not known to be: choose another "
+                "--out, or move it away"
+            )
+        if path.parent.name in _SUBFOLDERS and path.parent.exists() and not path.parent.is_dir():
+            raise InputError(f"'{path.parent}' must be a folder, got a file: choose another --out")
+
+
+def check_not_read(paths: Sequence[Path], model: Path) -> None:
+    """Raise InputError where writing these would replace the network that is read; links are followed."""
+    file = model / "architecture.json" if model.is_dir() else model
+    taken = {each.resolve() for each in (file, file.parent / "model.safetensors") if each.exists()}
+    for path in paths:
+        if path.resolve() in taken:
+            raise InputError(
+                f"the result may not replace the network that it is made of, got '{path}' for the model "
+                f"'{model}': choose another --out"
+            )
+
+
+def check_writable(out: Path) -> None:
+    """Raise InputError unless `out` is a folder that can be written to, or can be made; nothing is left."""
+    nearest = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        raise InputError(f"--out must be a folder, got '{out}', where '{nearest}' is a file: choose another")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        why = error.strerror or first_line(error)
+        raise InputError(
+            f"--out must be a folder that can be written to, got '{out}' ({why}): choose another"
+        ) from None
+
+
+def _check_outside_data(out: Path, data: Path) -> None:
+    """Raise InputError where what is written would be read as images, or lies where images are."""
+    if not data.is_dir():
+        return
+    root, target = data.resolve(), out.resolve()
+    if target.is_relative_to(root):
+        raise InputError(
+            f"--out must lie outside --data, where it would be read as images, got '{out}' in '{data}': "
+            "choose another --out"
+        )
+    if any(root.is_relative_to(target / name) for name in _SUBFOLDERS):
+        raise InputError(
+            f"--data may not lie where --out is written to, got '{data}' in '{out}': choose another --out"
+        )

@@ -1,0 +1,119 @@
+"""Pruning without training: channels are scored once, and all that the budget asks for go at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.architecture.building import Build
+from secateur.architecture.opening import open_for
+from secateur.errors import InputError, TrainingError
+from secateur.methods import ChannelPruning
+from secateur.methods.gradients import GradientCriterion
+from secateur.network.inputs import Inputs, call, modes_kept, on_device, pair_of
+from secateur.network.task import Task
+
+Batch = tuple[Inputs, Any]
+
+
+def without_training(
+    model: nn.Module,
+    pruning: ChannelPruning,
+    task: Task,
+    data: Iterable[Any] | None,
+    example_inputs: Inputs | None,
+    factory: Build | None,
+) -> nn.Module:
+    """Score the channels once and cut them; no weight that stays is changed.
+
+    Args:
+        data: batches; needed where channels are scored by gradients.
+        example_inputs: a batch of inputs, in place of data.
+
+    Raises:
+        InputError: before anything is cut, as `secateur.training.prune.prune` says.
+    """
+    if (data is None) == (example_inputs is None):
+        raise InputError(
+            "train=False takes example_inputs= (a batch of inputs), or data= where channels are scored by "
+            f"gradients; got {'neither' if data is None else 'both'}"
+        )
+    if isinstance(pruning, GradientCriterion) and data is None:
+        raise InputError(
+            f"{pruning.name} scores channels by gradients: pass data=, batches of (inputs, targets), or "
+            "choose method='filter-norm'"
+        )
+    first = (example_inputs, None) if data is None else first_of(data)
+    open_for(model, first[0], factory=factory)
+    if isinstance(pruning, GradientCriterion):
+        check_first(model, first, task)
+        pruning.in_evaluation = True
+    model = pruning.prepare(model).eval()
+    try:
+        if isinstance(pruning, GradientCriterion):
+            look_at_gradients(model, task, data or ())
+        with uninterrupted():
+            model = pruning.cut(model)
+    finally:
+        pruning.unwatch()
+    return pruning.finalize(model).eval()
+
+
+def look_at_gradients(model: nn.Module, task: Task, data: Iterable[Any]) -> None:
+    """One pass over the data, forward and backward; the gradients are thrown away."""
+    for batch in data:
+        inputs, targets = pair_of(batch)
+        output = call(model, on_device(inputs, model))
+        task.check_targets(targets, output)
+        value = task.loss(output, on_device(targets, model))
+        if not torch.isfinite(value.detach()):
+            raise TrainingError("the loss of the model as it is given is not finite: look at its weights")
+        value.backward()
+        model.zero_grad(set_to_none=True)
+
+
+def first_of(data: Iterable[Any]) -> Batch:
+    """The first batch; InputError unless it is (inputs, targets) and the data can be gone through again."""
+    if isinstance(data, Iterator):
+        raise InputError("data are gone through several times: pass a list or a DataLoader, not an iterator")
+    try:
+        batches = iter(data)
+    except TypeError:
+        raise InputError(
+            f"data are an iterable of (inputs, targets), a DataLoader for example; got {type(data).__name__}"
+        ) from None
+    for batch in batches:
+        return pair_of(batch)
+    raise InputError("data hold no batch: pass an iterable of (inputs, targets)")
+
+
+@torch.no_grad()
+def check_first(model: nn.Module, first: Batch, task: Task) -> None:
+    """Refuse, before anything is trained, targets that the loss would silently get wrong."""
+    inputs, targets = first
+    with modes_kept(model):
+        output = call(model.eval(), on_device(inputs, model))
+    task.check(on_device(targets, model), output)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until a cut is whole: a layer cut without its reader would be no network any more."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield  # not Python's to handle; and it interrupts the main thread only
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)  # to whoever would have had it
