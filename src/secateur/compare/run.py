@@ -25,7 +25,7 @@ from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
-from secateur.network.task import Loss, Task
+from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
 from secateur.records.out import FOLDER_FILES, check_out, expanded
@@ -325,7 +325,8 @@ def compare(
     )
     store = RunStore(out)
     check_out(store.directory, FOLDER_FILES, data=folder_of(data) if isinstance(data, str) else None)
-    architecture, loaded, settings = _opened(model, data, settings, reporter)
+    kind = task if isinstance(task, str) else task.name if task and task.name in TASKS else "classification"
+    architecture, loaded, settings = _opened(model, data, kind, settings, reporter)
     wanted = ask(architecture, loaded, settings)
     session = Session(store, runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
@@ -334,14 +335,14 @@ def compare(
 
 
 def _opened(
-    model: Model, data: Any, settings: Settings, reporter: Reporter
+    model: Model, data: Any, kind: str, settings: Settings, reporter: Reporter
 ) -> tuple[Architecture, AnyData, Settings]:
     """Read the data, open the network on it, and try both before anything is trained or written."""
     task, optimizer = settings.terms.task, settings.terms.optimizer
     if optimizer is not None:
         try_optimizer(optimizer)
     if isinstance(data, (str, Data)):
-        loaded = load_data(data, progress=reporter.decoding) if isinstance(data, str) else data
+        loaded = load_data(data, task=kind, progress=reporter.decoding) if isinstance(data, str) else data
         architecture = resolve_model(model, loaded)
         if not (task.is_default and architecture.is_family):
             examine(architecture, loaded, task)

@@ -21,6 +21,8 @@ from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
 from secateur.data.store import Place
+from secateur.data.targeted import find_targeted, found_targeted, split_targeted
+from secateur.data.targets import check_task
 from secateur.errors import InputError
 
 __all__ = [
@@ -51,6 +53,7 @@ def load_data(
     background: str = "white",
     skip_unreadable: bool = False,
     pixels: PixelFormat | None = None,
+    task: str = "classification",
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -78,6 +81,9 @@ def load_data(
         pixels: which are made of the images, whatever these are, in place of `image_size`, `fit` and
             `background`: those that a finished network takes.
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
+        task: "classification"; or what the columns of a table say instead of classes: "regression" (numbers)
+            or "multilabel" (columns of 0 and 1, or one of lists). `label_column` may then be several, with
+            commas. Labels are float32 then, (N,) or (N, K), and `classes` the names of the columns.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
 
@@ -96,6 +102,10 @@ def load_data(
     reading = Reading(
         splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
+    check_task(task)
+    if task != "classification":
+        told = replace(reading, task=task)
+        return _load_targeted(name, told, limit_train, val_fraction, split_seed, progress)
     source = _embedded(name) or find_source(name, reading)
     called, decoded = source.name, _decoded(source, reading, progress)
     chosen = _split(decoded, limit_train, val_fraction, split_seed)
@@ -120,6 +130,38 @@ def load_data(
             left_out=source.left_out,
             remarks=source.remarks,
         ),
+        format=decoded.format,
+    )
+
+
+def _load_targeted(
+    name: str,
+    reading: Reading,
+    limit_train: int | None,
+    val_fraction: float,
+    split_seed: int,
+    progress: Progress | None,
+) -> Data:
+    """Load images with targets that are no classes."""
+    source = find_targeted(name, reading.task, reading)
+    decoded = cached(
+        source.files, reading, lambda place: decode(source.parts, ("image",), reading, progress, place)
+    )
+    chosen = split_targeted(decoded, source.targets, limit_train, val_fraction, split_seed)
+    splits = {
+        split: Split(gathered(decoded.images, part.images), part.labels) for split, part in chosen.items()
+    }
+    mean, std = channel_statistics(splits["train"].images)
+    return Data(
+        name=source.name,
+        label=source.name,
+        **splits,
+        classes=source.targets.names,
+        mean=mean,
+        std=std,
+        augmentation=default_augmentation(source.name, splits["train"].images.shape[-2:]),
+        fingerprint=fingerprint([*splits.values()], source.targets.names),
+        found=found_targeted(source.name, decoded, source.targets, splits, reading.task, reading.fit),
         format=decoded.format,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from secateur.errors import InputError
 from secateur.records.found import listed, plain
 
 T = TypeVar("T")
+
+_FRACTION = re.compile(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 
 LABEL_NAMES = ("label", "labels", "class", "target")
 """What a column of labels is called where others are beside it."""
@@ -100,6 +103,7 @@ def number_labels(
                 "have none: label them, or remove them"
             )
     ordered = _ordered({_whole(value, where) for labels in values.values() for value in labels}, where)
+    _check_no_numbers(ordered, sum(map(len, values.values())), where)
     number = {value: index for index, value in enumerate(ordered)}
     numbered = {split: [number[_whole(value, where)] for value in labels] for split, labels in values.items()}
     return numbered, tuple(plain(str(value)) for value in ordered)
@@ -111,7 +115,7 @@ def _whole(value: Any, where: str) -> Any:
         if not value.is_integer():
             raise InputError(
                 f"labels must name classes, but {where} has {value:g}, a number with a fraction: choose "
-                "another with --label-column NAME; for regression pass loaders to secateur.compare"
+                "another with --label-column NAME; numbers to predict are for --task regression"
             )
         return int(value)
     if not isinstance(value, str | bool | int):
@@ -129,6 +133,17 @@ def _ordered(values: Iterable[Any], where: str) -> list[Any]:
     if kinds == {str} and all(_is_number(value) for value in values):
         return sorted(values, key=lambda value: (int(value), value))
     return sorted(values)
+
+
+def _check_no_numbers(ordered: Sequence[Any], count: int, where: str) -> None:
+    """Refuse labels that are numbers with fractions, most of them another one: something to predict."""
+    texts = [value for value in ordered if isinstance(value, str)]
+    fractions = [text for text in texts if _FRACTION.fullmatch(text)]
+    if texts and len(fractions) * 2 > len(texts) and len(ordered) * 2 > count:
+        raise InputError(
+            f"labels must name classes, but {where} has {plain(fractions[0])} and other such numbers: "
+            "choose another column with --label-column NAME; numbers to predict are for --task regression"
+        )
 
 
 def _is_number(text: str) -> bool:
