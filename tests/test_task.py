@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -170,6 +171,36 @@ def test_prune_for_a_regression(column):
     batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)]
     sc.prune(model, budget="params=60%", data=batches, task="regression", every=2, lr=0.02, tune_epochs=30)
     assert float((model(x) - x.sum(1, keepdim=True)).detach().square().mean()) < 0.5  # of 5 before
+
+
+def test_prune_measures_before_and_after(capsys):
+    model, x = network(1), torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    y = x.sum(1)
+    with torch.no_grad():
+        before = float((model(x).squeeze(1) - y).square().mean().sqrt())
+    batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)]
+    sc.prune(
+        model,
+        budget="params=60%",
+        data=batches,
+        task="regression",
+        every=2,
+        lr=0.02,
+        tune_epochs=30,
+        val=batches,
+    )
+    after = float((model(x).squeeze(1) - y).detach().square().mean().sqrt())
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "on val" in line]
+    found = re.fullmatch(r"on val: rmse (\S+), r2 \S+ before, rmse (\S+), r2 \S+ after", line)
+    assert [float(number) for number in found.groups()] == pytest.approx([before, after], rel=1e-3)
+
+
+def test_a_metric_for_nothing_is_refused():
+    for given, message in (({"metric": "rmse"}, "measured on val="), ({"val": []}, "val holds no batch")):
+        with pytest.raises(InputError, match=message):
+            sc.prune(network(), budget="params=60%", data=[(X, CASES["class numbers"][0])], **given)
+    with pytest.raises(InputError, match="loss= needs metric="):
+        sc.prune(network(), budget="params=60%", data=[(X, NUMBERS)], loss=F.l1_loss, val=[(X, NUMBERS)])
 
 
 # A user's own

@@ -159,7 +159,9 @@ def _load_targeted(
         classes=source.targets.names,
         mean=mean,
         std=std,
-        augmentation=default_augmentation(source.name, splits["train"].images.shape[-2:]),
+        augmentation=replace(
+            default_augmentation(source.name, splits["train"].images.shape[-2:]), flip=False
+        ),  # a mirrored image may have other targets
         fingerprint=fingerprint([*splits.values()], source.targets.names),
         found=found_targeted(source.name, decoded, source.targets, splits, reading.task, reading.fit),
         format=decoded.format,
