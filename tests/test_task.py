@@ -179,16 +179,8 @@ def test_prune_measures_before_and_after(capsys):
     with torch.no_grad():
         before = float((model(x).squeeze(1) - y).square().mean().sqrt())
     batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)]
-    sc.prune(
-        model,
-        budget="params=60%",
-        data=batches,
-        task="regression",
-        every=2,
-        lr=0.02,
-        tune_epochs=30,
-        val=batches,
-    )
+    settings = {"budget": "params=60%", "every": 2, "lr": 0.02, "tune_epochs": 30}
+    sc.prune(model, data=batches, task="regression", val=batches, **settings)
     after = float((model(x).squeeze(1) - y).detach().square().mean().sqrt())
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "on val" in line]
     found = re.fullmatch(r"on val: rmse (\S+), r2 \S+ before, rmse (\S+), r2 \S+ after", line)
@@ -196,9 +188,9 @@ def test_prune_measures_before_and_after(capsys):
 
 
 def test_a_metric_for_nothing_is_refused():
-    for given, message in (({"metric": "rmse"}, "measured on val="), ({"val": []}, "val holds no batch")):
+    for wrong, message in (({"metric": "rmse"}, "measured on val="), ({"val": []}, "val holds no batch")):
         with pytest.raises(InputError, match=message):
-            sc.prune(network(), budget="params=60%", data=[(X, CASES["class numbers"][0])], **given)
+            sc.prune(network(), budget="params=60%", data=[(X, CASES["class numbers"][0])], **wrong)
     with pytest.raises(InputError, match="loss= needs metric="):
         sc.prune(network(), budget="params=60%", data=[(X, NUMBERS)], loss=F.l1_loss, val=[(X, NUMBERS)])
 
