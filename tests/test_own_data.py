@@ -323,8 +323,8 @@ def sentences(count, seed):
     ],
 )
 def test_a_text_classifier(tmp_path, budget, arms):
-    data = sentences(320, 0), sentences(48, 1), sentences(96, 2)
-    result = compare(tmp_path, Text, data, budgets=[budget], arms=arms, epochs=6)
+    data = sentences(256, 0), sentences(48, 1), sentences(96, 2)
+    result = compare(tmp_path, Text, data, budgets=[budget], arms=arms, epochs=5)
     assert [point.arm for point in result.points] == arms
     # the recurrent layer's 2 * 3 * 8 * (8 + 1), the embedding's 160, 8 * 16 + 16 and 2 * 16 + 2
     assert RunStore(tmp_path).record(result.results.dense[0].run_id).params == 432 + 160 + 144 + 34
@@ -377,6 +377,9 @@ def test_a_segmentation_through_all_arms_that_suit(tmp_path, page):
     assert dense.macs == 64 * (54 + 648 + 6) + 16 * (432 + 192)
     assert all(0.2 < point.accuracy <= 1 and point.macs <= 0.6 * dense.macs for point in result.points)
     assert load_results(tmp_path).measure == Measure(name="dice", higher_is_better=True, fraction=False)
+    shown = result.results.settings
+    assert (shown["loss"], shown["optimizer"]) == ("test_own_data:dice_loss", "test_own_data:adam")
+    assert shown["metric"] == "dice (higher is better)"
     assert "dice on the test split" in (shown := page.read_text())
     assert '<h2 id="h-accuracy">Dice against MACs</h2>' in shown
     assert "ccuracy on the test split" not in shown

@@ -178,6 +178,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
+        **settings.terms.in_words(),
         **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
     }
 
