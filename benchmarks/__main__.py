@@ -24,6 +24,7 @@ BENCHMARKS = (
     "compare_overhead",
     "side_by_side",
     "training_rate",
+    "decoding",
 )
 QUICK_ROUNDS = 2
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 import secateur as sc
@@ -297,6 +298,12 @@ def test_compare_then_report_and_runs(run, tmp_path):
     assert "out/report.html" in out
     assert results["command"] == f"secateur {line}"
 
+    counts = results["data"]["found"]["counts"]
+    assert [sum(counts[split]) for split in ("train", "val", "test")] == [270, 30, 500]
+    record = json.loads((tmp_path / "out/runs" / results["points"][0]["run_id"] / "record.json").read_text())
+    assert record["data"] == results["data"]["found"]
+    assert FOUND in (tmp_path / "out/report.html").read_text()
+
     (tmp_path / "out/report.html").unlink()
     code, out, _ = run("report out")
     assert (code, out) == (0, "out/report.html\n")
@@ -325,6 +332,56 @@ def test_plan_trains_nothing_and_writes_nothing(run, tmp_path):
         assert arm in out
     assert "nothing is trained" in out
     assert not (tmp_path / "out").exists()
+
+
+FOUND = "digits: 10 classes (0, 1, 2 and 7 more), 270/30/500 images of 8x8 px"
+
+
+@pytest.mark.parametrize(
+    ("line", "planned"),
+    [
+        ("train", ["train seed 0"]),
+        (
+            "prune fisher --budget params=50%",
+            ["fisher params=50% seed 0: training first", "fisher params=50%"],
+        ),
+        ("prune magnitude --budget nonzeros=5%", ["magnitude"]),
+        ("compare --budget params=50% --arms width", ["width"]),
+    ],
+)
+def test_what_was_found_is_said_before_anything_is_trained(run, tmp_path, line, planned):
+    code, out, _ = run(f"{line} {PRUNING.replace('--prune-every 1', '')} --plan --out out")
+    assert (code, out.splitlines()[0]) == (0, FOUND)
+    assert all(any(row.startswith(name) for row in out.splitlines()) for name in planned)
+    assert "nothing is trained now" in out
+    assert list(tmp_path.iterdir()) == []
+    code, out, err = run(f"{line} {PRUNING.replace('--prune-every 1', '')} --plan --out out --json")
+    assert FOUND in err
+    assert json.loads(out)["found"]["counts"]["test"] == [50, 51, 49, 51, 50, 51, 50, 50, 48, 50]
+
+
+def test_a_plan_refuses_what_the_run_would(run, tmp_path):
+    code, _, err = run(f"prune fisher --budget params=1 {PRUNING} --plan --out out")
+    assert code == 2
+    assert "params" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_which_data_can_be_said_on_the_command_line(run, tmp_path):
+    for part in ("one", "two"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(6):
+                Image.new("L", (8, 8), i + 6 * len(part + name)).save(folder / f"{i}.png")
+    given = "train --model wrn-10-1 --epochs 1 --device cpu --plan --data photos"
+    code, _, err = run(given)
+    assert code == 2
+    assert "--classes-in '*'" in err
+    assert "photos: 2 classes (cat, dog), 17/2/5 images" in run(f"{given} --classes-in '*'")[1]
+    told = run(f"{given} --splits train=one,test=two")[1]
+    assert "photos: 2 classes (cat, dog), 10/2/12 images" in told
+    assert run(f"{given} --splits train=one")[0] == 2
 
 
 def test_a_folder_in_use_is_one_line(run, tmp_path):
@@ -366,8 +423,9 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help_and_default():
     for field in dataclasses.fields(sc.Recipe):
         found = offered[field.name]
         assert found.help == field.metadata["help"] != ""
-        shown = "0.3,0.6,0.9" if field.name == "milestones" else field.default
-        assert (found.default, type(found.default)) == (shown, type(shown))
+        assert found.default is None  # what was left out is told from what was given
+        shown = {"milestones": "0.3,0.6,0.9", "weight_decay": False}.get(field.name, str(field.default))
+        assert found.show_default == (False if field.default is None else shown.removesuffix(".0"))
 
 
 @pytest.mark.parametrize("settings", [ChannelFields, SparseFields])
@@ -379,7 +437,8 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default(settings, 
     for field in named:
         found = offered[option_name(field)]
         assert found.help == field.metadata["help"] != ""
-        assert found.default == field.default
+        assert found.default is None
+        assert found.show_default == (f"{field.default:g}" if field.default is not None else False)
 
 
 def given(line=""):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -494,3 +496,16 @@ def test_without_training_no_weight_that_stays_changes(method: str) -> None:
 def test_without_training_asks_for_what_it_needs(settings: dict[str, object], said: str) -> None:
     with pytest.raises(sc.InputError, match=said):
         sc.prune(net(), **{"budget": "params=50%", "train": False, **settings})  # type: ignore[arg-type]
+
+
+def test_the_page_on_constraints_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "constraints.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    scope: dict[str, object] = {}
+    for block in blocks:
+        exec(block, scope)
+    small = scope["small"]
+    assert isinstance(small, nn.Module)
+    assert len(blocks) == 2
+    assert re.fullmatch(r"\(8, \d+\)\n", capsys.readouterr().out)  # layer 0 is kept
+    assert sc.Architecture.of(small).macs <= 0.8 * 0.6 * (8 * 9 * 64 + 8 * 12 * 9 * 36 + 4320)

@@ -14,7 +14,8 @@ from torch.nn.functional import pad as zero_pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.data import Augmentation, Data, Split, count_batches, epoch_batches
-from secateur.data.batches import _COPIES, crop, mirror
+from secateur.data.augment import crop, mirror
+from secateur.data.batches import _COPIES
 from secateur.data.dataset import channel_statistics, fingerprint
 from secateur.data.splits import hold_out, largest_remainder, limit, stratified
 from secateur.device import Runtime

@@ -676,7 +676,7 @@ BROKEN_LISTS = {
     "files that are not there": ("f,label\n0.png,a\n1.png,b\nx.png,b\n", ("1 of 3", "x.png")),
     "two labels for one": ("f,label\n0.png,a\n0.png,b\n", ("0.png two", "one label")),
     "no label": ("f,label\n0.png,a\n1.png,\n", ("needs a label", "1 of 2")),
-    "fractions": ("f,label\n0.png,\n1.png,\n", ("needs a label",)),
+    "fractions": ("f,label\n0.png,0.5\n1.png,1\n", ("has 0.5", "regression")),
     "ragged": ("f,label\n0.png,a,b\n", ("row 2", "same columns")),
     "outside": ("f,label\n../outside.png,a\n0.png,b\n", ("below the data folder", "../outside.png")),
     "absolute": ("f,label\n/etc/passwd,a\n0.png,b\n", ("below the data folder", "/etc/passwd")),
@@ -709,6 +709,12 @@ def test_folders_and_a_list_that_disagree_are_refused(tree):
     refused(tree.root, "--label-column label", "--classes-in .")
     assert listing_of(tree.root, classes_in=".")[0] == ("a", "b")
     assert listing_of(tree.root, label_column="label")[0] == ("cat", "dog")
+
+
+def test_a_list_of_names_that_several_images_have_is_refused(tree):
+    tree.classes(".", "a", "b").file("labels.csv", f"f,label\n{rows()}")
+    refused(tree.root, "class folders", "labels.csv", "--label-column label")
+    refused(tree.root, "10 of 10", "name one image", label_column="label")
 
 
 def test_a_list_that_agrees_with_the_folders_is_no_matter(tree):
@@ -835,6 +841,16 @@ def test_tables_of_other_names_are_refused_or_left_out(tree):
     for name in ("train", "test"):
         pyarrow.parquet.write_table(table([0, 1] * 2), tree.root / f"{name}.parquet")
     assert listing_of(tree.root)[2] == {"tables that name no split": 2}
+
+
+def test_class_folders_beside_tables(tree):
+    flat(tree, "cat", "dog")
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1.5]}), tree.root / "embeddings.parquet")
+    assert listing_of(tree.root)[:3] == (("cat", "dog"), {"all": (10, 10)}, {".parquet": 1})
+    pyarrow.parquet.write_table(table([0, 1] * 3), tree.root / "more.parquet")
+    refused(tree.root, "has both", "--classes-in .", "more.parquet")
+    assert listing_of(tree.root, classes_in=".")[1] == {"all": (10, 10)}
+    assert listing_of(tree.root / "more.parquet")[1] == {"all": (3, 3)}
 
 
 def paths_table(*paths: str) -> pyarrow.Table:

@@ -14,6 +14,10 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NEEDED = {"transformers": "transformers", "timm": "timm", "torchvision": "torchvision"}
 PRINTED: dict[str, list[str]] = {
+    "bert": [
+        r"accuracy 9\d\.\d% before, [89]\d\.\d% with 2,\d{3} parameters|accuracy 100\.0% before",
+        r"loaded again: a BertForSequenceClassification, the same outputs: True",
+    ],
     "multilabel": [
         r"magnitude-tuned: F1 0\.\d+, \d+\.\d% of labels right, 687 weights",
         r"snip: F1 0\.\d+",
@@ -23,6 +27,17 @@ PRINTED: dict[str, list[str]] = {
         r"pruned: rmse \d\.\d+ before, \d\.\d+ with 40% of the parameters",
         r"width: rmse \d\.\d+ with 1,130 parameters",
         r"at params=40% \(1,133\)",
+    ],
+    "vit": [
+        r"accuracy (9\d|100)\.\d% before, (9\d|100)\.\d% with \d\d,\d{3} MACs",
+        r"mlp.*: \d\d left|intermediate.*: \d\d left",
+        r"loaded again: a ViTForImageClassification, the same outputs: True",
+    ],
+    "without_training": [
+        r"filter-norm: \(\d+, \d+\) channels, \d{3},\d{3} MACs",
+        r"fisher, a share of one layer: \(16, 16\) channels",
+        r"own criterion: \(\d+, \d+\) channels",
+        r"loaded again, the same outputs: True",
     ],
     "unet_dice": [r"fisher-tuned: dice 0\.\d{3} with \d{3},\d{3} of the MACs", r"width: dice 0\.\d{3}"],
 }

@@ -155,13 +155,13 @@ def test_what_disagrees_is_refused_and_leaves_the_old_file(tmp_path, image, monk
         return lambda arrays: [1.01 * value for value in real(*args, **kwargs)(arrays)]
 
     monkeypatch.setattr(home, name, wrong)
-    (tmp_path / file).write_text("old")
+    (tmp_path / file).write_text("old, of secateur")
     with pytest.raises(
         InputError, match=r"within 0.0001 of its largest output, got a difference of 0.01"
     ) as error:
         write(Returns("tensor"), image, tmp_path / file)
     assert "\n" not in str(error.value)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old, of secateur"]
     assert write(Returns("tensor"), image, tmp_path / file, tolerance=0.1).tolerance == 0.1
 
 

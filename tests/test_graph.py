@@ -31,11 +31,12 @@ from secateur.runs.gate_channels import GateChannels
 from secateur.runs.graph import Graph, Made, NotMadeError, write_plan
 from secateur.runs.portable import KINDS, read_data, run_as_json, run_from_json, write_data
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.run import Run
 from secateur.runs.schedule import Schedule
 from secateur.runs.sparsify import Sparsify
 from secateur.runs.store import RunStore
-from secateur.runs.train import Given, Train
-from secateur.training.recipe import PRECISIONS, SCHEDULES, SELECTING_SPLITS, Recipe
+from secateur.runs.train import Given, Train, Tune
+from secateur.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, SELECTING_SPLITS, Recipe
 
 SHORT = Recipe(epochs=1, batch_size=64)
 
@@ -379,6 +380,9 @@ def kinds_of_runs(folder):
         "gated": (GateChannels, {"limits": Limits.at({"macs": 5000})}),
         "prune a given one": (PruneChannels, {"settings": given, "target": targets["params"], "about": 0.1}),
     }
+    found["tuned"] = Tune, {"after": lambda own: PruneChannels(**own, **found["prune a given one"][1])}
+    taught = {"recipe": replace(SHORT, distill="logits"), "teacher": lambda own: Train(**own)}
+    found["taught"] = Train, taught
     for name, target in targets.items():
         found[f"prune to {name}"] = PruneChannels, {"settings": settings, "target": target, "about": 1e12}
     for name in WEIGHT_ARMS:
@@ -391,11 +395,12 @@ def kinds_of_runs(folder):
 
 def settings_of(run):
     """All that a run is given but its network and images."""
-    return {
+    found = {
         field.name: getattr(run, field.name)
         for field in fields(run)
         if field.name not in ("architecture", "data")
     }
+    return {name: value.run_id if isinstance(value, Run) else value for name, value in found.items()}
 
 
 def there_and_back(run):
@@ -409,7 +414,9 @@ def test_every_kind_of_run_comes_back_as_it_went(whichever, digits, tmp_path):
     assert {kind for kind, _ in tried.values()} == set(KINDS.values())
     assert {name for name, (kind, _) in tried.items() if kind is Sparsify} == set(WEIGHT_ARMS)
     for name, (kind, own) in tried.items():
-        run = kind(architecture=whichever, data=digits, seed=3, label=f"{name} ☃", **{"recipe": SHORT, **own})
+        common = {"architecture": whichever, "data": digits, "seed": 3, "recipe": SHORT}
+        own = {setting: value(common) if callable(value) else value for setting, value in own.items()}
+        run = kind(**{**common, "label": f"{name} ☃", **own})
         back = there_and_back(run)
         assert type(back) is kind, name
         assert back.run_id == run.run_id, name
@@ -448,6 +455,11 @@ shares = st.floats(0.01, 0.99)
         patience=st.integers(1, 99),
         early_stop=st.none() | st.integers(1, 99),
         select_on=st.sampled_from(SELECTING_SPLITS),
+        optimizer=st.sampled_from([*OPTIMIZERS]),
+        warmup=st.floats(0, 9),
+        clip_norm=st.none() | st.floats(0.1, 9),
+        accumulate=st.integers(1, 2),
+        ema=st.none() | shares,
     ),
     seed=st.integers(0, 2**31),
     label=st.text(),

@@ -49,6 +49,15 @@ Optimizer = Literal["sgd", "adamw", "muon"]
 Distilled = Literal["logits", "attention"]
 """What is learnt from a teacher: `secateur.training.recipe.DISTILLATIONS`."""
 
+Augment = Literal["crop-flip", "resized-crop", "none"]
+"""What training images go through: `secateur.training.recipe.AUGMENTATIONS`."""
+
+Fit = Literal["crop", "pad", "squash"]
+"""How an image of another shape is brought to the size: `secateur.data.pixels.FITS`."""
+
+Normalization = Literal["data", "imagenet", "model"]
+"""Whose mean and deviation images are normalised with: `secateur.data.normalization.NORMALIZATIONS`."""
+
 Precision = Literal["fp32", "bf16"]
 """Of forward passes: `secateur.training.recipe.PRECISIONS`."""
 

@@ -319,8 +319,8 @@ class Architecture:
                 network of `transformers` is built from the configuration that lies beside the file.
         """
         content, path = read_architecture(path)
-        if factory is None and isinstance(content, dict):
-            factory = factory_beside(path, str(content.get("factory", "")))
+        if factory is None:
+            factory = factory_beside(path)
         return cls.from_dict(content, str(path), factory)
 
 

@@ -113,6 +113,11 @@ def factory_of(name: str) -> Callable[..., nn.Module]:
     return _factory(name)[0]
 
 
+def has_pretrained(name: str) -> bool:
+    """Tell whether a factory has pretrained weights to give; InputError where there is no such factory."""
+    return _factory(name)[1] is not None
+
+
 def _factory(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
     """Find what builds a fresh network, and what builds one with pretrained weights, where there are any."""
     if name.startswith("hf:"):

@@ -76,25 +76,17 @@ def factory_from(described: dict[str, Any], source: str = "the model") -> Factor
     return partial(_built, kind, _plain(config))
 
 
-def factory_beside(path: Path, name: str) -> Factory | None:
-    """Find what builds the network of an architecture file, by the configuration that lies beside it.
-
-    Args:
-        path: of the architecture file.
-        name: its factory.
+def factory_beside(path: Path) -> Factory | None:
+    """Find what builds the network of an architecture file, by the description that lies beside it.
 
     Returns:
-        None where the network is none of the package's.
+        None where there is none, so that the factory has to be named.
 
     Raises:
-        InputError: where the configuration is missing, damaged, or not allowed.
+        InputError: where it is damaged, or asks for what a file may not ask for.
     """
-    if not name.startswith((PREFIX, "hf:")):
-        return None
     file = path.parent / TRANSFORMERS_FILE
-    if not file.is_file():
-        return None  # the factory has to be named
-    return factory_from(_read(file), str(file))
+    return factory_from(_read(file), str(file)) if file.is_file() else None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from secateur.cli import names, printing
 from secateur.cli.answer import Answer
 from secateur.cli.generated import completing, option, taking, words
-from secateur.cli.options import PRUNING, ModelOptions, Options, PruneOptions
+from secateur.cli.options import PRUNING, RECIPE, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
     OnOption,
     PlanOption,
@@ -110,6 +110,12 @@ def compare(
 def train(
     options: Options,
     seed: Annotated[int, typer.Option(help="Of initialisation and order.")] = 0,
+    teacher: Annotated[
+        Path | None, option("With --distill: the folder of a trained network to learn from.", RECIPE)
+    ] = None,
+    teacher_factory: Annotated[
+        str | None, option("What builds the teacher, where it is not built in.", RECIPE)
+    ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
     plan: PlanOption = False,
 ) -> Answer | None:
@@ -118,7 +124,7 @@ def train(
 
     Example: `secateur train --model wrn-16-1 --data digits --epochs 30 --out dense/`
     """
-    from secateur.compare.one_network import FILES, Subject, train_one
+    from secateur.compare.one_network import FILES, Subject, teacher_in, train_one
 
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out, FILES)
@@ -126,9 +132,10 @@ def train(
     subject = Subject(
         architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan, terms=options.terms()
     )
+    taught = None if teacher is None else teacher_in(session, teacher, subject, teacher_factory)
 
     def work(where: Session) -> Point:
-        return train_one(where, subject)
+        return train_one(where, subject, taught)
 
     return planned(session, subject, work) if plan else printing.network(work(session), session)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from secateur.cli import names
 from secateur.cli.generated import OptionsOf, Values, completing, option
 from secateur.errors import InputError, unknown
+from secateur.names import Fit, Normalization
 from secateur.runs.settings import ChannelFields, SparseFields
 from secateur.training.recipe import AUTO, CUSTOM, OPTIMIZERS, Recipe
 
@@ -45,7 +46,16 @@ class DataOptions:
     limit_train: Annotated[int | None, option("Take a stratified part of the training images.", DATA)] = None
     val_fraction: Annotated[float, option("Held out of train for all that selects.", DATA)] = 0.1
     split_seed: Annotated[int, option("Which images are held out.", DATA)] = 0
-    image_size: Annotated[int | None, option("Resize and crop images to this side.", DATA)] = None
+    image_size: Annotated[int | None, option("Make images square, with this side.", DATA)] = None
+    fit: Annotated[
+        str,
+        option(
+            "How: crop (the centre square), pad (the whole, on the background), squash.",
+            DATA,
+            values=get_args(Fit),
+        ),
+    ] = "crop"
+    background: Annotated[str, option("Behind transparent pixels: white, black or #rrggbb.", DATA)] = "white"
     splits: Annotated[
         str | None,
         option("train=DIR,test=DIR[,val=DIR], below the data folder, where names do not say it.", DATA),
@@ -71,6 +81,9 @@ class DataOptions:
             values=names.TASKS,
         ),
     ] = "classification"
+    skip_unreadable: Annotated[
+        bool, option("Leave out images that cannot be read.", DATA, "--skip-unreadable")
+    ] = False
 
     def __post_init__(self) -> None:
         """`~` is the home folder; an empty path is refused."""
@@ -106,6 +119,9 @@ class DataOptions:
             label_column=self.label_column,
             image_column=self.image_column,
             task=self.task,
+            fit=self.fit,
+            background=self.background,
+            skip_unreadable=self.skip_unreadable,
             pixels=pixels,
             progress=reporter.decoding,
         )
@@ -127,6 +143,15 @@ class ModelOptions(DataOptions):
         str | None,
         typer.Option(help="What builds the network of an architecture.json that is not built in."),
     ] = None
+    normalize: Annotated[
+        str | None,
+        option(
+            "By mean and deviation of: data, imagenet, model, or 'mean=.5,.5,.5 std=.2,.2,.2'; by default "
+            "the model's where it comes with weights, else the data's.",
+            DATA,
+            values=get_args(Normalization),
+        ),
+    ] = None
 
     @property
     def model_path(self) -> Path | None:
@@ -136,10 +161,15 @@ class ModelOptions(DataOptions):
 
     def load(self, reporter: Reporter) -> tuple[Data, Architecture]:
         """The data, and the model fitted to it. Names are checked before anything is decoded."""
+        from secateur.architecture.pretrained import normalized_for
         from secateur.architecture.resolve import check_model_name, resolve_model
+        from secateur.data.normalization import named
 
         check_model_name(self.model)
-        data = self.load_data(reporter)
+        named(self.normalize)
+        data, normalization = normalized_for(self.model, self.load_data(reporter), self.normalize)
+        if normalization:
+            reporter.note(f"images are normalised {normalization}")
         self._say_what_takes_long(reporter)
         architecture = resolve_model(self.model, data, self.factory)
         self._try_on(architecture, data)
@@ -194,11 +224,11 @@ def _with_home(name: str, what: str) -> str:
 class Options(ModelOptions):
     """The options that `compare`, `train` and `prune` share; those of the recipe are made from its fields."""
 
-    training: Annotated[Values, OptionsOf(Recipe, RECIPE, without=("pad", "flip", "precision"))] = field(
-        default_factory=dict
-    )
-    augmentation: Annotated[Values, OptionsOf(Recipe, RECIPE, only=("pad", "flip"))] = field(
-        default_factory=dict
+    training: Annotated[
+        Values, OptionsOf(Recipe, RECIPE, without=("augment", "jitter", "pad", "flip", "precision"))
+    ] = field(default_factory=dict)
+    augmentation: Annotated[Values, OptionsOf(Recipe, RECIPE, only=("augment", "jitter", "pad", "flip"))] = (
+        field(default_factory=dict)
     )
     device: Annotated[str, option("auto, cpu, cuda, cuda:1, mps.", MACHINE)] = "auto"
     computation: Annotated[Values, OptionsOf(Recipe, MACHINE, only=("precision",))] = field(

@@ -179,6 +179,8 @@ def _show_plan(
 
     question, settings = wanted.question, wanted.question.settings
     say(f"{question.name} on {question.data.label}: one seed of {settings.seeds}; nothing is trained now.")
+    if question.tuned:
+        say(f"{question.tuned}.")
     _plan_table(rows, seconds, settings.resource).show()
     for row in rows:
         if row.exact and row.limit and not row.zeroes:

@@ -72,6 +72,7 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
     Args:
         files: that will be written into `out`, whatever else will be; none of the user's may be among them.
     """
+    from secateur.data.batches import check_batch
     from secateur.device import Runtime
     from secateur.progress import reporter_for
     from secateur.records.out import check_out
@@ -83,6 +84,7 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)
+        check_batch(data, options.recipe().batch_size, runtime.device)
     if runtime.is_main and data.found:
         say(data.found.line())
     return Session(RunStore(out), runtime, reporter), data, architecture

@@ -56,6 +56,17 @@ class Comparison:
         """How the network itself is trained; smaller ones by `Settings.recipe_of`."""
         return self.settings.recipe_of(self.architecture)
 
+    @property
+    def tuned(self) -> str | None:
+        """Say how the network is tuned, and what others are trained by, where it comes with weights."""
+        if self.settings.tuning is None or not self.architecture.comes_trained:
+            return None
+        tuning, anew = self.recipe, self.settings.recipe
+        return (
+            f"{self.name} comes with weights, so it is tuned ({tuning.in_words(tuning.epochs)}); networks "
+            f"from scratch are trained ({anew.in_words(anew.epochs)})"
+        )
+
     def limits(self, budget: Budget) -> Limits:
         """Give the budget in units of its resource."""
         return Limits.at({budget.resource: self.units[budget.text]})
@@ -86,7 +97,14 @@ class Comparison:
 
     def epoch_compute(self, architecture: Architecture, world: int = 1) -> int:
         """Training MACs of one epoch of the recipe."""
-        return epoch_compute(architecture, self.data, self.settings.recipe, world)
+        recipe = self.settings.recipe
+        teacher = self.architecture if recipe.distills else None
+        return epoch_compute(architecture, self.data, recipe, world, teacher)
+
+    @property
+    def teacher_macs(self) -> int:
+        """MACs of a forward pass of the network that the others learn from, for one example; 0: none does."""
+        return self.architecture.macs if self.settings.recipe.distills else 0
 
     def epochs_for(self, architecture: Architecture, spent: float, world: int = 1) -> int:
         """Say how long a network trains from scratch, given what fisher-tuned spent at its budget."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.matching import check_given
+from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budgets, Limits
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import leave_network
 from secateur.compare.settings import Settings, Sparsity
+from secateur.compare.teaching import check_teaching
+from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
 from secateur.records.out import FOLDER_FILES, check_out
@@ -22,6 +26,7 @@ from secateur.records.record import Record
 from secateur.runs.executors.choice import Workers, make_graph
 from secateur.runs.find_rate import with_rate_found
 from secateur.runs.graph import Graph, Made
+from secateur.runs.identity import file_hash
 from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
@@ -93,6 +98,11 @@ class Subject:
             "terms": self.terms,
         }
 
+    def check_teaching(self) -> None:
+        """Raise InputError where it is to learn from its original, and cannot."""
+        own = self.architecture
+        check_teaching(own, own, self.recipe, self.terms.task, self.data)
+
     def with_rate(self, session: Session, begins: Run) -> Subject:
         """Search for the rate, where that was asked for.
 
@@ -112,12 +122,51 @@ class Subject:
         return replace(self, recipe=with_rate_found(session, begins), finds_rate=False)
 
 
-def train_one(session: Session, subject: Subject) -> Point:
-    """Train from scratch and leave the network with its record in the session's folder."""
+def teacher_in(session: Session, directory: Path, subject: Subject, factory: str | None = None) -> Given:
+    """The run that takes a trained network from a folder, to learn from it; it is not overwritten.
+
+    Args:
+        factory: the name of what builds it, where it is not built in.
+
+    Raises:
+        InputError: where there is none, or it does not suit the data, or the recipe learns from nobody.
+    """
+    if not subject.recipe.distills:
+        raise InputError(
+            "a teacher is learnt from with --distill logits or attention: add it, or leave it out"
+        )
+    if not directory.is_dir():
+        raise InputError(f"no folder '{directory}': --teacher names one that train, prune or sc.save left")
+    file_hash(directory / WEIGHTS_FILE)  # refuses a folder without weights
+    check_out(session.store.directory, FILES, model=directory)
+    assert isinstance(subject.data, Data)
+    architecture = resolve_model(str(directory), subject.data, factory)
+    for remark in check_given(architecture, subject.data, directory):
+        session.reporter.note(remark)
+    plain = replace(subject, architecture=architecture, recipe=subject.recipe.undistilled())
+    return Given(**plain.common(), weights=directory, label=f"teacher seed {subject.seed}")
+
+
+def train_one(session: Session, subject: Subject, teacher: Run | None = None) -> Point:
+    """Train a network and leave it with its record in the session's folder.
+
+    Args:
+        teacher: whose network it learns from, where the recipe says so.
+
+    Raises:
+        InputError: before anything is trained, where there is no teacher, or it does not suit.
+    """
     check_out(session.store.directory, FILES)
-    label = f"train seed {subject.seed}"
-    subject = subject.with_rate(session, Train(**subject.common(), label=label))
-    run = Train(**subject.common(), label=label)
+    label, recipe = f"train seed {subject.seed}", subject.recipe
+    if recipe.distills and teacher is None:
+        raise InputError(
+            f"--distill {recipe.distill} learns from another network: name the folder of a trained one, "
+            "--teacher DIR"
+        )
+    if teacher is not None:
+        check_teaching(subject.architecture, teacher.architecture, recipe, subject.terms.task, subject.data)
+    subject = subject.with_rate(session, Train(**subject.common(), label=label, teacher=teacher))
+    run = Train(**subject.common(), label=label, teacher=teacher)
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("train", graph.compute):
@@ -145,6 +194,7 @@ def prune_one(
             session.reporter.note(remark)
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
+    subject.check_teaching()
     label = f"{settings.method} {budgets} seed {subject.seed}"
 
     def pruning(of_whom: Subject) -> PruneChannels:
@@ -216,6 +266,7 @@ def arm_alone(
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)
     (budget,) = question.budgets
     arm.check(question, budget)
+    subject.check_teaching()
     graph = Graph(session.runtime.world)
     replicate = Replicate(question, graph, subject.seed)
     node = arm.node(replicate, budget)

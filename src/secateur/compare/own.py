@@ -29,8 +29,8 @@ Model = str | nn.Module | Architecture | Callable[[], nn.Module]
 
 def recipe_for(recipe: Recipe, loaders: Loaders) -> Recipe:
     """Take the batch size from the loaders; InputError for settings that only our own images have."""
-    for name in ("pad", "flip"):
-        if getattr(recipe, name) is not None:
+    for name in ("augment", "jitter", "pad", "flip"):
+        if getattr(recipe, name) != getattr(Recipe, name):
             raise InputError(
                 f"own loaders augment by themselves, got {name}={getattr(recipe, name)}: leave it out"
             )

@@ -15,6 +15,7 @@ from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
 from secateur.runs.prune_channels import PruneChannels, Target
+from secateur.runs.run import Run
 from secateur.runs.train import Train
 from secateur.training.recipe import Recipe
 
@@ -39,7 +40,7 @@ class Replicate:
         return self._own[key]
 
     def train(self, architecture: Architecture, recipe: Recipe, label: str) -> Train:
-        """The run that trains a network from scratch."""
+        """The run that trains a network, from scratch if it comes with no weights."""
         return Train(
             architecture=architecture,
             data=self.question.data,
@@ -47,12 +48,17 @@ class Replicate:
             seed=self.seed,
             label=label,
             terms=self.settings.terms,
+            teacher=self.teacher(recipe),
         )
 
+    def teacher(self, recipe: Recipe) -> Run | None:
+        """The run of the network that the others learn from, the unpruned one, where the recipe says so."""
+        return self.dense().run if recipe.distills else None
+
     def dense(self) -> Node:
-        """The unpruned network."""
+        """The unpruned network, which learns from nobody."""
         label = f"{self.question.name} seed {self.seed}"
-        run = self.train(self.question.architecture, self.question.recipe, label)
+        run = self.train(self.question.architecture, self.question.recipe.undistilled(), label)
         return self.once("dense", None, lambda: self.graph.add(run))
 
     def pruned_to(self, budget: Budget) -> Node:
@@ -110,7 +116,8 @@ class Replicate:
         whole, small = self.question.architecture, self.question.evenly(budget)
         removals = sum(whole.widths) - sum(small.widths)
         examples = (removals + 1) * self.settings.prune.every * self.question.recipe.batch_size
-        return TRAINING_MACS_PER_INFERENCE_MAC * ((whole.macs + small.macs) // 2) * examples
+        macs = TRAINING_MACS_PER_INFERENCE_MAC * ((whole.macs + small.macs) // 2)
+        return (macs + self.question.teacher_macs) * examples
 
     def spent_at(self, budget: Budget, made: Made) -> int:
         """Training MACs that fisher-tuned took for the budget."""
@@ -123,7 +130,7 @@ class Replicate:
     def found_after(self, record: Record, removals: int, made: Made) -> int:
         """Training MACs that led to the first `removals` removals of a pruned network."""
         return made.record(self.dense()).train_compute + sum(
-            TRAINING_MACS_PER_INFERENCE_MAC * removal.macs * removal.examples
+            (TRAINING_MACS_PER_INFERENCE_MAC * removal.macs + self.question.teacher_macs) * removal.examples
             for removal in (record.removed or ())[:removals]
         )
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import describe_data
+from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
-from secateur.compare.comparison import Comparison
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -68,6 +68,8 @@ def answer(
     check_out(session.store.directory, FOLDER_FILES)
     check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
+        if question.tuned:
+            session.reporter.note(question.tuned)
         make_graph(graph, session, workers or Workers(1))
         results = _results(wanted, replicates, made, session, command)
         folder = asked.folder(session.store.directory)
@@ -179,12 +181,8 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
         **settings.terms.in_words(),
-        **({"tuned": question.recipe.in_words(question.recipe.epochs)} if _is_tuned(question) else {}),
+        **({"tuned": question.tuned} if question.tuned else {}),
     }
-
-
-def _is_tuned(question: Comparison) -> bool:
-    return question.settings.tuning is not None and question.architecture.comes_trained
 
 
 def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
@@ -335,6 +333,14 @@ def compare(
     return answer(wanted, session, told, asked, reads=reads)
 
 
+def _loaded(name: str, model: Model, task: str, reporter: Reporter) -> Data:
+    """Read data by name, and normalise them as the model's weights want it, where it says."""
+    data, normalization = normalized_for(model, load_data(name, task=task, progress=reporter.decoding))
+    if normalization:
+        reporter.note(f"images are normalised {normalization}")
+    return data
+
+
 def _opened(
     model: Model, data: Any, kind: str, settings: Settings, reporter: Reporter
 ) -> tuple[Architecture, AnyData, Settings]:
@@ -343,7 +349,7 @@ def _opened(
     if optimizer is not None:
         try_optimizer(optimizer)
     if isinstance(data, (str, Data)):
-        loaded = load_data(data, task=kind, progress=reporter.decoding) if isinstance(data, str) else data
+        loaded = _loaded(data, model, kind, reporter) if isinstance(data, str) else data
         architecture = resolve_model(model, loaded)
         if not (task.is_default and architecture.is_family):
             examine(architecture, loaded, task)

@@ -9,6 +9,7 @@ from secateur.compare.arms import Arm, PlanRow, chosen
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
+from secateur.compare.teaching import check_teaching
 from secateur.runs.graph import Graph
 from secateur.training.batches import AnyData
 
@@ -23,6 +24,7 @@ def ask(architecture: Architecture, data: AnyData, settings: Settings) -> Wanted
     settings = replace(settings, arms=tuple(arm.name for arm in arms))
     prunes = settings.match == "compute" or any(arm.prunes for arm in arms)
     question = Comparison(architecture, data, settings, prunes=prunes)
+    check_teaching(architecture, architecture, question.recipe, settings.terms.task, data)
     for budget in question.budgets:
         if prunes:
             question.target(budget).check(architecture, settings.prune)
@@ -40,8 +42,9 @@ class Wanted:
 
     @property
     def needs_dense(self) -> bool:
-        """Whether the unpruned network is trained: to prune it, or to say what zeros cost."""
-        return self.question.prunes or any(arm.removes or arm.zeroes for arm in self.arms)
+        """Whether the unpruned network is trained: to prune it, to say what zeros cost, or to teach."""
+        teaches = self.question.settings.recipe.distills
+        return self.question.prunes or teaches or any(arm.removes or arm.zeroes for arm in self.arms)
 
     def add_to(self, graph: Graph, seeds: range | None = None) -> list[Replicate]:
         """Add the runs of every seed, in the order in which one process makes them."""

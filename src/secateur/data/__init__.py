@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
+from secateur.data.augment import Augmentation
 from secateur.data.batches import count_batches, epoch_batches
 from secateur.data.cache import cached
 from secateur.data.contents import Source, lazily
-from secateur.data.dataset import Augmentation, Data, Split, channel_statistics, fingerprint
+from secateur.data.dataset import Data, Split, channel_statistics, fingerprint
 from secateur.data.decode import Decoded, Progress, decode
 from secateur.data.found import Found, found_in
 from secateur.data.listing import Listing
 from secateur.data.mapped import gathered
+from secateur.data.normalization import named
 from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
@@ -54,6 +56,7 @@ def load_data(
     skip_unreadable: bool = False,
     pixels: PixelFormat | None = None,
     task: str = "classification",
+    normalize: str | Sequence[Sequence[float]] = "data",
     progress: Progress | None = None,
 ) -> Data:
     """Load a data set, split it and measure it.
@@ -80,6 +83,8 @@ def load_data(
         skip_unreadable: leave out images that cannot be read, and count them in `found`.
         pixels: which are made of the images, whatever these are, in place of `image_size`, `fit` and
             `background`: those that a finished network takes.
+        normalize: "data": by mean and deviation of the training split; "imagenet": by ImageNet's; or a pair
+            (means, deviations) of pixels scaled to [0, 1].
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
         task: "classification"; or what the columns of a table say instead of classes: "regression" (numbers)
             or "multilabel" (columns of 0 and 1, or one of lists). `label_column` may then be several, with
@@ -99,19 +104,21 @@ def load_data(
         (1167, 130, 500, (1, 8, 8))
     """
     _check_options(val_fraction)
+    normalization = named(normalize)
     reading = Reading(
         splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
     check_task(task)
     if task != "classification":
         told = replace(reading, task=task)
-        return _load_targeted(name, told, limit_train, val_fraction, split_seed, progress)
+        data = _load_targeted(name, told, limit_train, val_fraction, split_seed, progress)
+        return normalization.applied(data) if normalization else data
     source = _embedded(name) or find_source(name, reading)
     called, decoded = source.name, _decoded(source, reading, progress)
     chosen = _split(decoded, limit_train, val_fraction, split_seed)
     train, val, test = (Split(gathered(decoded.images, part.images), part.labels) for part in chosen)
     mean, std = channel_statistics(train.images)
-    return Data(
+    data = Data(
         name=called,
         label=_label(called, decoded.codec),
         train=train,
@@ -126,12 +133,13 @@ def load_data(
             called,
             decoded,
             {"train": train, "val": val, "test": test},
-            fit=fit,
+            fit=decoded.format.fit if decoded.format else fit,
             left_out=source.left_out,
             remarks=source.remarks,
         ),
         format=decoded.format,
     )
+    return normalization.applied(data) if normalization else data
 
 
 def _load_targeted(

@@ -149,8 +149,9 @@ def read_npz(path: Path) -> Listing:
     except InputError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        pickled = "allow_pickle" in str(error)
-        reason = "it holds pickled objects" if pickled else first_line(error) or type(error).__name__
+        pickled = "allow_pickle" in str(error) and zipfile.is_zipfile(path)
+        broken = "it is no zip of arrays" if not zipfile.is_zipfile(path) else first_line(error)
+        reason = "it holds pickled objects" if pickled else broken or type(error).__name__
         raise InputError(
             f"{where} must be arrays of numbers as numpy.savez writes them, but cannot be read "
             f"({plain(reason)}): save images as uint8 and labels as whole numbers"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad as zero_pad
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from secateur.data.dataset import Augmentation, Data, Split
+from secateur.data.augment import Augmentation, Drawn, augmented, draw, on_cpu
+from secateur.data.dataset import Data, Split
+from secateur.data.memory import available_memory, in_words
+from secateur.data.preprocessing import scale_and_shift
 from secateur.errors import InputError
 
 _RESIDENT_BYTES = 2 * 2**30  # what a device that cannot tell its free memory is trusted to hold
@@ -27,16 +27,14 @@ _COPIES: MutableMapping[Tensor, dict[torch.device, Tensor]] = WeakTensorKeyDicti
 
 @dataclass(frozen=True)
 class _Epoch:
-    """The order of an epoch and its augmentation; entry i belongs to the i-th example drawn."""
+    """The order of an epoch and its augmentation."""
 
     order: Tensor | None = None  # int64 (N,); None: as they are stored
-    top: Tensor | None = None  # int64 (N,), row of the crop in the padded image, 0..2*pad
-    left: Tensor | None = None  # int64 (N,), its column
-    mirrored: Tensor | None = None  # bool (N,)
+    drawn: Drawn | None = None  # entry i belongs to the i-th example of the order
 
     def to(self, device: torch.device) -> _Epoch:
-        moved = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
-        return _Epoch(**moved)
+        order = None if self.order is None else self.order.to(device)
+        return _Epoch(order, self.drawn.to(device) if self.drawn else None)
 
 
 def count_batches(n: int, batch_size: int, world: int = 1) -> int:
@@ -106,10 +104,27 @@ def epoch_batches(
         augmentation = None
     else:
         slices = _training_slices(len(split), batch_size, world)
-    epoch = _draw(len(split), generator, augmentation)
+    epoch = _draw(len(split), generator, augmentation, split.images.shape[-2:])
     mine = [positions[rank::world] for positions in slices[start:]]
-    pad = augmentation.pad if augmentation else 0
-    return _batches(split, data, epoch, mine, torch.device(device), pad, layout)
+    return _batches(split, data, epoch, mine, torch.device(device), layout)
+
+
+def check_batch(data: Data, batch_size: int, device: torch.device) -> None:
+    """Refuse, before anything is trained, a batch that memory cannot hold twice: its bytes and as numbers.
+
+    What the network makes of it takes more, often many times as much.
+
+    Raises:
+        InputError: naming both sizes.
+    """
+    channels, height, width = data.shape
+    size = batch_size * channels * height * width * 8
+    memory = available_memory()
+    if device.type == "cpu" and size > memory:
+        raise InputError(
+            f"a batch must fit into memory, but {batch_size} images of {channels}x{height}x{width} take at "
+            f"least {in_words(size)} and {in_words(memory)} are available: lower --batch-size or --image-size"
+        )
 
 
 def first_images(data: Data, count: int) -> Tensor:
@@ -131,23 +146,13 @@ def _training_slices(n: int, batch_size: int, world: int) -> list[range]:
     return [positions[: len(positions) // world * world] for positions in slices]
 
 
-def _draw(n: int, generator: torch.Generator | None, augmentation: Augmentation | None) -> _Epoch:
+def _draw(
+    n: int, generator: torch.Generator | None, augmentation: Augmentation | None, shape: torch.Size
+) -> _Epoch:
     if generator is None:
         return _Epoch()
-    order = _on_cpu(torch.randperm(n, generator=generator, device=generator.device))
-    if augmentation is None:
-        return _Epoch(order)
-    top, left = (_integers(2 * augmentation.pad + 1, n, generator) for _ in range(2))
-    mirrored = _integers(2, n, generator).bool() if augmentation.flip else None
-    return _Epoch(order, top, left, mirrored)
-
-
-def _integers(high: int, n: int, generator: torch.Generator) -> Tensor:
-    return _on_cpu(torch.randint(high, (n,), generator=generator, device=generator.device))
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor.to("cpu")
+    order = on_cpu(torch.randperm(n, generator=generator, device=generator.device))
+    return _Epoch(order, draw(n, augmentation, shape, generator) if augmentation else None)
 
 
 def _batches(
@@ -156,7 +161,6 @@ def _batches(
     epoch: _Epoch,
     slices: list[range],
     device: torch.device,
-    pad: int,
     layout: torch.memory_format,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     home = device if _fits(split, device) else torch.device("cpu")
@@ -168,7 +172,9 @@ def _batches(
         if not positions:
             continue
         chosen = slice(positions.start, positions.stop, positions.step)
-        batch = _augment(_take(images, drawn, chosen), drawn, chosen, pad)
+        batch = _take(images, drawn, chosen)
+        if drawn.drawn:
+            batch = augmented(batch, drawn.drawn.of_batch(chosen))
         answers = _take(labels, drawn, chosen).to(device, copy=True)  # never a view of the split's own
         yield normalise(batch.to(device), scale, shift, layout), answers
 
@@ -176,62 +182,6 @@ def _batches(
 def _take(values: Tensor, epoch: _Epoch, chosen: slice) -> Tensor:
     """The examples at the places `chosen` of the epoch; a view where the epoch keeps the stored order."""
     return values[chosen] if epoch.order is None else values.index_select(0, epoch.order[chosen])
-
-
-def _augment(images: Tensor, epoch: _Epoch, chosen: slice, pad: int) -> Tensor:
-    if epoch.top is not None and epoch.left is not None and pad:
-        images = crop(images, epoch.top[chosen], epoch.left[chosen], pad)
-    return images if epoch.mirrored is None else mirror(images, epoch.mirrored[chosen])
-
-
-def crop(images: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
-    """Zero-pad every image by `pad` and cut one window of the old size out of each.
-
-    In memory, a window is its image shifted, so one run of bytes an image takes them all; the pixels that
-    the shift brought in from beyond an edge are then blacked out.
-
-    Args:
-        images: uint8 (B, C, H, W), contiguous.
-        top, left: int64 (B,), the window's corner in the padded image, 0..2*pad.
-
-    Returns:
-        (B, C, H, W), contiguous.
-    """
-    count, channels, height, width = images.shape
-    size = channels * height * width
-    slack = images.new_zeros(pad * (width + 1))  # the largest shift
-    starts = torch.arange(0, count * size, size, device=images.device) + (top * width + left)
-    shifted = _runs(torch.cat([slack, images.flatten(), slack]), starts, size)
-    rows = _inside(height, pad, images.device)[top].unsqueeze(2)
-    columns = _inside(width, pad, images.device)[left].unsqueeze(1)
-    return shifted.view_as(images).mul_((rows * columns).unsqueeze(1))
-
-
-@lru_cache(maxsize=16)
-def _inside(side: int, pad: int, device: torch.device) -> Tensor:
-    """(2 * pad + 1, side) of 0 and 1: in the window that begins at row i, whether row j is of the image."""
-    return zero_pad(torch.ones(side, dtype=torch.uint8, device=device), [pad, pad]).unfold(0, side, 1)
-
-
-def _runs(values: Tensor, starts: Tensor, length: int) -> Tensor:
-    """(B, length): `values[start : start + length]` for each of the starts, int64 (B,).
-
-    On a CPU each run is one `memcpy`: numpy copies elements of `length` bytes, which may begin at any byte.
-    """
-    if values.device.type != "cpu":
-        return values[starts.unsqueeze(1) + torch.arange(length, device=values.device)]
-    elements = np.ndarray((len(values) - length + 1,), f"V{length}", values.numpy(), strides=(1,))
-    return torch.from_numpy(elements[starts.numpy()].view(np.uint8)).view(len(starts), length)
-
-
-def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Reverse the columns of the images (B, C, H, W) where `mirrored`, bool (B,), is true.
-
-    Choosing whole images among both versions takes a quarter of the time of an element-wise `torch.where`.
-    """
-    both = torch.cat([images, images.flip(-1)])
-    count = len(images)
-    return both.index_select(0, torch.arange(count, device=images.device) + count * mirrored)
 
 
 def normalise(images: Tensor, scale: Tensor, shift: Tensor, layout: torch.memory_format) -> Tensor:
@@ -249,8 +199,7 @@ def _affine(data: Data, images: Tensor, layout: torch.memory_format) -> tuple[Te
 
     For channels last they are (1, C, H, W): a broadcast would have inner loops of C elements.
     """
-    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (data.mean, data.std))
-    scale, shift = (1 / (255 * std)).float(), (-mean / std).float()
+    scale, shift = scale_and_shift(data.mean, data.std)
     if layout == torch.channels_last:
         scale, shift = (
             t.expand(1, *images.shape[1:]).contiguous(memory_format=layout) for t in (scale, shift)

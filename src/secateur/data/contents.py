@@ -15,11 +15,11 @@ from secateur.data.cache_files import cache_folder
 from secateur.data.folders import list_by, list_folder
 from secateur.data.hub import is_saved, saved_tables
 from secateur.data.labels import assign, said_of
-from secateur.data.layout import folder_at, through_wrappers
+from secateur.data.layout import folder_at, lay_out, through_wrappers
 from secateur.data.listing import Listing
 from secateur.data.names import SplitName, split_name
 from secateur.data.reading import Reading
-from secateur.data.tables import read_tables
+from secateur.data.tables import may_have_images, read_tables
 from secateur.data.tasks import refuse_other_tasks, set_masks_aside
 from secateur.data.tree import LISTS, TABLES, Folder, Scan, scan
 from secateur.data.unread import advice, advice_for_folder
@@ -180,13 +180,34 @@ def _tables(found: Scan, reading: Reading) -> Source | None:
     tables = [
         table for folder in found.root.walk() for table in folder.tables if table.suffix.lower() == ".parquet"
     ]
-    if not tables or reading.classes_in is not None:
+    if not tables or reading.classes_in is not None or _are_classes(found.root, tables):
         return None
     groups, unnamed = group_tables(sorted(tables), found.root.path)
     where = plain(str(found.root.path))
     left_out = {UNNAMED: unnamed} if unnamed else {}
     chosen = groups if "all" in groups else assign(groups, where)
     return replace(_table_source(found, chosen, reading, left_out), remarks=said_of(groups))
+
+
+def _are_classes(root: Folder, tables: Sequence[Path]) -> bool:
+    """Whether a folder has class folders, and tables that are something else.
+
+    Raises:
+        InputError: it has class folders, and tables of images.
+    """
+    if not root.count:
+        return False
+    try:
+        lay_out(through_wrappers(root))
+    except InputError:
+        return False
+    with_images = [path for path in tables if may_have_images(path)]
+    if with_images:
+        raise InputError(
+            f"a folder must have class folders or tables of images, but {plain(str(root.path))} has both: "
+            f"--classes-in . takes the folders, --data {plain(str(with_images[0]))} that table alone"
+        )
+    return True
 
 
 def _table_source(

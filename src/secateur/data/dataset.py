@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from secateur.data.augment import Augmentation
 from secateur.data.mapped import pieces
 from secateur.data.preprocessing import PixelFormat, Preprocessing
 from secateur.records.found import Found
@@ -33,14 +34,6 @@ class Split:
     def take(self, indices: Tensor) -> Split:
         """The examples at `indices`, int64 (M,), copied."""
         return Split(self.images[indices], self.labels[indices])
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Zero-pad by `pad` pixels (>= 0) and crop at random; mirror left-right with p = 0.5 if `flip`."""
-
-    pad: int
-    flip: bool
 
 
 @dataclass(frozen=True, repr=False)

@@ -243,7 +243,7 @@ class _Decoding:
 
     def _check_broken(self) -> None:
         for i in self.broken:
-            _log.warning("unreadable: %s (%s)", self.all.names[i], self.broken[i])
+            _log.info("unreadable: %s (%s)", self.all.names[i], self.broken[i])
         if self.broken and not self.reading.skip_unreadable:
             raise self._unreadable()
 

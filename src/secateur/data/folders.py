@@ -92,6 +92,8 @@ def _agrees(one: Labelled, folder_of: Mapping[Path, str]) -> bool:
     """Whether every class of a list is one folder, whatever it is called."""
     labelled = zip(one.images, one.labels, strict=True)
     pairs = {(folder_of[path], label) for path, label in labelled if path and path in folder_of}
+    if None in one.images:
+        return False  # rows that name no image, or several, agree with nothing
     return len({folder for folder, _ in pairs}) == len(pairs) == len({label for _, label in pairs})
 
 
@@ -158,7 +160,7 @@ def _of_lists(lists: Lists, root: Folder, images: Images) -> tuple[Listing, list
         )
     found, remarks = splits_of(lists.labelled, root, where)
     used = [one.rows.path for one in lists.labelled]
-    files = ", ".join(plain(path.name) for path in used)
+    files = ", ".join(plain(str(path.relative_to(root.path))) for path in used)
     splits = found if "all" in found else assign(found, where)
     numbers, classes = number_labels(
         {split: [label for _, label in pairs] for split, pairs in splits.items()}, files

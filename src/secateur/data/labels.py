@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from secateur.errors import InputError
@@ -12,8 +12,7 @@ from secateur.records.found import listed, plain
 
 T = TypeVar("T")
 
-_FRACTION = re.compile(r"[-+]?\d*[.,]\d+(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
-
+_FRACTION = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 LABEL_NAMES = ("label", "labels", "class", "target")
 """What a column of labels is called where others are beside it."""
 
@@ -103,7 +102,6 @@ def number_labels(
                 "have none: label them, or remove them"
             )
     ordered = _ordered({_whole(value, where) for labels in values.values() for value in labels}, where)
-    _check_no_numbers(ordered, sum(map(len, values.values())), where)
     number = {value: index for index, value in enumerate(ordered)}
     numbered = {split: [number[_whole(value, where)] for value in labels] for split, labels in values.items()}
     return numbered, tuple(plain(str(value)) for value in ordered)
@@ -113,10 +111,7 @@ def _whole(value: Any, where: str) -> Any:
     """A number without a fraction as a whole one; what can be no label is refused."""
     if isinstance(value, float):
         if not value.is_integer():
-            raise InputError(
-                f"labels must name classes, but {where} has {value:g}, a number with a fraction: choose "
-                "another with --label-column NAME; numbers to predict are for --task regression"
-            )
+            raise _fraction(f"{value:g}", where)
         return int(value)
     if not isinstance(value, str | bool | int):
         raise InputError(
@@ -126,24 +121,23 @@ def _whole(value: Any, where: str) -> Any:
     return value
 
 
-def _ordered(values: Iterable[Any], where: str) -> list[Any]:
+def _ordered(values: Collection[Any], where: str) -> list[Any]:
     kinds = {type(value) for value in values}
     if len(kinds) > 1:
         raise InputError(f"labels must be of one kind, but {where} has texts and numbers: write all alike")
     if kinds == {str} and all(_is_number(value) for value in values):
         return sorted(values, key=lambda value: (int(value), value))
+    numbers = kinds == {str} and all(_FRACTION.fullmatch(value) for value in values)
+    if numbers and (fractions := sorted(value for value in values if not float(value).is_integer())):
+        raise _fraction(fractions[0], where)
     return sorted(values)
 
 
-def _check_no_numbers(ordered: Sequence[Any], count: int, where: str) -> None:
-    """Refuse labels that are numbers with fractions, most of them another one: something to predict."""
-    texts = [value for value in ordered if isinstance(value, str)]
-    fractions = [text for text in texts if _FRACTION.fullmatch(text)]
-    if texts and len(fractions) * 2 > len(texts) and len(ordered) * 2 > count:
-        raise InputError(
-            f"labels must name classes, but {where} has {plain(fractions[0])} and other such numbers: "
-            "choose another column with --label-column NAME; numbers to predict are for --task regression"
-        )
+def _fraction(value: str, where: str) -> InputError:
+    return InputError(
+        f"labels must name classes, but {where} has {value}, a number with a fraction: choose another with "
+        "--label-column NAME; numbers to predict are for --task regression"
+    )
 
 
 def _is_number(text: str) -> bool:

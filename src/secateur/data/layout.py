@@ -314,6 +314,11 @@ def _by_class(root: Folder) -> ByClass:
 
 def _check_classes(by_class: Mapping[str, object], root: Folder) -> None:
     where = _shown(root)
+    if not by_class and root.images and root.reasons()[".cls"]:
+        raise InputError(
+            f"no class folders in {where}, which has images and .cls files as WebDataset shards do: these "
+            f"are not read; sort the images into {where}/CLASS/"
+        )
     if not by_class and root.images:
         raise InputError(
             f"no class folders in {where}, which holds {len(root.images)} images: sort them into "

@@ -60,7 +60,11 @@ class Images:
 
     def __init__(self, root: Folder):
         self.root = root
-        self.paths = root.all_images()
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """All of them, sorted."""
+        return self.root.all_images()
 
     @cached_property
     def _known(self) -> set[str]:
@@ -94,16 +98,21 @@ class Images:
         if value.startswith("/") or _DRIVE.match(value) or ".." in value.split("/"):
             self._check_inside(direct, value, rows)
             return None
-        matching = [path for path in self._ending(value) if stems or path.name == value.split("/")[-1]]
+        matching = self._ending(value, stems)
         if len(matching) > 1:
             split = split_of(rows.path.stem) or split_of(rows.path.parent.name)
             matching = [path for path in matching if split and split in map(split_of, path.parts[:-1])]
         return matching[0] if len(matching) == 1 else None
 
-    def _ending(self, value: str) -> list[Path]:
-        """Images whose path ends so."""
+    def names_any(self, value: str, rows: Rows, stems: bool = False) -> bool:
+        """Whether a text names an image, or several."""
+        value = value.strip().replace("\\", "/")
+        return self.find(value, rows, stems) is not None or bool(value and self._ending(value, stems))
+
+    def _ending(self, value: str, stems: bool) -> list[Path]:
+        """Images whose path ends so, with its extension, or (`stems`) without."""
         parts = value.split("/")
-        found = self._by_name.get(parts[-1], [])
+        found = [path for path in self._by_name.get(parts[-1], []) if stems or path.name == parts[-1]]
         return [path for path in found if list(path.parts[len(path.parts) - len(parts) : -1]) == parts[:-1]]
 
     def _check_inside(self, full: str, value: str, rows: Rows) -> None:
@@ -201,7 +210,7 @@ def _labelled(path: Path, images: Images, reading: Reading) -> Labelled | str:
     if not possible and reading.label_column is None:
         return "it has no labels"
     label = choose_column(possible, reading.label_column, "label", rows.where, rows.shown, LABEL_NAMES)
-    stems = not any(images.find(value, rows) for value in rows.column(image)[:_TRIED])
+    stems = not any(images.names_any(value, rows) for value in rows.column(image)[:_TRIED])
     found = [images.find(value, rows, stems) for value in rows.column(image)]
     named = label.lower() in LABEL_NAMES or label == reading.label_column
     return Labelled(rows, found, [value.strip() for value in rows.column(label)], label, named)
@@ -225,7 +234,8 @@ def _naming(rows: Rows, images: Images, columns: Sequence[str], stems: bool) -> 
     found: dict[str, list[Path | None]] = {}
     for name in columns:
         tried = [images.find(value, rows, stems) for value in rows.column(name)[:_TRIED]]
-        if sum(path is not None for path in tried) * 2 >= len(tried) and tried not in found.values():
+        naming = sum(images.names_any(value, rows, stems) for value in rows.column(name)[:_TRIED])
+        if naming * 2 >= len(tried) and tried not in found.values():
             found[name] = tried
     return list(found)
 
@@ -367,7 +377,7 @@ def _pairs(labelled: Labelled) -> list[tuple[Path, str]]:
     rows = labelled.rows
     if missing:
         raise InputError(
-            f"every row of a list must name an image below the data folder, but {len(missing)} of "
+            f"every row of a list must name one image below the data folder, but {len(missing)} of "
             f"{len(rows.rows)} in {rows.where} do not (first: "
             f"{plain(', '.join(rows.rows[missing[0]]))[:80]}): add the files, or remove the rows"
         )

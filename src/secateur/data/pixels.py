@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from secateur.data.flatten import flattened, is_swapped, upright, upright_size
 from secateur.data.formats import open_image
 from secateur.data.wide_colour import is_wide_colour, narrow_colour
 from secateur.errors import require
+from secateur.names import Fit
 
 if TYPE_CHECKING:
     from PIL import Image
 
-FITS = ("crop", "pad", "squash")
+FITS: tuple[str, ...] = get_args(Fit)
 _BACKGROUNDS = re.compile(r"white|black|#[0-9a-fA-F]{6}")
 _REDUCING_GAP = 2  # as Pillow's `thumbnail`: a JPEG is decoded at no less than twice the size wanted
 

@@ -24,6 +24,7 @@ from secateur.records.found import plain
 
 DATASETS = ("digits", "cifar10", "tiny-imagenet")
 DIGITS_TEST = 500
+_SHOWN = 120  # characters of a name in messages
 
 _ELSEWHERE = {
     "mnist": "hf:ylecun/mnist",
@@ -53,7 +54,7 @@ def find_source(name: str, reading: Reading | None = None) -> Source:
     if name.startswith("hf:"):
         return _of_hub(hub_repository(name), name, reading)
     path = Path(os.path.expanduser(name))
-    if path.exists():
+    if os.path.exists(path):  # not `Path.exists`, which raises where a name is too long
         return source_of(path, path.resolve().name, reading)
     raise _not_found(name)
 
@@ -93,7 +94,7 @@ def _of_hub(repository: str, name: str, reading: Reading) -> Source:
 
 
 def _not_found(name: str) -> InputError:
-    shown = plain(name)
+    shown = plain(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
     if re.match(r"^[a-z][a-z0-9+.-]*://", name, re.IGNORECASE):
         return InputError(
             f"data are not fetched from addresses, got '{shown}': fetch it, then pass the folder or file"

@@ -19,7 +19,7 @@ from secateur.data.labels import (
     number_labels,
 )
 from secateur.data.listing import Listing
-from secateur.data.names import split_of
+from secateur.data.names import split_of, tokens
 from secateur.data.reading import Reading
 from secateur.errors import InputError, first_line
 from secateur.records.found import plain
@@ -27,7 +27,9 @@ from secateur.records.found import plain
 if TYPE_CHECKING:
     import pyarrow
 
-_IMAGE_NAMES = ("image", "img", "images")
+_IMAGE_WORDS = frozenset(
+    ["image", "images", "img", "photo", "picture", "path", "file", "filename", "filepath"]
+)
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,7 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
     where = f"table {plain(name)}"
     images = [field.name for field in schema if _holds_images(field.type)]
     texts = [field.name for field in schema if _is_text(field.type)]
-    possible = images or [
-        name for name in texts if name.lower() in (*_IMAGE_NAMES, "path", "file", "file_name")
-    ]
+    possible = images or [name for name in texts if _IMAGE_WORDS & set(tokens(name))]
     if reading.image_column is not None:
         possible = images + texts
     image = choose_column(possible, reading.image_column, "image", where, shown)
@@ -185,6 +185,21 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
         ]:
             labels = marked
     return image, choose_column(labels, reading.label_column, "label", where, shown, LABEL_NAMES)
+
+
+def may_have_images(path: Path) -> bool:
+    """Whether a parquet file has a column of images, or of their paths; a broken file may."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        schema = parquet.read_schema(path)
+    except (pyarrow.ArrowException, OSError):
+        return True
+    return any(
+        _holds_images(each.type) or (_is_text(each.type) and _IMAGE_WORDS & set(tokens(each.name)))
+        for each in schema
+    )
 
 
 def _holds_images(kind: pyarrow.DataType) -> bool:

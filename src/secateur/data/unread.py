@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from secateur.data.archives import is_archive
 from secateur.data.formats import hint
-from secateur.data.tree import Folder, Scan
+from secateur.data.tree import Scan
 from secateur.errors import InputError
-from secateur.records.found import listed, plain
+from secateur.records.found import counted, listed, plain
 
 _AS_FILES = "write the images as files, DIR/CLASS/*.png, or as an .npz with x_train, y_train, x_test, y_test"
 _ADVICE = {
@@ -80,7 +79,7 @@ def advice_for_folder(found: Scan) -> InputError:
             return InputError(f"no images in {where}, which has {listed(there, 4)}: {way}")
     if npz := [path.name for path in files if path.suffix.lower() == ".npz"]:
         return InputError(f"no images in {where}, which has {listed(npz, 4)}: pass one of them")
-    return _nothing(root, where)
+    return _nothing(found, where)
 
 
 def _record(name: str, extensions: tuple[str, ...]) -> bool:
@@ -103,14 +102,14 @@ def _packed(archives: list[Path], where: str) -> InputError:
     )
 
 
-def _nothing(root: Folder, where: str) -> InputError:
-    kinds: Counter[str] = root.reasons()
+def _nothing(found: Scan, where: str) -> InputError:
+    root, kinds = found.root, found.left_out()
     for folder in root.walk():
         kinds.update(path.suffix.lower() for path in folder.lists)
     if way := hint(kinds):
-        there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
+        there = ", ".join(counted(kind, count) for kind, count in kinds.most_common(4))
         return InputError(f"no class folders in {where} have images that can be read: it has {there}: {way}")
-    there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
+    there = ", ".join(counted(kind, count) for kind, count in kinds.most_common(4))
     but = f" (it has {there})" if there else ""
     return InputError(
         f"no class folders in {where}{but}: expected {where}/CLASS/*.jpg, one folder for each class"

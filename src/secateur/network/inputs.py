@@ -71,7 +71,7 @@ def in_words(inputs: Inputs) -> str:
 
 
 @torch.no_grad()
-def check_runs(model: nn.Module, inputs: Inputs, what: str = "the data's inputs") -> None:
+def check_runs(model: nn.Module, inputs: Inputs, what: str = "the inputs given") -> None:
     """Raise InputError, in one line, where a model cannot be called on inputs; it is left as it was."""
     try:
         with modes_kept(model):
@@ -80,8 +80,8 @@ def check_runs(model: nn.Module, inputs: Inputs, what: str = "the data's inputs"
         raise
     except Exception as error:  # somebody's code, on inputs of a shape, type or name that it does not take
         raise InputError(
-            f"the model does not run on {what}, {in_words(inputs)}: {kind_and_line(error)}: give it inputs "
-            "of the size, channels and names that it was made for"
+            f"{type(model).__name__} cannot be run on {what}, {in_words(inputs)}: {kind_and_line(error)}: "
+            "give it inputs of the size, channels and names that it was made for"
         ) from None
 
 

@@ -125,4 +125,6 @@ def shortened(name: str) -> str:
 
 def plain(name: str) -> str:
     """A name of somebody else's, without what would end the line or could not be written."""
+    if name.isprintable():
+        return name
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)

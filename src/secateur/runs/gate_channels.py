@@ -11,7 +11,7 @@ from secateur.budget import Limits
 from secateur.device import Runtime
 from secateur.methods import ChannelReparametrization
 from secateur.methods.channel_reparametrization import Config
-from secateur.runs.run import Run, Start, epoch_compute
+from secateur.runs.run import Run, Start
 from secateur.runs.store import RunStore
 from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 from secateur.training.batches import steps_per_epoch
@@ -60,7 +60,7 @@ class GateChannels(Run):
 
     def compute(self, world: int = 1) -> float:
         """As of the whole network until the cut; what is left then is not known beforehand."""
-        return epoch_compute(self.architecture, self.data, self.recipe, world) * self.recipe.epochs
+        return self.epoch_compute(world) * self.recipe.epochs
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         recipe = self.unbroken

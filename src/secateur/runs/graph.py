@@ -68,8 +68,7 @@ class Graph:
         if (found := self._by_id.get(run.run_id)) is not None:
             return found
         before = [*after]
-        if run.first is not None:
-            before.append(self.add(run.first))
+        before += [self.add(other) for other in (run.first, run.taught_by()) if other is not None]
         cost = run.compute(self.world) if compute is None else compute
         node = self._insert(Node(self._unused(run.label), _names(before), cost, run))
         self._by_id[run.run_id] = node

@@ -40,7 +40,7 @@ KINDS: dict[str, type[Run]] = {
 
 _SPLITS = ("train", "val", "test")
 _COMMON = ("architecture", "data", "seed", "label")
-_RUNS = ("after",)  # settings that are runs themselves, on the same data
+_RUNS = ("after", "teacher")  # settings that are runs themselves, on the same data
 
 
 def run_as_json(run: Run) -> dict[str, Any]:

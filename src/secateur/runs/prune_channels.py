@@ -140,7 +140,7 @@ class PruneChannels(Run):
         common: dict[str, Any] = {
             "architecture": self.architecture,
             "data": self.data,
-            "recipe": self.recipe,
+            "recipe": self.recipe.undistilled(),
             "seed": self.seed,
             "terms": self.terms,
         }
@@ -148,6 +148,10 @@ class PruneChannels(Run):
             given = f"{self.label}: as it was given"
             return Given(**common, weights=self.settings.weights, label=given)
         return Train(**common, label=f"{self.label}: training first")
+
+    def taught_by(self) -> Run | None:
+        """The network as it was before channels were removed."""
+        return self.first if self.recipe.distills else None
 
     def _trajectory(self) -> dict[str, Any]:
         """What every run along one trajectory has in common."""

@@ -27,9 +27,16 @@ from secateur.training.seeds import derived_seed
 from secateur.training.terms import Terms
 
 
-def epoch_compute(architecture: Architecture, data: AnyData, recipe: Recipe, world: int = 1) -> int:
-    """Training MACs of one epoch."""
-    return TRAINING_MACS_PER_INFERENCE_MAC * architecture.macs * examples_per_epoch(data, recipe, world)
+def epoch_compute(
+    architecture: Architecture,
+    data: AnyData,
+    recipe: Recipe,
+    world: int = 1,
+    teacher: Architecture | None = None,
+) -> int:
+    """Training MACs of one epoch, with the forward passes of a teacher, if there is one."""
+    macs = TRAINING_MACS_PER_INFERENCE_MAC * architecture.macs + (teacher.macs if teacher else 0)
+    return macs * examples_per_epoch(data, recipe, world)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Run:
         seed: the replicate.
         label: for people: "copycat params=25% seed 1".
         terms: the loss, the metric, and the user's own optimizer.
+        teacher: the run whose network is learnt from, where the recipe says so.
     """
 
     kind: ClassVar[str]
@@ -76,6 +84,7 @@ class Run:
     seed: int
     label: str = ""
     terms: Terms = field(default_factory=Terms)
+    teacher: Run | None = field(default=None, repr=False)
 
     def identity(self) -> dict[str, Any]:
         """Everything that can change a number, but for the seed; JSON-able."""
@@ -84,7 +93,16 @@ class Run:
     @property
     def spec(self) -> RunSpec:
         """Kind, identity, seed and label."""
-        return RunSpec(self.kind, {**self.identity(), **self.terms.identity()}, self.seed, self.label)
+        return RunSpec(self.kind, self._whole_identity(), self.seed, self.label)
+
+    def _whole_identity(self) -> dict[str, Any]:
+        taught = self.taught_by()
+        teacher = {"teacher": taught.run_id} if taught is not None else {}
+        return {**self.identity(), **self.terms.identity(), **teacher}
+
+    def taught_by(self) -> Run | None:
+        """The run whose network is learnt from; None: none is."""
+        return self.teacher if self.recipe.distills else None
 
     @cached_property
     def run_id(self) -> str:
@@ -100,6 +118,12 @@ class Run:
         """About how many training MACs it takes by itself, in `world` processes together."""
         raise NotImplementedError
 
+    def epoch_compute(self, world: int = 1) -> int:
+        """Training MACs of one epoch of the recipe."""
+        taught = self.taught_by()
+        teacher = taught.architecture if taught is not None else None
+        return epoch_compute(self.architecture, self.data, self.recipe, world, teacher)
+
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         """Say where to begin, or go on from `own`, its last checkpoint; `first` is finished by now."""
         raise NotImplementedError
@@ -111,6 +135,13 @@ class Run:
     def initialised(self) -> nn.Module:
         """Build the network as its seed has it."""
         return self.architecture.build(seed=derived_seed(self.seed, "initialisation"))
+
+    def teaching(self, store: RunStore) -> nn.Module | None:
+        """Load the network that is learnt from, if there is one; its run is finished by now."""
+        taught = self.taught_by()
+        if taught is None:
+            return None
+        return load_model(store.path(taught.run_id), like=taught.architecture)
 
     def trained(self, store: RunStore) -> nn.Module:
         """Load the network that `first` left."""

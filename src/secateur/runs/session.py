@@ -55,8 +55,9 @@ class Session:
         """
         if record := self.store.record(run.run_id):
             return record
-        if run.first is not None:
-            self.make(run.first)
+        for before in (run.first, run.taught_by()):
+            if before is not None:
+                self.make(before)
         with self.store.claimed(run.run_id) if self.runtime.world == 1 else nullcontext():
             return self.store.record(run.run_id) or self._made(run)  # another process may have made it
 
@@ -116,6 +117,7 @@ class Session:
             save=save,
             terms=run.terms,
             comes_trained=start.comes_trained,
+            teacher=run.teaching(self.store),
         )
         if start.checkpoint:
             training.resume(start.checkpoint)

@@ -10,7 +10,7 @@ from secateur.budget import Limits
 from secateur.device import Runtime
 from secateur.methods import METHODS, Method
 from secateur.network.task import Loss
-from secateur.runs.run import Run, Start, epoch_compute
+from secateur.runs.run import Run, Start
 from secateur.runs.store import RunStore
 from secateur.runs.train import Train
 from secateur.training.batches import steps_per_epoch
@@ -70,7 +70,7 @@ class Sparsify(Run):
         return Train(
             architecture=self.architecture,
             data=self.data,
-            recipe=self.training,
+            recipe=self.training.undistilled(),
             seed=self.seed,
             label=label,
             terms=self.terms,
@@ -87,7 +87,7 @@ class Sparsify(Run):
         }
 
     def compute(self, world: int = 1) -> float:
-        return epoch_compute(self.architecture, self.data, self.recipe, world) * self.epochs
+        return self.epoch_compute(world) * self.epochs
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         steps = steps_per_epoch(self.data, self.recipe, runtime.world) * self.epochs

@@ -10,7 +10,7 @@ from secateur.architecture.file import WEIGHTS_FILE
 from secateur.architecture.saved import load_model
 from secateur.device import Runtime
 from secateur.runs.identity import file_hash
-from secateur.runs.run import Run, Start, epoch_compute
+from secateur.runs.run import Run, Start
 from secateur.runs.store import RunStore
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
@@ -30,7 +30,7 @@ class Train(Run):
         }
 
     def compute(self, world: int = 1) -> float:
-        return epoch_compute(self.architecture, self.data, self.recipe, world) * self.recipe.epochs
+        return self.epoch_compute(world) * self.recipe.epochs
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         trained = self.architecture.comes_trained
@@ -84,6 +84,9 @@ class Tune(Run):
     def first(self) -> Run:
         return self.after
 
+    def taught_by(self) -> Run | None:
+        return self.after.taught_by() if self.recipe.distills else None
+
     def identity(self) -> dict[str, Any]:
         return {
             "after": {"kind": self.after.kind, **self.after.spec.identity},
@@ -93,7 +96,7 @@ class Tune(Run):
 
     def compute(self, world: int = 1) -> float:
         """As of the whole network: what is left of it is not known beforehand."""
-        return epoch_compute(self.architecture, self.data, self.recipe, world) * self.recipe.epochs
+        return self.epoch_compute(world) * self.recipe.epochs
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         return Start(

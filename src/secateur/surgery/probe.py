@@ -82,7 +82,7 @@ class Probe:
         except RUN_ERRORS as error:
             raise InputError(
                 f"{type(self.model).__name__} cannot be run on the inputs given, {_shapes(inputs)}: "
-                f"{kind_and_line(error)}"
+                f"{kind_and_line(error)}: give it inputs of the size, channels and names that it was made for"
             ) from None
         return inputs
 

@@ -2,8 +2,9 @@
 
 Read `fit`, `_epoch`, `step`, in that order: that is all of it. What they name has a file each: the order of
 the images (`batches`), the parts of a batch (`micro`), the network that a method may shrink (`placed`), what
-steps it (`optimizers`), the average of its weights (`average`), the sums (`meter`), how far it has come and
-what follows from the accuracy (`state`), the measuring (`evaluation`), what is saved (`checkpoint`).
+steps it (`optimizers`), the teacher that it may have (`distillation`), the average of its weights
+(`average`), the sums (`meter`), how far it has come and what follows from the accuracy (`state`), the
+measuring (`evaluation`), the stop for networks that come trained (`guard`), what is saved (`checkpoint`).
 
 An epoch is a pure function of the seed and its number, and the state after each is saved, so a run that was
 killed continues to the same result: on a CPU to the bit.
@@ -26,6 +27,7 @@ from secateur.progress import Reporter
 from secateur.training.average import Average, average_of
 from secateur.training.batches import AnyData, batches_of
 from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
+from secateur.training.distillation import teacher_of
 from secateur.training.evaluation import accuracies_after, evaluate
 from secateur.training.guard import FirstEpochGuard, Guard
 from secateur.training.meter import Meter, means_over_processes
@@ -51,6 +53,7 @@ class Training:
         save: is given a `Checkpoint` and the model after every epoch and at the end (on the main process).
         terms: the loss, the metric and the user's own optimizer.
         comes_trained: the network is worth something as it is: what it may lose is limited (`guard`).
+        teacher: what it learns from besides, where the recipe says so (`distillation`).
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Training:
         save: Save | None = None,
         terms: Terms | None = None,
         comes_trained: bool = False,
+        teacher: nn.Module | None = None,
     ):
         self.terms = terms or Terms()
         self.data, self.recipe, self.seed, self.epochs = data, recipe, seed, epochs
@@ -77,6 +81,8 @@ class Training:
         model = runtime.place(model)
         model = self.method.prepare(model, self.batches.for_scoring(runtime.layout(model)))
         self.network = PlacedNetwork(model, runtime, self.method)
+        examples = self.batches.for_scoring(self.network.layout)
+        self.teacher = teacher_of(teacher, recipe, runtime, self.terms.task, self.model, examples)
         groups = self.method.parameter_groups(self.model, recipe.weight_decay)
         self.optimizer = build(recipe, groups, self.terms.optimizer)
         self.average = average_of(self.model, recipe.ema)
@@ -133,15 +139,17 @@ class Training:
         if self.method.about_to_cut:
             self.guard.before_cut(self)
         examples = batch_of(x) * self.runtime.world
-        self.progress.compute += examples * TRAINING_MACS_PER_INFERENCE_MAC * self.macs
+        macs = TRAINING_MACS_PER_INFERENCE_MAC * self.macs + self.teacher.macs
+        self.progress.compute += examples * macs
         self.network.follow(self.method.after_step(self.model, self.optimizer))
         self.average.update()
         self.progress.batch += 1
 
     def _backward(self, part: BatchPart, meter: Meter) -> None:
         """Add the gradient of a part of the batch, by the share that it is of it."""
-        output = self.network.output(part.inputs, self.recipe.precision)
-        loss = self._loss(output, part.targets)
+        with self.teacher.watching(self.model):
+            output = self.network.output(part.inputs, self.recipe.precision)
+        loss = self.teacher.taught(self._loss(output, part.targets), part.inputs, output)
         whole = loss + self.method.penalty(self.model)
         (whole if part.share == 1 else whole * part.share).backward()
         meter.add(loss.detach(), output, part.targets, batch_of(part.inputs))

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, get_args
 
 from secateur.errors import require, unknown
-from secateur.names import Distilled, Optimizer, Precision, Schedule, SelectingSplit
+from secateur.names import Augment, Distilled, Optimizer, Precision, Schedule, SelectingSplit
 
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 SELECTING_SPLITS: tuple[str, ...] = get_args(SelectingSplit)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+AUGMENTATIONS: tuple[str, ...] = get_args(Augment)
 DISTILLATIONS: tuple[str, ...] = get_args(Distilled)
 
 OPTIMIZERS = {"sgd": (0.1, 5e-4), "adamw": (1e-3, 1e-2), "muon": (1e-3, 1e-2)}
@@ -36,7 +37,7 @@ FINE_TUNING: dict[str, Any] = {
 
 _GENTLE = {"sgd": 1e-3, "adamw": 1e-4, "muon": 1e-4}
 
-_DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1000.0}  # of the authors' own experiments
+_DISTILL_WEIGHTS = {"logits": 0.9, "attention": 1.0}
 
 
 def setting(default: Any, text: str, option: str | None = None, words: tuple[str, ...] = ()) -> Any:
@@ -48,6 +49,15 @@ def setting(default: Any, text: str, option: str | None = None, words: tuple[str
         words: what the command line takes in place of a number.
     """
     return field(default=default, metadata={"help": text, "option": option, "words": words})
+
+
+class Unsaid(float):
+    """A number that follows from other settings, as nobody gave it: `replace` lets it follow them again.
+
+    Example:
+        >>> [replace(recipe, optimizer="adamw").lr for recipe in (Recipe(), Recipe(lr=0.1))]
+        [0.001, 0.1]
+    """
 
 
 AUTO = "auto"
@@ -93,10 +103,13 @@ class Recipe:
             and kept (`training.average`); None: there is none.
         distill: what the network learns from a teacher besides: "logits" (Hinton et al. 2015), "attention"
             (Zagoruyko & Komodakis 2017), or None (`training.distillation`).
-        distill_weight: how much that counts; 0: nothing. By default 0.9 of "logits", 1000 of "attention".
+        distill_weight: how much that counts; 0: nothing. By default 0.9 of "logits", 1 of "attention".
         temperature: of "logits", above 0.
         max_drop: what a network that comes trained may lose in the first epoch, of accuracy in [0, 1]; more
             ends the training (`training.guard`). It changes no number, so it is in no identity.
+        augment: "crop-flip" (moved by up to `pad` pixels, mirrored), "resized-crop" (a random box, resized;
+            mirrored where that suits), "none"; None: what the data set suggests.
+        jitter: of brightness, contrast and saturation, each multiplied by 1 - jitter .. 1 + jitter; 0: none.
         pad: zero-padding in pixels before a random crop; None: what the data set suggests.
         flip: whether images are mirrored at random; None: what the data set suggests.
         precision: of forward passes: "fp32", or "bf16" by autocast; weights, optimizer and sums stay float32.
@@ -123,6 +136,10 @@ class Recipe:
     ema: float | None = setting(None, "Decay of an average of the weights, which is the result: 0.999.")
     milestones: tuple[float, ...] = setting((0.3, 0.6, 0.9), "Shares of the epochs at which the rate drops.")
     gamma: float = setting(0.2, "Factor of each drop.")
+    augment: Augment | None = setting(  # noqa: RUF009
+        None, "crop-flip, resized-crop or none; by default what suits the data."
+    )
+    jitter: float = setting(0.0, "Colours vary by this share: 0.2.")
     pad: int | None = setting(None, "Zero-padding before a random crop; by default 1/8 of the side.")
     flip: bool | None = setting(None, "Mirror images at random; by default all but digits.")
     precision: Precision = setting("fp32", "fp32 or bf16.")  # noqa: RUF009  # a field
@@ -138,7 +155,7 @@ class Recipe:
         None, "Learn from the original network too: logits or attention."
     )
     distill_weight: float = setting(
-        None, "How much that counts, 0: nothing; by default 0.9 of logits, 1000 of attention."
+        None, "How much that counts, 0: nothing; by default 0.9 of logits, 1 of attention."
     )
     temperature: float = setting(4.0, "Of distilled logits.")
     max_drop: float = setting(
@@ -173,7 +190,12 @@ class Recipe:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.distill is not None and self.distill not in DISTILLATIONS:
             raise unknown("distillation", self.distill, DISTILLATIONS)
+        if self.augment is not None and self.augment not in AUGMENTATIONS:
+            raise unknown("augmentation", self.augment, AUGMENTATIONS)
         checks = {
+            "jitter must lie in [0, 1)": 0 <= self.jitter < 1,
+            "pad must be left out where augment is not crop-flip": self.pad is None
+            or self.augment in (None, "crop-flip"),
             "epochs must be at least 1": self.epochs >= 1,
             "batch_size must be at least 2": self.batch_size >= 2,
             "lr must be above 0": 0 < self.lr < math.inf,
@@ -207,8 +229,8 @@ class Recipe:
             "distill_weight": _DISTILL_WEIGHTS.get(self.distill or "", 0.0),
         }
         for name, value in defaults.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+            if getattr(self, name) is None or isinstance(getattr(self, name), Unsaid):
+                object.__setattr__(self, name, value if value is None else Unsaid(value))
 
     def lr_at(self, epoch: int, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
@@ -252,7 +274,7 @@ class Recipe:
 
     def undistilled(self) -> Recipe:
         """The recipe without a teacher: that of the teacher itself."""
-        return replace(self, distill=None, distill_weight=0.0)
+        return replace(self, distill=None, distill_weight=None)  # type: ignore[arg-type]
 
     def for_tuning(self, lr: float | None = None) -> Recipe:
         """The recipe of fine-tuning: a constant rate, by default the lowest that training reached (8e-4)."""
@@ -274,9 +296,18 @@ class Recipe:
         return self.schedule == "plateau" or self.early_stop is not None
 
     def augmentation(self, data: Augmented) -> Any:
-        """Padding and mirroring (`secateur.data.Augmentation`), the data set's own where left open here."""
+        """What images go through (`secateur.data.Augmentation`), the data set's own where left open here."""
         given = {name: value for name in ("pad", "flip") if (value := getattr(self, name)) is not None}
-        return replace(data.augmentation, **given)
+        named: dict[str, dict[str, Any]] = {
+            "none": {"pad": 0, "flip": False},
+            "crop-flip": {"flip": True},
+            "resized-crop": {"pad": 0},
+        }
+        resized = {"resized": True} if self.augment == "resized-crop" else {}
+        jitter = {"jitter": self.jitter} if self.jitter else {}
+        return replace(
+            data.augmentation, **{**named.get(self.augment or "", {}), **given, **resized, **jitter}
+        )
 
     def identity(self, data: Augmented) -> dict[str, Any]:
         """What of it can change a number; what came later is named only where it is used."""
@@ -286,6 +317,7 @@ class Recipe:
             "milestones": list(self.milestones),
             "pad": self.augmentation(data).pad,
             "flip": self.augmentation(data).flip,
+            **({"augment": "resized-crop"} if self.augment == "resized-crop" else {}),
         }
 
     def shown(self) -> dict[str, Any]:
@@ -302,6 +334,7 @@ class Recipe:
             idle |= {"distill", "distill_weight", "temperature"}
         elif self.distill != "logits":
             idle.add("temperature")
+        idle.add("augment")  # `identity` says what comes of it
         return idle | ({"momentum"} if self.optimizer != "sgd" else set())
 
 
@@ -315,8 +348,10 @@ _LAST = (
     "distill_weight",
     "temperature",
     "max_drop",
+    "augment",
+    "jitter",
 )
-_LATER = ("schedule", "patience", "early_stop", "select_on", *_LAST[:5])
+_LATER = ("schedule", "patience", "early_stop", "select_on", *_LAST[:5], "jitter")
 """Fields that are part of a run's identity only where they are used, as older runs do not have them."""
 
 

@@ -43,6 +43,7 @@ class GatedChannels(Arm):
             limits=question.limits(budget),
             constraints=question.settings.prune.constraints,
             terms=question.settings.terms,
+            teacher=replicate.teacher(question.recipe),
         )
         compute = self.row(replicate, budget).compute
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run, compute=compute))

@@ -45,6 +45,8 @@ class FromScratch(Arm):
         if known is not None and replicate.settings.match == "epochs":
             return replicate.graph.add(replicate.train(known, replicate.settings.recipe_of(known), label))
         after = [*self.stands_on(replicate, budget)]
+        if replicate.settings.recipe.distills:
+            after.append(replicate.dense())
         if replicate.settings.match == "compute":
             after.append(replicate.pruned_to(budget))
         compute = self.row(replicate, budget).compute

@@ -18,6 +18,7 @@ from secateur.methods.sparing import Sparing
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
+from secateur.runs.run import Run
 from secateur.runs.sparsify import MethodChoice, Sparsify
 from secateur.surgery.constraints import Constraints
 from secateur.training.recipe import Recipe
@@ -87,8 +88,10 @@ class WeightArm(Arm):
                 "the recipe's epochs: compare weights with --match epochs"
             )
 
-    def run(self, question: Comparison, budget: Budget, seed: int, label: str) -> Sparsify:
-        """The run that makes the network."""
+    def run(
+        self, question: Comparison, budget: Budget, seed: int, label: str, teacher: Run | None = None
+    ) -> Sparsify:
+        """The run that makes the network; `teacher`: whose network it learns from, where it does."""
         settings = question.settings
         shares = self.shares(question.recipe, settings.sparsity)
         return Sparsify(
@@ -102,6 +105,7 @@ class WeightArm(Arm):
             limits=question.limits(budget),
             training=shares.training,
             terms=settings.terms,
+            teacher=teacher,
         )
 
     def _method(self, settings: Settings, seed: int) -> MethodChoice:
@@ -114,7 +118,8 @@ class WeightArm(Arm):
         Sparing(keep).fix(question.architecture.skeleton(), question.limits(budget), self.name)
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
-        run = self.run(replicate.question, budget, replicate.seed, replicate.label(self.name, budget))
+        label, teacher = replicate.label(self.name, budget), replicate.teacher(replicate.question.recipe)
+        run = self.run(replicate.question, budget, replicate.seed, label, teacher)
         return replicate.once(self.name, budget, lambda: replicate.graph.add(run))
 
     def row(self, replicate: Replicate, budget: Budget) -> PlanRow:

@@ -16,6 +16,12 @@ def message_of(error: BaseException) -> str:
     return str(error) if isinstance(error, (InputError, TrainingError)) else kind_and_line(error)
 
 
+def _named(name: str, error: BaseException) -> str:
+    """An error with the run that it is of, said once."""
+    message = message_of(error)
+    return message if name in message else f"{name}: {message}"
+
+
 @dataclass
 class Failures:
     """The runs of a graph that failed.
@@ -30,7 +36,7 @@ class Failures:
     def add(self, node: Node, error: BaseException, reporter: Reporter) -> None:
         """Keep a failure, and tell it."""
         self.errors[node.name] = error
-        reporter.note(f"failed: {node.name}: {message_of(error)}")
+        reporter.note(f"failed: {_named(node.name, error)}")
 
     def raise_if_any(self, left: int) -> None:
         """Raise what failed: the error itself where it is the only run, else all of them in a line.
@@ -43,10 +49,7 @@ class Failures:
         first = next(iter(self.errors.values()))
         if self.total == 1:
             raise first
-        named = "; ".join(
-            message_of(error) if name in message_of(error) else f"{name}: {message_of(error)}"
-            for name, error in list(self.errors.items())[:SHOWN]
-        )
+        named = "; ".join(_named(name, error) for name, error in list(self.errors.items())[:SHOWN])
         more = len(self.errors) - SHOWN
         kind = InputError if isinstance(first, InputError) else TrainingError
         raise kind(
