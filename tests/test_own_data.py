@@ -386,6 +386,27 @@ def test_a_segmentation_through_all_arms_that_suit(tmp_path, page):
     assert "%" not in result.verdict.replace("macs=60%", "")
 
 
+def pictures(count, seed):
+    x = torch.rand(count, 1, 12, 12, generator=torch.Generator().manual_seed(seed))
+    return TensorDataset(x, (x.mean((1, 2, 3)) > 0.5).long() + 1)
+
+
+def test_networks_that_we_know_already(tmp_path):
+    """By name, with as many scores as the labels number; as an architecture; as an inspected model."""
+    named = compare(tmp_path / "named", "conv4", three(pictures), epochs=1)
+    record = RunStore(tmp_path / "named").record(named.points[0].run_id)
+    assert record.architecture["arguments"]["num_classes"] == 3
+    known = sc.Architecture.of(sc.models.conv4(num_classes=3, in_channels=1, image_size=12))
+    again = compare(tmp_path / "named", known, three(pictures), epochs=1)
+    assert again.points[0].run_id == named.points[0].run_id
+    model = mlp()
+    sc.inspect(model, torch.randn(4, 6), factory=mlp)
+    inspected = compare(tmp_path / "inspected", model)
+    assert inspected.points[0].run_id == compare(tmp_path / "inspected").points[0].run_id
+    with pytest.raises(InputError, match=r"the model takes .*\[6\].*, train has .*\[1, 12, 12\]"):
+        compare(tmp_path / "other", model, three(pictures))
+
+
 def squared(count, seed):
     x, _ = numbers(count, seed).tensors
     return TensorDataset(x, x.square().sum(1))

@@ -224,3 +224,15 @@ def test_several_labels_through_compare(images, tmp_path):
     (point,) = result.points
     assert point.measure.name == "micro-f1"
     assert set(point.also) == {"label-accuracy"}
+
+
+def test_the_command_line_refuses_probabilities_in_place_of_scores(tmp_path, run):  # noqa: F811
+    (tmp_path / "nets_with_softmax.py").write_text(
+        "from torch import nn\n\n\ndef build(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.ReLU(), nn.Flatten(),\n"
+        "        nn.Linear(144, num_classes), nn.Softmax(1))\n"
+    )
+    code, out, err = run("train --model nets_with_softmax:build --data digits --epochs 1 --out out")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "leave the softmax out of the network" in err
+    assert not (tmp_path / "out").exists()

@@ -171,9 +171,7 @@ class ModelOptions(DataOptions):
         if normalization:
             reporter.note(f"images are normalised {normalization}")
         self._say_what_takes_long(reporter)
-        architecture = resolve_model(self.model, data, self.factory)
-        self._try_on(architecture, data)
-        return data, architecture
+        return data, resolve_model(self.model, data, self.factory)
 
     def terms(self) -> Terms:
         """The loss and the metric of the task."""
@@ -182,7 +180,7 @@ class ModelOptions(DataOptions):
 
         return Terms(Task.named(self.task))
 
-    def _try_on(self, architecture: Architecture, data: Data) -> None:
+    def try_on(self, architecture: Architecture, data: Data) -> None:
         """Refuse what the loss would silently get wrong of a network that is not ours."""
         from secateur.compare.own import examine
 

@@ -149,7 +149,7 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
     return notes
 
 
-def first_examples(data: Data, count: int = 64) -> Batch:
+def first_examples(data: Data, count: int = EXAMPLES) -> Batch:
     """The first training images with their labels, normalised."""
     return next(epoch_batches(data.train, data, batch_size=count, device="cpu"))
 
