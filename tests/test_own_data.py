@@ -109,6 +109,8 @@ def test_an_epoch_is_a_function_of_its_seed(generator, workers):
     assert drawn(loader, 7, disturbed=True) == first
     assert drawn(loader, 8) != first
     assert sorted(y for _, labels in first for y in labels) == list(range(6))
+    noise = {number for batch, _ in first for example in batch for number in example}
+    assert len(noise) == 18  # chance goes on from batch to batch
 
 
 def test_the_users_own_chance_goes_on_as_it_was():

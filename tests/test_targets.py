@@ -232,7 +232,7 @@ def test_the_command_line_refuses_probabilities_in_place_of_scores(tmp_path, run
         "    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.ReLU(), nn.Flatten(),\n"
         "        nn.Linear(144, num_classes), nn.Softmax(1))\n"
     )
-    code, out, err = run("train --model nets_with_softmax:build --data digits --epochs 1 --out out")
+    code, _, err = run("train --model nets_with_softmax:build --data digits --epochs 1 --out out")
     assert (code, err.count("\n")) == (2, 1)
     assert "leave the softmax out of the network" in err
     assert not (tmp_path / "out").exists()
