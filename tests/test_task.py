@@ -22,6 +22,7 @@ from secateur.errors import InputError
 from secateur.network.callables import describe_callable
 from secateur.network.task import ACCURACY, CLASSIFICATION, METRICS, Metric, Task
 from secateur.records.measure import Measure
+from secateur.training.evaluation import joined, metrics_on
 
 SCORES = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0], [-1.0, 0.0, 3.0], [1.0, 2.0, 0.0]])
 CLASSES = torch.tensor([0, 1, 2, 0])
@@ -296,3 +297,35 @@ def test_the_default_task_is_in_no_identity():
     own = Task.of(None, F.l1_loss, (scaled, "min")).identity()
     assert json.loads(json.dumps(own)) == own
     assert own != Task.of(None, F.l1_loss, (scaled, "max")).identity()
+
+
+class Ragged(nn.Module):
+    """Gives as many numbers for an example as it is long."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.scale * x
+
+
+def test_metrics_of_batches_whose_outputs_differ_in_shape():
+    """The mean over the examples; all of them together would have no shape."""
+    batches = [(torch.ones(1, 3), torch.ones(1, 3)), (torch.full((3, 5), 2.0), torch.ones(3, 5))]
+
+    def error(outputs, targets):
+        return (outputs - targets).mean()
+
+    found = metrics_on(Ragged(), batches, [Metric("error", error, batchwise=True)])
+    assert found == {"error": (1 * 1.0 + 3 * 3.0) / 4}
+    with pytest.raises(InputError, match=r"differ in shape.*sc.Metric\(name, function, batchwise=True\)"):
+        metrics_on(Ragged(), batches, [Metric("error", error)])
+
+
+def test_outputs_are_joined_however_they_are_wrapped():
+    parts = [{"a": (torch.ones(2, 1), torch.zeros(2)), "loss": torch.tensor(float(i))} for i in range(2)]
+    whole = joined(parts)
+    assert whole["a"][0].shape == (4, 1)
+    assert whole["a"][1].shape == (4,)
+    assert whole["loss"] == 0
