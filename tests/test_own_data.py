@@ -405,6 +405,10 @@ def test_networks_that_we_know_already(tmp_path):
     sc.inspect(model, torch.randn(4, 6), factory=mlp)
     inspected = compare(tmp_path / "inspected", model)
     assert inspected.points[0].run_id == compare(tmp_path / "inspected").points[0].run_id
+    numbered = TensorDataset(*three(pictures)[1].dataset.tensors[:1], torch.full((30,), -1))
+    data = (three(pictures)[0], DataLoader(numbered, batch_size=15), three(pictures)[2])
+    with pytest.raises(InputError, match=r"class numbers must lie in 0\.\.2"):
+        compare(tmp_path / "other", "conv4", data, epochs=1)
     with pytest.raises(InputError, match=r"the model takes .*\[6\].*, train has .*\[1, 12, 12\]"):
         compare(tmp_path / "other", model, three(pictures))
 
@@ -471,6 +475,7 @@ def soft(*_):
 REFUSED = [
     ({"model": mlp()}, r"sc.inspect\(model, inputs, factory=build\)"),
     ({"model": lambda: 3}, "must return a torch.nn.Module, got int"),
+    ({"model": lambda: 1 / 0}, "the factory .* failed with ZeroDivisionError"),
     ({"model": 3}, "a model is a function that builds one, a name, or a network, got int"),
     ({"model": soft}, "before softmax"),
     ({"model": number}, "one score for each of at least two classes"),

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from secateur.budget import Budget, Limits
     from secateur.compare.run import CompareResult, compare
     from secateur.errors import InputError, TrainingError
-    from secateur.network.task import Metric, Task
+    from secateur.network.metrics import Metric
+    from secateur.network.task import Task
     from secateur.runs.evaluate import evaluate
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
@@ -50,7 +51,7 @@ _HOMES = {
     "InputError": "secateur.errors:InputError",
     "Limits": "secateur.budget:Limits",
     "Loaders": "secateur.training.loaders:Loaders",
-    "Metric": "secateur.network.task:Metric",
+    "Metric": "secateur.network.metrics:Metric",
     "PruneSettings": "secateur.runs.prune_channels:PruneSettings",
     "Recipe": "secateur.training.recipe:Recipe",
     "Task": "secateur.network.task:Task",

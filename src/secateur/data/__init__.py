@@ -23,7 +23,8 @@ from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
 from secateur.data.store import Place
-from secateur.data.targeted import find_targeted, found_targeted, split_targeted
+from secateur.data.targeted import find_targeted
+from secateur.data.targeted_splits import found_targeted, split_targeted
 from secateur.data.targets import check_task
 from secateur.errors import InputError
 

@@ -19,7 +19,8 @@ from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import batch_of, call, logits_of, map_inputs, modes_kept, on_device, pair_of
-from secateur.network.task import ACCURACY, CLASSIFICATION, Metric, Task
+from secateur.network.metrics import ACCURACY, Metric
+from secateur.network.task import CLASSIFICATION, Task
 from secateur.training.batches import EVALUATION_BATCH, AnyData, AnySplit, measured_batches
 from secateur.training.meter import scores_of
 from secateur.training.recipe import Recipe
