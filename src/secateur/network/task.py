@@ -23,8 +23,10 @@ from torch.nn import functional as F
 from secateur.errors import InputError, unknown
 from secateur.network.callables import describe_callable
 from secateur.network.inputs import logits_of
-from secateur.network.metrics import ACCURACY, METRICS, Metric, like
+from secateur.network.metrics import ACCURACY, IGNORED, METRICS, Metric, like
 from secateur.network.target_checks import CHECKS, as_tensor, check_scores
+
+__all__ = ["ACCURACY", "CLASSIFICATION", "IGNORED", "METRICS", "TASKS", "Loss", "Metric", "Task"]
 
 Loss = Callable[[Any, Any], Tensor]
 """(output, targets) -> the mean over the batch, scalar."""
