@@ -220,7 +220,10 @@ def test_a_model_says_how_its_images_are_normalised(tmp_path, monkeypatch, data)
     module = torch.nn.Identity()
     module.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     assert normalization_of(module).mean == (0.5,) * 3
+    monkeypatch.chdir(tmp_path)
+    saved.rename("wrn-16-1")  # which names the built-in network all the same
     assert normalization_of("wrn-16-1") is None
+    saved = (tmp_path / "wrn-16-1").rename(saved)
     changed, said = normalized_for(str(saved), data)
     assert changed.mean == (0.1,) * 3
     assert str(said) == f"as {saved} has it: mean 0.1 0.1 0.1, deviation 0.2 0.2 0.2"

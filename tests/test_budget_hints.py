@@ -8,7 +8,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from secateur.architecture.factories import _accepted
 from secateur.architecture.resolve import check_model_name
 from secateur.budget import Budget, Budgets
 from secateur.budget.hints import split
@@ -175,3 +177,14 @@ def test_a_model_of_another_spelling_is_led_to_its_own(name, right, tmp_path, mo
 def test_upper_case_is_a_name_too():
     check_model_name("WRN-16-1")
     check_model_name("ResNet18")
+
+
+def test_a_function_of_torchvision_is_given_the_number_of_classes():
+    """It hands its keywords on to a class that has it; any other function must name what it takes."""
+
+    def resnet50(*, weights=None, **kwargs):
+        return nn.Linear(1, kwargs["num_classes"])
+
+    assert _accepted(resnet50, {"num_classes": 7, "in_channels": 3}) == {}
+    resnet50.__module__ = "torchvision.models.resnet"
+    assert _accepted(resnet50, {"num_classes": 7, "in_channels": 3}) == {"num_classes": 7}

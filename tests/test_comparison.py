@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import foreign
 import secateur as sc
@@ -141,6 +142,20 @@ def test_the_best_is_at_the_smallest_budget_chosen_on_validation(done):
     assert (done.directory / "best/model.safetensors").read_bytes() == (
         run / "model.safetensors"
     ).read_bytes()
+
+
+def test_every_run_says_which_test_images_it_gets_right_and_arms_are_compared_by_them(done):
+    for point in done.points:
+        scores = load_file(done.directory / "runs" / point.run_id / "scores.safetensors")["test"]
+        assert len(scores) == done.results.data.test
+        assert scores.sum().item() / len(scores) == point.accuracy
+    assert {entry.basis for entry in done.results.verdict.per_budget} == {"paired"}
+    for entry in done.results.verdict.per_budget:
+        assert [gap.arm for gap in entry.gaps] == [arm for arm in arms_of(done) if arm != entry.leader]
+
+
+def arms_of(done):
+    return list(dict.fromkeys(point.arm for point in done.points))
 
 
 def test_the_report_and_figures_are_there(done):

@@ -18,12 +18,14 @@ from torch import nn
 import secateur as sc
 from secateur.cli.main import main
 from secateur.compare.arms import ARMS, default_arms
+from secateur.compare.comparison import Comparison
+from secateur.compare.settings import Settings
 from secateur.methods import METHODS, Fisher
 from secateur.methods.own_criterion import OwnCriterion
 from secateur.models import wide_resnet
 from secateur.network.masks import count_nonzeros
 from secateur.network.weights import prunable_weights
-from secateur.runs.prune_channels import PruneSettings, Target
+from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target, removable
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints, matches
 
@@ -256,6 +258,43 @@ def test_a_resumed_run_takes_its_shares_of_the_whole_network() -> None:
     method = PruneSettings(constraints=wanted).build(Target(sc.Limits.at({"params": 10**6})), 0, bounds)
     method.prepare(model)
     assert method.bounds.least("blocks.2") == 32
+
+
+@pytest.mark.parametrize(
+    ("asked", "shared"), [({"keep": "blocks.1"}, True), ({"ratio": "blocks.2=50%"}, False)]
+)
+def test_runs_to_several_budgets_share_their_way_but_for_ratios(asked: dict[str, str], shared: bool) -> None:
+    """Once a budget holds, only groups with a ratio lose channels: a smaller budget would not pass there."""
+    data = sc.data.load_data("digits", limit_train=100, val_fraction=0.3)
+    small, large = (
+        PruneChannels(
+            architecture=WRN,
+            data=data,
+            recipe=sc.Recipe(),
+            seed=0,
+            settings=PruneSettings(constraints=Constraints.parse(**asked)),
+            target=Target(sc.Limits.at({"params": units})),
+        )
+        for units in (40_000, 60_000)
+    )
+    assert (small.trajectory == large.trajectory) is shared
+    assert small.run_id != large.run_id
+
+
+def test_as_many_channels_can_be_removed_as_may_go() -> None:
+    wanted = Constraints.parse(keep="blocks.1", at_least={"blocks.0": 10}, ratio={"blocks.2": 0.5})
+    assert removable(WRN, wanted) == 6 + 0 + 32
+    assert removable(WRN) == 15 + 31 + 63
+    Target(removals=38).check(WRN, PruneSettings(constraints=wanted))
+    with pytest.raises(sc.InputError, match=r"1 to 38 can be removed \(keep blocks.1, .*, got 39"):
+        Target(removals=39).check(WRN, PruneSettings(constraints=wanted))
+    kept = Settings(
+        (sc.Budget.parse("params=95%"),),
+        ("copycat",),
+        prune=PruneSettings(constraints=Constraints.parse("blocks.[12]")),
+    )
+    data = sc.data.load_data("digits", limit_train=100, val_fraction=0.3)
+    assert Comparison(WRN, data, kept, prunes=True).copycat_after == 15
 
 
 def test_architectures_that_are_scaled_keep_what_must_stay() -> None:

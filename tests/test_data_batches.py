@@ -69,8 +69,11 @@ def test_stratified_is_an_exact_proportional_seeded_partition(counts, fraction, 
     drawn, left = stratified(labels, total, seeded(seed))
     assert len(drawn) == total
     assert sorted(drawn.tolist() + left.tolist()) == list(range(len(labels)))
-    for k, count in enumerate(counts):
-        assert abs((labels[drawn] == k).sum() - total * count / max(len(labels), 1)) < 1
+    shares = [int((labels[drawn] == k).sum()) for k in range(len(counts))]
+    of_each = [1 <= share < count for share, count in zip(shares, counts, strict=True) if count >= 2]
+    assert all(of_each) or shares == largest_remainder(counts, total)
+    if all(1 <= q < c for q, c in zip(largest_remainder(counts, total), counts, strict=True) if c >= 2):
+        assert shares == largest_remainder(counts, total)
     again, _ = stratified(labels, total, seeded(seed))
     assert torch.equal(drawn, again)
 
@@ -83,7 +86,7 @@ def test_another_seed_draws_others():
 def test_hold_out_refuses_a_class_without_examples_on_one_side():
     split = Split(torch.zeros(21, 1, 1, 1, dtype=torch.uint8), torch.tensor([0] * 20 + [1]))
     with pytest.raises(
-        InputError, match=r"class 'rare', which has 1, holding out 4 of 21 gives 0 and 1: do X"
+        InputError, match=r"every class needs at least 2 images, test, but class 'rare' has 1: do X"
     ):
         hold_out(split, 4, seeded(), ["common", "rare"], purpose="test", fix="do X")
 

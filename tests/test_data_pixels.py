@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from secateur.cli.main import main
 from secateur.data import load_data
 from secateur.data.formats import UNREADABLE, decodable, hint, left_out_because
 from secateur.data.pixels import PixelFormat, reduce
@@ -181,6 +182,15 @@ def test_transparency_is_put_on_a_background(colours, background):
     expected = over(colours, ALPHA, TURNS[background])
     assert np.abs(found - expected).max() <= 1
     assert (found[0] == TURNS[background]).all()  # whatever colour hides there
+
+
+@pytest.mark.parametrize("colours", [RGB, GREY], ids=["RGBa", "La"])
+def test_premultiplied_transparency(colours):
+    alpha = np.full_like(ALPHA, 128)
+    image = Image.fromarray(np.dstack([colours, alpha]))
+    image = image.convert("RGBa" if image.mode == "RGBA" else "La")
+    found = PixelFormat(3, *alpha.shape).pixels(image).transpose(1, 2, 0)
+    assert np.abs(found - over(colours, alpha, WHITE)).max() <= 2
 
 
 def test_a_transparent_palette():
@@ -550,3 +560,39 @@ def test_preprocessing_refuses_what_is_no_image(tmp_path):
             preprocess(wrong)
     with pytest.raises(InputError, match="preprocessing must be as Secateur writes it"):
         Preprocessing.from_json({"channels": 3})
+
+
+# --- the command line -----------------------------------------------------------------------------------
+
+
+def test_the_command_line_says_what_was_made_of_the_images(tmp_path, monkeypatch, capsys):
+    root = make(tmp_path / "photos", lambda k: smooth(16 + k, 12))
+    damage(root)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def call(options: str) -> tuple[int, str, str]:
+        line = f"secateur train --data {root} --plan --image-size 8 {options}"
+        monkeypatch.setattr("sys.argv", line.split())
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
+
+    look = "--fit pad --background #102030 --normalize imagenet"
+    code, _, error = call(look)
+    assert (code, "6 of 30 are not: " in error) == (2, True)
+    code, said, _ = call(f"{look} --skip-unreadable --augment resized-crop --jitter 0.2")
+    assert code == 0
+    assert "8x8 (padded); left out: 1 broken link, 6 unreadable" in said
+    assert "images are normalised as ImageNet has it: mean 0.485 0.456 0.406" in said
+    for wrong in (
+        "--fit stretch",
+        "--background grey",
+        "--normalize caffe",
+        "--augment cutout",
+        "--jitter 2",
+    ):
+        code, _, error = call(f"--skip-unreadable {wrong}")
+        assert (code, wrong.split()[1] in error.strip().splitlines()[-1]) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "photos"]

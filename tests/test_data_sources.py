@@ -567,7 +567,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch, caplo
 
 
 def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
-    def full(descriptor, content, place):
+    def full(file, content, place):
         raise OSError("disk full")
 
     monkeypatch.setattr("secateur.data.store._write_at", full)

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import secateur as sc
 from secateur.data import load_data
 from secateur.data.archives import unpacked
 from secateur.data.names import split_name, split_of
@@ -117,6 +118,7 @@ WORDS = [
     ("train", "hold-out"),
     ("trn", "tst"),
     ("trainset", "testset"),
+    ("trainimages", "imagestest"),
     ("training_set", "test_set"),
     ("my_train", "my_test"),
     ("train_images", "test_images"),
@@ -184,6 +186,10 @@ CLASSES = {
         ("beach", "test_tube", "train_station"),
     ),
     "sub-folders of one": (lambda t: flat(t, "cat", "dog").images("cat/more"), ("cat", "dog")),
+    "masks that faces wear": (
+        lambda t: [t.file(f"{n}/{n}{i}.png", picture(i)) for n in ("face", "face_mask") for i in range(4)],
+        ("face", "face_mask"),
+    ),
     "a wrapper": (lambda t: t.classes("dataset/pets", "cat", "dog"), ("cat", "dog")),
     "a folder called as an image": (lambda t: flat(t, "cat", "dog").images("cat/album.jpg"), ("cat", "dog")),
 }
@@ -195,7 +201,7 @@ def test_class_folders(tree, case):
     make(tree)
     classes, counts, *_ = listing_of(tree.root)
     assert (classes, set(counts)) == (expected, {"all"})
-    assert sum(counts["all"]) == tree.made
+    assert sum(counts["all"]) == len(list(tree.root.rglob("*.png")))
 
 
 def batches(tree: Tree) -> None:
@@ -227,6 +233,10 @@ AMBIGUOUS = {
     "val and valid": (
         lambda t: [t.classes(n, "cat", "dog") for n in ("train", "val", "valid")],
         ("both 'val'", "--splits train=DIR,val=DIR,test=DIR"),
+    ),
+    "a split and one like it": (
+        lambda t: t.classes("learn", "a", "b").classes("test", "a", "b"),
+        ("'test'", "learn", "--splits"),
     ),
     "only train": (lambda t: t.classes("train", "cat", "dog"), ("has 'train' but neither", "--data")),
     "other rests": (
@@ -343,6 +353,18 @@ def test_masks_beside_their_images_are_no_images(tree):
 
 OTHER_TASKS = {
     "masks": (lambda t: t.images("images").images("masks"), ("segmentation", "images beside masks")),
+    "masks with a name": (
+        lambda t: t.images("train_images").images("train_masks"),
+        ("segmentation", "train_images beside train_masks"),
+    ),
+    "masks of carvana": (
+        lambda t: [
+            t.images("train"),
+            *(t.file(f"train_masks/{i}_mask.gif.png", picture(500 + i)) for i in range(3)),
+            *(t.file(f"train_masks/{i}_mask.png", picture(600 + i)) for i in range(9)),
+        ],
+        ("segmentation", "train beside train_masks"),
+    ),
     "masks in splits": (
         lambda t: [t.images(f"{s}/{x}") for s in ("train", "val") for x in ("images", "labels")],
         ("segmentation",),
@@ -513,9 +535,10 @@ def test_every_word_is_a_split_in_every_dress(word, dress):
 )
 def test_a_name_that_only_begins_so_is_none(word, more):
     name = word + more
-    assert split_of(name) is None or name in {
-        *("training", "trainset", "trainval", "traindata", "testing", "testset", "testdata"),
-        *("valset", "valdata", "valid", "validate", "validation", "devset", "evaluation", "evalset"),
+    assert split_of(name) is None or more in {
+        *("ing", "val", "id", "idate", "idation", "uation", "evaluation"),  # other words for the same
+        *("set", "data", "dataset", "split", "subset", "part", "folder", "dir", "files", "of", "samples"),
+        *("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"),
     }
 
 
@@ -1004,7 +1027,7 @@ def test_archives_are_read_as_their_folder(tree, tmp_path, name):
     assert data.name == "set"
     assert data.fingerprint == load_data(str(tree.root)).fingerprint
     assert "read from photos/" in data.found.remarks
-    assert data.found.left_out == {".txt": 1}
+    assert data.found.left_out == {".txt": 1, "hidden or system files": 1}
     left = [path for path in Path(os.environ["SECATEUR_CACHE"]).iterdir() if path.name.startswith("unpacked")]
     assert left == []
     assert load_data(str(tmp_path / name)).found == data.found, "from the cache"
@@ -1040,10 +1063,12 @@ def test_nothing_leaves_the_folder_of_an_archive(tmp_path):
             info = tarfile.TarInfo(f"special{kind!r}")
             info.type, info.linkname = kind, "/etc/passwd"
             packed.addfile(info)
-    for name in ("evil.zip", "evil.tar"):
-        with unpacked(tmp_path / name, tmp_path / "room") as folder:
-            there = [str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()]
-        assert there == ["cat/1.png"]
+    for name, left in (("evil.zip", 6), ("evil.tar", 4)):
+        with unpacked(tmp_path / name, tmp_path / "room") as found:
+            there = [
+                str(file.relative_to(found.folder)) for file in found.folder.rglob("*") if file.is_file()
+            ]
+        assert (there, found.left) == (["cat/1.png"], left)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.tar", "evil.zip", "room"]
 
 
@@ -1177,6 +1202,12 @@ def test_the_line():
     assert Found.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert listed([f"class {i}" for i in range(200)]) == "class 0, class 1, class 2 and 197 more"
     assert counted("images without a label", 1) == "1 image without a label"
+
+
+def test_the_line_is_the_repr():
+    assert repr(sc.load_data("digits")) == (
+        "<Data digits: 10 classes (0, 1, 2 and 7 more), 1167/130/500 images of 8x8 px>"
+    )
 
 
 def test_what_is_found_is_that_of_the_cache(tree):

@@ -116,3 +116,11 @@ def test_recorded_graphs_say_where_they_come_from_and_the_table_says_what_they_s
 
 def _limit(results, point):
     return next(row["limit"] for row in results["summary"] if row["budget"] == point["budget"])
+
+
+def test_the_list_of_commands_is_what_the_command_line_says():
+    """`python tools/cli.py` writes it."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools/cli.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

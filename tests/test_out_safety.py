@@ -95,6 +95,18 @@ def test_what_lies_beside_stays_and_does_not_hinder(run, tmp_path):  # noqa: F81
     assert len(list((tmp_path / "out/runs").glob("train-*/model.safetensors"))) == 2
 
 
+def test_a_network_that_was_saved_by_hand_is_not_replaced_by_a_runs(run, tmp_path):  # noqa: F811
+    network(tmp_path / "mine")
+    before = contents(tmp_path / "mine")
+    code, _, err = run(f"{TRAIN} --out mine")
+    assert (code, "has no record.json beside it" in err) == (2, True)
+    assert contents(tmp_path / "mine") == before
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file/runs").write_text("mine")
+    code, _, err = run(f"{TRAIN} --out file")
+    assert (code, "'file/runs' must be a folder" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("model", "out"),
     [

@@ -162,7 +162,8 @@ def test_what_cannot_be_read_is_named_and_the_others_predicted(run, small, photo
         "predict nowhere.onnx two": "no network at 'nowhere.onnx'",
         "predict foreign.onnx two": "cannot be read from 'foreign.onnx'",
         f"evaluate {small} --factory {FACTORY} --data {photos} --split tset": "did you mean 'test'",
-        f"evaluate {small} --factory {FACTORY} --data {photos} --image-size 16": "network takes them, 8x8",
+        f"evaluate {small} --factory {FACTORY} --data {photos} --image-size 16": "takes them (8x8, crop",
+        f"evaluate {small} --factory {FACTORY} --data {photos} --fit pad": "got --fit pad: leave it out",
     }.items():
         code, _, err = run(line)
         assert (code, err.count("\n"), part in err) == (2, 1, True), (line, err)

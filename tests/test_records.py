@@ -23,6 +23,7 @@ from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
     BudgetVerdict,
     DataSummary,
+    Gap,
     Profile,
     ProfileGroup,
     Results,
@@ -35,19 +36,9 @@ from secateur.records.stored import ABSENT, Absent, Stored
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
-    *(
-        Results,
-        DataSummary,
-        Found,
-        Point,
-        SummaryRow,
-        Profile,
-        ProfileGroup,
-        Trajectory,
-        Verdict,
-        BudgetVerdict,
-    ),
-    *(Record, Epoch, Removal, Measure),
+    *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
+    *(Verdict, BudgetVerdict, Gap, Measure),
+    *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
 ]
 

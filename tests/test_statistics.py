@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 import made
-from secateur.compare.verdict import Interval, interval, summarise, verdict
+from secateur.compare.summary import Interval, interval, summarise
+from secateur.compare.verdict import Evidence, verdict
 
 
 def test_interval_by_hand():
@@ -48,15 +49,16 @@ def test_summary_has_one_row_for_each_arm_and_budget():
     assert rows[1].std == 0
 
 
-def test_separated_intervals_give_a_winner():
+def test_arms_that_lie_apart_give_a_winner():
     judged = verdict(summarise(points(copycat=[0.95, 0.951, 0.952], width=[0.90, 0.901, 0.902]), LIMITS))
     (entry,) = judged.per_budget
     assert (entry.winner, entry.leader, entry.not_separated) == ("copycat", "copycat", ())
     assert judged.text == "Copycat wins at params=25% (250)."
-    assert entry.text == "copycat wins with 95.1% ± 0.2 against 90.1% ± 0.2 of width"
+    assert entry.text.startswith("copycat wins with 95.1% ± 0.2: 5.0 points (")
+    assert entry.text.endswith(") ahead of width, the nearest")
 
 
-def test_overlapping_intervals_give_none():
+def test_arms_that_do_not_give_none():
     judged = verdict(
         summarise(
             points(copycat=[0.95, 0.90, 0.99], width=[0.93, 0.94, 0.95], bottleneck=[0.1, 0.1, 0.1]), LIMITS
@@ -65,29 +67,37 @@ def test_overlapping_intervals_give_none():
     (entry,) = judged.per_budget
     assert entry.winner is None
     assert entry.leader == "copycat"
-    assert entry.not_separated == ("width",)
+    assert (entry.not_separated, entry.behind) == (("width",), ("bottleneck",))
     assert judged.text == "No clear winner at params=25% (250); bottleneck clearly behind at params=25%."
-    assert entry.text == (
-        "no clear winner: copycat leads on validation and has 94.7% ± 11.2, "
-        "but its interval does not clear width; "
-        "bottleneck clearly behind"
+    assert entry.text.startswith(
+        "no clear winner: copycat leads on validation and test together and has 94.7% ± 11.2 on test, 0.7 "
+        "points ahead of width ("
     )
+    assert "; bottleneck clearly behind; 3 seeds show gaps from about " in entry.text
 
 
 def test_one_seed_never_wins():
     judged = verdict(summarise(points(copycat=[0.99], width=[0.10]), LIMITS))
     assert judged.per_budget[0].winner is None
+    assert judged.per_budget[0].not_separated == ("width",)
     assert "no clear winner, as one seed has no interval" in judged.per_budget[0].text
 
 
-def test_the_leader_is_chosen_on_validation_not_on_test():
+def test_the_leader_is_chosen_on_validation_and_test_together_and_must_lead_on_test_to_win():
     rows = [
-        *(point("width", "params=25%", seed, 0.90, val_accuracy=0.95) for seed in range(2)),
-        *(point("copycat", "params=25%", seed, 0.93, val_accuracy=0.94) for seed in range(2)),
+        *(point("width", "params=25%", seed, 0.900 + seed / 1000, val_accuracy=0.99) for seed in range(3)),
+        *(point("copycat", "params=25%", seed, 0.930 + seed / 1000, val_accuracy=0.94) for seed in range(3)),
     ]
-    (entry,) = verdict(summarise(rows, LIMITS)).per_budget
-    assert entry.leader == "width"
-    assert entry.winner is None  # ahead on validation, but not on test
+    summary = summarise(rows, LIMITS)
+    (entry,) = verdict(summary, Evidence(test=100, val=1000)).per_budget
+    assert (entry.leader, entry.winner, entry.behind) == (
+        "width",
+        None,
+        (),
+    )  # .991 of 1000, but behind on test
+    assert "3.0 points behind copycat" in entry.text
+    (entry,) = verdict(summary, Evidence(test=10_000, val=10)).per_budget
+    assert entry.leader == "copycat"
 
 
 def test_budgets_come_largest_first_and_agree_in_one_sentence():
@@ -100,7 +110,7 @@ def test_budgets_come_largest_first_and_agree_in_one_sentence():
 
 def test_budgets_that_disagree_are_told_one_by_one():
     rows = points(copycat=[0.95, 0.95], width=[0.9, 0.9])
-    rows += [replace(row, budget="params=50%") for row in points(copycat=[0.95, 0.7], width=[0.9, 0.9])]
+    rows += [replace(row, budget="params=50%") for row in points(copycat=[0.95, 0.7], width=[0.8, 0.8])]
     text = verdict(summarise(rows, LIMITS)).text
     assert text == "At params=50% (500) there is no clear winner; at params=25% (250) copycat wins."
 

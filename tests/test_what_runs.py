@@ -207,6 +207,13 @@ def test_inputs_that_a_network_does_not_take_are_refused_in_one_line(model: nn.M
     assert "\n" not in str(caught.value)
 
 
+def test_inspecting_a_family_counts_on_the_inputs_that_are_given() -> None:
+    model = wide_resnet(depth=10, width=1, num_classes=3, image_size=32)
+    assert sc.inspect(model, torch.randn(2, 3, 48, 48)).now["macs"] == MACS[48]
+    with pytest.raises(sc.InputError, match="cannot be run on the inputs given"):
+        sc.inspect(model, torch.randn(2, 1, 48, 48))
+
+
 def test_images_too_small_for_a_family_are_refused() -> None:
     with pytest.raises(sc.InputError, match="images must be at least 4x4 pixels"):
         sc.prune(wide_resnet(depth=10, width=1, num_classes=3), budget="macs=50%", data=batches(2))

@@ -2,7 +2,8 @@
 
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
 `<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
-stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results.
+stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results. Between
+`<!-- verdicts -->` or `<!-- verdict-power NAME -->` and its end stand the tables of docs/verdict.md.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ import re
 import sys
 from pathlib import Path
 
+import verdict_tables
+import verdicts
+
 from secateur.records.results import Results, SummaryRow
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+VERDICTS = re.compile(r"(<!-- verdicts -->\n).*?(<!-- end -->)", re.DOTALL)
+POWER = re.compile(r"(<!-- verdict-power ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def block(name: str, table: str | None) -> str:
@@ -156,9 +162,12 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    for path in (ROOT / "README.md", ROOT / "docs" / "deviations.md", ROOT / "docs" / "surgery.md"):
+    docs = [ROOT / "docs" / f"{name}.md" for name in ("deviations", "surgery", "verdict")]
+    for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
+        new = VERDICTS.sub(lambda found: f"{found[1]}{verdicts.table()}{found[2]}", new)
+        new = POWER.sub(lambda found: f"{found[1]}{verdict_tables.TABLES[found[2]]()}{found[3]}", new)
         new = BENCHMARKS.sub(lambda found: f"{found[1]}{speed(RESULTS)}{found[2]}", new)
         if "--check" not in sys.argv:
             path.write_text(new, encoding="utf-8")

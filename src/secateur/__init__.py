@@ -11,6 +11,10 @@ and with any other model:
     model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)
     sc.save(model, "small/"); model = sc.load("small/", factory=build)
 
+Your images, as they lie; what was understood is in the repr:
+
+    data = sc.load_data("photos/", image_size=64); print(data); sc.compare("wrn-16-1", data=data)
+
 What comes of it can be used:
 
     sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget, Limits
     from secateur.compare.run import CompareResult, compare
+    from secateur.data import load_data
     from secateur.errors import InputError, TrainingError
     from secateur.network.metrics import Metric
     from secateur.network.task import Task
@@ -61,6 +66,7 @@ _HOMES = {
     "evaluate": "secateur.runs.evaluate:evaluate",
     "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
+    "load_data": "secateur.data:load_data",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "save": "secateur.architecture.saved:save_model",
@@ -84,6 +90,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "load_data",
     "methods",
     "models",
     "predict",
@@ -92,13 +99,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("data", "methods", "models"):
-        return import_module(f"secateur.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'secateur' has no attribute '{name}'")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(module), attribute)
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name in ("data", "methods", "models"):
+            return import_module(f"secateur.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'secateur' has no attribute '{name}'")
+        module, _, attribute = _HOMES[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """Give what there is to use, as completion in a shell and in notebooks shows it."""
+    return sorted([*__all__, "__version__"])
 
 
 class _Door(ModuleType):
@@ -107,7 +121,7 @@ class _Door(ModuleType):
     @property
     def compare(self) -> Any:
         """The function; it has the folder's files as attributes, for `import secateur.compare.run as run`."""
-        function = __getattr__("compare")
+        function = __getattr__("compare")  # type: ignore[name-defined]
         for name, module in list(sys.modules.items()):
             folder, _, file = name.rpartition(".")
             if folder == f"{__name__}.compare":

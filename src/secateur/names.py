@@ -63,3 +63,6 @@ Precision = Literal["fp32", "bf16"]
 
 Format = Literal["onnx", "openvino"]
 """What networks are exported to: `secateur.runs.export.FORMATS`."""
+
+TaskName = Literal["classification", "multilabel", "regression"]
+"""What a network is for: `secateur.network.task.TASKS`."""

@@ -44,9 +44,11 @@ from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
 from secateur.records.out import check_ours, expanded
+from secateur.records.shown import Shown
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
 
+_WIDTHS_SHOWN = 12
 _IN_WORDS = {"params": "parameters", "macs": "MACs", "classes": "classes"}
 
 
@@ -113,6 +115,22 @@ class Architecture:
     def from_factory(cls, factory: str, arguments: dict[str, Any]) -> Architecture:
         """Take a built-in factory's own widths; InputError where it refuses the arguments."""
         return cls.of(construct(factory, arguments, None))
+
+    def __repr__(self) -> str:
+        return f"<Architecture {self._in_a_line()}>"
+
+    def _repr_html_(self) -> str:
+        of_whole = [whole for whole, _, _ in self.origin.groups_at(self.widths)]
+        rows = [
+            (name, f"{width:,}", f"{whole:,}")
+            for name, width, whole in zip(self.group_names(), self.widths, of_whole, strict=True)
+        ]
+        return Shown(self._in_a_line(), ("group", "channels", "of"), rows).html()
+
+    def _in_a_line(self) -> str:
+        widths = ", ".join(map(str, self.widths[:_WIDTHS_SHOWN]))
+        more = f", ... ({len(self.widths)} groups)" if len(self.widths) > _WIDTHS_SHOWN else ""
+        return f"{self.display_name}: {self.params:,} params, {self.macs:,} MACs, widths {widths}{more}"
 
     @property
     def is_family(self) -> bool:

@@ -57,6 +57,8 @@ def inspect_model(
     Example:
         >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
     """
+    if isinstance(model, Family):
+        return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
     anatomy = open_model(model, inputs, seed=seed)
@@ -77,6 +79,8 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
     Raises:
         InputError: where it does not run on them, or nothing in it can be pruned.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a model is a torch.nn.Module, got {type(model).__name__}")
     check_runs(model, inputs)
     if isinstance(model, Family):
         _fit_family(model, inputs)

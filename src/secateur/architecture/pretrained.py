@@ -10,9 +10,11 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.factories import has_pretrained
+from secateur.architecture.from_transformers import quiet
 from secateur.data import Data
 from secateur.data.normalization import NORMALIZATIONS, Normalization, named
 from secateur.errors import InputError
+from secateur.models import parse_name
 
 _ARTEFACT = "artefact.json"
 _RESCALED = 1 / 255
@@ -50,7 +52,7 @@ def normalization_of(model: str | nn.Module | Any) -> Normalization | None:
     """
     if isinstance(model, nn.Module):
         return _of_module(model)
-    if not isinstance(model, str):
+    if not isinstance(model, str) or parse_name(model):  # a built-in network, whatever folders there are
         return None
     for prefix, asked in _ASKED.items():
         if model.startswith(prefix):
@@ -88,7 +90,8 @@ def _of_transformers(name: str) -> Mapping[str, Any] | None:
     import transformers
 
     try:
-        found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
+        with quiet(transformers):
+            found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)
     except (OSError, ValueError):
         return None
     if not found.get("do_rescale", True) or abs(found.get("rescale_factor", _RESCALED) - _RESCALED) > 1e-6:

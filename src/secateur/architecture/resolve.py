@@ -25,13 +25,22 @@ from secateur.errors import InputError
 from secateur.models import parse_name
 
 
-def check_model_name(name: str) -> None:
-    """Raise InputError where no model goes by that name and no architecture file lies there."""
+def check_model_name(name: str, factory: str | None = None) -> None:
+    """Raise InputError where no model goes by that name and no architecture file lies there.
+
+    Args:
+        factory: the name of what builds the network of an architecture file; it goes with nothing else.
+    """
     name = full_name(name)
     if names_factory(name):
         check_factory(name)
     elif not _is_path(name) and parse_name(name) is None:
         raise unknown_model(name)
+    if factory is not None and not _is_path(name):
+        raise InputError(
+            f"--factory says what builds the network of an architecture.json, got '{factory}' with the model "
+            f"'{name}', which says so itself: leave it out, or name the factory as the model"
+        )
 
 
 def full_name(name: str) -> str:

@@ -277,6 +277,9 @@ class Budget:
     def __str__(self) -> str:
         return self.text
 
+    def __repr__(self) -> str:
+        return f"Budget({self.text!r})"
+
 
 class Budgets(tuple[Budget, ...]):
     """Budgets that hold together, each of another resource.
@@ -317,6 +320,9 @@ class Budgets(tuple[Budget, ...]):
     def __str__(self) -> str:
         return ",".join(budget.text for budget in self)
 
+    def __repr__(self) -> str:
+        return f"Budgets({str(self)!r})"
+
 
 @dataclass(frozen=True)
 class Limits(Mapping[str, int]):
@@ -349,7 +355,7 @@ class Limits(Mapping[str, int]):
 
         Example:
             >>> Limits.at({"macs": 10**6, "params": 4000})
-            Limits(counted=(('params', 4000), ('macs', 1000000)), latency=None, nanoseconds=None)
+            Limits(params=4,000, macs=1,000,000)
         """
         for resource, amount in units.items():
             if resource not in COUNTERS:
@@ -479,6 +485,13 @@ class Limits(Mapping[str, int]):
     def __str__(self) -> str:
         latency = [self.latency.text] if self.latency else []
         return ",".join([*(f"{resource}={units}" for resource, units in self.counted), *latency])
+
+    def __repr__(self) -> str:
+        told = [f"{resource}={units:,}" for resource, units in self.counted]
+        if self.latency:
+            known = "" if self.nanoseconds is None else f" ({self.nanoseconds / 1e6:.3g} ms)"
+            told.append(f"{self.latency.text}{known}")
+        return f"Limits({', '.join(told)})"
 
 
 Wanted = str | Budget | Budgets | Limits

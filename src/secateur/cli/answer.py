@@ -17,6 +17,10 @@ _AS_JSON = typer.Option("--json", help="Print the result as one JSON document.")
 _QUIET = typer.Option("--quiet", "-q", help="Print nothing but the result.")
 
 
+class Nowhere(io.StringIO):
+    """Where `--quiet` has progress go."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command found.
@@ -56,11 +60,16 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
     return run
 
 
+def is_quiet() -> bool:
+    """Whether nothing is to be said of what goes on, on stderr either."""
+    return isinstance(sys.stdout, Nowhere)
+
+
 @contextlib.contextmanager
 def _stdout_for_progress(as_json: bool, quiet: bool) -> Iterator[None]:
     """Where what is printed before the result goes."""
     if quiet:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(Nowhere()):
             yield
     elif as_json:
         with contextlib.redirect_stdout(sys.stderr):

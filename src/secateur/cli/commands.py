@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secateur.cli import names, printing
-from secateur.cli.answer import Answer
+from secateur.cli.answer import Answer, is_quiet
 from secateur.cli.generated import completing, option, taking, words
 from secateur.cli.options import PRUNING, RECIPE, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
@@ -240,7 +240,7 @@ def inspect_model(
     from secateur.architecture.inspection import groups_and_costs
     from secateur.progress import reporter_for
 
-    with reporter_for(sys.stderr) as reporter:
+    with reporter_for(sys.stderr, silent=is_quiet()) as reporter:
         if image is None:
             _, architecture = options.load(reporter)
         else:
@@ -341,12 +341,17 @@ def _check_scaled(file: Path, source: Path) -> None:
 def report(
     directories: Annotated[list[Path], path_argument("Folders that `compare` left.", "DIR...")],
 ) -> Answer | None:
-    """Draw report.html and figures/ again from results.json.
+    """Draw report.html and figures/ again from results.json. The verdict is judged again by today's rule.
 
     Example: `secateur report secateur-compare/`
     """
+    from secateur.compare.judging import judge_folder
     from secateur.compare.results import load_results, rewrite_report
 
     loaded = [(directory, load_results(directory)) for directory in directories]
-    written = [str(rewrite_report(directory, results)) for directory, results in loaded]
-    return Answer({"reports": written}, lambda: print("\n".join(written)))
+    judged = [(directory, *judge_folder(directory, results)) for directory, results in loaded]
+    written = [str(rewrite_report(directory, results)) for directory, results, _ in judged]
+    changes = [changed for *_, changed in judged if changed]
+    return Answer(
+        {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
+    )

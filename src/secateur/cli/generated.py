@@ -87,6 +87,8 @@ class OptionsOf:
         values = (*(get_args(kind) if get_origin(kind) is Literal else ()), *each.metadata["words"])
         if values or isinstance(each.default, tuple):
             kind = str
+        if isinstance(each.default, tuple):  # with commas, or repeated: none is dropped in silence
+            kind = list[str]
         shown = option(each.metadata["help"], self.panel, values=values)
         shown.show_default = _as_text(each.default) if each.default is not None else False
         return _parameter(option_name(each), Annotated[kind | None, shown], None)
@@ -97,7 +99,7 @@ class OptionsOf:
         for each in self.offered():
             name = option_name(each)
             value = values.pop(name)
-            if value is not None:
+            if value not in (None, [], ()):
                 found[each.name] = _read(each, name, value)
         return found
 
@@ -118,7 +120,7 @@ def _as_text(default: Any) -> str:
 def _read(setting: Field[Any], name: str, value: Any) -> Any:
     """A value as it was given, as the setting's own type."""
     if isinstance(setting.default, tuple):
-        return numbers(name, value)
+        return numbers(name, ",".join(value))
     if setting.metadata["words"] and value not in setting.metadata["words"]:
         return number(name, value, setting.metadata["words"])
     return value

@@ -14,13 +14,11 @@ from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
 from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, TrainingError, first_line
 from secateur.process import keep_freed_memory
 
 app = typer.Typer(
     name="secateur",
-    help="The best neural network inside a size budget: pruned, or trained smaller from scratch, "
-    "and honestly compared.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -40,6 +38,9 @@ runs_app.command("show")(answering(runs.show_run))
 runs_app.command("delete")(answering(runs.delete_run))
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
+_OUT_OF_MEMORY = (
+    "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
+)
 _READER_LEFT = 128 + 13
 """What a shell says of a program that SIGPIPE ended."""
 
@@ -115,14 +116,28 @@ def _run() -> int:
         raise
     except OSError as error:
         _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            _fail_of_ours(error)
+        _fail(f"{_OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
     except Exception as error:  # the last resort: no traceback reaches a user
-        if os.environ.get("SECATEUR_DEBUG"):
-            raise
-        what = f"internal error, {type(error).__name__}: {error}"
-        _fail(f"{what}: SECATEUR_DEBUG=1 shows where; please report it", 1)
+        _fail_of_ours(error)
     if code == 130:  # typer turns Ctrl-C into this
         _fail(_INTERRUPTED, 130)
     return code if isinstance(code, int) else 0
+
+
+def _fail_of_ours(error: Exception) -> NoReturn:
+    if os.environ.get("SECATEUR_DEBUG"):
+        raise error
+    what = f"internal error, {type(error).__name__}: {error}"
+    _fail(f"{what}: SECATEUR_DEBUG=1 shows where; please report it", 1)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory; torch has no class for that on a CPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from secateur.cli import names
-from secateur.cli.generated import OptionsOf, Values, completing, option
+from secateur.cli.generated import OptionsOf, Values, completing, option, words
 from secateur.errors import InputError, unknown
 from secateur.names import Fit, Normalization
 from secateur.runs.settings import ChannelFields, SparseFields
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
+
+
+MOST_CLASSES, MOST_NUMBERS = 1_000_000, 2**24  # as in architecture files
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,8 @@ class DataOptions:
         from secateur.data import load_data
         from secateur.data.reading import parse_splits
 
-        if pixels is not None and self.image_size is not None:
-            raise InputError(
-                f"images are made as the network takes them, {pixels.width}x{pixels.height}, got "
-                f"--image-size {self.image_size}: leave it out"
-            )
+        if pixels is not None:
+            self._check_as_taken(pixels)
         return load_data(
             self.data,
             limit_train=self.limit_train,
@@ -125,6 +125,17 @@ class DataOptions:
             pixels=pixels,
             progress=reporter.decoding,
         )
+
+    def _check_as_taken(self, pixels: PixelFormat) -> None:
+        """Raise InputError for options that would make other images than a finished network takes."""
+        for name in ("image_size", "fit", "background"):
+            given = getattr(self, name)
+            if given != type(self).__dataclass_fields__[name].default:
+                taken = f"{pixels.width}x{pixels.height}, {pixels.fit}, on {pixels.background}"
+                raise InputError(
+                    f"images are made as the network takes them ({taken}), got --{name.replace('_', '-')} "
+                    f"{given}: leave it out"
+                )
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,7 @@ class ModelOptions(DataOptions):
         from secateur.architecture.resolve import check_model_name, resolve_model
         from secateur.data.normalization import named
 
-        check_model_name(self.model)
+        check_model_name(self.model, self.factory)
         named(self.normalize)
         data, normalization = normalized_for(self.model, self.load_data(reporter), self.normalize)
         if normalization:
@@ -197,11 +208,13 @@ class ModelOptions(DataOptions):
             raise InputError(
                 f"--input reads CHANNELSxHEIGHTxWIDTH, got '{image}': write for example 3x224x224"
             )
-        if classes < 2:
-            raise InputError(f"--classes must be at least 2, got {classes}")
-        check_model_name(self.model)
+        if not 2 <= classes <= MOST_CLASSES:
+            raise InputError(f"--classes must be at least 2, at most {MOST_CLASSES:,}, got {classes}")
+        check_model_name(self.model, self.factory)
         self._say_what_takes_long(reporter)
         channels, height, width = (int(part) for part in found.groups())
+        if channels * height * width > MOST_NUMBERS:
+            raise InputError(f"an image of --input has at most {MOST_NUMBERS:,} numbers, got '{image}'")
         return model_at(self.model, (channels, height, width), classes, self.factory)
 
     def _say_what_takes_long(self, reporter: Reporter) -> None:
@@ -262,7 +275,10 @@ class PruneOptions(Options):
     ] = field(default_factory=dict)
     keep: Annotated[
         list[str] | None,
-        option("Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable.", PRUNING),
+        option(
+            "Nothing is cut from what matches: a layer or group, e.g. 'stem.*'. Repeatable, or with commas.",
+            PRUNING,
+        ),
     ] = None
     at_least: Annotated[
         list[str] | None, option("Channels left at least: 'stage1=16'. Repeatable.", PRUNING)
@@ -316,10 +332,14 @@ class PruneOptions(Options):
         """The pruning asked for."""
         from secateur.runs.prune_channels import PruneSettings
 
-        return PruneSettings(**self.channels, method=method, constraints=self.constraints())
+        return PruneSettings(**{**self.channels, "method": method}, constraints=self.constraints())
 
     def constraints(self) -> Constraints:
         """What must stay."""
         from secateur.surgery.constraints import Constraints
 
-        return Constraints.parse(self.keep or (), self.at_least or (), self.ratio or ())
+        given = [
+            [word for text in texts or () for word in words(text) or [text]]
+            for texts in (self.keep, self.at_least, self.ratio)
+        ]
+        return Constraints.parse(*given)

@@ -260,6 +260,8 @@ def _show_results(found: Results, directory: Path, out: Path) -> None:
     shown.show()
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     say(f"\n{found.verdict.text}")
+    for entry in found.verdict.per_budget:
+        say(f"  {entry.budget}: {entry.text}.")
     say(f"Report: {directory / 'report.html'}")
     if directory != out:
         say(f"{out / 'report.html'} answers another question, and was left as it is.")

@@ -114,7 +114,7 @@ def show_run(
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
-    run_id = store.resolve(run)
+    run_id = _named(store, run)
     record = store.record(run_id)
     shown = record.to_json() if record else {"run_id": run_id, "finished": False}
     return Answer(shown, lambda: print(json.dumps(shown, indent=1)))
@@ -132,12 +132,21 @@ def delete_run(
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
-    run_id = store.resolve(run)
+    run_id = _named(store, run)
     if not yes and not (sys.stdin.isatty() and typer.confirm(f"Delete {run_id}?", err=True)):
         raise InputError(f"{run_id} was not deleted: add --yes to confirm")
     with store.locked():
         store.delete(run_id)
     return Answer({"deleted": run_id}, lambda: print(f"Deleted {run_id}"))
+
+
+def _named(store: RunStore, run: str) -> str:
+    """The run that an id, or its beginning, names; nothing names none."""
+    if not run.strip():
+        raise InputError(
+            "a run is named by its id, or how it begins, got '': `secateur runs list` names them"
+        )
+    return store.resolve(run)
 
 
 def _existing(store: Any) -> Any:

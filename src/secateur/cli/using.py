@@ -83,7 +83,9 @@ def _telling(found: Iterable[Prediction | Unreadable]) -> Iterator[Prediction | 
 
     for each in found:
         if isinstance(each, Unreadable):
-            print(f"secateur: {each.file} cannot be read: {each.why}", file=sys.stderr)
+            print(
+                f"secateur: {_printable(each.file)} cannot be read: {_printable(each.why)}", file=sys.stderr
+            )
         yield each
 
 
@@ -91,7 +93,10 @@ def _show(said: Sequence[Prediction], top: int) -> None:
     for each in said:
         pairs = list(zip(each.classes, each.probabilities, strict=True))
         if each.task == "regression":
-            print(f"{each.file}  " + "  ".join(f"{_printable(name)} {value:.6g}" for name, value in pairs))
+            print(
+                f"{_printable(each.file)}  "
+                + "  ".join(f"{_printable(name)} {value:.6g}" for name, value in pairs)
+            )
         else:
             shown = "  ".join(f"{_printable(name)} {share:.1%}" for name, share in pairs[:top])
             print(f"{_printable(each.file)}  {shown}")

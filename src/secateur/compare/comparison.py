@@ -11,7 +11,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, Limits
 from secateur.compare.settings import Settings
 from secateur.errors import InputError
-from secateur.runs.prune_channels import Target
+from secateur.runs.prune_channels import Target, removable
 from secateur.runs.run import epoch_compute
 from secateur.training.batches import AnyData
 from secateur.training.recipe import Recipe
@@ -47,6 +47,8 @@ class Comparison:
             raise InputError(f"every budget must be another one, got {', '.join(map(str, settings.budgets))}")
         self.budgets = sorted(settings.budgets, key=lambda budget: -self.units[budget.text])
         default = max(1, round(COPYCAT_SHARE * sum(architecture.widths)))
+        if settings.prune.constraints:
+            default = max(1, min(default, removable(architecture, settings.prune.constraints)))
         self.copycat_after = default if settings.copycat_after is None else settings.copycat_after
         self._solved: dict[tuple[str, str], Architecture] = {}
         self.bounds = architecture.bounds(settings.prune.constraints, streams=True)

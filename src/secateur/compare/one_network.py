@@ -250,7 +250,6 @@ def arm_alone(
     Raises:
         InputError: before anything is trained, where the budget is not the arm's or beyond the network.
     """
-    check_out(session.store.directory, FILES)
     arm = ARMS[name]
     if subject.finds_rate:
         raise InputError(f"--lr auto is for train, and for what prunes channels step by step, got {name}")
@@ -267,6 +266,7 @@ def arm_alone(
     (budget,) = question.budgets
     arm.check(question, budget)
     subject.check_teaching()
+    check_out(session.store.directory, FILES)
     graph = Graph(session.runtime.world)
     replicate = Replicate(question, graph, subject.seed)
     node = arm.node(replicate, budget)

@@ -118,6 +118,11 @@ def leave_network(
     `record.json` has the point, then the rest of the run's record.
     """
     run = store.path(record.run_id)
+    whole = record.to_json()
+    kept = ("history", "identity", "environment", "data")
+    rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
+    # First, as it makes the weights known as a run's, which another run's may replace.
+    write_json(folder / "record.json", {"schema": 1, **point.to_json(), **rest})
     artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
     write_json(folder / ARTEFACT_FILE, artefact.to_json())
     for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, TRANSFORMERS_FILE):
@@ -125,10 +130,6 @@ def leave_network(
             write_bytes(folder / name, (run / name).read_bytes())
         else:
             (folder / name).unlink(missing_ok=True)  # of another network that was left here
-    whole = record.to_json()
-    kept = ("history", "identity", "environment", "data")
-    rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
-    write_json(folder / "record.json", {"schema": 1, **point.to_json(), **rest})
 
 
 def rewrite_report(directory: Path, results: Results) -> Path:

@@ -15,7 +15,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import describe_data
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
-from secateur.budget import Budget
+from secateur.budget import Budget, split
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -25,6 +25,7 @@ from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
+from secateur.names import ArmName, Match, TaskName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
@@ -219,6 +220,12 @@ class CompareResult:
     results: Results
     directory: Path
 
+    def __repr__(self) -> str:
+        return self.results.shown(f"Report: {self.directory / 'report.html'}").text()
+
+    def _repr_html_(self) -> str:
+        return self.results.shown(f"Report: {self.directory / 'report.html'}").html()
+
     @property
     def verdict(self) -> str:
         """One plain sentence."""
@@ -235,9 +242,9 @@ def compare(
     data: str | Data | Loaders | Sequence[Iterable[Any]] = "digits",
     budgets: Sequence[str | Budget] = ("params=50%", "params=25%"),
     *,
-    arms: Sequence[str] = (),
+    arms: Sequence[ArmName] = (),
     seeds: int = 1,
-    match: str = "epochs",
+    match: Match = "epochs",
     epochs: int | None = None,
     prune_every: int | None = None,
     recipe: Recipe | None = None,
@@ -247,7 +254,7 @@ def compare(
     keep: Patterns = (),
     at_least: Floors = (),
     ratio: Ratios = (),
-    task: str | Task | None = None,
+    task: TaskName | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
     optimizer: Any = None,
@@ -269,7 +276,7 @@ def compare(
             image size. Or a function that builds any network, which loaders of your own need.
         data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
             test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
-        budgets: e.g. ["params=25%"], shares of the network given.
+        budgets: e.g. ["params=25%"], shares of the network given; or a text with commas.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
@@ -311,8 +318,8 @@ def compare(
         recipe, tuning = recipe.with_own_optimizer(), tuning and tuning.with_own_optimizer()
     runtime = Runtime(device)
     settings = Settings(
-        tuple(Budget.parse(budget) for budget in budgets),
-        tuple(arms),
+        tuple(map(Budget.parse, split(budgets) if isinstance(budgets, str) else budgets)),
+        tuple(split(arms) if isinstance(arms, str) else arms),
         seeds,
         match,
         recipe,

@@ -30,7 +30,10 @@ POWERS = (0.0, 1.0, 2.0)
 """How spreads grow with p (1 - p): not at all, as of independent examples, as of equal odds."""
 SURE_OF_SEEDS = 0.01
 """Level of the test whether some seeds are better than others for all arms; then arms are paired by seed."""
+ENOUGH = 4
+"""Degrees of freedom that the test needs of what is left of the table."""
 LEAST = 1e-24
+"""No variance is taken for less."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ def samples(values: Sequence[Sequence[float]], resolution: float = 0.0) -> tuple
         resolution: between two values that can be told apart: 1/n of n examples.
     """
     rows = [np.asarray(row, dtype=np.float64) for row in values]
-    paired = len(rows) > 1 and len({len(row) for row in rows}) == 1 and _seeds_differ(np.stack(rows))
     grain = resolution**2 / 12  # of what is rounded (Sheppard)
+    alike = len(rows) > 1 and len({len(row) for row in rows}) == 1
+    paired = alike and _seeds_differ(np.stack(rows), grain)
     if not paired:
         return [_sample(row, row, 1.0, grain) for row in rows], False
     left = np.stack(rows) - np.mean(rows, axis=0)
@@ -79,20 +83,18 @@ def _sample(row: Array, varying: Array, share: float, grain: float) -> Sample:
     return Sample(float(row.mean()), max(variance + grain, LEAST), (len(row) - 1) * share, len(row))
 
 
-def _seeds_differ(table: Array) -> bool:
+def _seeds_differ(table: Array, grain: float) -> bool:
     """The F test of the columns of an (arms, seeds) table."""
     from scipy.special import fdtrc  # scipy.stats takes a second to import
 
     arms, seeds = table.shape
-    if seeds < 2:
+    if (arms - 1) * (seeds - 1) < ENOUGH:
         return False
     columns = arms * table.mean(0).var(ddof=1)
     rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     freedom = (arms - 1) * (seeds - 1)
-    residual = float((rest**2).sum()) / freedom
-    if columns <= LEAST:
-        return False
-    return residual <= LEAST or float(fdtrc(seeds - 1, freedom, columns / residual)) < SURE_OF_SEEDS
+    residual = max(float((rest**2).sum()) / freedom + grain, LEAST)
+    return float(fdtrc(seeds - 1, freedom, columns / residual)) < SURE_OF_SEEDS
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,13 @@ class Evidence:
     Attributes:
         test, val: examples in each; None where that is not known.
         scores: (arm, budget, seed) -> the score of every test example, such as 1 where it was right.
+        things: what examples are called.
     """
 
     test: int | None = None
     val: int | None = None
     scores: Mapping[tuple[str, str | None, int], NDArray[np.float64]] = field(default_factory=dict)
+    things: str = "images"
 
     def scores_of(self, row: SummaryRow) -> NDArray[np.float64] | None:
         """Of an arm at a budget, (seeds, examples); None unless every seed's are there."""
@@ -126,7 +128,8 @@ def _judge(
         gaps=tuple(_gap(row, each, p, evidence.test) for row, each, p in told),
         basis=_basis(rows, evidence, measure) if found.differences else None,
     )
-    return replace(judged, text=clause(judged, found.leader, found.others, evidence.test, measure))
+    test = f"{evidence.test:,} test {evidence.things}" if evidence.test else ""
+    return replace(judged, text=clause(judged, found.leader, found.others, test, measure))
 
 
 def _differences(

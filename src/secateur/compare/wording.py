@@ -40,10 +40,14 @@ def clause(
     judged: BudgetVerdict,
     leader: SummaryRow,
     others: Sequence[SummaryRow],
-    examples: int | None,
+    test: str,
     measure: Measure,
 ) -> str:
-    """What can be said at one budget, without naming the budget."""
+    """What can be said at one budget, without naming the budget.
+
+    Args:
+        test: how many examples are in the test split, "500 test images"; nothing where that is not known.
+    """
     if not others:
         return f"{leader.arm} is the only arm, with {value(leader, measure)}"
     if not judged.gaps:
@@ -56,7 +60,7 @@ def clause(
     behind = f"; {_and(judged.behind)} clearly behind" if judged.behind else ""
     return (
         f"no clear winner: {_leads(leader, measure)}, {_not_separated(doubtful, measure)}{behind}; "
-        f"{_seen(judged, leader, nearest, examples, measure)}"
+        f"{_seen(judged, leader, nearest, test, measure)}"
     )
 
 
@@ -84,22 +88,20 @@ def _ahead(gap: Gap, measure: Measure) -> str:
     return f"{_size(abs(gap.gap), measure)} {direction} {gap.arm} {_range(gap, measure)}"
 
 
-def _seen(
-    judged: BudgetVerdict, leader: SummaryRow, nearest: Gap, examples: int | None, measure: Measure
-) -> str:
+def _seen(judged: BudgetVerdict, leader: SummaryRow, nearest: Gap, test: str, measure: Measure) -> str:
     """What is too small to be seen, and what would show it."""
     kept = " (of which no single results were kept)" if judged.basis == BOUNDED else ""
-    images = f" and {examples:,} test images{kept}" if examples and judged.basis != SEEDS else ""
-    told = f"{leader.n} seeds{images} show gaps from about {_size(nearest.visible, measure)} on"
+    counted = f" and {test}{kept}" if test and judged.basis != SEEDS else ""
+    told = f"{leader.n} seeds{counted} show gaps from about {_size(nearest.visible, measure)} on"
     if nearest.gap <= 0:
         return told
     ways = []
     if nearest.seeds_needed:
         ways.append(f"{max(nearest.seeds_needed, leader.n + 1):,} seeds")
     if nearest.examples_needed and judged.basis != SEEDS:
-        ways.append(f"{nearest.examples_needed:,} test images")
+        ways.append(f"{nearest.examples_needed:,} {test.partition(' ')[2]}")
     if not ways:
-        return f"{told}; neither more seeds nor more images alone would show the gap to {nearest.arm}"
+        return f"{told}; no number of seeds or of test examples alone would show the gap to {nearest.arm}"
     return f"{told}; the gap to {nearest.arm} would take about {' or '.join(ways)}"
 
 

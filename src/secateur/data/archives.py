@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from secateur.data.names import is_left_behind
 from secateur.errors import InputError, first_line
 from secateur.records.found import plain
 
@@ -21,6 +22,13 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 MOST_FILES = 5_000_000
 MOST_BYTES = 2**38  # 256 GiB, and never more than the disk has
 _CHUNK = 2**20
+_PREFIX = "unpacked-"
+_STALE_S = 86_400.0  # a folder that nobody wrote to for a day belongs to a process that died
+_ZIPPED_LINK = 0o12  # the kind of file in a member's mode
+_BROKEN = (
+    *(OSError, EOFError, RuntimeError, ValueError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+)
 
 
 def is_archive(path: Path) -> bool:
@@ -63,11 +71,24 @@ class _Room:
             )
 
 
-@contextmanager
-def unpacked(path: Path, beside: Path) -> Iterator[Path]:
-    """A folder with the archive's files, until the block ends; messages name the archive instead of it.
+@dataclass
+class Unpacked:
+    """An archive's files.
 
-    Nothing is written outside the folder: links, devices, and names that lead out of it are not unpacked.
+    Args:
+        folder: where they are.
+        left: members that were not unpacked: links, devices, and names that lead out of the folder.
+    """
+
+    folder: Path
+    left: int = 0
+
+
+@contextmanager
+def unpacked(path: Path, beside: Path) -> Iterator[Unpacked]:
+    """The archive's files in a folder, until the block ends; messages name the archive instead of it.
+
+    Nothing is written outside the folder.
 
     Args:
         path: the archive.
@@ -79,70 +100,70 @@ def unpacked(path: Path, beside: Path) -> Iterator[Path]:
     folder = _new_folder(beside)
     try:
         room = _Room(path, bytes=min(MOST_BYTES, shutil.disk_usage(folder).free * 9 // 10))
-        try:
-            _unpack(path, folder, room)
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            zlib.error,
-            ValueError,
-        ) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{plain(str(path))} cannot be unpacked "
-                f"({plain(first_line(error)) or type(error).__name__}): fetch it again, or unpack it and "
-                "pass the folder"
-            ) from error
-        yield folder
+        yield Unpacked(folder, _unpack(path, folder, room))
     except InputError as error:
-        told = str(error).replace(str(folder), plain(str(path)))
-        raise InputError(told) from error
+        raise InputError(str(error).replace(str(folder), plain(str(path)))) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _new_folder(beside: Path) -> Path:
+    """A folder of our own; those that were left by processes that died are removed."""
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        made = tempfile.mkdtemp(prefix="unpacked-", dir=beside)
+        for old in beside.glob(f"{_PREFIX}*"):
+            if time.time() - old.stat().st_mtime > _STALE_S:
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
     except OSError:
-        made = tempfile.mkdtemp(prefix="secateur-")
-    return Path(made)
+        return Path(tempfile.mkdtemp(prefix="secateur-"))
 
 
-def _unpack(path: Path, folder: Path, room: _Room) -> None:
-    if path.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                target = _target(member.filename, folder)
-                if target and not member.is_dir() and (member.external_attr >> 28) != 0o12:
-                    with archive.open(member) as content:
-                        _write(content, target, room)
-        return
+def _unpack(path: Path, folder: Path, room: _Room) -> int:
+    """Write the members; how many were not written."""
+    zipped = path.name.lower().endswith(".zip")
+    try:
+        return _unpack_zip(path, folder, room) if zipped else _unpack_tar(path, folder, room)
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise InputError(
+            f"{plain(str(path))} cannot be unpacked ({plain(first_line(error)) or type(error).__name__}): "
+            "fetch it again, or unpack it and pass the folder"
+        ) from error
+
+
+def _unpack_zip(path: Path, folder: Path, room: _Room) -> int:
+    left = 0
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            target = _target(member.filename, folder)
+            if target is None or member.external_attr >> 28 == _ZIPPED_LINK:
+                left += 1
+            elif not member.is_dir():
+                with archive.open(member) as content:
+                    _write(content, target, room)
+    return left
+
+
+def _unpack_tar(path: Path, folder: Path, room: _Room) -> int:
+    left = 0
     with tarfile.open(path) as archive:
-        for entry in archive:
-            target = _target(entry.name, folder)
-            if target and entry.isreg() and (packed := archive.extractfile(entry)):
-                with packed:
-                    _write(packed, target, room)
+        for member in archive:
+            target = _target(member.name, folder)
+            if target is None or not (member.isreg() or member.isdir()):
+                left += 1
+            elif content := archive.extractfile(member):
+                with content:
+                    _write(content, target, room)
+    return left
 
 
 def _target(name: str, folder: Path) -> Path | None:
-    """Where a member goes; None where its name leads out, or is one of those that are passed over anyway."""
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "")]
-    if (
-        not parts
-        or parts[0] == "/"
-        or ".." in parts
-        or "\0" in name
-        or (len(parts[0]) == 2 and parts[0][1] == ":")
-    ):
-        return None
-    if any(is_left_behind(part) for part in parts):
+    """Where a member goes; None where its name leads out of the folder."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    drive = bool(parts) and len(parts[0]) == 2 and parts[0][1] == ":"
+    if drive or ".." in parts or parts[:1] == ("/",) or "\0" in name:
         return None
     return folder.joinpath(*parts)
 

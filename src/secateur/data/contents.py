@@ -10,24 +10,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from secateur.data.archives import is_archive, stem_of, unpacked
-from secateur.data.arrays import is_cifar, is_idx, read_cifar, read_idx, read_npz
+from secateur.data.arrays import read_npz
+from secateur.data.binary_files import is_cifar, is_idx, read_cifar, read_idx
 from secateur.data.cache_files import cache_folder
 from secateur.data.folders import list_by, list_folder
 from secateur.data.hub import is_saved, saved_tables
 from secateur.data.labels import assign, said_of
-from secateur.data.layout import folder_at, lay_out, through_wrappers
+from secateur.data.layout import folder_at, through_wrappers
 from secateur.data.listing import Listing
-from secateur.data.names import SplitName, split_name
 from secateur.data.reading import Reading
-from secateur.data.tables import may_have_images, read_tables
+from secateur.data.table_files import beside_class_folders, group_tables
+from secateur.data.tables import read_tables
 from secateur.data.tasks import refuse_other_tasks, set_masks_aside
 from secateur.data.tree import LISTS, TABLES, Folder, Scan, scan
 from secateur.data.unread import advice, advice_for_folder
 from secateur.errors import InputError
-from secateur.records.found import listed, plain
+from secateur.records.found import plain
 
 BESIDE_TABLES = "images beside the tables"
 UNNAMED = "tables that name no split"
+LED_OUT = "links and paths out of the archive"
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,11 @@ def _list_source(path: Path, reading: Reading) -> Source:
 
 @contextmanager
 def _read_archive(path: Path, reading: Reading) -> Iterator[Listing]:
-    with unpacked(path, cache_folder()) as folder:
+    with unpacked(path, cache_folder()) as there:
+        folder = there.folder
         source = folder_source(folder, stem_of(path), reading)
         with source.read() as listing:
-            left_out = Counter(source.left_out) + Counter(listing.left_out)
+            left_out = Counter(source.left_out) + Counter(listing.left_out) + Counter({LED_OUT: there.left})
             splits = {
                 split: replace(part, names=_renamed(part.names, folder, path))
                 for split, part in listing.splits.items()
@@ -180,34 +183,13 @@ def _tables(found: Scan, reading: Reading) -> Source | None:
     tables = [
         table for folder in found.root.walk() for table in folder.tables if table.suffix.lower() == ".parquet"
     ]
-    if not tables or reading.classes_in is not None or _are_classes(found.root, tables):
+    if not tables or reading.classes_in is not None or beside_class_folders(found.root, tables):
         return None
     groups, unnamed = group_tables(sorted(tables), found.root.path)
     where = plain(str(found.root.path))
     left_out = {UNNAMED: unnamed} if unnamed else {}
     chosen = groups if "all" in groups else assign(groups, where)
     return replace(_table_source(found, chosen, reading, left_out), remarks=said_of(groups))
-
-
-def _are_classes(root: Folder, tables: Sequence[Path]) -> bool:
-    """Whether a folder has class folders, and tables that are something else.
-
-    Raises:
-        InputError: it has class folders, and tables of images.
-    """
-    if not root.count:
-        return False
-    try:
-        lay_out(through_wrappers(root))
-    except InputError:
-        return False
-    with_images = [path for path in tables if may_have_images(path)]
-    if with_images:
-        raise InputError(
-            f"a folder must have class folders or tables of images, but {plain(str(root.path))} has both: "
-            f"--classes-in . takes the folders, --data {plain(str(with_images[0]))} that table alone"
-        )
-    return True
 
 
 def _table_source(
@@ -225,52 +207,6 @@ def _table_source(
     files = tuple(path for paths in groups.values() for path in paths)
     counted = {**left_out, **{what: n for what, n in found.left_out().items() if what != ".json"}}
     return Source("", files, lazily(read), left_out=counted)
-
-
-def group_tables(tables: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], int]:
-    """Tables by split, or all as "all"; and how many name no split where others do.
-
-    A file's own name says the split, else the nearest folder's.
-
-    Raises:
-        InputError: several sets lie together, or names say splits in ways that do not go together.
-    """
-    named = {path: _split_said(path.relative_to(root)) for path in tables}
-    groups: dict[tuple[str, ...], dict[str, list[Path]]] = {}
-    for path, found in named.items():
-        if found:
-            groups.setdefault(found.rest, {}).setdefault(found.split, []).append(path)
-    complete = {rest: group for rest, group in groups.items() if "train" in group and len(group) > 1}
-    where = plain(str(root))
-    if len(complete) > 1 or (
-        not complete and {"train", "test"} <= {split for each in groups.values() for split in each}
-    ):
-        files = listed(
-            [str(paths[0].relative_to(root)) for each in groups.values() for paths in each.values()]
-        )
-        raise InputError(
-            f"tables must be one set with one name for each split, but {where} has {files}: choose with "
-            f"--splits train=FILE,test=FILE"
-        )
-    chosen = next(iter(complete.values())) if complete else groups.get((), {})
-    if not chosen:
-        return {"all": list(tables)}, 0
-    for split, paths in chosen.items():
-        folders = {path.parent for path in paths}
-        if len(folders) > 1:
-            several = listed([str(folder.relative_to(root)) for folder in sorted(folders)])
-            raise InputError(
-                f"tables of one split must lie in one folder, but '{split}' of {where} is in {several}: "
-                "pass one configuration's folder, or choose with --splits train=DIR,test=DIR"
-            )
-    return chosen, len(tables) - sum(map(len, chosen.values()))
-
-
-def _split_said(path: Path) -> SplitName | None:
-    for name in (path.stem, *reversed(path.parent.parts)):
-        if found := split_name(name):
-            return found
-    return None
 
 
 def _images(found: Scan, reading: Reading) -> Source:

@@ -14,6 +14,7 @@ from secateur.data.augment import Augmentation
 from secateur.data.mapped import pieces
 from secateur.data.preprocessing import PixelFormat, Preprocessing
 from secateur.records.found import Found
+from secateur.records.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,24 @@ class Data:
 
     def __repr__(self) -> str:
         """What was found, in one line."""
+        return f"<Data {self._line()}>"
+
+    def _repr_html_(self) -> str:
+        """The same with the examples of each class, for notebooks."""
+        splits = (self.train, self.val, self.test)
+        counts = [torch.bincount(split.labels, minlength=self.num_classes).tolist() for split in splits]
+        rows = [
+            (name, *(f"{count:,}" for count in each))
+            for name, *each in zip(self.classes, *counts, strict=True)
+        ]
+        return Shown(self._line(), ("class", "train", "val", "test"), rows).html()
+
+    def _line(self) -> str:
         if self.found:
-            return f"<Data {self.found.line()}>"
+            return self.found.line()
         sizes = "/".join(str(len(split)) for split in (self.train, self.val, self.test))
         shape = "x".join(map(str, self.shape))
-        return f"<Data {self.label}: {self.num_classes} classes, {sizes} images of {shape}>"
+        return f"{self.label}: {self.num_classes} classes, {sizes} images of {shape}"
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from secateur.data.dataset import Split
+from secateur.data.mapped import pieces
 from secateur.records.found import plain
 
 _PAIRS = (("test", ("train", "val")), ("val", ("train",)))
@@ -49,7 +50,7 @@ def _in_two_classes(
 
 def _hashes(split: Split) -> list[bytes]:
     """16 bytes of each image's pixels."""
-    return [_digest(image) for image in split.images]
+    return [_digest(image) for piece in pieces(split.images) for image in piece]
 
 
 def _digest(image: torch.Tensor) -> bytes:

@@ -88,7 +88,8 @@ def composited(image: Image.Image, background: str) -> Image.Image:
     from PIL import Image
 
     canvas = Image.new("RGBA", image.size, background)
-    canvas.alpha_composite(image.convert("RGBA"))
+    seen = image.convert("LA") if image.mode == "La" else image  # Pillow's only way from there
+    canvas.alpha_composite(seen.convert("RGBA"))
     return canvas.convert("RGB")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from secateur.data.formats import hint
+from secateur.data.class_folders import ByClass, by_prefix, check_classes, images_by_class, shown
 from secateur.data.names import PICTURES, Group, are_parts, groups_of, numbered_alike, split_name
 from secateur.data.tree import Folder
 from secateur.errors import InputError
@@ -15,8 +15,6 @@ from secateur.records.found import listed, plain
 
 LOOSE = "images beside the class folders"
 BESIDE = "images in folders beside the splits"
-
-ByClass = dict[str, list[Path]]
 
 
 @dataclass
@@ -64,7 +62,7 @@ def lay_out(root: Folder) -> Layout:
     if len(complete) > 1:
         both = " or ".join(f"'{plain(group.names['train'][0])}'" for group in complete)
         raise InputError(
-            f"{_shown(root)} must have one training split, but that may be {both}: say which with "
+            f"{shown(root)} must have one training split, but that may be {both}: say which with "
             f"--splits train=DIR,test=DIR"
         )
     if complete:
@@ -82,7 +80,7 @@ def lay_out_as_told(root: Folder, splits: Mapping[str, str] | None, classes_in: 
     if classes_in == "*":
         return _pooled(root)
     folder = folder_at(root, classes_in, "classes_in")
-    layout = Layout({"all": _by_class(folder)}, {"all": _shown(folder)})
+    layout = Layout({"all": images_by_class(folder)}, {"all": shown(folder)})
     _count_loose(layout, folder)
     return layout
 
@@ -98,7 +96,7 @@ def folder_at(root: Folder, name: str, option: str) -> Folder:
         inner = {each.name: each for each in folder.folders}
         if part not in inner:
             raise InputError(
-                f"--{option.replace('_', '-')} names folders below {_shown(root)}, but '{plain(name)}' is "
+                f"--{option.replace('_', '-')} names folders below {shown(root)}, but '{plain(name)}' is "
                 f"not there: it has {listed(sorted(inner)) or 'no folders'}"
             )
         folder = inner[part]
@@ -133,14 +131,14 @@ def _flat_splits(root: Folder, group: Group, others: Sequence[Folder]) -> InputE
     ]
     if others:
         return InputError(
-            f"folders must be splits or classes, but {names} of {_shown(root)} are called as splits and hold "
+            f"folders must be splits or classes, but {names} of {shown(root)} are called as splits and hold "
             f"images as {listed([folder.name for folder in others])} beside them: --classes-in . takes all "
             "as classes, --splits train=DIR,test=DIR names splits, which then need class folders"
         )
     return InputError(
-        f"no class folders in {names} of {_shown(root)}: sort the images into "
+        f"no class folders in {names} of {shown(root)}: sort the images into "
         f"{plain(group.names['train'][0])}/CLASS/, or put a labels.csv with the columns file,label beside "
-        f"them; --classes-in . takes {names} as classes{_by_prefix(images)}"
+        f"them; --classes-in . takes {names} as classes{by_prefix(images)}"
     )
 
 
@@ -150,7 +148,7 @@ def _check_alike(root: Folder, group: Group, nested: Sequence[Folder], others: S
     same = [other.name for other in others if inside and inside <= {each.name for each in other.filled}]
     if same:
         raise InputError(
-            f"folders must be splits or classes, but {listed(group.all_names)} of {_shown(root)} are "
+            f"folders must be splits or classes, but {listed(group.all_names)} of {shown(root)} are "
             f"called as splits and hold the same folders ({listed(sorted(inside))}) as {listed(same)}: "
             "--classes-in . takes all as classes, --splits train=DIR,test=DIR takes splits and leaves the "
             "others out"
@@ -174,14 +172,14 @@ def _of_splits(folders: Mapping[str, Folder]) -> Layout:
     for split, folder in inner.items():
         if folder.flat or _only_pictures(folder):
             raise InputError(
-                f"no class folders in {_shown(folder)}, which is the split '{split}' and holds "
-                f"{folder.count} images: sort them into {_shown(folder)}/CLASS/, or move it away (with "
+                f"no class folders in {shown(folder)}, which is the split '{split}' and holds "
+                f"{folder.count} images: sort them into {shown(folder)}/CLASS/, or move it away (with "
                 f"--splits another can be named, and without a test split 20% are held out of what "
-                f"--data {_shown(inner['train'])} has)"
+                f"--data {shown(inner['train'])} has)"
             )
     layout = Layout(
-        {split: _by_class(folder) for split, folder in inner.items()},
-        {split: _shown(folder) for split, folder in inner.items()},
+        {split: images_by_class(folder) for split, folder in inner.items()},
+        {split: shown(folder) for split, folder in inner.items()},
     )
     for folder in inner.values():
         _count_loose(layout, folder)
@@ -210,19 +208,19 @@ def _alone(root: Folder, groups: Sequence[Group], candidates: Sequence[Folder]) 
     has = " and ".join(f"'{split}'" for split in sorted(whole[0].names))
     if not others and "train" in whole[0].names:
         return InputError(
-            f"missing split: {_shown(root)} has 'train' but neither 'test' nor 'valid': add one, or pass "
+            f"missing split: {shown(root)} has 'train' but neither 'test' nor 'valid': add one, or pass "
             f"--data {plain(str(root.path / nested[0]))} to have a test split of 20% held out"
         )
     if not others:
         return InputError(
-            f"missing split: {_shown(root)} has {has} but no 'train': add one, or name it with "
+            f"missing split: {shown(root)} has {has} but no 'train': add one, or name it with "
             f"--splits train=DIR,test=DIR"
         )
     inside = {each.name for name in nested for each in by_name[name].filled}
-    if all(inside == {each.name for each in other.filled} for other in others):
+    if len(others) > 1 and all(inside == {each.name for each in other.filled} for other in others):
         return None  # all are alike: classes, or parts
     return InputError(
-        f"folders must be splits or classes, but '{plain(nested[0])}' of {_shown(root)} is called as a "
+        f"folders must be splits or classes, but '{plain(nested[0])}' of {shown(root)} is called as a "
         f"split, and beside it is {listed([folder.name for folder in others])}: name the splits with "
         f"--splits train=DIR,test=DIR, or take all as classes with --classes-in ."
     )
@@ -235,13 +233,13 @@ def _as_classes(root: Folder) -> Layout:
     """Every folder a class, or every folder's folders, where they are the splits."""
     if layout := _splits_within(root):
         return layout
-    layout = Layout({"all": _by_class(root)}, {"all": _shown(root)})
+    layout = Layout({"all": images_by_class(root)}, {"all": shown(root)})
     shared = _shared(root)
     if shared and are_parts(sorted(shared)) and not numbered_alike([each.name for each in root.filled]):
         layout.remarks.append(f"{listed(sorted(shared))} in every class are read as parts of it")
     elif shared:
         raise InputError(
-            f"folders must be classes or parts of the data, but all of {_shown(root)} "
+            f"folders must be classes or parts of the data, but all of {shown(root)} "
             f"({listed([each.name for each in root.filled])}) have the same folders "
             f"({listed(sorted(shared))}): take those inside as classes with --classes-in '*', or those "
             "outside with --classes-in ."
@@ -266,8 +264,8 @@ def _pooled(root: Folder) -> Layout:
     for folder in root.filled:
         for each in folder.filled:
             by_class.setdefault(each.name, []).extend(each.all_images())
-    _check_classes(by_class, root)
-    layout = Layout({"all": {name: sorted(paths) for name, paths in by_class.items()}}, {"all": _shown(root)})
+    check_classes(by_class, root)
+    layout = Layout({"all": {name: sorted(paths) for name, paths in by_class.items()}}, {"all": shown(root)})
     for folder in [root, *root.filled]:
         _count_loose(layout, folder)
     return layout
@@ -287,74 +285,12 @@ def _splits_within(root: Folder) -> Layout | None:
         inner = {each.name: each for each in folder.filled}
         for split, (name,) in group.names.items():
             splits.setdefault(split, {})[folder.name] = inner[name].all_images()
-    layout = Layout(splits, {split: f"{_shown(root)}/*/{split}" for split in splits})
+    layout = Layout(splits, {split: f"{shown(root)}/*/{split}" for split in splits})
     layout.remarks.append("every class has its own split folders")
     _count_loose(layout, root)
     return layout
 
 
-def _by_class(root: Folder) -> ByClass:
-    """Each folder's images, its sub-folders' with them."""
-    folders = [folder for folder in root.folders if not folder.documents]
-    by_class = {folder.name: folder.all_images() for folder in folders}
-    _check_classes(by_class, root)
-    for folder in folders:
-        if not folder.count:
-            kinds = folder.reasons()
-            files = f" but {', '.join(f'{n} {kind}' for kind, n in kinds.items())}" if kinds else ""
-            way = hint(kinds) or "add some, or remove the class"
-            if way.startswith("for"):
-                way = f"{way}, or remove the class"
-            raise InputError(
-                f"every class needs images, but class '{plain(folder.name)}' in {_shown(root)} has "
-                f"none{files}: {way}"
-            )
-    return by_class
-
-
-def _check_classes(by_class: Mapping[str, object], root: Folder) -> None:
-    where = _shown(root)
-    if not by_class and root.images and root.reasons()[".cls"]:
-        raise InputError(
-            f"no class folders in {where}, which has images and .cls files as WebDataset shards do: these "
-            f"are not read; sort the images into {where}/CLASS/"
-        )
-    if not by_class and root.images:
-        raise InputError(
-            f"no class folders in {where}, which holds {len(root.images)} images: sort them into "
-            f"{where}/CLASS/, or put a labels.csv with the columns file,label beside "
-            f"them{_by_prefix(root.images)}"
-        )
-    if not by_class:
-        files = root.reasons()
-        way = hint(files)
-        rest = f" (it has {', '.join(f'{n} {kind}' for kind, n in files.most_common(4))})" if files else ""
-        raise InputError(
-            f"no class folders in {where}{rest}: expected {where}/CLASS/*.jpg, one folder for each class"
-            + (f"; {way}" if way else "")
-        )
-    if len(by_class) == 1:
-        raise InputError(
-            f"there must be at least two classes, but {where} has only '{plain(next(iter(by_class)))}': "
-            "add one"
-        )
-
-
-def _by_prefix(images: Sequence[Path]) -> str:
-    """The classes that names seem to begin with (`cat.0.jpg`), as a hint."""
-    prefixes = Counter(
-        "".join(letter if letter.isalpha() else " " for letter in path.stem).split(" ")[0] for path in images
-    )
-    names = [name for name, count in prefixes.items() if name and count > 1]
-    if not 2 <= len(names) <= len(images) // 2 or sum(prefixes[name] for name in names) < len(images):
-        return ""
-    return f" (names begin with {listed(sorted(names))}, but names are not taken as labels)"
-
-
 def _count_loose(layout: Layout, folder: Folder) -> None:
     if folder.images:
         layout.left_out[LOOSE] += len(folder.images)
-
-
-def _shown(folder: Folder) -> str:
-    return plain(str(folder.path))

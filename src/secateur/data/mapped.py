@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from secateur.data.cache_files import cache_folder
-from secateur.data.memory import available_disk, available_memory, in_words
+from secateur.data.memory import address_space, available_disk, available_memory, in_words
 from secateur.errors import InputError
 
 _PIECE = 2**25  # bytes looked at before they are given back
@@ -76,7 +76,7 @@ def gathered(images: Tensor, indices: Tensor) -> Tensor:
     if _is_range(indices):
         return images[int(indices[0]) : int(indices[0]) + len(indices)]
     size, memory, disk = len(indices) * images[0].nbytes, available_memory(), available_disk(cache_folder())
-    if images.nbytes > memory // 4 and size <= disk:
+    if images.nbytes > memory // 4 and size <= disk and size < address_space():
         return _copied_to_file(images, indices)
     if size > memory * 9 // 10:
         raise InputError(

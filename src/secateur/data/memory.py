@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,16 @@ _KEPT_FREE = 256 * 2**20  # bytes of a disk that are not filled
 def available_memory() -> int:
     """Bytes that this process may still take: of the machine, of its control group, of its own limit."""
     return max(0, min(psutil.virtual_memory().available, *_of_group(), *_of_limit()))
+
+
+def address_space() -> float:
+    """Bytes that this process may still address, mapped files included: `ulimit -v`; infinity without it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if limit == resource.RLIM_INFINITY else limit - psutil.Process().memory_info().vms
 
 
 def available_disk(folder: Path) -> int:
@@ -76,11 +87,6 @@ def _inactive_file(statistics: Path) -> int:
 
 
 def _of_limit() -> Iterator[int]:
-    """What `ulimit -v` leaves; where there is none (Windows), nothing."""
-    try:
-        import resource
-    except ImportError:
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        yield limit - psutil.Process().memory_info().vms
+    """What `ulimit -v` leaves; where there is none, nothing."""
+    if (left := address_space()) != math.inf:
+        yield int(left)

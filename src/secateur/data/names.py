@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _WORDS = {
-    "train": ("train", "training", "trn", "trainset", "trainval", "traindata"),
-    "val": ("val", "valid", "validation", "validate", "dev", "valset", "devset", "valdata"),
-    "test": (
-        *("test", "testing", "tst", "testset", "testdata", "eval", "evaluation", "evalset"),
-        *("holdout", "heldout", "t10k"),
-    ),
+    "train": ("train", "training", "trn", "trainval"),
+    "val": ("val", "valid", "validation", "validate", "dev"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"),
 }
 _SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words}
 
@@ -95,12 +92,24 @@ def split_name(name: str) -> SplitName | None:
     if _MNIST_TEST.search(name):
         name = _MNIST_TEST.sub("test", name)
     words = tokens(name)
-    found = [word for word in words if word in _SPLIT_OF]
+    found = [split for word in words if (split := _split_in(word))]
     if len(found) != 1:
         return None
-    others = [word for word in words if word not in _SPLIT_OF]
+    others = [word for word in words if not _split_in(word)]
     rest = tuple(word for word in others if word not in _FILLERS and not word.isdigit())
-    return SplitName(_SPLIT_OF[found[0]], rest)
+    return SplitName(found[0], rest)
+
+
+def _split_in(word: str) -> str | None:
+    """The split that a word is, also where a word for data is written together with it: `trainimages`."""
+    if word in _SPLIT_OF:
+        return _SPLIT_OF[word]
+    for filler in _FILLERS:
+        if word.endswith(filler) and (split := _SPLIT_OF.get(word.removesuffix(filler))):
+            return split
+        if word.startswith(filler) and (split := _SPLIT_OF.get(word.removeprefix(filler))):
+            return split
+    return None
 
 
 def split_of(name: str) -> str | None:

@@ -148,7 +148,7 @@ def limit(split: Split, total: int | None, generator: torch.Generator, classes: 
     """A stratified part of exactly `total` examples, two of every class at least; None takes all.
 
     Raises:
-        InputError: `total` is below two per class or above what there is.
+        InputError: `total` is below two per class or above what there is, or leaves a rare class out.
     """
     if total is None:
         return split
@@ -158,4 +158,9 @@ def limit(split: Split, total: int | None, generator: torch.Generator, classes: 
             f"limit_train must be from {least} (two for each of {len(classes)} classes) to {len(split)} "
             f"(all there are), not {total}"
         )
-    return split.take(stratified(split.labels, total, generator, least=2, left=0)[0])
+    part = split.take(stratified(split.labels, total, generator, least=2, left=0)[0])
+    counts = torch.bincount(part.labels, minlength=len(classes)).tolist()
+    if 0 in counts:
+        name = plain(classes[counts.index(0)])
+        raise InputError(f"limit_train {total} leaves no image of the rare class '{name}': raise it")
+    return part

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from secateur.data.cache_files import cache_folder
 from secateur.data.mapped import mapped
-from secateur.data.memory import available_disk, available_memory, in_words
+from secateur.data.memory import address_space, available_disk, available_memory, in_words
 from secateur.errors import InputError
 
 _HEADER = 1024  # bytes before the images, the length of the header included
@@ -62,19 +63,22 @@ class InFile:
     def __init__(self, path: Path, shape: Shape) -> None:
         self.path = path
         self._shape = shape
+        self._lock = threading.Lock()
         self._file = open(path, "w+b")  # noqa: SIM115  it stays open while images are decoded
         self._file.truncate(_HEADER + int(np.prod(shape)))
 
     def write(self, i: int, pixels: np.ndarray) -> None:
         """Put image i."""
-        _write_at(self._file.fileno(), np.ascontiguousarray(pixels).data.cast("B"), self._place(i))
+        with self._lock:
+            _write_at(self._file, np.ascontiguousarray(pixels).data.cast("B"), self._place(i))
 
     def finished(self, kept: Sequence[int]) -> Tensor:
         """Close the gaps that images left which are not kept, and map the rest."""
         for place, i in enumerate(kept):
             if place != i:
-                content = os.pread(self._file.fileno(), self._size, self._place(i))
-                _write_at(self._file.fileno(), memoryview(content), self._place(place))
+                self._file.seek(self._place(i))
+                _write_at(self._file, memoryview(self._file.read(self._size)), self._place(place))
+        self._file.flush()
         self._file.truncate(self._place(len(kept)))
         return mapped(self._file, _HEADER, (len(kept), *self._shape[1:]))
 
@@ -126,7 +130,7 @@ class Place:
             InputError: neither has the space.
         """
         size = int(np.prod(shape))
-        if self.path and size + 2**20 <= available_disk(self.path.parent):
+        if self.path and size + 2**20 <= available_disk(self.path.parent) and size < address_space():
             with contextlib.suppress(OSError):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.file = InFile(self.path, shape)
@@ -158,10 +162,9 @@ def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
         return mapped(file, _HEADER, header["images"]["shape"]), labels, facts
 
 
-def _write_at(descriptor: int, content: memoryview, place: int) -> None:
-    while content:
-        written = os.pwrite(descriptor, content, place)
-        content, place = content[written:], place + written
+def _write_at(file: IO[bytes], content: memoryview, place: int) -> None:
+    file.seek(place)
+    file.write(content)
 
 
 def _too_large(shape: Shape, size: int) -> str:

@@ -119,7 +119,7 @@ def _labelled(lists: Folder, images: Images, task: str, reading: Reading) -> lis
     """The lists that name images; which of their columns are targets is not their matter."""
     paths = [*lists.lists, *(path for folder in lists.folders for path in folder.lists)]
     for path in paths:
-        columns = _columns_of(read_rows(path, images), images, reading)
+        columns = _columns_of(read_rows(path, images.find), images, reading)
         if columns:
             found = lists_in(lists, images, replace(reading, label_column=columns[0])).labelled
             if found:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from secateur.data.names import PICTURES
+from secateur.data.names import PICTURES, tokens
 from secateur.data.tree import Folder
 from secateur.errors import InputError
-from secateur.records.found import listed, plain
+from secateur.records.found import plain
 
 _MASKS = frozenset(
     (
@@ -17,6 +17,7 @@ _MASKS = frozenset(
         *("annotations", "label", "labels", "target", "targets", "labelids"),
     )
 )
+_SURELY_MASKS = _MASKS - {"annotation", "annotations", "label", "labels", "target", "targets"}
 MASKS = "masks beside their images"
 _MASK_ENDINGS = ("_mask", "-mask", "_seg", "_segmentation", "_gt", "_groundtruth")
 
@@ -33,10 +34,37 @@ def refuse_other_tasks(root: Folder) -> None:
             raise _refused(folder, f"COCO: {plain(coco.name)}", "detection")
         if boxes := _boxes_beside(folder):
             raise _refused(folder, boxes, "detection")
-        pictures = [each.name for key, each in names.items() if key in PICTURES and each.count]
-        masks = [each.name for key, each in names.items() if key in _MASKS and each.count]
-        if pictures and masks:
-            raise _refused(folder, f"{listed(pictures)} beside {listed(masks)}", "segmentation")
+        if pair := _pictures_and_masks(folder):
+            raise _refused(folder, f"{plain(pair[0])} beside {plain(pair[1])}", "segmentation")
+
+
+def _pictures_and_masks(folder: Folder) -> tuple[str, str] | None:
+    """The names of a folder of pictures and one of masks: `images` and `masks`, `train` and `train_masks`."""
+    for masks in folder.filled:
+        words = _words(masks.name)
+        if not words & _MASKS:
+            continue
+        rest = words - _MASKS - PICTURES
+        for pictures in folder.filled:
+            found = _words(pictures.name)
+            if pictures is masks or found & _MASKS or found - PICTURES != rest:
+                continue
+            if found & PICTURES or (words & _SURELY_MASKS and _same_files(pictures, masks)):
+                return pictures.name, masks.name
+    return None
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name; numbers are none."""
+    whole = {name.lower()} & (_MASKS | PICTURES)  # some are written in two words
+    return whole or {word for word in tokens(name) if not word.isdigit()}
+
+
+def _same_files(pictures: Folder, masks: Folder) -> bool:
+    """Whether most masks are called as a picture, perhaps with an ending for masks."""
+    stems = {path.stem for path in pictures.all_images()}
+    called = [path.stem for path in masks.all_images()]
+    return sum(stem in stems or _is_mask(stem, stems) for stem in called) * 2 > len(called)
 
 
 def _refused(folder: Folder, evidence: str, task: str) -> InputError:

@@ -52,3 +52,8 @@ def __getattr__(name: str) -> Any:
         if kind.__name__ == name:
             return kind
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Give the methods, those too that are named nowhere but in their files."""
+    return sorted({*__all__, *(kind.__name__ for kind in METHODS.values())})

@@ -53,10 +53,16 @@ def check_out(
     check_writable(out)
     if data is not None:
         _check_outside_data(out, Path(data))
-    wanted = [out / name for name in files]
+    names = list(files)
+    wanted = [out / name for name in names]
     if model is not None:
         check_not_read(wanted, Path(model))
     check_ours(wanted)
+    if set(FOLDER_FILES) <= set(names):
+        _check_folder(out / "runs")
+    for path in wanted:
+        if path.with_name("record.json") in wanted:
+            _check_has_copy(path)
 
 
 def check_ours(paths: Iterable[Path]) -> None:
@@ -67,8 +73,28 @@ def check_ours(paths: Iterable[Path]) -> None:
                 f"only what Secateur wrote is overwritten, which '{path}' is not known to be: choose another "
                 "--out, or move it away"
             )
-        if path.parent.name in _SUBFOLDERS and path.parent.exists() and not path.parent.is_dir():
-            raise InputError(f"'{path.parent}' must be a folder, got a file: choose another --out")
+        if path.parent.name in _SUBFOLDERS:
+            _check_folder(path.parent)
+
+
+def _check_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"'{path}' must be a folder, got a file: choose another --out, or move it away")
+
+
+def _check_has_copy(path: Path) -> None:
+    """Raise InputError for weights that lie nowhere else: those that a run left have its record beside them.
+
+    What `sc.save` wrote is the user's only copy: no run's network replaces it.
+    """
+    if path.name != "model.safetensors" or not path.exists():
+        return
+    of_comparison = path.parent.name == "best" and wrote(path.parent.parent / "results.json")
+    if not of_comparison and not wrote(path.with_name("record.json")):
+        raise InputError(
+            f"a run's network replaces only another run's, and '{path}' has no record.json beside it, as "
+            "sc.save leaves it: choose another --out, or move it away"
+        )
 
 
 def check_not_read(paths: Sequence[Path], model: Path) -> None:

@@ -58,6 +58,12 @@ class Point(Stored):
         """What the accuracies are."""
         return self.metric or ACCURACY
 
+    def __repr__(self) -> str:
+        what = " ".join(filter(None, (self.arm, self.budget, f"seed {self.seed}")))
+        return (
+            f"<Point {what}: {self.measure.shown(self.accuracy)}, {self.params:,} params, {self.macs:,} MACs>"
+        )
+
     def count_of(self, resource: str) -> int | None:
         """What the network has of "params", "macs" or "nonzeros"; None where nothing is said."""
         return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros}[resource]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
+from secateur.records.shown import Shown
 from secateur.records.stored import Stored, Wrong, optional
 
 RESOURCES = ("params", "macs", "nonzeros")
@@ -66,8 +67,8 @@ class SummaryRow(Stored):
     half: float | None = None
     low: float | None
     high: float | None
-    seeds: tuple[int, ...] = optional(())  # a field
-    values: tuple[float, ...] = optional(())  # a field
+    seeds: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
     val_mean: float
     params: float
     macs: float
@@ -158,7 +159,7 @@ class BudgetVerdict(Stored):
     not_separated: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
     text: str
-    gaps: tuple[Gap, ...] = optional(())  # a field
+    gaps: tuple[Gap, ...] = ()
     basis: str | None = optional()
 
 
@@ -219,6 +220,32 @@ class Results(Stored):
     def measure(self) -> Measure:
         """What the accuracies are."""
         return self.metric or ACCURACY
+
+    def __repr__(self) -> str:
+        return self.shown().text()
+
+    def _repr_html_(self) -> str:
+        return self.shown().html()
+
+    def shown(self, *more: str) -> Shown:
+        """The verdict, with a line for each arm at each budget; `more` are lines below."""
+        counted = "nonzeros" if self.resource == "nonzeros" else "params"
+        name = self.measure.name
+        rows = [
+            (
+                f"{row.arm} {row.budget}",
+                f"{row.count_of(counted) or 0:,.0f}",
+                self.measure.plain(row.mean),
+                "" if row.low is None or row.high is None else self._interval(row.low, row.high),
+                str(row.n),
+            )
+            for row in self.summary
+        ]
+        title = f"{self.verdict.text} ({self.model} on {self.data.label})"
+        return Shown(title, ("arm", counted, name, "95% interval", "seeds"), rows, more)
+
+    def _interval(self, low: float, high: float) -> str:
+        return f"{self.measure.plain(low)} to {self.measure.plain(high)}"
 
     @property
     def resource(self) -> str:

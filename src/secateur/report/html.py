@@ -12,7 +12,7 @@ from typing import Any
 from secateur.atomic import write_text
 from secateur.records.results import Results
 
-from . import charts, series, table
+from . import charts, differences, series, table
 from .accuracy import accuracy_chart
 from .figures import write_figures
 from .quantity import quantity_of
@@ -72,6 +72,8 @@ def render(results: Results, histories: Histories, meanings: Mapping[str, str] |
         cut=of_weights and any(row.accuracy_before is not None for row in results.summary),
         ratios=not of_weights or any(row.arm == "fisher-tuned" for row in results.summary),
         sections=sections,
+        differences=differences.lines(results),
+        basis={entry.basis for entry in results.verdict.per_budget},
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,
         flat=flat,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.architecture.artefact import Artefact, artefact_of
-from secateur.architecture.file import ARTEFACT_FILE
+from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.data.preprocessing import Preprocessing, scale_and_shift
@@ -81,6 +81,10 @@ class Predictor:
         folder = (
             path.parent if path.name in ("architecture.json", "model.safetensors", ARTEFACT_FILE) else path
         )
+        if (folder / "best" / ARCHITECTURE_FILE).is_file() and not (folder / ARCHITECTURE_FILE).is_file():
+            raise InputError(
+                f"'{path}' holds a comparison, not one network: name '{folder / 'best'}', or one of its runs"
+            )
         if not folder.is_dir():
             raise InputError(
                 f"no network at '{path}': name a folder that train, prune, compare (its best/) or sc.save "

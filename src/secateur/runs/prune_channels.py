@@ -18,6 +18,7 @@ from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
 from secateur.methods.channels import Config
 from secateur.records.record import Removal
+from secateur.records.shown import changed
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run, Start
 from secateur.runs.settings import ChannelFields
@@ -28,13 +29,24 @@ from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
 
 
-def check_removals(architecture: Architecture, removals: int) -> None:
-    """InputError unless so many channels can go with one left in every group."""
-    most = sum(architecture.widths) - len(architecture.widths)
+def removable(architecture: Architecture, constraints: Constraints = NO_CONSTRAINTS) -> int:
+    """How many channels can go with one left in every group, and with what must stay."""
+    bounds = architecture.bounds(constraints, streams=False) or Bounds()
+    return sum(
+        width - bounds.least(name)
+        for name, width in zip(architecture.group_names(), architecture.widths, strict=True)
+    )
+
+
+def check_removals(
+    architecture: Architecture, removals: int, constraints: Constraints = NO_CONSTRAINTS
+) -> None:
+    """InputError unless so many channels can go with one left in every group, and with what must stay."""
+    most = removable(architecture, constraints)
     if not 0 < removals <= most:
         raise InputError(
             f"of {sum(architecture.widths)} channels in {len(architecture.widths)} groups, 1 to "
-            f"{most} can be removed, got {removals}"
+            f"{most} can be removed{f' ({constraints})' if constraints else ''}, got {removals}"
         )
 
 
@@ -54,6 +66,9 @@ class PruneSettings(ChannelFields):
         Config(self.every, self.beta, self.granularity, self.at_once)  # refuses what makes no sense
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
+
+    def __repr__(self) -> str:
+        return changed(self, type(self))
 
     @property
     def config(self) -> Config:
@@ -98,7 +113,7 @@ class Target:
     def check(self, architecture: Architecture, settings: PruneSettings) -> None:
         """InputError unless pruning `architecture` can reach it; latency needs the network to be built."""
         if self.removals is not None:
-            check_removals(architecture, self.removals)
+            check_removals(architecture, self.removals, settings.constraints)
             return
         model = architecture.build(seed=0) if self.latency else architecture.skeleton()
         settings.build(self).prepare(model)
@@ -154,11 +169,17 @@ class PruneChannels(Run):
         return self.first if self.recipe.distills else None
 
     def _trajectory(self) -> dict[str, Any]:
-        """What every run along one trajectory has in common."""
+        """What every run along one trajectory has in common.
+
+        With ratios the target belongs to it: once the budget holds, only channels of their groups go, so that
+        a run to a smaller budget does not pass there.
+        """
+        ends = {"target": self.target.identity()} if self.settings.constraints.ratio else {}
         return {
             "dense": self.first.spec.identity,
             "method": self.settings.identity(),
             "tuning": self.recipe.for_tuning(self.settings.lr).identity(self.data),
+            **ends,
         }
 
     @cached_property

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from secateur.names import ChannelMethod
 from secateur.training.recipe import setting
 
 
@@ -30,7 +31,7 @@ class ChannelFields:
     every: int = setting(100, "Fine-tuning steps per removal.", "prune_every")
     beta: float = setting(0.0, "beta, per MAC, in the removal score.", "flop_penalty")
     lr: float | None = setting(None, "Rate of fine-tuning; by default the lowest of training.", "tuning_lr")
-    method: str = "fisher"
+    method: ChannelMethod = "fisher"
     granularity: int = setting(1, "Keep channels in multiples of it, as runtimes like them.")
     at_once: int = setting(1, "Channels (granules) per removal; 0: all that the budget asks for.")
     trained: bool = False

@@ -15,6 +15,7 @@ from secateur.models import Family
 from secateur.network.counting import remember_costs
 from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device
 from secateur.network.weights import weight_layers
+from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
@@ -67,6 +68,25 @@ class Anatomy:
     def uncut(self) -> Anatomy:
         """Make the anatomy of the whole network."""
         return self.with_graph(self.graph.uncut())
+
+    def __repr__(self) -> str:
+        return self._shown().text()
+
+    def _repr_html_(self) -> str:
+        return self._shown().html()
+
+    def _shown(self) -> Shown:
+        """What can be cut, and what cannot."""
+        graph, now = self.graph, self.now
+        rows = [
+            (name, f"{graph.width(name):,}", ", ".join(graph.groups[name].modules)) for name in graph.groups
+        ]
+        title = (
+            f"Anatomy: {len(rows)} groups of channels that can be cut, {len(graph.frozen)} frozen; "
+            f"{now['params']:,} params, {now['macs']:,} MACs"
+        )
+        frozen = [f"frozen: {each.name} ({each.width}): {each.reason}" for each in graph.frozen]
+        return Shown(title, ("group", "channels", "layers"), rows, frozen)
 
     @property
     def now(self) -> dict[str, int]:

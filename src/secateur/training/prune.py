@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +17,47 @@ from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.methods.own_criterion import OwnCriterion, Score
+from secateur.names import TaskName
 from secateur.network.inputs import Inputs, call, on_device, pair_of
 from secateur.network.task import Loss, Task
 from secateur.progress import reporter_for
 from secateur.records.measure import number
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
+from secateur.training.arguments import (
+    Arguments,
+    OfBatchNormScale,
+    OfFilterNorm,
+    OfNamed,
+    OfRandomChannels,
+    OfTaylor,
+)
 from secateur.training.evaluation import metrics_on
 from secateur.training.untrained import Batch, check_first, first_of, uninterrupted, without_training
 
+Network = TypeVar("Network", bound=nn.Module)
 
+
+@overload
+def prune(
+    model: Network,
+    *,
+    method: Literal["fisher", "snip-channels"] | Score = "fisher",
+    **settings: Unpack[OfNamed],
+) -> Network: ...
+@overload
+def prune(model: Network, *, method: Literal["taylor"], **settings: Unpack[OfTaylor]) -> Network: ...
+@overload
+def prune(model: Network, *, method: Literal["filter-norm"], **settings: Unpack[OfFilterNorm]) -> Network: ...
+@overload
+def prune(
+    model: Network, *, method: Literal["batch-norm-scale"], **settings: Unpack[OfBatchNormScale]
+) -> Network: ...
+@overload
+def prune(
+    model: Network, *, method: Literal["random-channels"], **settings: Unpack[OfRandomChannels]
+) -> Network: ...
+@overload
+def prune(model: Network, *, method: ChannelPruning, **settings: Unpack[Arguments]) -> Network: ...
 def prune(
     model: nn.Module,
     *,
@@ -42,7 +74,7 @@ def prune(
     train: bool = True,
     optimizer: Optimizer | None = None,
     lr: float = 1e-3,
-    task: str | Task | None = None,
+    task: TaskName | Task | None = None,
     loss: Loss | None = None,
     metric: Any = None,
     val: Iterable[Any] | None = None,

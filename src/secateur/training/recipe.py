@@ -12,6 +12,7 @@ from typing import Any, Protocol, get_args
 
 from secateur.errors import require, unknown
 from secateur.names import Augment, Distilled, Optimizer, Precision, Schedule, SelectingSplit
+from secateur.records.shown import changed
 
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 SELECTING_SPLITS: tuple[str, ...] = get_args(SelectingSplit)
@@ -231,6 +232,9 @@ class Recipe:
         for name, value in defaults.items():
             if getattr(self, name) is None or isinstance(getattr(self, name), Unsaid):
                 object.__setattr__(self, name, value if value is None else Unsaid(value))
+
+    def __repr__(self) -> str:
+        return changed(self, type(self), Unsaid)
 
     def lr_at(self, epoch: int, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
