@@ -62,7 +62,7 @@ if __name__ == "__main__":
     for point in result.points:
         right = point.also["label-accuracy"]
         print(
-            f"{point.arm}: F1 {point.accuracy:.3f}, {right:.1%} of the labels right, {point.nonzeros:,} weights"
+            f"{point.arm}: F1 {point.accuracy:.3f}, {right:.1%} of labels right, {point.nonzeros:,} weights"
         )
     print(result.verdict)
 

@@ -1,6 +1,6 @@
 """A number from eight measurements: prune a network that predicts it, and compare ways to a smaller one.
 
-`task="regression"` is the mean squared error for training, the root of it for judging (the lower, the better).
+`task="regression"` trains by the mean squared error and judges by its root: the lower, the better.
 Run it with `python examples/regression.py [FOLDER]`.
 """
 

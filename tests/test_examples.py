@@ -19,7 +19,7 @@ PRINTED: dict[str, list[str]] = {
         r"loaded again: a BertForSequenceClassification, the same outputs: True",
     ],
     "multilabel": [
-        r"magnitude-tuned: F1 0\.\d+, \d+\.\d% of the labels right, 687 weights",
+        r"magnitude-tuned: F1 0\.\d+, \d+\.\d% of labels right, 687 weights",
         r"snip: F1 0\.\d+",
         r"row \d+%, column \d+%, diagonal \d+%, frame \d+%",
     ],

@@ -81,7 +81,7 @@ def test_any_sensible_input_gives_finite_logits(factory, arguments):
         (lambda: models.vgg19(image_size=8), "at least 32x32 pixels.*got 8x8"),
         (lambda: models.resnet18(image_size=4), "at least 8x8"),
         (lambda: models.conv4(image_size=(32, 3)), "at least 4x4.*got 32x3"),
-        (lambda: models.conv4(num_classes=1), "num_classes must be at least 2, got 1"),
+        (lambda: models.conv4(num_classes=0), "num_classes must be at least 1, got 0"),
         (lambda: models.conv4(in_channels=0), "in_channels must be at least 1, got 0"),
     ],
 )

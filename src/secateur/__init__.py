@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from secateur.compare.run import CompareResult, compare
     from secateur.data import load_data
     from secateur.errors import InputError, TrainingError
+    from secateur.network.metrics import Metric
+    from secateur.network.task import Task
     from secateur.runs.evaluate import evaluate
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
     from secateur.training.recipe import Recipe
 
@@ -52,8 +55,11 @@ _HOMES = {
     "CompareResult": "secateur.compare.run:CompareResult",
     "InputError": "secateur.errors:InputError",
     "Limits": "secateur.budget:Limits",
+    "Loaders": "secateur.training.loaders:Loaders",
+    "Metric": "secateur.network.metrics:Metric",
     "PruneSettings": "secateur.runs.prune_channels:PruneSettings",
     "Recipe": "secateur.training.recipe:Recipe",
+    "Task": "secateur.network.task:Task",
     "TrainingError": "secateur.errors:TrainingError",
     "artefact": "secateur.architecture.artefact:artefact_of",
     "compare": "secateur.compare.run:compare",
@@ -72,8 +78,11 @@ __all__ = [
     "CompareResult",
     "InputError",
     "Limits",
+    "Loaders",
+    "Metric",
     "PruneSettings",
     "Recipe",
+    "Task",
     "TrainingError",
     "artefact",
     "compare",

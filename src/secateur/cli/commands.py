@@ -94,6 +94,7 @@ def compare(
         prune=options.pruning(),
         copycat_after=copycat_after,
         sparsity=options.sparsity(),
+        terms=options.terms(),
     )
     chosen(settings)
     session, data, architecture = session_for(options, out, FOLDER_FILES)
@@ -128,7 +129,9 @@ def train(
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
     session, data, architecture = session_for(options, out, FILES)
     recipe = tuned if architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
+    subject = Subject(
+        architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan, terms=options.terms()
+    )
     taught = None if teacher is None else teacher_in(session, teacher, subject, teacher_factory)
 
     def work(where: Session) -> Point:
@@ -208,7 +211,9 @@ def prune(
     session, data, architecture = session_for(options, out, FILES)
     printing.constraints(architecture, pruning.constraints, session, method)
     recipe = tuned if trained or architecture.comes_trained else anew
-    subject = Subject(architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan)
+    subject = Subject(
+        architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan, terms=options.terms()
+    )
     epochs = (recipe.epochs if trained else 0) if tune_epochs is None else tune_epochs
 
     def work(where: Session) -> Point:

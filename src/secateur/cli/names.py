@@ -23,6 +23,8 @@ MODELS = ("wrn-16-1", "wrn-40-2", "resnet18", "vgg19", "conv4", "hf:", "timm:")
 """Models, or how their names begin; any wrn-D-K is one."""
 DATA = ("digits", "cifar10", "tiny-imagenet", "hf:")
 """Data sets, or how their names begin."""
+TASKS = ("classification", "multilabel", "regression")
+"""What labels are."""
 FORMATS, MATCHES = get_args(Format), get_args(Match)
 
 

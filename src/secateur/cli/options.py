@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from secateur.progress import Reporter
     from secateur.runs.prune_channels import PruneSettings
     from secateur.surgery.constraints import Constraints
+    from secateur.training.terms import Terms
 
 DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
@@ -74,6 +75,15 @@ class DataOptions:
         str | None, option("The column of labels in a table or CSV, where several could be it.", DATA)
     ] = None
     image_column: Annotated[str | None, option("The column of images, likewise.", DATA)] = None
+    task: Annotated[
+        str,
+        option(
+            "classification; regression (columns of numbers) or multilabel (of 0 and 1, or of lists) of a "
+            "table or CSV: loss, metric and verdict follow (docs/your-own.md).",
+            DATA,
+            values=names.TASKS,
+        ),
+    ] = "classification"
     skip_unreadable: Annotated[
         bool, option("Leave out images that cannot be read.", DATA, "--skip-unreadable")
     ] = False
@@ -108,6 +118,7 @@ class DataOptions:
             classes_in=self.classes_in,
             label_column=self.label_column,
             image_column=self.image_column,
+            task=self.task,
             fit=self.fit,
             background=self.background,
             skip_unreadable=self.skip_unreadable,
@@ -172,6 +183,21 @@ class ModelOptions(DataOptions):
             reporter.note(f"images are normalised {normalization}")
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
+
+    def terms(self) -> Terms:
+        """The loss and the metric of the task."""
+        from secateur.network.task import Task
+        from secateur.training.terms import Terms
+
+        return Terms(Task.named(self.task))
+
+    def try_on(self, architecture: Architecture, data: Data) -> None:
+        """Refuse what the loss would silently get wrong of a network that is not ours."""
+        from secateur.compare.own import examine
+
+        task = self.terms().task
+        if not (task.is_default and architecture.is_family):
+            examine(architecture, data, task)
 
     def load_at(self, image: str, classes: int, reporter: Reporter) -> Architecture:
         """The model without data, for images written CHANNELSxHEIGHTxWIDTH."""

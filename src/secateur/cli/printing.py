@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, say
+from secateur.records.measure import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -271,8 +272,11 @@ def network(point: Point, session: Session) -> Answer | None:
     if not session.runtime.is_main:
         return None
     directory = session.store.directory
-    reached = point.measure.shown(point.accuracy)
-    text = f"{point.arm}: {reached} on the test split with {_size_of(point)}; written to {directory}"
+    also = "".join(f", {name} {number(value)}" for name, value in (point.also or {}).items())
+    text = (
+        f"{point.arm}: {point.measure.shown(point.accuracy)}{also} on the test split with {_size_of(point)}; "
+        f"written to {directory}"
+    )
     return Answer({"directory": str(directory), **point.to_json()}, lambda: print(text))
 
 

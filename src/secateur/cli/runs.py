@@ -31,7 +31,12 @@ class Listed:
     state: str
     params: int | None = None
     accuracy: float | None = None
+    shown: str = ""
     epochs: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For scripts: the number, not how it is shown."""
+        return {name: value for name, value in asdict(self).items() if name != "shown"}
 
     def cells(self) -> tuple[str, ...]:
         """As texts, in the order of the heads."""
@@ -39,7 +44,7 @@ class Listed:
             self.run or self.state,
             self.what,
             "" if self.params is None else f"{self.params:,}",
-            "" if self.accuracy is None else f"{self.accuracy:.1%}",
+            self.shown,
             "" if self.epochs is None else str(self.epochs),
         )
 
@@ -55,7 +60,7 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
     store = _existing(RunStore(directory))
     rows = [_listed(run_id, store.record(run_id)) for run_id in store.ids()]
     rows += _not_begun(read_plan(store), store, {row.what for row in rows})
-    content = {"directory": str(directory), "runs": [asdict(row) for row in rows]}
+    content = {"directory": str(directory), "runs": [row.to_json() for row in rows]}
     return Answer(content, lambda: _show(rows))
 
 
@@ -70,7 +75,8 @@ def _listed(run_id: str, record: Record | None) -> Listed:
     """One run that has begun."""
     if record is None:
         return Listed(run_id, "unfinished", "unfinished")
-    return Listed(run_id, record.label, "finished", record.params, record.accuracy, record.epochs)
+    shown = record.measure.shown(record.accuracy)
+    return Listed(run_id, record.label, "finished", record.params, record.accuracy, shown, record.epochs)
 
 
 def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[Listed]:

@@ -84,6 +84,7 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
         data, architecture = options.load(reporter)
+        options.try_on(architecture, data)
         check_batch(data, options.recipe().batch_size, runtime.device)
     if runtime.is_main and data.found:
         say(data.found.line())

@@ -85,8 +85,8 @@ class Subject:
     data: AnyData
     recipe: Recipe
     seed: int = 0
-    terms: Terms = field(default_factory=Terms)
     finds_rate: bool = False
+    terms: Terms = field(default_factory=Terms)
 
     def common(self) -> dict[str, Any]:
         """What every run of it has."""

@@ -11,13 +11,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.building import factory_name
+from secateur.architecture.building import built, factory_name
 from secateur.architecture.foreign import EXAMPLES
 from secateur.architecture.opening import open_factory
 from secateur.architecture.resolve import check_model_name, network_on
 from secateur.data import Data, epoch_batches
 from secateur.errors import InputError, kind_and_line
-from secateur.network.inputs import Inputs, batch_of, call, describe_inputs, logits_of, map_inputs
+from secateur.network.inputs import (
+    Inputs,
+    batch_of,
+    call,
+    describe_inputs,
+    logits_of,
+    map_inputs,
+    on_device,
+)
 from secateur.network.task import Task
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Batch, Loaders
@@ -117,9 +125,7 @@ def _comes_with_weights(build: Callable[[], nn.Module]) -> bool:
     found: list[dict[str, Tensor]] = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        made = build()
-        if not isinstance(made, nn.Module):
-            return False  # which is refused when it is opened
+        made = built(build, factory_name(build))
         found.append({name: value.detach() for name, value in made.named_parameters() if value.requires_grad})
     one, other = found
     return any(
@@ -144,21 +150,21 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
         return []
     output = _try(model, data.example, task)
     data.num_classes = architecture.classes or 0
-    notes = [] if data.is_counted else data.count(_TargetsChecked(task, data.example, output))
+    notes = data.count(_TargetsChecked(task, data.example, output))
     _check_smallest(model, data)
     return notes
 
 
-def first_examples(data: Data, count: int = 64) -> Batch:
+def first_examples(data: Data, count: int = EXAMPLES) -> Batch:
     """The first training images with their labels, normalised."""
     return next(epoch_batches(data.train, data, batch_size=count, device="cpu"))
 
 
 def _try(model: nn.Module, batch: Batch, task: Task) -> Any:
     """Compute output, loss and metric of a batch as in evaluation; the output."""
-    inputs, targets = batch
+    inputs, targets = batch[0], map_inputs(batch[1], Tensor.cpu)
     try:
-        output = call(model.eval(), inputs)
+        output = call(model.eval(), on_device(inputs, model))
     except InputError:
         raise
     except Exception as error:  # the user's code

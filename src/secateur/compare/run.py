@@ -26,7 +26,7 @@ from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
 from secateur.names import ArmName, Match, TaskName
-from secateur.network.task import Loss, Task
+from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
 from secateur.records.out import FOLDER_FILES, check_out, expanded
@@ -181,6 +181,7 @@ def _described(wanted: Wanted) -> dict[str, Any]:
         **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
         **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
         **recipe,
+        **settings.terms.in_words(),
         **({"tuned": question.tuned} if question.tuned else {}),
     }
 
@@ -330,7 +331,8 @@ def compare(
     )
     store = RunStore(out)
     check_out(store.directory, FOLDER_FILES, data=folder_of(data) if isinstance(data, str) else None)
-    architecture, loaded, settings = _opened(model, data, settings, reporter)
+    kind = task if isinstance(task, str) else task.name if task and task.name in TASKS else "classification"
+    architecture, loaded, settings = _opened(model, data, kind, settings, reporter)
     wanted = ask(architecture, loaded, settings)
     session = Session(store, runtime, reporter)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
@@ -338,23 +340,23 @@ def compare(
     return answer(wanted, session, told, asked, reads=reads)
 
 
-def _loaded(name: str, model: Model, reporter: Reporter) -> Data:
+def _loaded(name: str, model: Model, task: str, reporter: Reporter) -> Data:
     """Read data by name, and normalise them as the model's weights want it, where it says."""
-    data, normalization = normalized_for(model, load_data(name, progress=reporter.decoding))
+    data, normalization = normalized_for(model, load_data(name, task=task, progress=reporter.decoding))
     if normalization:
         reporter.note(f"images are normalised {normalization}")
     return data
 
 
 def _opened(
-    model: Model, data: Any, settings: Settings, reporter: Reporter
+    model: Model, data: Any, kind: str, settings: Settings, reporter: Reporter
 ) -> tuple[Architecture, AnyData, Settings]:
     """Read the data, open the network on it, and try both before anything is trained or written."""
     task, optimizer = settings.terms.task, settings.terms.optimizer
     if optimizer is not None:
         try_optimizer(optimizer)
     if isinstance(data, (str, Data)):
-        loaded = _loaded(data, model, reporter) if isinstance(data, str) else data
+        loaded = _loaded(data, model, kind, reporter) if isinstance(data, str) else data
         architecture = resolve_model(model, loaded)
         if not (task.is_default and architecture.is_family):
             examine(architecture, loaded, task)

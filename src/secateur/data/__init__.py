@@ -23,6 +23,9 @@ from secateur.data.reading import Reading
 from secateur.data.sources import DATASETS, find_source, load_digits, not_the_folder
 from secateur.data.splits import hold_out_test, hold_out_val, limit
 from secateur.data.store import Place
+from secateur.data.targeted import find_targeted
+from secateur.data.targeted_splits import found_targeted, split_targeted
+from secateur.data.targets import check_task
 from secateur.errors import InputError
 
 __all__ = [
@@ -53,6 +56,7 @@ def load_data(
     background: str = "white",
     skip_unreadable: bool = False,
     pixels: PixelFormat | None = None,
+    task: str = "classification",
     normalize: str | Sequence[Sequence[float]] = "data",
     progress: Progress | None = None,
 ) -> Data:
@@ -83,6 +87,9 @@ def load_data(
         normalize: "data": by mean and deviation of the training split; "imagenet": by ImageNet's; or a pair
             (means, deviations) of pixels scaled to [0, 1].
         label_column, image_column: of tables (parquet, CSV), where several could be meant.
+        task: "classification"; or what the columns of a table say instead of classes: "regression" (numbers)
+            or "multilabel" (columns of 0 and 1, or one of lists). `label_column` may then be several, with
+            commas. Labels are float32 then, (N,) or (N, K), and `classes` the names of the columns.
         progress: called with (description, done, total) while images are decoded. Decoded images are
             kept in `$SECATEUR_CACHE` (or ~/.cache/secateur), so mostly it is not called.
 
@@ -102,6 +109,11 @@ def load_data(
     reading = Reading(
         splits, classes_in, label_column, image_column, image_size, fit, background, skip_unreadable, pixels
     )
+    check_task(task)
+    if task != "classification":
+        told = replace(reading, task=task)
+        data = _load_targeted(name, told, limit_train, val_fraction, split_seed, progress)
+        return normalization.applied(data) if normalization else data
     source = _embedded(name) or find_source(name, reading)
     called, decoded = source.name, _decoded(source, reading, progress)
     chosen = _split(decoded, limit_train, val_fraction, split_seed)
@@ -129,6 +141,40 @@ def load_data(
         format=decoded.format,
     )
     return normalization.applied(data) if normalization else data
+
+
+def _load_targeted(
+    name: str,
+    reading: Reading,
+    limit_train: int | None,
+    val_fraction: float,
+    split_seed: int,
+    progress: Progress | None,
+) -> Data:
+    """Load images with targets that are no classes."""
+    source = find_targeted(name, reading.task, reading)
+    decoded = cached(
+        source.files, reading, lambda place: decode(source.parts, ("image",), reading, progress, place)
+    )
+    chosen = split_targeted(decoded, source.targets, limit_train, val_fraction, split_seed)
+    splits = {
+        split: Split(gathered(decoded.images, part.images), part.labels) for split, part in chosen.items()
+    }
+    mean, std = channel_statistics(splits["train"].images)
+    return Data(
+        name=source.name,
+        label=source.name,
+        **splits,
+        classes=source.targets.names,
+        mean=mean,
+        std=std,
+        augmentation=replace(
+            default_augmentation(source.name, splits["train"].images.shape[-2:]), flip=False
+        ),  # a mirrored image may have other targets
+        fingerprint=fingerprint([*splits.values()], source.targets.names),
+        found=found_targeted(source.name, decoded, source.targets, splits, reading.task, reading.fit),
+        format=decoded.format,
+    )
 
 
 def default_augmentation(name: str, size: torch.Size) -> Augmentation:

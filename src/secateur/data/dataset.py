@@ -23,7 +23,7 @@ class Split:
 
     Args:
         images: uint8 (N, C, H, W), C = 1 (grey) or 3 (RGB), contiguous.
-        labels: int64 (N,), each in 0..K-1.
+        labels: int64 (N,), each in 0..K-1; of other tasks than classification float32 (N,) or (N, K).
     """
 
     images: Tensor

@@ -136,7 +136,7 @@ def _ordered(values: Collection[Any], where: str) -> list[Any]:
 def _fraction(value: str, where: str) -> InputError:
     return InputError(
         f"labels must name classes, but {where} has {value}, a number with a fraction: choose another with "
-        f"--label-column NAME; for regression pass loaders to secateur.compare"
+        "--label-column NAME; numbers to predict are for --task regression"
     )
 
 

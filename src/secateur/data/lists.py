@@ -297,6 +297,6 @@ def _once(pairs: Sequence[tuple[Path, str]], where: str) -> list[tuple[Path, str
             raise InputError(
                 f"every image must have one label, but {where} gives {plain(path.name)} two "
                 f"({plain(known[path])}, {plain(label)}): remove one; several labels for an image are for "
-                "loaders passed to secateur.compare"
+                "--task multilabel"
             )
     return list(known.items())

@@ -24,6 +24,7 @@ class Reading:
         fit: how images of another shape become square: "crop", "pad" or "squash"; see `pixels.PixelFormat`.
         background: behind transparent pixels and beside padded images: "white", "black" or "#rrggbb".
         skip_unreadable: leave out images that cannot be read, and count them; else they are refused.
+        task: what labels are: classes, or targets of "regression" or "multilabel".
         pixels: which are made, whatever the images are: a finished network's, in place of the four above.
     """
 
@@ -36,6 +37,7 @@ class Reading:
     background: str = "white"
     skip_unreadable: bool = False
     pixels: PixelFormat | None = None
+    task: str = "classification"
 
     def __post_init__(self) -> None:
         require(self, look_checks(self.fit, self.background))

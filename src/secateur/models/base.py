@@ -105,8 +105,8 @@ def check_common(factory: str, *, width: float, num_classes: int, in_channels: i
     """Raise ValueError unless the arguments that every family takes make sense."""
     if not 0 < width <= 1024:
         raise ValueError(f"{factory}: the width multiplier must lie in (0, 1024], got {width}")
-    if num_classes < 2:
-        raise ValueError(f"{factory}: num_classes must be at least 2, got {num_classes}")
+    if num_classes < 1:
+        raise ValueError(f"{factory}: num_classes must be at least 1, got {num_classes}")
     if in_channels < 1:
         raise ValueError(f"{factory}: in_channels must be at least 1, got {in_channels}")
 

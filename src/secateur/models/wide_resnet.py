@@ -124,7 +124,7 @@ def wide_resnet(
     Args:
         depth: 6n + 4, with 3n blocks of two convolutions.
         width: k, a multiplier of the stage widths 16, 32, 64 (rounded down); fractions are welcome.
-        num_classes: at least 2.
+        num_classes: at least 1; one score is for a regression.
         in_channels: at least 1.
         image_size: a side or (height, width), at least 4; used for counting MACs, not fixed in the weights.
         stages: the output channels of the three stages, in place of 16k, 32k, 64k.

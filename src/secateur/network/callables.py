@@ -67,15 +67,16 @@ def _of_tensor(value: Tensor) -> str:
 
 def _of_function(function: Any, depth: int) -> list[str]:
     code = function.__code__
+    compiled = f"{code.co_code.hex()} {code.co_names} {_constants(code.co_consts)}"
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):  # typed in, or made by exec
-        text = f"{code.co_code.hex()} {code.co_names} {_constants(code.co_consts)}"
+        text = compiled
     closed = [_content(cell) for cell in function.__closure__ or ()]
     read = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
     plain = {name: value for name, value in read.items() if isinstance(value, (bool, int, float, str))}
     if function.__name__ == "<lambda>":  # several may stand on one line
-        text += code.co_code.hex()
+        text += compiled
     own = [function.__defaults__, function.__kwdefaults__, closed, plain]
     return [_name(function), text, *_parts(own, depth + 1)]
 

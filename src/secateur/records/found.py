@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
-from secateur.records.stored import Stored, Wrong
+from secateur.records.stored import Stored, Wrong, optional
 
 SPLITS = ("train", "val", "test")
 
@@ -28,6 +28,9 @@ class Found(Stored):
         size: width and height that they were brought to.
         fit: how: "crop", "pad" or "squash".
         left_out: what was not read (".heic", "unreadable", "hidden folders") -> how many.
+        task: what labels are; where it is not classification, `classes` names labels or numbers, and `counts`
+            says how many images have them.
+        images: split -> images, where `counts` does not add up to them.
         remarks: what else a user should know, a sentence each: images in two splits, a wrapper seen through.
     """
 
@@ -40,6 +43,8 @@ class Found(Stored):
     fit: str = "crop"
     left_out: Mapping[str, int]
     remarks: tuple[str, ...] = ()
+    task: str = optional("classification")
+    images: Mapping[str, int] | None = optional()  # a field
 
     def check(self) -> None:
         """Sizes are a width and a height, and every split counts every class."""
@@ -65,12 +70,20 @@ class Found(Stored):
             ... ).line()
             'photos: 2 classes (cat, dog), 18/2/4 images of 480 to 1024 px -> 64x64 (centre square)'
         """
-        totals = "/".join(str(sum(self.counts[split])) for split in SPLITS if split in self.counts)
-        classes = f"{len(self.classes)} classes ({listed(self.classes)})"
-        parts = [f"{plain(self.name)}: {classes}, {totals} {self._images()}"]
+        sizes = self.images or {split: sum(counts) for split, counts in self.counts.items()}
+        totals = "/".join(str(sizes[split]) for split in SPLITS if split in sizes)
+        parts = [f"{plain(self.name)}: {self._labels()}, {totals} {self._images()}"]
         if self.left_out:
             parts.append("left out: " + ", ".join(starmap(counted, self.left_out.items())))
         return "; ".join([*parts, *self.remarks])
+
+    def _labels(self) -> str:
+        """What images are labelled with."""
+        what = {"regression": "number", "multilabel": "label"}.get(self.task)
+        if what is None:
+            return f"{len(self.classes)} classes ({listed(self.classes)})"
+        many = f"a {what}" if len(self.classes) == 1 else f"{len(self.classes)} {what}s"
+        return f"{many} for each image ({listed(self.classes)})"
 
     def _images(self) -> str:
         """The sizes, before and after."""

@@ -7,7 +7,7 @@ targets of all batches are gathered on the CPU first, unless it says that it may
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from secateur.data import Split
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
-from secateur.network.inputs import batch_of, call, logits_of, map_inputs
-from secateur.network.task import ACCURACY, CLASSIFICATION, Metric, Task
+from secateur.network.inputs import batch_of, call, logits_of, map_inputs, modes_kept, on_device, pair_of
+from secateur.network.metrics import ACCURACY, Metric
+from secateur.network.task import CLASSIFICATION, Task
 from secateur.training.batches import EVALUATION_BATCH, AnyData, AnySplit, measured_batches
 from secateur.training.meter import scores_of
 from secateur.training.recipe import Recipe
@@ -100,6 +101,26 @@ def measure_and_score(
         whole = scores.whole(len(split), runtime, shared and isinstance(split, Split))
         found[ACCURACY.name] = float(whole.sum(dtype=torch.float64)) / len(split)
     return {metric.name: found[metric.name] for metric in metrics}, whole if counted else None
+
+
+@torch.no_grad()
+def metrics_on(model: nn.Module, batches: Iterable[Any], metrics: Sequence[Metric]) -> dict[str, float]:
+    """Metrics of a model, wherever it is, on batches of (inputs, targets), by name.
+
+    Raises:
+        InputError: where there is no batch, or a metric fails.
+    """
+    gathered = [_Gathered(metric) for metric in metrics]
+    with modes_kept(model):
+        model.eval()
+        for batch in batches:
+            inputs, targets = pair_of(batch)
+            output = call(model, on_device(inputs, model))
+            for each in gathered:
+                each.add(output, targets, batch_of(inputs))
+    if not gathered[0].outputs and not gathered[0].examples:
+        raise InputError("val holds no batch: pass a list of (inputs, targets) or a DataLoader")
+    return {each.metric.name: each.value() for each in gathered}
 
 
 class _Scores:

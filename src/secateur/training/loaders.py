@@ -182,11 +182,6 @@ class Loaders:
         """Examples in the first training batch."""
         return batch_of(self.example[0])
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether `count` has been."""
-        return all(split.counted is not None for split in (self.train, self.val, self.test))
-
     def count(self, look: Look) -> list[str]:
         """Go through everything once.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from secateur.device import Runtime
 from secateur.errors import TrainingError
 from secateur.network.inputs import logits_of
-from secateur.network.task import ACCURACY, IGNORED, Metric
+from secateur.network.metrics import ACCURACY, IGNORED, Metric
 from secateur.training.state import Progress
 
 

@@ -22,6 +22,7 @@ from secateur.names import TaskName
 from secateur.network.inputs import Inputs, call, on_device, pair_of
 from secateur.network.task import Loss, Task
 from secateur.progress import reporter_for
+from secateur.records.measure import number
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.arguments import (
     Arguments,
@@ -31,6 +32,7 @@ from secateur.training.arguments import (
     OfRandomChannels,
     OfTaylor,
 )
+from secateur.training.evaluation import metrics_on
 from secateur.training.optimizers import Factory, build
 from secateur.training.recipe import GENTLE, Recipe
 from secateur.training.untrained import Batch, check_first, first_of, uninterrupted, without_training
@@ -115,7 +117,7 @@ def prune(
             label) or "regression" (mean squared error); what its loss would silently get wrong is refused.
         loss: of (output, targets), the mean over the batch, in place of the task's.
         metric: with `val`: (function, "max" or "min") or a name, in place of the task's.
-        val: batches that the metric is measured on before and after, and said.
+        val: batches that the metric is measured on before and after, which is said on stderr.
         progress: show progress; by default on a terminal.
         settings: of the method: beta, granularity, at_once, ...
 
@@ -134,11 +136,12 @@ def prune(
         ... )  # doctest: +SKIP
     """
     pruning = _method(method, budget, every, Constraints.parse(keep, at_least, ratio), settings)
-    aim = _task(task, loss, metric)
+    aim = _task(task, loss, metric, val)
+    judged = _Judged(model, aim, val, progress)
     if not train:
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
-        return without_training(model, pruning, aim, data, example_inputs, factory)
+        return judged.again(without_training(model, pruning, aim, data, example_inputs, factory))
     if data is None or example_inputs is not None:
         raise InputError(
             "sc.prune trains the network on data= (inputs and targets), of which example_inputs are no part: "
@@ -172,7 +175,31 @@ def prune(
     for _ in range(tune_epochs):
         for batch in data:
             step.tune(model, *pair_of(batch))
-    return model.eval()
+    return judged.again(model.eval())
+
+
+class _Judged:
+    """Measures a model before and after on the batches that the user gave for it, and says both."""
+
+    def __init__(self, model: nn.Module, task: Task, val: Iterable[Any] | None, progress: bool | None):
+        self.task, self.val, self.progress = task, val, progress
+        self.before = self._measured(model)
+
+    def again(self, model: nn.Module) -> nn.Module:
+        """Measure it as it is now; the model."""
+        after = self._measured(model)
+        if self.before and after:
+            with reporter_for(sys.stderr, silent=self.progress is False) as reporter:
+                reporter.note(f"on val: {self._said(self.before)} before, {self._said(after)} after")
+        return model
+
+    def _measured(self, model: nn.Module) -> dict[str, float] | None:
+        metrics = (self.task.metric, *self.task.also)
+        return None if self.val is None else metrics_on(model, self.val, metrics)
+
+    def _said(self, found: dict[str, float]) -> str:
+        first, *others = found.items()
+        return ", ".join([self.task.metric.shown(first[1]), *(f"{name} {number(v)}" for name, v in others)])
 
 
 def _in_words(pruning: ChannelPruning) -> str:
@@ -273,8 +300,10 @@ def _optimizer(
     return build(recipe, pruning.parameter_groups(model, 0.0))
 
 
-def _task(task: str | Task | None, loss: Loss | None, metric: Any) -> Task:
-    """What the network is for; a loss alone is enough here, as nothing has to be judged."""
-    if loss is not None and metric is None and task is None:
+def _task(task: str | Task | None, loss: Loss | None, metric: Any, val: Iterable[Any] | None) -> Task:
+    """What the network is for; a loss alone is enough where nothing has to be judged."""
+    if val is None and metric is not None:
+        raise InputError("metric= is measured on val=, batches of (inputs, targets): pass both, or none")
+    if loss is not None and val is None and task is None:
         task = "classification"
     return Task.of(task, loss, metric)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.network.callables import describe_callable
-from secateur.network.task import CLASSIFICATION, Task
+from secateur.network.task import CLASSIFICATION, TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -26,4 +26,16 @@ class Terms:
         found = self.task.identity()
         if self.optimizer is not None:
             found["optimizer"] = describe_callable(self.optimizer)
+        return found
+
+    def in_words(self) -> dict[str, str]:
+        """What pages show of it; nothing of the default terms."""
+        found = {}
+        if not self.task.is_default:
+            better = "higher" if self.task.metric.higher_is_better else "lower"
+            known = self.task.loss in [task.loss for task in TASKS.values()]
+            loss = self.task.name if known else describe_callable(self.task.loss)["name"]
+            found = {"loss": loss, "metric": f"{self.task.metric.name} ({better} is better)"}
+        if self.optimizer is not None:
+            found["optimizer"] = describe_callable(self.optimizer)["name"]
         return found
