@@ -490,7 +490,8 @@ def test_every_option_arrives_where_it_belongs():
     assert given("--compile-gates").gates()["compiled"] is True
 
 
-def test_sizes_are_shown_in_what_is_limited(run):
+def test_sizes_are_shown_in_what_is_limited(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     line = (
         "compare --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu "
         "--budget nonzeros=1% --arms magnitude,width"

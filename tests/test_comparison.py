@@ -281,7 +281,7 @@ def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
         ({"copycat_after": 112}, "1 to 109 can be removed, got 112"),
         ({"copycat_after": 0}, "can be removed, got 0"),
         ({"model": "wrn-11-1"}, r"depth must be 6n \+ 4"),
-        ({"model": "resnet81"}, "unknown model 'resnet81': did you mean 'resnet18'"),
+        ({"model": "resnet81"}, "unknown model 'resnet81': write timm:resnet81"),
         ({"model": "vgg19"}, "at least 32x32 pixels"),
         ({"model": torch.nn.Linear(2, 2)}, "architecture of a Linear is not known yet"),
         (

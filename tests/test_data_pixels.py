@@ -577,7 +577,7 @@ def test_the_command_line_says_what_was_made_of_the_images(tmp_path, monkeypatch
         monkeypatch.setattr("sys.argv", line.split())
         with pytest.raises(SystemExit) as stop:
             main()
-        return stop.value.code, *capsys.readouterr()
+        return stop.value.code, *(" ".join(text.split()) for text in capsys.readouterr())
 
     look = "--fit pad --background #102030 --normalize imagenet"
     code, _, error = call(look)
@@ -594,5 +594,5 @@ def test_the_command_line_says_what_was_made_of_the_images(tmp_path, monkeypatch
         "--jitter 2",
     ):
         code, _, error = call(f"--skip-unreadable {wrong}")
-        assert (code, wrong.split()[1] in error.strip().splitlines()[-1]) == (2, True)
+        assert (code, wrong.split()[1] in error) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "photos"]

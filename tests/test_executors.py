@@ -281,7 +281,7 @@ def test_lines_of_runs_side_by_side_name_their_own_run(capsys):
     other.run_started("copycat", 1.0)
     one.step(done=0.5, loss=1.0)
     one._last -= 31
-    one.epoch({"epoch": 1, "loss": 1.0, "val_accuracy": 0.5})
+    one.epoch({"epoch": 1, "loss": 1.0, "val_accuracy": 0.5, "train_accuracy": 0.5})
     assert capsys.readouterr().out == "  width: 50%, epoch 1, loss 1.000, validation 50.0%\n"
 
 
@@ -410,7 +410,7 @@ def test_failures_are_told_in_a_line():
     errors = [TrainingError("1: the loss"), RuntimeError("no memory\nat all"), *[TrainingError("x")] * 3]
     for node, error in zip(list(graph)[1:6], errors, strict=True):
         failures.add(node, error, diary)
-    assert diary.notes[:2] == ["failed: 1: 1: the loss", "failed: 2: RuntimeError: no memory"]
+    assert diary.notes[:2] == ["failed: 1: the loss", "failed: 2: RuntimeError: no memory"]
     with pytest.raises(TrainingError) as told:
         failures.raise_if_any(2)
     assert str(told.value) == (

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from secateur.progress import BarReporter, LineReporter, Reporter, reporter_for
 
-ROW = {"epoch": 3, "loss": 0.5, "val_accuracy": 0.75, "removed": 2}
+ROW = {"epoch": 3, "loss": 0.5, "val_accuracy": 0.75, "train_accuracy": 0.5, "removed": 2}
 
 
 def work(reporter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 NARROWEST = 20
+_GAPS = (2, 1)  # spaces between columns, the most readable first
 _TOGETHER = "\0"  # a space at which no line is broken
 _PLAIN = {
     **dict.fromkeys("‐‑‒–—−", "-"),
@@ -114,9 +116,10 @@ class Table:
     def lines(self, limit: int | None) -> Iterator[str]:
         """The lines, none longer than `limit`; widths are measured once, there may be thousands of rows."""
         widths = [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
-        beside = sum(widths) + 2 * (len(widths) - 1)
-        if limit is None or beside <= limit:
-            yield from (_beside(row, widths) for row in (self.heads, *self.rows))
+        spare = math.inf if limit is None else limit - sum(widths)
+        gap = next((gap for gap in _GAPS if gap * (len(widths) - 1) <= spare), None)
+        if gap is not None:
+            yield from (_beside(row, widths, gap) for row in (self.heads, *self.rows))
         else:
             yield from (line for row in self.rows for line in self._below(row, limit))
 
@@ -129,9 +132,9 @@ class Table:
         return first + [line.replace(_TOGETHER, " ") for line in lines]
 
 
-def _beside(row: Sequence[str], widths: Sequence[int]) -> str:
+def _beside(row: Sequence[str], widths: Sequence[int], gap: int) -> str:
     cells = [
         cell.ljust(width) if index < 2 else cell.rjust(width)
         for index, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
-    return "  ".join(cells).rstrip()
+    return (" " * gap).join(cells).rstrip()
