@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import math
 import os
 import shutil
 import sys
@@ -116,7 +115,8 @@ class Table:
     def lines(self, limit: int | None) -> Iterator[str]:
         """The lines, none longer than `limit`; widths are measured once, there may be thousands of rows."""
         widths = [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
-        spare = math.inf if limit is None else limit - sum(widths)
+        limit = sys.maxsize if limit is None else limit
+        spare = limit - sum(widths)
         gap = next((gap for gap in _GAPS if gap * (len(widths) - 1) <= spare), None)
         if gap is not None:
             yield from (_beside(row, widths, gap) for row in (self.heads, *self.rows))
