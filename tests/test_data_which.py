@@ -204,6 +204,24 @@ def test_class_folders(tree, case):
     assert sum(counts["all"]) == len(list(tree.root.rglob("*.png")))
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("bus", "car", "train"), ("train is read as a class",)),
+        (("cat", "val", "test"), ("test, val are read as classes",)),
+        (("beach", "train_station"), ()),
+    ],
+)
+def test_a_class_that_is_called_as_a_split_is_said(tree, names, said):
+    assert listing_of(flat(tree, *names).root)[3] == said
+
+
+def test_what_lies_beside_the_only_class_is_told(tree):
+    tree.images("jpg").file("imagelabels.mat", b"MATLAB")
+    with pytest.raises(InputError, match=r"has only 'jpg' \(beside it: 1 .mat\): .* labels.csv"):
+        listing_of(tree.root)
+
+
 def batches(tree: Tree) -> None:
     tree.classes("batch1", "cat", "dog").classes("batch2", "cat", "dog")
 

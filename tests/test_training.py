@@ -139,6 +139,12 @@ def test_recipes_that_make_no_sense_are_refused(change, message):
         Recipe(**change)
 
 
+def test_no_crop_misses_the_image(digits):
+    assert Recipe(pad=7).augmentation(digits).pad == 7
+    with pytest.raises(InputError, match="pad must be less than the image's side, 8 pixels, got 8"):
+        Recipe(pad=8).augmentation(digits)
+
+
 def test_it_is_plain_sgd(digits):
     """The same weights as a loop written out here."""
     ours = training(digits, epochs=2).fit().model

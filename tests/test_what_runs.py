@@ -50,6 +50,17 @@ def given(model: Path, data: Path, side: int) -> list[str]:
     return check_given(resolve_model(str(model), loaded), loaded, model)
 
 
+def test_images_that_are_made_otherwise_are_told(tmp_path: Path) -> None:
+    folder, images = tmp_path / "net", str(photos(tmp_path / "images", "ab"))
+    trained_on = sc.data.load_data(images, image_size=16, val_fraction=0.2)
+    sc.save(wide_resnet(depth=10, width=1, num_classes=2, image_size=16), folder, data=trained_on)
+    other = sc.data.load_data(images, image_size=16, val_fraction=0.2, fit="squash")
+    assert check_given(resolve_model(str(folder), other), other, folder) == [
+        "trained on images with --fit crop, it runs on images with --fit squash here"
+    ]
+    assert check_given(resolve_model(str(folder), trained_on), trained_on, folder) == []
+
+
 def test_the_family_counts_what_it_should() -> None:
     for side, macs in MACS.items():
         model = wide_resnet(depth=10, width=1, num_classes=3, image_size=side)

@@ -12,10 +12,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.artefact import TrainedOn, read_artefact
+from secateur.architecture.artefact import Artefact, TrainedOn, read_artefact
 from secateur.architecture.factories import PREFIXES
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE, read_architecture
 from secateur.architecture.from_transformers import labels_of
+from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
 from secateur.models import parse_name
 from secateur.surgery.costs import state_shapes
@@ -80,12 +81,26 @@ def check_given(architecture: Architecture, data: TrainedOn, weights: Path | Non
             f"({wrong}), the data set {data.label} has {_size(here)}: choose --image-size {trained[-1]}, or "
             "train it anew on these (without --trained)"
         )
+    remarks = _other_making(artefact, data)
     if trained is not None and trained != here:
-        return [
+        remarks.append(
             f"trained on images of {_size(trained)}, it runs on {_size(here)} here: MACs, latency and "
             f"budgets are those at {_size(here)}"
-        ]
-    return []
+        )
+    return remarks
+
+
+def _other_making(artefact: Artefact | None, data: TrainedOn) -> list[str]:
+    """What is done to images here that was not done to those it was trained on."""
+    before = artefact.preprocess if artefact is not None else None
+    here: Preprocessing | None = getattr(data, "preprocessing", None)  # only images have one
+    if before is None or here is None:
+        return []
+    return [
+        f"trained on images with --{name} {value}, it runs on images with --{name} {other} here"
+        for name in ("fit", "background")
+        if (value := getattr(before.format, name)) != (other := getattr(here.format, name))
+    ]
 
 
 def check_classes(who: str, scores: Sequence[str], whose: str, classes: Sequence[str]) -> None:

@@ -64,7 +64,9 @@ def _wrong_value(error: Any, param: Any, words: Sequence[str]) -> str:
     """What the option takes, and what it was given."""
     name, kind = param.opts[0], _KINDS.get(_annotation(param))
     given = list(_values(words, param.opts))
-    if kind is None or not given:
+    if kind is None:  # the parser's own message has the way out
+        return error.format_message()
+    if not given:
         return f"{error.format_message().rstrip('.')}{_help_of(param)}"
     one = kind.replace("a ", "one ", 1) if "," in given[-1] else kind
     return f"{name} takes {one}, got '{given[-1]}'{_help_of(param)}"

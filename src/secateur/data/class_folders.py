@@ -55,9 +55,13 @@ def check_classes(by_class: Mapping[str, object], root: Folder) -> None:
             + (f"; {way}" if way else "")
         )
     if len(by_class) == 1:
+        beside = ", ".join(f"{n} {kind}" for kind, n in root.reasons().most_common(4))
+        way = "add one"
+        if beside:  # labels, perhaps, in a file that is none of the lists that are read
+            way += ", or put a labels.csv with the columns file,label beside it"
         raise InputError(
-            f"there must be at least two classes, but {where} has only '{plain(next(iter(by_class)))}': "
-            "add one"
+            f"there must be at least two classes, but {where} has only '{plain(next(iter(by_class)))}'"
+            f"{f' (beside it: {beside})' if beside else ''}: {way}"
         )
 
 

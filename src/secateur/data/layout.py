@@ -234,6 +234,10 @@ def _as_classes(root: Folder) -> Layout:
     if layout := _splits_within(root):
         return layout
     layout = Layout({"all": images_by_class(root)}, {"all": shown(root)})
+    if called := [name for name in layout.splits["all"] if (found := split_name(name)) and not found.rest]:
+        layout.remarks.append(
+            f"{listed(called)} {'are read as classes' if len(called) > 1 else 'is read as a class'}"
+        )
     shared = _shared(root)
     if shared and are_parts(sorted(shared)) and not numbered_alike([each.name for each in root.filled]):
         layout.remarks.append(f"{listed(sorted(shared))} in every class are read as parts of it")

@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, get_args
 
-from secateur.errors import require, unknown
+from secateur.errors import InputError, require, unknown
 from secateur.names import Augment, Distilled, Optimizer, Precision, Schedule, SelectingSplit
 from secateur.records.shown import changed
 
@@ -72,6 +72,10 @@ class Augmented(Protocol):
     @property
     def augmentation(self) -> Any:
         """The `secateur.data.Augmentation` that suits the images."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: (C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +305,17 @@ class Recipe:
         return self.schedule == "plateau" or self.early_stop is not None
 
     def augmentation(self, data: Augmented) -> Any:
-        """What images go through (`secateur.data.Augmentation`), the data set's own where left open here."""
+        """What images go through (`secateur.data.Augmentation`), the data set's own where left open here.
+
+        Raises:
+            InputError: where nothing of an image need be left in a crop.
+        """
+        side = min(data.shape[-2:])
+        if self.pad is not None and self.pad >= side:
+            raise InputError(
+                f"pad must be less than the image's side, {side} pixels, got {self.pad}: a crop could miss "
+                f"the image altogether; the usual is {max(1, side // 8)}"
+            )
         given = {name: value for name in ("pad", "flip") if (value := getattr(self, name)) is not None}
         named: dict[str, dict[str, Any]] = {
             "none": {"pad": 0, "flip": False},
