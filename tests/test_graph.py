@@ -448,7 +448,7 @@ shares = st.floats(0.01, 0.99)
         weight_decay=st.floats(0, 1),
         milestones=st.lists(shares, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
         gamma=st.floats(0, 1, exclude_min=True),
-        pad=st.none() | st.integers(0, 9),
+        pad=st.none() | st.integers(0, 7),
         flip=st.none() | st.booleans(),
         precision=st.sampled_from(PRECISIONS),
         schedule=st.sampled_from(SCHEDULES),

@@ -22,7 +22,6 @@ from secateur.records.evaluated import Evaluated
 from secateur.runs.export import export_directory
 from secateur.runs.predict import Prediction
 from secateur.runs.predictor import Predictor
-from secateur.training.evaluation import wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +97,6 @@ def test_the_numbers_of_an_evaluation(small, photos):  # noqa: F811
     everything = sc.evaluate(small, str(photos), "all", device="cpu", factory=build)
     assert everything.n == 500
     assert "only 'test' is new" in everything.remarks[0]
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (30, 30), (0, 500), (137, 200)])
-def test_intervals_are_wilsons(right, n):
-    expected = binomtest(right, n).proportion_ci(method="wilson")
-    assert wilson_interval(right, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_predict_on_the_command_line(run, small, photos, tmp_path):  # noqa: F811
@@ -234,7 +227,7 @@ def test_classes_are_told_by_name(run, small, photos, tmp_path):  # noqa: F811
         shutil.move(tmp_path / "few" / split / "zero", tmp_path / "few" / split / "nought")
     code, _, err = run(f"evaluate {small} --factory {FACTORY} --data few")
     assert (code, err.count("\n")) == (2, 1)
-    assert "'nought'" in err
+    assert "got nought in" in err
 
 
 def test_evaluate_on_the_command_line_leaves_a_page(run, small, photos, tmp_path):  # noqa: F811

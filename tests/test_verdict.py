@@ -22,14 +22,14 @@ import made
 from secateur.cli.main import main
 from secateur.compare.differences import Difference, corrected, difference
 from secateur.compare.judging import judged_again
-from secateur.compare.sampling import TestError, bounded, paired, wilson
+from secateur.compare.sampling import TestError, bounded, paired
 from secateur.compare.spreads import ALIKE, USUAL, samples, spreads
 from secateur.compare.summary import interval, summarise
 from secateur.compare.verdict import Evidence, decide, verdict
 from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.network.task import ACCURACY as TOP_1
-from secateur.records.measure import ACCURACY, Measure
+from secateur.records.measure import ACCURACY, Measure, wilson
 from secateur.records.results import Results
 from secateur.runs.store import RunStore
 from secateur.training import evaluation

@@ -19,6 +19,7 @@ from secateur.architecture.from_transformers import labels_of
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
 from secateur.models import parse_name
+from secateur.records.found import listed
 from secateur.surgery.costs import state_shapes
 
 
@@ -112,10 +113,10 @@ def check_classes(who: str, scores: Sequence[str], whose: str, classes: Sequence
         raise InputError(
             f"score {place} of {who} is the class '{scores[place]}', and in the data set {whose} class "
             f"{place} is '{classes[place]}': the classes must stand in the order that it was trained on, "
-            f"{_listed(scores)}; or train it anew on these (without --trained)"
+            f"{listed(scores)}; or train it anew on these (without --trained)"
         )
     raise InputError(
-        f"{who} tells apart {_listed(scores)}, the data set {whose} has {_listed(classes)}: give it data of "
+        f"{who} tells apart {listed(scores)}, the data set {whose} has {listed(classes)}: give it data of "
         "its own classes, or train it anew on these (without --trained)"
     )
 
@@ -143,8 +144,8 @@ def _check_pretrained(architecture: Architecture, data: TrainedOn) -> list[str]:
         check_classes(f"'{factory}'", named, data.label, classes)
         return []
     if named == [f"label_{number}" for number in range(len(named))]:
-        return [f"'{factory}' does not name its classes: they are taken to be {_listed(data.classes)}"]
-    return [f"'{factory}' names its classes {_listed(labels)}; they are taken to be {_listed(data.classes)}"]
+        return [f"'{factory}' does not name its classes: they are taken to be {listed(data.classes)}"]
+    return [f"'{factory}' names its classes {listed(labels)}; they are taken to be {listed(data.classes)}"]
 
 
 def _saved_shape(weights: Path) -> tuple[int, ...] | None:
@@ -182,7 +183,3 @@ def _channels(count: int) -> str:
 
 def _size(shape: Sequence[int]) -> str:
     return f"{shape[-1]}x{shape[-2]} pixels"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

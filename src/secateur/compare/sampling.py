@@ -7,14 +7,10 @@ different images.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-Z = 1.959963984540054
-"""The 97.5% quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +66,3 @@ def _binomial(share: float, n: int) -> float:
     """The variance of a share, with one success and one failure more, so that it is never 0."""
     p = (share * n + 1) / (n + 2)
     return p * (1 - p) / n
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95% interval of a share of `n` examples (Wilson 1927).
-
-    Example:
-        >>> low, high = wilson(1.0, 30)
-        >>> round(low, 3), high
-        (0.886, 1.0)
-    """
-    p = min(max(share, 0.0), 1.0)
-    center = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return max(0.0, min(p, center - half)), min(1.0, max(p, center + half))

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from secateur.compare.sampling import wilson
-from secateur.records.measure import ACCURACY, Measure
+from secateur.records.measure import ACCURACY, Measure, wilson
 from secateur.records.point import Point
 from secateur.records.results import SummaryRow
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from secateur.records.stored import Stored
+
+_Z = 1.959963984540054  # the standard normal's 97.5% quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,23 @@ def number(value: float) -> str:
         ('0.8312', '12,346', '0.5')
     """
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Find the 95% interval of a share of `n` examples, n at least 1, which holds at 0 and 1 too.
+
+    (p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n), with z = 1.96.
+
+    Example:
+        >>> low, high = wilson(1.0, 30)
+        >>> round(low, 3), high
+        (0.886, 1.0)
+
+    Reference: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    p, extra = min(max(share, 0.0), 1.0), _Z**2 / n
+    middle, half = p + extra / 2, _Z * math.sqrt(p * (1 - p) / n + extra / (4 * n))
+    return max(0.0, min(p, (middle - half) / (1 + extra))), min(1.0, max(p, (middle + half) / (1 + extra)))
 
 
 ACCURACY = Measure(name="accuracy", higher_is_better=True, fraction=True)

@@ -6,7 +6,6 @@ by name. Where names do not fit, nothing is measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +16,14 @@ from secateur.architecture.opening import Factory
 from secateur.data import Data, Split, load_data
 from secateur.errors import InputError, unknown
 from secateur.records.evaluated import ClassRow, Evaluated, Mistake
+from secateur.records.found import listed
+from secateur.records.measure import wilson
 from secateur.runs.predict import BATCH
 from secateur.runs.predictor import Predictor
-from secateur.training.evaluation import wilson_interval
 
 SPLITS = ("test", "val", "train", "all")
 WORST = 60
 """Mistakes that are kept, the surest first."""
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -122,8 +120,8 @@ def _numbers_of(data: Data, predictor: Predictor) -> tuple[Tensor, tuple[str, ..
     strange = [name for name in data.classes if name not in ours]
     if strange:
         raise InputError(
-            f"the data's classes must be the network's, got {_listed(strange)} in {data.label}, which "
-            f"{predictor.source} does not know (it tells {_listed(predictor.classes)}): rename the folders, "
+            f"the data's classes must be the network's, got {listed(strange)} in {data.label}, which "
+            f"{predictor.source} does not know (it tells {listed(predictor.classes)}): rename the folders, "
             "or leave these out"
         )
     remarks = []
@@ -132,11 +130,6 @@ def _numbers_of(data: Data, predictor: Predictor) -> tuple[Tensor, tuple[str, ..
     elif tuple(data.classes) != predictor.classes:
         remarks.append("the data name the classes in another order: they were told by name")
     return torch.tensor([ours[name] for name in data.classes]), tuple(remarks)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
 
 
 def _remarks(predictor: Predictor, data: Data, split: str) -> tuple[str, ...]:
@@ -182,7 +175,7 @@ def _evaluated(predictor: Predictor, data: Data, split: str, said: Tensor, truth
     rows = [_row(name, confusion, i) for i, name in enumerate(predictor.classes)]
     recalls = [row.recall for row in rows if row.recall is not None]
     n, right = len(truth), int(confusion.diagonal().sum())
-    low, high = wilson_interval(right, n)
+    low, high = wilson(right / n, n)
     return {
         "network": predictor.source.strip("'"),
         "data": data.label,
@@ -201,7 +194,7 @@ def _evaluated(predictor: Predictor, data: Data, split: str, said: Tensor, truth
 
 def _row(name: str, confusion: Tensor, i: int) -> ClassRow:
     n, right, called = int(confusion[i].sum()), int(confusion[i, i]), int(confusion[:, i].sum())
-    low, high = wilson_interval(right, n) if n else (None, None)
+    low, high = wilson(right / n, n) if n else (None, None)
     return ClassRow(
         name=name,
         n=n,

@@ -22,7 +22,7 @@ from secateur.data.preprocessing import PixelFormat
 from secateur.errors import InputError
 from secateur.network.task import TASKS, Task
 from secateur.network.tensor_files import unshared
-from secateur.records.found import Found
+from secateur.records.found import SPLITS, Found
 from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
@@ -38,7 +38,6 @@ KINDS: dict[str, type[Run]] = {
 }
 """Every kind of run, by the word that its ids begin with."""
 
-_SPLITS = ("train", "val", "test")
 _COMMON = ("architecture", "data", "seed", "label")
 _RUNS = ("after", "teacher")  # settings that are runs themselves, on the same data
 
@@ -193,7 +192,7 @@ def write_data(data: Data, path: Path) -> None:
         "format": asdict(data.format) if data.format else None,
         "found": data.found.to_json() if data.found else None,
     }
-    splits = {name: getattr(data, name) for name in _SPLITS}
+    splits = {name: getattr(data, name) for name in SPLITS}
     tensors = {f"{name}.images": split.images for name, split in splits.items()}
     tensors |= {f"{name}.labels": split.labels for name, split in splits.items()}
     try:
@@ -208,7 +207,7 @@ def read_data(path: Path) -> Data:
         facts = json.loads(file.metadata()["secateur"])
         splits = {
             name: Split(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
-            for name in _SPLITS
+            for name in SPLITS
         }
     tuples = {key: tuple(facts[key]) for key in ("classes", "mean", "std")}
     made = {

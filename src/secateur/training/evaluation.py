@@ -247,22 +247,3 @@ def validated_every(data: AnyData) -> int:
     """
     share = len(data.val) / (TRAINING_MACS_PER_INFERENCE_MAC * len(data.train))
     return max(1, math.ceil(share / VALIDATION))
-
-
-_Z = 1.959963984540054  # the standard normal's 97.5% quantile
-
-
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """Find the 95% interval of a share, `right` of `n` at least 1: Wilson's, which holds at 0 and 1 too.
-
-    (p + z^2/2n -+ z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n), with p = right/n and z = 1.96.
-
-    Example:
-        >>> [round(bound, 4) for bound in wilson_interval(30, 30)]
-        [0.8865, 1.0]
-
-    Reference: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    p, extra = right / n, _Z**2 / n
-    middle, half = p + extra / 2, _Z * math.sqrt(p * (1 - p) / n + extra / (4 * n))
-    return max(0.0, (middle - half) / (1 + extra)), min(1.0, (middle + half) / (1 + extra))

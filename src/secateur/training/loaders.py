@@ -21,12 +21,12 @@ from torch import Tensor
 from secateur.data import Augmentation, Found
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.inputs import Inputs, batch_of, input_tensors, map_inputs, pair_of
+from secateur.records.found import SPLITS
 from secateur.training.chance import seeded
 from secateur.training.seeds import derived_seed
 
 Batch = tuple[Inputs, Any]
 Look = Callable[[Batch], None]
-SPLITS = ("train", "val", "test")
 _MOST = 10_000_000
 _SAMPLED = 2  # batches that are drawn twice, to see whether the seed decides them
 
