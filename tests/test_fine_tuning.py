@@ -241,7 +241,10 @@ def test_the_best_rate_is_the_smallest_of_the_best():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train --data digits --lr auto", "this one begins at its initialisation: give a rate, or --trained"),
+        (
+            "train --data digits --lr auto",
+            "this one begins at its initialisation: give a rate, or prune what",
+        ),
         ("train --data digits --lr fast", "--lr takes a number, or auto, got 'fast'"),
         ("compare --data digits --lr auto", "--lr auto is for one network"),
         (

@@ -184,7 +184,7 @@ def read_foreign(
     if factory is None:
         raise InputError(
             f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "
-            f"import: pass the factory (sc.load(directory, factory=build), or --model {name[:80]}). "
+            f"import: pass the factory (sc.load(directory, factory=build), or --factory {name[:80]}). "
             f"Built in are {', '.join(FACTORIES)}"
         )
     groups = content["groups"]

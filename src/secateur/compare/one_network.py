@@ -117,7 +117,7 @@ class Subject:
         if not (self.architecture.comes_trained or isinstance(begins, Given)):
             raise InputError(
                 "--lr auto finds a rate for a network that comes trained, and this one begins at its "
-                "initialisation: give a rate, or --trained"
+                "initialisation: give a rate, or prune what is trained already, with --trained"
             )
         return replace(self, recipe=with_rate_found(session, begins), finds_rate=False)
 
