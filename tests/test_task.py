@@ -159,6 +159,24 @@ def test_prune_refuses_before_anything_is_trained(case):
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+BAD_LOSSES = {
+    "each example's": (lambda out, y: F.cross_entropy(out, y, reduction="none"), r"got a tensor of \[16\]"),
+    "a number of Python's": (lambda out, y: 1.0, "got float"),
+    "cut off": (lambda out, y: F.cross_entropy(out.detach(), y), "has no gradient"),
+    "failing": (lambda out, y: out["scores"], "failed on the first batch with IndexError"),
+    "infinite": (lambda out, y: out.sum() / 0, "the loss of the first batch is"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LOSSES)
+def test_prune_refuses_a_loss_that_is_none(case):
+    loss, message = BAD_LOSSES[case]
+    with pytest.raises(InputError, match=message):
+        sc.prune(
+            network(), budget="params=70%", data=[(X, torch.zeros(16, dtype=torch.int64))], every=1, loss=loss
+        )
+
+
 def test_prune_refuses_a_later_batch():
     data = [(X, torch.zeros(16, dtype=torch.int64)), (X, torch.rand(16))]
     with pytest.raises(InputError, match="task='regression'"):

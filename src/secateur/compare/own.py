@@ -170,7 +170,7 @@ def _try(model: nn.Module, batch: Batch, task: Task) -> Any:
     except Exception as error:  # the user's code
         raise InputError(f"the model does not take a batch of the data ({kind_and_line(error)})") from error
     task.check(targets, output)
-    _try_loss(task, output, targets)
+    task.try_loss(output, targets)
     with torch.no_grad():
         try:
             task.metric(map_inputs(output, Tensor.detach), targets)
@@ -181,24 +181,6 @@ def _try(model: nn.Module, batch: Batch, task: Task) -> Any:
                 f"the metric {task.metric.name} failed on the first batch with {kind_and_line(error)}"
             ) from error
     return output
-
-
-def _try_loss(task: Task, output: Any, targets: Any) -> None:
-    try:
-        value = task.loss(output, targets)
-    except InputError:
-        raise
-    except Exception as error:  # the user's code
-        raise InputError(f"the loss failed on the first batch with {kind_and_line(error)}") from error
-    if not isinstance(value, Tensor) or value.dim():
-        got = f"a tensor of {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"a loss gives the mean over the batch, one number, got {got}: end it with .mean()")
-    if not value.requires_grad:
-        raise InputError(
-            "the loss has no gradient: it must be computed from the output by differentiable operations"
-        )
-    if not bool(value.isfinite()):
-        raise InputError(f"the loss of the first batch is {float(value.detach())}: mend inputs or targets")
 
 
 class _TargetsChecked:

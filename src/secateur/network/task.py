@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from secateur.errors import InputError, unknown
+from secateur.errors import InputError, kind_and_line, unknown
 from secateur.network.callables import describe_callable
 from secateur.network.inputs import logits_of
 from secateur.network.metrics import ACCURACY, IGNORED, METRICS, Metric, like
@@ -121,6 +121,32 @@ class Task:
             if self.name == "classification":
                 check_scores(scores)
             self.check_targets(targets, scores)
+
+    def try_loss(self, output: Any, targets: Any) -> None:
+        """Compute the loss of a first batch, whose output has its gradient.
+
+        Raises:
+            InputError: where that fails, or gives no finite number that a gradient flows from.
+        """
+        try:
+            value = self.loss(output, targets)
+        except InputError:
+            raise
+        except Exception as error:  # the user's code
+            raise InputError(f"the loss failed on the first batch with {kind_and_line(error)}") from error
+        if not isinstance(value, Tensor) or value.dim():
+            got = f"a tensor of {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                f"a loss gives the mean over the batch, one number, got {got}: end it with .mean()"
+            )
+        if not value.requires_grad:
+            raise InputError(
+                "the loss has no gradient: it must be computed from the output by differentiable operations"
+            )
+        if not bool(value.isfinite()):
+            raise InputError(
+                f"the loss of the first batch is {float(value.detach())}: mend inputs or targets"
+            )
 
     def check_targets(self, targets: Any, output: Any) -> None:
         """Do as `check` for further batches: only the shape of the output is looked at."""

@@ -93,13 +93,14 @@ def first_of(data: Iterable[Any]) -> Batch:
     raise InputError("data hold no batch: pass an iterable of (inputs, targets)")
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def check_first(model: nn.Module, first: Batch, task: Task) -> None:
-    """Refuse, before anything is trained, targets that the loss would silently get wrong."""
-    inputs, targets = first
+    """Refuse, before anything is trained, targets that the loss would get wrong, and a loss that fails."""
+    inputs, targets = first[0], on_device(first[1], model)
     with modes_kept(model):
         output = call(model.eval(), on_device(inputs, model))
-    task.check(on_device(targets, model), output)
+    task.check(targets, output)
+    task.try_loss(output, targets)
 
 
 @contextmanager
