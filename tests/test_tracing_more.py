@@ -51,6 +51,8 @@ def blind(model, graph, gone):
                 weight = layer.weight = nn.Parameter(layer.weight.detach().clone())  # no longer anyone else's
                 for entry in cut:
                     zero(layer, weight.data, entry)
+            elif isinstance(layer, OverKept):  # another group cuts the same normalisation
+                layer.cut |= set(cut)
             elif isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
                 copied.set_submodule(site.axis[0], OverKept(layer, cut))
     return copied
@@ -73,7 +75,7 @@ class OverKept(nn.Module):
 
     def __init__(self, norm, cut):
         super().__init__()
-        self.norm, self.cut = norm, set(cut) | getattr(norm, "cut", set())
+        self.norm, self.cut = norm, set(cut)
 
     def forward(self, x):
         norm, by_group = self.norm, isinstance(self.norm, nn.GroupNorm)
@@ -238,6 +240,16 @@ class Dag(nn.Module):
         for index in range(len(self.steps)):
             pool.append(self._step(index, pool))
         return self.fc(pool[-1].flatten(1) if self.flat else pool[-1].mean((2, 3)))
+
+
+def test_two_groups_are_cut_from_one_normalisation():
+    def joined(self, x):
+        a = self.one(x)
+        return self.fc(self.norm(torch.cat([self.other(a), a], 1)).flatten(1))
+
+    layers = {"one": nn.Conv2d(3, 4, 3, 1, 1), "other": nn.Conv2d(4, 4, 1), "norm": nn.GroupNorm(1, 8)}
+    graph = opened(Net(joined, **layers, fc=nn.Linear(128, 5)), images(side=4))
+    assert set(graph.groups) == {"one", "other"}
 
 
 @settings(max_examples=60, deadline=None)
