@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 import pytest
 import torch
 
+from secateur.cli.main import main
 from secateur.data import Data, load_data
 from watched import gone
 
@@ -26,6 +28,24 @@ def _own_cache(tmp_path, monkeypatch):
     """No test reads or fills the user's cache, and none depends on the order of the others."""
     monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder, which is the home folder too: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def call(line: str):
+        monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code, output.out, output.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from secateur import models
+from secateur.device import Runtime
 from secateur.papers.cells import About, DupontRun
+from secateur.progress import Reporter
 from secateur.records.point import Point
 from secateur.records.record import Record
+from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
+
+SMALL = Recipe(epochs=3, batch_size=64)
+
+
+def network(seed: int = 0, width: float = 0.5) -> torch.nn.Module:
+    """A small network for the digits."""
+    torch.manual_seed(seed)
+    return models.wide_resnet(depth=10, width=width, in_channels=1, image_size=8)
+
+
+def training(
+    data: Any,
+    recipe: Recipe = SMALL,
+    *,
+    model: torch.nn.Module | None = None,
+    epochs: int | None = 3,
+    device: str = "cpu",
+    **given: Any,
+) -> Training:
+    """A training that says nothing; what else `Training` takes is `given`."""
+    return Training(
+        network() if model is None else model,
+        data,
+        recipe,
+        seed=7,
+        runtime=Runtime(device),
+        reporter=Reporter(),
+        epochs=epochs,
+        **given,
+    )
 
 
 def record(run_id: str = "train-aa-s0", **changes: Any) -> Record:

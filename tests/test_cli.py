@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
-import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typer.main import get_command
 
 import secateur as sc
 from secateur.cli.generated import assembled, option_name
-from secateur.cli.main import app, main
+from secateur.cli.main import app
 from secateur.cli.options import PruneOptions
 from secateur.compare.arms import default_arms
 from secateur.compare.settings import Sparsity
@@ -26,23 +25,6 @@ from secateur.runs.settings import ChannelFields, SparseFields
 
 SMALL = "--data digits --limit-train 300 --epochs 2 --batch-size 64 --device cpu"
 PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command line in this process, in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-
-    def call(line: str):
-        monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code, output.out, output.err
-
-    return call
 
 
 @pytest.mark.parametrize(

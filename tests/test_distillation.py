@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+import made
+from made import network
 from secateur import models
 from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget
@@ -34,32 +37,12 @@ from secateur.runs.store import RunStore
 from secateur.runs.train import Train
 from secateur.training.distillation import attention_map, attention_term, common_ends, logits_term
 from secateur.training.feature_maps import spatial_ends, watching
-from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
 
 SMALL = Recipe(epochs=2, batch_size=64, lr=0.05)
+training = partial(made.training, epochs=2)
 LOGITS, ATTENTION = replace(SMALL, distill="logits"), replace(SMALL, distill="attention")
-
-
-def network(seed=0, width=0.5):
-    torch.manual_seed(seed)
-    return models.wide_resnet(depth=10, width=width, in_channels=1, image_size=8)
-
-
-def training(data, recipe, *, model=None, method=None, teacher=None, epochs=2, task="classification"):
-    return Training(
-        network() if model is None else model,
-        data,
-        recipe,
-        seed=7,
-        runtime=Runtime("cpu"),
-        reporter=Reporter(),
-        method=method,
-        epochs=epochs,
-        teacher=teacher,
-        terms=Terms(TASKS[task]),
-    )
 
 
 def same_weights(one, other):
@@ -244,7 +227,7 @@ def test_accumulated_parts_learn_the_same(digits):
 )
 def test_what_cannot_be_taught_is_refused(digits, recipe, teacher, task, message):
     with pytest.raises(InputError, match=message):
-        training(digits, recipe, teacher=teacher, task=task)
+        training(digits, recipe, teacher=teacher, terms=Terms(TASKS[task]))
 
 
 @pytest.mark.parametrize(

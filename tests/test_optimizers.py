@@ -18,18 +18,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import secateur as sc
+from made import SMALL, network, training
 from secateur import models
 from secateur.architecture.architecture import Architecture
 from secateur.data import epoch_batches
-from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.methods import METHODS, Fisher
 from secateur.network.masks import count_nonzeros
-from secateur.progress import Reporter
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.cutting import cut, follow_cuts, scale
 from secateur.training.average import Average, decay_at
-from secateur.training.loop import Training
 from secateur.training.micro import parts_of
 from secateur.training.optimizers import MuonWithAdamW, build, set_rate
 from secateur.training.recipe import Recipe
@@ -37,27 +35,6 @@ from secateur.training.seeds import derived_seed
 from secateur.training.terms import Terms
 
 ALL = {"optimizer": "adamw", "lr": 3e-3, "warmup": 1.5, "ema": 0.9, "accumulate": 3, "clip_norm": 0.5}
-SMALL = Recipe(epochs=3, batch_size=64)
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return models.wide_resnet(depth=10, width=0.5, in_channels=1, image_size=8)
-
-
-def training(data, recipe, *, model=None, method=None, epochs=3, save=None, optimizer=None):
-    return Training(
-        network() if model is None else model,
-        data,
-        recipe,
-        seed=7,
-        runtime=Runtime("cpu"),
-        reporter=Reporter(),
-        method=method,
-        epochs=epochs,
-        save=save,
-        terms=Terms(optimizer=optimizer),
-    )
 
 
 def same_weights(one, other):
@@ -115,7 +92,7 @@ def test_the_rate_rises_step_by_step_and_then_follows_the_schedule(digits):
             return super().step(closure)
 
     recipe = replace(SMALL, warmup=1.5, milestones=(0.6,), gamma=0.1).with_own_optimizer()
-    done = training(digits, recipe, optimizer=lambda groups: Watched(groups, lr=0.3)).fit()
+    done = training(digits, recipe, terms=Terms(optimizer=lambda groups: Watched(groups, lr=0.3))).fit()
     expected = [0.3 * step / 7.5 for step in range(1, 8)] + [0.3] * 3 + [0.03] * 5
     assert rates == pytest.approx(expected)
     assert [row["lr"] for row in done.progress.history] == pytest.approx([5 / 7.5, 1, 0.1])  # its factor
@@ -367,7 +344,7 @@ def test_what_is_measured_and_kept_is_the_average(digits):
     run = training(
         digits,
         replace(SMALL, ema=0.8).with_own_optimizer(),
-        optimizer=lambda groups: Watched(groups, lr=0.1),
+        terms=Terms(optimizer=lambda groups: Watched(groups, lr=0.1)),
         epochs=2,
     )
     step = run.step
@@ -559,7 +536,7 @@ def test_the_rates_of_an_own_optimizer_are_followed_by_the_schedule(digits):
 
     recipe = Recipe(epochs=4, schedule="cosine", batch_size=64).with_own_optimizer()
     assert recipe.lr == 1.0
-    run = training(digits, recipe, optimizer=own, epochs=1)
+    run = training(digits, recipe, terms=Terms(optimizer=own), epochs=1)
     set_rate(run.optimizer, recipe.lr_at(2))
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([0.25, 0.05])
     run.fit()
@@ -567,7 +544,7 @@ def test_the_rates_of_an_own_optimizer_are_followed_by_the_schedule(digits):
         with pytest.raises(
             InputError, match=r"an own optimizer goes with Recipe.with_own_optimizer\(\), got"
         ):
-            training(digits, settled, optimizer=factory)
+            training(digits, settled, terms=Terms(optimizer=factory))
 
 
 def test_the_weight_decay_of_an_own_optimizer_is_its_own():

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 import secateur as sc
-from command import run  # noqa: F401  # a fixture
 from digit_photos import build
 from secateur.data.sources import folder_of
 from secateur.deploy.onnx import to_onnx
@@ -67,7 +66,7 @@ def network(folder: Path, **more) -> torch.nn.Module:
         ("reproduce dupont2021 figure2 --out theirs", "figure2.png"),
     ],
 )
-def test_a_file_that_is_not_ours_is_never_overwritten(run, tmp_path, line, name):  # noqa: F811
+def test_a_file_that_is_not_ours_is_never_overwritten(run, tmp_path, line, name):
     file = tmp_path / "theirs" / name
     file.parent.mkdir(parents=True)
     file.write_text('{"schema": 1, "mine": true}')
@@ -79,7 +78,7 @@ def test_a_file_that_is_not_ours_is_never_overwritten(run, tmp_path, line, name)
     assert contents(tmp_path / "theirs") == before
 
 
-def test_what_lies_beside_stays_and_does_not_hinder(run, tmp_path):  # noqa: F811
+def test_what_lies_beside_stays_and_does_not_hinder(run, tmp_path):
     (tmp_path / "out/runs/Jan01_tensorboard").mkdir(parents=True)
     theirs = {"notes.txt": b"mine", ".lock": b"theirs too", "runs/Jan01_tensorboard/events": b"1"}
     for name, content in theirs.items():
@@ -95,7 +94,7 @@ def test_what_lies_beside_stays_and_does_not_hinder(run, tmp_path):  # noqa: F81
     assert len(list((tmp_path / "out/runs").glob("train-*/model.safetensors"))) == 2
 
 
-def test_a_network_that_was_saved_by_hand_is_not_replaced_by_a_runs(run, tmp_path):  # noqa: F811
+def test_a_network_that_was_saved_by_hand_is_not_replaced_by_a_runs(run, tmp_path):
     network(tmp_path / "mine")
     before = contents(tmp_path / "mine")
     code, _, err = run(f"{TRAIN} --out mine")
@@ -119,7 +118,7 @@ def test_a_network_that_was_saved_by_hand_is_not_replaced_by_a_runs(run, tmp_pat
     ],
 )
 @pytest.mark.parametrize("command", [f"{PRUNE} --trained", TRAIN.replace("--model wrn-10-1 ", "")])
-def test_the_input_is_not_the_output(run, tmp_path, command, model, out):  # noqa: F811
+def test_the_input_is_not_the_output(run, tmp_path, command, model, out):
     if "--trained" in command and model.endswith(".json"):
         pytest.skip("takes a folder")
     network(tmp_path / "dense")
@@ -131,7 +130,7 @@ def test_the_input_is_not_the_output(run, tmp_path, command, model, out):  # noq
     assert contents(tmp_path / "dense") == before
 
 
-def test_scale_and_export_replace_neither_their_input_nor_anything_of_others(run, tmp_path):  # noqa: F811
+def test_scale_and_export_replace_neither_their_input_nor_anything_of_others(run, tmp_path):
     network(tmp_path / "dense")
     network(tmp_path / "other")
     (tmp_path / "mine.json").write_text('{"a": 1}')
@@ -176,7 +175,7 @@ def test_save_and_export_from_python_refuse_what_is_not_ours(tmp_path):
         to_onnx(model, example, tmp_path / "model.onnx")
 
 
-def test_another_question_has_a_report_of_its_own(run, tmp_path, undrawn):  # noqa: F811
+def test_another_question_has_a_report_of_its_own(run, tmp_path, undrawn):
     first = f"{COMPARE} --budget params=50%"
     assert run(f"{first} --out out")[0] == 0
     before = {name: content for name, content in contents(tmp_path / "out").items() if "runs" not in name}
@@ -206,7 +205,7 @@ def test_another_question_has_a_report_of_its_own(run, tmp_path, undrawn):  # no
     }
 
 
-def test_results_of_older_versions_are_told_apart_too(run, tmp_path, undrawn):  # noqa: F811
+def test_results_of_older_versions_are_told_apart_too(run, tmp_path, undrawn):
     line = f"{COMPARE} --budget params=50% --out out"
     assert run(line)[0] == 0
     results = json.loads((tmp_path / "out/results.json").read_text())
@@ -231,7 +230,7 @@ def photos(tmp_path):
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/out", "photos/dark/out", "link/out"])
-def test_out_lies_outside_the_data(run, tmp_path, photos, out):  # noqa: F811
+def test_out_lies_outside_the_data(run, tmp_path, photos, out):
     (tmp_path / "link").symlink_to("photos")
     before = contents(photos)
     code, _, err = run(f"train --model wrn-10-1 --data photos --epochs 1 --device cpu --out {out}")
@@ -264,14 +263,14 @@ def test_results_among_the_data_are_no_class(tmp_path, photos):
     assert after.found.left_out["of Secateur's own folders"] == 2
 
 
-def test_data_do_not_lie_where_out_is_written_to(run, tmp_path, photos):  # noqa: F811
+def test_data_do_not_lie_where_out_is_written_to(run, tmp_path, photos):
     photos.rename(tmp_path / "best")
     code, _, err = run(f"{COMPARE.replace('digits', 'best')} --out .")
     assert code == 2
     assert "may not lie where --out is written to" in err
 
 
-def test_the_home_folder_is_meant_by_a_tilde(run, tmp_path):  # noqa: F811
+def test_the_home_folder_is_meant_by_a_tilde(run, tmp_path):
     (tmp_path / "home").mkdir()
     assert run(f"{TRAIN} --out=~/dense")[0] == 0
     assert (tmp_path / "home/dense/model.safetensors").is_file()
@@ -298,7 +297,7 @@ def test_the_home_folder_is_meant_by_a_tilde(run, tmp_path):  # noqa: F811
         "runs list ''",
     ],
 )
-def test_an_empty_path_is_refused(run, tmp_path, line):  # noqa: F811
+def test_an_empty_path_is_refused(run, tmp_path, line):
     code, _, err = run(line)
     assert (code, err.count("\n")) == (2, 1)
     assert "must name a file or folder" in err
@@ -336,7 +335,7 @@ def test_folders_of_every_version_are_known(tmp_path):
     assert not wrote(tmp_path / "hub/plan.json")
 
 
-def test_only_runs_are_deleted(run, tmp_path):  # noqa: F811
+def test_only_runs_are_deleted(run, tmp_path):
     assert run(f"{TRAIN} --out out")[0] == 0
     (mine,) = (tmp_path / "out/runs").iterdir()
     (tmp_path / "out/runs/tensorboard").mkdir()

@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 from scipy.stats import binomtest
 
 import secateur as sc
-from command import run  # noqa: F401  # a fixture
 from digit_photos import FACTORY, WORDS, build, photos, small  # noqa: F401  # fixtures
 from secateur.errors import InputError
 from secateur.records.evaluated import Evaluated

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 import secateur as sc
-from command import run  # noqa: F401  # a fixture
 from secateur.data import load_data
 from secateur.errors import InputError
 from secateur.runs.portable import read_data, write_data
@@ -193,7 +192,7 @@ def test_folders_say_classes_only(images, tmp_path):
 # Commands
 
 
-def test_a_regression_on_the_command_line(images, tmp_path, run):  # noqa: F811
+def test_a_regression_on_the_command_line(images, tmp_path, run):
     rows(images, tmp_path, "file,brightness", lambda i: f"s{i:02}.png,{BRIGHT[i]}")
     code, out, err = run(
         "train --model conv4 --data data --task regression --device cpu --lr 0.01 --epochs 2 --out out"
@@ -226,7 +225,7 @@ def test_several_labels_through_compare(images, tmp_path):
     assert set(point.also) == {"label-accuracy"}
 
 
-def test_the_command_line_refuses_probabilities_in_place_of_scores(tmp_path, run):  # noqa: F811
+def test_the_command_line_refuses_probabilities_in_place_of_scores(tmp_path, run):
     (tmp_path / "nets_with_softmax.py").write_text(
         "from torch import nn\n\n\ndef build(num_classes, in_channels):\n"
         "    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.ReLU(), nn.Flatten(),\n"

@@ -9,38 +9,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from secateur import models
+from made import SMALL, network, training
 from secateur.architecture.architecture import Architecture
 from secateur.data import Split, epoch_batches
 from secateur.device import AUTOCAST, Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.methods import Fisher
-from secateur.progress import Reporter
 from secateur.training.evaluation import VALIDATION, evaluate, validated_every
-from secateur.training.loop import Training
 from secateur.training.recipe import PRECISIONS, Recipe
 from secateur.training.seeds import derived_seed
-
-SMALL = Recipe(epochs=3, batch_size=64)
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return models.wide_resnet(depth=10, width=0.5, in_channels=1, image_size=8)
-
-
-def training(data, *, model=None, recipe=SMALL, epochs=3, method=None, save=None, device="cpu"):
-    return Training(
-        network() if model is None else model,
-        data,
-        recipe,
-        seed=7,
-        runtime=Runtime(device),
-        reporter=Reporter(),
-        method=method,
-        epochs=epochs,
-        save=save,
-    )
 
 
 def same_weights(one, other):

@@ -44,25 +44,8 @@ def evaluate(
     Args:
         precision: of the forward passes, as in `Recipe`.
     """
-    (value,) = measure(model, split, data, runtime, precision, (task.metric,)).values()
-    return value
-
-
-@torch.no_grad()
-def measure(
-    model: nn.Module,
-    split: AnySplit,
-    data: AnyData,
-    runtime: Runtime,
-    precision: str,
-    metrics: Sequence[Metric],
-) -> dict[str, float]:
-    """Several metrics in one pass, by name; all processes take part.
-
-    Raises:
-        TrainingError: where a metric gives no finite number.
-    """
-    return measure_and_score(model, split, data, runtime, precision, metrics)[0]
+    found, _ = measure_and_score(model, split, data, runtime, precision, (task.metric,))
+    return found[task.metric.name]
 
 
 @torch.no_grad()
@@ -74,7 +57,12 @@ def measure_and_score(
     precision: str,
     metrics: Sequence[Metric],
 ) -> tuple[dict[str, float], Tensor | None]:
-    """Do as `measure`, and say of every example whether it was right.
+    """Measure by several metrics in one pass, and say of every example whether it was right.
+
+    All processes take part.
+
+    Raises:
+        TrainingError: where a metric gives no finite number.
 
     Returns:
         the metrics; and (N,) on the CPU, in the order of the split: 1 where an example is right, 0 where it
