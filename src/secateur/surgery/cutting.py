@@ -20,6 +20,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.optim import Optimizer
 
+from secateur.surgery.optimizer_state import Cut, Optimizers, follow_cut, listed
+
 Axis = tuple[str, str]
 """(dotted module name, "out" | "in" | "PARAMETER@DIM")."""
 
@@ -91,7 +93,7 @@ def axis_size(model: nn.Module, axis: Axis) -> int:
 
 
 def dimension(kind: str) -> tuple[str, int] | None:
-    """Take "PARAMETER@DIM" apart; None for "out" and "in", which the kind of the layer says the meaning of."""
+    """Take "PARAMETER@DIM" apart; None for "out" and "in", whose meaning the kind of layer says."""
     parameter, at, dim = kind.partition("@")
     return (parameter, int(dim)) if at else None
 
@@ -135,32 +137,22 @@ def passes_on(layer: nn.Module) -> bool:
     return isinstance(layer, _ConvNd) and whole_groups(layer)
 
 
-Optimizers = Optimizer | Sequence[Optimizer] | None
-"""One optimizer, or several; None where nothing trains the network."""
-
-
 def cut(model: nn.Module, keeps: Mapping[Axis, Tensor], optimizer: Optimizers = None) -> None:
     """Keep only some entries of every axis named, in place.
 
     Args:
         keeps: axis -> boolean, one for each present entry.
-        optimizer: those that step these weights: every state tensor shaped like a weight (momentum, Adam's
-            moments) is cut with it.
+        optimizer: one or several that step these weights: their state is cut with them, and that of every
+            other that steps them (`secateur.surgery.optimizer_state`). None: nothing trains the network.
 
     Gradients that are there are cut too, and what follows the network (`follow_cuts`).
     """
     by_module: dict[str, dict[str, Tensor]] = {}
     for (name, kind), keep in keeps.items():
         by_module.setdefault(name, {})[kind] = keep
-    shears = _Shears(_listed(optimizer), _Followers(model))
+    shears = _Shears(None if optimizer is None else listed(optimizer), _Followers(model))
     for name, kinds in by_module.items():
         _cut_layer(model.get_submodule(name), kinds, shears)
-
-
-def _listed(optimizer: Optimizers) -> list[Optimizer]:
-    if optimizer is None:
-        return []
-    return [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
 
 
 def _cut_layer(layer: nn.Module, keeps: dict[str, Tensor], shears: _Shears) -> None:
@@ -234,7 +226,7 @@ def _cut_channelwise(layer: nn.Module, keep: Tensor, shears: _Shears) -> None:
 class _Shears:
     """Cuts tensors; one that several layers share is cut once, and they go on sharing it."""
 
-    def __init__(self, optimizers: Sequence[Optimizer], followers: _Followers):
+    def __init__(self, optimizers: Sequence[Optimizer] | None, followers: _Followers):
         self.optimizers, self.followers = optimizers, followers
         self.done: dict[tuple[int, int], Tensor] = {}  # holds the tensor: no id is used twice
 
@@ -245,11 +237,11 @@ class _Shears:
             tensor = getattr(layer, name, None)
             if not isinstance(tensor, Tensor) or (id(tensor), dim) in self.done:
                 continue
-            shape, here = tensor.shape, index.to(tensor.device)
-            _shorten(tensor, here, dim)
-            self.followers.cut(tensor, here, dim)
-            for optimizer in self.optimizers:
-                _cut_state(optimizer, tensor, shape, here, dim)
+            made = Cut(tuple(tensor.shape), index.to(tensor.device), dim)
+            _shorten(tensor, made.index, dim)
+            self.followers.cut(tensor, made.index, dim)
+            if self.optimizers is not None:
+                follow_cut(self.optimizers, tensor, made)
             self.done[id(tensor), dim] = tensor
 
 
@@ -281,11 +273,3 @@ def _is_channels_last(tensor: Tensor) -> bool:
     if tensor.dim() != 4 or tensor.is_sparse:
         return False
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-
-
-def _cut_state(optimizer: Optimizer, tensor: Tensor, shape: torch.Size, index: Tensor, dim: int) -> None:
-    """Cut every state tensor of the shape that the weight had."""
-    state: dict[str, Any] | None = optimizer.state.get(tensor)
-    for key, value in (state or {}).items():
-        if isinstance(value, Tensor) and value.shape == shape:
-            optimizer.state[tensor][key] = value.index_select(dim, index)
