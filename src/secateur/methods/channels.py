@@ -234,8 +234,8 @@ class ChannelPruning(Method):
             self._skips += 1
             if self._skips >= MOST_SKIPS:
                 raise TrainingError(
-                    f"{self.name}: {MOST_SKIPS} steps in a row were skipped, as gradients were not finite: the "
-                    "training diverged; lower its rate"
+                    f"{self.name}: {MOST_SKIPS} steps in a row were skipped, as gradients were not finite: "
+                    "the training diverged; lower its rate"
                 )
             return model
         self._skips = 0
