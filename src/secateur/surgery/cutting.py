@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.optim import Optimizer
 
+from secateur.surgery.computed_weights import WeightNormed, weight_norm_of, weight_norms_in
 from secateur.surgery.optimizer_state import Cut, Optimizers, follow_cut, listed
 
 Axis = tuple[str, str]
@@ -158,17 +159,18 @@ def cut(model: nn.Module, keeps: Mapping[Axis, Tensor], optimizer: Optimizers = 
 def _cut_layer(layer: nn.Module, keeps: dict[str, Tensor], shears: _Shears) -> None:
     for kind, keep in keeps.items():
         if found := dimension(kind):
-            shears.cut(layer, found[:1], keep, found[1])
+            shears.cut_own(layer, *found, keep)
     if "out" not in keeps and "in" not in keeps:
         return
     if isinstance(layer, _ConvNd):
         _cut_convolution(layer, keeps, shears)
     elif isinstance(layer, nn.Linear):
         if "out" in keeps:
-            shears.cut(layer, ("weight", "bias"), keeps["out"], 0)
+            shears.cut_weight(layer, keeps["out"], 0)
+            shears.cut(layer, ("bias",), keeps["out"], 0)
             layer.out_features = int(keeps["out"].sum())
         if "in" in keeps:
-            shears.cut(layer, ("weight",), keeps["in"], 1)
+            shears.cut_weight(layer, keeps["in"], 1)
             layer.in_features = int(keeps["in"].sum())
     else:
         assert isinstance(layer, CHANNELWISE), "only layers have axes named out and in"
@@ -192,12 +194,12 @@ def _cut_convolution(layer: _ConvNd, keeps: dict[str, Tensor], shears: _Shears) 
                 layer.groups = int(rows[:, 0].sum())
             layer.in_channels = int(keep.sum())
     if whole in keeps:
-        shears.cut(layer, ("weight",), keeps[whole], 0)
+        shears.cut_weight(layer, keeps[whole], 0)
     if divided in keeps:
         rows = keeps[divided].view(groups, -1)
         if groups == 1 or not _whole_rows(rows):
             assert bool((rows == rows[0]).all()), "a grouped convolution is cut in balanced sets"
-            shears.cut(layer, ("weight",), rows[0], 1)
+            shears.cut_weight(layer, rows[0], 1)
 
 
 def _whole_rows(rows: Tensor) -> bool:
@@ -243,6 +245,37 @@ class _Shears:
             if self.optimizers is not None:
                 follow_cut(self.optimizers, tensor, made)
             self.done[id(tensor), dim] = tensor
+
+    def cut_weight(self, layer: nn.Module, keep: Tensor, dim: int) -> None:
+        """Cut a layer's weight, which may be a normalised one."""
+        normed = weight_norm_of(layer)
+        if normed is None:
+            self.cut(layer, ("weight",), keep, dim)
+        else:
+            self._cut_normed(normed, keep, dim)
+
+    def cut_own(self, module: nn.Module, name: str, dim: int, keep: Tensor) -> None:
+        """Cut any parameter or buffer of a module."""
+        normed = next((each for each in weight_norms_in(module) if each.direction == name), None)
+        if normed is None:
+            self.cut(module, (name,), keep, dim)
+        else:
+            self._cut_normed(normed, keep, dim)
+
+    def _cut_normed(self, normed: WeightNormed, keep: Tensor, dim: int) -> None:
+        """Cut v, and have g see to it that the weights that stay are what they were."""
+        before = normed.norms()
+        self.cut(normed.holder, (normed.direction,), keep, dim)
+        if dim == normed.dim:
+            self.cut(normed.holder, (normed.scale,), keep, dim)
+        else:
+            after, v = normed.norms(), normed.v
+            if not bool((after > 0).all()):  # nothing is left there but zeros: any direction, of length 0
+                v.data = torch.where(after > 0, v.data, torch.ones_like(v.data))
+            factor = torch.where(after > 0, after / before, torch.zeros_like(after))
+            normed.g.data = normed.g.data * factor
+            self.followers.scale(normed.g, factor)
+        normed.refresh()
 
 
 def _shorten(tensor: Tensor, index: Tensor, dim: int) -> None:
