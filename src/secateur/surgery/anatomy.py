@@ -11,10 +11,12 @@ from torch import nn
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
+from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
@@ -144,7 +146,7 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
-    whole = copy.deepcopy(model).cpu().eval()
+    whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)

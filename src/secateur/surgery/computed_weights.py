@@ -89,6 +89,12 @@ def weight_norm_of(layer: nn.Module) -> WeightNormed | None:
     return found[0] if found else None
 
 
+def normed_parts(layer: nn.Module) -> tuple[Tensor, ...]:
+    """The tensors that a layer's normalised weight is made of: they follow the layer's own axes."""
+    normed = weight_norm_of(layer)
+    return () if normed is None else (normed.g, normed.v)
+
+
 def computed_weight(layer: nn.Module) -> bool:
     """Whether a layer's weight is computed in a way that cannot be cut."""
     if isinstance(layer, (nn.Linear, _ConvNd)) and weight_norm_of(layer) is not None:

@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from secateur.errors import InputError, TrainingError
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.surgery.agreement import TOLERANCE, agree, first_difference
+from secateur.surgery.computed_weights import as_plain
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.mending import mended
 from secateur.surgery.probe import RUN_ERRORS
@@ -82,8 +84,8 @@ def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs:
         TrainingError: where the outputs differ; the message names the layer where that begins.
     """
     generator = torch.Generator().manual_seed(0)
-    full = randomized(whole, generator).double()
-    small = copy.deepcopy(compact).eval().double()
+    full = as_plain(randomized(whole, generator).double())
+    small = as_plain(copied(compact).eval().double())
     _put_back(full, small, graph)
     real = map_inputs(on_device(inputs, compact), lambda x: to_dtype(x[:4], torch.float64))
     full.to(next(small.parameters()).device)
