@@ -157,11 +157,17 @@ def make_permanent(model: nn.Module) -> nn.Module:
 
 
 def as_plain(model: nn.Module) -> nn.Module:
-    """Make normalised weights of layers plain parameters, in place; the function stays the same."""
+    """Make normalised weights of layers plain parameters, in place; the function stays the same.
+
+    Meant for a copy: torch's own way of taking a parametrization off changes the class that copies share.
+    """
     for module in list(model.modules()):
         if isinstance(module, (nn.Linear, _ConvNd)) and (normed := weight_norm_of(module)) is not None:
             if normed.hook is not None:
                 remove_weight_norm(module, "weight")
-            else:
-                parametrize.remove_parametrizations(module, "weight")
+                continue
+            weight = nn.Parameter(effective_weight(module).detach().clone())
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module._modules["parametrizations"]
+            module.register_parameter("weight", weight)
     return model
