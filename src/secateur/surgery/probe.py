@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from secateur.errors import InputError, kind_and_line
+from secateur.network.copying import copy_of
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
@@ -49,7 +50,7 @@ class Probe:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs):
-        self.model = in_evaluation(_copied(model))
+        self.model = in_evaluation(copy_of(model))
         self.mixers = weight_layers(self.model)
         self.channelwise = {
             name: module
@@ -264,14 +265,6 @@ def _of_layer(module: nn.Module, own: str) -> bool:
     if isinstance(module, (_ConvNd, nn.Linear)):
         return own in ("weight", "bias")
     return isinstance(module, CHANNELWISE)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """Copy a model; InputError where torch makes no copy, as of weights computed by an old-style hook."""
-    try:
-        return copy.deepcopy(model)
-    except RUN_ERRORS as error:
-        raise InputError(f"{type(model).__name__} cannot be copied: {kind_and_line(error)}") from None
 
 
 def _flags(model: nn.Module) -> list[tuple[nn.Module, bool]]:
