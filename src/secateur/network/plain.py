@@ -29,6 +29,16 @@ def bare(model: nn.Module) -> nn.Module:
             return model
 
 
+def handle_of(handle: nn.Module, model: nn.Module) -> nn.Module:
+    """Give back the wrapping in which a network came, now that it was cut: it compiles anew when it is used.
+
+    `DistributedDataParallel` has laid out its gradients for what was there before: there it is the network.
+    """
+    if bare(handle) is not model or isinstance(handle, nn.parallel.DistributedDataParallel):
+        return model
+    return handle
+
+
 def check_plain(model: nn.Module) -> None:
     """Raise InputError, with the remedy, for a kind of network whose layers cannot be cut."""
     if not isinstance(model, nn.Module):
@@ -47,17 +57,18 @@ def check_plain(model: nn.Module) -> None:
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(f"{where} is a torch.jit.ScriptModule, which cannot be cut: pass a plain module")
-        _check_masks(where, module)
+        _check_masks(name, where, module)
     _check_weights(model)
 
 
-def _check_masks(where: str, module: nn.Module) -> None:
+def _check_masks(name: str, where: str, module: nn.Module) -> None:
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, prune.BasePruningMethod):
             own = hook._tensor_name
+            at = f"model.get_submodule('{name}')" if name else "model"
             raise InputError(
                 f"{where} has its {own} masked by torch.nn.utils.prune: make the zeros permanent first, "
-                f"torch.nn.utils.prune.remove(model.get_submodule('{where}'), '{own}')"
+                f"torch.nn.utils.prune.remove({at}, '{own}')"
             )
 
 

@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from secateur.models import Family
 from secateur.network.counting import layer_positions, uses_of_weights
-from secateur.network.inputs import Inputs, call, modes_kept, on_device, tile
+from secateur.network.inputs import Inputs, call, on_device, tile
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.tensor_files import state_bytes
 from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
@@ -263,7 +264,7 @@ def other_operators(model: nn.Module, inputs: Inputs, layer_macs: int) -> tuple[
     """
     counter, watch = FlopCounterMode(display=False), _Operators()
     with modes_kept(model), torch.no_grad(), counter, watch:
-        call(model.eval(), tile(on_device(inputs, model), 1))
+        call(in_evaluation(model), tile(on_device(inputs, model), 1))
     return max(0, counter.get_total_flops() // 2 - layer_macs), watch.unknown
 
 
@@ -275,7 +276,7 @@ def program(model: nn.Module, inputs: Inputs) -> str:
     """
     watch = _Operators()
     with modes_kept(model), torch.random.fork_rng(devices=[]), watch:
-        call(model.eval(), tile(inputs, 1))
+        call(in_evaluation(model), tile(inputs, 1))
     return hashlib.sha256("\n".join(watch.seen).encode()).hexdigest()[:12]
 
 
