@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from secateur.deploy.given import Given, Inputs, randomised, said_in_one_line
 from secateur.errors import InputError
-from secateur.network.copying import copy_of as copied
+from secateur.network.copies import copied
 from secateur.network.inputs import call
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare

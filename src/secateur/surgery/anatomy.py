@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
-from secateur.network.copying import copy_of
+from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
@@ -24,6 +23,7 @@ from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.optimizer_state import Optimizers
 from secateur.surgery.proof import prove_cut, trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"
@@ -66,7 +66,8 @@ class Anatomy:
         """
         check_runs(model, inputs)
         few = few_of(self.as_examples(inputs))
-        found = Anatomy(self.graph, Costs(model, self.graph, few), few, self.whole)
+        costs = Costs(model, self.graph, few, whole=self.whole)
+        found = Anatomy(self.graph, costs, few, self.whole)
         remember(model, found)
         return found
 
@@ -103,7 +104,7 @@ class Anatomy:
         return self.costs.now
 
     def remove(
-        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
+        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizers = None
     ) -> None:
         """Remove present channels of a group from network, optimizer and books (`ChannelGraph.remove`)."""
         self.graph.remove(model, name, channels, optimizer)
@@ -148,7 +149,7 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
-    whole = in_evaluation(copy_of(model).cpu())
+    whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)

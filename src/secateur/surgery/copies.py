@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from secateur.errors import InputError
-from secateur.network.copying import copy_of
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, output_tensors, take_first
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.quiet import quiet_training, without_chance
@@ -30,12 +30,12 @@ def check_copies(model: nn.Module, inputs: Inputs) -> None:
     owners = _owners(model)
     with modes_kept(model), without_chance():
         expected = output_tensors(call(in_evaluation(model), few))
-    copied = copy_of(model)
+    twin = copied(model)
     watch = _Uses(owners)
     with without_chance(), watch:
-        found = output_tensors(call(in_evaluation(copied), few))
+        found = output_tensors(call(in_evaluation(twin), few))
         with suppress(Exception):  # somebody's code: what does not run in training is said elsewhere
-            call(quiet_training(copied), few)
+            call(quiet_training(twin), few)
     if watch.used:
         raise InputError(
             f"a copy of {type(model).__name__} still uses '{watch.used}' of the network that it was "

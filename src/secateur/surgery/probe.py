@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.parametrize import is_parametrized
 
 from secateur.errors import InputError, kind_and_line
-from secateur.network.copying import copy_of
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
+from secateur.surgery.computed_weights import computed_weight, normed_parts
 from secateur.surgery.cutting import CHANNELWISE, Axis, out_size
 from secateur.surgery.kernels import plain_kernels
 from secateur.surgery.quiet import how_it_trains, quiet_training, without_chance
@@ -50,7 +50,7 @@ class Probe:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs):
-        self.model = in_evaluation(copy_of(model))
+        self.model = in_evaluation(copied(model))
         self.mixers = weight_layers(self.model)
         self.channelwise = {
             name: module
@@ -60,7 +60,7 @@ class Probe:
         self.computed = [
             name
             for name, module in (*self.mixers.items(), *self.channelwise.items())
-            if (hasattr(module, "weight") and "weight" not in module._parameters) or is_parametrized(module)
+            if computed_weight(module)
         ]
         self.dims: dict[str, int] = {}  # the channel dimension of what a channelwise layer is given
         evaluation = Recorded(False, _flags(self.model))
@@ -130,12 +130,13 @@ class Probe:
     def parameters(self) -> dict[Axis, Tensor]:
         """Find parameters and float buffers that a module holds beside its layers, one axis a dimension."""
         found: dict[Axis, Tensor] = {}
+        normed = {id(value) for layer in self.mixers.values() for value in normed_parts(layer)}
         for name, module in self.model.named_modules():
             for own, value in (
                 *module.named_parameters(recurse=False),
                 *module.named_buffers(recurse=False),
             ):
-                if value.is_floating_point() and not _of_layer(module, own):
+                if value.is_floating_point() and not _of_layer(module, own) and id(value) not in normed:
                     found |= {(name, f"{own}@{dim}"): value for dim, n in enumerate(value.shape) if n > 1}
         return found
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from secateur.errors import InputError, kind_and_line
+from secateur.network import copies
 from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.network.weights import weight_layers
 from secateur.surgery.agreement import TOLERANCE, agree, first_difference
@@ -161,7 +162,7 @@ class Trial:
 @torch.no_grad()
 def randomized(model: nn.Module, generator: torch.Generator) -> nn.Module:
     """Copy a model, with random weights and statistics at which activations keep their size, to evaluate."""
-    copied = copy.deepcopy(model).eval()
+    copied = copies.copied(model).eval()
 
     def fill(value: Tensor, low: float, high: float) -> None:
         drawn = torch.rand(value.shape, generator=generator, dtype=torch.float64)

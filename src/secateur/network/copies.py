@@ -1,20 +1,25 @@
-"""Copies of a network: also where its modules hold tensors that torch computed, and does not copy itself."""
+"""Copies of networks, of those too that torch does not copy as they are."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, kind_and_line
 
+__all__ = ["copied"]
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def copy_of(model: Network) -> Network:
-    """Make a deep copy; tensors computed from parameters (weights behind an old-style hook) lose their past.
+def copied(model: Network) -> Network:
+    """Copy a network.
+
+    `copy.deepcopy` refuses tensors with a graph behind them, as a weight that a hook computes (old-style
+    weight normalisation) is after a forward pass, and whatever a forward pass leaves as an attribute. The
+    copy has their values; the network itself is left as it is.
 
     Raises:
         InputError: where something in it cannot be copied; it is named.
@@ -25,8 +30,8 @@ def copy_of(model: Network) -> Network:
         held = _uncopied(model)
         what = f"what it holds as '{held}'" if held else type(model).__name__
         raise InputError(
-            f"{type(model).__name__} cannot be copied: {kind_and_line(error)}: cuts are proved on "
-            f"copies, and {what} has none: make it when it is needed, or give its class a __deepcopy__"
+            f"{type(model).__name__} cannot be copied: {kind_and_line(error)}: cuts are proved on copies, "
+            f"and {what} has none: make it when it is needed, or give its class a __deepcopy__"
         ) from None
 
 
@@ -36,20 +41,19 @@ def _computed(model: nn.Module) -> dict[int, Any]:
     for module in model.modules():
         for value in (*vars(module).values(), *module._buffers.values()):
             if isinstance(value, Tensor) and not value.is_leaf:
-                with torch.no_grad():
-                    memo[id(value)] = value.detach().clone()
+                memo[id(value)] = value.detach().clone()
     return memo
 
 
 def _uncopied(model: nn.Module) -> str | None:
     """Name the attribute that cannot be copied, by its dotted name."""
-    memo = _computed(model)
+    memo = {**_computed(model), **{id(module): module for module in model.modules()}}
     for name, module in model.named_modules():
         for own, value in vars(module).items():
             if own == "_modules":
                 continue
             try:
-                copy.deepcopy(value, {**memo, **{id(m): m for m in model.modules()}})
+                copy.deepcopy(value, dict(memo))
             except Exception:
                 return f"{name}.{own}" if name else own
     return None
