@@ -18,8 +18,9 @@ from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
+from secateur.surgery.finished import prove_cut
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.proof import prove_cut, trace_and_prove
+from secateur.surgery.proof import trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"
 

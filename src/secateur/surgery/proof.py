@@ -9,20 +9,21 @@ Groups are proved on a copy with random weights (`secateur.surgery.trial`), a fi
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
-from secateur.errors import InputError, TrainingError
-from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
-from secateur.surgery.agreement import TOLERANCE, agree, first_difference
+from secateur.errors import InputError
+from secateur.network.inputs import Inputs
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.mending import mended
-from secateur.surgery.probe import RUN_ERRORS
-from secateur.surgery.reference import masked
+from secateur.surgery.sieve import Sieve
 from secateur.surgery.tracing import trace
-from secateur.surgery.trial import Trial, randomized, to_dtype
+from secateur.surgery.trial import Trial
+
+LIVELIER = 2  # draws of weights that are tried where the outputs do not see a group
 
 
 def trace_and_prove(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
@@ -43,73 +44,52 @@ def trace_and_prove(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Chann
     return graph
 
 
-def proved(model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
-    """Freeze every group that fails its proof, or mend it where a balanced cut is right."""
-    trial = Trial(model, inputs, seed)
-    names = list(graph.groups)
-    if trial.failure(graph, names) is None and trial.failure_apart(graph) is None:
-        return graph.without(trial.unseen(graph))
-    proven: list[str] = []
-    refused: dict[str, str] = {}
-    for name in names:  # one after the other, each with those that passed before
-        reason = trial.failure(graph, [name]) or trial.failure(graph, [*proven, name])
-        if reason is None:
-            proven.append(name)
-        elif better := mended(trial, graph, name, proven, reason):
-            graph = better
-            proven.append(name)
-        else:
-            refused[name] = reason
-    graph = graph.without(refused)
-    return graph.without(trial.unseen(graph))
-
-
-@torch.no_grad()
-def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs: Inputs) -> None:
-    """Prove a finished cut with its own weights: put back into the whole network, they give the same output.
+def proved(
+    model: nn.Module,
+    graph: ChannelGraph,
+    inputs: Inputs,
+    *,
+    seed: int = 0,
+    training: bool = False,
+    after: Callable[[], None] = lambda: None,
+) -> ChannelGraph:
+    """Freeze every group that fails its proof, or mend it where that is possible.
 
     Args:
-        whole: the uncut network; any weights.
-        compact: the network that was cut.
-        graph: of `compact`, as it is now.
-        inputs: real inputs.
-
-    Raises:
-        TrainingError: where the outputs differ; the message names the layer where that begins.
+        training: prove the network as it is in training, without dropout and batch statistics.
+        after: called after every cut that was tried.
     """
-    generator = torch.Generator().manual_seed(0)
-    full = randomized(whole, generator).double()
-    small = copy.deepcopy(compact).eval().double()
-    _put_back(full, small, graph)
-    real = map_inputs(on_device(inputs, compact), lambda x: to_dtype(x[:4], torch.float64))
-    full.to(next(small.parameters()).device)
-    try:
-        with masked(full, graph):
-            expected = output_tensors(call(full, real))
-        found, dtype = output_tensors(call(small, real)), torch.float64
-    except RUN_ERRORS:  # a model that does not run in float64
-        full, small = full.float(), small.float()
-        real = map_inputs(real, lambda x: to_dtype(x, torch.float32))
-        with masked(full, graph):
-            expected = output_tensors(call(full, real))
-        found, dtype = output_tensors(call(small, real)), torch.float32
-    if not agree(found, expected, TOLERANCE[dtype]):
-        reason = first_difference(full, small, graph, real, TOLERANCE[dtype])
-        raise TrainingError(f"the cut network does not compute what the masked one does: {reason}")
+    with torch.random.fork_rng(devices=[]):
+        more: dict[str, Any] = {"training": training, "after": after}
+        trial = Trial(model, inputs, seed, **more)
+        found = Sieve(trial, graph, mended).sifted()
+        if trial.difference_at_size(found):  # small images did not tell
+            more["at_size"] = True
+            trial = Trial(model, inputs, seed, **more)
+            found = Sieve(trial, graph, mended).sifted()
+        return _seen(model, found, inputs, trial, seed, **more)
 
 
-def _put_back(full: nn.Module, compact: nn.Module, graph: ChannelGraph) -> None:
-    """Copy the compact weights to their places in the full one: a network of places, cut alike, tells."""
-    places = copy.deepcopy(full)
-    for value in (*places.parameters(), *places.buffers()):
-        if value.is_floating_point():
-            value.data = torch.arange(value.numel(), dtype=value.dtype).view(value.shape)
-    fresh = graph.uncut()
-    for name, kept in graph.kept.items():
-        fresh.remove(places, name, sorted(set(range(graph.groups[name].width)) - set(kept)))
-    here, there, to = compact.state_dict(), places.state_dict(), full.state_dict()
-    for name, value in here.items():
-        if value.is_floating_point():
-            to[name].view(-1)[there[name].flatten().long()] = value.flatten().to(to[name])
-        else:
-            to[name].copy_(value)
+def _seen(
+    model: nn.Module, graph: ChannelGraph, inputs: Inputs, trial: Trial, seed: int, **more: Any
+) -> ChannelGraph:
+    """Freeze groups that the outputs see too little of; those seen with livelier weights are proved by them."""
+    unseen = trial.unseen(graph)
+    doubtful = {*unseen, *trial.hardly_seen(graph)}
+    for again in range(1, LIVELIER + 1):
+        if not doubtful:
+            break
+        try:
+            other = Trial(model, inputs, seed + again, livelier=True, **more)
+        except InputError:  # these weights are too lively
+            continue
+        still = other.unseen(graph.without({name: "" for name in graph.groups if name not in doubtful}))
+        wrong = {
+            name: why
+            for name in graph.groups
+            if name in doubtful and name not in still and (why := other.failure(graph, [name]))
+        }
+        graph = graph.without(wrong)
+        unseen = {name: why for name, why in unseen.items() if name in still}
+        doubtful = set(unseen)
+    return graph.without(unseen)
