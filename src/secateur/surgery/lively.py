@@ -1,7 +1,7 @@
-"""Lively copies: a network with random weights at which every channel counts, none saturates, nothing explodes.
+"""Lively copies: a network with random weights where every channel counts, none saturates, nothing explodes.
 
 With random weights and statistics no gate that happens to be closed (a zero scale, a dead activation) hides a
-wrong cut. Every parameter is scaled by its fan-in, and what the layers give is then brought to the size of one.
+wrong cut. Every parameter is scaled by its fan-in; what the layers give is then brought to the size of one.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def quiet(model: nn.Module, training: bool) -> nn.Module:
     for module in model.modules():
         if isinstance(module, (_DropoutNd, _NormBase)):
             module.eval()
-        elif isinstance(module, nn.RNNBase) or isinstance(module, nn.MultiheadAttention):
+        elif isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
             module.dropout = 0.0
     return model
 

@@ -1,7 +1,7 @@
 """A second batch to try cuts on: noise where the model takes it, else the real numbers in other places.
 
-A logarithm, a category, a probability or a length cannot be noise: the model then fails, or gives NaN. What can
-be noise and what cannot is found tensor by tensor, by running the model.
+A logarithm, a category, a probability or a length cannot be noise: the model then fails, or gives NaN. What
+can be noise and what cannot is found tensor by tensor, by running the model.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
     spread, mean = (known.std(correction=0), known.mean()) if len(known) else (1.0, 0.0)
     dtype = torch.complex128 if x.is_complex() else torch.float64
     drawn = torch.randn(x.shape, generator=generator, dtype=dtype).to(x)
-    return drawn * (spread if float(abs(spread)) > 0 else 1.0) + mean
+    return drawn * (spread if float(torch.as_tensor(spread).abs()) > 0 else 1.0) + mean
 
 
 def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -73,7 +73,7 @@ def proved(
 def _seen(
     model: nn.Module, graph: ChannelGraph, inputs: Inputs, trial: Trial, seed: int, **more: Any
 ) -> ChannelGraph:
-    """Freeze groups that the outputs see too little of; those seen with livelier weights are proved by them."""
+    """Freeze groups that the outputs see too little of; prove those that livelier weights show by these."""
     unseen = trial.unseen(graph)
     doubtful = {*unseen, *trial.hardly_seen(graph)}
     for again in range(1, LIVELIER + 1):

@@ -20,7 +20,7 @@ from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.reference import read_dim, with_input
 
 Seen = dict[Axis, Tensor]
-"""Reading axis -> how much the outputs change when an entry reads zero: (entries,), in units of the output."""
+"""Reading axis -> how much the outputs change, in their units, when an entry reads zero: (entries,)."""
 
 
 def seen_of(
@@ -113,7 +113,7 @@ def _gathered(
 
 
 def least_seen(group: ChannelGroup, seen: Seen) -> tuple[float, float]:
-    """Tell how much is seen of the group's channels: of half of them at least as much; in all, and where least.
+    """Tell how much is seen of a group's channels, of half of them at least as much.
 
     Returns:
         What all that reads them shows, and what the reader shows by which they are seen least.

@@ -89,7 +89,7 @@ class Sieve:
         self._refuse(blamed)
 
     def _adopt(self, graph: ChannelGraph) -> None:
-        """Go on with a mended graph: groups may have become one, and new ones are yet to be tried with all."""
+        """Go on with a mended graph: groups may have become one, and new ones are tried with all next."""
         fresh = [name for name in graph.groups if name not in self.graph.groups]
         self.proven = [name for name in self.proven if name in graph.groups] + fresh
         self.graph = graph

@@ -1,7 +1,7 @@
 """Cuts tried out: on a copy of a model with random weights, against the masked reference.
 
-Every cut is tried in float32 first, at the smallest images that the model takes. What agrees there to the last
-digits is right; what does not, or whose wrong cut would be told by the last digits only, is decided in float64.
+Every cut is tried in float32 first, at the smallest images that the model takes. What agrees there to the
+last digits is right; what does not, or whose wrong cut only the last digits would tell, float64 decides.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class Trial:
                 refused[name] = "cutting it changes no output, so nothing can be proved"
             elif change < least:
                 refused[name] = (
-                    f"cutting it changes the output by {change:.0e} of its size only, too little to prove it by"
+                    f"cutting it changes the output by {change:.0e} of its size, too little to prove"
                 )
         return refused
 
