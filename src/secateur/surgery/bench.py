@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.kernels import plain_kernels
 from secateur.surgery.precision import computing_in, in_dtype, to_dtype
 from secateur.surgery.probe import RUN_ERRORS
+from secateur.surgery.quiet import without_chance
 from secateur.surgery.reference import masked
 from secateur.surgery.watching import StepWatch
 
@@ -36,17 +37,21 @@ class Bench:
         model: the uncut network.
         dtype: what it computes in, whatever its code converts to; None: as it is written.
         batches: the inputs it is tried on.
+        chance: whether whatever the model draws is drawn; else it is its mean.
     """
 
     model: nn.Module
     dtype: torch.dtype | None
     batches: list[Inputs] = field(default_factory=list)
+    chance: bool = True
 
     @classmethod
-    def of(cls, model: nn.Module, dtype: torch.dtype | None, batches: list[Inputs]) -> Bench:
+    def of(
+        cls, model: nn.Module, dtype: torch.dtype | None, batches: list[Inputs], *, chance: bool = True
+    ) -> Bench:
         """Put a model, which is changed, on the bench in that type."""
         cast = [map_inputs(batch, lambda x: to_dtype(x, dtype)) for batch in batches]
-        return cls(in_dtype(model, dtype), dtype, cast)
+        return cls(in_dtype(model, dtype), dtype, cast, chance)
 
     @property
     def tolerance(self) -> float:
@@ -55,7 +60,8 @@ class Bench:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        with computing_in(self.dtype), plain_kernels():
+        chance = nullcontext() if self.chance else without_chance()
+        with computing_in(self.dtype), plain_kernels(), chance:
             yield
 
     def run(self, model: nn.Module, batch: Inputs) -> Any:

@@ -8,13 +8,17 @@ import torch
 from torch import nn
 
 from secateur.errors import TrainingError
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, map_inputs, on_device
+from secateur.network.modes import in_evaluation
 from secateur.surgery.agreement import distance, first_difference
 from secateur.surgery.bench import Bench
+from secateur.surgery.computed_weights import as_plain
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.lively import quiet, randomized
+from secateur.surgery.lively import randomized
 from secateur.surgery.precision import in_dtype, in_types_of, is_number, tensors_of
 from secateur.surgery.probe import RUN_ERRORS, shrunk
+from secateur.surgery.quiet import how_it_trains, quiet_training
 from secateur.surgery.trial import SURE, differ, first_examples
 
 
@@ -35,31 +39,45 @@ def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs:
     """
     with torch.random.fork_rng(devices=[]):
         real = first_examples(on_device(inputs, compact))
-        full = _filled(whole, compact, graph).to(next(compact.parameters()).device)
         small = map_inputs(real, shrunk)
-        for dtype, batch in (
-            (torch.float64, small),
-            (torch.float64, real),
-            (torch.float32, real),
-            (None, real),
-        ):
-            pair = _Pair(full, compact, dtype, batch)
-            if pair.runs() or dtype is None:
-                break
-        pair.check(graph)
-        if batch is small and differ(small, real):
-            at_size = _Pair(full, compact, torch.float32, real)
-            if not (at_size.runs() and at_size.distance(graph) <= SURE):
-                _Pair(full, compact, torch.float64, real).check(graph)
+        full = _filled(whole, compact, graph).to(next(compact.parameters()).device)
+        trains = how_it_trains(compact, small)
+        for training in (False, True) if trains.differs and trains.failure is None else (False,):
+            _prove(full, compact, graph, small, real, training=training)
+
+
+def _prove(
+    full: nn.Module, compact: nn.Module, graph: ChannelGraph, small: Inputs, real: Inputs, *, training: bool
+) -> None:
+    """Prove the cut in the most exact type and at the smallest inputs that the model takes, then at size."""
+    exact, rough = torch.float64, torch.float32
+    for dtype, batch in ((exact, small), (exact, real), (rough, real), (None, real)):
+        pair = _Pair(full, compact, dtype, batch, training=training)
+        if dtype is None or pair.runs():
+            break
+    pair.check(graph)
+    if batch is small and differ(small, real):
+        at_size = _Pair(full, compact, rough, real, training=training)
+        if not at_size.runs() or at_size.distance(graph) > SURE:
+            _Pair(full, compact, exact, real, training=training).check(graph)
 
 
 class _Pair:
     """The whole network and the cut one, side by side in one floating-point type."""
 
-    def __init__(self, full: nn.Module, compact: nn.Module, dtype: torch.dtype | None, batch: Inputs):
-        own = in_types_of(copy.deepcopy(full), compact) if dtype is None else copy.deepcopy(full)
-        self.whole = Bench.of(own, dtype, [batch])
-        self.cut = Bench.of(quiet(copy.deepcopy(compact), training=False), dtype, [batch])
+    def __init__(
+        self,
+        full: nn.Module,
+        compact: nn.Module,
+        dtype: torch.dtype | None,
+        batch: Inputs,
+        *,
+        training: bool,
+    ):
+        whole = in_types_of(copy.deepcopy(full), compact) if dtype is None else copy.deepcopy(full)
+        mode = quiet_training if training else in_evaluation
+        self.whole = Bench.of(mode(whole), dtype, [batch], chance=False)
+        self.cut = Bench.of(mode(as_plain(copied(compact))), dtype, [batch], chance=False)
         self.batch = self.whole.batches[0]
 
     def runs(self) -> bool:
@@ -92,7 +110,7 @@ def _filled(whole: nn.Module, compact: nn.Module, graph: ChannelGraph) -> nn.Mod
 
     A network whose weights are their own places, cut alike, tells them.
     """
-    full = in_dtype(randomized(whole, torch.Generator().manual_seed(0)), torch.float64)
+    full = as_plain(in_dtype(randomized(whole, torch.Generator().manual_seed(0)), torch.float64))
     places = copy.deepcopy(full)
     for value in tensors_of(places).values():
         if is_number(value):
@@ -100,10 +118,12 @@ def _filled(whole: nn.Module, compact: nn.Module, graph: ChannelGraph) -> nn.Mod
     gone = {name: set(range(graph.groups[name].width)).difference(kept) for name, kept in graph.kept.items()}
     graph.uncut().remove_several(places, {name: channels for name, channels in gone.items() if channels})
     there, to = tensors_of(places), tensors_of(full)
-    for name, value in tensors_of(compact).items():
+    for name, value in tensors_of(as_plain(copied(compact))).items():
         if is_number(value):
             place = there[name].real if there[name].is_complex() else there[name]
-            to[name].data.view(-1)[place.flatten().long()] = value.detach().flatten().to(to[name])
+            flat = to[name].data.flatten().clone()
+            flat[place.flatten().long()] = value.detach().flatten().to(flat)
+            to[name].data.copy_(flat.view_as(to[name]))
         else:
             to[name].data.copy_(value)
     return full

@@ -6,7 +6,6 @@ wrong cut. Every parameter is scaled by its fan-in; what the layers give is then
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
 
+from secateur.network import copies
+from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
 
@@ -27,7 +27,7 @@ _CALM = (0.5, 2.0)
 @torch.no_grad()
 def randomized(model: nn.Module, generator: torch.Generator) -> nn.Module:
     """Copy a model, with random weights and statistics at which activations keep their size, to evaluate."""
-    copied = copy.deepcopy(model).eval()
+    copied = in_evaluation(copies.copied(model))
     done: set[int] = set()
     layers = [module for module in copied.modules() if isinstance(module, (_ConvNd, nn.Linear))]
     for module in [*layers, *copied.modules()]:  # a weight that is shared is first of all a layer's
@@ -80,17 +80,6 @@ def _spread(module: nn.Module, name: str, value: Tensor) -> float:
         return float(max(1, value.shape[-1]) ** -0.5)
     sizes = [size for size in value.shape if size > 1] or [1]
     return float((min(sizes[:2]) / max(1, value.numel())) ** 0.5)
-
-
-def quiet(model: nn.Module, training: bool) -> nn.Module:
-    """Set the mode to run in: `training` without what is random and what takes statistics of the batch."""
-    model.train(training)
-    for module in model.modules():
-        if isinstance(module, (_DropoutNd, _NormBase)):
-            module.eval()
-        elif isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
-            module.dropout = 0.0
-    return model
 
 
 @torch.no_grad()

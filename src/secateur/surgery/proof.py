@@ -9,7 +9,7 @@ Groups are proved on a copy with random weights (`secateur.surgery.trial`), a fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ from secateur.errors import InputError
 from secateur.network.inputs import Inputs
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.mending import mended
-from secateur.surgery.sieve import Sieve
+from secateur.surgery.quiet import how_it_trains
+from secateur.surgery.sieve import Mend, Sieve
 from secateur.surgery.tracing import trace
 from secateur.surgery.trial import Trial
 
@@ -50,46 +51,66 @@ def proved(
     inputs: Inputs,
     *,
     seed: int = 0,
-    training: bool = False,
     after: Callable[[], None] = lambda: None,
 ) -> ChannelGraph:
     """Freeze every group that fails its proof, or mend it where that is possible.
 
+    A model that runs otherwise in training (heads, layers that are skipped) is proved in that mode too.
+
     Args:
-        training: prove the network as it is in training, without dropout and batch statistics.
         after: called after every cut that was tried.
     """
     with torch.random.fork_rng(devices=[]):
-        more: dict[str, Any] = {"training": training, "after": after}
-        trial = Trial(model, inputs, seed, **more)
-        found = Sieve(trial, graph, mended).sifted()
-        if trial.difference_at_size(found):  # small images did not tell
-            more["at_size"] = True
-            trial = Trial(model, inputs, seed, **more)
-            found = Sieve(trial, graph, mended).sifted()
-        return _seen(model, found, inputs, trial, seed, **more)
+        trial, graph = _sifted(model, graph, inputs, mended, seed=seed, after=after)
+        trials = [trial]
+        trains = how_it_trains(model, trial.batches[0])
+        if trains.differs and trains.failure is None:
+            trial, found = _sifted(model, graph, inputs, _no_mend, seed=seed, training=True, after=after)
+            refused = {each.name: f"in training: {each.reason}" for each in found.frozen}
+            graph = graph.without({name: why for name, why in refused.items() if name in graph.groups})
+            trials.append(trial)
+        return _seen(model, graph, inputs, trials, seed, after)
+
+
+def _sifted(
+    model: nn.Module, graph: ChannelGraph, inputs: Inputs, mend: Mend, **options: Any
+) -> tuple[Trial, ChannelGraph]:
+    """Prove all groups in one mode, at small images; at the size of the inputs where that tells otherwise."""
+    trial = Trial(model, inputs, **options)
+    found = Sieve(trial, graph, mend).sifted()
+    if trial.difference_at_size(found):
+        trial = Trial(model, inputs, at_size=True, **options)
+        found = Sieve(trial, graph, mend).sifted()
+    return trial, found
+
+
+def _no_mend(*_: object) -> None:
+    """Leave a group as it is: what was proved in evaluation would have to be proved again."""
 
 
 def _seen(
-    model: nn.Module, graph: ChannelGraph, inputs: Inputs, trial: Trial, seed: int, **more: Any
+    model: nn.Module,
+    graph: ChannelGraph,
+    inputs: Inputs,
+    trials: Sequence[Trial],
+    seed: int,
+    after: Callable[[], None],
 ) -> ChannelGraph:
-    """Freeze groups that the outputs see too little of; prove those that livelier weights show by these."""
-    unseen = trial.unseen(graph)
-    doubtful = {*unseen, *trial.hardly_seen(graph)}
+    """Freeze groups that the outputs see too little of in every mode; livelier weights may show more."""
+    unseen, *others = [trial.unseen(graph) for trial in trials]
+    hardly, *hidden = [set(trial.hardly_seen(graph)) for trial in trials]
+    unseen = {name: why for name, why in unseen.items() if all(name in other for other in others)}
+    doubtful = {*unseen, *hardly.intersection(*hidden)}
     for again in range(1, LIVELIER + 1):
         if not doubtful:
             break
         try:
-            other = Trial(model, inputs, seed + again, livelier=True, **more)
+            other = Trial(model, inputs, seed + again, livelier=True, after=after)
         except InputError:  # these weights are too lively
             continue
         still = other.unseen(graph.without({name: "" for name in graph.groups if name not in doubtful}))
-        wrong = {
-            name: why
-            for name in graph.groups
-            if name in doubtful and name not in still and (why := other.failure(graph, [name]))
-        }
-        graph = graph.without(wrong)
+        shown = [name for name in graph.groups if name in doubtful and name not in still]
+        graph = graph.without({name: why for name in shown if (why := other.failure(graph, [name]))})
         unseen = {name: why for name, why in unseen.items() if name in still}
         doubtful = set(unseen)
     return graph.without(unseen)

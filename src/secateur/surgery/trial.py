@@ -15,14 +15,16 @@ import torch
 from torch import nn
 
 from secateur.errors import InputError, kind_and_line
-from secateur.network.inputs import Inputs, input_tensors, map_inputs, on_device
+from secateur.network.examples import Examples
+from secateur.network.inputs import Inputs, input_tensors, map_inputs, on_device, take_first
 from secateur.surgery.agreement import agree, distance
 from secateur.surgery.bench import Bench, Gone
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
-from secateur.surgery.lively import quiet, randomized, tempered
+from secateur.surgery.lively import randomized, tempered
 from secateur.surgery.noise import second_batch
 from secateur.surgery.precision import to_dtype
 from secateur.surgery.probe import RUN_ERRORS, shrunk
+from secateur.surgery.quiet import quiet_training
 from secateur.surgery.seeing import least_seen, seen_of
 
 SETS = 6  # of channels, at which every group is tried
@@ -72,12 +74,12 @@ class Trial:
         self.generator = torch.Generator().manual_seed(seed)
         given = on_device(inputs, model)
         real = first_examples(given)
-        self.bench = self._runnable(lambda: quiet(randomized(model, self.generator), training), real, at_size)
+        self.bench = self._runnable(lambda: self._copy_of(model, training), real, at_size, not training)
         bench, batch = self.bench, self.bench.batches[0]
         with torch.random.fork_rng(devices=[]):
             tempered(bench.model, lambda: bench.run(bench.model, batch), livelier=livelier)
         self._check_repeatable()
-        swapped = map_inputs(batch, lambda x: x.flip(0) if x.dim() else x)
+        swapped = swapped_examples(batch)
         bench.batches.append(
             second_batch(batch, lambda x: bench.outputs(bench.model, x), self.generator, swapped)
         )
@@ -101,13 +103,17 @@ class Trial:
         """The inputs it is tried on."""
         return self.bench.batches
 
-    def _runnable(self, made: Callable[[], nn.Module], real: Inputs, at_size: bool) -> Bench:
+    def _copy_of(self, model: nn.Module, training: bool) -> nn.Module:
+        copied = randomized(model, self.generator)
+        return quiet_training(copied) if training else copied
+
+    def _runnable(self, made: Callable[[], nn.Module], real: Inputs, at_size: bool, chance: bool) -> Bench:
         """Put the model on a bench in the most exact type and at the smallest size in which it runs."""
         reason = ""
         for dtype in (torch.float64, torch.float32, None):
             model = made()
             for inputs in (real,) if at_size else (map_inputs(real, shrunk), real):
-                bench = Bench.of(model, dtype, [inputs])
+                bench = Bench.of(model, dtype, [inputs], chance=chance)
                 try:
                     bench.outputs(bench.model, bench.batches[0])
                     return bench
@@ -118,9 +124,16 @@ class Trial:
         )
 
     def _check_repeatable(self) -> None:
-        """Raise InputError where two runs differ: then a cut network would differ too, and prove nothing."""
-        one, other = (self.bench.outputs(self.model, self.batches[0]) for _ in range(2))
-        if not agree(one, other, self.bench.tolerance):
+        """Raise InputError where two runs differ: then a cut network would differ too, and prove nothing.
+
+        What a model draws in evaluation too (a sample, a mask) is its mean from then on.
+        """
+        for chance in dict.fromkeys((self.bench.chance, False)):
+            self.bench.chance = chance
+            one, other = (self.bench.outputs(self.model, self.batches[0]) for _ in range(2))
+            if agree(one, other, self.bench.tolerance):
+                break
+        else:
             raise InputError(
                 f"{self.name} gives another output for the same input in evaluation mode, "
                 "or NaN, so no cut can be proved: remove what is random in it"
@@ -130,7 +143,7 @@ class Trial:
         """Make the same bench in float32, where it is sure to its last digits."""
         if self.bench.dtype is not torch.float64:
             return None
-        draft = Bench.of(copy.deepcopy(self.model), torch.float32, self.batches)
+        draft = Bench.of(copy.deepcopy(self.model), torch.float32, self.batches, chance=self.bench.chance)
         try:
             found = draft.outputs(draft.model, draft.batches[0])
         except RUN_ERRORS:
@@ -290,9 +303,15 @@ def parts(names: Sequence[str]) -> list[list[str]]:
 
 def first_examples(inputs: Inputs) -> Inputs:
     """Take the first examples, of large ones fewer: what cuts are tried on."""
-    most = max((x[:1].numel() for x in input_tensors(inputs) if x.dim()), default=0)
-    count = EXAMPLES_OF_LARGE if most > LARGE else EXAMPLES
-    return map_inputs(inputs, lambda x: x[:count] if x.dim() else x)
+    most = max((x.numel() for x in input_tensors(take_first(inputs, 1))), default=0)
+    return take_first(inputs, EXAMPLES_OF_LARGE if most > LARGE else EXAMPLES)
+
+
+def swapped_examples(inputs: Inputs) -> Inputs:
+    """Take the same examples from the last to the first."""
+    found = Examples.by_shape(inputs)
+    turned = found.take(range(found.count - 1, -1, -1))
+    return turned if isinstance(inputs, Examples) else turned.inputs
 
 
 def differ(one: Inputs, other: Inputs) -> bool:
