@@ -22,9 +22,10 @@ from secateur.records.shown import Shown
 from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
+from secateur.surgery.finished import prove_cut
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.optimizer_state import Optimizers
-from secateur.surgery.proof import prove_cut, trace_and_prove
+from secateur.surgery.proof import trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"
 

@@ -74,7 +74,7 @@ class Probe:
 
     def _runnable(self, mode: Recorded, inputs: Inputs) -> Inputs:
         """Shrink the inputs to a small side if the model takes them so, and record the calls."""
-        small = map_inputs(inputs, _shrunk)
+        small = map_inputs(inputs, shrunk)
         shrinks = any(
             a.shape != b.shape for a, b in zip(input_tensors(inputs), input_tensors(small), strict=True)
         )
@@ -331,7 +331,7 @@ def channel_dim(module: nn.Module, x: Tensor) -> int:
     return -1
 
 
-def _shrunk(x: Tensor) -> Tensor:
+def shrunk(x: Tensor) -> Tensor:
     """Shrink images to a small side, their proportions kept; leave everything else as it is."""
     if x.dim() != 4 or not x.is_floating_point() or max(x.shape[2:]) <= PROBE_SIDE:
         return x
