@@ -59,7 +59,7 @@ class Probe:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, *, training: bool = False, apart: bool = True):
-        self.model, self.training, self.prefix = _copied(model), training, "#training" if training else "#"
+        self.model, self.training, self.prefix = copied(model), training, "#training" if training else "#"
         self.may_be_apart = apart
         if training:
             quiet_training(self.model)
@@ -92,7 +92,7 @@ class Probe:
 
     def _recorded(self, inputs: Examples) -> tuple[Examples, bool]:
         """Find inputs that the model takes, small ones if it does, and examples that are apart, if they are."""
-        small = map_inputs(inputs, _shrunk)
+        small = map_inputs(inputs, shrunk)
         shrinks = any(
             a.shape != b.shape for a, b in zip(input_tensors(inputs), input_tensors(small), strict=True)
         )
@@ -384,14 +384,6 @@ def _spoilt(x: Tensor) -> Tensor:
     return torch.full_like(x, math.nan) if x.is_floating_point() else x
 
 
-def _copied(model: nn.Module) -> nn.Module:
-    """Copy a model; InputError where torch makes no copy."""
-    try:
-        return copied(model)
-    except RUN_ERRORS as error:
-        raise InputError(f"{type(model).__name__} cannot be copied: {kind_and_line(error)}") from None
-
-
 def channel_dim(module: nn.Module, x: Tensor) -> int:
     """Find along which dimension of `x` a channelwise layer's channels lie.
 
@@ -414,7 +406,7 @@ def channel_dim(module: nn.Module, x: Tensor) -> int:
     return -1
 
 
-def _shrunk(x: Tensor) -> Tensor:
+def shrunk(x: Tensor) -> Tensor:
     """Shrink images to a small side, their proportions kept; leave everything else as it is."""
     if x.dim() != 4 or not x.is_floating_point() or max(x.shape[2:]) <= PROBE_SIDE:
         return x
