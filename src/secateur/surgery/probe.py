@@ -27,6 +27,7 @@ from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, out_size
 from secateur.surgery.equivariance import may_normalise, normalised_dim
 from secateur.surgery.kernels import no_fast_path, plain_kernels
 from secateur.surgery.layout import Layout, gathered, layout_of
+from secateur.surgery.matrix_products import ALIASES
 from secateur.surgery.quiet import quiet_training, without_chance
 from secateur.surgery.recorder import Recorder, emit_all
 from secateur.surgery.statics import Tape, root_axes
@@ -166,6 +167,8 @@ class Probe:
         for start in range(0, examples, self.at_once):
             part = {axis: mark[start : start + self.at_once] for axis, mark in marks.items()}
             count = len(next(iter(part.values())))
+            if self.apart and count < 2:  # torch takes other ways with one
+                part, count = {axis: mark.expand(2, -1) for axis, mark in part.items()}, 2
             try:
                 run = Run(part, count, looking=looking, mixing=mixing is not None)
                 found.append(self._run(run, mixing))
@@ -175,9 +178,7 @@ class Probe:
                     f"code does not stand them: {kind_and_line(error)}"
                 ) from None
         axes = {axis for marks in found for axis in marks}
-        if len(found) == 1:
-            return found[0]
-        return {axis: torch.cat([marks[axis] for marks in found]) for axis in axes}
+        return {axis: torch.cat([marks[axis] for marks in found])[:examples] for axis in axes}
 
     def _run(self, run: Run, watch: SpreadWatch | None) -> Marks:
         marker = _Marker(self.record, run, watch)
@@ -349,7 +350,7 @@ class _Marker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.paused:
+        if self.paused or func.overloadpacket in ALIASES:
             return func(*args, **kwargs)
         index = self.count
         self.count += 1
