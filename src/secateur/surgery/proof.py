@@ -10,7 +10,6 @@ Groups are proved on a copy with random weights (`secateur.surgery.trial`), a fi
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from secateur.errors import InputError, TrainingError
 from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
 from secateur.surgery.agreement import TOLERANCE, agree, first_difference
 from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.mending import mended
 from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.reference import masked
 from secateur.surgery.tracing import trace
@@ -52,27 +52,20 @@ def proved(model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, seed: int =
     proven: list[str] = []
     refused: dict[str, str] = {}
     for name in names:  # one after the other, each with those that passed before
+        if name not in graph.groups:  # merged into another
+            continue
         reason = trial.failure(graph, [name]) or trial.failure(graph, [*proven, name])
         if reason is None:
             proven.append(name)
-        elif mended := _balanced(trial, graph, name, proven):
-            graph = mended
+        elif better := mended(trial, graph, name, proven, reason):
+            graph = better
+            proven = [other for other in proven if other in graph.groups]
+            refused = {other: why for other, why in refused.items() if other in graph.groups}
             proven.append(name)
         else:
             refused[name] = reason
     graph = graph.without(refused)
     return graph.without(trial.unseen(graph))
-
-
-def _balanced(trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str]) -> ChannelGraph | None:
-    """Tie the group's channels in sets, where that passes: a shuffle wants equal shares."""
-    group = graph.groups[name]
-    for size in (size for size in range(2, 17) if group.width % size == 0 and group.width > size):
-        for kind in ("parts", "runs"):
-            mended = graph.with_group(group.tied(f"{size} {kind}"))
-            if not (trial.failure(mended, [name]) or trial.failure(mended, [*proven, name])):
-                return mended
-    return None
 
 
 @torch.no_grad()
