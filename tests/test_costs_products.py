@@ -395,7 +395,7 @@ def unknowns(unknown):
 
 
 def test_operators_are_told_by_their_exact_names():
-    """hardswish_, as_strided_, transpose_ cost nothing; a vector by a matrix torch's counter does not know either."""
+    """hardswish_, as_strided_, transpose_ cost nothing; a matrix by a vector is in no counter."""
     assert unknowns(nn.Identity()) == {}
     assert unknowns(lambda h: h * (h @ torch.ones(4)).unsqueeze(-1)) == {"mv": 1}
     assert unknowns(lambda h: h + torch.fft.fft2(torch.fft.fft2(h)).real) == {"_fft_c2c": 2}
