@@ -18,16 +18,9 @@ from secateur.architecture.from_transformers import described, factory_from, nam
 from secateur.architecture.origin import carried_origin, carry_origin
 from secateur.errors import InputError, first_line
 from secateur.models import FACTORIES, Family
-from secateur.network.inputs import (
-    Inputs,
-    call,
-    check_runs,
-    describe_inputs,
-    example_of,
-    logits_of,
-    modes_kept,
-    on_device,
-)
+from secateur.network.described import describe_inputs, examples_described
+from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.anatomy import Anatomy, anatomy_of, known_anatomy, open_model, open_with_graph
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.graph import ChannelGraph
@@ -37,7 +30,12 @@ Factory = Callable[..., nn.Module]
 
 
 def inspect_model(
-    model: nn.Module, inputs: Inputs, *, factory: Build | None = None, seed: int = 0
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    factory: Build | None = None,
+    seed: int = 0,
+    batch_dim: int | None = None,
 ) -> Anatomy:
     """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
 
@@ -47,6 +45,8 @@ def inspect_model(
         factory: builds a fresh network of the same shape, for all that trains one from scratch; its module
             and name are written into `architecture.json`.
         seed: of the channel sets, weights and random inputs of the proof.
+        batch_dim: the dimension along which examples lie, 1 for (time, batch, features); it is found by
+            running the model, and needs to be said only where that does not tell.
 
     Returns:
         The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
@@ -61,7 +61,7 @@ def inspect_model(
         return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
-    anatomy = open_model(model, inputs, seed=seed)
+    anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
     if factory is not None and anatomy.whole is not None:
         _check_same(factory, anatomy)
         name = factory_name(factory)
@@ -88,6 +88,7 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
     known = known_anatomy(model)
     if known is None:
         return inspect_model(model, inputs, factory=factory)
+    inputs = known.as_examples(inputs)
     if describe_inputs(inputs) == describe_inputs(known.inputs):
         return known
     origin = origin_of(model)
@@ -189,7 +190,7 @@ def read_foreign(
         )
     groups = content["groups"]
     try:
-        inputs = example_of(content.get("input"))
+        inputs = examples_described(content.get("input"))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
@@ -266,7 +267,7 @@ def classes_of(model: nn.Module, inputs: Inputs) -> int | None:
     """Count the scores that a model gives for an example; None where its output has none."""
     try:
         with modes_kept(model):
-            logits = logits_of(call(model.eval(), on_device(inputs, model)))
+            logits = logits_of(call(in_evaluation(model), on_device(inputs, model)))
     except InputError:
         return None
     return logits.shape[1] if logits.dim() > 1 else None

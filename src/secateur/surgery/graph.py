@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.attention import with_own_heads
-from secateur.surgery.cutting import Axis, axis_size, cut
+from secateur.surgery.cutting import Axis, Optimizers, axis_size, cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +313,7 @@ class ChannelGraph:
         return entries.to(device if device.type != "meta" else "cpu")
 
     def remove(
-        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
+        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizers = None
     ) -> None:
         """Remove `channels` (present numbers) of the group, in place, from network and optimizer.
 
@@ -326,9 +325,7 @@ class ChannelGraph:
         """
         self._cut(model, {name: check_removal(name, channels, self.width(name))}, optimizer)
 
-    def _cut(
-        self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizer | None = None
-    ) -> None:
+    def _cut(self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None) -> None:
         keeps, _ = self.keeps_without(gone)
         cut(model, keeps, optimizer)
         self.note_removal(gone)

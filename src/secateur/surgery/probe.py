@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from secateur.errors import InputError, kind_and_line
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, Axis, out_size
+from secateur.surgery.kernels import plain_kernels
 
 RUN_ERRORS = (
     RuntimeError,
@@ -130,13 +132,11 @@ class Probe:
         """Find parameters and float buffers that a module holds beside its layers, one axis a dimension."""
         found: dict[Axis, Tensor] = {}
         for name, module in self.model.named_modules():
-            if name in self.mixers or isinstance(module, CHANNELWISE):
-                continue
             for own, value in (
                 *module.named_parameters(recurse=False),
                 *module.named_buffers(recurse=False),
             ):
-                if value.is_floating_point():
+                if value.is_floating_point() and not _of_layer(module, own):
                     found |= {(name, f"{own}@{dim}"): value for dim, n in enumerate(value.shape) if n > 1}
         return found
 
@@ -144,7 +144,7 @@ class Probe:
         """Run `examples` examples with entries marked, and find which examples' marks each axis carries."""
         seen: Marks = {}
         try:
-            with self._stubs(marks, examples, seen), self._spoilt(marks):
+            with plain_kernels(), self._stubs(marks, examples, seen), self._spoilt(marks):
                 output = call(self.model, tile(self.inputs, examples))
         except RUN_ERRORS as error:
             raise InputError(
@@ -217,6 +217,13 @@ class Probe:
             return x.clone()
 
         return forward
+
+
+def _of_layer(module: nn.Module, own: str) -> bool:
+    """Whether a tensor belongs to a layer's own axes; subclasses may hold others beside it."""
+    if isinstance(module, (_ConvNd, nn.Linear)):
+        return own in ("weight", "bias")
+    return isinstance(module, CHANNELWISE)
 
 
 def _copied(model: nn.Module) -> nn.Module:
