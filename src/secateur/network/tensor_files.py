@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,6 +67,13 @@ def _dtype_of(name: str, value: object) -> str:
             "convert it, or leave it out of the state"
         )
     return dtype
+
+
+def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors into a network as its own state dict, with the versions of its modules, which some want."""
+    state = OrderedDict(tensors)
+    state._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    model.load_state_dict(state)
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.optim import Optimizer
 
 from secateur.errors import InputError
@@ -29,14 +30,29 @@ class Anatomy:
 
     Attributes:
         graph: the channel groups, and what is frozen and why.
-        costs: params, MACs and weights, now and at other widths.
+        costs: params, MACs and weights, now and at other widths; of a network that was read from a file they
+            are counted when somebody first asks.
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
     """
 
-    def __init__(self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None):
-        self.graph, self.costs, self.inputs, self.whole = graph, costs, inputs, whole
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        costs: Costs | Callable[[], Costs],
+        inputs: Inputs,
+        whole: nn.Module | None,
+    ):
+        self.graph, self.inputs, self.whole = graph, inputs, whole
+        self._costs = costs
+
+    @property
+    def costs(self) -> Costs:
+        """Params, MACs and weights of the network as it is, which follow its cuts."""
+        if not isinstance(self._costs, Costs):
+            self._costs = self._costs().copy(self.graph)
+        return self._costs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Anatomy:
         """Copy it for a copy of the network: what never changes is shared."""
@@ -48,7 +64,8 @@ class Anatomy:
 
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
         """Make the anatomy of a copy of the network that is cut as `graph` says."""
-        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole)
+        costs = self._costs.copy(graph) if isinstance(self._costs, Costs) else self._costs
+        return Anatomy(graph, costs, self.inputs, self.whole)
 
     def at_inputs(self, model: nn.Module, inputs: Inputs) -> Anatomy:
         """Make the anatomy of the same network for inputs of another shape: its costs, and its proof.
@@ -98,12 +115,14 @@ class Anatomy:
     ) -> None:
         """Remove present channels of a group from network, optimizer and books (`ChannelGraph.remove`)."""
         self.graph.remove(model, name, channels, optimizer)
-        self.costs.remove(name, len(set(channels)))
+        if isinstance(self._costs, Costs):
+            self._costs.remove(name, len(set(channels)))
 
     def narrow(self, model: nn.Module, widths: dict[str, int]) -> None:
         """Cut groups to widths, the last channels first (`ChannelGraph.narrow`)."""
         self.graph.narrow(model, widths)
-        self.costs = self.costs.copy(self.graph)
+        if isinstance(self._costs, Costs):
+            self._costs = self._costs.copy(self.graph)
 
     def prove(self, model: nn.Module) -> None:
         """Prove what has been cut so far on real inputs, with the network's own weights (`prove_cut`)."""
@@ -130,6 +149,24 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
     _check_trainable(model)
     forget(model)
     return open_with_graph(model, trace_and_prove(model, inputs, seed=seed), inputs)
+
+
+def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
+    """Make the anatomy of a whole network whose graph is known, without running it: its costs come later.
+
+    Args:
+        whole: is kept as it is, and nothing may change it from then on.
+        inputs: examples; where the network does not run on them, whoever asks for its costs is told.
+    """
+    counted: list[Costs] = []
+
+    def costs() -> Costs:
+        if not counted:  # shared by all copies of the anatomy
+            check_runs(whole, inputs, "the inputs described")
+            counted.append(Costs(whole, graph.uncut(), inputs))
+        return counted[0]
+
+    return Anatomy(graph, costs, inputs, whole)
 
 
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
@@ -196,6 +233,23 @@ def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = 
     return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
 
 
+def check_state(model: nn.Module) -> None:
+    """Raise InputError where a network's state could not be saved: no tensors, or of sizes not known yet."""
+    kinds = (UninitializedParameter, UninitializedBuffer)
+    named = (*model.named_parameters(), *model.named_buffers())
+    if lazy := next((name for name, value in named if isinstance(value, kinds)), None):
+        raise InputError(
+            f"the layers of a network have sizes, but '{lazy}' has none before it has run: call the model "
+            "once on a batch, and have its factory do so too"
+        )
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"the state of a network holds tensors, which alone are saved, but '{name}' is a "
+                f"{type(value).__name__}: keep it in a buffer or in an attribute that its factory sets"
+            )
+
+
 def _check_trainable(model: nn.Module) -> None:
     """Raise InputError for what is no module with layers that could be cut."""
     if not isinstance(model, nn.Module):
@@ -204,3 +258,4 @@ def _check_trainable(model: nn.Module) -> None:
         raise InputError(
             f"nothing in {type(model).__name__} can be pruned: it has no convolution and no linear layer"
         )
+    check_state(model)
