@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import foreign
 import secateur as sc
 from secateur.errors import InputError, TrainingError
-from secateur.network.inputs import call, describe_inputs, example_of, map_inputs, output_tensors
+from secateur.network.described import describe_inputs, example_of
+from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, open_model
 from secateur.surgery.costs import Costs, program

@@ -367,6 +367,13 @@ WORKS = {
         ),
         "a b",
     ),
+    "an encoder layer": (
+        net(
+            lambda m, x: m.t(x.flatten(2).mT).mT[..., None],
+            t=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        ),
+        "t.linear1 b",
+    ),
     "lstm": (
         Net(
             lambda m, x: m.fc(m.rnn(m.b(m.a(x)).mean(2).transpose(1, 2))[0][:, -1]),
@@ -429,14 +436,6 @@ FREEZES = {
         ),
         "a",
         "mm in t mixes",
-    ),
-    "an encoder layer": (
-        net(
-            lambda m, x: m.t(x.flatten(2).mT).mT[..., None],
-            t=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-        ),
-        "t.linear1",
-        "read by no convolution",
     ),
     "a functional weight": (
         net(lambda m, x: F.conv2d(x, m.w), w=nn.Parameter(torch.randn(8, 8, 1, 1))),

@@ -18,7 +18,7 @@ from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family, display_name
-from secateur.network.inputs import describe_inputs
+from secateur.network.described import describe_inputs
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED, Costs
 

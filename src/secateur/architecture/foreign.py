@@ -29,7 +29,7 @@ from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.data.batches import first_images
 from secateur.errors import InputError
-from secateur.network.inputs import describe_inputs
+from secateur.network.described import describe_inputs
 from secateur.network.weights import count_params
 from secateur.surgery.anatomy import Anatomy, anatomy_of, remember
 from secateur.surgery.costs import COUNTED, program, state_shapes

@@ -22,16 +22,9 @@ from secateur.architecture.origin import Kept, carried_origin, carry_origin
 from secateur.architecture.sites import graph_of, kept_from
 from secateur.errors import InputError, first_line, kind_and_line
 from secateur.models import FACTORIES, Family
-from secateur.network.inputs import (
-    Inputs,
-    call,
-    check_runs,
-    describe_inputs,
-    example_of,
-    logits_of,
-    modes_kept,
-    on_device,
-)
+from secateur.network.described import describe_inputs, examples_described
+from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.anatomy import (
     Anatomy,
     anatomy_of,
@@ -50,7 +43,12 @@ Factory = Callable[..., nn.Module]
 
 
 def inspect_model(
-    model: nn.Module, inputs: Inputs, *, factory: Build | None = None, seed: int = 0
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    factory: Build | None = None,
+    seed: int = 0,
+    batch_dim: int | None = None,
 ) -> Anatomy:
     """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
 
@@ -60,6 +58,8 @@ def inspect_model(
         factory: builds a fresh network of the same shape, for all that trains one from scratch; its module
             and name are written into `architecture.json`.
         seed: of the channel sets, weights and random inputs of the proof.
+        batch_dim: the dimension along which examples lie, 1 for (time, batch, features); it is found by
+            running the model, and needs to be said only where that does not tell.
 
     Returns:
         The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
@@ -74,7 +74,7 @@ def inspect_model(
         return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
-    anatomy = open_model(model, inputs, seed=seed)
+    anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
     if factory is not None:
         _come_from(model, factory, anatomy)
     return anatomy
@@ -107,6 +107,7 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
         return inspect_model(model, inputs, factory=factory)
     if factory is not None and known.whole is not None and getattr(origin_of(model), "build", None) is None:
         _come_from(model, factory, known)
+    inputs = known.as_examples(inputs)
     if describe_inputs(inputs) == describe_inputs(known.inputs):
         return known
     origin = origin_of(model)
@@ -217,7 +218,7 @@ def read_foreign(
             f"Built in are {', '.join(FACTORIES)}"
         )
     try:
-        inputs = example_of(content.get("input"))
+        inputs = examples_described(content.get("input"))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
@@ -295,7 +296,7 @@ def classes_of(model: nn.Module, inputs: Inputs) -> int | None:
     """Count the scores that a model gives for an example; None where its output has none."""
     try:
         with modes_kept(model):
-            logits = logits_of(call(model.eval(), on_device(inputs, model)))
+            logits = logits_of(call(in_evaluation(model), on_device(inputs, model)))
     except InputError:
         return None
     return logits.shape[1] if logits.dim() > 1 else None

@@ -14,7 +14,9 @@ from torch.optim import Optimizer
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.counting import remember_costs
-from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device
+from secateur.network.example_axes import examples_of
+from secateur.network.examples import Examples
+from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
 from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
@@ -77,10 +79,14 @@ class Anatomy:
             InputError: where it does not run on them.
         """
         check_runs(model, inputs)
-        few = few_of(inputs)
+        few = few_of(self.as_examples(inputs))
         found = Anatomy(self.graph, Costs(model, self.graph, few), few, self.whole)
         remember(model, found)
         return found
+
+    def as_examples(self, inputs: Inputs) -> Inputs:
+        """Take another batch's examples to lie where those of the inputs lie that it was opened with."""
+        return self.inputs.like(inputs) if isinstance(self.inputs, Examples) else inputs
 
     def uncut(self) -> Anatomy:
         """Make the anatomy of the whole network."""
@@ -130,13 +136,15 @@ class Anatomy:
             prove_cut(self.whole, model, self.graph, self.inputs)
 
 
-def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
+def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: int | None = None) -> Anatomy:
     """Trace and prove the channel groups of any model. The model is not changed; it carries its anatomy.
 
     Args:
         model: any module that runs.
         inputs: a few real examples, as the model takes them: a tensor, a tuple, or a dictionary.
         seed: of the channel sets, weights and random inputs of the proof.
+        batch_dim: the dimension along which examples lie, where running the model does not tell
+            (`secateur.network.example_axes`).
 
     Raises:
         InputError: where the model does not run on the inputs, or nothing in it can be pruned.
@@ -148,7 +156,8 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
         return anatomy_of(model)
     _check_trainable(model)
     forget(model)
-    return open_with_graph(model, trace_and_prove(model, inputs, seed=seed), inputs)
+    given = examples_of(model, inputs, batch_dim)
+    return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
 
 
 def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
@@ -182,7 +191,7 @@ def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> An
 
 def few_of(inputs: Inputs) -> Inputs:
     """The first examples, on the CPU: enough to count and to prove by."""
-    return map_inputs(inputs, lambda tensor: tensor[:4].detach().cpu().clone())
+    return map_inputs(take_first(inputs, 4), lambda tensor: tensor.detach().cpu().clone())
 
 
 def remember(model: nn.Module, anatomy: Anatomy) -> None:

@@ -31,7 +31,7 @@ def group_channels(model: nn.Module, probe: Probe, links: Links) -> ChannelGraph
     """Make one group of all components of equal make-up, each one channel; freeze what cannot be cut."""
     rank = {name: i for i, name in enumerate([*probe.order, *probe.channelwise])}
     found: dict[tuple[tuple[Axis, int], ...], _Alike] = {}
-    for component in links.components().values():
+    for component in links.components():
         sizes = ((axis, len(entries)) for axis, entries in component.items())
         axes = tuple(sorted(sizes, key=lambda sized: _rank_of(sized[0], rank)))
         writes = [axis for axis, _ in axes if axis[1] == "out" and axis[0] in probe.calls]
@@ -73,6 +73,8 @@ def _why_frozen(alike: _Alike, probe: Probe) -> str | None:
     axes = dict(alike.axes)
     if OUTPUT in axes:
         return "written to the network's output"
+    if len(alike.members) == axes.get((alike.writer, "out")) == 1:
+        return "one channel, and one must be left"
     if not any(kind == "in" and not passes_on(probe.mixers[name]) for name, kind in axes):
         return "read by no convolution or linear layer"
     if len(alike.members) > 1:
@@ -80,8 +82,6 @@ def _why_frozen(alike: _Alike, probe: Probe) -> str | None:
     if computed := [name for name, _ in axes if name in probe.computed]:
         return f"the weight of {computed[0]} is computed (a parametrization), and only plain ones are cut"
     entries = axes[(alike.writer, "out")]
-    if entries == 1:
-        return "one channel, and one must be left"
     writers = [name for name, kind in axes if kind == "out" and name in probe.calls]
     blamed = next(filter(None, (_spreader(name, probe) for name in writers)), "the layers that share them")
     return f"its {entries} channels hang together: {blamed} mixes them"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from secateur.surgery.cutting import (
@@ -18,55 +21,76 @@ from secateur.surgery.probe import OUTPUT, Probe
 
 
 class Links:
-    """Holds which entries of which axes hang together: a union-find over all of them.
+    """Holds which entries of which axes hang together: ties are gathered, and resolved at once in the end.
 
     Attributes:
         start: axis -> the number of its first entry among those of all axes.
         sizes: axis -> how many entries it has.
-        parent: entry -> one that it hangs together with, itself where it is the root.
     """
 
-    def __init__(self, probe: Probe):
+    def __init__(self, axes: Mapping[Axis, int]):
         self.start: dict[Axis, int] = {}
         self.sizes: dict[Axis, int] = {}
-        self.parent: list[int] = []
-        self._add(OUTPUT, 1)
-        for name in probe.order:
-            self._add((name, "out"), out_size(probe.mixers[name]))
-            self._add((name, "in"), in_size(probe.mixers[name]))
-        for name, module in probe.channelwise.items():
-            self._add((name, "out"), out_size(module))
-        for axis, value in probe.parameters().items():
-            self._add(axis, value.shape[int(axis[1].partition("@")[2])])
+        self.total = 0
+        self._ties: list[Tensor] = []
+        for axis, size in axes.items():
+            self.add(axis, size)
 
-    def _add(self, axis: Axis, size: int) -> None:
-        self.start[axis], self.sizes[axis] = len(self.parent), size
-        self.parent.extend(range(len(self.parent), len(self.parent) + size))
+    def add(self, axis: Axis, size: int) -> None:
+        """Make an axis known; one that is known already stays."""
+        if axis not in self.start:
+            self.start[axis], self.sizes[axis] = self.total, size
+            self.total += size
 
-    def find(self, node: int) -> int:
-        """Find the root of what hangs together with an entry."""
-        while self.parent[node] != node:
-            self.parent[node] = self.parent[self.parent[node]]
-            node = self.parent[node]
-        return node
-
-    def tie(self, one: Axis, i: int, other: Axis, j: int) -> None:
-        """Tie entry `i` of one axis to entry `j` of another."""
-        a, b = self.find(self.start[one] + i), self.find(self.start[other] + j)
-        self.parent[max(a, b)] = min(a, b)
+    def tie_each(self, one: Axis, entries: Tensor, other: Axis, others: Tensor) -> None:
+        """Tie entries of one axis to as many of another, each to the one at its place."""
+        if len(entries):
+            self._ties.append(torch.stack([entries + self.start[one], others + self.start[other]]))
 
     def tie_all(self, one: Axis, other: Axis, j: int) -> None:
         """Tie every entry of one axis to entry `j` of another."""
-        for i in range(self.sizes[one]):
-            self.tie(one, i, other, j)
+        entries = torch.arange(self.sizes[one])
+        self.tie_each(one, entries, other, torch.full_like(entries, j))
 
-    def components(self) -> dict[int, dict[Axis, list[int]]]:
-        """Map each root to the entries of every axis that hang together."""
+    def roots(self) -> Tensor:
+        """Number what hangs together: for every entry of every axis the smallest entry that it is tied to.
+
+        Labels sink along the ties, and entries that share a label follow where it went, until none moves.
+        """
+        root = torch.arange(self.total)
+        if not self._ties:
+            return root
+        a, b = torch.cat(self._ties, 1)
+        while True:
+            low = torch.minimum(root[a], root[b])
+            new = root.clone()
+            for ends in (a, b, root[a], root[b]):
+                new.scatter_reduce_(0, ends, low, "amin")
+            new = new[new]
+            if torch.equal(new, root):
+                return root
+            root = new
+
+    def components(self) -> list[dict[Axis, list[int]]]:
+        """List the entries of every axis that hang together, of all that hang together with any other."""
+        root = self.roots()
         found: dict[int, dict[Axis, list[int]]] = {}
         for axis, start in self.start.items():
-            for entry in range(self.sizes[axis]):
-                found.setdefault(self.find(start + entry), {}).setdefault(axis, []).append(entry)
-        return found
+            for entry, label in enumerate(root[start : start + self.sizes[axis]].tolist()):
+                found.setdefault(label, {}).setdefault(axis, []).append(entry)
+        return list(found.values())
+
+
+def axes_of(probe: Probe) -> dict[Axis, int]:
+    """List the axes of everything that a probe can mark or watch, each with its size."""
+    found: dict[Axis, int] = {OUTPUT: 1}
+    for name in probe.order:
+        found[name, "out"] = out_size(probe.mixers[name])
+        found[name, "in"] = in_size(probe.mixers[name])
+    found |= {(name, "out"): out_size(module) for name, module in probe.channelwise.items()}
+    for axis, value in probe.parameters().items():
+        found[axis] = value.shape[int(axis[1].partition("@")[2])]
+    return found
 
 
 def tie_grouped(probe: Probe, links: Links) -> None:
@@ -80,9 +104,9 @@ def tie_grouped(probe: Probe, links: Links) -> None:
             elif passes_on(layer):
                 _tie_rows(links, (name, "in"), layer.groups)
                 _tie_rows(links, (name, "out"), layer.groups)
+                firsts = torch.arange(layer.groups)
                 each_in, each_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-                for group in range(layer.groups):
-                    links.tie((name, "in"), group * each_in, (name, "out"), group * each_out)
+                links.tie_each((name, "in"), firsts * each_in, (name, "out"), firsts * each_out)
             else:
                 _tie_offsets(links, (name, "in"), layer.groups)
                 _tie_offsets(links, (name, "out"), layer.groups)
@@ -98,15 +122,13 @@ def tie_grouped(probe: Probe, links: Links) -> None:
 
 
 def _tie_rows(links: Links, axis: Axis, groups: int) -> None:
-    each = links.sizes[axis] // groups
-    for entry in range(links.sizes[axis]):
-        links.tie(axis, entry, axis, entry // each * each)
+    each, entries = links.sizes[axis] // groups, torch.arange(links.sizes[axis])
+    links.tie_each(axis, entries, axis, entries // each * each)
 
 
 def _tie_offsets(links: Links, axis: Axis, groups: int) -> None:
-    each = links.sizes[axis] // groups
-    for entry in range(links.sizes[axis]):
-        links.tie(axis, entry, axis, entry % each)
+    each, entries = links.sizes[axis] // groups, torch.arange(links.sizes[axis])
+    links.tie_each(axis, entries, axis, entries % each)
 
 
 def _tie_shared(probe: Probe, links: Links) -> None:
@@ -119,13 +141,14 @@ def _tie_shared(probe: Probe, links: Links) -> None:
                 if axis not in links.start or links.sizes[axis] != value.shape[dim]:
                     continue
                 owner = first.setdefault((id(value), dim), axis)
-                for entry in range(links.sizes[axis] if owner != axis else 0):
-                    links.tie(axis, entry, owner, entry)
+                if owner != axis:
+                    entries = torch.arange(links.sizes[axis])
+                    links.tie_each(axis, entries, owner, entries)
 
 
 def _axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis:
     """Find the axis that a dimension of a module's parameter or buffer follows."""
-    if isinstance(module, (_ConvNd, nn.Linear)):
+    if isinstance(module, (_ConvNd, nn.Linear)) and own in ("weight", "bias"):
         writes = dim == 0 if own == "bias" or not is_transposed(module) else dim == 1
         return (name, "out" if writes else "in")
     return (name, "out" if isinstance(module, CHANNELWISE) else f"{own}@{dim}")

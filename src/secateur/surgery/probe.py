@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from secateur.errors import InputError, kind_and_line
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
+from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, Axis, out_size
+from secateur.surgery.kernels import plain_kernels
+from secateur.surgery.quiet import how_it_trains, quiet_training, without_chance
+from secateur.surgery.recorded import Call, Recorded
 
 RUN_ERRORS = (
     RuntimeError,
@@ -35,20 +39,17 @@ Marks = dict[Axis, Tensor]
 """Axis -> (examples, entries), boolean: which entries of the axis an example marks, or was seen to carry."""
 
 
-@dataclass
-class _Call:
-    """One call of a layer: the shape it gave for 2 examples, and whether that grew with a third."""
-
-    shape: tuple[int, ...]
-    batched: bool
-    dtype: torch.dtype
-
-
 class Probe:
-    """A copy of the model that can be run with marks."""
+    """A copy of the model that can be run with marks: in evaluation and, where that differs, in training.
+
+    Attributes:
+        order: the layers that mix and are called in any mode, in the order of first calls.
+        not_in_training: why the model does not run in training on these inputs; None where it does, or where
+            it runs there as in evaluation.
+    """
 
     def __init__(self, model: nn.Module, inputs: Inputs):
-        self.model = _copied(model).eval()
+        self.model = in_evaluation(_copied(model))
         self.mixers = weight_layers(self.model)
         self.channelwise = {
             name: module
@@ -60,12 +61,17 @@ class Probe:
             for name, module in (*self.mixers.items(), *self.channelwise.items())
             if (hasattr(module, "weight") and "weight" not in module._parameters) or is_parametrized(module)
         ]
-        self.calls: dict[str, list[_Call]] = {}
         self.dims: dict[str, int] = {}  # the channel dimension of what a channelwise layer is given
-        self.inputs = self._runnable(on_device(inputs, self.model))
-        self.order = list(self.calls)  # of first calls
+        evaluation = Recorded(False, _flags(self.model))
+        self.inputs = self._runnable(evaluation, on_device(inputs, self.model))
+        self.modes = [evaluation]
+        self.not_in_training = self._record_training(evaluation)
+        self.calls: dict[str, list[Call]] = {}
+        for mode in reversed(self.modes):
+            self.calls |= mode.calls
+        self.order = list(dict.fromkeys(name for mode in self.modes for name in mode.calls))
 
-    def _runnable(self, inputs: Inputs) -> Inputs:
+    def _runnable(self, mode: Recorded, inputs: Inputs) -> Inputs:
         """Shrink the inputs to a small side if the model takes them so, and record the calls."""
         small = map_inputs(inputs, _shrunk)
         shrinks = any(
@@ -73,12 +79,12 @@ class Probe:
         )
         if shrinks:
             try:
-                self._record(small)
+                self._record(mode, small)
                 return small
             except RUN_ERRORS:
                 pass  # flattened maps and position tables fix the size
         try:
-            self._record(inputs)
+            self._record(mode, inputs)
         except RUN_ERRORS as error:
             raise InputError(
                 f"{type(self.model).__name__} cannot be run on the inputs given, {_shapes(inputs)}: "
@@ -86,38 +92,32 @@ class Probe:
             ) from None
         return inputs
 
-    def _record(self, inputs: Inputs) -> None:
-        """Run plainly with 2 and with 3 examples, and note the shapes."""
-        runs: list[dict[str, list[_Call]]] = []
-        for examples in (2, 3):
-            found: dict[str, list[_Call]] = {}
-            hooks = [
-                module.register_forward_hook(self._note(name, found)) for name, module in self.mixers.items()
-            ]
-            if examples == 2:
-                hooks += [
-                    module.register_forward_pre_hook(self._note_dim(name))
-                    for name, module in self.channelwise.items()
-                ]
-            try:
-                call(self.model, tile(inputs, examples))
-            finally:
-                for hook in hooks:
-                    hook.remove()
-            runs.append(found)
-        for name, calls in runs[0].items():
-            others = runs[1].get(name, [])
-            for index, made in enumerate(calls):
-                grown = index < len(others) and others[index].shape[0] * 2 == made.shape[0] * 3
-                made.batched = grown
-        self.calls = runs[0]
+    def _record_training(self, evaluation: Recorded) -> str | None:
+        """Record the quiet training mode as well, where the model runs otherwise; or why it does not run."""
+        found = how_it_trains(self.model, self.inputs)
+        if found.differs and found.failure is None:
+            training = Recorded(True, _flags(quiet_training(self.model)))
+            with without_chance():
+                self._record(training, self.inputs)
+            training.at_once = training.at_once and found.apart
+            self.modes.append(training)
+        evaluation.set()
+        return found.failure
 
-    @staticmethod
-    def _note(name: str, found: dict[str, list[_Call]]) -> Callable[..., None]:
-        def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            found.setdefault(name, []).append(_Call(tuple(output.shape), False, output.dtype))
+    def _record(self, mode: Recorded, inputs: Inputs) -> None:
+        mode.record(self.model, inputs, self.mixers, self._dims_noted)
 
-        return note
+    @contextmanager
+    def _dims_noted(self) -> Iterator[None]:
+        hooks = [
+            module.register_forward_pre_hook(self._note_dim(name))
+            for name, module in self.channelwise.items()
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _note_dim(self, name: str) -> Callable[..., None]:
         def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -130,32 +130,70 @@ class Probe:
         """Find parameters and float buffers that a module holds beside its layers, one axis a dimension."""
         found: dict[Axis, Tensor] = {}
         for name, module in self.model.named_modules():
-            if name in self.mixers or isinstance(module, CHANNELWISE):
-                continue
             for own, value in (
                 *module.named_parameters(recurse=False),
                 *module.named_buffers(recurse=False),
             ):
-                if value.is_floating_point():
+                if value.is_floating_point() and not _of_layer(module, own):
                     found |= {(name, f"{own}@{dim}"): value for dim, n in enumerate(value.shape) if n > 1}
         return found
 
     def run(self, marks: Marks, examples: int) -> Marks:
         """Run `examples` examples with entries marked, and find which examples' marks each axis carries."""
+        found: Marks = {}
+        for mode in self.modes:
+            mode.set()
+            for axis, seen in self._run_in(mode, marks, examples).items():
+                found[axis] = found[axis] | seen if axis in found else seen
+        self.modes[0].set()
+        return found
+
+    def _run_in(self, mode: Recorded, marks: Marks, examples: int) -> Marks:
+        """Run in one mode: all examples at once where their marks can be told apart, else one by one."""
+        if examples == 1 or mode.at_once:
+            seen, shared = self._run_once(mode, marks, examples)
+            if shared:
+                seen[OUTPUT] |= self._who(mode, marks, list(range(examples)))
+            return seen
+        each = [self._run_once(mode, _rows(marks, [row]), 1)[0] for row in range(examples)]
+        axes = dict.fromkeys(axis for seen in each for axis in seen)
+        blank = {axis: torch.zeros_like(next(seen[axis] for seen in each if axis in seen)) for axis in axes}
+        return {axis: torch.cat([seen.get(axis, blank[axis]) for seen in each]) for axis in axes}
+
+    def _who(self, mode: Recorded, marks: Marks, rows: list[int]) -> Tensor:
+        """Find the examples whose marks reach an output that all examples share: by halves."""
+        hit = torch.zeros(next(len(mark) for mark in marks.values()), 1, dtype=torch.bool)
+        for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            seen, shared = self._run_once(mode, _rows(marks, part), len(part)) if part else ({}, False)
+            if shared:
+                hit |= self._who(mode, marks, part)
+            elif len(part) == 1 and bool(seen[OUTPUT].any()):
+                hit[part[0]] = True
+        return hit
+
+    def _run_once(self, mode: Recorded, marks: Marks, examples: int) -> tuple[Marks, bool]:
+        """Run a batch; also whether a mark reached an output of which nobody knows whose it is."""
         seen: Marks = {}
+        chance = without_chance() if mode.training else nullcontext()
         try:
-            with self._stubs(marks, examples, seen), self._spoilt(marks):
-                output = call(self.model, tile(self.inputs, examples))
+            with plain_kernels(), chance, self._stubs(mode, marks, examples, seen), self._spoilt(marks):
+                outputs = output_tensors(call(self.model, tile(self.inputs, examples)))
         except RUN_ERRORS as error:
             raise InputError(
                 f"{type(self.model).__name__} cannot be traced: marks are NaN in its activations, and its "
                 f"code does not stand them: {kind_and_line(error)}"
             ) from None
-        hit = torch.zeros(examples, 1, dtype=torch.bool)
-        for tensor in output_tensors(output):
-            hit |= _per_example(tensor.isnan(), examples).flatten(1).any(1, keepdim=True).cpu()
+        hit, shared = torch.zeros(examples, 1, dtype=torch.bool), False
+        for tensor in outputs:
+            marked = tensor.isnan()
+            if examples == 1:
+                hit |= bool(marked.any())
+            elif mode.outputs_apart or (marked.dim() and not len(marked) % examples):
+                hit |= _per_example(marked, examples).flatten(1).any(1, keepdim=True).cpu()
+            else:
+                shared |= bool(marked.any())
         seen[OUTPUT] = hit
-        return seen
+        return seen, shared
 
     @contextmanager
     def _spoilt(self, marks: Marks) -> Iterator[None]:
@@ -176,11 +214,11 @@ class Probe:
                 value.data.copy_(old)
 
     @contextmanager
-    def _stubs(self, marks: Marks, examples: int, seen: Marks) -> Iterator[None]:
+    def _stubs(self, mode: Recorded, marks: Marks, examples: int, seen: Marks) -> Iterator[None]:
         """Put sources in place of the layers that mix, and observers in place of those that do not."""
         turns: dict[str, int] = {}
         for name, layer in self.mixers.items():
-            layer.forward = self._source(name, layer, marks, examples, seen, turns)  # type: ignore[method-assign]
+            layer.forward = self._source(mode, name, layer, marks, examples, seen, turns)  # type: ignore[method-assign]
         for name, passing in self.channelwise.items():
             passing.forward = self._observer(name, examples, seen)  # type: ignore[method-assign]
         try:
@@ -191,6 +229,7 @@ class Probe:
 
     def _source(
         self,
+        mode: Recorded,
         name: str,
         layer: nn.Module,
         marks: Marks,
@@ -198,13 +237,14 @@ class Probe:
         seen: Marks,
         turns: dict[str, int],
     ) -> Callable[..., Tensor]:
-        dim = -1 if isinstance(layer, nn.Linear) else 1
+        dim = -1 if isinstance(layer, nn.Linear) else -len(layer.kernel_size) - 1  # type: ignore[arg-type]
 
         def forward(x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
             _see(seen, (name, "in"), x, dim, examples)
             turn = turns.get(name, 0)
             turns[name] = turn + 1
-            made = self.calls[name][min(turn, len(self.calls[name]) - 1)]
+            calls = mode.calls[name]
+            made = calls[min(turn, len(calls) - 1)]
             return _emit(made, marks.get((name, "out")), dim, examples, x.device)
 
         return forward
@@ -219,6 +259,13 @@ class Probe:
         return forward
 
 
+def _of_layer(module: nn.Module, own: str) -> bool:
+    """Whether a tensor belongs to a layer's own axes; subclasses may hold others beside it."""
+    if isinstance(module, (_ConvNd, nn.Linear)):
+        return own in ("weight", "bias")
+    return isinstance(module, CHANNELWISE)
+
+
 def _copied(model: nn.Module) -> nn.Module:
     """Copy a model; InputError where torch makes no copy, as of weights computed by an old-style hook."""
     try:
@@ -227,24 +274,36 @@ def _copied(model: nn.Module) -> nn.Module:
         raise InputError(f"{type(model).__name__} cannot be copied: {kind_and_line(error)}") from None
 
 
-def _emit(made: _Call, mark: Tensor | None, dim: int, examples: int, device: torch.device) -> Tensor:
+def _flags(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    return [(module, module.training) for module in model.modules()]
+
+
+def _rows(marks: Marks, rows: list[int]) -> Marks:
+    return {axis: mark[rows] for axis, mark in marks.items()}
+
+
+def _emit(made: Call, mark: Tensor | None, dim: int, examples: int, device: torch.device) -> Tensor:
     """Make constants of the shape that the layer gave, NaN where an example marks a channel."""
-    length = made.shape[0] // 2 * examples if made.batched else made.shape[0]
-    out = torch.full((length, *made.shape[1:]), 0.7, dtype=made.dtype, device=device)
+    out = torch.full(made.shape_for(examples), 0.7, dtype=made.dtype, device=device)
     if mark is None or not mark.any():
         return out
-    if not made.batched:  # shared by all examples: no mark can be told from another
-        return out.fill_(math.nan)
-    spread = mark.repeat_interleave(length // examples, 0).to(device)
-    shape = [1] * out.dim()
-    shape[0], shape[dim] = spread.shape
+    spread, shape = mark.to(device), [1] * out.dim()
+    if examples == 1:
+        shape[dim] = spread.shape[1]
+    else:
+        spread = spread.repeat_interleave(len(out) // examples, 0)
+        shape[0], shape[dim] = spread.shape
     return out.masked_fill_(spread.view(shape), math.nan)
 
 
 def _see(seen: Marks, axis: Axis, x: Tensor, dim: int, examples: int) -> None:
     """Note which entries along `dim` carry a mark in which example."""
     per_entry = x.isnan().movedim(dim, -1)
-    found = _per_example(per_entry, examples).flatten(1, -2).any(1).cpu()
+    if examples == 1:
+        found = per_entry.flatten(0, -2).any(0)[None] if per_entry.dim() > 1 else per_entry[None]
+    else:
+        found = _per_example(per_entry, examples).flatten(1, -2).any(1)
+    found = found.cpu()
     if axis in seen and seen[axis].shape == found.shape:  # called again
         found = found | seen[axis]
     seen[axis] = found

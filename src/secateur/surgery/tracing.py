@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from secateur.network.inputs import Inputs
+from secateur.surgery.arrivals import ALL, NONE, SOME, Arrival, Arrivals
 from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.grouping import group_channels
-from secateur.surgery.links import Links, tie_grouped
+from secateur.surgery.links import Links, axes_of, tie_grouped
 from secateur.surgery.probe import OUTPUT, Marks, Probe
 
 EXAMPLES_AT_ONCE = 64
@@ -41,9 +42,10 @@ def trace(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         probe = Probe(model, inputs)
-        links = Links(probe)
-        _follow_layers(probe, links)
-        _follow_parameters(probe, links)
+        links, arrivals = Links(axes_of(probe)), Arrivals()
+        _follow_layers(probe, links, arrivals)
+        _follow_parameters(probe, links, arrivals)
+        arrivals.tie(links)
         tie_grouped(probe, links)
         return group_channels(model, probe, links)
 
@@ -65,13 +67,13 @@ def decode(seen: Tensor) -> Tensor:
     return index
 
 
-def _follow_layers(probe: Probe, links: Links) -> None:
+def _follow_layers(probe: Probe, links: Links, arrivals: Arrivals) -> None:
     """Link what every convolution and linear layer writes to where it arrives."""
     sources = [(name, "out") for name in probe.order]
-    _follow(sources, links, lambda marks, examples: probe.run(marks, examples), batched=True)
+    _follow(sources, links, arrivals, lambda marks, examples: probe.run(marks, examples), batched=True)
 
 
-def _follow_parameters(probe: Probe, links: Links) -> None:
+def _follow_parameters(probe: Probe, links: Links, arrivals: Arrivals) -> None:
     """Link parameters beside the layers alike; they belong to all examples, so one mark is one run."""
 
     def run(marks: Marks, examples: int) -> Marks:
@@ -82,40 +84,45 @@ def _follow_parameters(probe: Probe, links: Links) -> None:
     axes = list(probe.parameters())
     names = [(name, kind.partition("@")[0]) for name, kind in axes]
     single = [axis for axis, name in zip(axes, names, strict=True) if names.count(name) == 1]
-    _follow(single, links, run, batched=False)
+    _follow(single, links, arrivals, run, batched=False)
     for axis in axes:
         if axis not in single:
-            _follow([axis], links, run, batched=False)
+            _follow([axis], links, arrivals, run, batched=False)
 
 
-def _follow(sources: list[Axis], links: Links, run: Callable[[Marks, int], Marks], *, batched: bool) -> None:
+def _follow(
+    sources: list[Axis],
+    links: Links,
+    arrivals: Arrivals,
+    run: Callable[[Marks, int], Marks],
+    *,
+    batched: bool,
+) -> None:
     """Follow all sources at once where their indices agree wherever they meet; the others one by one."""
     if not sources:
         return
     reach = _reach(sources, links, run, EXAMPLES_AT_ONCE if batched else 1)
-    most = max(links.sizes[source] for source in sources)
-    code = codes(most)
-    marks = {source: code[:, : links.sizes[source]] for source in sources}
-    together = run(marks, len(code))
-    unclear: dict[Axis, Tensor] = {}
-    alone: set[int] = set()
-    for axis, seen in together.items():
-        if axis == OUTPUT or axis not in links.start:
-            continue
-        index = decode(seen)
-        for entry, k in enumerate(index.tolist()):
-            arrived = reach[axis][:, entry].nonzero().flatten().tolist() if axis in reach else []
-            if k >= 0 and all(k < links.sizes[sources[s]] for s in arrived):
-                for s in arrived:
-                    links.tie(sources[s], k, axis, entry)
-            elif arrived:
-                unclear.setdefault(axis, torch.zeros(len(index), dtype=torch.bool))[entry] = True
-                alone.update(arrived)
-    for s in sorted(alone):
-        _follow_one(sources[s], links, run, unclear, of_layer=batched)
-    for s, hit in enumerate(reach[OUTPUT][:, 0].tolist()):
-        if hit:
-            links.tie_all(sources[s], OUTPUT, 0)
+    code = codes(max(links.sizes[source] for source in sources))
+    together = run({source: code[:, : links.sizes[source]] for source in sources}, len(code))
+    for s, source in enumerate(sources):
+        if bool(reach[OUTPUT][s]):
+            links.tie_all(source, OUTPUT, 0)
+    index = {axis: decode(seen) for axis, seen in together.items() if axis in reach and axis != OUTPUT}
+    unclear = {}
+    for axis, found in index.items():
+        sizes = torch.tensor([[links.sizes[source]] for source in sources])
+        unclear[axis] = (found < 0) | (reach[axis] & (found >= sizes)).any(0)
+    for s, source in enumerate(sources):
+        arrived = {axis: reach[axis][s] for axis in index if bool(reach[axis][s].any())}
+        alone: dict[Axis, Arrival] = {}
+        if any(bool((unclear[axis] & hit).any()) for axis, hit in arrived.items()):
+            alone = _followed(source, links.sizes[source], run, of_layer=batched)
+        for axis, hit in arrived.items():
+            if bool((unclear[axis] & hit).any()):
+                arrivals.add(alone[axis])
+            else:
+                found = index[axis].where(hit, torch.tensor(NONE))
+                arrivals.add(Arrival(source, axis, found, may_mix=batched))
 
 
 def _reach(sources: list[Axis], links: Links, run: Callable[[Marks, int], Marks], at_once: int) -> Marks:
@@ -131,38 +138,23 @@ def _reach(sources: list[Axis], links: Links, run: Callable[[Marks, int], Marks]
     return {axis: torch.cat([marks[axis] for marks in found]) for axis in found[0]}
 
 
-def _follow_one(
-    source: Axis,
-    links: Links,
-    run: Callable[[Marks, int], Marks],
-    unclear: dict[Axis, Tensor],
-    *,
-    of_layer: bool,
-) -> None:
+def _followed(
+    source: Axis, size: int, run: Callable[[Marks, int], Marks], *, of_layer: bool
+) -> dict[Axis, Arrival]:
     """Follow one source by itself. Channels that meet in an entry hang together; often all of them do.
 
     If only some do (the halves of a gated unit, what a pixel shuffle makes one of), marking one after the
-    other tells which. Of a parameter several entries meet where they are no channels, but positions or
-    tokens: nothing is tied then, and if that is wrong the cut network does not run.
+    other tells which.
     """
-    size = links.sizes[source]
     code = codes(size)
     seen = run({source: code}, len(code))
+    index = {axis: decode(found) for axis, found in seen.items() if axis != OUTPUT}
+    for axis, found in index.items():
+        found[(found == ALL) & ~seen[axis].all(0)] = SOME
     each: Marks = {}
-    for axis, entries in unclear.items():
-        index = decode(seen[axis])
-        for entry in entries.nonzero().flatten().tolist():
-            k = int(index[entry])
-            if 0 <= k < size:
-                links.tie(source, k, axis, entry)
-            elif k == -1 or not of_layer:
-                continue
-            elif seen[axis][:, entry].all():
-                links.tie_all(source, axis, entry)
-            else:
-                each = each or _each_alone(source, size, run)
-                for one in each[axis][:, entry].nonzero().flatten().tolist():
-                    links.tie(source, one, axis, entry)
+    if of_layer and any(bool((found == SOME).any()) for found in index.values()):
+        each = _each_alone(source, size, run)
+    return {axis: Arrival(source, axis, found, each.get(axis), of_layer) for axis, found in index.items()}
 
 
 def _each_alone(source: Axis, size: int, run: Callable[[Marks, int], Marks]) -> Marks:
