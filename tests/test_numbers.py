@@ -40,7 +40,8 @@ def test_numbers_follow_cuts() -> None:
     assert model(torch.zeros(2, 3)).shape == (2, 2)
     copied = copy.deepcopy(graph)
     copied.remove(model, "one", [0])
-    assert model.width == 4 and graph.width("one") == 5
+    assert model.width == 4
+    assert graph.width("one") == 5
     fresh = Reshaping()
     copied.set_numbers(fresh)
     assert (fresh.width, fresh.sizes) == (4, (4, 4))

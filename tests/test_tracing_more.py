@@ -442,11 +442,6 @@ FREEZES = {
         "a",
         "convolution in Net mixes",
     ),
-    "transposed with groups": (
-        net(lambda m, x: m.c(x), c=nn.ConvTranspose2d(8, 8, 2, 2, groups=2)),
-        "a",
-        r"transposed convolution with groups \(c\)",
-    ),
     "weight norm": (
         net(lambda m, x: m.c(x), c=nn.utils.parametrizations.weight_norm(conv(8, 8))),
         "a",

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
-from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
@@ -20,6 +19,7 @@ from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, t
 from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
+from secateur.surgery.cutting import Optimizers
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.proof import prove_cut, trace_and_prove
@@ -117,7 +117,7 @@ class Anatomy:
         return self.costs.now
 
     def remove(
-        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
+        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizers = None
     ) -> None:
         """Remove present channels of a group from network, optimizer and books (`ChannelGraph.remove`)."""
         self.graph.remove(model, name, channels, optimizer)

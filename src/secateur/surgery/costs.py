@@ -235,9 +235,10 @@ def _dims(model: nn.Module, name: str, value: Tensor, axes: set[Axis]) -> tuple[
         if own == "bias":
             follow(0, "out")
         elif own == "weight":
-            follow(1 if is_transposed(layer) else 0, "out")
+            whole, divided = ("in", "out") if is_transposed(layer) else ("out", "in")
+            follow(0, whole)
             if not passes_on(layer):
-                follow(0 if is_transposed(layer) else 1, "in", layer.groups)
+                follow(1, divided, layer.groups)
     elif isinstance(layer, nn.Linear):
         follow(0, "out")
         if own == "weight":

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
-from secateur.surgery.cutting import Axis, axis_size, cut
+from secateur.surgery.cutting import Axis, Optimizers, axis_size, cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +70,30 @@ class ChannelGroup:
         together = numbers.view(size, -1).T if found[2] == "parts" else numbers.view(-1, size)
         sites = tuple(replace(site, entries=site.entries[together].flatten(1)) for site in self.sites)
         return ChannelGroup(self.name, sites, len(together), sets)
+
+    def united(self, others: Sequence[ChannelGroup]) -> ChannelGroup:
+        """Merge with others of the same width: channel i is then channel i of each.
+
+        Raises:
+            InputError: where the widths differ.
+        """
+        groups = (self, *others)
+        if len({group.width for group in groups}) > 1:
+            raise InputError(f"{self.name}: only groups of one width can be merged")
+        by_axis: dict[Axis, list[Site]] = {}
+        for site in (site for group in groups for site in group.sites):
+            by_axis.setdefault(site.axis, []).append(site)
+        sites = tuple(
+            Site(
+                axis,
+                torch.cat([site.entries for site in found], 1),
+                any(site.read for site in found),
+                any(site.write for site in found),
+            )
+            for axis, found in by_axis.items()
+        )
+        sets = ", ".join(group.sets for group in groups if group.sets)
+        return ChannelGroup(self.name, sites, self.width, f"{len(groups)} groups" + (sets and f" of {sets}"))
 
     @property
     def reads(self) -> tuple[Site, ...]:
@@ -133,6 +156,14 @@ class Number:
         """Make the number of a graph in which some groups (name -> width) stay as they are."""
         rest = self.rest + sum(adds * frozen[name] for name, adds in self.each if name in frozen)
         return replace(self, each=tuple(pair for pair in self.each if pair[0] not in frozen), rest=rest)
+
+    def united(self, first: str, others: Sequence[str]) -> Number:
+        """Make the number of a graph in which groups are merged into the first of them."""
+        merged: dict[str, int] = {}
+        for name, adds in self.each:
+            name = first if name in others else name
+            merged[name] = merged.get(name, 0) + adds
+        return replace(self, each=tuple(merged.items()))
 
     def in_sets(self, name: str, size: int) -> Number:
         """Make the number of a graph in which each channel of a group is `size` of the present ones."""
@@ -212,6 +243,17 @@ class ChannelGraph:
         kept = {**whole.kept, group.name: list(range(group.width))}
         return replace(whole, groups=groups, kept=kept, numbers=numbers)
 
+    def with_union(self, names: Sequence[str]) -> ChannelGraph:
+        """Make the graph of the uncut network with groups of one width merged into the first of them."""
+        first, *others = names
+        whole = self.uncut()
+        merged = self.groups[first].united([self.groups[name] for name in others])
+        groups = {name: merged if name == first else group for name, group in self.groups.items()}
+        groups = {name: group for name, group in groups.items() if name not in others}
+        kept = {name: whole.kept[name] for name in groups}
+        numbers = tuple(number.united(first, others) for number in self.numbers)
+        return replace(whole, groups=groups, kept=kept, numbers=numbers)
+
     def with_numbers(self, numbers: Sequence[Number]) -> ChannelGraph:
         """Make the same graph with these numbers too; of several for one place the last holds."""
         places = {(n.module, n.attribute, n.index): n for n in (*self.numbers, *numbers)}
@@ -265,7 +307,7 @@ class ChannelGraph:
         return entries.to(device if device.type != "meta" else "cpu")
 
     def remove(
-        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
+        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizers = None
     ) -> None:
         """Remove `channels` (present numbers) of the group, in place, from network and optimizer.
 
@@ -278,7 +320,7 @@ class ChannelGraph:
         self._cut(model, {name: check_removal(name, channels, self.width(name))}, optimizer)
 
     def _cut(
-        self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizer | None = None
+        self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None
     ) -> None:
         keeps, _ = self.keeps_without(gone)
         cut(model, keeps, optimizer)

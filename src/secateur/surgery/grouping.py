@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
-from secateur.surgery.cutting import Axis, is_transposed, out_size, passes_on
+from secateur.surgery.cutting import Axis, out_size, passes_on
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
 from secateur.surgery.links import Links
 from secateur.surgery.probe import OUTPUT, Probe
@@ -90,8 +89,6 @@ def _why_frozen(alike: _Alike, probe: Probe) -> str | None:
 def _spreader(writer: str, probe: Probe) -> str | None:
     """Name the first operator that spreads one marked channel over all others, and the module it is in."""
     layer = probe.mixers[writer]
-    if isinstance(layer, _ConvNd) and layer.groups > 1 and is_transposed(layer):
-        return f"a transposed convolution with groups ({writer})"
     mark = torch.zeros(1, out_size(layer), dtype=torch.bool)
     mark[0, 0] = True
     watch = SpreadWatch(probe.model)

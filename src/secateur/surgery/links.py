@@ -98,10 +98,7 @@ def tie_grouped(probe: Probe, links: Links) -> None:
     for name in probe.order:
         layer = probe.mixers[name]
         if isinstance(layer, _ConvNd) and layer.groups > 1:
-            if is_transposed(layer):
-                for axis in ((name, "in"), (name, "out")):
-                    links.tie_all(axis, (name, "in"), 0)
-            elif passes_on(layer):
+            if passes_on(layer):
                 _tie_rows(links, (name, "in"), layer.groups)
                 _tie_rows(links, (name, "out"), layer.groups)
                 firsts = torch.arange(layer.groups)

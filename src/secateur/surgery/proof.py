@@ -52,11 +52,15 @@ def proved(model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, seed: int =
     proven: list[str] = []
     refused: dict[str, str] = {}
     for name in names:  # one after the other, each with those that passed before
+        if name not in graph.groups:  # merged into another
+            continue
         reason = trial.failure(graph, [name]) or trial.failure(graph, [*proven, name])
         if reason is None:
             proven.append(name)
         elif better := mended(trial, graph, name, proven, reason):
             graph = better
+            proven = [other for other in proven if other in graph.groups]
+            refused = {other: why for other, why in refused.items() if other in graph.groups}
             proven.append(name)
         else:
             refused[name] = reason
