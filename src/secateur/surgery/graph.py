@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.attention import with_own_heads
 from secateur.surgery.cutting import Axis, Optimizers, axis_size, cut
 
 
@@ -260,8 +261,13 @@ class ChannelGraph:
         return replace(copy.deepcopy(self), numbers=tuple(places.values()))
 
     def set_numbers(self, model: nn.Module) -> None:
-        """Write what modules hold as Python numbers into `model`, as they are at the present widths."""
+        """Write what modules hold as Python numbers into `model`, as they are at the present widths.
+
+        Torch's own attention that is cut gets the class that has room for its numbers
+        (`secateur.network.attention`).
+        """
         widths = self.widths
+        with_own_heads(model, {axis[0] for axis, left in self._left.items() if not left.all()})
         for number in self.numbers:
             number.set(model, widths)
 
