@@ -19,9 +19,9 @@ from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, t
 from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
-from secateur.surgery.cutting import Optimizers
 from secateur.surgery.families import family_graph
 from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.optimizer_state import Optimizers
 from secateur.surgery.proof import prove_cut, trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"

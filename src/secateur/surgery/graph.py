@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.attention import with_own_heads
-from secateur.surgery.cutting import Axis, Optimizers, axis_size, cut
+from secateur.surgery.cutting import Axis, axis_size, cut
+from secateur.surgery.optimizer_state import Optimizers
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,9 +326,7 @@ class ChannelGraph:
         """
         self._cut(model, {name: check_removal(name, channels, self.width(name))}, optimizer)
 
-    def _cut(
-        self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None
-    ) -> None:
+    def _cut(self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None) -> None:
         keeps, _ = self.keeps_without(gone)
         cut(model, keeps, optimizer)
         self.note_removal(gone)
