@@ -80,7 +80,8 @@ class Anatomy:
         """
         check_runs(model, inputs)
         few = few_of(self.as_examples(inputs))
-        found = Anatomy(self.graph, Costs(model, self.graph, few), few, self.whole)
+        costs = Costs(model, self.graph, few, whole=self.whole)
+        found = Anatomy(self.graph, costs, few, self.whole)
         remember(model, found)
         return found
 
