@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect as introspection
 import json
@@ -57,6 +58,16 @@ def built(build: Build, name: str) -> nn.Module:
             "have it call the class"
         )
     return model
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Copy a network without its numbers; what its modules share, theirs share too."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo.setdefault(id(buffer), buffer.detach().to("meta"))
+    return copy.deepcopy(model, memo)
 
 
 def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from secateur.architecture.origin import OFFERED
 from secateur.architecture.sites import problem_with_sites
 from secateur.errors import InputError
 from secateur.models import FACTORIES
+from secateur.network.described import without_values
 from secateur.records.out import expanded
 
 FORMAT = "secateur-architecture"
@@ -73,7 +74,7 @@ def _described(path: str | Path) -> dict[tuple[str, str], Any]:
         raise InputError(f"{found}: {problem}")
     plain = {("", key): content[key] for key in ("factory", "params", "macs")}
     later = {  # what schema 1 did not say follows from its family's arguments, and differs where these do
-        ("", key): shown(content[key]).strip("'")
+        ("", key): shown(without_values(content[key])).strip("'")
         for key in ("classes", "input", "layout")
         if content["schema"] > 1 and content["factory"] not in FACTORIES
     }
@@ -124,8 +125,8 @@ def _problem_with_groups(content: dict[str, Any]) -> str | None:
         if not _is_name(group.get("name")) or not _is_count(group.get("width"), 1, _MAX_WIDTH):
             return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {shown(group)}'
         whole = group.get("of", group["width"] if built_in else None)
-        if not _is_count(whole, 1, _MAX_WIDTH) or not isinstance(group.get("sets", ""), str):
-            return f'"of" is the whole width of a group and "sets" a text, got {shown(group)}'
+        if not _is_count(whole, 1, _MAX_WIDTH) or not _is_name(group.get("sets", "1")):
+            return f'"of" is the whole width of a group and "sets" a short text, got {shown(group)}'
         if not built_in and group["width"] > whole:
             return f"a group is no wider than in its whole network, got {shown(group)}"
     if len({group["name"] for group in groups}) < len(groups):

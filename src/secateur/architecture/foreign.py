@@ -18,6 +18,7 @@ from secateur.architecture.building import (
     cut_bare_parameters,
     layout_hash,
     narrow_sizes,
+    on_meta,
     order_of_creation,
 )
 from secateur.architecture.likeness import difference, put_tables, tables
@@ -124,7 +125,11 @@ class ForeignOrigin:
 
     def cost(self, widths: Sequence[int], resource: str) -> int:
         if resource in COUNTED:
-            return self.anatomy.costs.at(self.by_name(widths))[resource]
+            try:
+                return self.anatomy.costs.at(self.by_name(widths))[resource]
+            except InputError:  # a file describes inputs on which it does not run
+                if resource == "macs":
+                    raise
         return COUNTERS[resource](self.skeleton(widths))
 
     def clamped(self, widths: Sequence[int]) -> tuple[int, ...]:
@@ -136,7 +141,8 @@ class ForeignOrigin:
     def described(self) -> dict[str, Any]:
         graph = self.anatomy.graph
         frozen = {"frozen": frozen_as_json(graph)} if graph.frozen else {}
-        return {**frozen, **numbers_as_json(graph)}
+        inputs = describe_inputs(self.anatomy.inputs, values=True)  # lengths and masks hold no noise
+        return {"input": inputs, **frozen, **numbers_as_json(graph)}
 
     def identity_at(self, widths: Sequence[int], kept: Kept | None = None) -> dict[str, Any]:
         """Say which code it is, as the user may have changed it, and which weights it starts from.
@@ -216,7 +222,7 @@ class ForeignOrigin:
     def skeleton(self, widths: Sequence[int]) -> nn.Module:
         whole = self.anatomy.whole
         assert whole is not None
-        model = copy.deepcopy(whole).to("meta")
+        model = on_meta(whole)
         self.anatomy.graph.uncut().narrow(model, self.by_name(widths))
         self._make_known(model, widths)
         return model
@@ -305,7 +311,7 @@ class ForeignOrigin:
         except RuntimeError:
             self._narrow = False
             return False
-        same = difference(model, whole, self.anatomy.inputs, state=False) is None
+        same = difference(model, whole, graph, self.anatomy.inputs, state=False) is None
         self._narrow = same and (True if not tables(whole, graph) else None)  # with tables, every time
         return same
 

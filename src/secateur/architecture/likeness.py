@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import kind_and_line
-from secateur.network.inputs import Inputs, call, modes_kept, on_device, output_tensors
+from secateur.network.inputs import Inputs, call, on_device, output_tensors
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.tensor_files import load_state
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.probe import RUN_ERRORS
@@ -52,16 +53,16 @@ def put_tables(model: nn.Module, cut: nn.Module, graph: ChannelGraph) -> None:
         getattr(model.get_submodule(table.module), table.name).copy_(value)
 
 
-def beside_state(model: nn.Module) -> dict[str, Tensor]:
-    """Map name to buffer, of those that are not in the network's state."""
-    state = model.state_dict(keep_vars=True)
-    return {name: value for name, value in model.named_buffers() if name not in state}
+def difference(
+    one: nn.Module, other: nn.Module, graph: ChannelGraph, inputs: Inputs, *, state: bool = True
+) -> str | None:
+    """Say in what `other` is not the same network as `one`; None: in nothing.
 
-
-def difference(one: nn.Module, other: nn.Module, inputs: Inputs, *, state: bool = True) -> str | None:
-    """Say in what `other` is not the same network as `one`; None: in nothing. Both are left as they were.
+    Of buffers that are not in the state dict, those must be equal that are cut; of others (counters, caches)
+    the outputs tell.
 
     Args:
+        graph: what is cut in both.
         inputs: as both take them; where they are none that `one` runs on, only the tensors are compared.
         state: whether the states must be equal; else `other` is given that of `one`, whose shapes it has.
     """
@@ -70,12 +71,24 @@ def difference(one: nn.Module, other: nn.Module, inputs: Inputs, *, state: bool 
             return f"'{unlike}' is another tensor"
     else:
         load_state(other, one.state_dict())
-    if unlike := _unlike(beside_state(one), beside_state(other)):
+    held, found = (_tables_beside_state(network, one, graph) for network in (one, other))
+    if unlike := _unlike(held, found):
         return (
-            f"'{unlike}', which is not in the state dict, is not the same in both: make it of the same "
-            "numbers every time, or register it with persistent=True"
+            f"'{unlike}', which is not in the state dict, holds other numbers: make it of the same numbers "
+            "every time, or register it with persistent=True"
         )
     return _other_outputs(one, other, inputs)
+
+
+def _tables_beside_state(model: nn.Module, like: nn.Module, graph: ChannelGraph) -> dict[str, object]:
+    """Map name to table of `model`, of those that `like` has cut and that its state dict has not."""
+    names = {table: f"{table.module}.{table.name}".lstrip(".") for table in tables(like, graph)}
+    inside = like.state_dict()
+    return {
+        name: getattr(model.get_submodule(table.module), table.name, None)
+        for table, name in names.items()
+        if name not in inside
+    }
 
 
 def _unlike(one: Mapping[str, object], other: Mapping[str, object]) -> str | None:
@@ -97,11 +110,11 @@ def _equal(one: object, other: object) -> bool:
 
 def _other_outputs(one: nn.Module, other: nn.Module, inputs: Inputs) -> str | None:
     try:
-        expected = _outputs(one, inputs)
+        expected = given_in_evaluation(one, inputs)
     except RUN_ERRORS:
         return None  # inputs that a file describes, say
     try:
-        found = _outputs(other.to(_device(one)), inputs)
+        found = given_in_evaluation(other.to(_device(one)), inputs)
     except RUN_ERRORS as error:
         return f"it does not run: {kind_and_line(error)}"
     if [each.shape for each in found] != [each.shape for each in expected]:
@@ -112,11 +125,11 @@ def _other_outputs(one: nn.Module, other: nn.Module, inputs: Inputs) -> str | No
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-    """Run a network in evaluation mode; what it draws is drawn alike every time."""
+def given_in_evaluation(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """Run a network in evaluation mode, for the tensors that it gives; what it draws is always the same."""
     with modes_kept(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return output_tensors(call(model.eval(), on_device(inputs, model)))
+        return output_tensors(call(in_evaluation(model), on_device(inputs, model)))
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

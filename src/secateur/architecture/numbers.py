@@ -80,7 +80,7 @@ def with_numbers(graph: ChannelGraph, content: Json, whole: nn.Module, source: s
     for name in content.get("over_kept", {}):
         if name not in modules:
             raise InputError(
-                f"{source}: the network that the factory builds has no module '{ascii(name)[:80]}'"
+                f"{source}: the network that the factory builds has no module {ascii(name)[:80]}"
             )
     numbers = [_number(each, graph, modules, source) for each in content.get("numbers", [])]
     graph = graph.with_numbers(numbers) if numbers else graph

@@ -141,7 +141,7 @@ def _check_same(factory: Build, anatomy: Anatomy) -> None:
             f"the factory '{name}' builds a network with other tensors than the model: pass the one that the "
             "model was built with"
         )
-    if reason := difference(whole, other.eval(), anatomy.inputs, state=False):
+    if reason := difference(whole, other, anatomy.graph, anatomy.inputs, state=False):
         raise InputError(
             f"the factory '{name}' builds another network than the model: given the same weights, {reason}. "
             "Pass the one that the model was built with"
@@ -232,7 +232,7 @@ def read_foreign(
         origin = ForeignOrigin(name, content["arguments"], build, anatomy, classes=classes_of(model, inputs))
     else:
         graph = with_numbers(graph_of(content, model, source), content, model, source)
-        anatomy = open_unrun(model.cpu().eval(), graph, inputs)
+        anatomy = open_unrun(in_evaluation(model.cpu()), graph, inputs)
         origin = ForeignOrigin(name, content["arguments"], build, anatomy, classes=content["classes"])
     by_name = {group["name"]: group["width"] for group in groups}
     widths, kept = tuple(by_name[name] for name in origin.names), kept_from(groups)

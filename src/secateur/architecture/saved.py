@@ -17,17 +17,19 @@ from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, 
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import described
-from secateur.architecture.likeness import difference
+from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
 from secateur.architecture.origin import Origin
 from secateur.architecture.sites import kept_from
 from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
-from secateur.errors import InputError
+from secateur.errors import InputError, kind_and_line
+from secateur.network.modes import in_evaluation
 from secateur.network.tensor_files import load_state, unshared
 from secateur.records.out import check_out, expanded
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
+from secateur.surgery.probe import RUN_ERRORS
 
 FILES = (ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""
@@ -119,7 +121,8 @@ def _other_than_saved(model: nn.Module, origin: Origin, directory: Path) -> str 
     try:
         factory = origin.again if isinstance(origin, ForeignOrigin) else None
         loaded = _read(Architecture.load(directory, factory), directory)
-        reason = difference(model, loaded, anatomy_of(model).inputs)
+        anatomy = anatomy_of(model)
+        reason = difference(model, loaded, anatomy.graph, anatomy.inputs)
     except InputError as error:
         return str(error).replace(f"{directory}/", "")
     if reason is None:
@@ -155,6 +158,8 @@ def load_model(
     else:
         architecture = Architecture.load(directory / ARCHITECTURE_FILE, factory)
     model = _read(architecture, directory)
+    if isinstance(architecture.origin, ForeignOrigin):
+        _check_runs(model, architecture.origin, directory)
     if artefact := read_artefact(directory, architecture.classes):
         carry_artefact(model, artefact)
     return model
@@ -183,7 +188,28 @@ def _read(architecture: Architecture, directory: Path) -> Any:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}): it was cut off or is another kind of file"
         ) from None
-    return model.eval()
+    return in_evaluation(model)
+
+
+def _check_runs(model: nn.Module, origin: ForeignOrigin, source: Path) -> None:
+    """Raise InputError where the cut network does not run, though the whole one does on the file's inputs."""
+    inputs, whole = origin.anatomy.inputs, origin.anatomy.whole
+    assert whole is not None
+    try:
+        expected = given_in_evaluation(whole, inputs)
+    except RUN_ERRORS:
+        return  # lengths or ids that only real data have
+    shapes = [tuple(each.shape) for each in expected]
+    try:
+        found = [tuple(each.shape) for each in given_in_evaluation(model, inputs)]
+        said = f"gives {found[:4]}, and the whole one {shapes[:4]}" if found != shapes else ""
+    except RUN_ERRORS as error:
+        said = f"fails: {kind_and_line(error)}"
+    if said:
+        raise InputError(
+            f"{source}: cut as the file says, the network that the factory builds {said}: it was changed, or "
+            "it is another one"
+        )
 
 
 def _like(like: Architecture, path: Path) -> Architecture:

@@ -19,6 +19,7 @@ from secateur.surgery.cutting import CHANNELWISE, Axis, in_size, out_size
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
 
 Json = dict[str, Any]
+_MOST_AXIS = 600  # characters
 
 
 def sites_as_json(group: ChannelGroup) -> list[Json]:
@@ -73,7 +74,8 @@ def problem_with_sites(group: Json) -> str | None:
 
 
 def _problem_with_site(site: Any, width: int) -> str | None:
-    if not isinstance(site, dict) or not isinstance(site.get("axis"), str) or ":" not in site["axis"]:
+    axis = site.get("axis") if isinstance(site, dict) else None
+    if not isinstance(axis, str) or ":" not in axis or not axis.isprintable() or len(axis) > _MOST_AXIS:
         return 'a site must have an "axis", "LAYER:out", "LAYER:in" or "LAYER:PARAMETER@DIMENSION"'
     if any(not isinstance(site.get(flag, False), bool) for flag in ("read", "write")):
         return '"read" and "write" of a site must be true, false or left out'

@@ -16,6 +16,7 @@ from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
+from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
@@ -182,7 +183,7 @@ def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
-    whole = copy.deepcopy(model).cpu().eval()
+    whole = in_evaluation(copy.deepcopy(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
