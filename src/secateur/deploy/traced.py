@@ -8,7 +8,6 @@ the traced one where the batch size is free. The network keeps its precision: no
 
 from __future__ import annotations
 
-import copy
 import importlib
 import logging
 import warnings
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError
+from secateur.network.copies import copied
 from secateur.records.out import check_writable, expanded
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
@@ -230,7 +230,7 @@ class Traced:
 def copy_of(model: nn.Module) -> nn.Module:
     """Make a deep copy in evaluation mode, so that no buffer, mode or device of the model itself changes."""
     with said_in_one_line("be copied (it holds tensors that torch computed, not parameters)"):
-        return copy.deepcopy(model).eval()
+        return copied(model).eval()
 
 
 def check(run: Run, traced: Traced, tolerance: float | None = None) -> float:

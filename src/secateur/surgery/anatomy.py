@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
@@ -21,9 +22,10 @@ from secateur.network.weights import weight_layers
 from secateur.records.shown import Shown
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
+from secateur.surgery.finished import prove_cut
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.optimizer_state import Optimizers
-from secateur.surgery.proof import prove_cut, trace_and_prove
+from secateur.surgery.proof import trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"
 
@@ -183,7 +185,11 @@ def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
+<<<<<<< HEAD
     whole = in_evaluation(copy.deepcopy(model).cpu())
+=======
+    whole = in_evaluation(copied(model).cpu())
+>>>>>>> seven-proof
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)

@@ -89,6 +89,12 @@ def weight_norm_of(layer: nn.Module) -> WeightNormed | None:
     return found[0] if found else None
 
 
+def normed_parts(layer: nn.Module) -> tuple[Tensor, ...]:
+    """The tensors that a layer's normalised weight is made of: they follow the layer's own axes."""
+    normed = weight_norm_of(layer)
+    return () if normed is None else (normed.g, normed.v)
+
+
 def computed_weight(layer: nn.Module) -> bool:
     """Whether a layer's weight is computed in a way that cannot be cut."""
     if isinstance(layer, (nn.Linear, _ConvNd)) and weight_norm_of(layer) is not None:
@@ -151,11 +157,17 @@ def make_permanent(model: nn.Module) -> nn.Module:
 
 
 def as_plain(model: nn.Module) -> nn.Module:
-    """Make normalised weights of layers plain parameters, in place; the function stays the same."""
+    """Make normalised weights of layers plain parameters, in place; the function stays the same.
+
+    Meant for a copy: torch's own way of taking a parametrization off changes the class that copies share.
+    """
     for module in list(model.modules()):
         if isinstance(module, (nn.Linear, _ConvNd)) and (normed := weight_norm_of(module)) is not None:
             if normed.hook is not None:
                 remove_weight_norm(module, "weight")
-            else:
-                parametrize.remove_parametrizations(module, "weight")
+                continue
+            weight = nn.Parameter(effective_weight(module).detach().clone())
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module._modules["parametrizations"]
+            module.register_parameter("weight", weight)
     return model

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.counting import layer_positions
-from secateur.network.inputs import Inputs, call, modes_kept, tile
+from secateur.network.inputs import Inputs, call, tile
+from secateur.network.modes import modes_kept
 from secateur.network.tensor_files import state_bytes
 from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph
@@ -96,18 +97,17 @@ class Costs:
 
     def _by_group(self) -> dict[str, list[StateTensor | _Work]]:
         """What each group is part of."""
-        everything = [*self._tensors, *self._works]
-        return {
-            name: [
-                each
-                for each in everything
-                if any(not isinstance(d, int) and d[0] in spread for d in each.dims)
-            ]
-            for name, spread in self._spread.items()
-        }
+        found: dict[str, list[StateTensor | _Work]] = {name: [] for name in self._spread}
+        for each in self._everything():
+            axes = {dim[0] for dim in each.dims if not isinstance(dim, int)}
+            for name, spread in self._spread.items():
+                if not axes.isdisjoint(spread):
+                    found[name].append(each)
+        return found
 
-    def _everything(self) -> list[StateTensor | _Work]:
-        return [*self._tensors, *self._works]
+    def _everything(self) -> Iterator[StateTensor | _Work]:
+        yield from self._tensors
+        yield from self._works
 
     def copy(self, graph: ChannelGraph) -> Costs:
         """Make the costs of a copy of the network, whose graph is `graph`."""
@@ -154,11 +154,7 @@ class Costs:
         """Count the bytes of the saved weights, to the byte, with groups at other widths."""
         sizes = self.sizes_at(widths)
         return state_bytes(
-            {
-                t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta")
-                for t in self._tensors
-                if t.again is None
-            }
+            {t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta") for t in self._tensors}
         )
 
     def terms(self, resource: str) -> Iterator[tuple[int, list[tuple[Axis, int]]]]:

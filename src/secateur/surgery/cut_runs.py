@@ -1,4 +1,4 @@
-"""A network cut to widths, and run to see what it multiplies: without numbers, where it runs so."""
+"""A network cut to widths, and run to see what it multiplies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from secateur.network.inputs import Inputs, map_inputs, modes_kept
+from secateur.network.inputs import Inputs, map_inputs
+from secateur.network.modes import modes_kept
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.recording import Multiplied, Recorder, recorded
 
 Widths = Mapping[str, int]
+LARGE = 10**10  # MACs: a third of a second on one core
 
 
 @dataclass
@@ -35,46 +37,58 @@ class CutRun:
 
 
 class Cutter:
-    """Runs copies of a network that are cut to widths; without numbers where it runs so.
+    """Runs copies of a network that are cut to widths.
+
+    A large one runs without numbers, on torch's meta device, if it gives the same there; for a small one that
+    would take longer.
 
     Args:
         graph: of `model`, as it is.
         example: one example.
+
+    Attributes:
+        base: what ran in the network as it is.
+        unknown: operators in it whose cost nobody knows -> calls.
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, example: Inputs):
         self.graph = copy.deepcopy(graph)
         self.model, self.inputs = model, example
-        self.plain = self._record(model)
-        self.unknown = self.plain.unknown
+        plain = self._record(model)
+        self.unknown = plain.unknown
+        self.base = self._made(model, plain)
+        if self.base.macs > LARGE:
+            self._without_numbers()
+
+    def _without_numbers(self) -> None:
+        """Go over to the meta device, if the network runs there, and multiplies as much."""
         try:
-            self.model = without_numbers(model)
-            self.inputs = map_inputs(example, lambda x: x.to("meta"))
-            same = _macs(self._record(self.model)) == _macs(self.plain)
+            model = without_numbers(self.model)
+            inputs = map_inputs(self.inputs, lambda x: x.to("meta"))
+            base = self._made(model, self._record(model, inputs))
         except Exception:  # somebody's code, which may look at numbers
-            same = False
-        if not same:
-            self.model, self.inputs = model, example
+            return
+        if base.macs == self.base.macs:
+            self.model, self.inputs, self.base = model, inputs, base
 
     def run(self, widths: Widths) -> CutRun:
-        """Run at widths; those of groups that are not named are as they are."""
+        """Run at widths; groups that are not named stay as wide as they are."""
         small, graph = copy.deepcopy(self.model), copy.deepcopy(self.graph)
         graph.narrow(small, dict(widths))
-        found = self._record(small)
-        numels = {name: parameter.numel() for name, parameter in small.named_parameters()}
-        return CutRun(graph.widths, found.products, numels)
+        return self._made(small, self._record(small), graph)
 
     def macs(self, widths: Widths) -> int:
+        """Count the MACs at widths."""
         return self.run(widths).macs
 
-    def _record(self, model: nn.Module) -> Recorder:
+    def _made(self, model: nn.Module, found: Recorder, graph: ChannelGraph | None = None) -> CutRun:
+        numels = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        return CutRun((graph or self.graph).widths, found.products, numels)
+
+    def _record(self, model: nn.Module, inputs: Inputs | None = None) -> Recorder:
         with modes_kept(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it has to say it said when it ran for its user
-            return recorded(model.eval(), self.inputs)
-
-
-def _macs(found: Recorder) -> int:
-    return sum(product.macs for product in found.products)
+            return recorded(model.eval(), self.inputs if inputs is None else inputs)
 
 
 def without_numbers(model: nn.Module) -> nn.Module:

@@ -268,7 +268,7 @@ class _Shears:
         self.cut(normed.holder, (normed.direction,), keep, dim)
         if dim == normed.dim:
             self.cut(normed.holder, (normed.scale,), keep, dim)
-        else:
+        elif not normed.v.is_meta:
             after, v = normed.norms(), normed.v
             if not bool((after > 0).all()):  # nothing is left there but zeros: any direction, of length 0
                 v.data = torch.where(after > 0, v.data, torch.ones_like(v.data))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from secateur.surgery.computed_weights import remedy
 from secateur.surgery.cutting import Axis, out_size, passes_on
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
 from secateur.surgery.links import Links
@@ -79,7 +80,7 @@ def _why_frozen(alike: _Alike, probe: Probe) -> str | None:
     if len(alike.members) > 1:
         return None
     if computed := [name for name, _ in axes if name in probe.computed]:
-        return f"the weight of {computed[0]} is computed (a parametrization), and only plain ones are cut"
+        return f"the weight of {computed[0]} {remedy(computed[0], probe.model.get_submodule(computed[0]))}"
     entries = axes[(alike.writer, "out")]
     writers = [name for name, kind in axes if kind == "out" and name in probe.calls]
     blamed = next(filter(None, (_spreader(name, probe) for name in writers)), "the layers that share them")

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.parametrize import is_parametrized
 
 from secateur.errors import InputError, kind_and_line
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
+from secateur.surgery.computed_weights import computed_weight, normed_parts
 from secateur.surgery.cutting import CHANNELWISE, Axis, out_size
 from secateur.surgery.kernels import plain_kernels
 from secateur.surgery.quiet import how_it_trains, quiet_training, without_chance
@@ -59,7 +60,7 @@ class Probe:
         self.computed = [
             name
             for name, module in (*self.mixers.items(), *self.channelwise.items())
-            if (hasattr(module, "weight") and "weight" not in module._parameters) or is_parametrized(module)
+            if computed_weight(module)
         ]
         self.dims: dict[str, int] = {}  # the channel dimension of what a channelwise layer is given
         evaluation = Recorded(False, _flags(self.model))
@@ -73,7 +74,7 @@ class Probe:
 
     def _runnable(self, mode: Recorded, inputs: Inputs) -> Inputs:
         """Shrink the inputs to a small side if the model takes them so, and record the calls."""
-        small = map_inputs(inputs, _shrunk)
+        small = map_inputs(inputs, shrunk)
         shrinks = any(
             a.shape != b.shape for a, b in zip(input_tensors(inputs), input_tensors(small), strict=True)
         )
@@ -129,12 +130,13 @@ class Probe:
     def parameters(self) -> dict[Axis, Tensor]:
         """Find parameters and float buffers that a module holds beside its layers, one axis a dimension."""
         found: dict[Axis, Tensor] = {}
+        normed = {id(value) for layer in self.mixers.values() for value in normed_parts(layer)}
         for name, module in self.model.named_modules():
             for own, value in (
                 *module.named_parameters(recurse=False),
                 *module.named_buffers(recurse=False),
             ):
-                if value.is_floating_point() and not _of_layer(module, own):
+                if value.is_floating_point() and not _of_layer(module, own) and id(value) not in normed:
                     found |= {(name, f"{own}@{dim}"): value for dim, n in enumerate(value.shape) if n > 1}
         return found
 
@@ -267,9 +269,9 @@ def _of_layer(module: nn.Module, own: str) -> bool:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """Copy a model; InputError where torch makes no copy, as of weights computed by an old-style hook."""
+    """Copy a model; InputError where torch makes no copy."""
     try:
-        return copy.deepcopy(model)
+        return copied(model)
     except RUN_ERRORS as error:
         raise InputError(f"{type(model).__name__} cannot be copied: {kind_and_line(error)}") from None
 
@@ -337,7 +339,7 @@ def channel_dim(module: nn.Module, x: Tensor) -> int:
     return -1
 
 
-def _shrunk(x: Tensor) -> Tensor:
+def shrunk(x: Tensor) -> Tensor:
     """Shrink images to a small side, their proportions kept; leave everything else as it is."""
     if x.dim() != 4 or not x.is_floating_point() or max(x.shape[2:]) <= PROBE_SIDE:
         return x

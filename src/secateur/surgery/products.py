@@ -2,8 +2,8 @@
 
     MACs = sum over products of  times * prod over dimensions of (rest + sum_g each_g * width_g)
 
-Operands are not looked at, only their sizes: copies of the network are cut to random widths and run, without
-numbers (`secateur.surgery.cut_runs`). A size that stays is a number. One that changes is the size of a group
+Operands are not looked at, only their sizes: copies of the network are cut to random widths and run
+(`secateur.surgery.cut_runs`). A size that stays is a number. One that changes is the size of a group
 or of an axis, times a number: the runs tell which. What they leave open is found by cutting each group alone.
 Then the sum is held against what runs at other widths count, to the unit; where it fails, no formula is
 claimed, and MACs are measured whenever somebody asks.
@@ -127,7 +127,7 @@ class _Follower:
         self.graph = self.cutter.graph
         self.generator = torch.Generator().manual_seed(self.seed)
         self.wide = [name for name in self.graph.groups if self.graph.width(name) > 1]
-        self.base = self.cutter.run({})
+        self.base = self.cutter.base
 
     def constant(self) -> tuple[dict[str, int], tuple[Product, ...]]:
         """What is multiplied, by parameters at any widths, and the rest as if nothing ever changed."""

@@ -65,11 +65,11 @@ def state_tensors(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]
         owner = owners.setdefault(id(value), name)
         total[owner] = total.get(owner, 0) + uses.get(name, 0)
     weights = {f"{name}.weight" if name else "weight" for name in weight_layers(model)}
-    axes, dims = set(graph.axes()), dict[str, Dims]()
+    sizes, dims = {axis: graph.size(axis) for axis in graph.axes()}, dict[str, Dims]()
     found = []
     for name, value in held.items():
         owner = owners[id(value)]
-        dims[name] = _dims(model, name, value, axes) if owner == name else dims[owner]
+        dims[name] = _dims(model, name, value, sizes) if owner == name else dims[owner]
         counts = owner == name
         found.append(
             StateTensor(
@@ -85,21 +85,31 @@ def state_tensors(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]
     return found
 
 
-def _dims(model: nn.Module, name: str, value: Tensor, axes: set[Axis]) -> Dims:
+def _dims(model: nn.Module, name: str, value: Tensor, sizes: Mapping[Axis, int]) -> Dims:
     """Find which axis each dimension of a tensor follows."""
-    module, _, own = name.rpartition(".")
-    layer = model.get_submodule(module)
-    stock = _stock_dims(layer, own, value)
+    holder, _, own = name.rpartition(".")
     dims: list[int | tuple[Axis, int]] = list(value.shape)
-    for dim in range(value.dim()):
-        for kind, divisor in (*stock.get(dim, ()), (f"{own}@{dim}", 1)):
-            if (module, kind) in axes:
-                dims[dim] = ((module, kind), divisor)
+    layer, plain = _layer_of(holder, own)
+    stock = _stock_dims(model.get_submodule(layer), plain)
+    for dim, size in enumerate(value.shape):
+        follows = [((layer, kind), divisor) for kind, divisor in stock.get(dim, ())]
+        for axis, divisor in (*follows, ((holder, f"{own}@{dim}"), 1)):
+            if sizes.get(axis) == size * divisor:  # the scale of a normalised weight may have 1
+                dims[dim] = (axis, divisor)
                 break
     return tuple(dims)
 
 
-def _stock_dims(layer: nn.Module, own: str, value: Tensor) -> dict[int, list[tuple[str, int]]]:
+def _layer_of(holder: str, own: str) -> tuple[str, str]:
+    """Tell whose axes a tensor follows, and as what: what a normalised weight is made of, as that weight."""
+    if own in ("weight_g", "weight_v"):
+        return holder, "weight"
+    if holder.endswith("parametrizations.weight"):
+        return holder.removesuffix("parametrizations.weight").rstrip("."), "weight"
+    return holder, own
+
+
+def _stock_dims(layer: nn.Module, own: str) -> dict[int, list[tuple[str, int]]]:
     """Dimension -> the "out" or "in" axes that it follows in layers of torch's, and what divides them."""
     if isinstance(layer, _ConvNd):
         if own == "bias":
