@@ -185,11 +185,7 @@ def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
-<<<<<<< HEAD
-    whole = in_evaluation(copy.deepcopy(model).cpu())
-=======
     whole = in_evaluation(copied(model).cpu())
->>>>>>> seven-proof
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
