@@ -25,6 +25,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError, kind_and_line
 from secateur.network.modes import in_evaluation
+from secateur.network.plain import bare
 from secateur.network.tensor_files import load_state, unshared
 from secateur.records.out import check_out, expanded
 from secateur.surgery.anatomy import anatomy_of
@@ -70,6 +71,7 @@ def save_model(
         >>> sc.save(model, "out/", data=data); sc.load("out/").classes  # doctest: +SKIP
     """
     directory = expanded(directory, "the folder to save in")
+    model = bare(model)
     architecture = Architecture.of(model)
     known = artefact or told(model, architecture.classes, data, classes, preprocessing)
     check_out(directory, FILES)

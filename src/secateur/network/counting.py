@@ -20,7 +20,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
-from secateur.network.inputs import Inputs, call, modes_kept, tile
+from secateur.network.inputs import Inputs, call, tile
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.weights import weight_layers
 
 TRAINING_MACS_PER_INFERENCE_MAC = 3
@@ -110,7 +111,7 @@ def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
     hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
     try:
         with torch.no_grad(), modes_kept(model):
-            call(model.eval(), tile(inputs, 1))
+            call(in_evaluation(model), tile(inputs, 1))
     finally:
         for hook in hooks:
             hook.remove()

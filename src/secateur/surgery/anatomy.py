@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from secateur.errors import InputError
 from secateur.models import Family
@@ -18,8 +17,10 @@ from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
 from secateur.network.modes import in_evaluation
-from secateur.network.weights import weight_layers
+from secateur.network.plain import check_plain
+from secateur.network.tensor_files import check_state
 from secateur.records.shown import Shown
+from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
 from secateur.surgery.finished import prove_cut
@@ -158,9 +159,11 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
     """
     if isinstance(model, Family):
         return anatomy_of(model)
-    _check_trainable(model)
+    check_plain(model)
+    check_state(model)
     forget(model)
     given = examples_of(model, inputs, batch_dim)
+    check_copies(model, given)
     return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
 
 
@@ -244,31 +247,3 @@ def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = 
     if resource == "bytes":
         return anatomy.costs.bytes_at(widths or {})
     return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
-
-
-def check_state(model: nn.Module) -> None:
-    """Raise InputError where a network's state could not be saved: no tensors, or of sizes not known yet."""
-    kinds = (UninitializedParameter, UninitializedBuffer)
-    named = (*model.named_parameters(), *model.named_buffers())
-    if lazy := next((name for name, value in named if isinstance(value, kinds)), None):
-        raise InputError(
-            f"the layers of a network have sizes, but '{lazy}' has none before it has run: call the model "
-            "once on a batch, and have its factory do so too"
-        )
-    for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise InputError(
-                f"the state of a network holds tensors, which alone are saved, but '{name}' is a "
-                f"{type(value).__name__}: keep it in a buffer or in an attribute that its factory sets"
-            )
-
-
-def _check_trainable(model: nn.Module) -> None:
-    """Raise InputError for what is no module with layers that could be cut."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a model is a torch.nn.Module, got {type(model).__name__}")
-    if not weight_layers(model):
-        raise InputError(
-            f"nothing in {type(model).__name__} can be pruned: it has no convolution and no linear layer"
-        )
-    check_state(model)

@@ -50,7 +50,7 @@ class Probe:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs):
-        self.model = in_evaluation(_copied(model))
+        self.model = in_evaluation(copied(model))
         self.mixers = weight_layers(self.model)
         self.channelwise = {
             name: module
@@ -266,14 +266,6 @@ def _of_layer(module: nn.Module, own: str) -> bool:
     if isinstance(module, (_ConvNd, nn.Linear)):
         return own in ("weight", "bias")
     return isinstance(module, CHANNELWISE)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """Copy a model; InputError where torch makes no copy."""
-    try:
-        return copied(model)
-    except RUN_ERRORS as error:
-        raise InputError(f"{type(model).__name__} cannot be copied: {kind_and_line(error)}") from None
 
 
 def _flags(model: nn.Module) -> list[tuple[nn.Module, bool]]:
