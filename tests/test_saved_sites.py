@@ -354,7 +354,7 @@ def counting_loss(steps):
         (Drawn, Drawn, IMAGES, "'scale', which is not in the state dict, holds other numbers"),
         (Text, Gelu, IDS, "it computes something else of the same weights"),
         (Extra, None, IMAGES, "'_extra_state' is a dict"),
-        (Lazy, Lazy, IMAGES, "'fc.weight' has none before it has run"),
+        (Lazy, Lazy, IMAGES, "fc has no weights yet"),
     ],
     ids=["drawn", "other code", "extra state", "lazy"],
 )
