@@ -47,7 +47,10 @@ def blind(model, graph, gone):
     for name, channels in gone.items():
         for site in graph.groups[name].sites:
             layer, cut = copied.get_submodule(site.axis[0]), site.entries[sorted(channels)].flatten().tolist()
-            if site.read:
+            if site.read and "@" in site.axis[1]:
+                own, _, dim = site.axis[1].partition("@")
+                getattr(layer, own).data.index_fill_(int(dim), torch.tensor(cut), 0)
+            elif site.read:
                 weight = layer.weight = nn.Parameter(layer.weight.detach().clone())  # no longer anyone else's
                 for entry in cut:
                     zero(layer, weight.data, entry)
@@ -514,8 +517,8 @@ def test_embeddings(tied):
     model = Net(tokens_tied, hidden=hidden, **more)
     tokens = torch.randint(0, 20, (2, 6), generator=torch.Generator().manual_seed(0))
     graph = opened(model, tokens)
-    assert list(graph.groups) == ["hidden.0", "hidden.2"]
-    graph.remove(model, "hidden.2", [1, 2])
+    assert list(graph.groups) == ["one", "hidden.0"] if tied else ["one", "hidden.0", "hidden.2"]
+    graph.remove(model, "one", [1, 2])
     assert (model.one.weight is model.other.weight) == tied
 
 

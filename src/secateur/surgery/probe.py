@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -86,7 +86,13 @@ class Probe:
         self.active: Recorder | _Marker
         self.inputs, self.apart = self._recorded(Examples.by_shape(on_device(inputs, self.model)))
         self.at_once = max(2, min(AT_ONCE, 2 * ENTRIES_AT_ONCE // self.record.largest)) if self.apart else 1
-        self.order = [name for name in self.record.order if name in self.mixers]
+
+    def check(self) -> None:
+        """Run with marks once, which finds out along which dimension products of activations read channels.
+
+        Raises:
+            InputError: where its code does not stand marks.
+        """
         self._look()
 
     # ---- the run that finds out ----
@@ -143,15 +149,14 @@ class Probe:
 
     def _look(self) -> None:
         """Find out along which dimension products of activations read channels."""
-        if not self.record.contractions:
-            return
         marks: Marks = {}
         generator = torch.Generator().manual_seed(0)
         for axis in self.record.sources:
             number = torch.arange(self.record.sizes[axis])
             some = torch.rand(len(number), generator=generator) < 0.5
             marks[axis] = torch.stack([number % 2 == 0, number // 2 % 2 == 0, some, ~some])
-        self.run(marks, looking=True)
+        if marks:
+            self.run(marks, looking=True)
 
     # ---- runs with marks ----
 
@@ -195,10 +200,8 @@ class Probe:
     def _call(self, mode: Recorder | _Marker, inputs: Inputs) -> Any:
         self.active = mode
         kernels = no_fast_path if _on_cpu(self.model) else plain_kernels
-        if self.training:
-            with kernels(), without_chance(), self._stubs(), mode:
-                return call(self.model, inputs)
-        with kernels(), self._stubs(), mode:
+        chance = without_chance if self.training else nullcontext
+        with kernels(), chance(), attributes_kept(self.model), self._stubs(), mode:
             return call(self.model, inputs)
 
     @contextmanager
@@ -301,6 +304,23 @@ class Probe:
         return {axis: size for axis, size in self.record.tape.sizes.items() if "@" in axis[1]}
 
 
+def probe_of(model: nn.Module, inputs: Inputs, *, training: bool = False, apart: bool = True) -> Probe:
+    """Make a probe of a model; of one that takes other ways with other numbers of examples, one at a time.
+
+    Args:
+        apart: whether examples can run together.
+    """
+    probe = Probe(model, inputs, training=training, apart=apart)
+    if probe.apart:
+        try:
+            probe.check()
+            return probe
+        except RUN_ERRORS:
+            probe = Probe(model, inputs, training=training, apart=False)
+    probe.check()
+    return probe
+
+
 MADE_OVER = "#over"
 
 
@@ -364,6 +384,30 @@ class _Marker(TorchDispatchMode):
         if self.watch:
             self.watch.saw(func, args, result)
         return result
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Put back what a run leaves in the attributes of modules, as tables that are made once and then kept."""
+    before = [
+        (module, {name: _held(value) for name, value in vars(module).items() if name not in _TORCHS})
+        for module in model.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, held in before:
+            own = vars(module)
+            for name in [name for name in own if name not in held and name not in _TORCHS]:
+                del own[name]
+            own.update(held)
+
+
+_TORCHS = frozenset(vars(nn.Module()))
+
+
+def _held(value: Any) -> Any:
+    return copy.copy(value) if isinstance(value, (dict, list, set)) else value
 
 
 def axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis | None:
