@@ -371,8 +371,14 @@ class Recorder(ModuleWatch):
         for tensor in (args[2], *([mask] if mask is not None else [])):
             bits |= self.bits(tensor) if self.dynamic(tensor) else 0
         if mask is not None and not self.dynamic(mask) and self.tape.bits(mask) and mask.dim() > 2:
-            if mask.shape[-3] == self.sizes[action.heads]:
-                self.tape.watch(mask, action.heads, _along(mask.dim() - 3))
+            layout, rows = action.layout, query.shape[-2]
+
+            def see(x: Tensor) -> Tensor:
+                marked = x.any(-1, keepdim=True)
+                every = as_query(marked.expand(*marked.shape[:-2], rows, 1))
+                return gathered(every, layout, (0,), self.state.examples).any(0)
+
+            self.tape.watch(mask, action.heads, see)
         return Attended(action), bits
 
     def _meet(

@@ -66,6 +66,12 @@ class Survey:
             found |= probe.parameters() | probe.record.sizes
             for axis, size in probe.record.tape.sizes.items():
                 found.setdefault(axis, size)
+        for name, module in self.model.named_modules():  # those that share a parameter too
+            for own, value in (*module._parameters.items(), *module._buffers.items()):
+                for dim in range(value.dim() if value is not None and value.is_floating_point() else 0):
+                    axis = axis_along(name, module, own, dim)
+                    if axis is not None and "@" in axis[1] and value.shape[dim] > 1:
+                        found.setdefault(axis, value.shape[dim])
         return found
 
     def links(self) -> Links:
@@ -188,7 +194,7 @@ class Survey:
 
         layers = {axis for axis in sources if axis not in tape.roots}
         sizes = self.sizes | tape.sizes
-        follower = Follower(sources, readers, sizes, run, lambda axis: axis in layers)
+        follower = Follower(sources, readers, sizes, run, lambda axis: axis in layers, few=True)
         found = follower.follow()
         return [*found, *self._moved(probe, found)]
 
