@@ -315,10 +315,6 @@ def tokens_tied(m, x):
 
 
 WORKS = {
-    "weight norm": (
-        net(lambda m, x: m.c(x), c=nn.utils.parametrizations.weight_norm(conv(8, 8))),
-        "a c b",
-    ),
     "halves that part": (
         net(lambda m, x: torch.cat([x.chunk(2, 1)[0], m.c(x.chunk(2, 1)[1])], 1), 16, 16, c=conv(8, 8)),
         "a c b",
