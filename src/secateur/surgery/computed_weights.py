@@ -57,9 +57,9 @@ class WeightNormed:
         """||v||, of the shape of g."""
         v = self.v.detach()
         if self.dim == WHOLE:
-            return v.norm()
+            return torch.linalg.vector_norm(v)
         over = [dim for dim in range(v.dim()) if dim != self.dim]
-        return v.norm(dim=over, keepdim=True)
+        return torch.linalg.vector_norm(v, dim=over, keepdim=True)
 
     @torch.no_grad()
     def refresh(self) -> None:
