@@ -411,11 +411,6 @@ FREEZES = {
     ),
     "a roll": (net(lambda m, x: x.roll(1, 1)), "a", "after roll"),
     "its own width": (net(lambda m, x: x / x.shape[1]), "a", "b reads other channels"),
-    "halves that part": (
-        net(lambda m, x: torch.cat([x.chunk(2, 1)[0], m.c(x.chunk(2, 1)[1])], 1), 16, 16, c=conv(8, 8)),
-        "a",
-        "fails once channels are gone",
-    ),
     "einsum": (net(lambda m, x: torch.einsum("nchw,ndhw,ndij->ncij", x, x, x)), "a", "bmm in Net mixes"),
     "softmax over channels": (net(lambda m, x: x.softmax(1)), "a", "_softmax in Net mixes"),
     "local response": (net(lambda m, x: m.n(x), n=nn.LocalResponseNorm(3)), "a", "avg_pool3d in n mixes"),
