@@ -43,6 +43,7 @@ from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
+from secateur.network.plain import bare
 from secateur.records.out import check_ours, expanded
 from secateur.records.shown import Shown
 from secateur.surgery.anatomy import anatomy_of
@@ -83,6 +84,7 @@ class Architecture:
         Raises:
             InputError: where the model is not of a built-in family and has not been inspected.
         """
+        model = bare(model)
         origin = FamilyOrigin.of(model) if isinstance(model, Family) else origin_of(model)
         if origin is None:
             raise InputError(

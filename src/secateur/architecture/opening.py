@@ -21,6 +21,7 @@ from secateur.models import FACTORIES, Family
 from secateur.network.described import describe_inputs, examples_described
 from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
 from secateur.network.modes import in_evaluation, modes_kept
+from secateur.network.plain import bare
 from secateur.surgery.anatomy import Anatomy, anatomy_of, known_anatomy, open_model, open_with_graph
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.graph import ChannelGraph
@@ -40,7 +41,8 @@ def inspect_model(
     """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
 
     Args:
-        model: any module that runs; it is not changed, but carries its anatomy from now on.
+        model: any module that runs; it is not changed, but carries its anatomy from now on. What
+            `torch.compile` and `DataParallel` make of one is unwrapped.
         inputs: a few real examples, as the model takes them: a tensor, a tuple, or a dictionary.
         factory: builds a fresh network of the same shape, for all that trains one from scratch; its module
             and name are written into `architecture.json`.
@@ -57,6 +59,7 @@ def inspect_model(
     Example:
         >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
     """
+    model = bare(model)
     if isinstance(model, Family):
         return open_for(model, inputs)
     if isinstance(model, nn.Module):

@@ -19,6 +19,8 @@ from secateur.architecture.opening import Factory
 from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
+from secateur.network.modes import in_evaluation
+from secateur.network.plain import bare
 from secateur.network.tensor_files import unshared
 from secateur.records.out import check_out, expanded
 from secateur.surgery.costs import state_shapes
@@ -54,6 +56,7 @@ def save_model(
         >>> sc.save(model, "out/", data=data); sc.load("out/").classes  # doctest: +SKIP
     """
     directory = expanded(directory, "the folder to save in")
+    model = bare(model)
     architecture = Architecture.of(model)
     theirs = described(model)
     known = artefact or told(model, architecture.classes, data, classes, preprocessing)
@@ -118,7 +121,7 @@ def load_model(
         ) from None
     if artefact := read_artefact(directory, architecture.classes):
         carry_artefact(model, artefact)
-    return model.eval()
+    return in_evaluation(model)
 
 
 def _widths_in(path: Path, names: Sequence[str]) -> list[int]:

@@ -55,6 +55,11 @@ def examples_of(model: nn.Module, inputs: Inputs, batch_dim: int | None = None) 
     return best[1].like(inputs) if best[1].apart else Examples(inputs, {})
 
 
+def tells_apart(model: nn.Module, examples: Examples) -> bool:
+    """Tell whether, in the mode that the model is in, an example's output shows nothing of the others."""
+    return examples.apart and _level(model, examples) == _APART
+
+
 def _as_one(model: nn.Module, inputs: Inputs, best: tuple[int, Examples] | None) -> tuple[int, Examples]:
     """Where examples cannot be told apart: the first reading that runs; else all are one, if that runs."""
     if best is not None:

@@ -11,17 +11,21 @@ from torch import nn
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
-from secateur.network.weights import weight_layers
+from secateur.network.modes import in_evaluation
+from secateur.network.plain import check_plain
 from secateur.records.shown import Shown
+from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
-from secateur.surgery.cutting import Optimizers
 from secateur.surgery.families import family_graph
+from secateur.surgery.finished import prove_cut
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.proof import prove_cut, trace_and_prove
+from secateur.surgery.optimizer_state import Optimizers
+from secateur.surgery.proof import trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"
 
@@ -63,7 +67,8 @@ class Anatomy:
         """
         check_runs(model, inputs)
         few = few_of(self.as_examples(inputs))
-        found = Anatomy(self.graph, Costs(model, self.graph, few), few, self.whole)
+        costs = Costs(model, self.graph, few, whole=self.whole)
+        found = Anatomy(self.graph, costs, few, self.whole)
         remember(model, found)
         return found
 
@@ -135,16 +140,17 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
     """
     if isinstance(model, Family):
         return anatomy_of(model)
-    _check_trainable(model)
+    check_plain(model)
     forget(model)
     given = examples_of(model, inputs, batch_dim)
+    check_copies(model, given)
     return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
 
 
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
-    whole = copy.deepcopy(model).cpu().eval()
+    whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
@@ -203,13 +209,3 @@ def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = 
     if resource == "bytes":
         return anatomy.costs.bytes_at(widths or {})
     return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
-
-
-def _check_trainable(model: nn.Module) -> None:
-    """Raise InputError for what is no module with layers that could be cut."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a model is a torch.nn.Module, got {type(model).__name__}")
-    if not weight_layers(model):
-        raise InputError(
-            f"nothing in {type(model).__name__} can be pruned: it has no convolution and no linear layer"
-        )

@@ -32,7 +32,7 @@ class Arrival:
 
     @property
     def apart(self) -> Tensor | None:
-        """Where the source's channels are told apart, each alone in its entries; None if fewer than two are."""
+        """Where the source's channels are told apart, each alone in its entries; None if fewer than two."""
         single = self.index >= 0
         found = self.index[single]
         return single if len(found) > 1 and bool((found != found[0]).any()) else None

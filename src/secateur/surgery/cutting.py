@@ -20,6 +20,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.optim import Optimizer
 
+from secateur.surgery.computed_weights import WeightNormed, weight_norm_of, weight_norms_in
+from secateur.surgery.optimizer_state import Cut, Optimizers, follow_cut, listed
+
 Axis = tuple[str, str]
 """(dotted module name, "out" | "in" | "PARAMETER@DIM")."""
 
@@ -91,7 +94,7 @@ def axis_size(model: nn.Module, axis: Axis) -> int:
 
 
 def dimension(kind: str) -> tuple[str, int] | None:
-    """Take "PARAMETER@DIM" apart; None for "out" and "in", which the kind of the layer says the meaning of."""
+    """Take "PARAMETER@DIM" apart; None for "out" and "in", whose meaning the kind of layer says."""
     parameter, at, dim = kind.partition("@")
     return (parameter, int(dim)) if at else None
 
@@ -135,48 +138,39 @@ def passes_on(layer: nn.Module) -> bool:
     return isinstance(layer, _ConvNd) and whole_groups(layer)
 
 
-Optimizers = Optimizer | Sequence[Optimizer] | None
-"""One optimizer, or several; None where nothing trains the network."""
-
-
 def cut(model: nn.Module, keeps: Mapping[Axis, Tensor], optimizer: Optimizers = None) -> None:
     """Keep only some entries of every axis named, in place.
 
     Args:
         keeps: axis -> boolean, one for each present entry.
-        optimizer: those that step these weights: every state tensor shaped like a weight (momentum, Adam's
-            moments) is cut with it.
+        optimizer: one or several that step these weights: their state is cut with them, and that of every
+            other that steps them (`secateur.surgery.optimizer_state`). None: nothing trains the network.
 
     Gradients that are there are cut too, and what follows the network (`follow_cuts`).
     """
     by_module: dict[str, dict[str, Tensor]] = {}
     for (name, kind), keep in keeps.items():
         by_module.setdefault(name, {})[kind] = keep
-    shears = _Shears(_listed(optimizer), _Followers(model))
+    shears = _Shears(None if optimizer is None else listed(optimizer), _Followers(model))
     for name, kinds in by_module.items():
         _cut_layer(model.get_submodule(name), kinds, shears)
-
-
-def _listed(optimizer: Optimizers) -> list[Optimizer]:
-    if optimizer is None:
-        return []
-    return [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
 
 
 def _cut_layer(layer: nn.Module, keeps: dict[str, Tensor], shears: _Shears) -> None:
     for kind, keep in keeps.items():
         if found := dimension(kind):
-            shears.cut(layer, found[:1], keep, found[1])
+            shears.cut_own(layer, *found, keep)
     if "out" not in keeps and "in" not in keeps:
         return
     if isinstance(layer, _ConvNd):
         _cut_convolution(layer, keeps, shears)
     elif isinstance(layer, nn.Linear):
         if "out" in keeps:
-            shears.cut(layer, ("weight", "bias"), keeps["out"], 0)
+            shears.cut_weight(layer, keeps["out"], 0)
+            shears.cut(layer, ("bias",), keeps["out"], 0)
             layer.out_features = int(keeps["out"].sum())
         if "in" in keeps:
-            shears.cut(layer, ("weight",), keeps["in"], 1)
+            shears.cut_weight(layer, keeps["in"], 1)
             layer.in_features = int(keeps["in"].sum())
     else:
         assert isinstance(layer, CHANNELWISE), "only layers have axes named out and in"
@@ -200,12 +194,12 @@ def _cut_convolution(layer: _ConvNd, keeps: dict[str, Tensor], shears: _Shears) 
                 layer.groups = int(rows[:, 0].sum())
             layer.in_channels = int(keep.sum())
     if whole in keeps:
-        shears.cut(layer, ("weight",), keeps[whole], 0)
+        shears.cut_weight(layer, keeps[whole], 0)
     if divided in keeps:
         rows = keeps[divided].view(groups, -1)
         if groups == 1 or not _whole_rows(rows):
             assert bool((rows == rows[0]).all()), "a grouped convolution is cut in balanced sets"
-            shears.cut(layer, ("weight",), rows[0], 1)
+            shears.cut_weight(layer, rows[0], 1)
 
 
 def _whole_rows(rows: Tensor) -> bool:
@@ -234,7 +228,7 @@ def _cut_channelwise(layer: nn.Module, keep: Tensor, shears: _Shears) -> None:
 class _Shears:
     """Cuts tensors; one that several layers share is cut once, and they go on sharing it."""
 
-    def __init__(self, optimizers: Sequence[Optimizer], followers: _Followers):
+    def __init__(self, optimizers: Sequence[Optimizer] | None, followers: _Followers):
         self.optimizers, self.followers = optimizers, followers
         self.done: dict[tuple[int, int], Tensor] = {}  # holds the tensor: no id is used twice
 
@@ -245,12 +239,43 @@ class _Shears:
             tensor = getattr(layer, name, None)
             if not isinstance(tensor, Tensor) or (id(tensor), dim) in self.done:
                 continue
-            shape, here = tensor.shape, index.to(tensor.device)
-            _shorten(tensor, here, dim)
-            self.followers.cut(tensor, here, dim)
-            for optimizer in self.optimizers:
-                _cut_state(optimizer, tensor, shape, here, dim)
+            made = Cut(tuple(tensor.shape), index.to(tensor.device), dim)
+            _shorten(tensor, made.index, dim)
+            self.followers.cut(tensor, made.index, dim)
+            if self.optimizers is not None:
+                follow_cut(self.optimizers, tensor, made)
             self.done[id(tensor), dim] = tensor
+
+    def cut_weight(self, layer: nn.Module, keep: Tensor, dim: int) -> None:
+        """Cut a layer's weight, which may be a normalised one."""
+        normed = weight_norm_of(layer)
+        if normed is None:
+            self.cut(layer, ("weight",), keep, dim)
+        else:
+            self._cut_normed(normed, keep, dim)
+
+    def cut_own(self, module: nn.Module, name: str, dim: int, keep: Tensor) -> None:
+        """Cut any parameter or buffer of a module."""
+        normed = next((each for each in weight_norms_in(module) if each.direction == name), None)
+        if normed is None:
+            self.cut(module, (name,), keep, dim)
+        else:
+            self._cut_normed(normed, keep, dim)
+
+    def _cut_normed(self, normed: WeightNormed, keep: Tensor, dim: int) -> None:
+        """Cut v, and have g see to it that the weights that stay are what they were."""
+        before = normed.norms()
+        self.cut(normed.holder, (normed.direction,), keep, dim)
+        if dim == normed.dim:
+            self.cut(normed.holder, (normed.scale,), keep, dim)
+        elif not normed.v.is_meta:
+            after, v = normed.norms(), normed.v
+            if not bool((after > 0).all()):  # nothing is left there but zeros: any direction, of length 0
+                v.data = torch.where(after > 0, v.data, torch.ones_like(v.data))
+            factor = torch.where(after > 0, after / before, torch.zeros_like(after))
+            normed.g.data = normed.g.data * factor
+            self.followers.scale(normed.g, factor)
+        normed.refresh()
 
 
 def _shorten(tensor: Tensor, index: Tensor, dim: int) -> None:
@@ -281,11 +306,3 @@ def _is_channels_last(tensor: Tensor) -> bool:
     if tensor.dim() != 4 or tensor.is_sparse:
         return False
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-
-
-def _cut_state(optimizer: Optimizer, tensor: Tensor, shape: torch.Size, index: Tensor, dim: int) -> None:
-    """Cut every state tensor of the shape that the weight had."""
-    state: dict[str, Any] | None = optimizer.state.get(tensor)
-    for key, value in (state or {}).items():
-        if isinstance(value, Tensor) and value.shape == shape:
-            optimizer.state[tensor][key] = value.index_select(dim, index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.attention import with_own_heads
-from secateur.surgery.cutting import Axis, Optimizers, axis_size, cut
+from secateur.surgery.cutting import Axis, axis_size, cut
+from secateur.surgery.optimizer_state import Optimizers
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,6 +325,17 @@ class ChannelGraph:
             InputError: where a channel does not exist or none would be left; nothing is changed then.
         """
         self._cut(model, {name: check_removal(name, channels, self.width(name))}, optimizer)
+
+    def remove_several(
+        self, model: nn.Module, gone: Mapping[str, Collection[int]], optimizer: Optimizers = None
+    ) -> None:
+        """Remove present channels of several groups, as `remove` does, but cut every tensor only once.
+
+        Args:
+            gone: group -> channels.
+        """
+        checked = {name: check_removal(name, list(cut), self.width(name)) for name, cut in gone.items()}
+        self._cut(model, checked, optimizer)
 
     def _cut(self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None) -> None:
         keeps, _ = self.keeps_without(gone)

@@ -8,24 +8,22 @@ next of its kind.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-import torch
+from torch import nn
 
-from secateur.network.inputs import call, output_tensors
-from secateur.surgery.agreement import TOLERANCE, agree
+from secateur.surgery.agreement import distance
 from secateur.surgery.graph import ChannelGraph, Number
 from secateur.surgery.numbers import Meaning, Place, Proposal, free_of, places_read, proposals
 from secateur.surgery.probe import RUN_ERRORS
-from secateur.surgery.reference import masked
 from secateur.surgery.trial import Trial
 from secateur.surgery.unions import pairs, unions
 
 MOST_NUMBERS = 48  # sets of numbers that are tried for one way to cut a group
+ROUGHLY = 1e-3  # of the largest output: where an attempt differs more, it is not worth a proof
 MOST_SETS = 16  # channels that are tied in a set
 Way = Callable[["_Patient"], Iterator[tuple[str, ChannelGraph]]]
 
@@ -61,7 +59,7 @@ def mended(
         reason: why cuts of the group are wrong, by `Trial.failure`.
     """
     if trial not in _MEMORIES:
-        _MEMORIES[trial] = _Memory(places_read(trial.model, trial.batches[0]))
+        _MEMORIES[trial] = _Memory(places_read(trial.bench))
     return _Patient(trial, graph, name, proven, _MEMORIES[trial]).mended()
 
 
@@ -142,37 +140,34 @@ class _Cut:
     """One cut of a group, run with any numbers: whether the model then agrees with the masked reference."""
 
     def __init__(self, trial: Trial, graph: ChannelGraph, name: str):
-        self.trial, self.batch = trial, trial.batches[1]
-        gone = trial.sets(graph, [name])[2][name]
+        self.bench = trial.draft or trial.bench
+        self.batch = self.bench.batches[1]
         self.left = graph.uncut()
-        self.compact = copy.deepcopy(trial.model)
-        self.fails = False
+        self.compact: nn.Module | None = None
         try:
-            self.left.remove(self.compact, name, sorted(gone))
-        except RUN_ERRORS:
-            self.fails = True
-        with torch.no_grad(), masked(trial.model, self.left):
-            self.expected = output_tensors(call(trial.model, self.batch))
+            self.compact = self.bench.compact(self.left, trial.sets(graph, [name])[0])
+            self.expected = self.bench.reference(self.left, self.batch)
+        except RUN_ERRORS:  # what the layers are does not allow this cut
+            self.compact = None
 
-    @torch.no_grad()
     def agrees(self, numbers: Sequence[Number]) -> bool:
         """Tell whether the cut model with these numbers, beside those of the graph, agrees."""
-        if self.fails:
+        if self.compact is None:
             return False
         self.left.with_numbers(numbers).set_numbers(self.compact)
         try:
-            found = output_tensors(call(self.compact, self.batch))
+            found = self.bench.outputs(self.compact, self.batch)
         except RUN_ERRORS:
             return False
         finally:
-            self._put_back(numbers)
-        return agree(found, self.expected, TOLERANCE[self.trial.dtype])
+            self._put_back(self.compact, numbers)
+        return distance(found, self.expected) <= ROUGHLY
 
-    def _put_back(self, numbers: Sequence[Number]) -> None:
+    def _put_back(self, compact: nn.Module, numbers: Sequence[Number]) -> None:
         for number in numbers:
-            held = getattr(self.trial.model.get_submodule(number.module), number.attribute)
-            setattr(self.compact.get_submodule(number.module), number.attribute, held)
-        self.left.set_numbers(self.compact)
+            held = getattr(self.bench.model.get_submodule(number.module), number.attribute)
+            setattr(compact.get_submodule(number.module), number.attribute, held)
+        self.left.set_numbers(compact)
 
 
 def kind_of(trial: Trial, graph: ChannelGraph, name: str) -> tuple[str, ...]:

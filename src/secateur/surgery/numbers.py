@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from secateur.network.inputs import Inputs, call
+from secateur.surgery.bench import Bench
 from secateur.surgery.cutting import CHANNELWISE, Axis
 from secateur.surgery.graph import ChannelGraph, Number
 
@@ -65,12 +64,12 @@ class Proposal:
     likely: int
 
 
-@torch.no_grad()
-def places_read(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
+def places_read(bench: Bench) -> dict[Place, int]:
     """Find the integers above 1 that the modules' code reads while the model runs, with their values."""
     read: dict[str, set[str]] = {}
+    model = bench.model
     with _recorded(model, read):
-        call(model, inputs)
+        bench.outputs(model, bench.batches[0])
     found: dict[Place, int] = {}
     for name, module in model.named_modules():
         layer = isinstance(module, (_ConvNd, nn.Linear, *CHANNELWISE))

@@ -7,10 +7,10 @@ statistics, and whatever is drawn is its mean: so a dropout (drop path, stochast
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +20,10 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from secateur.errors import kind_and_line
+from secateur.network.copies import copied
+from secateur.network.example_axes import tells_apart
+from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, call, output_tensors, take_first
 from secateur.network.modes import in_evaluation, in_training
 
@@ -141,21 +145,36 @@ _MEANS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-@torch.no_grad()
-def training_differs(model: nn.Module, inputs: Inputs) -> bool:
-    """Tell whether a model runs otherwise in training than in evaluation, chance aside.
+@dataclass(frozen=True)
+class Trains:
+    """How a model runs in training, chance aside, beside how it runs in evaluation.
 
-    Whether other modules are called, in another order, or other outputs come of it. A model that does not run
-    in training on these inputs (it wants targets, say) is taken to differ.
+    Attributes:
+        differs: whether other modules are called, in another order, or other outputs come of it.
+        apart: whether an example's output does not depend on the others, as statistics of the batch would
+            have it.
+        failure: why it does not run on these inputs in training; None where it does.
     """
+
+    differs: bool
+    apart: bool = True
+    failure: str | None = None
+
+
+@torch.no_grad()
+def how_it_trains(model: nn.Module, inputs: Inputs) -> Trains:
+    """Tell how a model runs in training; it is left as it was."""
     few = take_first(inputs, 2)
-    copied = copy.deepcopy(model)
+    twin = copied(model)
     try:
-        trained = _trail(quiet_training(copied), few)
-    except Exception:  # somebody's code
-        return True
-    calls, outputs = _trail(in_evaluation(copied), few)
-    return calls != trained[0] or not _alike(outputs, trained[1])
+        trained = _trail(quiet_training(twin), few)
+    except Exception as error:  # somebody's code
+        return Trains(True, failure=kind_and_line(error))
+    calls, outputs = _trail(in_evaluation(twin), few)
+    if calls == trained[0] and _alike(outputs, trained[1]):
+        return Trains(False)
+    with without_chance():
+        return Trains(True, apart=tells_apart(quiet_training(twin), Examples.by_shape(few)))
 
 
 def _trail(model: nn.Module, inputs: Inputs) -> tuple[list[str], list[Tensor]]:

@@ -16,7 +16,8 @@ from secateur.architecture.opening import open_for
 from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.methods.gradients import GradientCriterion
-from secateur.network.inputs import Inputs, call, modes_kept, on_device, pair_of
+from secateur.network.inputs import Inputs, call, on_device, pair_of
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.task import Task
 
 Batch = tuple[Inputs, Any]
@@ -54,7 +55,7 @@ def without_training(
     if isinstance(pruning, GradientCriterion):
         check_first(model, first, task)
         pruning.in_evaluation = True
-    model = pruning.prepare(model).eval()
+    model = in_evaluation(pruning.prepare(model))
     try:
         if isinstance(pruning, GradientCriterion):
             look_at_gradients(model, task, data or ())
@@ -62,7 +63,7 @@ def without_training(
             model = pruning.cut(model)
     finally:
         pruning.unwatch()
-    return pruning.finalize(model).eval()
+    return in_evaluation(pruning.finalize(model))
 
 
 def look_at_gradients(model: nn.Module, task: Task, data: Iterable[Any]) -> None:
@@ -98,7 +99,7 @@ def check_first(model: nn.Module, first: Batch, task: Task) -> None:
     """Refuse, before anything is trained, targets that the loss would get wrong, and a loss that fails."""
     inputs, targets = first[0], on_device(first[1], model)
     with modes_kept(model):
-        output = call(model.eval(), on_device(inputs, model))
+        output = call(in_evaluation(model), on_device(inputs, model))
     task.check(targets, output)
     task.try_loss(output, targets)
 
