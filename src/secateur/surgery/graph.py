@@ -347,6 +347,11 @@ class ChannelGraph:
                 assert isinstance(model, Family)
                 model.arguments["stages"][stage] = self.width(name)
 
+    def keep(self, model: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
+        """Cut an uncut network down to some channels of each group named: all at once, in place."""
+        gone = {name: set(self.kept[name]).difference(left) for name, left in kept.items()}
+        self._cut(model, {name: channels for name, channels in gone.items() if channels})
+
     def note_removal(self, gone: Mapping[str, set[int]]) -> None:
         """Follow a cut of present channels that is made elsewhere, or only pretended."""
         _, after = self.keeps_without(gone)
