@@ -22,7 +22,10 @@ from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.trial import Trial
 from secateur.surgery.unions import pairs, unions
 
-MOST_NUMBERS = 48  # sets of numbers that are tried for one way to cut a group
+MOST_NUMBERS = 40  # sets of numbers that are tried with a group as it is
+MOST_BESIDE = 8  # the same, with a group that is cut in another way
+MOST_RUNS = 100  # of a cut network, for one group
+MOST_IN_VAIN = 2  # groups of a kind that nothing mended: further ones are only given what helped others
 ROUGHLY = 1e-3  # of the largest output: where an attempt differs more, it is not worth a proof
 MOST_SETS = 16  # channels that are tied in a set
 Way = Callable[["_Patient"], Iterator[tuple[str, ChannelGraph]]]
@@ -36,11 +39,13 @@ class _Memory:
         places: the integers that its modules read.
         numbers: kind of a group -> the meanings of the numbers that mended one, the last first.
         ways: kind of a group -> (way, variant) by which one was mended, the last first.
+        in_vain: kind of a group -> how many of it nothing mended.
     """
 
     places: dict[Place, int]
     numbers: dict[tuple[str, ...], list[frozenset[Meaning]]] = field(default_factory=dict)
     ways: dict[tuple[str, ...], list[tuple[str, str]]] = field(default_factory=dict)
+    in_vain: dict[tuple[str, ...], int] = field(default_factory=dict)
 
 
 _MEMORIES: WeakKeyDictionary[Trial, _Memory] = WeakKeyDictionary()
@@ -70,27 +75,33 @@ class _Patient:
         self.trial, self.name, self.proven, self.memory = trial, name, proven, memory
         self.graph = free_of(graph, name)
         self.kind = kind_of(trial, graph, name)
+        self.runs = 0
 
     def mended(self) -> ChannelGraph | None:
         known = self.memory.ways.setdefault(self.kind, [])
-        first = {way for way, _ in known}
-        for way in [*first, *(way for way in WAYS if way not in first)]:
+        first = list(dict.fromkeys(way for way, _ in known))
+        hopeless = self.memory.in_vain.get(self.kind, 0) >= MOST_IN_VAIN
+        for way in first if hopeless else [*first, *(way for way in WAYS if way not in first)]:
             for label, variant in WAYS[way](self):
-                if (found := self._passing(variant)) is not None:
+                if self.runs >= MOST_RUNS:
+                    break
+                if (found := self._passing(variant, MOST_BESIDE if label else MOST_NUMBERS)) is not None:
                     known.insert(0, (way, label))
                     return self._alike(found)
+        self.memory.in_vain[self.kind] = self.memory.in_vain.get(self.kind, 0) + 1
         return None
 
     def fails(self, graph: ChannelGraph, name: str) -> bool:
         """Tell whether cuts of a group are wrong by themselves."""
         return self.trial.failure(graph, [name]) is not None
 
-    def _passing(self, variant: ChannelGraph) -> ChannelGraph | None:
+    def _passing(self, variant: ChannelGraph, most: int) -> ChannelGraph | None:
         """Find the smallest set of numbers with which cuts of the variant are right; None if none is."""
         cut = _Cut(self.trial, variant, self.name)
         proposed = proposals(variant, self.name, self.trial.model, self.memory.places)
-        for chosen in self._choices(proposed):
+        for chosen in itertools.islice(self._choices(proposed), most):
             numbers = [number for proposal in chosen for number in proposal.numbers]
+            self.runs += 1
             if not cut.agrees(numbers):
                 continue
             found = variant.with_numbers(numbers)
@@ -109,7 +120,7 @@ class _Patient:
             if meanings and meanings <= set(by_meaning)
         ]
         seen = set[frozenset[Meaning]]()
-        for chosen in itertools.islice(itertools.chain(known, [()], _sets_of(proposed)), MOST_NUMBERS):
+        for chosen in itertools.chain(known, [()], _sets_of(proposed)):
             meanings = frozenset(proposal.meaning for proposal in chosen)
             if meanings not in seen:
                 seen.add(meanings)
