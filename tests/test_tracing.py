@@ -20,7 +20,8 @@ from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, open_model
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
-from secateur.surgery.proof import prove_cut, proved, trace_and_prove
+from secateur.surgery.finished import prove_cut
+from secateur.surgery.proof import proved, trace_and_prove
 from secateur.surgery.tracing import codes, decode, trace
 
 FAMILIES = {

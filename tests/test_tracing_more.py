@@ -9,7 +9,7 @@ import copy
 import itertools
 import math
 import re
-import warnings
+import threading
 
 import pytest
 import torch
@@ -501,11 +501,10 @@ def test_of_any_two_groups_each_is_cut_without_the_other():
             assert any(one in part and other not in part for part in parts(names))
 
 
-def test_weights_that_a_hook_computes_are_refused():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch has replaced it, and users have not
-        layer = nn.utils.weight_norm(conv(8, 8))
-    with pytest.raises(InputError, match="cannot be copied: RuntimeError: Only Tensors created explicitly"):
+def test_what_cannot_be_copied_is_named():
+    layer = conv(8, 8)
+    layer.lock = threading.Lock()
+    with pytest.raises(InputError, match=r"cannot be copied: TypeError: cannot pickle .*'c.lock' has none"):
         trace_and_prove(net(lambda m, x: m.c(x), c=layer), images())
 
 

@@ -22,7 +22,7 @@ from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.counting import layer_positions
 from secateur.network.inputs import Inputs, call, tile
-from secateur.network.modes import modes_kept
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.tensor_files import state_bytes
 from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph
@@ -251,7 +251,7 @@ def program(model: nn.Module, inputs: Inputs) -> str:
     """
     watch = _Operators()
     with modes_kept(model), torch.random.fork_rng(devices=[]), watch:
-        call(model.eval(), tile(inputs, 1))
+        call(in_evaluation(model), tile(inputs, 1))
     return hashlib.sha256("\n".join(watch.seen).encode()).hexdigest()[:12]
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.network.inputs import Inputs, map_inputs
-from secateur.network.modes import modes_kept
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.recording import Multiplied, Recorder, recorded
+from secateur.surgery.multiplying import Multiplied, Recorder, recorded
 
 Widths = Mapping[str, int]
 LARGE = 10**10  # MACs: a third of a second on one core
@@ -88,7 +88,7 @@ class Cutter:
     def _record(self, model: nn.Module, inputs: Inputs | None = None) -> Recorder:
         with modes_kept(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it has to say it said when it ran for its user
-            return recorded(model.eval(), self.inputs if inputs is None else inputs)
+            return recorded(in_evaluation(model), self.inputs if inputs is None else inputs)
 
 
 def without_numbers(model: nn.Module) -> nn.Module:

@@ -7,7 +7,6 @@ statistics, and whatever is drawn is its mean: so a dropout (drop path, stochast
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.errors import kind_and_line
+from secateur.network.copies import copied
 from secateur.network.example_axes import tells_apart
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, call, output_tensors, take_first
@@ -165,16 +165,16 @@ class Trains:
 def how_it_trains(model: nn.Module, inputs: Inputs) -> Trains:
     """Tell how a model runs in training; it is left as it was."""
     few = take_first(inputs, 2)
-    copied = copy.deepcopy(model)
+    twin = copied(model)
     try:
-        trained = _trail(quiet_training(copied), few)
+        trained = _trail(quiet_training(twin), few)
     except Exception as error:  # somebody's code
         return Trains(True, failure=kind_and_line(error))
-    calls, outputs = _trail(in_evaluation(copied), few)
+    calls, outputs = _trail(in_evaluation(twin), few)
     if calls == trained[0] and _alike(outputs, trained[1]):
         return Trains(False)
     with without_chance():
-        return Trains(True, apart=tells_apart(quiet_training(copied), Examples.by_shape(few)))
+        return Trains(True, apart=tells_apart(quiet_training(twin), Examples.by_shape(few)))
 
 
 def _trail(model: nn.Module, inputs: Inputs) -> tuple[list[str], list[Tensor]]:
