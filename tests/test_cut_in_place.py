@@ -428,7 +428,7 @@ def test_a_network_with_normalised_weights_is_pruned_saved_and_loaded(norm, tmp_
 def test_masks_of_torch_prune_are_named_and_made_permanent():
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     nn.utils.prune.ln_structured(model[0], "weight", 0.5, 2, 0)
-    with pytest.raises(InputError, match=r"prune.remove\(0, 'weight'\).*sc.make_permanent"):
+    with pytest.raises(InputError, match=r"prune.remove\(.*, 'weight'\).*sc.make_permanent"):
         sc.inspect(model, torch.randn(2, 4))
     zero = (model[0].weight == 0).all(1)
     assert int(zero.sum()) == 3

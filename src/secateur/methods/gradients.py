@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
 from secateur.methods.readers import Pass, Readers, examples_first, examples_in, label
-from secateur.surgery.optimizer_state import Optimizers, loss_scale
+from secateur.surgery.optimizer_state import Optimizers, loss_scale, steps_of
 
 
 @dataclass
@@ -108,14 +108,19 @@ class GradientCriterion(ChannelPruning):
 
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         self._scaled_by = optimizer
+        if self._stepped == 0 and steps_of(optimizer) and loss_scale(optimizer) is not None:
+            self._fresh, self._steps = [], 0  # all that came before its first step was skipped
         self._settle(loss_scale(optimizer))
+        if steps_of(optimizer) > self._stepped:
+            self._take_in()
         return super().after_step(model, optimizer)
 
     def _skipped(self, model: nn.Module, optimizer: Optimizers) -> bool:
-        """As of every method; of a step that was none, passes are left out whose gradients are no numbers."""
-        known = [each for each in self._fresh if each.finite()]
-        left_out, self._fresh = len(self._fresh) > len(known), known
-        return left_out or super()._skipped(model, optimizer)
+        """As of every method, or where gradients are no numbers; what was seen is then forgotten."""
+        if super()._skipped(model, optimizer) or not all(each.finite() for each in self._fresh):
+            self._fresh = []
+            return True
+        return False
 
     def _begin_pass(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: what came back of earlier ones is complete. Only training counts.
