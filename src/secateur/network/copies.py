@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -14,18 +15,21 @@ __all__ = ["computed_tensors", "copied"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def copied(model: Network) -> Network:
+def copied(model: Network, known: Mapping[int, Any] | None = None) -> Network:
     """Copy a network.
 
     `copy.deepcopy` refuses tensors with a graph behind them, as a weight that a hook computes (old-style
     weight normalisation) is after a forward pass, and whatever a forward pass leaves as an attribute. The
     copy has their values; the network itself is left as it is.
 
+    Args:
+        known: id of something in it -> what takes its place in the copy.
+
     Raises:
         InputError: where something in it cannot be copied; it is named.
     """
     try:
-        return copy.deepcopy(model, computed_tensors(model))
+        return copy.deepcopy(model, computed_tensors(model) | dict(known or {}))
     except Exception as error:  # of whatever the model holds
         held = _uncopied(model)
         what = f"what it holds as '{held}'" if held else type(model).__name__
