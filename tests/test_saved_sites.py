@@ -21,6 +21,7 @@ from secateur.errors import InputError
 from secateur.network.inputs import call, output_tensors
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.tracing import trace
+from test_constraints import cli
 
 IDS, LABELS = torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(0)), torch.arange(4)
 LENGTHS = torch.tensor([12, 9, 7, 3])
@@ -579,3 +580,19 @@ def test_a_changed_file_is_read_or_refused(data, value, content):
         refused = str(error)
     assert "\n" not in refused
     assert refused or read.params == content["params"]
+
+
+def test_the_command_line_takes_a_saved_network_that_reads_ids(tmp_path, capsys):
+    sc.save(pruned("text"), tmp_path)
+    factory = "--factory test_saved_sites:Text"
+    assert cli(f"inspect --model {tmp_path} {factory} --json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    saved = json.loads((tmp_path / "architecture.json").read_text())
+    assert (shown["now"]["params"], shown["now"]["macs"]) == (saved["params"], saved["macs"])
+    assert [group["name"] for group in shown["groups"]] == [group["name"] for group in saved["groups"]]
+    assert cli(f"scale {tmp_path} {factory} --budget params=90% --out {tmp_path / 'less.json'}") == 0
+    less = json.loads((tmp_path / "less.json").read_text())
+    assert less["params"] <= 0.9 * saved["params"]
+    capsys.readouterr()
+    assert cli(f"diff {tmp_path} {tmp_path / 'less.json'}") == 0
+    assert "input" not in capsys.readouterr().out
