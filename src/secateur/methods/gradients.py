@@ -18,7 +18,6 @@ from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
-from secateur.network.inputs import input_tensors
 from secateur.surgery.cutting import in_size
 from secateur.surgery.optimizer_state import Optimizers, loss_scale
 
@@ -32,11 +31,13 @@ class Pass:
         gradients: g, consumer -> (N, entries).
         reads: consumer -> what it read and the gradient of that, (rows, entries, ...), once for every call;
             only for criteria that want them so.
+        along: the dimension of the model's inputs along which its examples lie.
     """
 
     examples: int
     gradients: dict[str, Tensor] = field(default_factory=dict)
     reads: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    along: int = 0
 
     def unscaled(self, scale: float) -> Pass:
         """The same where the loss was not multiplied by `scale`."""
@@ -153,7 +154,8 @@ class GradientCriterion(ChannelPruning):
         if self._scaled_by is not None or self.in_evaluation:
             self._settle()
         counts = model.training or self.in_evaluation
-        self._open = Pass(len(input_tensors((*args, kwargs))[0])) if counts else None
+        given = self.anatomy.examples_called(args, kwargs)
+        self._open = Pass(given.count, along=given.along) if counts else None
 
     def _reader(self, name: str) -> Any:
         def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
@@ -174,6 +176,8 @@ class GradientCriterion(ChannelPruning):
 
     def _accumulate(self, seen: Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
         """Of one consumer what it read, and the gradient of that, of each of its `size` entries."""
+        if seen.along and dim == -1:
+            act, grad = (by_example(x, seen.examples, seen.along) for x in (act, grad))
         act, grad = act.movedim(dim, 1), grad.movedim(dim, 1)
         if len(act) % seen.examples:
             raise InputError(
@@ -256,6 +260,20 @@ class GradientCriterion(ChannelPruning):
         for value in (*sums.values(), examples):
             dist.all_reduce(value)
         return sums, int(examples)
+
+
+def by_example(x: Tensor, examples: int, along: int) -> Tensor:
+    """Bring the examples of what a linear layer reads to the first dimension, from that of the inputs.
+
+    Example:
+        >>> by_example(torch.zeros(7, 4, 6), 4, along=1).shape  # (time, batch, features)
+        torch.Size([4, 7, 6])
+    """
+    if x.dim() > along + 1 and x.shape[along] == examples:
+        return x.movedim(along, 0)
+    if len(x) % examples or len(x) == examples:
+        return x
+    return x.unflatten(0, (-1, examples)).transpose(0, 1).flatten(0, 1)  # positions of all examples in turn
 
 
 def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:

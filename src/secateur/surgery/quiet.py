@@ -75,7 +75,7 @@ class _Means(TorchDispatchMode):
         if mean is None:
             return _undropped(func, args, kwargs)
         if name.endswith("_"):
-            return mean(args[0], *args[1:])
+            return mean(args[0], *(args[1:] or ((0.5,) if name == "bernoulli_" else ())))  # its default
         return mean(_made(func, name, args, kwargs), *(args[1:] if isinstance(args[0], Tensor) else ()))
 
 
