@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import secateur as sc
 from secateur.network.inputs import call, map_inputs
 from secateur.surgery.costs import Costs
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Site
+from secateur.surgery.graph import ChannelGraph, ChannelGroup, Number, Site
 from secateur.surgery.soft_cost import SoftCost
 
 TOKENS, WIDTH, HEADS, EACH = 12, 24, 4, 8
@@ -180,11 +180,17 @@ class Recurrent(nn.Module):
 
 
 def recurrent(kind):
-    return (
-        lambda: Recurrent(kind),
-        torch.randn(3, 9, 6),
-        [group("a", 14, ("a", "out", 1), ("rnn", "weight_ih_l0@1", 1))],
+    """What it reads and its units, each with a row for every gate; its sizes are numbers that follow."""
+    gates = {nn.RNN: 1, nn.GRU: 3, nn.LSTM: 4}[kind]
+    rows = torch.arange(gates * 10).view(gates, 10).T
+    units = [("rnn", f"{name}_l0@0", rows) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    units += [("rnn", "weight_hh_l0@1", 1), ("fc", "in", 1)]
+    read = group("a", 14, ("a", "out", 1), ("rnn", "weight_ih_l0@1", 1))
+    numbers = (
+        Number("rnn", "input_size", None, (("a", 1),), 0),
+        Number("rnn", "hidden_size", None, (("units", 1),), 0),
     )
+    return lambda: Recurrent(kind), torch.randn(3, 9, 6), [read, group("units", 10, *units)], numbers
 
 
 class Bilinear(nn.Module):
@@ -224,9 +230,10 @@ NETWORKS = {
 @cache
 def network(name):
     torch.manual_seed(0)
-    build, x, groups = NETWORKS[name]()
+    build, x, groups, *numbers = NETWORKS[name]()
     model = build().eval()
     graph = ChannelGraph.of(model, groups)
+    graph.numbers = numbers[0] if numbers else ()
     return model, graph, x, Costs(model, graph, x)
 
 
@@ -247,7 +254,7 @@ def cut(model, graph, widths):
     return small
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(list(NETWORKS)), st.data())
 def test_macs_are_those_of_torchs_counter_at_any_widths(name, data):
     model, graph, x, costs = network(name)
@@ -375,7 +382,7 @@ class Odd(nn.Module):
 
     def forward(self, x):
         h = F.hardswish(self.a(x), inplace=True)
-        h = h.as_strided_(h.shape, h.stride())
+        h = h.as_strided_(h.shape, h.stride()).transpose_(2, 3)
         h = F.glu(torch.cat([h, h.cumsum(1)], 1), 1).roll(1, 1)
         return self.fc(self.unknown(h).mean((2, 3)))
 
@@ -388,10 +395,10 @@ def unknowns(unknown):
 
 
 def test_operators_are_told_by_their_exact_names():
-    """hardswish_ and as_strided_ cost nothing; a vector by a matrix torch's counter does not know either."""
+    """hardswish_, as_strided_, transpose_ cost nothing; a matrix by a vector is in no counter."""
     assert unknowns(nn.Identity()) == {}
     assert unknowns(lambda h: h * (h @ torch.ones(4)).unsqueeze(-1)) == {"mv": 1}
-    assert unknowns(lambda h: h + torch.fft.fft2(torch.fft.fft2(h)).real) == {"_fft_r2c": 1, "_fft_c2c": 1}
+    assert unknowns(lambda h: h + torch.fft.fft2(torch.fft.fft2(h)).real) == {"_fft_c2c": 2}
 
 
 def test_a_graph_that_nobody_proved_is_counted_as_if_its_products_stayed():

@@ -15,6 +15,7 @@ from secateur.architecture.building import built, factory_name
 from secateur.architecture.foreign import EXAMPLES
 from secateur.architecture.opening import open_factory
 from secateur.architecture.resolve import check_model_name, network_on
+from secateur.architecture.saved import rehearse
 from secateur.data import Data, epoch_batches
 from secateur.errors import InputError, kind_and_line
 from secateur.network.described import describe_inputs
@@ -146,6 +147,7 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
     Raises:
         InputError: where the loss would silently get something wrong; where loss, metric or network fail.
     """
+    rehearse(architecture.origin)
     model = architecture.build(seed=0)
     if isinstance(data, Data):
         _try(model, first_examples(data), task)

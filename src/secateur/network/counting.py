@@ -1,8 +1,10 @@
 """Multiply-accumulates of any network, counted; what is counted is said wherever a number is printed.
 
-Convention for MACs: one multiply-accumulate of a convolution or a linear layer for ONE example at the model's
-input shape; biases, normalisation, activations, pooling and additions are not counted.
-`torch.utils.flop_counter` counts the same operations as two FLOPs each (tested).
+Convention for MACs: one multiply-accumulate of a convolution, a linear layer or any other product of matrices
+(attention, recurrent layers) for ONE example at the model's input shape; biases, normalisation, activations,
+pooling and additions are not counted. `torch.utils.flop_counter` counts the same operations as two FLOPs each
+(tested). In the built-in families all products are layers' (`layer_positions`); of other networks
+`secateur.surgery.costs` knows.
 Convention for training: forward, gradient of the inputs, gradient of the weights, so 3 MACs for each of
 inference; a compute figure is training examples seen times training MACs.
 """

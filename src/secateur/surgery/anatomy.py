@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import check_plain
+from secateur.network.tensor_files import check_state
 from secateur.records.shown import Shown
 from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
@@ -35,14 +36,29 @@ class Anatomy:
 
     Attributes:
         graph: the channel groups, and what is frozen and why.
-        costs: params, MACs and weights, now and at other widths.
+        costs: params, MACs and weights, now and at other widths; of a network that was read from a file they
+            are counted when somebody first asks.
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
     """
 
-    def __init__(self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None):
-        self.graph, self.costs, self.inputs, self.whole = graph, costs, inputs, whole
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        costs: Costs | Callable[[], Costs],
+        inputs: Inputs,
+        whole: nn.Module | None,
+    ):
+        self.graph, self.inputs, self.whole = graph, inputs, whole
+        self._costs = costs
+
+    @property
+    def costs(self) -> Costs:
+        """Params, MACs and weights of the network as it is, which follow its cuts."""
+        if not isinstance(self._costs, Costs):
+            self._costs = self._costs().copy(self.graph)
+        return self._costs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Anatomy:
         """Copy it for a copy of the network: what never changes is shared."""
@@ -54,7 +70,8 @@ class Anatomy:
 
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
         """Make the anatomy of a copy of the network that is cut as `graph` says."""
-        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole)
+        costs = self._costs.copy(graph) if isinstance(self._costs, Costs) else self._costs
+        return Anatomy(graph, costs, self.inputs, self.whole)
 
     def at_inputs(self, model: nn.Module, inputs: Inputs) -> Anatomy:
         """Make the anatomy of the same network for inputs of another shape: its costs, and its proof.
@@ -123,12 +140,14 @@ class Anatomy:
     ) -> None:
         """Remove present channels of a group from network, optimizer and books (`ChannelGraph.remove`)."""
         self.graph.remove(model, name, channels, optimizer)
-        self.costs.remove(name, len(set(channels)))
+        if isinstance(self._costs, Costs):
+            self._costs.remove(name, len(set(channels)))
 
     def narrow(self, model: nn.Module, widths: dict[str, int]) -> None:
         """Cut groups to widths, the last channels first (`ChannelGraph.narrow`)."""
         self.graph.narrow(model, widths)
-        self.costs = self.costs.copy(self.graph)
+        if isinstance(self._costs, Costs):
+            self._costs = self._costs.copy(self.graph)
 
     def prove(self, model: nn.Module) -> None:
         """Prove what has been cut so far on real inputs, with the network's own weights (`prove_cut`)."""
@@ -155,10 +174,29 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
     if isinstance(model, Family):
         return anatomy_of(model)
     check_plain(model)
+    check_state(model)
     forget(model)
     given = examples_of(model, inputs, batch_dim)
     check_copies(model, given)
     return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
+
+
+def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
+    """Make the anatomy of a whole network whose graph is known, without running it: its costs come later.
+
+    Args:
+        whole: is kept as it is, and nothing may change it from then on.
+        inputs: examples; where the network does not run on them, whoever asks for its costs is told.
+    """
+    counted: list[Costs] = []
+
+    def costs() -> Costs:
+        if not counted:  # shared by all copies of the anatomy
+            check_runs(whole, inputs, "the inputs described")
+            counted.append(Costs(whole, graph.uncut(), inputs))
+        return counted[0]
+
+    return Anatomy(graph, costs, inputs, whole)
 
 
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from secateur.network.inputs import Inputs, map_inputs
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.recording import Multiplied, Recorder, recorded
+from secateur.surgery.multiplying import Multiplied, Recorder, recorded
 
 Widths = Mapping[str, int]
 LARGE = 10**10  # MACs: a third of a second on one core

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.attention import with_own_heads
 from secateur.surgery.cutting import Axis, axis_size, cut
 from secateur.surgery.optimizer_state import Optimizers
 
@@ -261,8 +262,13 @@ class ChannelGraph:
         return replace(copy.deepcopy(self), numbers=tuple(places.values()))
 
     def set_numbers(self, model: nn.Module) -> None:
-        """Write what modules hold as Python numbers into `model`, as they are at the present widths."""
+        """Write what modules hold as Python numbers into `model`, as they are at the present widths.
+
+        Torch's own attention that is cut gets the class that has room for its numbers
+        (`secateur.network.attention`).
+        """
         widths = self.widths
+        with_own_heads(model, {axis[0] for axis, left in self._left.items() if not left.all()})
         for number in self.numbers:
             number.set(model, widths)
 
@@ -340,6 +346,11 @@ class ChannelGraph:
             if (stage := self.groups[name].stage) is not None:
                 assert isinstance(model, Family)
                 model.arguments["stages"][stage] = self.width(name)
+
+    def keep(self, model: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
+        """Cut an uncut network down to some channels of each group named: all at once, in place."""
+        gone = {name: set(self.kept[name]).difference(left) for name, left in kept.items()}
+        self._cut(model, {name: channels for name, channels in gone.items() if channels})
 
     def note_removal(self, gone: Mapping[str, set[int]]) -> None:
         """Follow a cut of present channels that is made elsewhere, or only pretended."""

@@ -15,10 +15,16 @@ def plain_kernels() -> Iterator[None]:
 
     Fused attention on the CPU loses NaN, and the encoder's fast path is one opaque operator.
     """
+    with no_fast_path(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
+def no_fast_path() -> Iterator[None]:
+    """Have nn.TransformerEncoder and nn.MultiheadAttention run as they are written while this holds."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

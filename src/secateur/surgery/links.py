@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
-from secateur.surgery.cutting import (
-    CHANNELWISE,
-    Axis,
-    in_size,
-    is_transposed,
-    out_size,
-    passes_on,
-    whole_groups,
-)
-from secateur.surgery.probe import OUTPUT, Probe
+from secateur.surgery.cutting import Axis
+
+AxisAlong = Callable[[str, nn.Module, str, int], Axis | None]
+"""(module's name, module, parameter, dimension) -> the axis that it follows."""
 
 
 class Links:
@@ -71,81 +64,56 @@ class Links:
                 return root
             root = new
 
-    def components(self) -> list[dict[Axis, list[int]]]:
-        """List the entries of every axis that hang together, of all that hang together with any other."""
+    def components(self, wanted: Callable[[Axis], bool]) -> list[dict[Axis, list[int]]]:
+        """List the entries of every axis that hang together, of all that hold an entry of a wanted axis."""
         root = self.roots()
+        labels = [
+            root[start : start + self.sizes[axis]] for axis, start in self.start.items() if wanted(axis)
+        ]
+        keep = torch.zeros(self.total, dtype=torch.bool)
+        if labels:
+            keep[torch.cat(labels)] = True
         found: dict[int, dict[Axis, list[int]]] = {}
         for axis, start in self.start.items():
-            for entry, label in enumerate(root[start : start + self.sizes[axis]].tolist()):
+            own = root[start : start + self.sizes[axis]]
+            at = keep[own].nonzero().flatten()
+            for entry, label in zip(at.tolist(), own[at].tolist(), strict=True):
                 found.setdefault(label, {}).setdefault(axis, []).append(entry)
         return list(found.values())
 
 
-def axes_of(probe: Probe) -> dict[Axis, int]:
-    """List the axes of everything that a probe can mark or watch, each with its size."""
-    found: dict[Axis, int] = {OUTPUT: 1}
-    for name in probe.order:
-        found[name, "out"] = out_size(probe.mixers[name])
-        found[name, "in"] = in_size(probe.mixers[name])
-    found |= {(name, "out"): out_size(module) for name, module in probe.channelwise.items()}
-    for axis, value in probe.parameters().items():
-        found[axis] = value.shape[int(axis[1].partition("@")[2])]
-    return found
+def tie_grouped(links: Links, reads: Axis, writes: Axis, groups: int, whole: bool) -> None:
+    """Tie what a grouped convolution can only lose at once: whole groups, or the same offset of every group."""
+    for axis in (reads, writes):
+        (tie_rows if whole else tie_offsets)(links, axis, groups)
+    if whole:
+        firsts = torch.arange(groups)
+        each_in, each_out = links.sizes[reads] // groups, links.sizes[writes] // groups
+        links.tie_each(reads, firsts * each_in, writes, firsts * each_out)
 
 
-def tie_grouped(probe: Probe, links: Links) -> None:
-    """Tie what a grouped layer can only lose at once: the same offset of every group, or whole groups."""
-    for name in probe.order:
-        layer = probe.mixers[name]
-        if isinstance(layer, _ConvNd) and layer.groups > 1:
-            if passes_on(layer):
-                _tie_rows(links, (name, "in"), layer.groups)
-                _tie_rows(links, (name, "out"), layer.groups)
-                firsts = torch.arange(layer.groups)
-                each_in, each_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-                links.tie_each((name, "in"), firsts * each_in, (name, "out"), firsts * each_out)
-            else:
-                _tie_offsets(links, (name, "in"), layer.groups)
-                _tie_offsets(links, (name, "out"), layer.groups)
-    for name, module in probe.channelwise.items():
-        if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
-            tie = _tie_rows if whole_groups(module) else _tie_offsets
-            tie(links, (name, "out"), module.num_groups)
-    for name in probe.computed:
-        kinds = [kind for kind in ("in", "out") if (name, kind) in links.start]
-        for kind in kinds:
-            links.tie_all((name, kind), (name, kinds[0]), 0)
-    _tie_shared(probe, links)
-
-
-def _tie_rows(links: Links, axis: Axis, groups: int) -> None:
+def tie_rows(links: Links, axis: Axis, groups: int) -> None:
+    """Tie the entries of each of the groups that follow each other."""
     each, entries = links.sizes[axis] // groups, torch.arange(links.sizes[axis])
     links.tie_each(axis, entries, axis, entries // each * each)
 
 
-def _tie_offsets(links: Links, axis: Axis, groups: int) -> None:
+def tie_offsets(links: Links, axis: Axis, groups: int) -> None:
+    """Tie the entries at the same place of each group."""
     each, entries = links.sizes[axis] // groups, torch.arange(links.sizes[axis])
     links.tie_each(axis, entries, axis, entries % each)
 
 
-def _tie_shared(probe: Probe, links: Links) -> None:
+def tie_shared(links: Links, model: nn.Module, axis_along: AxisAlong) -> None:
     """Tie the axes of modules that share a parameter or a buffer: they lose the same of its entries."""
     first: dict[tuple[int, int], Axis] = {}
-    for name, module in probe.model.named_modules(remove_duplicate=False):
+    for name, module in model.named_modules(remove_duplicate=False):
         for own, value in (*module._parameters.items(), *module._buffers.items()):
             for dim in range(value.dim() if value is not None else 0):
-                axis = _axis_along(name, module, own, dim)
-                if axis not in links.start or links.sizes[axis] != value.shape[dim]:
+                axis = axis_along(name, module, own, dim)
+                if axis is None or links.sizes.get(axis) != value.shape[dim]:
                     continue
                 owner = first.setdefault((id(value), dim), axis)
                 if owner != axis:
                     entries = torch.arange(links.sizes[axis])
                     links.tie_each(axis, entries, owner, entries)
-
-
-def _axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis:
-    """Find the axis that a dimension of a module's parameter or buffer follows."""
-    if isinstance(module, (_ConvNd, nn.Linear)) and own in ("weight", "bias"):
-        writes = dim == 0 if own == "bias" or not is_transposed(module) else dim == 1
-        return (name, "out" if writes else "in")
-    return (name, "out" if isinstance(module, CHANNELWISE) else f"{own}@{dim}")

@@ -156,11 +156,11 @@ def costs_nothing(operator: Any) -> bool:
     if space != "aten":
         return space in ("prim", "prims") or name in _FREE_ELSEWHERE.get(space, ())
     plain = name if not name.endswith("_") or name.startswith("__") else name[:-1]  # not in place
-    if operator.is_view or plain in _FREE:
+    if plain in _FREE:
         return True
     packet = getattr(torch.ops.aten, plain, operator.overloadpacket)
     overloads = [operator, *(getattr(packet, each) for each in packet.overloads())]
-    return any(_CHEAP_TAGS.intersection(each.tags) for each in overloads)
+    return any(each.is_view or _CHEAP_TAGS.intersection(each.tags) for each in overloads)
 
 
 def multiplied(operator: Any, args: Any, kwargs: dict[str, Any], result: Any) -> list[Dims] | None:

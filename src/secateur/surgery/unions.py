@@ -44,16 +44,23 @@ def unions(
     failing = _Failing(graph, proven, fails)
     if len(chain := failing.chain(name)) > 1:
         yield from _at_common_width(graph, chain, "chain")
-    for center in [
-        name,
-        *(n for n in failing.near(name) if graph.groups[n].width > graph.groups[name].width),
-    ]:
-        around = failing.near(center)
-        for width in sorted({graph.groups[other].width for other in around}, reverse=True):
-            alike = [other for other in around if graph.groups[other].width == width]
-            if name in (center, *alike):
-                others = [other for other in (center, *alike) if other != name]
+    wider = [n for n in failing.near(name) if graph.groups[n].width > graph.groups[name].width]
+    for center in [name, *wider]:
+        for around in _stars(graph, center, failing.near(center)):
+            if name in (center, *around):
+                others = [other for other in (center, *around) if other != name]
                 yield from _at_common_width(graph, [name, *others], "star")
+
+
+def _stars(graph: ChannelGraph, center: str, around: Sequence[str]) -> Iterator[list[str]]:
+    """List what may have to be cut with a group in the middle: neighbours of one width, then of all that fit."""
+    width = {name: graph.groups[name].width for name in (center, *around)}
+    classes = sorted({width[name] for name in around}, reverse=True)
+    for each in classes:
+        yield [name for name in around if width[name] == each]
+    fitting = [name for name in around if width[center] % width[name] == 0]
+    if len({width[name] for name in fitting}) > 1:
+        yield fitting
 
 
 class _Failing:

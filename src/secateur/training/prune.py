@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import Build
 from secateur.architecture.opening import open_for
+from secateur.architecture.saved import rehearse
 from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
@@ -157,6 +159,7 @@ def prune(
     open_for(model, first[0], factory=factory)
     _check_optimizer(model, optimizer, lr)
     check_first(model, first, aim)
+    rehearse(Architecture.of(model).origin)
     model = pruning.prepare(model)
     optimizer = _optimizer(model, pruning, optimizer, lr)
     step = _Step(pruning, optimizer, aim)

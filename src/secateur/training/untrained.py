@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import Build
 from secateur.architecture.opening import open_for
+from secateur.architecture.saved import rehearse
 from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.methods.gradients import GradientCriterion
@@ -52,6 +54,7 @@ def without_training(
         )
     first = (example_inputs, None) if data is None else first_of(data)
     open_for(model, first[0], factory=factory)
+    rehearse(Architecture.of(model).origin)
     if isinstance(pruning, GradientCriterion):
         check_first(model, first, task)
         pruning.in_evaluation = True

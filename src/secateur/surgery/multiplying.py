@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.network.inputs import Inputs, call
+from secateur.surgery.kernels import plain_kernels
 from secateur.surgery.operators import Dims, costs_nothing, multiplied, operands
 
 
@@ -103,17 +103,6 @@ def storage_of(tensor: Tensor) -> int:
         return -1
 
 
-@contextmanager
-def layer_by_layer() -> Iterator[None]:
-    """Keep `nn.MultiheadAttention` and its kin from making one operator of a layer, while this holds."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
 @torch.no_grad()
 def recorded(model: nn.Module, inputs: Inputs) -> Recorder:
     """Run a model on `inputs`, as it is, and note what it multiplies."""
@@ -122,6 +111,6 @@ def recorded(model: nn.Module, inputs: Inputs) -> Recorder:
         if (storage := storage_of(parameter)) >= 0:
             owners.setdefault(storage, name)
     recorder = Recorder(owners)
-    with layer_by_layer(), torch.random.fork_rng(devices=[]), _Einsums(recorder), recorder:
+    with plain_kernels(), torch.random.fork_rng(devices=[]), _Einsums(recorder), recorder:
         call(model, inputs)
     return recorder
