@@ -38,7 +38,7 @@ IMAGES = noise(4, 3, 8, 8)
 
 
 class Images(nn.Module):
-    """Two convolutions and a classifier; what subclasses change is how they are called, and what they give."""
+    """Two convolutions and a classifier; subclasses say how they are called, and what they give."""
 
     def __init__(self):
         super().__init__()
