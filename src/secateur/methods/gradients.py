@@ -227,6 +227,20 @@ class GradientCriterion(ChannelPruning):
         return sums, int(examples)
 
 
+def by_example(x: Tensor, examples: int, along: int) -> Tensor:
+    """Bring the examples of what a linear layer reads to the first dimension, from that of the inputs.
+
+    Example:
+        >>> by_example(torch.zeros(7, 4, 6), 4, along=1).shape  # (time, batch, features)
+        torch.Size([4, 7, 6])
+    """
+    if x.dim() > along + 1 and x.shape[along] == examples:
+        return x.movedim(along, 0)
+    if len(x) % examples or len(x) == examples:
+        return x
+    return x.unflatten(0, (-1, examples)).transpose(0, 1).flatten(0, 1)  # positions of all examples in turn
+
+
 def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:
     """g_nk of a mean-reduced loss: (N, K, ...) activations and their gradients -> (N, K).
 
