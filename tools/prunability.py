@@ -37,6 +37,7 @@ from field.measured import Measured, Settings
 from field.networks import Network, every
 from field.table import tables
 
+import secateur
 from secateur.device import describe_device
 from secateur.runs.environment import source_commit
 
@@ -227,7 +228,13 @@ def main() -> int:
 
 
 def load_once() -> None:
-    """Import what is slow to import before networks are measured: their processes then have it."""
+    """Import what is slow to import before networks are measured: their processes then have it.
+
+    Secateur too, all of it: every line is then of the code that stood there at the start.
+    """
+    for name in ("inspect", "prune", "save", "load"):
+        getattr(secateur, name)
+    import_module("secateur.deploy.onnx")
     for package in HEAVY:
         try:
             import_module(package)

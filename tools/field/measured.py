@@ -17,6 +17,7 @@ from field.networks import EXAMPLES, Network
 from field.others import TOOLS, Late, in_time, outcome_of
 from field.reference import RIGHT, answers, blinded, lively, places_in, tag, worst
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
@@ -54,9 +55,13 @@ def params_of(model: nn.Module) -> int:
 
 @torch.no_grad()
 def macs_of(model: nn.Module, one: Inputs) -> int:
-    """Count multiply-accumulates of one example with torch's own counter."""
-    with FlopCounterMode(display=False) as counter:
-        call(copy.deepcopy(model).eval(), one)
+    """Count multiply-accumulates of one example with torch's own counter.
+
+    Under the plain kernel of attention, as the counter does not know the CPU's fused one.
+    """
+    copied = copy.deepcopy(model).eval().requires_grad_(False)  # it trips over views of parameters
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        call(copied, one)
     return int(counter.get_total_flops() // 2)
 
 

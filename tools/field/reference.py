@@ -134,17 +134,25 @@ def without_weight_norm(model: nn.Module, places: Places) -> Places:
         start = f"{name}." if name else ""
         if parametrize.is_parametrized(module):
             for key in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, key)
                 inner = f"{start}parametrizations.{key}."
-                direction = places.pop(f"{inner}original1", None)
-                plain = places.pop(f"{inner}original", None)
-                places.pop(f"{inner}original0", None)
-                places[start + key] = direction if direction is not None else plain  # type: ignore[assignment]
+                places[start + key] = places.pop(f"{inner}original1", places.get(f"{inner}original"))  # type: ignore[assignment]
+            _make_plain(module)
+            places = {key: place for key, place in places.items() if ".parametrizations." not in f".{key}"
+                      or not key.startswith(f"{start}parametrizations.")}  # fmt: skip
         for key in [key for key in places if key == f"{start}weight_v"]:
             nn.utils.remove_weight_norm(module)
             places[f"{start}weight"] = places.pop(key)
             places.pop(f"{start}weight_g", None)
     return places
+
+
+def _make_plain(module: nn.Module) -> None:
+    """Have a copy hold what it computes; torch's own way would take the property from all copies' class."""
+    computed = {key: getattr(module, key).detach() for key in module.parametrizations}  # type: ignore[union-attr]
+    module.__class__ = type(module).__mro__[1]
+    del module._modules["parametrizations"]
+    for key, value in computed.items():
+        module.register_parameter(key, nn.Parameter(value))
 
 
 def _channels_left(
