@@ -122,10 +122,12 @@ def test_a_normalised_weight_is_compared_by_what_it_computes():
 
 
 def tiny(name="own/small", build=Small):
-    return networks.Network(name, build, lambda n: torch.ones(n, 3, 8, 8) * torch.arange(1, n + 1)[:, None, None, None])
+    return networks.Network(
+        name, build, lambda n: torch.ones(n, 3, 8, 8) * torch.arange(1, n + 1)[:, None, None, None]
+    )
 
 
-QUICK = measured.Settings(onnx=False, others=False, step=False)
+QUICK = measured.Settings(onnx=False, step=False)
 
 
 def test_a_network_is_measured():
@@ -143,7 +145,9 @@ def test_a_network_is_measured():
 
 
 def test_what_secateur_raises_is_a_line_and_the_rest_goes_on():
-    row = measured.Measured(tiny(build=lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3))), QUICK, print).run()
+    row = measured.Measured(
+        tiny(build=lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 3))), QUICK, print
+    ).run()
     assert row["failed"]["inspect"].startswith("InputError: nothing in Sequential can be pruned")
     assert "half" not in row
 
@@ -166,10 +170,11 @@ def test_a_wrong_cut_is_found(monkeypatch):
     assert study.row["right"] is False
 
 
-class Sleeps(nn.Module):
+class Endless(nn.Module):
     def __init__(self):
         super().__init__()
-        time.sleep(60)
+        while True:
+            pass
 
 
 def limited(network, folder, seconds=30, gib=8.0):
@@ -180,27 +185,27 @@ def limited(network, folder, seconds=30, gib=8.0):
 
 
 def test_limits_end_a_network_and_leave_a_line(tmp_path):
-    assert limited(tiny(build=Sleeps), tmp_path, seconds=1)["failed"] == {"build": "no end after 1 s"}
-    assert limited(tiny(build=Sleeps), tmp_path, gib=0.001)["failed"]["build"] == "more than 0.001 GiB"
+    assert limited(tiny(build=Endless), tmp_path, seconds=1)["failed"] == {"build": "no end after 1 s"}
+    assert limited(tiny(build=Endless), tmp_path, gib=0.001)["failed"]["build"] == "more than 0.001 GiB"
 
 
 def test_lines_are_kept_and_a_second_call_goes_on(tmp_path, monkeypatch, capsys):
     known = {"own/small": tiny(), "own/other": tiny("own/other")}
     monkeypatch.setattr(prunability, "every", lambda: known)
-    options = argparse.Namespace(networks="", all=False, only=[], again=False, out=tmp_path)
-    prunability.measure_all([known["own/small"]], QUICK, prunability.Limits(60, 8.0), 1, tmp_path)
-    (line,) = (tmp_path / "networks.jsonl").read_text().splitlines()
+    options, path = argparse.Namespace(networks="", all=False, only=[], again=False), tmp_path / "lines.jsonl"
+    prunability.measure_all([known["own/small"]], QUICK, prunability.Limits(60, 8.0), 1, path)
+    (line,) = path.read_text().splitlines()
     row = json.loads(line)
     assert row["right"]
     assert row["made"]["torch"] == torch.__version__
     assert row["made"]["seed"] == 0
     assert "own/small: params" in capsys.readouterr().out
-    assert [network.name for network in prunability.chosen(options)] == ["own/other"]
+    assert [network.name for network in prunability.chosen(options, path)] == ["own/other"]
     options.again = True
-    assert [network.name for network in prunability.chosen(options)] == ["own/small", "own/other"]
+    assert [network.name for network in prunability.chosen(options, path)] == ["own/small", "own/other"]
     options.networks = "own/none"
     with pytest.raises(SystemExit, match="no network 'own/none'"):
-        prunability.chosen(options)
+        prunability.chosen(options, path)
 
 
 def test_the_list_is_as_long_as_promised():
@@ -231,12 +236,24 @@ def test_a_detectors_body_gives_what_is_computed_before_boxes_are_chosen():
     assert len(reference.answers(network.build(), network.inputs(2))) == 2
 
 
-@pytest.mark.skipif(find_spec("torch_pruning") is None, reason="torch-pruning: in the second environment only")
+@pytest.mark.skipif(
+    find_spec("torch_pruning") is None, reason="torch-pruning: in the second environment only"
+)
 def test_another_tool_is_judged_by_the_same_reference():
     live = reference.lively(Small(), 0)
     found = others.outcome_of(others.torch_pruning, live, torch.randn(2, 3, 8, 8).double(), {"b"}, 0.3, 0, 30)
     assert found["outcome"] == "right"
     assert found["compact"].a.out_channels == 4
+
+
+def test_layers_that_write_the_output_are_told_from_the_others():
+    one = torch.ones(1, 3, 8, 8).double()
+    assert others.writers_of_output(reference.lively(Small(), 0), one) == {"b"}
+    both = networks.every()["detector/retinanet (FPN)"]
+    assert others.writers_of_output(reference.lively(both.build(), 0), both.inputs(1).double()) == {
+        "cls",
+        "box",
+    }
 
 
 def wrong_tool(live, inputs, last, ratio, seed):
@@ -253,7 +270,8 @@ def raising_tool(live, inputs, last, ratio, seed):
 
 
 def slow_tool(live, inputs, last, ratio, seed):
-    time.sleep(30)
+    while True:
+        pass
 
 
 @pytest.mark.parametrize(
@@ -261,7 +279,10 @@ def slow_tool(live, inputs, last, ratio, seed):
 )
 def test_what_another_tool_does_is_named(tool, outcome):
     live = reference.lively(Small(), 0)
-    assert others.outcome_of(tool, live, torch.randn(2, 3, 8, 8).double(), None, 0.3, 0, 1)["outcome"] == outcome
+    assert (
+        others.outcome_of(tool, live, torch.randn(2, 3, 8, 8).double(), {"b"}, 0.3, 0, 0.5)["outcome"]
+        == outcome
+    )
 
 
 ROWS = [
@@ -289,6 +310,20 @@ ROWS = [
 ]
 
 
+def test_other_libraries_have_lines_of_their_own():
+    ours = {"network": "own/a"}
+    line = {"failed": {}, "others": {"torch-pruning": {"outcome": "right"}}, "made": {"ratio": 0.3}}
+    assert prunability.with_others(ours, None) == ours
+    assert prunability.with_others(ours, line)["others"] == {"torch-pruning": {"outcome": "right"}}
+    ended = {
+        "failed": {"others": "no end after 9 s"},
+        "others": {"torch-pruning": {"outcome": "right"}},
+        "made": {},
+    }
+    found = prunability.with_others(ours, ended)["others"]
+    assert [found[name]["outcome"] for name in ("torch-pruning", "torch-kirigami")] == ["right", "late"]
+
+
 def test_tables_say_what_the_lines_say():
     written = table.tables(ROWS)
     one, other = written["networks"].splitlines()[2:4]
@@ -297,4 +332,6 @@ def test_tables_say_what_the_lines_say():
     )
     assert other == "| own/b | none |  |  | not half, not right, not loaded |  |  |  |"
     assert written["short"].splitlines()[2:] == ["| own/b | inspect | InputError: nothing \\| here |"]
-    assert written["summary"].splitlines()[2] == "| own | 2 | 1 | 1 | 1 | 1 | 1 | 1 | 1 (50%) | 0 | 0 | 1 | 0 |"
+    assert (
+        written["summary"].splitlines()[2] == "| own | 2 | 1 | 1 | 1 | 1 | 1 | 1 | 1 (50%) | 0 | 0 | 1 | 0 |"
+    )

@@ -1,13 +1,15 @@
 """What of the networks that people have can be pruned, whether it is right, and what other libraries make of them.
 
     python tools/prunability.py --jobs 2                 # all, one JSON line a network; goes on where it stopped
+    python tools/prunability.py --jobs 2 --others        # the other libraries on the same networks, lines of their own
     python tools/prunability.py --only timm --networks timm/resnet18,timm/vit_tiny_patch16_224 --limit 120
     python tools/prunability.py --table                  # the recorded lines as tables, for docs/prunability.md
 
 Each network runs in a process of its own, in one thread, within seconds and memory: it is inspected; random cuts of
 its groups are compared with a masked reference that needs no graph (`field.reference`); it is pruned to half
-of its MACs by the norm of its channels, without training, saved, loaded, compared to the bit, exported. Beside it
-torch-pruning and torch-kirigami cut the same share of it and are judged by the same reference.
+of its MACs by the norm of its channels, without training, saved, loaded, compared to the bit, exported. With `--others`
+torch-pruning and torch-kirigami cut the same share of it and are judged by the same reference: their lines do not
+depend on what Secateur is, and are made once.
 It wants the second virtual environment that docs/prunability.md describes.
 """
 
@@ -35,6 +37,7 @@ import psutil
 import torch
 from field.measured import Measured, Settings
 from field.networks import Network, every
+from field.others import TOOLS
 from field.table import tables
 
 import secateur
@@ -43,14 +46,24 @@ from secateur.runs.environment import source_commit
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "results" / "prunability"
-LINES = "networks.jsonl"
+OURS, OTHERS = "networks.jsonl", "others.jsonl"
+PATIENCE = 20
+"""How often its limit of computing a network may take by the clock."""
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "torch-pruning", "torch-kirigami", "onnxruntime")
-HEAVY = ("torchvision", "timm", "transformers", "torch_pruning", "torch_kirigami", "onnxscript", "onnxruntime")
+HEAVY = (
+    "torchvision",
+    "timm",
+    "transformers",
+    "torch_pruning",
+    "torch_kirigami",
+    "onnxscript",
+    "onnxruntime",
+)
 
 
 @dataclass
 class Limits:
-    """What a network may take: seconds in all, and GiB."""
+    """What a network may take: seconds of computing, and GiB."""
 
     seconds: int
     gib: float
@@ -72,12 +85,13 @@ class Trial:
         if not self.process.is_alive():
             code = self.process.exitcode
             return "" if code == 0 else f"the process ended with {code}"
-        if time.monotonic() - self.began > self.limits.seconds:
-            return self._end(f"no end after {self.limits.seconds} s")
         try:
-            used = psutil.Process(self.process.pid).memory_info().rss / 2**30
+            child = psutil.Process(self.process.pid)
+            used, computed = child.memory_info().rss / 2**30, sum(child.cpu_times()[:2])
         except psutil.Error:
             return None
+        if max(computed, (time.monotonic() - self.began) / PATIENCE) > self.limits.seconds:
+            return self._end(f"no end after {self.limits.seconds} s")
         return self._end(f"more than {self.limits.gib:g} GiB") if used > self.limits.gib else None
 
     def _end(self, why: str) -> str:
@@ -128,18 +142,15 @@ def provenance(settings: Settings) -> dict[str, Any]:
     }
 
 
-def recorded(out: Path) -> dict[str, dict[str, Any]]:
-    """The lines of a folder by network; of a network that was tried twice, the last."""
-    path = out / LINES
+def recorded(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of a file by network; of a network that was tried twice, the last."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {row["network"]: row for row in map(json.loads, lines)}
 
 
-def measure_all(
-    networks: list[Network], settings: Settings, limits: Limits, jobs: int, out: Path
-) -> None:
-    """Measure networks, `jobs` at a time, and leave a line for each as soon as it has ended."""
-    out.mkdir(parents=True, exist_ok=True)
+def measure_all(networks: list[Network], settings: Settings, limits: Limits, jobs: int, path: Path) -> None:
+    """Measure networks, `jobs` at a time, and leave a line for each in a file as soon as it has ended."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     waiting, running, made = list(networks), list[Trial](), provenance(settings)
     with tempfile.TemporaryDirectory() as folder:
         while waiting or running:
@@ -149,7 +160,7 @@ def measure_all(
                 if (why := trial.ended()) is not None:
                     running.remove(trial)
                     row = {**trial.row(why), "made": made}
-                    with (out / LINES).open("a", encoding="utf-8") as file:
+                    with path.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
                     print(in_one_line(row), flush=True)
             time.sleep(0.1)
@@ -168,8 +179,8 @@ def in_one_line(row: dict[str, Any]) -> str:
     return f"{row['network']}: {', '.join(said)}"
 
 
-def chosen(options: argparse.Namespace) -> list[Network]:
-    """The networks asked for that have no line yet."""
+def chosen(options: argparse.Namespace, path: Path) -> list[Network]:
+    """The networks asked for that have no line in the file yet."""
     networks = every()
     named = [name for name in options.networks.split(",") if name]
     for name in named:
@@ -180,7 +191,7 @@ def chosen(options: argparse.Namespace) -> list[Network]:
         for network in networks.values()
         if (options.all or not network.more) and (not options.only or network.kind in options.only)
     ]
-    done = {} if options.again else recorded(options.out)
+    done = {} if options.again else recorded(path)
     return [network for network in wanted if network.name not in done]
 
 
@@ -193,14 +204,16 @@ def main() -> int:
     parser.add_argument("--networks", default="", help="names, divided by commas")
     parser.add_argument("--all", action="store_true", help="the larger ones of each family too; hours")
     parser.add_argument("--again", action="store_true", help="also those that have a line already")
-    parser.add_argument("--limit", type=int, default=180, help="seconds that a network may take")
+    parser.add_argument("--limit", type=int, default=180, help="seconds that a network may compute")
     parser.add_argument("--memory", type=float, default=9, help="GiB that it may take")
     parser.add_argument("--jobs", type=int, default=1, help="networks at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ratio", type=float, default=0.3, help="share of the channels that each tool cuts")
-    parser.add_argument("--part", type=int, default=40, help="seconds that an export or another tool may take")
+    parser.add_argument(
+        "--part", type=float, default=30, help="seconds that an export or another tool may take"
+    )
     parser.add_argument("--no-onnx", action="store_true")
-    parser.add_argument("--no-others", action="store_true")
+    parser.add_argument("--others", action="store_true", help="the other libraries, and nothing else")
     parser.add_argument("--no-step", action="store_true")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--list", action="store_true", help="name the networks and stop")
@@ -214,17 +227,28 @@ def main() -> int:
             seed=options.seed,
             ratio=options.ratio,
             onnx=not options.no_onnx,
-            others=not options.no_others,
+            others=options.others,
             part_s=options.part,
             step=not options.no_step,
         )
         load_once()
+        path = options.out / (OTHERS if options.others else OURS)
         limits = Limits(options.limit, options.memory)
-        measure_all(chosen(options), settings, limits, options.jobs, options.out)
-    rows = recorded(options.out)
-    for name, text in tables([rows[name] for name in every() if name in rows]).items():
+        measure_all(chosen(options, path), settings, limits, options.jobs, path)
+    ours, others = recorded(options.out / OURS), recorded(options.out / OTHERS)
+    rows = [with_others(ours[name], others.get(name)) for name in every() if name in ours]
+    for name, text in tables(rows).items():
         (options.out / f"{name}.md").write_text(text, encoding="utf-8")
     return 0
+
+
+def with_others(row: dict[str, Any], line: dict[str, Any] | None) -> dict[str, Any]:
+    """A network's line, and what the other libraries made of it."""
+    if line is None:
+        return row
+    ended = line["failed"].get("others") or line["failed"].get("build")
+    missing = {name: {"outcome": "late", "reason": ended} for name in TOOLS} if ended else {}
+    return {**row, "others": {**missing, **line.get("others", {})}, "others made": line["made"]}
 
 
 def load_once() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from field.networks import EXAMPLES, Network
-from field.others import TOOLS, Late, in_time, outcome_of
+from field.others import TOOLS, Late, in_time, outcome_of, writers_of_output
 from field.reference import RIGHT, answers, blinded, lively, places_in, tag, worst
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
 from secateur.network.inputs import Inputs, call, output_tensors
-from secateur.surgery.anatomy import Anatomy
+from secateur.surgery.anatomy import Anatomy, anatomy_of
 
 Said = Callable[[dict[str, Any]], None]
 HALF = "macs=50%"
@@ -35,16 +35,19 @@ class Settings:
     Attributes:
         seed: of weights, of the channels cut, and of the proof.
         ratio: the share of the channels that every tool cuts of every group.
-        onnx, others: whether to export, whether to try the other tools.
+        onnx: whether to export.
+        others: whether to try the other tools, and nothing else.
         part_s: seconds that another tool, or the export, may take.
         step: whether to time a training step.
+
+    All seconds are of computing, in one thread: a busy machine does not add to them.
     """
 
     seed: int = 0
     ratio: float = 0.3
     onnx: bool = True
-    others: bool = True
-    part_s: int = 60
+    others: bool = False
+    part_s: float = 60
     step: bool = True
 
 
@@ -101,7 +104,11 @@ class Measured:
 
     def run(self) -> dict[str, Any]:
         """Measure all that is asked for."""
-        if self._stage("build", self._build):
+        if not self._stage("build", self._build):
+            return self.row
+        if self.settings.others:
+            self._stage("others", self._others)
+        else:
             if self.settings.step:
                 self._stage("step", self._step)
             if self._stage("inspect", self._inspect):
@@ -110,20 +117,18 @@ class Measured:
                     self._stage("loaded", self._loaded)
                     if self.settings.onnx:
                         self._stage("onnx", self._onnx)
-            if self.settings.others:
-                self._stage("others", self._others)
         return self.row
 
     def _stage(self, name: str, act: Callable[[], None]) -> bool:
         """Do one thing; what it raises is written down, and goes no further."""
         self.row["stage"] = name
         self.said(self.row)
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             act()
         except (Exception, Late) as error:  # somebody's code, and ours under test
             self.row["failed"][name] = reason_of(error)
-        self.row["seconds"].setdefault(name, round(time.perf_counter() - began, 2))
+        self.row["seconds"].setdefault(name, round(time.process_time() - began, 2))
         self.row["stage"] = ""
         self.said(self.row)
         return name not in self.row["failed"]
@@ -143,14 +148,16 @@ class Measured:
             if 4 * taken > 4:
                 break
             inputs = self.network.inputs(batch)
-            began = time.perf_counter()
+            began = time.process_time()
             sum(output.sum() for output in output_tensors(call(model, inputs))).backward()  # type: ignore[union-attr]
-            taken, measured = time.perf_counter() - began, batch
+            taken, measured = time.process_time() - began, batch
         self.row["seconds"]["step of 32"] = round(taken * 32 / measured, 3)
         self.row["batch"] = measured
 
     def _inspect(self) -> None:
-        self.anatomy = sc.inspect(self.model, self.inputs, factory=self.network.build, seed=self.settings.seed)
+        self.anatomy = sc.inspect(
+            self.model, self.inputs, factory=self.network.build, seed=self.settings.seed
+        )
         graph, costs = self.anatomy.graph, self.anatomy.costs
         now, least = costs.now, costs.at(dict.fromkeys(graph.groups, 1))
         self.row |= {
@@ -169,7 +176,12 @@ class Measured:
         names = [name for name in graph.groups if graph.groups[name].width > 1]
         live, inputs = lively(self.whole, self.settings.seed), in_double(self.inputs)
         off, before = [], answers(live, inputs)
-        for chosen, share in ((names, self.settings.ratio), (names, 0.5), (names[::2], 0.5), (names[1::2], 0.5)):
+        for chosen, share in (
+            (names, self.settings.ratio),
+            (names, 0.5),
+            (names[::2], 0.5),
+            (names[1::2], 0.5),
+        ):
             gone = {
                 name: torch.randperm(graph.groups[name].width, generator=drawn)[
                     : max(1, int(share * graph.groups[name].width))
@@ -181,7 +193,9 @@ class Measured:
         self.row["difference"] = float(f"{max(off, default=math.inf):.3g}")
         self.row["right"] = self.row["difference"] <= RIGHT
 
-    def _off(self, live: nn.Module, gone: dict[str, list[int]], inputs: Inputs, before: list[Tensor]) -> float:
+    def _off(
+        self, live: nn.Module, gone: dict[str, list[int]], inputs: Inputs, before: list[Tensor]
+    ) -> float:
         """How far a cut is from the reference; infinite where it falls."""
         assert self.anatomy is not None
         compact, tagged = copy.deepcopy(live), copy.deepcopy(live)
@@ -218,9 +232,7 @@ class Measured:
             "reached": left <= before / 2,
             "macs": left,
             "params": params_of(self.pruned),
-            "books": sc.anatomy_of(self.pruned).costs.now["macs"] - left
-            if hasattr(sc, "anatomy_of")
-            else None,
+            "books": anatomy_of(self.pruned).costs.now["macs"] - left,
         }
 
     def _loaded(self) -> None:
@@ -245,13 +257,12 @@ class Measured:
         self.row["onnx"] = float(f"{export.difference:.3g}")
 
     def _others(self) -> None:
-        live = lively(self.whole, self.settings.seed)
-        inputs, output = in_double(self.inputs), "written to the network's output"
-        last = {each.name for each in self.anatomy.graph.frozen if each.reason == output} if self.anatomy else None
+        live, inputs, settings = lively(self.whole, self.settings.seed), in_double(self.inputs), self.settings
+        last = writers_of_output(live, in_double(self.one))
         self.row["others"] = {}
         for name, tool in TOOLS.items():
-            began = time.perf_counter()
-            found = outcome_of(tool, live, inputs, last, self.settings.ratio, self.settings.seed, self.settings.part_s)
+            began = time.process_time()
+            found = outcome_of(tool, live, inputs, last, settings.ratio, settings.seed, settings.part_s)
             compact = found.pop("compact", None)
             if compact is not None:
                 found["params"] = round(params_of(compact) / self.row["params"], 4)
@@ -260,5 +271,5 @@ class Measured:
                     found["macs"] = round(left / max(1, self.row["macs"]), 4)
                 except Exception as error:
                     found.setdefault("reason", reason_of(error))
-            self.row["others"][name] = {**found, "seconds": round(time.perf_counter() - began, 2)}
+            self.row["others"][name] = {**found, "seconds": round(time.process_time() - began, 2)}
             self.said(self.row)

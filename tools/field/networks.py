@@ -60,7 +60,9 @@ def list_of_images(side: int) -> Callable[[int], tuple[list[Tensor]]]:
     return lambda n: (list(seeded(n, 3, side, side).abs().clamp(0, 1)),)
 
 
-def tokens(words: int, length: int = 12, *, mask: bool = True, **more: Any) -> Callable[[int], dict[str, Tensor]]:
+def tokens(
+    words: int, length: int = 12, *, mask: bool = True, **more: Any
+) -> Callable[[int], dict[str, Tensor]]:
     """Token ids, with an attention mask whose last places are padding in the last example."""
 
     def make(n: int) -> dict[str, Tensor]:
@@ -247,7 +249,13 @@ _LLAMA = {
     **{"use_cache": False, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
 }
 _VIT = {
-    **{"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    **{
+        "image_size": 32,
+        "patch_size": 8,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    },
     **{"intermediate_size": 64, "num_labels": CLASSES},
 }
 _SPEECH: dict[str, Any] = {
@@ -265,7 +273,14 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, Callable[[int], Any]]] =
     "gpt2": (
         "GPT2Config",
         {
-            **{"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 32, "use_cache": False},
+            **{
+                "vocab_size": 64,
+                "n_embd": 32,
+                "n_layer": 2,
+                "n_head": 4,
+                "n_positions": 32,
+                "use_cache": False,
+            },
             **{"bos_token_id": 1, "eos_token_id": 2},
         },
         "GPT2LMHeadModel",
@@ -292,8 +307,18 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, Callable[[int], Any]]] =
         "RobertaForTokenClassification",
         tokens(64),
     ),
-    "electra": ("ElectraConfig", {**_BERT, "embedding_size": 16}, "ElectraForSequenceClassification", tokens(64)),
-    "albert": ("AlbertConfig", {**_BERT, "embedding_size": 16}, "AlbertForSequenceClassification", tokens(64)),
+    "electra": (
+        "ElectraConfig",
+        {**_BERT, "embedding_size": 16},
+        "ElectraForSequenceClassification",
+        tokens(64),
+    ),
+    "albert": (
+        "AlbertConfig",
+        {**_BERT, "embedding_size": 16},
+        "AlbertForSequenceClassification",
+        tokens(64),
+    ),
     "mistral": ("MistralConfig", {**_LLAMA, "sliding_window": 8}, "MistralForCausalLM", tokens(64)),
     "qwen2": ("Qwen2Config", _LLAMA, "Qwen2ForCausalLM", tokens(64)),
     "qwen3": ("Qwen3Config", {**_LLAMA, "head_dim": 8}, "Qwen3ForCausalLM", tokens(64)),
@@ -354,7 +379,11 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, Callable[[int], Any]]] =
     "mobilevit": (
         "MobileViTConfig",
         {
-            **{"image_size": 64, "hidden_sizes": [24, 32, 40], "neck_hidden_sizes": [8, 8, 16, 16, 24, 24, 48]},
+            **{
+                "image_size": 64,
+                "hidden_sizes": [24, 32, 40],
+                "neck_hidden_sizes": [8, 8, 16, 16, 24, 24, 48],
+            },
             **{"num_labels": CLASSES},
         },
         "MobileViTForImageClassification",
@@ -437,7 +466,10 @@ def every() -> dict[str, Network]:
             found.append(
                 Network(f"torchvision/{name}", partial(_torchvision, name, **settings), images(side), more)
             )
-    found += [Network(f"segmentation/{name}", partial(_segmenter, name), images(side)) for name, side in SEGMENTATION]
+    found += [
+        Network(f"segmentation/{name}", partial(_segmenter, name), images(side))
+        for name, side in SEGMENTATION
+    ]
     for name, side in DETECTION:
         found.append(Network(f"detection/{name}", partial(_body, name), images(side)))
         found.append(Network(f"detection list/{name}", partial(_detector, name), list_of_images(side), True))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from secateur.network.inputs import Inputs, call, output_tensors
 
-Tool = Callable[[nn.Module, Inputs, "set[str] | None", float, int], tuple[nn.Module, Places]]
+Tool = Callable[[nn.Module, Inputs, "set[str]", float, int], tuple[nn.Module, Places]]
 
 
 class Late(BaseException):
@@ -33,32 +33,32 @@ class Declined(Exception):
 
 
 @contextmanager
-def in_time(seconds: int) -> Iterator[None]:
-    """Raise `Late` in what takes longer; only in the main thread, where signals arrive."""
+def in_time(seconds: float) -> Iterator[None]:
+    """Raise `Late` in what computes for longer, however busy the machine; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def late(*_: Any) -> None:
-        raise Late(f"no end after {seconds} s")
+        raise Late(f"no end after {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def outcome_of(
-    tool: Tool, live: nn.Module, inputs: Inputs, last: set[str] | None, ratio: float, seed: int, seconds: int
+    tool: Tool, live: nn.Module, inputs: Inputs, last: set[str], ratio: float, seed: int, seconds: float
 ) -> dict[str, Any]:
     """What a tool makes of a network: right, wrong, fails in the forward pass, raised, declined, late.
 
     Args:
         live: the whole network with random weights, in float64.
-        last: layers that write the output; None where that is not known.
+        last: layers that write the output (`writers_of_output`).
     """
     try:
         with in_time(seconds), warnings.catch_warnings(), torch.random.fork_rng():
@@ -68,7 +68,9 @@ def outcome_of(
         return {"outcome": "declined" if isinstance(error, Declined) else "late", "reason": first_line(error)}
     except Exception as error:
         return {"outcome": "raised", "reason": first_line(error)}
-    if all(place.numel() == value.numel() for place, value in zip(places.values(), _floats(live), strict=False)):
+    if all(
+        place.numel() == value.numel() for place, value in zip(places.values(), _floats(live), strict=False)
+    ):
         return {"outcome": "nothing cut"}
     try:
         with in_time(seconds):
@@ -98,6 +100,39 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 
 
+@torch.no_grad()
+def writers_of_output(model: nn.Module, one: Inputs) -> set[str]:
+    """Name the layers that write the output: it tells their channels apart, by where NaN in one of them arrives.
+
+    What lies further inside is mixed by what comes behind it, and every channel spoils the same.
+    """
+    found = set()
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+            first = _spoilt(model, one, module, 0)
+            partly = any(bool(each.any()) and not bool(each.all()) for each in first)
+            if partly and not all(map(torch.equal, first, _spoilt(model, one, module, -1))):
+                found.add(name)
+    return found
+
+
+def _spoilt(model: nn.Module, one: Inputs, layer: nn.Module, channel: int) -> list[Tensor]:
+    """Where an output is NaN if a channel of a layer is; nothing where the code does not stand NaN."""
+
+    def mark(_layer: nn.Module, _given: Any, output: Tensor) -> Tensor:
+        marked = output.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).clone()
+        marked[channel] = float("nan")
+        return marked.movedim(0, -1 if isinstance(layer, nn.Linear) else 1)
+
+    hook = layer.register_forward_hook(mark)
+    try:
+        return [output.isnan() for output in output_tensors(call(model, one))]
+    except Exception:
+        return []
+    finally:
+        hook.remove()
+
+
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
 PROJECTIONS = (
     *("qkv", "q", "k", "v", "query", "key", "value", "q_proj", "k_proj", "v_proj", "q_lin", "k_lin", "v_lin"),
@@ -109,12 +144,16 @@ def heads_of(model: nn.Module) -> dict[nn.Module, int]:
     """Projections of attention -> heads, by the attributes that most libraries use."""
     found = {}
     for module in model.modules():
-        heads = next((getattr(module, name) for name in HEADS if isinstance(getattr(module, name, None), int)), 0)
+        heads = next(
+            (getattr(module, name) for name in HEADS if isinstance(getattr(module, name, None), int)), 0
+        )
         for name in PROJECTIONS:
             layer = getattr(module, name, None)
             if heads > 1 and isinstance(layer, (nn.Linear, nn.Conv2d)):
                 width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-                grouped = getattr(module, "num_key_value_heads", heads) if name in ("k_proj", "v_proj") else heads
+                grouped = (
+                    getattr(module, "num_key_value_heads", heads) if name in ("k_proj", "v_proj") else heads
+                )
                 if isinstance(grouped, int) and width % grouped == 0:
                     found[layer] = grouped
     return found
@@ -135,21 +174,19 @@ def set_heads(model: nn.Module, heads: dict[nn.Module, int]) -> None:
 
 
 def torch_pruning(
-    live: nn.Module, inputs: Inputs, last: set[str] | None, ratio: float, seed: int
+    live: nn.Module, inputs: Inputs, last: set[str], ratio: float, seed: int
 ) -> tuple[nn.Module, Places]:
     """`BasePruner` with default options and `RandomImportance`."""
     import torch_pruning as library
 
     model = copy.deepcopy(live)
-    layers = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    ignored = [model.get_submodule(name) for name in (layers[-1:] if last is None else sorted(last)) if name in layers]
     heads = heads_of(model)
     pruner = library.pruner.BasePruner(
         model,
         list(inputs) if isinstance(inputs, tuple) else inputs,
         importance=library.importance.RandomImportance(),
         pruning_ratio=ratio,
-        ignored_layers=ignored,
+        ignored_layers=[model.get_submodule(name) for name in sorted(last)],
         output_transform=output_tensors,
         forward_fn=call,
         in_channel_groups={},
@@ -164,7 +201,7 @@ def torch_pruning(
 
 
 def torch_kirigami(
-    live: nn.Module, inputs: Inputs, last: set[str] | None, ratio: float, seed: int
+    live: nn.Module, inputs: Inputs, last: set[str], ratio: float, seed: int
 ) -> tuple[nn.Module, Places]:
     """Discovered candidates, `Greedy` with random scores and a `ChannelRatio`.
 

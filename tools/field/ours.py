@@ -90,7 +90,9 @@ class AnchorFreeHead(nn.Module):
         self.dfl = nn.Conv2d(bins, 1, 1, bias=False)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        flat = [torch.cat((b(x), c(x)), 1).flatten(2) for x, b, c in zip(levels, self.box, self.cls, strict=True)]
+        flat = [
+            torch.cat((b(x), c(x)), 1).flatten(2) for x, b, c in zip(levels, self.box, self.cls, strict=True)
+        ]
         box, cls = torch.cat(flat, 2).split((4 * self.bins, self.outputs - 4 * self.bins), 1)
         n, _, places = box.shape
         box = self.dfl(box.view(n, 4, self.bins, places).transpose(2, 1).softmax(1)).view(n, 4, places)
@@ -123,7 +125,7 @@ class YoloV5(nn.Module):
         super().__init__()
         self.anchors = anchors
         self.focus, self.c1 = conv(12, w), C3(w, w)
-        self.d2, self.c2 = conv(w, 2 * w, 3, 2), C3(2 * w if False else 2 * w, 2 * w, 2)
+        self.d2, self.c2 = conv(w, 2 * w, 3, 2), C3(2 * w, 2 * w, 2)
         self.d3, self.c3, self.sppf = conv(2 * w, 4 * w, 3, 2), C3(4 * w, 4 * w), SPPF(4 * w)
         self.lat, self.n1 = conv(4 * w, 2 * w, 1), C3(4 * w, 2 * w)
         self.out = nn.ModuleList(nn.Conv2d(c, anchors * (5 + classes), 1) for c in (2 * w, 4 * w))
@@ -148,7 +150,8 @@ class RetinaFpn(nn.Module):
         super().__init__()
         self.stem = conv(3, w, 3, 2)
         self.stages = nn.ModuleList(
-            nn.Sequential(conv(w * 2**i, w * 2 ** (i + 1), 3, 2), Bottleneck(w * 2 ** (i + 1))) for i in range(3)
+            nn.Sequential(conv(w * 2**i, w * 2 ** (i + 1), 3, 2), Bottleneck(w * 2 ** (i + 1)))
+            for i in range(3)
         )
         self.lateral = nn.ModuleList(nn.Conv2d(w * 2 ** (i + 1), fpn, 1) for i in range(3))
         self.smooth = nn.ModuleList(nn.Conv2d(fpn, fpn, 3, 1, 1) for _ in range(3))
@@ -215,7 +218,10 @@ class Detr(nn.Module):
         self.transformer = nn.Transformer(d, heads, 1, 1, 64, batch_first=True)
         self.query, self.row = nn.Parameter(torch.rand(queries, d)), nn.Parameter(torch.rand(50, d // 2))
         self.col = nn.Parameter(torch.rand(50, d // 2))
-        self.cls, self.box = nn.Linear(d, classes + 1), nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4))
+        self.cls, self.box = (
+            nn.Linear(d, classes + 1),
+            nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4)),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.proj(self.backbone(x))
@@ -271,7 +277,9 @@ class Attention2d(nn.Module):
         n, _, h, w = x.shape
         q, k, v = (part.view(n, self.heads, -1, h * w) for part in self.qkv(self.norm(x)).chunk(3, 1))
         if self.linear:
-            mixed = torch.einsum("bhde,bhdn->bhen", torch.einsum("bhdn,bhen->bhde", k.softmax(-1), v), q.softmax(-2))
+            mixed = torch.einsum(
+                "bhde,bhdn->bhen", torch.einsum("bhdn,bhen->bhde", k.softmax(-1), v), q.softmax(-2)
+            )
         else:
             weights = (q.transpose(-1, -2) @ k * q.shape[-2] ** -0.5).softmax(-1)
             mixed = v @ weights.transpose(-1, -2)
@@ -307,7 +315,9 @@ class CrossAttention(nn.Module):
 class DiffusionUnet(nn.Module):
     """Two levels down and up; what differs is said by the arguments."""
 
-    def __init__(self, w: int = 16, *, scale: bool = False, attention: str = "", text: int = 0, learned: bool = False):
+    def __init__(
+        self, w: int = 16, *, scale: bool = False, attention: str = "", text: int = 0, learned: bool = False
+    ):
         super().__init__()
         self.w, time = w, 4 * w
         self.learned = nn.Parameter(torch.randn(w // 2)) if learned else None

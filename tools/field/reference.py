@@ -167,7 +167,9 @@ def _channels_left(
     if name in kept:
         return None if bool(kept[name].all()) else kept[name].nonzero().flatten()
     if before != now:
-        raise Unformed(f"{name} normalises over other channels than before, and holds no weight to tell which")
+        raise Unformed(
+            f"{name} normalises over other channels than before, and holds no weight to tell which"
+        )
     return None
 
 
@@ -228,7 +230,11 @@ def _over_kept(module: nn.Module, small: nn.Module, read: Tensor, out: Tensor) -
 def _channels_first(module: nn.Module, x: Tensor) -> bool:
     if isinstance(module, (nn.GroupNorm, nn.modules.conv._ConvNd)) or "2d" in type(module).__name__.lower():
         return True
-    size = max(value.numel() for value in module.parameters()) if list(module.parameters()) else _channels(module)
+    size = (
+        max(value.numel() for value in module.parameters())
+        if list(module.parameters())
+        else _channels(module)
+    )
     return x.shape[-1] != size and x.shape[1] == size
 
 

@@ -72,7 +72,11 @@ def _networks(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     shares = [f"{row['can go'][key]:.1%}" if "can go" in row else "" for key in ("params", "macs")]
     groups = f"{row['groups']} ({len(row.get('frozen', ()))})" if proved(row) else "none"
-    words = ("half", row.get("half", {}).get("reached")), ("right", row.get("right")), ("loaded", row.get("loaded"))
+    words = (
+        ("half", row.get("half", {}).get("reached")),
+        ("right", row.get("right")),
+        ("loaded", row.get("loaded")),
+    )
     held = "yes" if done(row) else ", ".join(word if holds else f"not {word}" for word, holds in words)
     return [row["network"], groups, *shares, held, _times(row), *(_other_cell(row, tool) for tool in OTHERS)]
 
@@ -94,7 +98,9 @@ def _other_cell(row: Row, tool: str) -> str:
     found = row.get("others", {}).get(tool)
     if found is None:
         return ""
-    left = f", {found['macs']:.0%} of the MACs left" if "macs" in found and found["outcome"] != "fails" else ""
+    left = (
+        f", {found['macs']:.0%} of the MACs left" if "macs" in found and found["outcome"] != "fails" else ""
+    )
     return WORDS[found["outcome"]] + left
 
 
@@ -102,7 +108,9 @@ def _short(rows: Sequence[Row]) -> str:
     """Networks of which something does not hold, and why."""
     lines = ["| network | what | why |", "|---|---|---|"]
     for row in rows:
-        failed = {stage: why for stage, why in row["failed"].items() if stage not in ("onnx", "others", "step")}
+        failed = {
+            stage: why for stage, why in row["failed"].items() if stage not in ("onnx", "others", "step")
+        }
         if row.get("right") is False and "right" not in failed:
             failed["right"] = row.get("falls") or f"off by {row.get('difference')}"
         if row.get("half", {}).get("reached") is False:
@@ -128,7 +136,11 @@ def _notes(rows: Sequence[Row]) -> list[str]:
                          ("torch", "torchvision", "timm", "transformers", *OTHERS) if made[-1].get(name))  # fmt: skip
     commits = ", ".join(sorted({str(each["commit"]) for each in made}))
     dates = sorted({each["date"] for each in made})
-    return [
-        f"{made[-1]['device']}, one thread a network; {versions}; commit {commits}; {' to '.join(dates[:1] + dates[1:][-1:])}; "
-        f"seed {made[-1]['seed']}, {made[-1]['ratio']:.0%} of the channels cut by the other tools.",
-    ]
+    said = (
+        f"{made[-1]['device']}, one thread a network; {versions}; commit {commits}; "
+        f"{' to '.join(dates[:1] + dates[1:][-1:])}; seed {made[-1]['seed']}."
+    )
+    beside: list[Row] = [row["others made"] for row in rows if "others made" in row]
+    if beside:
+        said += f" The other libraries cut {beside[-1]['ratio']:.0%} of every group; {beside[-1]['date']}."
+    return [said]
