@@ -24,8 +24,8 @@ from secateur.methods.gates.weighted_norm import weighted_norm
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED
+from secateur.surgery.lively import randomized
 from secateur.surgery.soft_cost import SoftCost
-from secateur.surgery.trial import randomized
 
 F64 = torch.float64
 

@@ -14,12 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import foreign
 import secateur as sc
 from secateur.errors import InputError, TrainingError
-from secateur.network.inputs import call, describe_inputs, example_of, map_inputs, output_tensors
+from secateur.network.described import describe_inputs, example_of
+from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, open_model
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
-from secateur.surgery.proof import prove_cut, proved, trace_and_prove
+from secateur.surgery.finished import prove_cut
+from secateur.surgery.proof import proved, trace_and_prove
 from secateur.surgery.tracing import codes, decode, trace
 
 FAMILIES = {

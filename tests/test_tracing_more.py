@@ -9,7 +9,7 @@ import copy
 import itertools
 import math
 import re
-import warnings
+import threading
 
 import pytest
 import torch
@@ -367,6 +367,13 @@ WORKS = {
         ),
         "a b",
     ),
+    "an encoder layer": (
+        net(
+            lambda m, x: m.t(x.flatten(2).mT).mT[..., None],
+            t=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        ),
+        "t.linear1 b",
+    ),
     "lstm": (
         Net(
             lambda m, x: m.fc(m.rnn(m.b(m.a(x)).mean(2).transpose(1, 2))[0][:, -1]),
@@ -430,23 +437,10 @@ FREEZES = {
         "a",
         "mm in t mixes",
     ),
-    "an encoder layer": (
-        net(
-            lambda m, x: m.t(x.flatten(2).mT).mT[..., None],
-            t=nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-        ),
-        "t.linear1",
-        "read by no convolution",
-    ),
     "a functional weight": (
         net(lambda m, x: F.conv2d(x, m.w), w=nn.Parameter(torch.randn(8, 8, 1, 1))),
         "a",
         "convolution in Net mixes",
-    ),
-    "transposed with groups": (
-        net(lambda m, x: m.c(x), c=nn.ConvTranspose2d(8, 8, 2, 2, groups=2)),
-        "a",
-        r"transposed convolution with groups \(c\)",
     ),
     "weight norm": (
         net(lambda m, x: m.c(x), c=nn.utils.parametrizations.weight_norm(conv(8, 8))),
@@ -507,11 +501,10 @@ def test_of_any_two_groups_each_is_cut_without_the_other():
             assert any(one in part and other not in part for part in parts(names))
 
 
-def test_weights_that_a_hook_computes_are_refused():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch has replaced it, and users have not
-        layer = nn.utils.weight_norm(conv(8, 8))
-    with pytest.raises(InputError, match="cannot be copied: RuntimeError: Only Tensors created explicitly"):
+def test_what_cannot_be_copied_is_named():
+    layer = conv(8, 8)
+    layer.lock = threading.Lock()
+    with pytest.raises(InputError, match=r"cannot be copied: TypeError: cannot pickle .*'c.lock' has none"):
         trace_and_prove(net(lambda m, x: m.c(x), c=layer), images())
 
 

@@ -3,7 +3,7 @@
 An architecture rebuilds, re-initialises, rescales, saves and loads a network: of the built-in families, or of
 any model whose factory the user passes. Its file, `architecture.json`, is meant to be read by people:
 
-    {"format": "secateur-architecture", "schema": 2, "version": "0.1.0",
+    {"format": "secateur-architecture", "schema": 3, "version": "0.1.0",
      "factory": "wide_resnet", "arguments": {"depth": 16, ...},
      "input": {"shape": [3, 32, 32], "dtype": "float32"}, "classes": 10,
      "groups": [{"name": "blocks.0", "width": 11, "of": 16,
@@ -11,8 +11,9 @@ any model whose factory the user passes. Its file, `architecture.json`, is meant
      "layout": null, "params": 43612, "macs": 402176}
 
 `width` is the group's present width, `of` that in the whole network. `layout` is a hash of the whole
-network's tensor names and shapes, for factories that are not built in. Loading imports nothing that the file
-names. docs/architecture.md describes every key.
+network's tensor names and shapes, for factories that are not built in; their groups say where their channels
+lie, so that loading runs nothing. It imports nothing that the file names. docs/architecture.md describes
+every key.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ from secateur.architecture.file import (
 )
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, origin_of, read_foreign
-from secateur.architecture.origin import Origin
+from secateur.architecture.origin import GroupOfWhole, Kept, Origin
+from secateur.architecture.patterns import numbers_of
 from secateur.architecture.scaling import bottlenecked, narrowed, scaled
+from secateur.architecture.sites import kept_as_json
 from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
+from secateur.network.plain import bare
 from secateur.records.out import check_ours, expanded
 from secateur.records.shown import Shown
 from secateur.surgery.anatomy import anatomy_of
@@ -61,12 +65,15 @@ class Architecture:
         arguments: the factory's arguments but `widths`.
         widths: the width of every prunable group, in network order.
         origin: how its networks are made; left out, by the built-in family of that name.
+        kept: the channels that are left, of groups of which it is not the first ones: tables that nobody
+            trains (positions, frequencies) keep their entries. It is of no other consequence.
     """
 
     factory: str
     arguments: dict[str, Any] = field(hash=False)
     widths: tuple[int, ...]
     origin: Origin = field(default=None, compare=False, repr=False)  # type: ignore[assignment]
+    kept: Kept = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.origin is None or self.origin.is_family:  # `replace` hands on one of other arguments
@@ -74,7 +81,7 @@ class Architecture:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what can be: of a foreign network's origin, nothing, and building says so."""
-        return (Architecture, (self.factory, self.arguments, self.widths, self.origin))
+        return (Architecture, (self.factory, self.arguments, self.widths, self.origin, dict(self.kept)))
 
     @classmethod
     def of(cls, model: nn.Module) -> Architecture:
@@ -83,18 +90,19 @@ class Architecture:
         Raises:
             InputError: where the model is not of a built-in family and has not been inspected.
         """
+        model = bare(model)
         origin = FamilyOrigin.of(model) if isinstance(model, Family) else origin_of(model)
         if origin is None:
             raise InputError(
                 f"the architecture of a {type(model).__name__} is not known yet: call "
                 "sc.inspect(model, inputs, factory=build) first, or build it with one of secateur.models"
             )
-        return cls.at(origin, origin.widths_of(model))
+        return cls.at(origin, origin.widths_of(model), origin.kept_of(model))
 
     @classmethod
-    def at(cls, origin: Origin, widths: Sequence[int]) -> Architecture:
+    def at(cls, origin: Origin, widths: Sequence[int], kept: Kept | None = None) -> Architecture:
         """The networks of an origin at some widths."""
-        return cls(origin.name, origin.arguments, tuple(widths), origin)
+        return cls(origin.name, origin.arguments, tuple(widths), origin, dict(kept or {}))
 
     @classmethod
     def whole(cls, origin: Origin) -> Architecture:
@@ -105,7 +113,8 @@ class Architecture:
     def from_identity(cls, identity: dict[str, Any], origin: Origin | None = None) -> Architecture:
         """Read what `identity` was taken of; of a foreign network with its origin."""
         widths = tuple(identity["widths"])
-        return cls(identity["factory"], identity["arguments"], widths, origin)  # type: ignore[arg-type]
+        kept = {name: tuple(numbers_of(text).tolist()) for name, text in identity.get("kept", {}).items()}
+        return cls(identity["factory"], identity["arguments"], widths, origin, kept)  # type: ignore[arg-type]
 
     def resumed(self, identity: dict[str, Any]) -> Architecture:
         """Read the architecture that a checkpoint of this network has; its widths may be others."""
@@ -120,7 +129,7 @@ class Architecture:
         return f"<Architecture {self._in_a_line()}>"
 
     def _repr_html_(self) -> str:
-        of_whole = [whole for whole, _, _ in self.origin.groups_at(self.widths)]
+        of_whole = [group.width for group in self.origin.groups_at(self.widths)]
         rows = [
             (name, f"{width:,}", f"{whole:,}")
             for name, width, whole in zip(self.group_names(), self.widths, of_whole, strict=True)
@@ -157,15 +166,25 @@ class Architecture:
             InputError: for a network that is not of a built-in family, where its factory is not known.
         """
         with _seeded(seed):
-            return self.origin.make(self.widths)
+            return self.origin.make(self.widths, self.kept)
+
+    def rebuild(self) -> Any:
+        """Build the network that a saved state is put into: what no state holds is what it was."""
+        with _seeded(0):
+            return self.origin.rebuilt(self.widths, self.kept)
 
     def skeleton(self) -> Any:
         """Build the network on the meta device: shapes only, nothing is allocated."""
         return self.origin.skeleton(self.widths)
 
     def with_widths(self, widths: Sequence[int]) -> Architecture:
-        """Take other group widths, and leave the rest."""
-        return replace(self, widths=tuple(widths))
+        """Take other group widths, and leave the rest; of the channels that are kept the first stay."""
+        kept = {}
+        for name, width in zip(self.group_names(), widths, strict=False) if self.kept else ():
+            left = tuple(self.kept.get(name, ()))[:width]
+            if len(left) == width and left != tuple(range(width)):
+                kept[name] = left
+        return replace(self, widths=tuple(widths), kept=kept)
 
     def with_arguments(self, **changes: Any) -> Architecture:
         """Take other factory arguments and the factory's own widths."""
@@ -266,7 +285,7 @@ class Architecture:
     def identity(self) -> dict[str, Any]:
         """Say what makes two architectures the same, for hashing into a run's identity."""
         same = {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
-        return {**same, **self.origin.identity_at(self.widths)}
+        return {**same, **self.origin.identity_at(self.widths, self.kept)}
 
     def diff(self, other: Architecture) -> list[GroupDiff]:
         """Compare two architectures: one row for each group that is not equally wide in both."""
@@ -280,12 +299,8 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         """Write down the content of `architecture.json`."""
-        groups = [
-            {"name": name, "width": width, "of": whole, "layers": layers, **({"sets": sets} if sets else {})}
-            for name, width, (whole, layers, sets) in zip(
-                self.group_names(), self.widths, self.origin.groups_at(self.widths), strict=True
-            )
-        ]
+        at = zip(self.group_names(), self.widths, self.origin.groups_at(self.widths), strict=True)
+        groups = [{"name": name, "width": width, **self._described(name, group)} for name, width, group in at]
         return {
             "format": FORMAT,
             "schema": SCHEMA,
@@ -295,9 +310,22 @@ class Architecture:
             "input": self.origin.inputs,
             "classes": self.classes,
             "groups": groups,
+            **self.origin.described(),
             "layout": self.origin.layout,
             "params": self.params,
             "macs": self.macs,
+        }
+
+    def _described(self, name: str, group: GroupOfWhole) -> dict[str, Any]:
+        """What the file says of a group beside its name and width."""
+        sets = {"sets": group.sets} if group.sets else {}
+        sites = {"sites": group.sites} if group.sites else {}
+        return {
+            "of": group.width,
+            "layers": group.layers,
+            **sets,
+            **kept_as_json(self.kept.get(name)),
+            **sites,
         }
 
     @classmethod
@@ -312,8 +340,7 @@ class Architecture:
             found = cls.at(*read_family(content, source))
         else:
             found = cls.at(*read_foreign(content, source, factory))
-        for key in found.origin.counts_checked:
-            made = getattr(found, key)
+        for key, made in found.origin.checked(found.widths).items():
             if content.get(key, made) != made:
                 raise InputError(
                     f"{source}: the widths make {made} {_IN_WORDS[key]}, but the file says {content[key]}: "

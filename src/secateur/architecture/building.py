@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect as introspection
 import json
@@ -19,6 +20,7 @@ from secateur.errors import InputError, first_line
 from secateur.surgery.anatomy import known_anatomy
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.cutting import Axis, axis_size, cut, passes_on, whole_groups
+from secateur.surgery.graph import ChannelGraph
 
 Build = Callable[[], nn.Module]
 
@@ -56,6 +58,16 @@ def built(build: Build, name: str) -> nn.Module:
             "have it call the class"
         )
     return model
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Copy a network without its numbers; what its modules share, theirs share too."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo.setdefault(id(buffer), buffer.detach().to("meta"))
+    return copy.deepcopy(model, memo)
 
 
 def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> str | None:
@@ -137,10 +149,14 @@ def narrow_sizes(
     return resize
 
 
-def cut_bare_parameters(model: nn.Module, sizes: Mapping[Axis, int]) -> None:
-    """Narrow parameters that modules hold beside their layers, which no constructor does: the first stay."""
+def cut_bare_parameters(model: nn.Module, graph: ChannelGraph) -> None:
+    """Narrow parameters and buffers that modules hold beside their layers, which no constructor does.
+
+    Args:
+        graph: as it is to be: the entries that are left of it stay. What has that size already is left alone.
+    """
     keeps = {}
-    for axis, size in sizes.items():
-        if "@" in axis[1] and axis_size(model, axis) != size:
-            keeps[axis] = torch.arange(axis_size(model, axis)) < size
+    for axis in graph.axes():
+        if "@" in axis[1] and axis_size(model, axis) != graph.size(axis):
+            keeps[axis] = graph.left(axis)
     cut(model, keeps)

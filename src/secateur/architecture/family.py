@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from secateur.architecture.origin import GroupOfWhole
+from secateur.architecture.origin import GroupOfWhole, Kept
 from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family, display_name
-from secateur.network.inputs import describe_inputs
+from secateur.network.described import describe_inputs
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED, Costs
 
@@ -41,7 +41,6 @@ class FamilyOrigin:
     proof = "a built-in family"
     widest = None
     layout = None
-    counts_checked = ("params", "classes", "macs")
 
     @classmethod
     def of(cls, model: Family) -> FamilyOrigin:
@@ -80,8 +79,18 @@ class FamilyOrigin:
         spanned = [[*group.writers, *group.norms, *group.readers] for group in self.skeleton(widths).groups]
         return [GroupOfWhole(*group, "") for group in zip(self.widths, spanned, strict=True)]
 
-    def make(self, widths: Sequence[int]) -> Family:
+    def checked(self, widths: Sequence[int]) -> dict[str, int | None]:
+        counts: dict[str, int | None] = {name: self.cost(widths, name) for name in ("params", "macs")}
+        return {"params": counts["params"], "classes": self.classes, "macs": counts["macs"]}
+
+    def described(self) -> dict[str, Any]:
+        return {}
+
+    def make(self, widths: Sequence[int], kept: Kept | None = None) -> Family:
         return construct(self.name, self.arguments, widths, device="cpu")
+
+    def rebuilt(self, widths: Sequence[int], kept: Kept | None = None) -> Family:
+        return self.make(widths)
 
     def skeleton(self, widths: Sequence[int]) -> Family:
         return construct(self.name, self.arguments, widths)
@@ -97,7 +106,7 @@ class FamilyOrigin:
     def clamped(self, widths: Sequence[int]) -> tuple[int, ...]:
         return tuple(widths)
 
-    def identity_at(self, widths: Sequence[int]) -> dict[str, Any]:
+    def identity_at(self, widths: Sequence[int], kept: Kept | None = None) -> dict[str, Any]:
         return {}
 
     def comes_trained_at(self, widths: Sequence[int]) -> bool:
@@ -112,6 +121,9 @@ class FamilyOrigin:
 
     def at_images(self, shape: Sequence[int], widths: Sequence[int]) -> FamilyOrigin:
         return self._with({**self.arguments, **arguments_for(shape, self.classes)}, widths)
+
+    def kept_of(self, model: nn.Module) -> Kept:
+        return {}  # no channel of a family differs from another but by its weights
 
     def _with(self, arguments: dict[str, Any], widths: Sequence[int]) -> FamilyOrigin:
         fitted = FamilyOrigin(self.name, arguments)

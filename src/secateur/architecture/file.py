@@ -10,22 +10,26 @@ import re
 from pathlib import Path
 from typing import Any
 
+from secateur.architecture.numbers import problem_with_numbers
 from secateur.architecture.origin import OFFERED
+from secateur.architecture.sites import problem_with_sites
 from secateur.errors import InputError
 from secateur.models import FACTORIES
+from secateur.network.described import without_values
 from secateur.records.out import expanded
 
 FORMAT = "secateur-architecture"
-SCHEMA = 2
-READABLE = (1, 2)
+SCHEMA = 3
+READABLE = (1, 2, 3)
+WITH_SITES = 3  # from here on groups of foreign networks say where they lie
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "model.safetensors"
 TRANSFORMERS_FILE = "transformers.json"
 ARTEFACT_FILE = "artefact.json"
-_MAX_FILE_BYTES = 1_000_000
+_MAX_FILE_BYTES = 16_000_000
 _MAX_WIDTH = 1_000_000
 _MAX_COUNT = {"params": 10**10, "macs": 10**16}
-_MAX_NAME = 300
+_MAX_NAME, _MAX_REASON = 300, 1000
 _MAX_DEPTH = 8
 
 
@@ -70,7 +74,7 @@ def _described(path: str | Path) -> dict[tuple[str, str], Any]:
         raise InputError(f"{found}: {problem}")
     plain = {("", key): content[key] for key in ("factory", "params", "macs")}
     later = {  # what schema 1 did not say follows from its family's arguments, and differs where these do
-        ("", key): shown(content[key]).strip("'")
+        ("", key): shown(without_values(content[key])).strip("'")
         for key in ("classes", "input", "layout")
         if content["schema"] > 1 and content["factory"] not in FACTORIES
     }
@@ -87,9 +91,13 @@ def problem_with(content: Any) -> str | None:
         return f'not an architecture file (it must be an object with "format": "{FORMAT}")'
     schema = content.get("schema")
     if type(schema) is not int or schema not in READABLE:
-        known = " and ".join(map(str, READABLE))
-        return f"schemas {known} are read here, got {shown(schema)}: it was written by another version"
-    return _problem_with_factory(content) or _problem_with_groups(content) or _problem_with_counts(content)
+        known = f"schemas {READABLE[0]} to {READABLE[-1]}"
+        return f"{known} are read here, got {shown(schema)}: it was written by another version"
+    problem = _problem_with_factory(content) or _problem_with_groups(content) or _problem_with_counts(content)
+    if problem or schema < WITH_SITES or content["factory"] in FACTORIES:
+        return problem
+    found = next(filter(None, map(problem_with_sites, content["groups"])), None)
+    return found or _problem_with_frozen(content) or problem_with_numbers(content)
 
 
 def _problem_with_factory(content: dict[str, Any]) -> str | None:
@@ -117,13 +125,25 @@ def _problem_with_groups(content: dict[str, Any]) -> str | None:
         if not _is_name(group.get("name")) or not _is_count(group.get("width"), 1, _MAX_WIDTH):
             return f'every group needs a "name" and a "width" from 1 to {_MAX_WIDTH:,}, got {shown(group)}'
         whole = group.get("of", group["width"] if built_in else None)
-        if not _is_count(whole, 1, _MAX_WIDTH) or not isinstance(group.get("sets", ""), str):
-            return f'"of" is the whole width of a group and "sets" a text, got {shown(group)}'
+        if not _is_count(whole, 1, _MAX_WIDTH) or not _is_name(group.get("sets", "1")):
+            return f'"of" is the whole width of a group and "sets" a short text, got {shown(group)}'
         if not built_in and group["width"] > whole:
             return f"a group is no wider than in its whole network, got {shown(group)}"
     if len({group["name"] for group in groups}) < len(groups):
         return "every group has a name of its own"
     return None
+
+
+def _problem_with_frozen(content: dict[str, Any]) -> str | None:
+    frozen = content.get("frozen", [])
+    fits = isinstance(frozen, list) and all(
+        isinstance(each, dict)
+        and _is_name(each.get("name"))
+        and _is_count(each.get("width"), 0, _MAX_WIDTH)
+        and _is_name(each.get("reason"), _MAX_REASON)
+        for each in frozen
+    )
+    return None if fits else f'"frozen" lists names, widths and reasons in a line, got {shown(frozen)}'
 
 
 def _problem_with_counts(content: dict[str, Any]) -> str | None:
@@ -137,9 +157,9 @@ def _problem_with_counts(content: dict[str, Any]) -> str | None:
     return None
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: Any, most: int = _MAX_NAME) -> bool:
     """Short and printable: a line break or an escape sequence would reach the user's terminal."""
-    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= most and value.isprintable()
 
 
 def _is_count(value: Any, least: int, most: int) -> bool:

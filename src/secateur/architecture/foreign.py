@@ -18,14 +18,20 @@ from secateur.architecture.building import (
     cut_bare_parameters,
     layout_hash,
     narrow_sizes,
+    on_meta,
     order_of_creation,
 )
-from secateur.architecture.origin import GroupOfWhole, carry_origin
+from secateur.architecture.likeness import difference, put_tables, tables
+from secateur.architecture.numbers import numbers_as_json
+from secateur.architecture.origin import GroupOfWhole, Kept, carry_origin
+from secateur.architecture.patterns import as_pattern
+from secateur.architecture.sites import frozen_as_json, sites_as_json
 from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.data.batches import first_images
 from secateur.errors import InputError
-from secateur.network.inputs import describe_inputs
+from secateur.network.described import describe_inputs
+from secateur.network.weights import count_params
 from secateur.surgery.anatomy import Anatomy, anatomy_of, remember
 from secateur.surgery.costs import COUNTED, program, state_shapes
 
@@ -56,11 +62,11 @@ class ForeignOrigin:
     _created: list[str | None] | None = field(default=None, repr=False)
     _start: str | None = field(default=None, repr=False)
     _program: str | None = field(default=None, repr=False)
+    _narrow: bool | None = field(default=None, repr=False)  # whether it can be had narrow, where known
 
     is_family = False
     proof = "every group proved against a masked reference"
     stages = None
-    counts_checked = ("params", "classes")  # torch's own counter, which sees other operators, may change
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ForeignOrigin:
         """Share it: copies of a network come from the same place."""
@@ -97,7 +103,8 @@ class ForeignOrigin:
 
     @property
     def layout(self) -> str:
-        return layout_hash(self.anatomy.costs.shapes_at({}))
+        assert self.anatomy.whole is not None
+        return layout_hash(state_shapes(self.anatomy.whole))
 
     @property
     def program(self) -> str:
@@ -112,23 +119,42 @@ class ForeignOrigin:
 
     def groups_at(self, widths: Sequence[int]) -> list[GroupOfWhole]:
         return [
-            GroupOfWhole(width, list(group.modules), group.sets)
+            GroupOfWhole(width, list(group.modules), group.sets, sites_as_json(group))
             for width, group in zip(self.widths, self.anatomy.graph, strict=True)
         ]
 
     def cost(self, widths: Sequence[int], resource: str) -> int:
         if resource in COUNTED:
-            return self.anatomy.costs.at(self.by_name(widths))[resource]
+            try:
+                return self.anatomy.costs.at(self.by_name(widths))[resource]
+            except InputError:  # a file describes inputs on which it does not run
+                if resource == "macs":
+                    raise
         return COUNTERS[resource](self.skeleton(widths))
 
     def clamped(self, widths: Sequence[int]) -> tuple[int, ...]:
         return tuple(min(width, most) for width, most in zip(widths, self.widths, strict=True))
 
-    def identity_at(self, widths: Sequence[int]) -> dict[str, Any]:
-        """Say which code it is, as the user may have changed it, and which weights it starts from."""
+    def checked(self, widths: Sequence[int]) -> dict[str, int | None]:
+        return {"params": count_params(self.skeleton(widths)), "classes": self.classes}
+
+    def described(self) -> dict[str, Any]:
+        graph = self.anatomy.graph
+        frozen = {"frozen": frozen_as_json(graph)} if graph.frozen else {}
+        inputs = describe_inputs(self.anatomy.inputs, values=True)  # lengths and masks hold no noise
+        return {"input": inputs, **frozen, **numbers_as_json(graph)}
+
+    def identity_at(self, widths: Sequence[int], kept: Kept | None = None) -> dict[str, Any]:
+        """Say which code it is, as the user may have changed it, and which weights it starts from.
+
+        Which channels are kept is said of groups that cut tables: numbers that nobody trains.
+        """
         code = {"groups": list(self.names), "layout": self.layout, "program": self.program}
         start = self.start(widths)
-        return {**code, "start": start} if start else code
+        assert self.anatomy.whole is not None
+        tabled = {name for table in tables(self.anatomy.whole, self.anatomy.graph) for name in table.groups}
+        which = {name: as_pattern(left) for name, left in (kept or {}).items() if name in tabled}
+        return {**code, **({"start": start} if start else {}), **({"kept": which} if which else {})}
 
     def with_arguments(self, changes: dict[str, Any]) -> tuple[ForeignOrigin, tuple[int, ...]]:
         if changes:
@@ -173,15 +199,21 @@ class ForeignOrigin:
             self._start = found.hexdigest()[:12]
         return self._start
 
-    def anatomy_at(self, widths: Sequence[int]) -> Anatomy:
-        """Make the anatomy of the network at these widths; the last channels are those that are gone."""
+    def kept_of(self, model: nn.Module) -> Kept:
+        kept = anatomy_of(model).graph.kept
+        return {name: tuple(left) for name, left in kept.items() if list(left) != list(range(len(left)))}
+
+    def anatomy_at(self, widths: Sequence[int], kept: Kept | None = None) -> Anatomy:
+        """Make the anatomy of the network at these widths."""
         graph = self.anatomy.graph.uncut()
-        graph.note_removal(graph.beyond(self.by_name(widths)))
+        left = self._left(widths, kept)
+        gone = {name: set(graph.kept[name]).difference(left[name]) for name in left}
+        graph.note_removal({name: channels for name, channels in gone.items() if channels})
         return self.anatomy.with_graph(graph)
 
-    def shapes(self, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """Tell the shape of every tensor at these widths."""
-        return self.anatomy.costs.shapes_at(self.by_name(widths))
+    def _left(self, widths: Sequence[int], kept: Kept | None) -> dict[str, Sequence[int]]:
+        """Map each group to the channels that are left."""
+        return {name: (kept or {}).get(name, range(width)) for name, width in self.by_name(widths).items()}
 
     def by_name(self, widths: Sequence[int]) -> dict[str, int]:
         """Map each group's name to its width."""
@@ -190,12 +222,12 @@ class ForeignOrigin:
     def skeleton(self, widths: Sequence[int]) -> nn.Module:
         whole = self.anatomy.whole
         assert whole is not None
-        model = copy.deepcopy(whole).to("meta")
-        self._narrow(model, widths)
+        model = on_meta(whole)
+        self.anatomy.graph.uncut().narrow(model, self.by_name(widths))
         self._make_known(model, widths)
         return model
 
-    def make(self, widths: Sequence[int]) -> nn.Module:
+    def make(self, widths: Sequence[int], kept: Kept | None = None) -> nn.Module:
         """Build the network on the CPU, initialised by its own factory at these very sizes.
 
         The whole network starts from its pretrained weights where it has some. Where the factory cannot be
@@ -204,52 +236,99 @@ class ForeignOrigin:
         Raises:
             InputError: where nobody passed a factory.
         """
+        build = self._known_build()
+        if tuple(widths) == self.widths:
+            model = built(self.pretrained or build, self.name)
+        else:
+            model = self._made_narrow(widths, kept) or self._cut_from_whole(widths, kept)
+        self._make_known(model, widths, kept)
+        return model
+
+    def rebuilt(self, widths: Sequence[int], kept: Kept | None = None) -> nn.Module:
+        """Cut a whole network of the factory's, so that all that no state holds is what it was.
+
+        Raises:
+            InputError: where nobody passed a factory.
+        """
+        model = self._cut_from_whole(widths, kept)
+        self._make_known(model, widths, kept)
+        return model
+
+    def rehearsed(self) -> nn.Module:
+        """Copy the whole network and cut the first channel of every group, for a try."""
+        model = copy.deepcopy(self.anatomy.whole)
+        assert model is not None
+        kept = {name: range(min(1, width - 1), width) for name, width in self.by_name(self.widths).items()}
+        self.anatomy.graph.uncut().keep(model, kept)
+        self._make_known(model, [len(left) for left in kept.values()], kept)
+        return model
+
+    def again(self, **_arguments: Any) -> nn.Module:
+        """Build the whole network for a saved one: by its factory, else a copy of the one inspected."""
+        return self.build() if self.build is not None else copy.deepcopy(self.anatomy.whole)  # type: ignore[return-value]
+
+    def _known_build(self) -> Build:
         if self.build is None:
             raise InputError(
                 f"'{self.name}' cannot be built again, as its factory is not known here: pass it, as in "
                 "sc.load(directory, factory=build) or sc.inspect(model, inputs, factory=build)"
             )
-        if tuple(widths) == self.widths:
-            model = built(self.pretrained or self.build, self.name)
-        else:
-            model = self._made_narrow(widths) or self._cut_from_whole(widths)
-        self._make_known(model, widths)
-        return model
+        return self.build
 
-    def _make_known(self, model: nn.Module, widths: Sequence[int]) -> None:
+    def _make_known(self, model: nn.Module, widths: Sequence[int], kept: Kept | None = None) -> None:
         """Have a network at these widths carry its anatomy and where it comes from."""
-        remember(model, self.anatomy_at(widths))
+        remember(model, self.anatomy_at(widths, kept))
         carry_origin(model, self)
 
-    def _cut_from_whole(self, widths: Sequence[int]) -> nn.Module:
-        assert self.build is not None
-        model = built(self.build, self.name)
-        self._narrow(model, widths)
+    def _cut_from_whole(self, widths: Sequence[int], kept: Kept | None) -> nn.Module:
+        model = built(self._known_build(), self.name)
+        self.anatomy.graph.uncut().keep(model, self._left(widths, kept))
         return model
 
-    def _narrow(self, model: nn.Module, widths: Sequence[int]) -> None:
-        self.anatomy.graph.uncut().narrow(model, self.by_name(widths))
-
-    def _made_narrow(self, widths: Sequence[int]) -> nn.Module | None:
-        """Run the factory while every layer is given its narrow sizes; None where that fails."""
-        assert self.build is not None
-        if self._created is None:
-            self._created = order_of_creation(self.build)
-        sizes = self.anatomy.costs.sizes_at(self.by_name(widths))
-        whole = self.anatomy.whole
-        assert whole is not None
-        created: list[nn.Module] = []
+    def _made_narrow(self, widths: Sequence[int], kept: Kept | None) -> nn.Module | None:
+        """Run the factory while every layer is given its narrow sizes; None: that makes another network."""
+        if self._narrow is False:
+            return None
         random = torch.get_rng_state()
-        try:
-            with constructing(created, narrow_sizes(whole, self._created, sizes)):
-                model = built(self.build, self.name)
-            cut_bare_parameters(model, sizes)
-        except (InputError, RuntimeError, ValueError, TypeError, AssertionError, IndexError):
-            model = None
-        if model is not None and state_shapes(model) == self.shapes(widths):
+        model = self._run_narrow(self._known_build(), widths, kept)
+        after = torch.get_rng_state()
+        if model is not None and (self._narrow or self._is_as_cut(model, widths, kept)):
+            torch.set_rng_state(after)
             return model
         torch.set_rng_state(random)
         return None
+
+    def _is_as_cut(self, model: nn.Module, widths: Sequence[int], kept: Kept | None) -> bool:
+        """Whether a network that was built narrow is one cut from a whole one, but for its weights.
+
+        Its tables become those of the cut one first: where a factory makes them of a narrow width, they are
+        others. A network whose code computes something else at narrow sizes would be another once loaded.
+        """
+        whole = self._cut_from_whole(widths, kept)
+        graph = self.anatomy_at(widths, kept).graph
+        try:
+            put_tables(model, whole, graph)
+        except RuntimeError:
+            self._narrow = False
+            return False
+        same = difference(model, whole, graph, self.anatomy.inputs, state=False) is None
+        self._narrow = same and (True if not tables(whole, graph) else None)  # with tables, every time
+        return same
+
+    def _run_narrow(self, build: Build, widths: Sequence[int], kept: Kept | None) -> nn.Module | None:
+        if self._created is None:
+            self._created = order_of_creation(build)
+        graph, whole = self.anatomy_at(widths, kept).graph, self.anatomy.whole
+        assert whole is not None
+        sizes = {axis: graph.size(axis) for axis in graph.axes()}
+        try:
+            with constructing([], narrow_sizes(whole, self._created, sizes)):
+                model = built(build, self.name)
+            cut_bare_parameters(model, graph)
+            graph.set_numbers(model)
+        except (InputError, RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError):
+            return None
+        return model if state_shapes(model) == state_shapes(self.skeleton(widths)) else None
 
 
 def _in_words(described: Any) -> str:

@@ -45,13 +45,14 @@ def _group(anatomy: Anatomy, name: str) -> dict[str, Any]:
 
 def _convention(anatomy: Anatomy) -> str:
     """Say how MACs were counted, and which operators are in no number."""
-    text = MACS_CONVENTION
-    if anatomy.costs.other_macs:
+    text, costs = MACS_CONVENTION, anatomy.costs
+    if costs.other_macs:
         text += (
-            f"; {anatomy.costs.other_macs:,} of them in other operators (attention, functional calls), which "
-            "cutting is taken not to change"
+            f"; {costs.other_macs:,} of them in products that no weight is part of and that no cut changes"
         )
-    if anatomy.costs.uncounted:
-        named = ", ".join(f"{name} ({n} calls)" for name, n in anatomy.costs.uncounted.items())
+    if costs.unfollowed:
+        text += f"; those of products that no weight is part of: {costs.unfollowed}"
+    if costs.uncounted:
+        named = ", ".join(f"{name} ({n} calls)" for name, n in costs.uncounted.items())
         text += f"; NOT counted, as nobody knows their cost: {named}"
     return text

@@ -11,42 +11,57 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.architecture.building import Build, built, factory_name, layout_without_memory
+from secateur.architecture.building import Build, built, factory_name, layout_hash, layout_without_memory
 from secateur.architecture.family import FamilyOrigin
+from secateur.architecture.file import WITH_SITES
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import described, factory_from, name_of
-from secateur.architecture.origin import carried_origin, carry_origin
-from secateur.errors import InputError, first_line
+from secateur.architecture.likeness import difference
+from secateur.architecture.numbers import with_numbers
+from secateur.architecture.origin import Kept, carried_origin, carry_origin
+from secateur.architecture.sites import graph_of, kept_from
+from secateur.errors import InputError, first_line, kind_and_line
 from secateur.models import FACTORIES, Family
-from secateur.network.inputs import (
-    Inputs,
-    call,
-    check_runs,
-    describe_inputs,
-    example_of,
-    logits_of,
-    modes_kept,
-    on_device,
+from secateur.network.described import describe_inputs, examples_described
+from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
+from secateur.network.modes import in_evaluation, modes_kept
+from secateur.network.plain import bare
+from secateur.network.tensor_files import check_state
+from secateur.surgery.anatomy import (
+    Anatomy,
+    anatomy_of,
+    known_anatomy,
+    open_model,
+    open_unrun,
+    open_with_graph,
 )
-from secateur.surgery.anatomy import Anatomy, anatomy_of, known_anatomy, open_model, open_with_graph
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.tracing import trace
 
 Factory = Callable[..., nn.Module]
 
 
 def inspect_model(
-    model: nn.Module, inputs: Inputs, *, factory: Build | None = None, seed: int = 0
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    factory: Build | None = None,
+    seed: int = 0,
+    batch_dim: int | None = None,
 ) -> Anatomy:
     """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
 
     Args:
-        model: any module that runs; it is not changed, but carries its anatomy from now on.
+        model: any module that runs; it is not changed, but carries its anatomy from now on. What
+            `torch.compile` and `DataParallel` make of one is unwrapped.
         inputs: a few real examples, as the model takes them: a tensor, a tuple, or a dictionary.
         factory: builds a fresh network of the same shape, for all that trains one from scratch; its module
             and name are written into `architecture.json`.
         seed: of the channel sets, weights and random inputs of the proof.
+        batch_dim: the dimension along which examples lie, 1 for (time, batch, features); it is found by
+            running the model, and needs to be said only where that does not tell.
 
     Returns:
         The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
@@ -57,18 +72,23 @@ def inspect_model(
     Example:
         >>> sc.inspect(model, images).graph.groups  # doctest: +SKIP
     """
+    model = bare(model)
     if isinstance(model, Family):
         return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
-    anatomy = open_model(model, inputs, seed=seed)
-    if factory is not None and anatomy.whole is not None:
-        _check_same(factory, anatomy)
-        name = factory_name(factory)
-        carry_origin(
-            model, ForeignOrigin(name, {}, factory, anatomy.uncut(), classes=classes_of(model, inputs))
-        )
+    anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
+    if factory is not None:
+        _come_from(model, factory, anatomy)
     return anatomy
+
+
+def _come_from(model: nn.Module, factory: Build, anatomy: Anatomy) -> None:
+    """Have an opened network know its factory; InputError where that builds another one."""
+    assert anatomy.whole is not None
+    _check_same(factory, anatomy)
+    classes = classes_of(anatomy.whole, anatomy.inputs)
+    carry_origin(model, ForeignOrigin(factory_name(factory), {}, factory, anatomy.uncut(), classes=classes))
 
 
 def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) -> Anatomy:
@@ -88,6 +108,9 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
     known = known_anatomy(model)
     if known is None:
         return inspect_model(model, inputs, factory=factory)
+    if factory is not None and known.whole is not None and getattr(origin_of(model), "build", None) is None:
+        _come_from(model, factory, known)
+    inputs = known.as_examples(inputs)
     if describe_inputs(inputs) == describe_inputs(known.inputs):
         return known
     origin = origin_of(model)
@@ -110,13 +133,21 @@ def _fit_family(model: Family, inputs: Inputs) -> None:
 
 
 def _check_same(factory: Build, anatomy: Anatomy) -> None:
-    """Raise InputError where a factory does not build the network that was inspected."""
+    """Raise InputError where a factory does not build the network inspected: its tensors, its code."""
+    name, whole = factory_name(factory), anatomy.whole
+    assert whole is not None
     with torch.random.fork_rng(devices=[]):
-        other = built(factory, factory_name(factory))
-    if state_shapes(other) != anatomy.uncut().costs.shapes_at({}):
+        other = built(factory, name)
+    check_state(other)
+    if state_shapes(other) != state_shapes(whole):
         raise InputError(
-            f"the factory '{factory_name(factory)}' builds a network with other tensors than the model: pass "
-            "the one that the model was built with"
+            f"the factory '{name}' builds a network with other tensors than the model: pass the one that the "
+            "model was built with"
+        )
+    if reason := difference(whole, other, anatomy.graph, anatomy.inputs, state=False):
+        raise InputError(
+            f"the factory '{name}' builds another network than the model: given the same weights, {reason}. "
+            "Pass the one that the model was built with"
         )
 
 
@@ -133,7 +164,7 @@ def origin_of(model: nn.Module) -> ForeignOrigin | None:
         whole = anatomy.uncut()
         assert whole.whole is not None
         classes = classes_of(whole.whole, anatomy.inputs)
-        theirs = described(model)
+        theirs = described(whole.whole)
         name = factory_name(type(model)) if theirs is None else name_of(theirs)
         build = None if theirs is None else _buildable(theirs)
         origin = ForeignOrigin(name, {}, build, whole, classes=classes)
@@ -174,8 +205,10 @@ def open_factory(
 
 def read_foreign(
     content: dict[str, Any], source: str, factory: Factory | None
-) -> tuple[ForeignOrigin, tuple[int, ...]]:
-    """Read origin and widths from an architecture file whose form is right; nothing is imported.
+) -> tuple[ForeignOrigin, tuple[int, ...], Kept]:
+    """Read origin, widths and kept channels from an architecture file whose form is right.
+
+    Nothing is imported, and the network that the factory builds is not run.
 
     Raises:
         InputError: where no factory is given, or it builds another network than the file describes.
@@ -187,18 +220,34 @@ def read_foreign(
             f"import: pass the factory (sc.load(directory, factory=build), or --factory {name[:80]}). "
             f"Built in are {', '.join(FACTORIES)}"
         )
-    groups = content["groups"]
     try:
-        inputs = example_of(content.get("input"))
+        inputs = examples_described(content.get("input"))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
         raise _of_other_tensors(source, layout, content["layout"])
-    origin = reopened(factory, inputs, groups, name=name, arguments=content["arguments"], source=source)
-    if origin.layout != content["layout"]:
-        raise _of_other_tensors(source, origin.layout, content["layout"])
-    widths = {group["name"]: group["width"] for group in groups}
-    return origin, tuple(widths[name] for name in origin.names)
+    groups, build = content["groups"], partial(factory, **content["arguments"])
+    model = built(build, name)
+    if (layout := layout_hash(state_shapes(model))) != content["layout"]:
+        raise _of_other_tensors(source, layout, content["layout"])
+    if content["schema"] < WITH_SITES:
+        anatomy = _traced(model, inputs, groups, name, source)
+        origin = ForeignOrigin(name, content["arguments"], build, anatomy, classes=classes_of(model, inputs))
+    else:
+        graph = with_numbers(graph_of(content, model, source), content, model, source)
+        anatomy = open_unrun(in_evaluation(model.cpu()), graph, inputs)
+        origin = ForeignOrigin(name, content["arguments"], build, anatomy, classes=content["classes"])
+    by_name = {group["name"]: group["width"] for group in groups}
+    widths, kept = tuple(by_name[name] for name in origin.names), kept_from(groups)
+    try:
+        origin.skeleton(widths)
+        origin.anatomy_at(widths, kept)
+    except RUN_ERRORS as error:
+        raise InputError(
+            f"{source}: the network that the factory builds cannot be cut as the file says "
+            f"({kind_and_line(error)}): it was changed, or it is another one"
+        ) from None
+    return origin, widths, kept
 
 
 def _of_other_tensors(source: str, built: str | None, saved: str) -> InputError:
@@ -208,25 +257,10 @@ def _of_other_tensors(source: str, built: str | None, saved: str) -> InputError:
     )
 
 
-def reopened(
-    factory: Factory,
-    inputs: Inputs,
-    groups: Sequence[Mapping[str, Any]],
-    *,
-    name: str,
-    arguments: dict[str, Any],
-    source: str,
-) -> ForeignOrigin:
-    """Open a network whose groups were proved before, as its file says: it is traced, not proved again.
-
-    Args:
-        factory: is called with `arguments`.
-
-    Raises:
-        InputError: where the factory's network does not have these groups.
-    """
-    build = partial(factory, **arguments)
-    model = built(build, name)
+def _traced(
+    model: nn.Module, inputs: Inputs, groups: Sequence[Mapping[str, Any]], name: str, source: str
+) -> Anatomy:
+    """Open a network whose groups were proved before, as a file of schema 2 says: it is traced."""
     try:
         graph = trace(model, inputs)
     except InputError:
@@ -236,8 +270,7 @@ def reopened(
             f"{source}: the network that '{name}' builds does not take the inputs described: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from None
-    anatomy = open_with_graph(model, _with_groups(graph, groups, name, source), inputs)
-    return ForeignOrigin(name, arguments, build, anatomy, classes=classes_of(model, inputs))
+    return open_with_graph(model, _with_groups(graph, groups, name, source), inputs)
 
 
 def _with_groups(
@@ -266,7 +299,7 @@ def classes_of(model: nn.Module, inputs: Inputs) -> int | None:
     """Count the scores that a model gives for an example; None where its output has none."""
     try:
         with modes_kept(model):
-            logits = logits_of(call(model.eval(), on_device(inputs, model)))
+            logits = logits_of(call(in_evaluation(model), on_device(inputs, model)))
     except InputError:
         return None
     return logits.shape[1] if logits.dim() > 1 else None

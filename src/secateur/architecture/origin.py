@@ -6,7 +6,7 @@ origin at some widths, and asks it for everything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import nn
@@ -26,17 +26,24 @@ class GroupOfWhole(NamedTuple):
         width: in the whole network.
         layers: the dotted names of those it spans.
         sets: how its channels are tied, e.g. "4 parts"; mostly "".
+        sites: where its channels lie (`secateur.architecture.sites`); none of a built-in family's.
     """
 
     width: int
     layers: list[str]
     sets: str
+    sites: Sequence[dict[str, Any]] = ()
+
+
+Kept = Mapping[str, Sequence[int]]
+"""Group -> the channels that are left, by their number in the whole network, ascending."""
 
 
 class Origin(Protocol):
     """How the networks of an architecture are made, and what is known of them at any widths of their groups.
 
-    `widths` in a call is one width for each channel group, in network order.
+    `widths` in a call is one width for each channel group, in network order; `kept` says of some groups which
+    channels these are, and of those that it leaves out it is the first.
     """
 
     @property
@@ -87,9 +94,11 @@ class Origin(Protocol):
     def layout(self) -> str | None:
         """Twelve hex digits of the whole network's tensor names and shapes; None where the code is ours."""
 
-    @property
-    def counts_checked(self) -> tuple[str, ...]:
-        """The counts in which a network built again must agree with the file that describes it."""
+    def checked(self, widths: Sequence[int]) -> dict[str, int | None]:
+        """Count, without running it, what a network at these widths must share with its file."""
+
+    def described(self) -> dict[str, Any]:
+        """Say what `architecture.json` has beside groups, inputs and counts; the same at all widths."""
 
     def names_at(self, widths: Sequence[int]) -> tuple[str, ...]:
         """Name the channel groups, in network order."""
@@ -97,8 +106,11 @@ class Origin(Protocol):
     def groups_at(self, widths: Sequence[int]) -> list[GroupOfWhole]:
         """Describe the groups of the network at these widths."""
 
-    def make(self, widths: Sequence[int]) -> nn.Module:
+    def make(self, widths: Sequence[int], kept: Kept | None = None) -> nn.Module:
         """Build the network, freshly initialised, on the CPU."""
+
+    def rebuilt(self, widths: Sequence[int], kept: Kept | None = None) -> nn.Module:
+        """Build the network that a saved state is put into: all that is not in a state is what it was."""
 
     def skeleton(self, widths: Sequence[int]) -> nn.Module:
         """Build the network on the meta device: shapes only."""
@@ -109,7 +121,7 @@ class Origin(Protocol):
     def clamped(self, widths: Sequence[int]) -> tuple[int, ...]:
         """Narrow what is wider than can be made."""
 
-    def identity_at(self, widths: Sequence[int]) -> dict[str, Any]:
+    def identity_at(self, widths: Sequence[int], kept: Kept | None = None) -> dict[str, Any]:
         """Say what identifies the network beyond the factory's name, its arguments and the widths."""
 
     def comes_trained_at(self, widths: Sequence[int]) -> bool:
@@ -130,6 +142,9 @@ class Origin(Protocol):
 
     def widths_of(self, model: nn.Module) -> tuple[int, ...]:
         """Read the present widths of a network that was made here."""
+
+    def kept_of(self, model: nn.Module) -> Kept:
+        """Read which channels are left of a network that was made here, of groups where not the first are."""
 
 
 def carry_origin(model: nn.Module, origin: Origin | None) -> None:

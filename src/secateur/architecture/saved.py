@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -14,14 +15,25 @@ from torch import nn
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, read_artefact, told
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
+from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import described
+from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
+from secateur.architecture.origin import Origin
+from secateur.architecture.sites import kept_from
 from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
-from secateur.errors import InputError
-from secateur.network.tensor_files import unshared
+from secateur.errors import InputError, kind_and_line
+from secateur.network.modes import in_evaluation
+from secateur.network.plain import bare
+from secateur.network.tensor_files import load_state, unshared
 from secateur.records.out import check_out, expanded
+from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
+from secateur.surgery.probe import RUN_ERRORS
+
+FILES = (ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE)
+"""What a saved network may have beside what a run leaves, in the order in which they take their places."""
 
 
 def save_model(
@@ -44,8 +56,13 @@ def save_model(
         preprocessing: what makes an input of an image; in place of the data's.
         artefact: the whole of it, in place of all of these.
 
+    What was written is read back and compared before it takes its place: the state to the bit, and the
+    outputs on the inputs that the network was inspected with, which agree to the bit or, where another kernel
+    adds up in another order, to 1e-4 of the largest (1e-9 in float64, 2e-2 in half precision).
+
     Raises:
-        InputError: where the folder holds files of these names that Secateur did not write.
+        InputError: where the folder holds files of these names that Secateur did not write, or what is read
+            back is another network; nothing is left then but what was there before.
 
     Of a network of `transformers` its configuration too, so that the folder can be loaded without a factory.
 
@@ -54,21 +71,68 @@ def save_model(
         >>> sc.save(model, "out/", data=data); sc.load("out/").classes  # doctest: +SKIP
     """
     directory = expanded(directory, "the folder to save in")
+    model = bare(model)
     architecture = Architecture.of(model)
-    theirs = described(model)
     known = artefact or told(model, architecture.classes, data, classes, preprocessing)
-    check_out(directory, (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE))
+    check_out(directory, FILES)
     directory.mkdir(parents=True, exist_ok=True)
-    architecture.save(directory / ARCHITECTURE_FILE)  # first, as it makes the weights known as ours
-    if known is None:
-        (directory / ARTEFACT_FILE).unlink(missing_ok=True)  # of another network that was saved here
-    else:
-        write_json(directory / ARTEFACT_FILE, known.to_json())
+    with TemporaryDirectory(dir=directory, prefix=".saving-", suffix=".part") as beside:
+        made = Path(beside)
+        _write(model, architecture, made)
+        if known is not None:
+            write_json(made / ARTEFACT_FILE, known.to_json())
+        if reason := _other_than_saved(model, architecture.origin, made):
+            raise InputError(f"the network cannot be saved: {reason}")
+        for name in FILES:  # the architecture first, as it makes the weights known as ours
+            if (made / name).exists():
+                (made / name).replace(directory / name)
+            else:
+                (directory / name).unlink(missing_ok=True)  # of another network that was saved here
+
+
+def rehearse(origin: Origin) -> None:
+    """Save and load a copy of a network with a channel less in each group, before anything is trained.
+
+    Raises:
+        InputError: where what pruning leaves could not be saved, or would be another network once loaded.
+    """
+    if not isinstance(origin, ForeignOrigin):
+        return
+    small = origin.rehearsed()
+    with TemporaryDirectory(prefix="secateur-") as made:
+        _write(small, Architecture.of(small), Path(made))
+        if reason := _other_than_saved(small, origin, Path(made)):
+            raise InputError(f"what pruning leaves of the network could not be saved: {reason}")
+
+
+def _write(model: nn.Module, architecture: Architecture, directory: Path) -> None:
+    """Write what any network has: architecture, weights, and of one of `transformers` what makes it."""
+    write_json(directory / ARCHITECTURE_FILE, architecture.to_dict())
     write_bytes(directory / WEIGHTS_FILE, save(unshared(model.state_dict())))
-    if theirs is None:
-        (directory / TRANSFORMERS_FILE).unlink(missing_ok=True)
-    else:
+    origin = architecture.origin
+    theirs = described(origin.anatomy.whole or model) if isinstance(origin, ForeignOrigin) else None
+    if theirs is not None:
         write_json(directory / TRANSFORMERS_FILE, theirs)
+
+
+def _other_than_saved(model: nn.Module, origin: Origin, directory: Path) -> str | None:
+    """Load a network from the files that were written of it; say what is not the same, None: nothing.
+
+    Without a factory it is made of a copy of the whole network that was inspected.
+    """
+    try:
+        factory = origin.again if isinstance(origin, ForeignOrigin) else None
+        loaded = _read(Architecture.load(directory, factory), directory)
+        anatomy = anatomy_of(model)
+        reason = difference(model, loaded, anatomy.graph, anatomy.inputs)
+    except InputError as error:
+        return str(error).replace(f"{directory}/", "")
+    if reason is None:
+        return None
+    return (
+        f"loaded again, it is another one: {reason}. The factory must build the same code every time, with "
+        "the same numbers in all that is not in the state dict"
+    )
 
 
 def load_model(
@@ -92,9 +156,19 @@ def load_model(
     """
     directory = expanded(directory, "the folder to load")
     if like is not None:  # it would be built and traced again, and may run on images of another size
-        architecture = like.with_widths(_widths_in(directory / ARCHITECTURE_FILE, like.group_names()))
+        architecture = _like(like, directory / ARCHITECTURE_FILE)
     else:
         architecture = Architecture.load(directory / ARCHITECTURE_FILE, factory)
+    model = _read(architecture, directory)
+    if isinstance(architecture.origin, ForeignOrigin):
+        _check_runs(model, architecture.origin, directory)
+    if artefact := read_artefact(directory, architecture.classes):
+        carry_artefact(model, artefact)
+    return model
+
+
+def _read(architecture: Architecture, directory: Path) -> Any:
+    """Rebuild a network and put the weights of a folder into it; for evaluation."""
     path = directory / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
@@ -110,19 +184,38 @@ def load_model(
                     f"{path}: the weights must have the architecture's shapes, but '{wrong[0]}' is "
                     f"{found.get(wrong[0], 'missing')} instead of {expected.get(wrong[0], 'absent')}"
                 )
-            model = architecture.build(seed=0)
-            model.load_state_dict({name: file.get_tensor(name) for name in expected})
+            model = architecture.rebuild()
+            load_state(model, {name: file.get_tensor(name) for name in expected})
     except SafetensorError as error:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}): it was cut off or is another kind of file"
         ) from None
-    if artefact := read_artefact(directory, architecture.classes):
-        carry_artefact(model, artefact)
-    return model.eval()
+    return in_evaluation(model)
 
 
-def _widths_in(path: Path, names: Sequence[str]) -> list[int]:
-    """Read the widths in an architecture file that we wrote ourselves, of a network that is at hand."""
+def _check_runs(model: nn.Module, origin: ForeignOrigin, source: Path) -> None:
+    """Raise InputError where the cut network does not run, though the whole one does on the file's inputs."""
+    inputs, whole = origin.anatomy.inputs, origin.anatomy.whole
+    assert whole is not None
+    try:
+        expected = given_in_evaluation(whole, inputs)
+    except RUN_ERRORS:
+        return  # lengths or ids that only real data have
+    shapes = [tuple(each.shape) for each in expected]
+    try:
+        found = [tuple(each.shape) for each in given_in_evaluation(model, inputs)]
+        said = f"gives {found[:4]}, and the whole one {shapes[:4]}" if found != shapes else ""
+    except RUN_ERRORS as error:
+        said = f"fails: {kind_and_line(error)}"
+    if said:
+        raise InputError(
+            f"{source}: cut as the file says, the network that the factory builds {said}: it was changed, or "
+            "it is another one"
+        )
+
+
+def _like(like: Architecture, path: Path) -> Architecture:
+    """Read widths and kept channels in an architecture file that we wrote ourselves, of a network at hand."""
     groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
     widths = {group["name"]: group["width"] for group in groups}
-    return [widths[name] for name in names]
+    return Architecture.at(like.origin, [widths[name] for name in like.group_names()], kept_from(groups))

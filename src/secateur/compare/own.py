@@ -15,17 +15,20 @@ from secateur.architecture.building import built, factory_name
 from secateur.architecture.foreign import EXAMPLES
 from secateur.architecture.opening import open_factory
 from secateur.architecture.resolve import check_model_name, network_on
+from secateur.architecture.saved import rehearse
 from secateur.data import Data, epoch_batches
 from secateur.errors import InputError, kind_and_line
+from secateur.network.described import describe_inputs
 from secateur.network.inputs import (
     Inputs,
     batch_of,
     call,
-    describe_inputs,
     logits_of,
     map_inputs,
     on_device,
+    take_first,
 )
+from secateur.network.modes import in_evaluation
 from secateur.network.task import Task
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Batch, Loaders
@@ -73,7 +76,7 @@ def network_for(model: Model, loaders: Loaders, task: Task) -> Architecture:
     Raises:
         InputError: where it cannot be built anew, does not take the batch, or has nothing to cut.
     """
-    inputs = map_inputs(loaders.example[0], lambda tensor: tensor[:EXAMPLES])
+    inputs = take_first(loaders.example[0], EXAMPLES)
     if isinstance(model, str):
         return _named(model, inputs, loaders, task)
     if isinstance(model, (nn.Module, Architecture)):
@@ -144,6 +147,7 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
     Raises:
         InputError: where the loss would silently get something wrong; where loss, metric or network fail.
     """
+    rehearse(architecture.origin)
     model = architecture.build(seed=0)
     if isinstance(data, Data):
         _try(model, first_examples(data), task)
@@ -164,7 +168,7 @@ def _try(model: nn.Module, batch: Batch, task: Task) -> Any:
     """Compute output, loss and metric of a batch as in evaluation; the output."""
     inputs, targets = batch[0], map_inputs(batch[1], Tensor.cpu)
     try:
-        output = call(model.eval(), on_device(inputs, model))
+        output = call(in_evaluation(model), on_device(inputs, model))
     except InputError:
         raise
     except Exception as error:  # the user's code

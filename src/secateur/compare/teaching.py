@@ -5,7 +5,7 @@ from __future__ import annotations
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.foreign import EXAMPLES
 from secateur.data.batches import first_images
-from secateur.network.inputs import Inputs, map_inputs
+from secateur.network.inputs import Inputs, take_first
 from secateur.network.task import Task
 from secateur.training.batches import AnyData
 from secateur.training.distillation import check_task, common_ends
@@ -27,5 +27,5 @@ def check_teaching(
 def _examples(data: AnyData) -> Inputs:
     """A few inputs as the networks take them, on the CPU."""
     if isinstance(data, Loaders):
-        return map_inputs(data.example[0], lambda tensor: tensor[:EXAMPLES])
+        return take_first(data.example[0], EXAMPLES)
     return first_images(data, EXAMPLES)

@@ -11,21 +11,23 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.budget import Deployment
+from secateur.deploy.given import Given, Inputs
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run
 from secateur.deploy.openvino import openvino_bytes, openvino_run
-from secateur.deploy.traced import Traced, check, copy_of, named_inputs, require_packages, with_batch
+from secateur.deploy.traced import Traced, check, copy_of, require_packages
 from secateur.device import describe_device
 from secateur.errors import InputError
+from secateur.network.inputs import call
 
 _FEWEST, _PRECISE, _LOOK_EVERY = 5, 0.01, 10
 
@@ -68,7 +70,7 @@ class Latency:
 
 def measure(
     model: nn.Module,
-    example_inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
+    example_inputs: Inputs,
     runtime: str | Deployment = "torch",
     *,
     batch_size: int | None = None,
@@ -108,9 +110,8 @@ def measure(
         where.threads if threads is None else threads,
     )
     _check(repeats, warmup, limit_s)
-    batch = with_batch(named_inputs(example_inputs), where.batch_size)
-    keyword = isinstance(example_inputs, Mapping)
-    with _RUNNERS[where.runtime](model, batch, keyword, where) as (run, device, dtype):
+    batch = Given.of(example_inputs).with_batch(where.batch_size)
+    with _RUNNERS[where.runtime](model, batch, where) as (run, device, dtype):
         times = _timed(run, repeats, warmup, limit_s)
     low, median, high = statistics.quantiles(times, n=4)
     return Latency(
@@ -163,14 +164,14 @@ Runner = Iterator[tuple[Callable[[], object], str, str]]
 
 
 @contextmanager
-def _on_torch(model: nn.Module, batch: dict[str, Tensor], keyword: bool, where: Deployment) -> Runner:
+def _on_torch(model: nn.Module, batch: Given, where: Deployment) -> Runner:
     """torch where the model lies, with the number of threads put back at the end."""
-    anchor = next(iter((*model.parameters(), *model.buffers(), *batch.values())))
-    inputs = {name: value.to(anchor.device) for name, value in batch.items()}
+    anchor = next(iter((*model.parameters(), *model.buffers(), *batch.tensors.values())))
+    inputs = batch.examples.map(lambda value: value.to(anchor.device)).inputs
     network = copy_of(model)
 
     def run() -> None:
-        network(**inputs) if keyword else network(*inputs.values())
+        call(network, inputs)
         _wait_for(anchor.device)
 
     before = torch.get_num_threads()
@@ -182,15 +183,15 @@ def _on_torch(model: nn.Module, batch: dict[str, Tensor], keyword: bool, where: 
         torch.set_num_threads(before)
 
 
-def _exported(model: nn.Module, batch: dict[str, Tensor], keyword: bool) -> Any:
+def _exported(model: nn.Module, batch: Given) -> Any:
     """Trace the network as `secateur.deploy` does, for this batch size only."""
-    return Traced.of(model, batch if keyword else tuple(batch.values()), dynamic_batch=False)
+    return Traced.of(model, batch.examples, dynamic_batch=False)
 
 
 @contextmanager
-def _on_onnxruntime(model: nn.Module, batch: dict[str, Tensor], keyword: bool, where: Deployment) -> Runner:
+def _on_onnxruntime(model: nn.Module, batch: Given, where: Deployment) -> Runner:
     require_packages("onnx")
-    traced = _exported(model, batch, keyword)
+    traced = _exported(model, batch)
     content, _ = onnx_bytes(traced)
     run = onnxruntime_run(content, where.threads)
     check(run, traced)
@@ -199,9 +200,9 @@ def _on_onnxruntime(model: nn.Module, batch: dict[str, Tensor], keyword: bool, w
 
 
 @contextmanager
-def _on_openvino(model: nn.Module, batch: dict[str, Tensor], keyword: bool, where: Deployment) -> Runner:
+def _on_openvino(model: nn.Module, batch: Given, where: Deployment) -> Runner:
     require_packages("openvino")
-    traced = _exported(model, batch, keyword)
+    traced = _exported(model, batch)
     run = openvino_run(*openvino_bytes(traced), traced.dtype, where.threads)
     check(run, traced)
     arrays = [value.numpy() for value in traced.examples.values()]

@@ -11,15 +11,14 @@ from torch import nn
 
 from secateur.atomic import write_bytes
 from secateur.deploy.described import key_in_onnx, metadata_of
+from secateur.deploy.given import Inputs, said_in_one_line
 from secateur.deploy.traced import (
     Export,
-    Inputs,
     Run,
     Traced,
     check,
     quietly,
     require_packages,
-    said_in_one_line,
     target_path,
 )
 from secateur.errors import InputError
@@ -46,10 +45,12 @@ def to_onnx(
             keys), or an object with `logits` ("logits").
         example_inputs: a tensor ("input"), a sequence of tensors ("input_0", ...) or tensors by keyword.
             Inputs of real numbers are replaced by standard normal ones of the same shape, as many examples
-            as are needed; of whole numbers and truth values the examples themselves are repeated.
+            as are needed; of whole numbers and truth values the examples themselves are repeated. None,
+            truth values, numbers and texts among them become part of the program.
         path: ends in `.onnx`; missing folders are made.
         opset: of ONNX, refused where torch does not write the network in it; None: what torch finds best.
-        dynamic_batch: whether dimension 0 of every input and output is a batch of any size, "batch".
+        dynamic_batch: whether a batch may be of any size: dimension 0 of every input and output, or what an
+            inspection found (`Examples`).
         tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None:
             `TOLERANCE` of the network's dtype.
         metadata: written into the file under "secateur.KEY" (`described.metadata_of`).
@@ -77,7 +78,6 @@ def onnx_bytes(
     traced: Traced, opset: int | None = None, metadata: Mapping[str, str] | None = None
 ) -> tuple[bytes, int]:
     """Make the content of the ONNX file, and name its opset."""
-    free = {0: torch.export.Dim("batch")} if traced.dynamic_batch else None
     with said_in_one_line("be written as ONNX"), quietly():
         exported = torch.onnx.export(
             traced.program,
@@ -86,7 +86,7 @@ def onnx_bytes(
             opset_version=opset,
             input_names=list(traced.examples),
             output_names=list(traced.outputs),
-            dynamic_shapes={"inputs": tuple(free for _ in traced.examples)} if free else None,
+            dynamic_shapes={"inputs": traced.given.free_dimensions()} if traced.dynamic_batch else None,
         )
     assert exported is not None
     proto = exported.model_proto

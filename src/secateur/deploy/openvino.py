@@ -84,8 +84,8 @@ def _openvino_model(traced: Traced) -> Any:
         for name, port in zip(names, ports, strict=True):
             port.get_tensor().set_names({name})
     shapes = {
-        port: openvino.PartialShape([-1, *value.shape[1:]] if traced.dynamic_batch else list(value.shape))
-        for port, value in zip(model.inputs, traced.examples.values(), strict=True)
+        port: openvino.PartialShape([-1 if dim in (free or ()) else n for dim, n in enumerate(value.shape)])
+        for port, value, free in zip(model.inputs, traced.examples.values(), traced.free, strict=True)
     }
     model.reshape(shapes)  # it leaves more dimensions open than the batch
     model.validate_nodes_and_infer_types()

@@ -8,7 +8,6 @@ the traced one where the batch size is free. The network keeps its precision: no
 
 from __future__ import annotations
 
-import copy
 import importlib
 import logging
 import warnings
@@ -23,11 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from secateur.deploy.given import Given, Inputs, randomised, said_in_one_line
 from secateur.errors import InputError
+from secateur.network.copies import copied
+from secateur.network.inputs import call
+from secateur.network.modes import in_evaluation
+from secateur.network.plain import bare
 from secateur.records.out import check_writable, expanded
-
-Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
-
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
@@ -76,18 +77,16 @@ class Export:
 class _Plain(nn.Module):
     """Takes tensors by position and gives a tuple of tensors, whatever the network's own way is."""
 
-    def __init__(self, model: nn.Module, keywords: tuple[str, ...] | None):
+    def __init__(self, model: nn.Module, given: Given):
         super().__init__()
-        self.model, self.keywords = model, keywords
+        self.model, self.given = model, given
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return tuple(named_outputs(self.call(*inputs)).values())
 
     def call(self, *inputs: Tensor) -> Any:
         """Call the network and give what it itself returns."""
-        if self.keywords is None:
-            return self.model(*inputs)
-        return self.model(**dict(zip(self.keywords, inputs, strict=True)))
+        return call(self.model, self.given.wrapped(inputs))
 
 
 def named_outputs(result: Any) -> dict[str, Tensor]:
@@ -110,53 +109,6 @@ def named_outputs(result: Any) -> dict[str, Tensor]:
     return found
 
 
-def named_inputs(inputs: Inputs) -> dict[str, Tensor]:
-    """Name the example inputs as they are named in a file; InputError where they are not tensors."""
-    if isinstance(inputs, Tensor):
-        return {"input": inputs}
-    if isinstance(inputs, Mapping):
-        found = {str(key): value for key, value in inputs.items()}
-    else:
-        found = {f"input_{index}": value for index, value in enumerate(inputs)}
-    wrong = [
-        f"{name}: {type(value).__name__}" for name, value in found.items() if not isinstance(value, Tensor)
-    ]
-    if wrong or not found:
-        raise InputError(
-            "example inputs are a tensor, a sequence of tensors or tensors by keyword, got "
-            f"{', '.join(wrong) or 'none'}: leave out what is not a tensor"
-        )
-    return found
-
-
-def with_batch(inputs: Mapping[str, Tensor], batch_size: int) -> dict[str, Tensor]:
-    """Give the inputs another number of examples along dimension 0, by repeating theirs.
-
-    Raises:
-        InputError: where they do not share dimension 0.
-    """
-    lengths = {len(value) if value.dim() else 0 for value in inputs.values()}
-    if len(lengths) > 1 or 0 in lengths:
-        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
-        raise InputError(
-            f"a batch lies along dimension 0 of every input, at least 1 long, got {shapes}: give every input "
-            "that dimension (an export can do without: dynamic_batch=False)"
-        )
-    rows = torch.arange(batch_size) % lengths.pop()
-    return {name: value[rows.to(value.device)] for name, value in inputs.items()}
-
-
-def randomised(inputs: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Draw standard normal numbers for every input of real numbers; whole numbers keep their meaning."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: torch.randn(value.shape, generator=generator).to(value.dtype)
-        if value.is_floating_point()
-        else value
-        for name, value in inputs.items()
-    }
-
-
 @dataclass(frozen=True)
 class Traced:
     """A network on its way into a file.
@@ -164,13 +116,13 @@ class Traced:
     Attributes:
         plain: a copy of it on the CPU, in evaluation mode, what an export is compared with.
         program: of `torch.export`.
-        examples: the user's inputs by name, on the CPU.
+        given: the user's inputs, on the CPU.
         outputs: the names of what it returns.
     """
 
     plain: _Plain
     program: torch.export.ExportedProgram
-    examples: dict[str, Tensor]
+    given: Given
     outputs: tuple[str, ...]
     dynamic_batch: bool
     dtype: str
@@ -178,27 +130,40 @@ class Traced:
     @classmethod
     def of(cls, model: nn.Module, example_inputs: Inputs, dynamic_batch: bool = True) -> Traced:
         """Trace a copy of the model; InputError in one line where that is not possible."""
-        keywords = tuple(example_inputs) if isinstance(example_inputs, Mapping) else None
-        examples = {name: value.detach().cpu() for name, value in named_inputs(example_inputs).items()}
-        plain = _Plain(copy_of(model).cpu(), keywords).eval()
-        dtype = _dtype_of(plain, examples)
-        inputs = tuple(with_batch(examples, _TRACED).values()) if dynamic_batch else tuple(examples.values())
-        with said_in_one_line("run on the example inputs"), torch.no_grad():
+        given = Given.of(example_inputs).on_cpu()
+        plain = in_evaluation(_Plain(copy_of(model).cpu(), given))
+        dtype = _dtype_of(plain, given.tensors)
+        traced = given.with_batch(_TRACED) if dynamic_batch else given
+        inputs = tuple(traced.tensors.values())
+        with given.blamed(), torch.no_grad():
             outputs = tuple(named_outputs(plain.call(*inputs)))
-        free = {0: torch.export.Dim("batch")} if dynamic_batch else None
+        shapes = {"inputs": given.free_dimensions()} if dynamic_batch else None
         fix = ": export it with dynamic_batch=False" if dynamic_batch else ""
         with said_in_one_line("be traced by torch.export", fix), quietly():
-            program = torch.export.export(
-                plain, inputs, dynamic_shapes={"inputs": tuple(free for _ in inputs)}, strict=False
-            )
-        return cls(plain, program, examples, outputs, dynamic_batch, dtype)
+            program = torch.export.export(plain, inputs, dynamic_shapes=shapes, strict=False)
+        return cls(plain, program, given, outputs, dynamic_batch, dtype)
+
+    @property
+    def examples(self) -> dict[str, Tensor]:
+        """The user's inputs by name, on the CPU."""
+        return self.given.tensors
 
     @property
     def batches(self) -> tuple[dict[str, Tensor], ...]:
         """The inputs of the proof: of other sizes than the traced one, where the size is free."""
         if not self.dynamic_batch:
             return (randomised(self.examples, seed=0),)
-        return tuple(randomised(with_batch(self.examples, size), seed=size) for size in _CHECKED)
+        return tuple(randomised(self.given.with_batch(size).tensors, seed=size) for size in _CHECKED)
+
+    @property
+    def free(self) -> tuple[dict[int, Any] | None, ...]:
+        """Of every input the dimension that may be of any size."""
+        return self.given.free_dimensions() if self.dynamic_batch else (None,) * len(self.examples)
+
+    @property
+    def checked(self) -> tuple[int, ...]:
+        """How many examples each batch of the proof has."""
+        return _CHECKED if self.dynamic_batch else (self.given.count,)
 
     def record(
         self,
@@ -220,7 +185,7 @@ class Traced:
             self.dynamic_batch,
             opset,
             self.dtype,
-            tuple(_length(batch) for batch in self.batches),
+            self.checked,
             difference,
             tolerance or TOLERANCE[self.dtype],
             {package: version(package) for package in ("torch", runtime)},
@@ -229,8 +194,7 @@ class Traced:
 
 def copy_of(model: nn.Module) -> nn.Module:
     """Make a deep copy in evaluation mode, so that no buffer, mode or device of the model itself changes."""
-    with said_in_one_line("be copied (it holds tensors that torch computed, not parameters)"):
-        return copy.deepcopy(model).eval()
+    return in_evaluation(copied(bare(model)))
 
 
 def check(run: Run, traced: Traced, tolerance: float | None = None) -> float:
@@ -244,7 +208,8 @@ def check(run: Run, traced: Traced, tolerance: float | None = None) -> float:
         raise InputError(
             f"the tolerance of an export must be above 0, got {tolerance}: leave it out for 1e-4"
         )
-    worst = max(_difference(run, traced, batch) for batch in traced.batches)
+    batches = zip(traced.checked, traced.batches, strict=True)
+    worst = max(_difference(run, traced, batch, size) for size, batch in batches)
     if not worst <= allowed:
         raise InputError(
             f"the exported network must agree with torch within {allowed:g} of its largest output, got a "
@@ -253,10 +218,10 @@ def check(run: Run, traced: Traced, tolerance: float | None = None) -> float:
     return worst
 
 
-def _difference(run: Run, traced: Traced, batch: Mapping[str, Tensor]) -> float:
+def _difference(run: Run, traced: Traced, batch: Mapping[str, Tensor], size: int) -> float:
     with torch.inference_mode():
         expected = traced.plain(*batch.values())
-    with said_in_one_line(f"be run at a batch of {_length(batch)}"):
+    with said_in_one_line(f"be run at a batch of {size}"):
         found = run([value.numpy() for value in batch.values()])
     return max(_relative(got, wanted) for got, wanted in zip(found, expected, strict=True))
 
@@ -305,24 +270,6 @@ def _dtype_of(model: nn.Module, examples: Mapping[str, Tensor]) -> str:
             "convert it with model.float()"
         )
     return next((dtype for dtype in TOLERANCE if dtype in found), "float32")  # the coarsest
-
-
-def _length(batch: Mapping[str, Tensor]) -> int:
-    first = next(iter(batch.values()))
-    return len(first) if first.dim() else 1
-
-
-@contextmanager
-def said_in_one_line(what: str, fix: str = "") -> Iterator[None]:
-    """Turn any error into an InputError of one line: exporters fail in many ways, over many lines."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        cause = error.__cause__ or error
-        said = next((line.strip() for line in str(cause).splitlines() if line.strip()), "")
-        raise InputError(f"the network cannot {what}: {type(cause).__name__}: {said[:300]}{fix}") from error
 
 
 @contextmanager

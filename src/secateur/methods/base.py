@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+
+from secateur.surgery.optimizer_state import Optimizers
 
 
 class Method:
@@ -54,11 +55,11 @@ class Method:
         """A term that is added to the task loss; scalar."""
         return torch.zeros((), device=next(model.parameters()).device)
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Called after every optimizer step; may change the model and the optimizer's state with it."""
         return model
 
-    def advance(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def advance(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Do what is due before the next step; called once when a run begins or is continued."""
         return model
 

@@ -29,7 +29,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require
@@ -40,6 +39,7 @@ from secateur.methods.gates.channels import ChannelGates, channel_gate, unfoldab
 from secateur.methods.gates.schedule import Schedule
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 from secateur.surgery.constraints import NO_CONSTRAINTS, Bounds, Constraints
+from secateur.surgery.optimizer_state import Optimizers, check_steps, watch_optimizers
 from secateur.surgery.soft_cost import SoftCost
 
 
@@ -126,6 +126,7 @@ class ChannelReparametrization(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Attach the gates; InputError where not even one channel per group would meet the budget."""
+        watch_optimizers()
         self._anatomy = anatomy_of(model, streams=self.config.streams)
         costs, resource = self._anatomy.costs, self.budget.resource
         self.initial = costs.now[resource]
@@ -157,7 +158,7 @@ class ChannelReparametrization(Method):
             warnings.warn(f"channel-reparametrization leaves channels alone: {said}", stacklevel=3)
         return names
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Count the step and follow the schedule; at `cut_at` remove the channels."""
         self._step += 1
         if self._cut:
@@ -168,6 +169,7 @@ class ChannelReparametrization(Method):
                     "channel-reparametrization removes channels, so the optimizer must shrink along: "
                     "call method.after_step(model, optimizer), or set cut_at=1"
                 )
+            check_steps(self.name, model, optimizer)
             self._remove(model, optimizer)
         elif self._step % self.config.solve_every == 0:
             self._solve(model)
@@ -185,7 +187,7 @@ class ChannelReparametrization(Method):
             TrainingError: where the network does not compute what the masked one does.
         """
         if self._gates is not None and self._gates.attached:
-            self._remove(model, None)
+            self._remove(model, ())  # whoever steps it
         if self._cut and self._anatomy is not None:
             self._anatomy.prove(model)
         return model
@@ -258,7 +260,7 @@ class ChannelReparametrization(Method):
             self._t = solve_cost(found, self._cost, share * self.initial, self._n, self._t)
 
     @torch.no_grad()
-    def _remove(self, model: nn.Module, optimizer: Optimizer | None) -> None:
+    def _remove(self, model: nn.Module, optimizer: Optimizers) -> None:
         """Fold the gates into the weights that read, and remove the channels outside the budget."""
         assert self._cost is not None
         assert self._anatomy is not None

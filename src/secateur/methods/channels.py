@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.budget import Budgets, Limits, Wanted
 from secateur.errors import InputError, TrainingError, require
@@ -23,6 +22,9 @@ from secateur.methods.goal import Goal, cost_at
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
 from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.optimizer_state import Optimizers, check_steps, loss_scale, steps_of, watch_optimizers
+
+MOST_SKIPS = 200  # in a row: a scale of 2^128 is down to nothing by then
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ class ChannelPruning(Method):
         self._alive: dict[str, list[int]] = {}  # present index -> index in the original network
         self._anatomy: Anatomy | None = None
         self._met = False
+        self._stepped = 0  # of the optimizers, by their own count
+        self._skips = 0  # in a row
 
     # What a criterion overrides
 
@@ -193,6 +197,7 @@ class ChannelPruning(Method):
 
     def prepare(self, model: nn.Module, batches: Iterable[Any] | None = None) -> nn.Module:
         """Attach to the model; InputError where not even the smallest network would meet the budget."""
+        watch_optimizers()
         self._anatomy = anatomy_of(model)
         graph = self.anatomy.graph
         self.bounds = bounds_of(self.constraints, model)
@@ -213,12 +218,37 @@ class ChannelPruning(Method):
         """The limit of the one budget there is, in units, from `prepare` on."""
         return self.goal.limits.units
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
-        """Count the step; at the end of a window remove what is due, or be finished."""
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
+        """Count the step; at the end of a window remove what is due, or be finished.
+
+        A step that was none is not counted: `torch.amp.GradScaler` skips where gradients are not finite.
+
+        Args:
+            optimizer: one, or a list of several, that step the model's parameters; their state is cut too.
+
+        Raises:
+            TrainingError: where step after step is skipped.
+        """
+        before, self._stepped = self._stepped, steps_of(optimizer)
+        if self._stepped == before and self._skipped(model, optimizer):
+            self._skips += 1
+            if self._skips >= MOST_SKIPS:
+                raise TrainingError(
+                    f"{self.name}: {MOST_SKIPS} steps in a row were skipped, as gradients were not finite: "
+                    "the training diverged; lower its rate"
+                )
+            return model
+        self._skips = 0
         self._steps += 1
         return self.advance(model, optimizer)
 
-    def advance(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def _skipped(self, model: nn.Module, optimizer: Optimizers) -> bool:
+        """Whether a step that no optimizer made was skipped, for its gradients; others are taken as made."""
+        if loss_scale(optimizer) is not None:
+            return True
+        return any(not bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+    def advance(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Remove the channel that is due, if one is, as at the start of a run continued with less budget."""
         if self._steps < self.config.every:
             return model
@@ -229,6 +259,7 @@ class ChannelPruning(Method):
                     f"{self.name} removes channels, so the optimizer must shrink along: "
                     "call method.after_step(model, optimizer)"
                 )
+            check_steps(self.name, model, optimizer)
             self._remove(model, optimizer, self.config.at_once)
             self._restart(model)
         return model
@@ -330,7 +361,7 @@ class ChannelPruning(Method):
                 f"{self.name} does not cut {others[0]}, so no ratio of it can go: leave it out of --ratio"
             )
 
-    def _remove(self, model: nn.Module, optimizer: Optimizer, at_once: int) -> None:
+    def _remove(self, model: nn.Module, optimizer: Optimizers, at_once: int) -> None:
         """Remove as many granules as are due, by the scores of this window."""
         scores = self.scores(model)
         for name, values in scores.items():

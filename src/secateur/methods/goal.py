@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from torch import nn
 from secateur.budget import MEASURED, Budgets, Deployment, Limits
 from secateur.deploy.latency import Latency, measure
 from secateur.errors import InputError
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs
 from secateur.surgery.anatomy import Anatomy, anatomy_of, cost_at
 
@@ -136,7 +136,7 @@ class Goal:
     def _least(self, resource: str, model: nn.Module, anatomy: Anatomy, smallest: Mapping[str, int]) -> int:
         if resource != MEASURED:
             return cost_at(anatomy, resource, smallest)
-        small = copy.deepcopy(model)
+        small = copied(model)
         inner = anatomy_of(small)
         inner.narrow(small, dict(smallest))
         return self._measured(small, inner).nanoseconds
@@ -159,7 +159,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     try:
         for module in modules:
             module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
-        return copy.deepcopy(model)
+        return copied(model)
     finally:
         for module, (after, before) in zip(modules, hooks, strict=True):
             module._forward_hooks, module._forward_pre_hooks = after, before

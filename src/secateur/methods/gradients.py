@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
 from secateur.network.inputs import input_tensors
 from secateur.surgery.cutting import in_size
+from secateur.surgery.optimizer_state import Optimizers, loss_scale
 
 
 @dataclass
@@ -37,6 +37,29 @@ class Pass:
     examples: int
     gradients: dict[str, Tensor] = field(default_factory=dict)
     reads: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+
+    def unscaled(self, scale: float) -> Pass:
+        """The same where the loss was not multiplied by `scale`."""
+        if scale == 1:
+            return self
+        gradients = {name: g / scale for name, g in self.gradients.items()}
+        reads = {
+            name: [(act, grad.to(torch.promote_types(grad.dtype, torch.float32)) / scale) for act, grad in of]
+            for name, of in self.reads.items()
+        }
+        return Pass(self.examples, gradients, reads)
+
+
+@dataclass
+class _Folded:
+    """What one pass adds to the sums: group -> (K,)."""
+
+    examples: int
+    found: dict[str, Tensor]
+
+    def finite(self) -> bool:
+        """Whether its gradients were numbers."""
+        return all(bool(value.isfinite().all()) for value in self.found.values())
 
 
 class GradientCriterion(ChannelPruning):
@@ -60,6 +83,8 @@ class GradientCriterion(ChannelPruning):
         self._sums: dict[str, Tensor] = {}
         self._open: Pass | None = None
         self._pending: list[Pass] = []
+        self._fresh: list[_Folded] = []  # since the last step
+        self._scaled_by: Optimizers = None
         self._unseen: set[str] = set()
         self._index: dict[str, list[tuple[str, Tensor | None]]] = {}
         self._hooks: list[RemovableHandle] = []
@@ -79,7 +104,7 @@ class GradientCriterion(ChannelPruning):
     def begin_window(self, model: nn.Module) -> None:
         graph, parameter = self.anatomy.graph, next(model.parameters())
         kind = torch.promote_types(parameter.dtype, torch.float32)
-        self._open, self._pending = None, []
+        self._open, self._pending, self._fresh = None, [], []
         self._unseen = set(graph.groups)
         self._sums = {
             name: torch.zeros(graph.width(name), dtype=kind, device=parameter.device) for name in graph.groups
@@ -92,7 +117,7 @@ class GradientCriterion(ChannelPruning):
         }
 
     def state(self) -> dict[str, Any]:
-        self._settle()
+        self._take_in()
         return super().state()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -109,13 +134,24 @@ class GradientCriterion(ChannelPruning):
     def examples(self) -> int:
         return self._gathered()[1]
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
-        self._settle()
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
+        self._scaled_by = optimizer
+        self._settle(loss_scale(optimizer))
         return super().after_step(model, optimizer)
 
+    def _skipped(self, model: nn.Module, optimizer: Optimizers) -> bool:
+        """As of every method; of a step that was none, passes are left out whose gradients are no numbers."""
+        known = [each for each in self._fresh if each.finite()]
+        left_out, self._fresh = len(self._fresh) > len(known), known
+        return left_out or super()._skipped(model, optimizer)
+
     def _begin_pass(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A forward pass begins: what came back of earlier ones is complete. Only training counts."""
-        self._settle()
+        """A forward pass begins: what came back of earlier ones is complete. Only training counts.
+
+        Before the first step nobody knows whether losses are scaled.
+        """
+        if self._scaled_by is not None or self.in_evaluation:
+            self._settle()
         counts = model.training or self.in_evaluation
         self._open = Pass(len(input_tensors((*args, kwargs))[0])) if counts else None
 
@@ -174,16 +210,29 @@ class GradientCriterion(ChannelPruning):
             return None
         return self.fold(picked[0] if len(picked) == 1 else torch.stack(picked).sum(0))
 
-    def _settle(self) -> None:
-        """Add up over the consumers, then fold the batches into the sums."""
+    def _settle(self, scale: float | None = None) -> None:
+        """Add up over the consumers, then fold the batches.
+
+        Args:
+            scale: by which their losses were multiplied; None: by what is known of it now.
+        """
         done, self._pending = self._pending, []
-        for seen in done:
-            self._examples += seen.examples
-            for name, reads in self._index.items():
-                found = self.fold_pass(seen, reads)
-                if found is not None:
-                    self._unseen.discard(name)
-                    self._sums[name] += found.to(self._sums[name].dtype)
+        if done and scale is None:
+            scale = loss_scale(self._scaled_by, now=True)
+        for seen in (each.unscaled(scale or 1.0) for each in done):
+            found = {name: self.fold_pass(seen, reads) for name, reads in self._index.items()}
+            known = {name: value for name, value in found.items() if value is not None}
+            self._fresh.append(_Folded(seen.examples, known))
+
+    def _take_in(self) -> None:
+        """Add what was folded to the sums."""
+        self._settle()
+        done, self._fresh = self._fresh, []
+        for folded in done:
+            self._examples += folded.examples
+            for name, value in folded.found.items():
+                self._unseen.discard(name)
+                self._sums[name] += value.to(self._sums[name].dtype)
 
     def _complete(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""
@@ -199,7 +248,7 @@ class GradientCriterion(ChannelPruning):
 
     def _gathered(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count over all processes."""
-        self._settle()
+        self._take_in()
         if _world() == 1:
             return self._sums, self._examples
         sums = {name: value.clone() for name, value in self._sums.items()}

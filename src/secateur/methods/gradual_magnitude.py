@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require
@@ -35,6 +34,7 @@ from secateur.methods.sparing import Sparing
 from secateur.network.masks import Masks, apply_masks
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
+from secateur.surgery.optimizer_state import Optimizers
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class GradualMethod(Method):
         self._covered = self._kept = sum(mask.numel() for mask in self._masks.values())
         return model
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Count the step, and choose masks where that is due."""
         self._step += 1
         if self.due and not self._finalized:
@@ -223,7 +223,7 @@ class GradualMagnitude(GradualMethod):
         """Whether masks are chosen at this step: once they are down to the budget they are final."""
         return super().due and self._kept > self.limits.units
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Undo what the step did to the weights that are gone, momentum and decay included; then choose."""
         self.before_evaluation(model)
         return super().after_step(model, optimizer)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import unknown
@@ -14,6 +13,7 @@ from secateur.methods.base import Method
 from secateur.methods.sparing import Sparing
 from secateur.network.masks import Masks, apply_masks
 from secateur.surgery.constraints import Patterns
+from secateur.surgery.optimizer_state import Optimizers
 
 SCOPES = ("global", "layer")
 
@@ -68,7 +68,7 @@ class MaskedMethod(Method):
         apply_masks(model, self._masks)
         return model
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Undo what the step did to the weights that are gone."""
         apply_masks(model, self._masks)
         return model

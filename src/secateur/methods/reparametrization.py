@@ -36,7 +36,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.optim import Optimizer
 
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require, unknown
@@ -58,6 +57,7 @@ from secateur.methods.sparing import Sparing
 from secateur.network.masks import apply_masks, keep_largest
 from secateur.network.weights import count_weights
 from secateur.surgery.constraints import Patterns
+from secateur.surgery.optimizer_state import Optimizers
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Reparametrization(Method):
         loss = budget_loss(c, self.gated_target, self.initial)
         return self.config.penalty_weight * loss.float()
 
-    def after_step(self, model: nn.Module, optimizer: Optimizer | None = None) -> nn.Module:
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Count the step; in exact mode follow the schedule."""
         self._step += 1
         if self._at_once is not None:

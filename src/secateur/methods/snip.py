@@ -26,8 +26,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from secateur.budget import Wanted
 from secateur.errors import InputError
 from secateur.methods.masked import MaskedMethod
-from secateur.network.inputs import Inputs, batch_of, logits_of, map_inputs, modes_kept, on_device
+from secateur.network.inputs import Inputs, batch_of, logits_of, map_inputs, on_device
 from secateur.network.masks import Masks
+from secateur.network.modes import modes_kept
 from secateur.network.task import Loss
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns

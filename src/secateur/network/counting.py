@@ -1,8 +1,10 @@
 """Multiply-accumulates of any network, counted; what is counted is said wherever a number is printed.
 
-Convention for MACs: one multiply-accumulate of a convolution or a linear layer for ONE example at the model's
-input shape; biases, normalisation, activations, pooling and additions are not counted.
-`torch.utils.flop_counter` counts the same operations as two FLOPs each (tested).
+Convention for MACs: one multiply-accumulate of a convolution, a linear layer or any other product of matrices
+(attention, recurrent layers) for ONE example at the model's input shape; biases, normalisation, activations,
+pooling and additions are not counted. `torch.utils.flop_counter` counts the same operations as two FLOPs each
+(tested). In the built-in families all products are layers' (`layer_positions`); of other networks
+`secateur.surgery.costs` knows.
 Convention for training: forward, gradient of the inputs, gradient of the weights, so 3 MACs for each of
 inference; a compute figure is training examples seen times training MACs.
 """
@@ -20,7 +22,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
-from secateur.network.inputs import Inputs, call, modes_kept, tile
+from secateur.network.inputs import Inputs, call, tile
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.weights import weight_layers
 
 TRAINING_MACS_PER_INFERENCE_MAC = 3
@@ -110,7 +113,7 @@ def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:
     hooks = [layer.register_forward_hook(hook_for(name)) for name, layer in weight_layers(model).items()]
     try:
         with torch.no_grad(), modes_kept(model):
-            call(model.eval(), tile(inputs, 1))
+            call(in_evaluation(model), tile(inputs, 1))
     finally:
         for hook in hooks:
             hook.remove()

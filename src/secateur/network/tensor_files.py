@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from secateur.errors import InputError
 
@@ -66,6 +68,31 @@ def _dtype_of(name: str, value: object) -> str:
             "convert it, or leave it out of the state"
         )
     return dtype
+
+
+def check_state(model: nn.Module) -> None:
+    """Raise InputError where a network's state could not be saved: no tensors, or of sizes not known yet."""
+    kinds = (UninitializedParameter, UninitializedBuffer)
+    named = (*model.named_parameters(), *model.named_buffers())
+    if lazy := next((name for name, value in named if isinstance(value, kinds)), None):
+        raise InputError(
+            f"the layers of a network have sizes, but '{lazy}' has none before it has run: call the model "
+            "once on a batch, and have its factory do so too"
+        )
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"the state of a network holds tensors, which alone are saved, but '{name}' is a "
+                f"{type(value).__name__}: keep it in a buffer or in an attribute that its factory sets"
+            )
+        _dtype_of(name, value)
+
+
+def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors into a network as its own state dict, with the versions of its modules, which some want."""
+    state = OrderedDict(tensors)
+    state._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    model.load_state_dict(state)
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from secateur.deploy.traced import Run
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.inputs import logits_of
+from secateur.network.modes import in_evaluation
 from secateur.network.task import TASKS, Task
 from secateur.records.out import expanded
 
@@ -102,7 +103,7 @@ def _of_module(model: nn.Module, source: str, device: str) -> Predictor:
             "save it with sc.save(model, directory, data=data), or train it again"
         )
     runtime, preprocess = Runtime(device), artefact.preprocess
-    placed, task = runtime.place(model).eval(), _task_of(artefact, source)
+    placed, task = in_evaluation(runtime.place(model)), _task_of(artefact, source)
     scale, shift = (each.to(runtime.device) for each in scale_and_shift(preprocess.mean, preprocess.std))
     layout = runtime.layout(placed)
 

@@ -12,6 +12,11 @@ proof      every group by trials, a finished cut by its own weights
 watching   which operator runs in which module, to name the one to blame
 graph      groups, sites, and what is left of them
 cutting    the cut of the layers and of the optimizer's state
+state      the tensors of a network's state, whose sizes follow the axes
+operators  which operators multiply, by which sizes, and which cost nothing
+multiplying a run, and what it multiplied
+cut_runs   runs of a network that is cut to widths
+products   all that a network multiplies, as products of sizes that follow groups
 costs      what a network costs at any widths, in closed form
 soft_cost  the same at widths that are no whole numbers, with its slope
 anatomy    all of it for one network; it follows every cut

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
-from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device
-from secateur.network.weights import weight_layers
+from secateur.network.example_axes import examples_of
+from secateur.network.examples import Examples
+from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
+from secateur.network.modes import in_evaluation
+from secateur.network.plain import check_plain
+from secateur.network.tensor_files import check_state
 from secateur.records.shown import Shown
+from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
 from secateur.surgery.families import family_graph
+from secateur.surgery.finished import prove_cut
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.proof import prove_cut, trace_and_prove
+from secateur.surgery.optimizer_state import Optimizers
+from secateur.surgery.proof import trace_and_prove
 
 _ATTRIBUTE = "_secateur_anatomy"
 
@@ -29,14 +36,29 @@ class Anatomy:
 
     Attributes:
         graph: the channel groups, and what is frozen and why.
-        costs: params, MACs and weights, now and at other widths.
+        costs: params, MACs and weights, now and at other widths; of a network that was read from a file they
+            are counted when somebody first asks.
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
     """
 
-    def __init__(self, graph: ChannelGraph, costs: Costs, inputs: Inputs, whole: nn.Module | None):
-        self.graph, self.costs, self.inputs, self.whole = graph, costs, inputs, whole
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        costs: Costs | Callable[[], Costs],
+        inputs: Inputs,
+        whole: nn.Module | None,
+    ):
+        self.graph, self.inputs, self.whole = graph, inputs, whole
+        self._costs = costs
+
+    @property
+    def costs(self) -> Costs:
+        """Params, MACs and weights of the network as it is, which follow its cuts."""
+        if not isinstance(self._costs, Costs):
+            self._costs = self._costs().copy(self.graph)
+        return self._costs
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Anatomy:
         """Copy it for a copy of the network: what never changes is shared."""
@@ -48,7 +70,8 @@ class Anatomy:
 
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
         """Make the anatomy of a copy of the network that is cut as `graph` says."""
-        return Anatomy(graph, self.costs.copy(graph), self.inputs, self.whole)
+        costs = self._costs.copy(graph) if isinstance(self._costs, Costs) else self._costs
+        return Anatomy(graph, costs, self.inputs, self.whole)
 
     def at_inputs(self, model: nn.Module, inputs: Inputs) -> Anatomy:
         """Make the anatomy of the same network for inputs of another shape: its costs, and its proof.
@@ -60,10 +83,15 @@ class Anatomy:
             InputError: where it does not run on them.
         """
         check_runs(model, inputs)
-        few = few_of(inputs)
-        found = Anatomy(self.graph, Costs(model, self.graph, few), few, self.whole)
+        few = few_of(self.as_examples(inputs))
+        costs = Costs(model, self.graph, few, whole=self.whole)
+        found = Anatomy(self.graph, costs, few, self.whole)
         remember(model, found)
         return found
+
+    def as_examples(self, inputs: Inputs) -> Inputs:
+        """Take another batch's examples to lie where those of the inputs lie that it was opened with."""
+        return self.inputs.like(inputs) if isinstance(self.inputs, Examples) else inputs
 
     def uncut(self) -> Anatomy:
         """Make the anatomy of the whole network."""
@@ -94,16 +122,18 @@ class Anatomy:
         return self.costs.now
 
     def remove(
-        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
+        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizers = None
     ) -> None:
         """Remove present channels of a group from network, optimizer and books (`ChannelGraph.remove`)."""
         self.graph.remove(model, name, channels, optimizer)
-        self.costs.remove(name, len(set(channels)))
+        if isinstance(self._costs, Costs):
+            self._costs.remove(name, len(set(channels)))
 
     def narrow(self, model: nn.Module, widths: dict[str, int]) -> None:
         """Cut groups to widths, the last channels first (`ChannelGraph.narrow`)."""
         self.graph.narrow(model, widths)
-        self.costs = self.costs.copy(self.graph)
+        if isinstance(self._costs, Costs):
+            self._costs = self._costs.copy(self.graph)
 
     def prove(self, model: nn.Module) -> None:
         """Prove what has been cut so far on real inputs, with the network's own weights (`prove_cut`)."""
@@ -111,13 +141,15 @@ class Anatomy:
             prove_cut(self.whole, model, self.graph, self.inputs)
 
 
-def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
+def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: int | None = None) -> Anatomy:
     """Trace and prove the channel groups of any model. The model is not changed; it carries its anatomy.
 
     Args:
         model: any module that runs.
         inputs: a few real examples, as the model takes them: a tensor, a tuple, or a dictionary.
         seed: of the channel sets, weights and random inputs of the proof.
+        batch_dim: the dimension along which examples lie, where running the model does not tell
+            (`secateur.network.example_axes`).
 
     Raises:
         InputError: where the model does not run on the inputs, or nothing in it can be pruned.
@@ -127,15 +159,36 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Anatomy:
     """
     if isinstance(model, Family):
         return anatomy_of(model)
-    _check_trainable(model)
+    check_plain(model)
+    check_state(model)
     forget(model)
-    return open_with_graph(model, trace_and_prove(model, inputs, seed=seed), inputs)
+    given = examples_of(model, inputs, batch_dim)
+    check_copies(model, given)
+    return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
+
+
+def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
+    """Make the anatomy of a whole network whose graph is known, without running it: its costs come later.
+
+    Args:
+        whole: is kept as it is, and nothing may change it from then on.
+        inputs: examples; where the network does not run on them, whoever asks for its costs is told.
+    """
+    counted: list[Costs] = []
+
+    def costs() -> Costs:
+        if not counted:  # shared by all copies of the anatomy
+            check_runs(whole, inputs, "the inputs described")
+            counted.append(Costs(whole, graph.uncut(), inputs))
+        return counted[0]
+
+    return Anatomy(graph, costs, inputs, whole)
 
 
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
     """Make the anatomy of an uncut model whose graph is known; the model carries it."""
     few = few_of(inputs)
-    whole = copy.deepcopy(model).cpu().eval()
+    whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
     anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
@@ -145,7 +198,7 @@ def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> An
 
 def few_of(inputs: Inputs) -> Inputs:
     """The first examples, on the CPU: enough to count and to prove by."""
-    return map_inputs(inputs, lambda tensor: tensor[:4].detach().cpu().clone())
+    return map_inputs(take_first(inputs, 4), lambda tensor: tensor.detach().cpu().clone())
 
 
 def remember(model: nn.Module, anatomy: Anatomy) -> None:
@@ -194,13 +247,3 @@ def cost_at(anatomy: Anatomy, resource: str, widths: Mapping[str, int] | None = 
     if resource == "bytes":
         return anatomy.costs.bytes_at(widths or {})
     return (anatomy.costs.at(widths) if widths else anatomy.costs.now)[resource]
-
-
-def _check_trainable(model: nn.Module) -> None:
-    """Raise InputError for what is no module with layers that could be cut."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a model is a torch.nn.Module, got {type(model).__name__}")
-    if not weight_layers(model):
-        raise InputError(
-            f"nothing in {type(model).__name__} can be pruned: it has no convolution and no linear layer"
-        )

@@ -1,7 +1,9 @@
 """What a network costs at any widths of its channel groups, in closed form: no forward pass, no cut.
 
-Every tensor's dimensions are numbers or sizes of axes, so its size after a cut follows from the axes' sizes.
-One channel less changes the few tensors of its group: the new cost takes microseconds.
+Every tensor's dimensions are numbers or sizes of axes, so its size after a cut follows from the axes' sizes,
+and so do the MACs of all that is multiplied by a parameter. What else is multiplied (attention) is a product
+of sizes that follow groups, too (`secateur.surgery.products`). One channel less changes the few tensors and
+products of its group: the new cost takes microseconds.
 """
 
 from __future__ import annotations
@@ -13,65 +15,36 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from secateur.errors import InputError
 from secateur.models import Family
-from secateur.network.counting import layer_positions, uses_of_weights
-from secateur.network.inputs import Inputs, call, modes_kept, on_device, tile
+from secateur.network.counting import layer_positions
+from secateur.network.inputs import Inputs, call, tile
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.tensor_files import state_bytes
-from secateur.network.weights import weight_layers
-from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
+from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.products import Product, Products, Size, products_of
+from secateur.surgery.state import Dims, StateTensor, sized, state_tensors
 
 COUNTED = ("params", "macs", "nonzeros")
 """The resources that are known in closed form. "nonzeros" are the weights that could be zero, and are not."""
 
-_HARMLESS = (
-    *("pool", "norm", "softmax", "upsample", "interpolate", "pad", "cat", "stack", "copy", "clone", "arange"),
-    *("mean", "sum", "var", "std", "max", "min", "prod", "cumsum", "index", "gather", "scatter", "select"),
-    *("embedding", "dropout", "empty", "zeros", "ones", "full", "rand", "roll", "flip", "sort", "topk"),
-    *("lift", "detach", "_to_copy", "scalar_tensor", "_local_scalar", "nonzero", "where", "one_hot", "arg"),
-    *("repeat", "constant", "im2col", "col2im", "unfold", "grid", "bernoulli", "eye", "fill", "resize"),
-    *("view", "prelu"),
-)
-"""Parts of the names of operators that cost nothing by our convention: they move, choose, average, scale."""
-
 
 @dataclass(frozen=True)
-class _Tensor:
-    """A tensor whose dimensions follow the axes: `dims[i]` is a number, or an axis and what divides its size.
+class _Work:
+    """Products of matrices of the same sizes: `times` of them, MACs each the product of `dims`."""
 
-    Attributes:
-        is_parameter, is_weight: what it counts for.
-        uses: how often one example uses it, over all layers that share it (weights only).
-    """
-
-    name: str
-    dims: tuple[int | tuple[Axis, int], ...]
-    is_parameter: bool
-    is_weight: bool
-    uses: int
-    dtype: torch.dtype
-
-    def shape(self, sizes: Mapping[Axis, int]) -> tuple[int, ...]:
-        return tuple(dim if isinstance(dim, int) else sizes[dim[0]] // dim[1] for dim in self.dims)
+    dims: Dims
+    times: int
+    einsum: bool
 
     def cost(self, sizes: Mapping[Axis, int]) -> tuple[int, int, int]:
-        """Count params, MACs and weights at the axes' sizes."""
-        numel = 1
-        for dim in self.dims:
-            numel *= dim if isinstance(dim, int) else sizes[dim[0]] // dim[1]
-        return (numel * self.is_parameter, numel * self.uses, numel * self.is_weight)
-
-
-def _uses(model: nn.Module, inputs: Inputs) -> dict[str, int]:
-    """Count how often each layer's weights are used for the first example."""
-    if isinstance(model, Family):
-        return layer_positions(model, model.input_shape)
-    return uses_of_weights(model, on_device(inputs, model))
+        """Count params, MACs and weights at the sizes."""
+        found = sized(self.dims, sizes)
+        return (0, 0 if self.einsum and found[-2] == 1 else self.times * math.prod(found), 0)
 
 
 class Costs:
@@ -80,36 +53,67 @@ class Costs:
     Args:
         model: the network as it is; `graph` is its graph.
         inputs: one example or more: MACs are those of the first.
-        referee: whether to look for operators beyond the layers; the built-in families have none.
+        referee: whether to look for what is multiplied beyond the layers; the built-in families have nothing.
+        whole: the uncut network, where `model` is cut: what sizes follow is found by cutting it.
 
     Attributes:
-        other_macs: MACs that `torch.utils.flop_counter` counts beyond those of the layers (attention,
-            functional convolutions); taken as constant.
-        uncounted: operators that neither knows, with the number of calls: they are in no number.
+        other_macs: MACs of products that no parameter is part of and that no cut changes.
+        uncounted: operators whose cost nobody knows, with the number of calls: they are in no number.
+        unfollowed: why MACs of products beyond the parameters are no closed form; "" where they are. They are
+            then measured at every question, or, of a graph that nobody proved, taken as constant.
     """
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, referee: bool = True):
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        inputs: Inputs,
+        *,
+        referee: bool = True,
+        whole: nn.Module | None = None,
+    ):
         self.graph = graph
-        uses = _uses(model, inputs)
-        self._tensors = _tensors_of(model, graph, uses)
-        self._sizes = {axis: graph.size(axis) for axis in graph.axes()}
-        self._spread = _spreads(graph)
-        self._of_group = {
-            name: [t for t in self._tensors if any(not isinstance(d, int) and d[0] in spread for d in t.dims)]
-            for name, spread in self._spread.items()
-        }
-        self.other_macs, self.uncounted = 0, dict[str, int]()
+        found = _declared(model)
         if referee:
-            layers = sum(weight.numel() * uses.get(name, 0) for name, weight in _weights(model).items())
-            self.other_macs, self.uncounted = other_operators(model, inputs, layers)
-        self._now = self._total(self._sizes)
+            found = products_of(whole or model, graph.uncut() if whole else graph, inputs)
+        self._tensors = state_tensors(model, graph, found.uses)
+        self._forms = {
+            _named(dim): dim for each in found.products for dim in each.dims if isinstance(dim, Size)
+        }
+        self._spread = _spreads(graph, self._forms)
+        self._works = [_work(each) for each in found.products]
+        self.other_macs = sum(w.cost({})[1] for w in self._works if not _follows(w.dims))
+        self.uncounted, self.unfollowed = found.unknown, found.unfollowed
+        self._measured = found.measure
+        self._of_group = self._by_group()
+        self._set_sizes()
+
+    def _set_sizes(self) -> None:
+        """Take up the graph's present widths."""
+        self._widths = self.graph.widths
+        self._sizes = {axis: self.graph.size(axis) for axis in self.graph.axes()}
+        self._sizes |= {axis: form.at(self._widths) for axis, form in self._forms.items()}
+        self._now = self._total(self._sizes, self._widths)
+
+    def _by_group(self) -> dict[str, list[StateTensor | _Work]]:
+        """What each group is part of."""
+        found: dict[str, list[StateTensor | _Work]] = {name: [] for name in self._spread}
+        for each in self._everything():
+            axes = {dim[0] for dim in each.dims if not isinstance(dim, int)}
+            for name, spread in self._spread.items():
+                if not axes.isdisjoint(spread):
+                    found[name].append(each)
+        return found
+
+    def _everything(self) -> Iterator[StateTensor | _Work]:
+        yield from self._tensors
+        yield from self._works
 
     def copy(self, graph: ChannelGraph) -> Costs:
         """Make the costs of a copy of the network, whose graph is `graph`."""
         other = object.__new__(Costs)
         other.__dict__.update(self.__dict__, graph=graph)
-        other._sizes = {axis: graph.size(axis) for axis in graph.axes()}
-        other._now = other._total(other._sizes)
+        other._set_sizes()
         return other
 
     @property
@@ -125,16 +129,18 @@ class Costs:
         """Follow a removal of channels from a group."""
         self._now, changed = self._without(name, channels)
         self._sizes |= changed
+        self._widths = {**self._widths, name: self._widths[name] - channels}
 
     def at(self, widths: Mapping[str, int]) -> dict[str, int]:
         """Count what it costs with groups at other widths; those not named stay at the present ones."""
-        return dict(zip(COUNTED, self._total(self.sizes_at(widths)), strict=True))
+        found = self._total(self.sizes_at(widths), {**self._widths, **widths})
+        return dict(zip(COUNTED, found, strict=True))
 
     def sizes_at(self, widths: Mapping[str, int]) -> dict[Axis, int]:
         """Find the size of every axis with groups at other widths."""
         sizes = dict(self._sizes)
         for name, width in widths.items():
-            less = self.graph.width(name) - width
+            less = self._widths[name] - width
             for axis, spread in self._spread[name].items():
                 sizes[axis] -= less * spread
         return sizes
@@ -152,119 +158,89 @@ class Costs:
         )
 
     def terms(self, resource: str) -> Iterator[tuple[int, list[tuple[Axis, int]]]]:
-        """What a resource is the sum of: a number, times the sizes of axes, each divided by a number."""
+        """What a resource is the sum of: a number, times the sizes of axes, each divided by a number.
+
+        Raises:
+            InputError: for MACs that are no closed form.
+        """
         column = COUNTED.index(resource)
         if resource == "macs":
+            if self._measured is not None:
+                raise InputError(
+                    "the MACs of the network are no formula of its widths "
+                    f"({self.unfollowed}): ask for params, or choose a criterion (fisher)"
+                )
             yield self.other_macs, []
+            yield from (_term(work.times, work.dims) for work in self._works if _follows(work.dims))
         for tensor in self._tensors:
             number = (tensor.is_parameter, tensor.uses, tensor.is_weight)[column]
             if number:
-                fixed = math.prod(dim for dim in tensor.dims if isinstance(dim, int))
-                yield number * fixed, [dim for dim in tensor.dims if not isinstance(dim, int)]
+                yield _term(number, tensor.dims)
 
     def size_in(self, axis: Axis, names: Sequence[str]) -> tuple[int, list[int]]:
         """The size of an axis as `rest + sum_i entries_i * width_i` over the groups named."""
         entries = [self._spread[name].get(axis, 0) for name in names]
-        widths = (self.graph.width(name) for name in names)
+        widths = (self._widths[name] for name in names)
         return self._sizes[axis] - sum(n * w for n, w in zip(entries, widths, strict=True)), entries
 
     def _without(self, name: str, channels: int) -> tuple[tuple[int, int, int], dict[Axis, int]]:
         changed = {axis: self._sizes[axis] - channels * n for axis, n in self._spread[name].items()}
         after = {**self._sizes, **changed}
         params, macs, weights = self._now
-        for tensor in self._of_group[name]:
-            old, new = tensor.cost(self._sizes), tensor.cost(after)
+        for each in self._of_group[name]:
+            old, new = each.cost(self._sizes), each.cost(after)
             params += new[0] - old[0]
             macs += new[1] - old[1]
             weights += new[2] - old[2]
+        if self._measured is not None:
+            macs = self._measured({**self._widths, name: self._widths[name] - channels})
         return (params, macs, weights), changed
 
-    def _total(self, sizes: Mapping[Axis, int]) -> tuple[int, int, int]:
-        costs = [tensor.cost(sizes) for tensor in self._tensors]
+    def _total(self, sizes: Mapping[Axis, int], widths: Mapping[str, int]) -> tuple[int, int, int]:
+        costs = [each.cost(sizes) for each in self._everything()]
         params, macs, weights = (sum(column) for column in zip(*costs, strict=True))
-        return (params, macs + self.other_macs, weights)
+        return (params, macs if self._measured is None else self._measured(widths), weights)
 
 
-def _spreads(graph: ChannelGraph) -> dict[str, dict[Axis, int]]:
-    """Map group and axis to how many of its entries belong to one channel."""
-    return {group.name: {site.axis: site.entries.shape[1] for site in group.sites} for group in graph}
+def _declared(model: nn.Module) -> Products:
+    """Of a built-in family: how often each layer's weights are used for one example, and nothing else."""
+    if not isinstance(model, Family):
+        return Products({}, (), {})
+    positions = layer_positions(model, model.input_shape)
+    return Products({f"{name}.weight": used for name, used in positions.items()}, (), {})
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: layer.weight for name, layer in weight_layers(model).items()}
+def _named(size: Size) -> Axis:
+    """Name a size that follows groups as if it were an axis, by what it is."""
+    return ("", " + ".join([*(f"{n} {name}" for name, n in size.each), str(size.rest)]))
 
 
-def _tensors_of(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]) -> list[_Tensor]:
-    """List every tensor of the state dict; of a shared one, the first name counts and has all the uses."""
-    held: dict[str, Tensor] = dict(model.state_dict(keep_vars=True))
-    owners: dict[int, str] = {}
-    total: dict[str, int] = {}
-    weights = {f"{name}.weight" if name else "weight": name for name in weight_layers(model)}
-    for name, value in held.items():
-        owner = owners.setdefault(id(value), name)
-        if name in weights:
-            total[owner] = total.get(owner, 0) + uses.get(weights[name], 0)
-    axes = set(graph.axes())
-    found = []
-    for name, value in held.items():
-        own = owners[id(value)] == name
-        found.append(
-            _Tensor(
-                name,
-                _dims(model, name, value, axes),
-                own and isinstance(value, nn.Parameter),
-                own and name in weights,
-                total.get(name, 0) if own else 0,
-                value.dtype,
-            )
-        )
+def _work(product: Product) -> _Work:
+    dims = tuple(dim if isinstance(dim, int) else (_named(dim), 1) for dim in product.dims)
+    return _Work(dims, product.times, product.einsum)
+
+
+def _follows(dims: Dims) -> bool:
+    return any(not isinstance(dim, int) for dim in dims)
+
+
+def _term(number: int, dims: Dims) -> tuple[int, list[tuple[Axis, int]]]:
+    fixed = math.prod(dim for dim in dims if isinstance(dim, int))
+    return number * fixed, [dim for dim in dims if not isinstance(dim, int)]
+
+
+def _spreads(graph: ChannelGraph, forms: Mapping[Axis, Size]) -> dict[str, dict[Axis, int]]:
+    """Map group and axis (or size) to how many of its entries belong to one channel."""
+    found = {group.name: {site.axis: site.entries.shape[1] for site in group.sites} for group in graph}
+    for axis, form in forms.items():
+        for name, each in form.each:
+            found[name][axis] = each
     return found
-
-
-def _dims(model: nn.Module, name: str, value: Tensor, axes: set[Axis]) -> tuple[int | tuple[Axis, int], ...]:
-    """Find which axis each dimension of a tensor follows."""
-    module, _, own = name.rpartition(".")
-    layer = model.get_submodule(module)
-    dims: list[int | tuple[Axis, int]] = list(value.shape)
-
-    def follow(dim: int, kind: str, divisor: int = 1) -> None:
-        if (module, kind) in axes:
-            dims[dim] = ((module, kind), divisor)
-
-    if isinstance(layer, _ConvNd):
-        if own == "bias":
-            follow(0, "out")
-        elif own == "weight":
-            follow(1 if is_transposed(layer) else 0, "out")
-            if not passes_on(layer):
-                follow(0 if is_transposed(layer) else 1, "in", layer.groups)
-    elif isinstance(layer, nn.Linear):
-        follow(0, "out")
-        if own == "weight":
-            follow(1, "in")
-    elif isinstance(layer, CHANNELWISE):
-        if value.dim():  # the count of batches has no dimension
-            follow(0, "out")
-    else:
-        for dim in range(value.dim()):
-            follow(dim, f"{own}@{dim}")
-    return tuple(dims)
 
 
 def state_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Read the shape of every tensor of a network's state dict, as `Costs.shapes_at` foretells them."""
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def other_operators(model: nn.Module, inputs: Inputs, layer_macs: int) -> tuple[int, dict[str, int]]:
-    """(MACs that the referee counts beyond `layer_macs`, operators that it does not know -> calls).
-
-    The referee is `torch.utils.flop_counter`, which counts two FLOPs for each multiply-accumulate.
-    """
-    counter, watch = FlopCounterMode(display=False), _Operators()
-    with modes_kept(model), torch.no_grad(), counter, watch:
-        call(model.eval(), tile(on_device(inputs, model), 1))
-    return max(0, counter.get_total_flops() // 2 - layer_macs), watch.unknown
 
 
 @torch.no_grad()
@@ -275,30 +251,20 @@ def program(model: nn.Module, inputs: Inputs) -> str:
     """
     watch = _Operators()
     with modes_kept(model), torch.random.fork_rng(devices=[]), watch:
-        call(model.eval(), tile(inputs, 1))
+        call(in_evaluation(model), tile(inputs, 1))
     return hashlib.sha256("\n".join(watch.seen).encode()).hexdigest()[:12]
 
 
 class _Operators(TorchDispatchMode):
-    """Notes what runs, and names the operators whose cost nobody knows."""
+    """Notes what runs, with the settings that are no tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.unknown: dict[str, int] = {}
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
         plain = [arg for arg in (*args, *(kwargs or {}).values()) if _is_plain(arg)]
         self.seen.append(f"{func}{plain}")
-        known = (
-            func.overloadpacket in flop_registry
-            or torch.Tag.pointwise in func.tags
-            or func.is_view
-            or any(part in name for part in _HARMLESS)
-        )
-        if not known:
-            self.unknown[name] = self.unknown.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
 
 

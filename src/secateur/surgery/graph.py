@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.errors import InputError
 from secateur.models import Family
+from secateur.network.attention import with_own_heads
 from secateur.surgery.cutting import Axis, axis_size, cut
+from secateur.surgery.optimizer_state import Optimizers
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,30 @@ class ChannelGroup:
         sites = tuple(replace(site, entries=site.entries[together].flatten(1)) for site in self.sites)
         return ChannelGroup(self.name, sites, len(together), sets)
 
+    def united(self, others: Sequence[ChannelGroup]) -> ChannelGroup:
+        """Merge with others of the same width: channel i is then channel i of each.
+
+        Raises:
+            InputError: where the widths differ.
+        """
+        groups = (self, *others)
+        if len({group.width for group in groups}) > 1:
+            raise InputError(f"{self.name}: only groups of one width can be merged")
+        by_axis: dict[Axis, list[Site]] = {}
+        for site in (site for group in groups for site in group.sites):
+            by_axis.setdefault(site.axis, []).append(site)
+        sites = tuple(
+            Site(
+                axis,
+                torch.cat([site.entries for site in found], 1),
+                any(site.read for site in found),
+                any(site.write for site in found),
+            )
+            for axis, found in by_axis.items()
+        )
+        sets = ", ".join(group.sets for group in groups if group.sets)
+        return ChannelGroup(self.name, sites, self.width, f"{len(groups)} groups" + (sets and f" of {sets}"))
+
     @property
     def reads(self) -> tuple[Site, ...]:
         """The sites at which the channels are read and mixed with others."""
@@ -98,6 +123,56 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A size that a module holds as a Python number, and what it is at any widths of the groups.
+
+    Attributes:
+        module: dotted name.
+        attribute: of the module: an integer, or a tuple or list of them.
+        index: of the item, where the attribute is a tuple or list; None where it is the integer itself.
+        each: (group, what one of its channels adds), once for each group that has a share.
+        rest: what no group adds.
+    """
+
+    module: str
+    attribute: str
+    index: int | None
+    each: tuple[tuple[str, int], ...]
+    rest: int = 0
+
+    def value(self, widths: Mapping[str, int]) -> int:
+        """Add up the number at these widths of the groups: `rest + sum(each * width)`."""
+        return self.rest + sum(adds * widths[name] for name, adds in self.each)
+
+    def set(self, model: nn.Module, widths: Mapping[str, int]) -> None:
+        """Write the number into the module; a list or tuple is replaced, as others may hold the same one."""
+        module, value = model.get_submodule(self.module), self.value(widths)
+        if self.index is not None:
+            held = getattr(module, self.attribute)
+            items = [*held[: self.index], value, *held[self.index + 1 :]]
+            setattr(module, self.attribute, type(held)(items))
+        else:
+            setattr(module, self.attribute, value)
+
+    def without(self, frozen: Mapping[str, int]) -> Number:
+        """Make the number of a graph in which some groups (name -> width) stay as they are."""
+        rest = self.rest + sum(adds * frozen[name] for name, adds in self.each if name in frozen)
+        return replace(self, each=tuple(pair for pair in self.each if pair[0] not in frozen), rest=rest)
+
+    def united(self, first: str, others: Sequence[str]) -> Number:
+        """Make the number of a graph in which groups are merged into the first of them."""
+        merged: dict[str, int] = {}
+        for name, adds in self.each:
+            name = first if name in others else name
+            merged[name] = merged.get(name, 0) + adds
+        return replace(self, each=tuple(merged.items()))
+
+    def in_sets(self, name: str, size: int) -> Number:
+        """Make the number of a graph in which each channel of a group is `size` of the present ones."""
+        return replace(self, each=tuple((n, adds * size if n == name else adds) for n, adds in self.each))
+
+
+@dataclass(frozen=True)
 class Frozen:
     """Channels that cannot be cut, and why: what names the operator that is to blame."""
 
@@ -117,28 +192,39 @@ class ChannelGraph:
         groups: prunable, by name, in network order.
         frozen: what cannot be pruned.
         kept: for each group the channels left, by their number in the uncut network, ascending.
+        numbers: sizes that modules hold as Python numbers, which follow every cut.
+        over_kept: module -> the dimension of its input along which channels lie, for modules, other than
+            torch's own normalisations, that by definition compute over the very channels that are cut.
     """
 
     groups: dict[str, ChannelGroup]
     frozen: tuple[Frozen, ...] = ()
     kept: dict[str, list[int]] = field(default_factory=dict)
     _left: dict[Axis, Tensor] = field(default_factory=dict)
+    numbers: tuple[Number, ...] = ()
+    over_kept: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, model: nn.Module, groups: Sequence[ChannelGroup], frozen: Sequence[Frozen] = ()
+        cls,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        frozen: Sequence[Frozen] = (),
+        numbers: Sequence[Number] = (),
+        over_kept: Mapping[str, int] | None = None,
     ) -> ChannelGraph:
         """Make the graph of an uncut network."""
         axes = {site.axis for group in groups for site in group.sites}
         left = {axis: torch.ones(axis_size(model, axis), dtype=torch.bool) for axis in sorted(axes)}
         kept = {group.name: list(range(group.width)) for group in groups}
-        return cls({group.name: group for group in groups}, tuple(frozen), kept, left)
+        named = {group.name: group for group in groups}
+        return cls(named, tuple(frozen), kept, left, tuple(numbers), dict(over_kept or {}))
 
     def uncut(self) -> ChannelGraph:
         """Make the same graph before anything was cut."""
         kept = {name: list(range(group.width)) for name, group in self.groups.items()}
         left = {axis: torch.ones_like(mask) for axis, mask in self._left.items()}
-        return ChannelGraph(self.groups, self.frozen, kept, left)
+        return replace(self, kept=kept, _left=left)
 
     def without(self, refused: Mapping[str, str]) -> ChannelGraph:
         """Make the graph of the uncut network with some groups frozen: name -> reason."""
@@ -146,21 +232,52 @@ class ChannelGraph:
         whole = self.uncut()
         kept = {name: whole.kept[name] for name in self.groups if name not in refused}
         groups = {name: self.groups[name] for name in kept}
-        return ChannelGraph(groups, (*self.frozen, *frozen), kept, whole._left)
+        gone = {name: self.groups[name].width for name in refused}
+        numbers = tuple(left for number in self.numbers if (left := number.without(gone)).each)
+        return replace(whole, groups=groups, frozen=(*self.frozen, *frozen), kept=kept, numbers=numbers)
 
     def with_group(self, group: ChannelGroup) -> ChannelGraph:
-        """Make the graph of the uncut network with the group of that name replaced."""
+        """Make the graph of the uncut network with the group of that name replaced, as by itself in sets."""
         whole = self.uncut()
+        before = self.groups[group.name].width if group.name in self.groups else group.width
+        numbers = tuple(number.in_sets(group.name, before // group.width) for number in self.numbers)
         groups = {**self.groups, group.name: group}
         kept = {**whole.kept, group.name: list(range(group.width))}
-        return ChannelGraph(groups, self.frozen, kept, whole._left)
+        return replace(whole, groups=groups, kept=kept, numbers=numbers)
+
+    def with_union(self, names: Sequence[str]) -> ChannelGraph:
+        """Make the graph of the uncut network with groups of one width merged into the first of them."""
+        first, *others = names
+        whole = self.uncut()
+        merged = self.groups[first].united([self.groups[name] for name in others])
+        groups = {name: merged if name == first else group for name, group in self.groups.items()}
+        groups = {name: group for name, group in groups.items() if name not in others}
+        kept = {name: whole.kept[name] for name in groups}
+        numbers = tuple(number.united(first, others) for number in self.numbers)
+        return replace(whole, groups=groups, kept=kept, numbers=numbers)
+
+    def with_numbers(self, numbers: Sequence[Number]) -> ChannelGraph:
+        """Make the same graph with these numbers too; of several for one place the last holds."""
+        places = {(n.module, n.attribute, n.index): n for n in (*self.numbers, *numbers)}
+        return replace(copy.deepcopy(self), numbers=tuple(places.values()))
+
+    def set_numbers(self, model: nn.Module) -> None:
+        """Write what modules hold as Python numbers into `model`, as they are at the present widths.
+
+        Torch's own attention that is cut gets the class that has room for its numbers
+        (`secateur.network.attention`).
+        """
+        widths = self.widths
+        with_own_heads(model, {axis[0] for axis, left in self._left.items() if not left.all()})
+        for number in self.numbers:
+            number.set(model, widths)
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups.values())
 
     def __deepcopy__(self, memo: dict[int, object]) -> ChannelGraph:
         """Share the groups, as nothing changes them."""
-        return ChannelGraph(self.groups, self.frozen, copy.deepcopy(self.kept), dict(self._left))
+        return replace(self, kept=copy.deepcopy(self.kept), _left=dict(self._left))
 
     def width(self, name: str) -> int:
         """The present number of channels of a group."""
@@ -197,7 +314,7 @@ class ChannelGraph:
         return entries.to(device if device.type != "meta" else "cpu")
 
     def remove(
-        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizer | None = None
+        self, model: nn.Module, name: str, channels: Sequence[int], optimizer: Optimizers = None
     ) -> None:
         """Remove `channels` (present numbers) of the group, in place, from network and optimizer.
 
@@ -209,16 +326,31 @@ class ChannelGraph:
         """
         self._cut(model, {name: check_removal(name, channels, self.width(name))}, optimizer)
 
-    def _cut(
-        self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizer | None = None
+    def remove_several(
+        self, model: nn.Module, gone: Mapping[str, Collection[int]], optimizer: Optimizers = None
     ) -> None:
+        """Remove present channels of several groups, as `remove` does, but cut every tensor only once.
+
+        Args:
+            gone: group -> channels.
+        """
+        checked = {name: check_removal(name, list(cut), self.width(name)) for name, cut in gone.items()}
+        self._cut(model, checked, optimizer)
+
+    def _cut(self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None) -> None:
         keeps, _ = self.keeps_without(gone)
         cut(model, keeps, optimizer)
         self.note_removal(gone)
+        self.set_numbers(model)
         for name in gone:
             if (stage := self.groups[name].stage) is not None:
                 assert isinstance(model, Family)
                 model.arguments["stages"][stage] = self.width(name)
+
+    def keep(self, model: nn.Module, kept: Mapping[str, Sequence[int]]) -> None:
+        """Cut an uncut network down to some channels of each group named: all at once, in place."""
+        gone = {name: set(self.kept[name]).difference(left) for name, left in kept.items()}
+        self._cut(model, {name: channels for name, channels in gone.items() if channels})
 
     def note_removal(self, gone: Mapping[str, set[int]]) -> None:
         """Follow a cut of present channels that is made elsewhere, or only pretended."""

@@ -2,130 +2,118 @@
 
 from __future__ import annotations
 
-from torch import nn
-from torch.nn.modules.conv import _ConvNd
+from collections.abc import Callable, Mapping
 
-from secateur.surgery.cutting import (
-    CHANNELWISE,
-    Axis,
-    in_size,
-    is_transposed,
-    out_size,
-    passes_on,
-    whole_groups,
-)
-from secateur.surgery.probe import OUTPUT, Probe
+import torch
+from torch import Tensor, nn
+
+from secateur.surgery.cutting import Axis
+
+AxisAlong = Callable[[str, nn.Module, str, int], Axis | None]
+"""(module's name, module, parameter, dimension) -> the axis that it follows."""
 
 
 class Links:
-    """Holds which entries of which axes hang together: a union-find over all of them.
+    """Holds which entries of which axes hang together: ties are gathered, and resolved at once in the end.
 
     Attributes:
         start: axis -> the number of its first entry among those of all axes.
         sizes: axis -> how many entries it has.
-        parent: entry -> one that it hangs together with, itself where it is the root.
     """
 
-    def __init__(self, probe: Probe):
+    def __init__(self, axes: Mapping[Axis, int]):
         self.start: dict[Axis, int] = {}
         self.sizes: dict[Axis, int] = {}
-        self.parent: list[int] = []
-        self._add(OUTPUT, 1)
-        for name in probe.order:
-            self._add((name, "out"), out_size(probe.mixers[name]))
-            self._add((name, "in"), in_size(probe.mixers[name]))
-        for name, module in probe.channelwise.items():
-            self._add((name, "out"), out_size(module))
-        for axis, value in probe.parameters().items():
-            self._add(axis, value.shape[int(axis[1].partition("@")[2])])
+        self.total = 0
+        self._ties: list[Tensor] = []
+        for axis, size in axes.items():
+            self.add(axis, size)
 
-    def _add(self, axis: Axis, size: int) -> None:
-        self.start[axis], self.sizes[axis] = len(self.parent), size
-        self.parent.extend(range(len(self.parent), len(self.parent) + size))
+    def add(self, axis: Axis, size: int) -> None:
+        """Make an axis known; one that is known already stays."""
+        if axis not in self.start:
+            self.start[axis], self.sizes[axis] = self.total, size
+            self.total += size
 
-    def find(self, node: int) -> int:
-        """Find the root of what hangs together with an entry."""
-        while self.parent[node] != node:
-            self.parent[node] = self.parent[self.parent[node]]
-            node = self.parent[node]
-        return node
-
-    def tie(self, one: Axis, i: int, other: Axis, j: int) -> None:
-        """Tie entry `i` of one axis to entry `j` of another."""
-        a, b = self.find(self.start[one] + i), self.find(self.start[other] + j)
-        self.parent[max(a, b)] = min(a, b)
+    def tie_each(self, one: Axis, entries: Tensor, other: Axis, others: Tensor) -> None:
+        """Tie entries of one axis to as many of another, each to the one at its place."""
+        if len(entries):
+            self._ties.append(torch.stack([entries + self.start[one], others + self.start[other]]))
 
     def tie_all(self, one: Axis, other: Axis, j: int) -> None:
         """Tie every entry of one axis to entry `j` of another."""
-        for i in range(self.sizes[one]):
-            self.tie(one, i, other, j)
+        entries = torch.arange(self.sizes[one])
+        self.tie_each(one, entries, other, torch.full_like(entries, j))
 
-    def components(self) -> dict[int, dict[Axis, list[int]]]:
-        """Map each root to the entries of every axis that hang together."""
+    def roots(self) -> Tensor:
+        """Number what hangs together: for every entry of every axis the smallest entry that it is tied to.
+
+        Labels sink along the ties, and entries that share a label follow where it went, until none moves.
+        """
+        root = torch.arange(self.total)
+        if not self._ties:
+            return root
+        a, b = torch.cat(self._ties, 1)
+        while True:
+            low = torch.minimum(root[a], root[b])
+            new = root.clone()
+            for ends in (a, b, root[a], root[b]):
+                new.scatter_reduce_(0, ends, low, "amin")
+            new = new[new]
+            if torch.equal(new, root):
+                return root
+            root = new
+
+    def components(self, wanted: Callable[[Axis], bool]) -> list[dict[Axis, list[int]]]:
+        """List the entries of every axis that hang together, of all that hold an entry of a wanted axis."""
+        root = self.roots()
+        labels = [
+            root[start : start + self.sizes[axis]] for axis, start in self.start.items() if wanted(axis)
+        ]
+        keep = torch.zeros(self.total, dtype=torch.bool)
+        if labels:
+            keep[torch.cat(labels)] = True
         found: dict[int, dict[Axis, list[int]]] = {}
         for axis, start in self.start.items():
-            for entry in range(self.sizes[axis]):
-                found.setdefault(self.find(start + entry), {}).setdefault(axis, []).append(entry)
-        return found
+            own = root[start : start + self.sizes[axis]]
+            at = keep[own].nonzero().flatten()
+            for entry, label in zip(at.tolist(), own[at].tolist(), strict=True):
+                found.setdefault(label, {}).setdefault(axis, []).append(entry)
+        return list(found.values())
 
 
-def tie_grouped(probe: Probe, links: Links) -> None:
-    """Tie what a grouped layer can only lose at once: the same offset of every group, or whole groups."""
-    for name in probe.order:
-        layer = probe.mixers[name]
-        if isinstance(layer, _ConvNd) and layer.groups > 1:
-            if is_transposed(layer):
-                for axis in ((name, "in"), (name, "out")):
-                    links.tie_all(axis, (name, "in"), 0)
-            elif passes_on(layer):
-                _tie_rows(links, (name, "in"), layer.groups)
-                _tie_rows(links, (name, "out"), layer.groups)
-                each_in, each_out = layer.in_channels // layer.groups, layer.out_channels // layer.groups
-                for group in range(layer.groups):
-                    links.tie((name, "in"), group * each_in, (name, "out"), group * each_out)
-            else:
-                _tie_offsets(links, (name, "in"), layer.groups)
-                _tie_offsets(links, (name, "out"), layer.groups)
-    for name, module in probe.channelwise.items():
-        if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
-            tie = _tie_rows if whole_groups(module) else _tie_offsets
-            tie(links, (name, "out"), module.num_groups)
-    for name in probe.computed:
-        kinds = [kind for kind in ("in", "out") if (name, kind) in links.start]
-        for kind in kinds:
-            links.tie_all((name, kind), (name, kinds[0]), 0)
-    _tie_shared(probe, links)
+def tie_grouped(links: Links, reads: Axis, writes: Axis, groups: int, whole: bool) -> None:
+    """Tie what a grouped convolution can only lose at once: whole groups, or the same offset of every group."""
+    for axis in (reads, writes):
+        (tie_rows if whole else tie_offsets)(links, axis, groups)
+    if whole:
+        firsts = torch.arange(groups)
+        each_in, each_out = links.sizes[reads] // groups, links.sizes[writes] // groups
+        links.tie_each(reads, firsts * each_in, writes, firsts * each_out)
 
 
-def _tie_rows(links: Links, axis: Axis, groups: int) -> None:
-    each = links.sizes[axis] // groups
-    for entry in range(links.sizes[axis]):
-        links.tie(axis, entry, axis, entry // each * each)
+def tie_rows(links: Links, axis: Axis, groups: int) -> None:
+    """Tie the entries of each of the groups that follow each other."""
+    each, entries = links.sizes[axis] // groups, torch.arange(links.sizes[axis])
+    links.tie_each(axis, entries, axis, entries // each * each)
 
 
-def _tie_offsets(links: Links, axis: Axis, groups: int) -> None:
-    each = links.sizes[axis] // groups
-    for entry in range(links.sizes[axis]):
-        links.tie(axis, entry, axis, entry % each)
+def tie_offsets(links: Links, axis: Axis, groups: int) -> None:
+    """Tie the entries at the same place of each group."""
+    each, entries = links.sizes[axis] // groups, torch.arange(links.sizes[axis])
+    links.tie_each(axis, entries, axis, entries % each)
 
 
-def _tie_shared(probe: Probe, links: Links) -> None:
+def tie_shared(links: Links, model: nn.Module, axis_along: AxisAlong) -> None:
     """Tie the axes of modules that share a parameter or a buffer: they lose the same of its entries."""
     first: dict[tuple[int, int], Axis] = {}
-    for name, module in probe.model.named_modules(remove_duplicate=False):
+    for name, module in model.named_modules(remove_duplicate=False):
         for own, value in (*module._parameters.items(), *module._buffers.items()):
             for dim in range(value.dim() if value is not None else 0):
-                axis = _axis_along(name, module, own, dim)
-                if axis not in links.start or links.sizes[axis] != value.shape[dim]:
+                axis = axis_along(name, module, own, dim)
+                if axis is None or links.sizes.get(axis) != value.shape[dim]:
                     continue
                 owner = first.setdefault((id(value), dim), axis)
-                for entry in range(links.sizes[axis] if owner != axis else 0):
-                    links.tie(axis, entry, owner, entry)
-
-
-def _axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis:
-    """Find the axis that a dimension of a module's parameter or buffer follows."""
-    if isinstance(module, (_ConvNd, nn.Linear)):
-        writes = dim == 0 if own == "bias" or not is_transposed(module) else dim == 1
-        return (name, "out" if writes else "in")
-    return (name, "out" if isinstance(module, CHANNELWISE) else f"{own}@{dim}")
+                if owner != axis:
+                    entries = torch.arange(links.sizes[axis])
+                    links.tie_each(axis, entries, owner, entries)

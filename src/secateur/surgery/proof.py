@@ -9,20 +9,22 @@ Groups are proved on a copy with random weights (`secateur.surgery.trial`), a fi
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from secateur.errors import InputError, TrainingError
-from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
-from secateur.surgery.agreement import TOLERANCE, agree, first_difference
+from secateur.errors import InputError
+from secateur.network.inputs import Inputs
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS
-from secateur.surgery.reference import masked
+from secateur.surgery.mending import mended
+from secateur.surgery.quiet import how_it_trains
+from secateur.surgery.sieve import Mend, Sieve
 from secateur.surgery.tracing import trace
-from secateur.surgery.trial import Trial, randomized, to_dtype
+from secateur.surgery.trial import Trial
+
+LIVELIER = 2  # draws of weights that are tried where the outputs do not see a group
 
 
 def trace_and_prove(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
@@ -43,84 +45,72 @@ def trace_and_prove(model: nn.Module, inputs: Inputs, *, seed: int = 0) -> Chann
     return graph
 
 
-def proved(model: nn.Module, graph: ChannelGraph, inputs: Inputs, *, seed: int = 0) -> ChannelGraph:
-    """Freeze every group that fails its proof, or mend it where a balanced cut is right."""
-    trial = Trial(model, inputs, seed)
-    names = list(graph.groups)
-    if trial.failure(graph, names) is None and trial.failure_apart(graph) is None:
-        return graph.without(trial.unseen(graph))
-    proven: list[str] = []
-    refused: dict[str, str] = {}
-    for name in names:  # one after the other, each with those that passed before
-        reason = trial.failure(graph, [name]) or trial.failure(graph, [*proven, name])
-        if reason is None:
-            proven.append(name)
-        elif mended := _balanced(trial, graph, name, proven):
-            graph = mended
-            proven.append(name)
-        else:
-            refused[name] = reason
-    graph = graph.without(refused)
-    return graph.without(trial.unseen(graph))
+def proved(
+    model: nn.Module,
+    graph: ChannelGraph,
+    inputs: Inputs,
+    *,
+    seed: int = 0,
+    after: Callable[[], None] = lambda: None,
+) -> ChannelGraph:
+    """Freeze every group that fails its proof, or mend it where that is possible.
 
-
-def _balanced(trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str]) -> ChannelGraph | None:
-    """Tie the group's channels in sets, where that passes: a shuffle wants equal shares."""
-    group = graph.groups[name]
-    for size in (size for size in range(2, 17) if group.width % size == 0 and group.width > size):
-        for kind in ("parts", "runs"):
-            mended = graph.with_group(group.tied(f"{size} {kind}"))
-            if not (trial.failure(mended, [name]) or trial.failure(mended, [*proven, name])):
-                return mended
-    return None
-
-
-@torch.no_grad()
-def prove_cut(whole: nn.Module, compact: nn.Module, graph: ChannelGraph, inputs: Inputs) -> None:
-    """Prove a finished cut with its own weights: put back into the whole network, they give the same output.
+    A model that runs otherwise in training (heads, layers that are skipped) is proved in that mode too.
 
     Args:
-        whole: the uncut network; any weights.
-        compact: the network that was cut.
-        graph: of `compact`, as it is now.
-        inputs: real inputs.
-
-    Raises:
-        TrainingError: where the outputs differ; the message names the layer where that begins.
+        after: called after every cut that was tried.
     """
-    generator = torch.Generator().manual_seed(0)
-    full = randomized(whole, generator).double()
-    small = copy.deepcopy(compact).eval().double()
-    _put_back(full, small, graph)
-    real = map_inputs(on_device(inputs, compact), lambda x: to_dtype(x[:4], torch.float64))
-    full.to(next(small.parameters()).device)
-    try:
-        with masked(full, graph):
-            expected = output_tensors(call(full, real))
-        found, dtype = output_tensors(call(small, real)), torch.float64
-    except RUN_ERRORS:  # a model that does not run in float64
-        full, small = full.float(), small.float()
-        real = map_inputs(real, lambda x: to_dtype(x, torch.float32))
-        with masked(full, graph):
-            expected = output_tensors(call(full, real))
-        found, dtype = output_tensors(call(small, real)), torch.float32
-    if not agree(found, expected, TOLERANCE[dtype]):
-        reason = first_difference(full, small, graph, real, TOLERANCE[dtype])
-        raise TrainingError(f"the cut network does not compute what the masked one does: {reason}")
+    with torch.random.fork_rng(devices=[]):
+        trial, graph = _sifted(model, graph, inputs, mended, seed=seed, after=after)
+        trials = [trial]
+        trains = how_it_trains(model, trial.batches[0])
+        if trains.differs and trains.failure is None:
+            trial, found = _sifted(model, graph, inputs, _no_mend, seed=seed, training=True, after=after)
+            refused = {each.name: f"in training: {each.reason}" for each in found.frozen}
+            graph = graph.without({name: why for name, why in refused.items() if name in graph.groups})
+            trials.append(trial)
+        return _seen(model, graph, inputs, trials, seed, after)
 
 
-def _put_back(full: nn.Module, compact: nn.Module, graph: ChannelGraph) -> None:
-    """Copy the compact weights to their places in the full one: a network of places, cut alike, tells."""
-    places = copy.deepcopy(full)
-    for value in (*places.parameters(), *places.buffers()):
-        if value.is_floating_point():
-            value.data = torch.arange(value.numel(), dtype=value.dtype).view(value.shape)
-    fresh = graph.uncut()
-    for name, kept in graph.kept.items():
-        fresh.remove(places, name, sorted(set(range(graph.groups[name].width)) - set(kept)))
-    here, there, to = compact.state_dict(), places.state_dict(), full.state_dict()
-    for name, value in here.items():
-        if value.is_floating_point():
-            to[name].view(-1)[there[name].flatten().long()] = value.flatten().to(to[name])
-        else:
-            to[name].copy_(value)
+def _sifted(
+    model: nn.Module, graph: ChannelGraph, inputs: Inputs, mend: Mend, **options: Any
+) -> tuple[Trial, ChannelGraph]:
+    """Prove all groups in one mode, at small images; at the size of the inputs where that tells otherwise."""
+    trial = Trial(model, inputs, **options)
+    found = Sieve(trial, graph, mend).sifted()
+    if trial.difference_at_size(found):
+        trial = Trial(model, inputs, at_size=True, **options)
+        found = Sieve(trial, graph, mend).sifted()
+    return trial, found
+
+
+def _no_mend(*_: object) -> None:
+    """Leave a group as it is: what was proved in evaluation would have to be proved again."""
+
+
+def _seen(
+    model: nn.Module,
+    graph: ChannelGraph,
+    inputs: Inputs,
+    trials: Sequence[Trial],
+    seed: int,
+    after: Callable[[], None],
+) -> ChannelGraph:
+    """Freeze groups that the outputs see too little of in every mode; livelier weights may show more."""
+    unseen, *others = [trial.unseen(graph) for trial in trials]
+    hardly, *hidden = [set(trial.hardly_seen(graph)) for trial in trials]
+    unseen = {name: why for name, why in unseen.items() if all(name in other for other in others)}
+    doubtful = {*unseen, *hardly.intersection(*hidden)}
+    for again in range(1, LIVELIER + 1):
+        if not doubtful:
+            break
+        try:
+            other = Trial(model, inputs, seed + again, livelier=True, after=after)
+        except InputError:  # these weights are too lively
+            continue
+        still = other.unseen(graph.without({name: "" for name in graph.groups if name not in doubtful}))
+        shown = [name for name in graph.groups if name in doubtful and name not in still]
+        graph = graph.without({name: why for name in shown if (why := other.failure(graph, [name]))})
+        unseen = {name: why for name, why in unseen.items() if name in still}
+        doubtful = set(unseen)
+    return graph.without(unseen)

@@ -2,58 +2,120 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from secateur.surgery.cutting import Axis, cut
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.probe import channel_dim
+
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 
 
 @contextmanager
 def masked(model: nn.Module, graph: ChannelGraph) -> Iterator[None]:
     """Make `model`, uncut, the masked reference of what `graph` has cut, while this holds.
 
-    Every layer that mixes channels reads zero where they were. A normalisation that takes its statistics over
-    the very channels that are cut normalises over those kept.
+    Every layer that mixes channels reads zero where they were, and so does whatever reads a parameter along
+    them. What computes over the very channels that are cut (a normalisation's statistics, or a module of
+    `graph.over_kept`) does so over those kept.
     """
     read = {site.axis for group in graph for site in group.reads}
-    hooks = []
-    for axis in graph.axes():
-        left, module = graph.left(axis), model.get_submodule(axis[0])
-        if bool(left.all()):
-            continue
-        if axis in read:
-            hooks.append(module.register_forward_pre_hook(_reads_zero(module, left)))
-        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)):
-            hooks.append(module.register_forward_hook(_normalises_kept(left)))
+    with ExitStack() as stack:
+        for axis in graph.axes():
+            left, module = graph.left(axis), model.get_submodule(axis[0])
+            if bool(left.all()) or _over_kept(axis[0], graph):
+                continue
+            if axis in read:
+                stack.enter_context(_reading_zero(module, axis, left))
+            elif isinstance(module, NORMS) and axis[1] == "out":
+                stack.enter_context(_hooked(module, _normalises_kept(left)))
+        for name, dim in graph.over_kept.items():
+            if (inside := _left_inside(name, graph)) and not all(
+                bool(left.all()) for left in inside.values()
+            ):
+                module = model.get_submodule(name)
+                reads = any((name, kind) in read for _, kind in inside)
+                hook = _computes_over_kept(module, name, graph, dim, inside, reads=reads)
+                stack.enter_context(_hooked(module, hook))
+        yield
+
+
+@contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_hook(hook, with_kwargs=True)
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        handle.remove()
+
+
+@contextmanager
+def _reading_zero(module: nn.Module, axis: Axis, left: Tensor) -> Iterator[None]:
+    """Have a layer, or whoever reads a parameter, read zero at the entries that are not left."""
+    if "@" in axis[1]:
+        name, _, dim = axis[1].partition("@")
+        with _zeroed(getattr(module, name), int(dim), left):
+            yield
+    elif isinstance(module, NonDynamicallyQuantizableLinear):  # attention's last: it is never called
+        with _zeroed(module.weight, 1, left):
+            yield
+    else:
+        handle = module.register_forward_pre_hook(_reads_zero(module, left), with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+@contextmanager
+def _zeroed(value: Tensor, dim: int, left: Tensor) -> Iterator[None]:
+    """Set the entries that are not left to zero, whoever else holds the parameter, and put them back."""
+    gone = (~left).nonzero().flatten().to(value.device)
+    with torch.no_grad():
+        held = value.detach().index_select(dim, gone)
+        value.detach().index_fill_(dim, gone, 0)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            value.detach().index_copy_(dim, gone, held)
+
+
+def read_dim(module: nn.Module) -> int:
+    """Tell along which dimension of its input a convolution or linear layer reads channels."""
+    return -1 if isinstance(module, nn.Linear) else 1
 
 
 def _reads_zero(module: nn.Module, left: Tensor) -> Callable[..., Any]:
-    dim = -1 if isinstance(module, nn.Linear) else 1
-
-    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
-        x = inputs[0]
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x = args[0] if args else kwargs["input"]
         gone = (~left).nonzero().flatten().to(x.device)
-        return (x.index_fill(dim, gone, 0), *inputs[1:])
+        return with_input(args, kwargs, x.index_fill(read_dim(module), gone, 0))
 
     return hook
+
+
+def with_input(
+    args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Make the arguments of a layer's call with another input."""
+    return ((x, *args[1:]), kwargs) if args else ((), {**kwargs, "input": x})
 
 
 def _normalises_kept(left: Tensor) -> Callable[..., Tensor]:
     """Normalise the channels kept, over the channels kept; the others are not read by anyone."""
 
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
-        x = inputs[0]
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Tensor) -> Tensor:
+        x = args[0] if args else kwargs["input"]
         dim = channel_dim(module, x)
         kept = left.nonzero().flatten().to(x.device)
         part = x.index_select(dim, kept).movedim(dim, 1 if isinstance(module, nn.GroupNorm) else -1)
@@ -73,3 +135,55 @@ def _normalises_kept(left: Tensor) -> Callable[..., Tensor]:
 
 def _kept(value: Tensor | None, kept: Tensor) -> Tensor | None:
     return None if value is None else value[kept]
+
+
+def _over_kept(module: str, graph: ChannelGraph) -> bool:
+    """Whether a module is one that computes over the channels kept, or is inside of one."""
+    return any(module == name or module.startswith(f"{name}.") for name in graph.over_kept)
+
+
+def _left_inside(name: str, graph: ChannelGraph) -> dict[Axis, Tensor]:
+    """Map the axes of a module and of those inside to what is left of them, named as from that module."""
+    return {
+        (axis[0][len(name) :].removeprefix("."), axis[1]): graph.left(axis)
+        for axis in graph.axes()
+        if axis[0] == name or axis[0].startswith(f"{name}.")
+    }
+
+
+def _computes_over_kept(
+    module: nn.Module, name: str, graph: ChannelGraph, dim: int, inside: dict[Axis, Tensor], *, reads: bool
+) -> Callable[..., Any]:
+    """Run a copy of the module that is cut by itself, on the channels kept.
+
+    Of a norm the output is put back between zeros; a reader, such as a standardised convolution, is cut in
+    what it reads only, and gives what it gives.
+    """
+    part = copy.deepcopy(module)
+    axes = {
+        axis: left
+        for axis, left in inside.items()
+        if not reads or axis[1] == "in" or _reads(name, axis, graph)
+    }
+    cut(part, axes)
+    if not reads:
+        for number in graph.numbers:
+            if number.module == name:
+                replace(number, module="").set(part, graph.widths)
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        x = args[0] if args else next(iter(kwargs.values()))
+        (left, *_) = [left for left in axes.values() if len(left) == x.shape[dim]]
+        kept = left.nonzero().flatten().to(x.device)
+        small = x.index_select(dim, kept)
+        found = part(small, *args[1:], **kwargs) if args else part(**{**kwargs, next(iter(kwargs)): small})
+        if reads or not isinstance(found, Tensor) or found.shape == output.shape:
+            return found
+        return torch.zeros_like(output).index_copy(dim, kept, found)
+
+    return hook
+
+
+def _reads(name: str, axis: Axis, graph: ChannelGraph) -> bool:
+    whole = (f"{name}.{axis[0]}".removesuffix("."), axis[1])
+    return any(site.axis == whole and site.read for group in graph for site in group.sites)

@@ -1,11 +1,11 @@
 """The channel groups of any model that runs, found by watching what reaches what.
 
-A probe runs the model with every convolution and linear layer replaced by a source of constants. Entries of a
-source are marked by NaN, which survives all that works channel by channel (activations, pooling, padding,
-addition, concatenation, shuffles, reshapes) and spoils whatever mixes channels. What a layer reads as NaN was
-written by the marked channel. The marks of one run are the bits of the channel numbers, one bit an example,
-and their complements: so a few runs tell, for all layers at once, the very index of every channel at every
-layer that reads it, whatever the code in between does with it.
+A probe runs the model with every operator that mixes channels by a weight replaced by a source of constants.
+Entries of a source are marked by NaN, which survives all that works channel by channel (activations, pooling,
+padding, addition, concatenation, shuffles, reshapes) and spoils whatever mixes channels. What a weight reads as
+NaN was written by the marked channel. The marks of one run are the bits of the channel numbers, one bit an
+example, and their complements: so a few runs tell, for all layers at once, the very index of every channel at
+every layer that reads it, whatever the code in between does with it.
 
 Nothing is trusted that is found here: see `secateur.surgery.proof`.
 """
@@ -15,23 +15,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.network.inputs import Inputs
-from secateur.surgery.cutting import Axis
+from secateur.surgery.arrivals import Arrivals
+from secateur.surgery.following import codes, decode
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.grouping import group_channels
-from secateur.surgery.links import Links, tie_grouped
-from secateur.surgery.probe import OUTPUT, Marks, Probe
+from secateur.surgery.survey import Survey
 
-EXAMPLES_AT_ONCE = 64
+__all__ = ["codes", "decode", "trace"]
 
 
-def trace(model: nn.Module, inputs: Inputs) -> ChannelGraph:
+def trace(
+    model: nn.Module, inputs: Inputs, *, progress: Callable[[float], None] | None = None
+) -> ChannelGraph:
     """Find the channel groups of `model`, which is left as it is.
 
     Args:
         inputs: one example or more, as the model takes them: a tensor, a tuple, or a dictionary.
+        progress: is told how far it is, from 0 to 1.
 
     Returns:
         The graph, unproved; what cannot be cut is in `frozen` with the reason.
@@ -40,133 +43,8 @@ def trace(model: nn.Module, inputs: Inputs) -> ChannelGraph:
         InputError: where the model cannot be run on the inputs.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        probe = Probe(model, inputs)
-        links = Links(probe)
-        _follow_layers(probe, links)
-        _follow_parameters(probe, links)
-        tie_grouped(probe, links)
-        return group_channels(model, probe, links)
-
-
-def codes(size: int) -> Tensor:
-    """Write the bits of 0..size-1, then their complements: (2 * bits, size), boolean."""
-    bits = max(1, (size - 1).bit_length())
-    ones = (torch.arange(size)[None] >> torch.arange(bits)[:, None] & 1).bool()
-    return torch.cat([ones, ~ones])
-
-
-def decode(seen: Tensor) -> Tensor:
-    """Read the one index that arrived, -1 where none, -2 several: (2 * bits, entries) -> (entries,)."""
-    bits = len(seen) // 2
-    ones, zeros = seen[:bits], seen[bits:]
-    index = (ones.long() << torch.arange(bits)[:, None]).sum(0)
-    index[(ones & zeros).any(0)] = -2
-    index[~seen.any(0)] = -1
-    return index
-
-
-def _follow_layers(probe: Probe, links: Links) -> None:
-    """Link what every convolution and linear layer writes to where it arrives."""
-    sources = [(name, "out") for name in probe.order]
-    _follow(sources, links, lambda marks, examples: probe.run(marks, examples), batched=True)
-
-
-def _follow_parameters(probe: Probe, links: Links) -> None:
-    """Link parameters beside the layers alike; they belong to all examples, so one mark is one run."""
-
-    def run(marks: Marks, examples: int) -> Marks:
-        each = [{axis: mark[i : i + 1] for axis, mark in marks.items()} for i in range(examples)]
-        rows = [probe.run(one, 1) for one in each]
-        return {axis: torch.cat([row[axis] for row in rows]) for axis in rows[0]}
-
-    axes = list(probe.parameters())
-    names = [(name, kind.partition("@")[0]) for name, kind in axes]
-    single = [axis for axis, name in zip(axes, names, strict=True) if names.count(name) == 1]
-    _follow(single, links, run, batched=False)
-    for axis in axes:
-        if axis not in single:
-            _follow([axis], links, run, batched=False)
-
-
-def _follow(sources: list[Axis], links: Links, run: Callable[[Marks, int], Marks], *, batched: bool) -> None:
-    """Follow all sources at once where their indices agree wherever they meet; the others one by one."""
-    if not sources:
-        return
-    reach = _reach(sources, links, run, EXAMPLES_AT_ONCE if batched else 1)
-    most = max(links.sizes[source] for source in sources)
-    code = codes(most)
-    marks = {source: code[:, : links.sizes[source]] for source in sources}
-    together = run(marks, len(code))
-    unclear: dict[Axis, Tensor] = {}
-    alone: set[int] = set()
-    for axis, seen in together.items():
-        if axis == OUTPUT or axis not in links.start:
-            continue
-        index = decode(seen)
-        for entry, k in enumerate(index.tolist()):
-            arrived = reach[axis][:, entry].nonzero().flatten().tolist() if axis in reach else []
-            if k >= 0 and all(k < links.sizes[sources[s]] for s in arrived):
-                for s in arrived:
-                    links.tie(sources[s], k, axis, entry)
-            elif arrived:
-                unclear.setdefault(axis, torch.zeros(len(index), dtype=torch.bool))[entry] = True
-                alone.update(arrived)
-    for s in sorted(alone):
-        _follow_one(sources[s], links, run, unclear, of_layer=batched)
-    for s, hit in enumerate(reach[OUTPUT][:, 0].tolist()):
-        if hit:
-            links.tie_all(sources[s], OUTPUT, 0)
-
-
-def _reach(sources: list[Axis], links: Links, run: Callable[[Marks, int], Marks], at_once: int) -> Marks:
-    """Map axis to (sources, entries): which source reaches which entry at all."""
-    found: list[Marks] = []
-    for start in range(0, len(sources), at_once):
-        part = sources[start : start + at_once]
-        marks = {}
-        for row, source in enumerate(part):
-            marks[source] = torch.zeros(len(part), links.sizes[source], dtype=torch.bool)
-            marks[source][row] = True
-        found.append(run(marks, len(part)))
-    return {axis: torch.cat([marks[axis] for marks in found]) for axis in found[0]}
-
-
-def _follow_one(
-    source: Axis,
-    links: Links,
-    run: Callable[[Marks, int], Marks],
-    unclear: dict[Axis, Tensor],
-    *,
-    of_layer: bool,
-) -> None:
-    """Follow one source by itself. Channels that meet in an entry hang together; often all of them do.
-
-    If only some do (the halves of a gated unit, what a pixel shuffle makes one of), marking one after the
-    other tells which. Of a parameter several entries meet where they are no channels, but positions or
-    tokens: nothing is tied then, and if that is wrong the cut network does not run.
-    """
-    size = links.sizes[source]
-    code = codes(size)
-    seen = run({source: code}, len(code))
-    each: Marks = {}
-    for axis, entries in unclear.items():
-        index = decode(seen[axis])
-        for entry in entries.nonzero().flatten().tolist():
-            k = int(index[entry])
-            if 0 <= k < size:
-                links.tie(source, k, axis, entry)
-            elif k == -1 or not of_layer:
-                continue
-            elif seen[axis][:, entry].all():
-                links.tie_all(source, axis, entry)
-            else:
-                each = each or _each_alone(source, size, run)
-                for one in each[axis][:, entry].nonzero().flatten().tolist():
-                    links.tie(source, one, axis, entry)
-
-
-def _each_alone(source: Axis, size: int, run: Callable[[Marks, int], Marks]) -> Marks:
-    """Map axis to (channels of the source, entries): which channel reaches which entry."""
-    parts = torch.eye(size, dtype=torch.bool).split(EXAMPLES_AT_ONCE)
-    found = [run({source: part}, len(part)) for part in parts]
-    return {axis: torch.cat([marks[axis] for marks in found]) for axis in found[0]}
+        survey = Survey(model, inputs, progress or (lambda _share: None))
+        links, arrivals = survey.links(), Arrivals()
+        survey.follow(links, arrivals)
+        arrivals.tie(links)
+        return group_channels(model, survey, links)

@@ -1,7 +1,7 @@
 """Cuts tried out: on a copy of a model with random weights, against the masked reference.
 
-With random weights and statistics no gate that happens to be closed (a zero scale, a dead activation) hides a
-wrong cut. The copy is in float64 where the model runs in it.
+Every cut is tried in float32 first, at the smallest images that the model takes. What agrees there to the
+last digits is right; what does not, or whose wrong cut only the last digits would tell, float64 decides.
 """
 
 from __future__ import annotations
@@ -9,76 +9,151 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch import nn
 
 from secateur.errors import InputError, kind_and_line
-from secateur.network.inputs import Inputs, call, map_inputs, on_device, output_tensors
-from secateur.network.weights import weight_layers
-from secateur.surgery.agreement import TOLERANCE, agree, first_difference
-from secateur.surgery.cutting import CHANNELWISE, is_transposed
-from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS
-from secateur.surgery.reference import masked
-from secateur.surgery.watching import StepWatch
-
-Gone = Mapping[str, set[int]]
-"""Group -> channels that are cut, in the uncut network's numbering."""
+from secateur.network.examples import Examples
+from secateur.network.inputs import Inputs, input_tensors, map_inputs, on_device, take_first
+from secateur.surgery.agreement import agree, distance
+from secateur.surgery.bench import Bench, Gone
+from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.lively import randomized, tempered
+from secateur.surgery.noise import second_batch
+from secateur.surgery.precision import to_dtype
+from secateur.surgery.probe import RUN_ERRORS, shrunk
+from secateur.surgery.quiet import quiet_training
+from secateur.surgery.seeing import least_seen, seen_of
 
 SETS = 6  # of channels, at which every group is tried
+QUICK_SETS = 2  # of them where a trial only looks for the groups to blame
+EXAMPLES, EXAMPLES_OF_LARGE = 4, 2
+LARGE = 50_000  # numbers in an example of which two are enough
+SURE = 1e-5  # of the largest output: what float32 may differ by and be right
+MARGIN = 10  # how many times the tolerance the outputs must change by for a cut to be proved by them
+_USELESS = 3  # right cuts that float32 doubted, after which it is not asked again
 
 
 class Trial:
     """Tries cuts on a copy of a model with random weights, against the masked reference.
 
     Attributes:
-        model: the copy, in evaluation mode and in `dtype`.
-        batches: the inputs it is tried on: the first real examples, and noise of the same shapes.
+        bench: the copy, in float64 where the model runs in it, and the inputs that it is tried on: the first
+            real examples, and noise of the same shapes. Small images, where the model takes them.
+        draft: the same in float32; None where that tells nothing.
+        whole_size: the real examples at their own size, where `bench` has smaller ones.
+        after: called after every cut that was tried.
     """
 
-    def __init__(self, model: nn.Module, inputs: Inputs, seed: int = 0):
-        self.generator = torch.Generator().manual_seed(seed)
-        self.model = randomized(model, self.generator)
-        real = map_inputs(on_device(inputs, model), lambda x: x[:4])
-        noise = map_inputs(real, lambda x: _noise_like(x, self.generator))
-        self.batches = [real, noise]
-        self.dtype = self._runs_in()
-        self.model = self.model.to(self.dtype)
-        self.batches = [self._cast(batch) for batch in self.batches]
-        self._check_repeatable()
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        seed: int = 0,
+        *,
+        training: bool = False,
+        livelier: bool = False,
+        at_size: bool = False,
+        after: Callable[[], None] = lambda: None,
+    ):
+        """Copy the model, which is not changed.
 
-    def _runs_in(self) -> torch.dtype:
-        """Choose float64 where the model runs in it, else float32."""
-        for self.dtype in TOLERANCE:
-            try:
-                self._outputs(self.model.to(self.dtype), self._cast(self.batches[0]))
-                return self.dtype
-            except RUN_ERRORS as error:
-                reason = kind_and_line(error)
+        Args:
+            seed: of weights, noise and channel sets.
+            training: run the copy as in training, without dropout and batch statistics.
+            livelier: weights for which the outputs see the most of every layer.
+            at_size: never at a smaller size than that of the inputs.
+
+        Raises:
+            InputError: where the model runs in no type, or not twice to the same outputs.
+        """
+        self.name = type(model).__name__
+        self.after = after
+        self.generator = torch.Generator().manual_seed(seed)
+        given = on_device(inputs, model)
+        real = first_examples(given)
+        self.bench = self._runnable(lambda: self._copy_of(model, training), real, at_size, not training)
+        bench, batch = self.bench, self.bench.batches[0]
+        with torch.random.fork_rng(devices=[]):
+            tempered(bench.model, lambda: bench.run(bench.model, batch), livelier=livelier)
+        self._check_repeatable()
+        swapped = swapped_examples(batch)
+        bench.batches.append(
+            second_batch(batch, lambda x: bench.outputs(bench.model, x), self.generator, swapped)
+        )
+        self.whole_size = real if differ(real, batch) else None
+        self.draft = self._drafted()
+        self._seen: dict[ChannelGroup, tuple[float, float]] = {}
+        self._doubts = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The copy, in evaluation mode (or in a quiet training mode) and in `dtype`."""
+        return self.bench.model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the copy computes in."""
+        return self.bench.dtype or next(self.model.parameters()).dtype
+
+    @property
+    def batches(self) -> list[Inputs]:
+        """The inputs it is tried on."""
+        return self.bench.batches
+
+    def _copy_of(self, model: nn.Module, training: bool) -> nn.Module:
+        copied = randomized(model, self.generator)
+        return quiet_training(copied) if training else copied
+
+    def _runnable(self, made: Callable[[], nn.Module], real: Inputs, at_size: bool, chance: bool) -> Bench:
+        """Put the model on a bench in the most exact type and at the smallest size in which it runs."""
+        reason = ""
+        for dtype in (torch.float64, torch.float32, None):
+            model = made()
+            for inputs in (real,) if at_size else (map_inputs(real, shrunk), real):
+                bench = Bench.of(model, dtype, [inputs], chance=chance)
+                try:
+                    bench.outputs(bench.model, bench.batches[0])
+                    return bench
+                except RUN_ERRORS as error:
+                    reason = kind_and_line(error)
         raise InputError(
-            f"{type(self.model).__name__} runs neither in float64 nor in float32, so no cut can be proved: "
-            f"{reason}"
+            f"{self.name} runs neither in float64 nor in float32, so no cut can be proved: {reason}"
         )
 
     def _check_repeatable(self) -> None:
-        """Raise InputError where two runs differ: then a cut network would differ too, and prove nothing."""
-        one, other = (self._outputs(self.model, self.batches[0]) for _ in range(2))
-        if not agree(one, other, TOLERANCE[self.dtype]):
+        """Raise InputError where two runs differ: then a cut network would differ too, and prove nothing.
+
+        What a model draws in evaluation too (a sample, a mask) is its mean from then on.
+        """
+        for chance in dict.fromkeys((self.bench.chance, False)):
+            self.bench.chance = chance
+            one, other = (self.bench.outputs(self.model, self.batches[0]) for _ in range(2))
+            if agree(one, other, self.bench.tolerance):
+                break
+        else:
             raise InputError(
-                f"{type(self.model).__name__} gives another output for the same input in evaluation mode, "
+                f"{self.name} gives another output for the same input in evaluation mode, "
                 "or NaN, so no cut can be proved: remove what is random in it"
             )
 
-    @staticmethod
-    @torch.no_grad()
-    def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
-        return output_tensors(call(model, inputs))
-
-    def _cast(self, inputs: Inputs) -> Inputs:
-        return map_inputs(inputs, lambda x: to_dtype(x, self.dtype))
+    def _drafted(self) -> Bench | None:
+        """Make the same bench in float32, where it is sure to its last digits."""
+        if self.bench.dtype is not torch.float64:
+            return None
+        draft = Bench.of(copy.deepcopy(self.model), torch.float32, self.batches, chance=self.bench.chance)
+        try:
+            found = draft.outputs(draft.model, draft.batches[0])
+        except RUN_ERRORS:
+            return None
+        expected = self.bench.outputs(self.model, self.batches[0])
+        return (
+            draft
+            if distance([x.to(y) for x, y in zip(found, expected, strict=True)], expected) < SURE
+            else None
+        )
 
     def sets(self, graph: ChannelGraph, names: Sequence[str]) -> list[dict[str, set[int]]]:
         """Draw what to cut of each group, SETS times."""
@@ -86,7 +161,7 @@ class Trial:
         return [{name: drawn[name][index] for name in names} for index in range(SETS)]
 
     def _sets(self, width: int) -> list[set[int]]:
-        """Draw one channel, all others; a half, the other; some, the others. Of up to 3 channels, every set.
+        """Draw a half, the other; one channel, all others; some, the others. Of up to 3 channels, every set.
 
         A cut that is wrong with one channel only (the last, if a roll moves it to the front) is among the
         halves, and there are others left for it to be told by.
@@ -94,17 +169,23 @@ class Trial:
         if width <= 3:
             every = [{i for i in range(width) if number >> i & 1} for number in range(1, 2**width - 1)]
             return (every * SETS)[:SETS]
-        sizes = (1, width // 2, int(torch.randint(2, width - 1, (), generator=self.generator)))
+        sizes = (width // 2, 1, int(torch.randint(2, width - 1, (), generator=self.generator)))
         sets = [self._some(width, size) for size in sizes]
         return [gone for some in sets for gone in (some, set(range(width)) - some)]
 
     def _some(self, width: int, count: int) -> set[int]:
         return set(torch.randperm(width, generator=self.generator)[:count].tolist())
 
-    def failure(self, graph: ChannelGraph, names: Sequence[str]) -> str | None:
-        """Say why cuts of these groups at once are wrong; None where they are right."""
-        for index, gone in enumerate(self.sets(graph, names)):
-            if reason := self.difference(graph.uncut(), gone, self.batches[index % 2]):
+    def failure(self, graph: ChannelGraph, names: Sequence[str], *, quick: bool = False) -> str | None:
+        """Say why cuts of these groups at once are wrong; None where they are right.
+
+        Args:
+            quick: by two sets only, to find out who is to blame; no proof.
+        """
+        if not names:
+            return None
+        for index, gone in enumerate(self.sets(graph, names)[: QUICK_SETS if quick else SETS]):
+            if reason := self.difference(graph, gone, index % 2):
                 return reason
         return None
 
@@ -113,81 +194,92 @@ class Trial:
 
         Groups that must lose equally many channels (the halves of a chunk) may pass together.
         """
-        for names in parts(list(graph.groups)):
-            gone = self.sets(graph, names)[-1]
-            if reason := self.difference(graph.uncut(), gone, self.batches[1]):
-                return reason
+        found = self.apart(graph, list(graph.groups))
+        return found[1] if found else None
+
+    def apart(self, graph: ChannelGraph, names: Sequence[str]) -> tuple[list[str], str] | None:
+        """Find groups of which cuts are wrong without the others, and why; None where there are none."""
+        for part in parts(names):
+            gone = self.sets(graph, part)[-1]
+            if reason := self.difference(graph, gone, 1):
+                return part, reason
         return None
 
-    @torch.no_grad()
-    def difference(self, graph: ChannelGraph, gone: Gone, batch: Inputs) -> str | None:
-        """Say how the cut model differs from the masked one, and where that begins; None where they agree."""
-        compact = copy.deepcopy(self.model)
-        try:
-            for name, channels in gone.items():
-                graph.remove(compact, name, sorted(channels))
-        except RUN_ERRORS as error:
-            return f"it cannot be cut: {kind_and_line(error)}"
-        with masked(self.model, graph):
-            expected = output_tensors(call(self.model, batch))
-        watch = StepWatch(compact)
-        try:
-            with watch:
-                found = output_tensors(call(compact, batch))
-        except RUN_ERRORS as error:
-            return f"{watch.last} fails once channels are gone: {kind_and_line(error)}"
-        if not agree(found, expected, TOLERANCE[self.dtype]):
-            return first_difference(self.model, compact, graph, batch, TOLERANCE[self.dtype])
-        return None
+    def difference(self, graph: ChannelGraph, gone: Gone, batch: int) -> str | None:
+        """Say how a cut model differs from the masked one on a batch, and where that begins; None: not."""
+        self.after()
+        if self.draft is None:
+            return self.bench.difference(graph, gone, self.batches[batch])
+        if self.draft.apart(graph, gone, self.draft.batches[batch]) <= SURE and self._is_plain(graph, gone):
+            return None
+        reason = self.bench.difference(graph, gone, self.batches[batch])
+        if reason is None:
+            self._doubts += 1
+            self.draft = self.draft if self._doubts < _USELESS else None
+        return reason
+
+    def difference_at_size(self, graph: ChannelGraph) -> str | None:
+        """Say how cuts of all groups differ at the size of the real inputs, where smaller ones were tried."""
+        if self.whole_size is None or not graph.groups:
+            return None
+        self.after()
+        gone = self.sets(graph, list(graph.groups))[0]
+        if self.draft and self.draft.apart(graph, gone, self._cast(self.draft)) <= SURE:
+            return None
+        return self.bench.difference(graph, gone, self._cast(self.bench))
+
+    def _cast(self, bench: Bench) -> Inputs:
+        return map_inputs(self.whole_size, lambda x: to_dtype(x, bench.dtype))
+
+    def _is_plain(self, graph: ChannelGraph, names: Mapping[str, object]) -> bool:
+        """Whether the outputs see every reader of these groups so well that float32 tells a wrong cut."""
+        seen = self.seen(graph)
+        return all(seen[name][1] >= MARGIN * SURE for name in names)
+
+    def seen(self, graph: ChannelGraph) -> dict[str, tuple[float, float]]:
+        """Tell for each group how much of it the outputs see: in all, and at the reader that shows least."""
+        if any(group not in self._seen for group in graph):
+            bench = self.bench
+            for batch in bench.batches:
+                found = seen_of(
+                    bench.model,
+                    graph,
+                    lambda batch=batch: bench.tensors(bench.model, batch),  # type: ignore[misc]
+                    torch.Generator().manual_seed(0),
+                )
+                for group in graph:
+                    before = self._seen.get(group, (0.0, 0.0))
+                    now = least_seen(group, found)
+                    self._seen[group] = (max(before[0], now[0]), max(before[1], now[1]))
+        return {group.name: self._seen[group] for group in graph}
 
     @torch.no_grad()
     def unseen(self, graph: ChannelGraph) -> dict[str, str]:
-        """List groups whose cut changes no output: there is nothing to prove them by."""
-        plain = [output_tensors(call(self.model, batch)) for batch in self.batches]
+        """List groups whose cut changes no output, or too little: there is nothing to prove them by."""
+        least = MARGIN * self.bench.tolerance
+        doubtful = [name for name, (whole, _) in self.seen(graph).items() if whole < least]
+        if not doubtful:
+            return {}
+        plain = [self.bench.outputs(self.model, batch) for batch in self.batches]
         refused = {}
-        for name in graph.groups:
+        for name in doubtful:
             part = graph.uncut()
             part.note_removal({name: set(range(1, graph.groups[name].width))})
-            with masked(self.model, part):
-                changed = any(
-                    not agree(output_tensors(call(self.model, batch)), before, TOLERANCE[self.dtype])
-                    for batch, before in zip(self.batches, plain, strict=True)
-                )
-            if not changed:
+            change = 0.0
+            for batch, before in zip(self.batches, plain, strict=True):
+                change = max(change, distance(self.bench.reference(part, batch), before))
+            if change <= self.bench.tolerance:
                 refused[name] = "cutting it changes no output, so nothing can be proved"
+            elif change < least:
+                refused[name] = (
+                    f"cutting it changes the output by {change:.0e} of its size, too little to prove"
+                )
         return refused
 
-
-@torch.no_grad()
-def randomized(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Copy a model, with random weights and statistics at which activations keep their size, to evaluate."""
-    copied = copy.deepcopy(model).eval()
-
-    def fill(value: Tensor, low: float, high: float) -> None:
-        drawn = torch.rand(value.shape, generator=generator, dtype=torch.float64)
-        value.copy_((low + (high - low) * drawn).to(value))
-
-    mixing = {id(module.weight) for module in weight_layers(copied).values()}
-    for value in copied.parameters():
-        if id(value) in mixing:
-            continue
-        if value.is_floating_point():
-            fill(value, 0.5, 1.5)
-    for name, module in weight_layers(copied).items():
-        weight = module.weight
-        assert isinstance(weight, Tensor), name
-        fan_in = weight.numel() // max(1, weight.shape[1 if is_transposed(module) else 0])
-        normal = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
-        weight.copy_((normal * (2 / fan_in) ** 0.5).to(weight))
-        if isinstance(module.bias, Tensor):
-            fill(module.bias, -0.2, 0.2)
-    for other in copied.modules():
-        if isinstance(other, CHANNELWISE) and isinstance(getattr(other, "bias", None), Tensor):
-            fill(other.bias, -0.5, 0.5)  # type: ignore[arg-type]
-        if isinstance(other, _NormBase) and other.running_mean is not None:
-            fill(other.running_mean, -0.5, 0.5)
-            fill(other.running_var, 0.5, 2.0)  # type: ignore[arg-type]
-    return copied
+    def hardly_seen(self, graph: ChannelGraph) -> list[str]:
+        """List groups one of whose readers the outputs see too little of: livelier weights are to tell."""
+        least = MARGIN * self.bench.tolerance
+        return [name for name, (_, least_read) in self.seen(graph).items() if least_read < least]
 
 
 def parts(names: Sequence[str]) -> list[list[str]]:
@@ -209,11 +301,20 @@ def parts(names: Sequence[str]) -> list[list[str]]:
     return [part for part in found if part]
 
 
-def _noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    if not x.is_floating_point():
-        return x
-    return torch.randn(x.shape, generator=generator).to(x)
+def first_examples(inputs: Inputs) -> Inputs:
+    """Take the first examples, of large ones fewer: what cuts are tried on."""
+    most = max((x.numel() for x in input_tensors(take_first(inputs, 1))), default=0)
+    return take_first(inputs, EXAMPLES_OF_LARGE if most > LARGE else EXAMPLES)
 
 
-def to_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.to(dtype) if x.is_floating_point() else x
+def swapped_examples(inputs: Inputs) -> Inputs:
+    """Take the same examples from the last to the first."""
+    found = Examples.by_shape(inputs)
+    turned = found.take(range(found.count - 1, -1, -1))
+    return turned if isinstance(inputs, Examples) else turned.inputs
+
+
+def differ(one: Inputs, other: Inputs) -> bool:
+    """Whether two inputs that are wrapped alike have other shapes."""
+    pairs = zip(input_tensors(one), input_tensors(other), strict=True)
+    return any(a.shape != b.shape for a, b in pairs)

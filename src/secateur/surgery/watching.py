@@ -84,27 +84,26 @@ class StepWatch(ModuleWatch):
 
 
 class SpreadWatch(ModuleWatch):
-    """Finds the first operator whose output is all NaN though none of its inputs was."""
+    """Finds the first operator whose output is all NaN though none of its inputs was; it is told of each."""
 
     def __init__(self, model: nn.Module):
         super().__init__(model)
         self.culprit: str | None = None
         self._sure = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if self._sure:
-            return result
+    def saw(self, func: Any, args: Any, result: Any) -> None:
+        """Look at what an operator was given, and gave."""
+        if self._sure or func.is_view:
+            return
         given = [_share(t) for t in _flat(args)]
         partly = max((share for share in given if share < 1), default=0)
         for share in (_share(t) for t in _flat([result])):
             # To all is certain; to more of as many entries is the best guess (a window over channels).
-            grown = share > 1.01 * max(given, default=0) and not func.is_view
+            grown = share > 1.01 * max(given, default=0)
             if partly and (share == 1 or (grown and self.culprit is None)):
                 self.culprit = f"{func.overloadpacket.__name__} in {self.where}"
                 self._sure = share == 1
                 break
-        return result
 
 
 def _share(x: Tensor) -> float:

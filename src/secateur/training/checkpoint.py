@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from secateur.network.tensor_files import load_state
 from secateur.training.state import Progress
 
 
@@ -67,7 +68,7 @@ def unpack(
 
     The model must have the architecture that the state was taken at.
     """
-    model.load_state_dict(_under(checkpoint.tensors, "model"))
+    load_state(model, _under(checkpoint.tensors, "model"))
     numbers = checkpoint.state.get("optimizer", {})
     held = _under(checkpoint.tensors, "optimizer")
     held |= {f"{_MOMENTUM}.{name}": value for name, value in _under(checkpoint.tensors, "momentum").items()}

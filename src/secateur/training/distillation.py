@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.counting import count_model_macs
-from secateur.network.inputs import Inputs, call, logits_of, map_inputs
+from secateur.network.inputs import Inputs, call, logits_of, map_inputs, take_first
+from secateur.network.modes import in_evaluation
 from secateur.network.task import Task
 from secateur.training.feature_maps import Size, spatial_ends, watching
 from secateur.training.recipe import Recipe
@@ -86,7 +87,7 @@ class Teacher(NoTeacher):
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, runtime: Runtime):
-        self.model = runtime.place(model).eval().requires_grad_(False)
+        self.model = in_evaluation(runtime.place(model)).requires_grad_(False)
         self.recipe, self.runtime = recipe, runtime
         self.layout = runtime.layout(self.model)
         self.macs = count_model_macs(self.model)
@@ -189,7 +190,7 @@ def teacher_of(
     check_task(recipe, task)
     if recipe.distill == "logits":
         return LogitsTeacher(model, recipe, runtime)
-    few = map_inputs(next(examples)[0], lambda tensor: tensor[:2])
+    few = take_first(next(examples)[0], 2)
     return AttentionTeacher(model, recipe, runtime, student, few)
 
 

@@ -18,8 +18,9 @@ from secateur.data import Split
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
-from secateur.network.inputs import batch_of, call, logits_of, map_inputs, modes_kept, on_device, pair_of
+from secateur.network.inputs import batch_of, call, logits_of, map_inputs, on_device, pair_of
 from secateur.network.metrics import ACCURACY, Metric
+from secateur.network.modes import in_evaluation, in_training, modes_kept
 from secateur.network.task import CLASSIFICATION, Task
 from secateur.training.batches import EVALUATION_BATCH, AnyData, AnySplit, measured_batches
 from secateur.training.meter import scores_of
@@ -70,7 +71,7 @@ def measure_and_score(
         where none is among the metrics.
     """
     was_training = model.training
-    model.eval()
+    in_evaluation(model)
     counted = [metric for metric in metrics if metric is ACCURACY]
     others = [_Gathered(metric) for metric in metrics if metric is not ACCURACY]
     scores = _Scores()
@@ -83,7 +84,7 @@ def measure_and_score(
             scores.parts.append(scores_of(logits_of(output), targets))
         for each in others:
             each.add(output, targets, examples)
-    model.train(was_training)
+    in_training(model) if was_training else in_evaluation(model)
     found = {each.metric.name: each.value() for each in others}
     if counted:
         whole = scores.whole(len(split), runtime, shared and isinstance(split, Split))
@@ -100,7 +101,7 @@ def metrics_on(model: nn.Module, batches: Iterable[Any], metrics: Sequence[Metri
     """
     gathered = [_Gathered(metric) for metric in metrics]
     with modes_kept(model):
-        model.eval()
+        in_evaluation(model)
         for batch in batches:
             inputs, targets = pair_of(batch)
             output = call(model, on_device(inputs, model))

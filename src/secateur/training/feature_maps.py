@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.network.inputs import Inputs, call, modes_kept, output_tensors
+from secateur.network.inputs import Inputs, call, output_tensors
+from secateur.network.modes import in_evaluation, modes_kept
 
 Size = tuple[int, int]
 """Height and width of a feature map."""
@@ -49,7 +50,7 @@ def spatial_ends(model: nn.Module, inputs: Inputs) -> dict[Size, str]:
     hooks = [module.register_forward_hook(note(name)) for name, module in named]
     try:
         with modes_kept(model):
-            call(model.eval(), inputs)
+            call(in_evaluation(model), inputs)
     finally:
         for each in hooks:
             each.remove()

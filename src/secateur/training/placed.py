@@ -13,6 +13,7 @@ from secateur.methods import Method
 from secateur.models.padding import Padding
 from secateur.network.counting import count_model_macs
 from secateur.network.inputs import Inputs, call, map_inputs
+from secateur.network.modes import in_training
 from secateur.network.weights import count_params
 
 
@@ -55,7 +56,7 @@ class PlacedNetwork:
 
     def output(self, inputs: Inputs, precision: str) -> Any:
         """Forward pass of a training step."""
-        self.model.train()
+        in_training(self.model)
         with self.runtime.autocast(precision), self.padding:
             return call(self.wrapped, map_inputs(inputs, self._arranged))
 

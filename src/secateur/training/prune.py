@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import Build
 from secateur.architecture.opening import open_for
+from secateur.architecture.saved import rehearse
 from secateur.budget import Wanted
 from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
@@ -20,6 +22,8 @@ from secateur.methods.own_criterion import OwnCriterion, Score
 from secateur.names import Optimizer as OptimizerName
 from secateur.names import TaskName
 from secateur.network.inputs import Inputs, call, on_device, pair_of
+from secateur.network.modes import in_evaluation, in_training
+from secateur.network.plain import bare, handle_of
 from secateur.network.task import Loss, Task
 from secateur.progress import reporter_for
 from secateur.records.measure import number
@@ -122,7 +126,9 @@ def prune(
         settings: of the method: beta, granularity, at_once, ...
 
     Returns:
-        `model`, pruned, in evaluation mode. `sc.save(model, directory)` writes it.
+        `model`, pruned, in evaluation mode; of a compiled or `DataParallel` one that handle, which runs the
+        pruned network from then on, of a `DistributedDataParallel` one the network inside.
+        `sc.save(model, directory)` writes it.
 
     Raises:
         InputError: for a budget out of reach, data that hold nothing or that the model does not take, a model
@@ -137,11 +143,13 @@ def prune(
     """
     pruning = _method(method, budget, every, Constraints.parse(keep, at_least, ratio), settings)
     aim = _task(task, loss, metric, val)
+    handle, model = model, bare(model)
     judged = _Judged(model, aim, val, progress)
     if not train:
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
-        return judged.again(without_training(model, pruning, aim, data, example_inputs, factory))
+        model = judged.again(without_training(model, pruning, aim, data, example_inputs, factory))
+        return in_evaluation(handle_of(handle, model))
     if data is None or example_inputs is not None:
         raise InputError(
             "sc.prune trains the network on data= (inputs and targets), of which example_inputs are no part: "
@@ -151,6 +159,7 @@ def prune(
     open_for(model, first[0], factory=factory)
     _check_optimizer(model, optimizer, lr)
     check_first(model, first, aim)
+    rehearse(Architecture.of(model).origin)
     model = pruning.prepare(model)
     optimizer = _optimizer(model, pruning, optimizer, lr)
     step = _Step(pruning, optimizer, aim)
@@ -160,7 +169,7 @@ def prune(
         for line in pruning.bounds.words:
             reporter.note(line)
         reporter.run_started(pruning.name, 1)
-        model.train()
+        in_training(model)
         try:
             model = pruning.advance(model, optimizer)
             for inputs, targets in _endless(data):
@@ -175,7 +184,7 @@ def prune(
     for _ in range(tune_epochs):
         for batch in data:
             step.tune(model, *pair_of(batch))
-    return judged.again(model.eval())
+    return in_evaluation(handle_of(handle, judged.again(in_evaluation(model))))
 
 
 class _Judged:

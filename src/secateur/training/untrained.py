@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import Build
 from secateur.architecture.opening import open_for
+from secateur.architecture.saved import rehearse
 from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.methods.gradients import GradientCriterion
-from secateur.network.inputs import Inputs, call, modes_kept, on_device, pair_of
+from secateur.network.inputs import Inputs, call, on_device, pair_of
+from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.task import Task
 
 Batch = tuple[Inputs, Any]
@@ -51,10 +54,11 @@ def without_training(
         )
     first = (example_inputs, None) if data is None else first_of(data)
     open_for(model, first[0], factory=factory)
+    rehearse(Architecture.of(model).origin)
     if isinstance(pruning, GradientCriterion):
         check_first(model, first, task)
         pruning.in_evaluation = True
-    model = pruning.prepare(model).eval()
+    model = in_evaluation(pruning.prepare(model))
     try:
         if isinstance(pruning, GradientCriterion):
             look_at_gradients(model, task, data or ())
@@ -62,7 +66,7 @@ def without_training(
             model = pruning.cut(model)
     finally:
         pruning.unwatch()
-    return pruning.finalize(model).eval()
+    return in_evaluation(pruning.finalize(model))
 
 
 def look_at_gradients(model: nn.Module, task: Task, data: Iterable[Any]) -> None:
@@ -98,7 +102,7 @@ def check_first(model: nn.Module, first: Batch, task: Task) -> None:
     """Refuse, before anything is trained, targets that the loss would get wrong, and a loss that fails."""
     inputs, targets = first[0], on_device(first[1], model)
     with modes_kept(model):
-        output = call(model.eval(), on_device(inputs, model))
+        output = call(in_evaluation(model), on_device(inputs, model))
     task.check(targets, output)
     task.try_loss(output, targets)
 

@@ -1,0 +1,135 @@
+"""A network on the bench: a copy in one floating-point type, the inputs that it runs on, and cuts of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import kind_and_line
+from secateur.network.inputs import Inputs, call, map_inputs, output_tensors
+from secateur.surgery.agreement import TOLERANCE, distance, first_difference
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.kernels import plain_kernels
+from secateur.surgery.precision import computing_in, in_dtype, to_dtype
+from secateur.surgery.probe import RUN_ERRORS
+from secateur.surgery.quiet import without_chance
+from secateur.surgery.reference import masked
+from secateur.surgery.watching import StepWatch
+
+Gone = Mapping[str, set[int]]
+"""Group -> channels that are cut, in the uncut network's numbering."""
+
+_SMALL = 2**16  # entries of a tensor that is copied with a network; larger ones are shared until they are cut
+_COARSE = 3e-2  # of the largest output: the tolerance of a model that runs in half precision only
+
+
+@dataclass
+class Bench:
+    """A network in one floating-point type.
+
+    Attributes:
+        model: the uncut network.
+        dtype: what it computes in, whatever its code converts to; None: as it is written.
+        batches: the inputs it is tried on.
+        chance: whether whatever the model draws is drawn; else it is its mean.
+    """
+
+    model: nn.Module
+    dtype: torch.dtype | None
+    batches: list[Inputs] = field(default_factory=list)
+    chance: bool = True
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, dtype: torch.dtype | None, batches: list[Inputs], *, chance: bool = True
+    ) -> Bench:
+        """Put a model, which is changed, on the bench in that type."""
+        cast = [map_inputs(batch, lambda x: to_dtype(x, dtype)) for batch in batches]
+        return cls(in_dtype(model, dtype), dtype, cast, chance)
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference between outputs that are the same, of the largest magnitude."""
+        return _COARSE if self.dtype is None else TOLERANCE[self.dtype]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        chance = nullcontext() if self.chance else without_chance()
+        with computing_in(self.dtype), plain_kernels(), chance:
+            yield
+
+    def run(self, model: nn.Module, batch: Inputs) -> Any:
+        """Call a network, in the bench's type."""
+        with self._computing():
+            return call(model, batch)
+
+    def tensors(self, model: nn.Module, batch: Inputs) -> list[Tensor]:
+        """Find what a network gives, as a list of tensors, with gradients where those are on."""
+        return output_tensors(self.run(model, batch))
+
+    @torch.no_grad()
+    def outputs(self, model: nn.Module, batch: Inputs) -> list[Tensor]:
+        """Find what a network gives, as a list of tensors."""
+        return self.tensors(model, batch)
+
+    def compact(self, graph: ChannelGraph, gone: Gone) -> nn.Module:
+        """Cut a copy of the network. `graph`, which is of the uncut network, follows."""
+        copied = light_copy(self.model)
+        graph.remove_several(copied, gone)
+        return copied
+
+    def reference(self, graph: ChannelGraph, batch: Inputs) -> list[Tensor]:
+        """Find what the masked network gives, of what `graph` has cut."""
+        with masked(self.model, graph):
+            return self.outputs(self.model, batch)
+
+    def apart(self, graph: ChannelGraph, gone: Gone, batch: Inputs) -> float:
+        """Measure how far the cut network is from the masked one; infinite where either fails."""
+        try:
+            compact, cut = self.compact(graph := graph.uncut(), gone), graph
+            return distance(self.outputs(compact, batch), self.reference(cut, batch))
+        except RUN_ERRORS:
+            return float("inf")
+
+    def difference(self, graph: ChannelGraph, gone: Gone, batch: Inputs) -> str | None:
+        """Say how the cut model differs from the masked one, and where that begins; None where they agree."""
+        graph = graph.uncut()
+        try:
+            compact = self.compact(graph, gone)
+        except RUN_ERRORS as error:
+            return f"it cannot be cut: {kind_and_line(error)}"
+        try:
+            found = self.outputs(compact, batch)
+        except RUN_ERRORS as error:
+            return self._where_it_fails(compact, batch, kind_and_line(error))
+        if distance(found, self.reference(graph, batch)) <= self.tolerance:
+            return None
+        with torch.no_grad():
+            return first_difference(
+                self.model, compact, graph, lambda model: self.run(model, batch), self.tolerance
+            )
+
+    @torch.no_grad()
+    def _where_it_fails(self, compact: nn.Module, batch: Inputs, reason: str) -> str:
+        watch = StepWatch(compact)
+        try:
+            with watch:
+                self.run(compact, batch)
+        except RUN_ERRORS as error:
+            reason = kind_and_line(error)
+        return f"{watch.last} fails once channels are gone: {reason}"
+
+
+def light_copy(model: nn.Module) -> nn.Module:
+    """Copy a network that is to be cut: large tensors are shared, as a cut replaces them."""
+    memo: dict[int, Any] = {}
+    for value in model.parameters():
+        if value.numel() > _SMALL and type(value) is nn.Parameter:
+            memo[id(value)] = nn.Parameter(value.detach(), requires_grad=value.requires_grad)
+    return copy.deepcopy(model, memo)

@@ -1,0 +1,230 @@
+"""Groups that fail their proof, mended: what has to change with a cut so that it is right.
+
+Tried are numbers that modules hold and that follow the cut (`secateur.surgery.numbers`); cuts together with
+other groups, as of the halves of a chunk (`secateur.surgery.unions`); and channels in balanced sets, as a
+shuffle wants them; each with numbers too. The proof decides. What mended one group is tried first for the
+next of its kind.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+
+from secateur.network.inputs import call, output_tensors
+from secateur.surgery.agreement import TOLERANCE, agree
+from secateur.surgery.graph import ChannelGraph, Number
+from secateur.surgery.numbers import Meaning, Place, Proposal, free_of, places_read, proposals
+from secateur.surgery.probe import RUN_ERRORS
+from secateur.surgery.reference import masked
+from secateur.surgery.trial import Trial
+from secateur.surgery.unions import pairs, unions
+
+MOST_NUMBERS = 48  # sets of numbers that are tried for one way to cut a group
+MOST_SETS = 16  # channels that are tied in a set
+Way = Callable[["_Patient"], Iterator[tuple[str, ChannelGraph]]]
+
+
+@dataclass
+class _Memory:
+    """What is known of one model.
+
+    Attributes:
+        places: the integers that its modules read.
+        numbers: kind of a group -> the meanings of the numbers that mended one, the last first.
+        ways: kind of a group -> (way, variant) by which one was mended, the last first.
+    """
+
+    places: dict[Place, int]
+    numbers: dict[tuple[str, ...], list[frozenset[Meaning]]] = field(default_factory=dict)
+    ways: dict[tuple[str, ...], list[tuple[str, str]]] = field(default_factory=dict)
+
+
+_MEMORIES: WeakKeyDictionary[Trial, _Memory] = WeakKeyDictionary()
+
+
+def mended(
+    trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str], reason: str
+) -> ChannelGraph | None:
+    """Find the graph in which cuts of a group are right that fail in this one; None where there is none.
+
+    Groups that have to be cut with this one are merged into it, and are gone from the graph found. Others
+    that are not proven yet may have numbers that follow them there, as the group has.
+
+    Args:
+        proven: groups that passed before; the mended one must pass together with them.
+        reason: why cuts of the group are wrong, by `Trial.failure`.
+    """
+    if trial not in _MEMORIES:
+        _MEMORIES[trial] = _Memory(places_read(trial.model, trial.batches[0]))
+    return _Patient(trial, graph, name, proven, _MEMORIES[trial]).mended()
+
+
+class _Patient:
+    """A group that fails its proof, with what is known of those of its kind."""
+
+    def __init__(self, trial: Trial, graph: ChannelGraph, name: str, proven: Sequence[str], memory: _Memory):
+        self.trial, self.name, self.proven, self.memory = trial, name, proven, memory
+        self.graph = free_of(graph, name)
+        self.kind = kind_of(trial, graph, name)
+
+    def mended(self) -> ChannelGraph | None:
+        known = self.memory.ways.setdefault(self.kind, [])
+        first = {way for way, _ in known}
+        for way in [*first, *(way for way in WAYS if way not in first)]:
+            for label, variant in WAYS[way](self):
+                if (found := self._passing(variant)) is not None:
+                    known.insert(0, (way, label))
+                    return self._alike(found)
+        return None
+
+    def fails(self, graph: ChannelGraph, name: str) -> bool:
+        """Tell whether cuts of a group are wrong by themselves."""
+        return self.trial.failure(graph, [name]) is not None
+
+    def _passing(self, variant: ChannelGraph) -> ChannelGraph | None:
+        """Find the smallest set of numbers with which cuts of the variant are right; None if none is."""
+        cut = _Cut(self.trial, variant, self.name)
+        proposed = proposals(variant, self.name, self.trial.model, self.memory.places)
+        for chosen in self._choices(proposed):
+            numbers = [number for proposal in chosen for number in proposal.numbers]
+            if not cut.agrees(numbers):
+                continue
+            found = variant.with_numbers(numbers)
+            if self._proved(found):
+                meanings = frozenset(proposal.meaning for proposal in chosen)
+                self.memory.numbers.setdefault(self.kind, []).insert(0, meanings)
+                return found
+        return None
+
+    def _choices(self, proposed: Sequence[Proposal]) -> Iterator[tuple[Proposal, ...]]:
+        """List sets of proposals: what helped before, none, then small and likely ones first."""
+        by_meaning = {proposal.meaning: proposal for proposal in proposed}
+        known = [
+            tuple(by_meaning[meaning] for meaning in sorted(meanings, key=str))
+            for meanings in self.memory.numbers.get(self.kind, [])
+            if meanings and meanings <= set(by_meaning)
+        ]
+        seen = set[frozenset[Meaning]]()
+        for chosen in itertools.islice(itertools.chain(known, [()], _sets_of(proposed)), MOST_NUMBERS):
+            meanings = frozenset(proposal.meaning for proposal in chosen)
+            if meanings not in seen:
+                seen.add(meanings)
+                yield chosen
+
+    def _proved(self, graph: ChannelGraph) -> bool:
+        if self.trial.failure(graph, [self.name]):
+            return False
+        with_others = [name for name in self.proven if name in graph.groups and name != self.name]
+        return not with_others or self.trial.failure(graph, [*with_others, self.name]) is None
+
+    def _alike(self, graph: ChannelGraph) -> ChannelGraph:
+        """Give the groups of the same kind whose turn comes later the numbers that helped this one."""
+        (meanings, *_) = self.memory.numbers[self.kind]
+        for other in graph.groups if meanings else ():
+            if other == self.name or other in self.proven or kind_of(self.trial, graph, other) != self.kind:
+                continue
+            if any(other == name for number in graph.numbers for name, _ in number.each):
+                continue
+            proposed = proposals(graph, other, self.trial.model, self.memory.places)
+            chosen = [proposal for proposal in proposed if proposal.meaning in meanings]
+            if len(chosen) == len(meanings):
+                graph = graph.with_numbers([number for each in chosen for number in each.numbers])
+        return graph
+
+
+class _Cut:
+    """One cut of a group, run with any numbers: whether the model then agrees with the masked reference."""
+
+    def __init__(self, trial: Trial, graph: ChannelGraph, name: str):
+        self.trial, self.batch = trial, trial.batches[1]
+        gone = trial.sets(graph, [name])[2][name]
+        self.left = graph.uncut()
+        self.compact = copy.deepcopy(trial.model)
+        self.fails = False
+        try:
+            self.left.remove(self.compact, name, sorted(gone))
+        except RUN_ERRORS:
+            self.fails = True
+        with torch.no_grad(), masked(trial.model, self.left):
+            self.expected = output_tensors(call(trial.model, self.batch))
+
+    @torch.no_grad()
+    def agrees(self, numbers: Sequence[Number]) -> bool:
+        """Tell whether the cut model with these numbers, beside those of the graph, agrees."""
+        if self.fails:
+            return False
+        self.left.with_numbers(numbers).set_numbers(self.compact)
+        try:
+            found = output_tensors(call(self.compact, self.batch))
+        except RUN_ERRORS:
+            return False
+        finally:
+            self._put_back(numbers)
+        return agree(found, self.expected, TOLERANCE[self.trial.dtype])
+
+    def _put_back(self, numbers: Sequence[Number]) -> None:
+        for number in numbers:
+            held = getattr(self.trial.model.get_submodule(number.module), number.attribute)
+            setattr(self.compact.get_submodule(number.module), number.attribute, held)
+        self.left.set_numbers(self.compact)
+
+
+def kind_of(trial: Trial, graph: ChannelGraph, name: str) -> tuple[str, ...]:
+    """Describe a group by the classes of the layers that it spans, and of what holds them."""
+    found = set[str]()
+    for site in graph.groups[name].sites:
+        module, _, _ = site.axis[0].rpartition(".")
+        held_by = type(trial.model.get_submodule(module)).__qualname__
+        found.add(f"{held_by} {type(trial.model.get_submodule(site.axis[0])).__qualname__} {site.axis[1]}")
+    return tuple(sorted(found))
+
+
+def _sets_of(proposed: Sequence[Proposal]) -> Iterator[tuple[Proposal, ...]]:
+    """List sets of proposals that do not contradict each other, small and likely ones first."""
+    for likely in range(3):
+        among = [proposal for proposal in proposed if proposal.likely <= likely]
+        sizes = [1, len(among), *range(2, min(len(among), 4))] if likely == 0 else range(1, 4)
+        for size in sizes:
+            for chosen in itertools.combinations(among, size):
+                places = [
+                    (number.module, number.attribute, number.index)
+                    for proposal in chosen
+                    for number in proposal.numbers
+                ]
+                news = likely == 0 or any(proposal.likely == likely for proposal in chosen)
+                if chosen and news and len(set(places)) == len(places):
+                    yield chosen
+
+
+def _alone(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
+    """The group as it is, with numbers."""
+    yield "", patient.graph
+
+
+def _in_pairs(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
+    """The group with others that one layer writes too, channel by channel."""
+    yield from pairs(patient.graph, patient.name)
+
+
+def _in_sets(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
+    """The group's channels tied in sets: a shuffle wants equal shares."""
+    group = patient.graph.groups[patient.name]
+    known = [label for way, label in patient.memory.ways.get(patient.kind, ()) if way == "sets"]
+    sizes = (size for size in range(2, MOST_SETS + 1) if group.width % size == 0 and group.width > size)
+    labels = [f"{size} {how}" for size in sizes for how in ("parts", "runs")]
+    for label in [*(label for label in known if label in labels), *labels]:
+        yield label, patient.graph.with_group(group.tied(label))
+
+
+def _in_unions(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
+    """The group with all others that it hangs together with and that fail too."""
+    yield from unions(patient.graph, patient.name, patient.proven, patient.fails)
+
+
+WAYS: dict[str, Way] = {"alone": _alone, "pairs": _in_pairs, "sets": _in_sets, "unions": _in_unions}
