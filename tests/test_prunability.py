@@ -1,4 +1,4 @@
-"""tools/prunability.py on two tiny networks: its reference by hand, its processes, its lines and its tables."""
+"""tools/prunability.py on tiny networks: its reference by hand, its processes, its lines, its tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch.nn.utils.parametrizations import weight_norm
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 
-import prunability
-from field import measured, networks, others, reference, table
+import prunability  # noqa: E402
+from field import measured, networks, others, reference, table  # noqa: E402
 
 
 class Small(nn.Module):

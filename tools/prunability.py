@@ -1,15 +1,15 @@
-"""What of the networks that people have can be pruned, whether it is right, and what other libraries make of them.
+"""What of the networks that people have can be pruned, whether it is right, and what other libraries do.
 
-    python tools/prunability.py --jobs 2                 # all, one JSON line a network; goes on where it stopped
-    python tools/prunability.py --jobs 2 --others        # the other libraries on the same networks, lines of their own
-    python tools/prunability.py --only timm --networks timm/resnet18,timm/vit_tiny_patch16_224 --limit 120
-    python tools/prunability.py --table                  # the recorded lines as tables, for docs/prunability.md
+    python tools/prunability.py --jobs 2             # all, one JSON line a network; goes on where it stopped
+    python tools/prunability.py --jobs 2 --others    # other libraries on the same networks, lines of their own
+    python tools/prunability.py --only timm --networks timm/resnet18,timm/pit_ti_224 --limit 120
+    python tools/prunability.py --table              # the recorded lines as tables, for docs/prunability.md
 
-Each network runs in a process of its own, in one thread, within seconds and memory: it is inspected; random cuts of
-its groups are compared with a masked reference that needs no graph (`field.reference`); it is pruned to half
-of its MACs by the norm of its channels, without training, saved, loaded, compared to the bit, exported. With `--others`
-torch-pruning and torch-kirigami cut the same share of it and are judged by the same reference: their lines do not
-depend on what Secateur is, and are made once.
+Each network runs in a process of its own, in one thread, within seconds and memory: it is inspected; random
+cuts of its groups are compared with a masked reference that needs no graph (`field.reference`); it is pruned
+to half of its MACs by the norm of its channels, without training, saved, loaded, compared to the bit,
+exported. With `--others` torch-pruning and torch-kirigami cut the same share of it and are judged by the same
+reference: their lines do not depend on what Secateur is, and are made once.
 It wants the second virtual environment that docs/prunability.md describes.
 """
 

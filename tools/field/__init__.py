@@ -1,1 +1,1 @@
-"""What `tools/prunability.py` measures: the networks, one network's outcome, other tools beside it, the table."""
+"""What `tools/prunability.py` measures: networks, what comes of one, other tools beside it, the tables."""

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from field.networks import EXAMPLES, Network
-from field.others import TOOLS, Late, in_time, outcome_of, writers_of_output
-from field.reference import RIGHT, answers, blinded, lively, places_in, tag, worst
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
+from field.networks import EXAMPLES, Network
+from field.others import TOOLS, Late, in_time, outcome_of, writers_of_output
+from field.reference import RIGHT, answers, blinded, lively, places_in, tag, worst
 from secateur.network.inputs import Inputs, call, output_tensors
 from secateur.surgery.anatomy import Anatomy, anatomy_of
 

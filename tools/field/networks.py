@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from field import ours
 from torch import Tensor, nn
+
+from field import ours
 
 CLASSES = 10
 EXAMPLES = 2
@@ -125,7 +126,7 @@ TORCHVISION_MORE: tuple[tuple[str, int, dict[str, Any]], ...] = tuple(
         *("convnext_large", "swin_s", "swin_b", "swin_v2_s", "swin_v2_b", "vit_l_32", "vit_l_16"),
     )
 )
-"""Beyond the smallest; of the two that are not here (vit_h_14, regnet_y_128gf) two copies do not fit in 8 GiB."""
+"""Beyond the smallest. Two are not here, as copies of them do not fit in memory: vit_h_14, regnet_y_128gf."""
 
 SEGMENTATION = (
     ("lraspp_mobilenet_v3_large", 64),

@@ -1,8 +1,8 @@
 """Other pruning libraries on the same networks, by their documented way, judged by the same reference.
 
 Both cut the same share of every group, at random. Neither is asked what it cut: that is read off the entries
-that are left (`field.reference`). The classifier is left out of torch-pruning's hands, as its README has it; it is
-told of attention heads, and heads' sizes are set afterwards, as its examples do.
+that are left (`field.reference`). torch-pruning leaves the layers alone that write the output, as its README
+has it; it is told of attention heads, and their sizes are set afterwards, as its examples do.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from field.reference import RIGHT, Places, Unformed, answers, blinded, fill, places_in, tag, worst
 from torch import Tensor, nn
 
+from field.reference import RIGHT, Places, Unformed, answers, blinded, fill, places_in, tag, worst
 from secateur.network.inputs import Inputs, call, output_tensors
 
 Tool = Callable[[nn.Module, Inputs, "set[str]", float, int], tuple[nn.Module, Places]]
@@ -102,7 +102,7 @@ def first_line(error: BaseException) -> str:
 
 @torch.no_grad()
 def writers_of_output(model: nn.Module, one: Inputs) -> set[str]:
-    """Name the layers that write the output: it tells their channels apart, by where NaN in one of them arrives.
+    """Name the layers that write the output: it tells their channels apart, by where NaN in one arrives.
 
     What lies further inside is mixed by what comes behind it, and every channel spoils the same.
     """
@@ -166,8 +166,8 @@ def set_heads(model: nn.Module, heads: dict[nn.Module, int]) -> None:
             layer = getattr(module, name, None)
             if layer in heads and isinstance(layer, nn.Linear):
                 width = layer.out_features // (3 if name in ("qkv", "query_key_value") else 1)
-                for size, value in (("head_dim", width // heads[layer]), ("attention_head_size", width // heads[layer]),
-                                    ("all_head_size", width), ("attn_dim", width)):  # fmt: skip
+                sizes = dict.fromkeys(("head_dim", "attention_head_size"), width // heads[layer])
+                for size, value in {**sizes, "all_head_size": width, "attn_dim": width}.items():
                     if isinstance(getattr(module, size, None), int):
                         setattr(module, size, value)
                 break

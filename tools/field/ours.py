@@ -175,7 +175,7 @@ class RetinaFpn(nn.Module):
 
 
 class BiFpn(nn.Module):
-    """Inverted residuals and a pyramid whose sums are weighted by learned, normalised numbers (EfficientDet)."""
+    """Inverted residuals, and a pyramid whose sums are weighted by learned numbers (EfficientDet)."""
 
     def __init__(self, w: int = 16, fpn: int = 24, classes: int = 10):
         super().__init__()

@@ -1,10 +1,10 @@
 """A masked reference that needs no graph: what a cut removed is read off the numbers that are left.
 
-Every parameter of a copy holds the numbers of its own entries. Whoever cuts that copy leaves, in what remains,
-the places where it came from: no tool has to be asked, and none is believed. The reference of the cut is then
-the uncut network whose entries that are gone are zero, where they are written and where they are read. Where a
-normalisation takes its statistics over channels that are cut, removing is by definition not zeroing: there
-it normalises over the channels that are left.
+Every parameter of a copy holds the numbers of its own entries. Whoever cuts that copy leaves, in what
+remains, the places where it came from: no tool has to be asked, and none is believed. The reference of the
+cut is then the uncut network whose entries that are gone are zero, where they are written and where they are
+read. Where a normalisation takes its statistics over channels that are cut, removing is by definition not
+zeroing: there it normalises over the channels that are left.
 
 Nothing of `secateur.surgery` is used here, so an error in it cannot hide itself.
 """
@@ -100,7 +100,7 @@ def blinded(
         compact: the cut one, with the same weights at its places.
         places: of `compact`.
         kept: channels left of normalisations that hold no weight to read them from.
-        local: modules said to compute statistics over their channels, beside those known by their class's name.
+        local: modules said to compute statistics over their channels, beside those told by their class.
 
     Raises:
         Unformed: where the channels that a normalisation has lost are not known.

@@ -47,8 +47,8 @@ CHECKS: dict[str, Callable[[Row], bool]] = {
 
 def _summary(rows: Sequence[Row]) -> str:
     kinds = list(dict.fromkeys(_kind(row) for row in rows))
-    heads = ["networks", "tried", *CHECKS, "in one: half, right, loaded", *(f"{tool}: right" for tool in OTHERS),
-             *(f"{tool}: wrong, without a word" for tool in OTHERS)]  # fmt: skip
+    heads = ["networks", "tried", *CHECKS, "in one: half, right, loaded"]
+    heads += [f"{tool}: {said}" for said in ("right", "wrong, without a word") for tool in OTHERS]
     lines = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
     for kind in [*kinds, ""]:
         part = [row for row in rows if not kind or _kind(row) == kind]
@@ -132,8 +132,10 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     made: list[Row] = [row["made"] for row in rows if "made" in row]
     if not made:
         return []
-    versions = ", ".join(f"{name} {made[-1][name]}" for name in
-                         ("torch", "torchvision", "timm", "transformers", *OTHERS) if made[-1].get(name))  # fmt: skip
+    packages = [
+        name for name in ("torch", "torchvision", "timm", "transformers", *OTHERS) if made[-1].get(name)
+    ]
+    versions = ", ".join(f"{name} {made[-1][name]}" for name in packages)
     commits = ", ".join(sorted({str(each["commit"]) for each in made}))
     dates = sorted({each["date"] for each in made})
     said = (
