@@ -1,7 +1,7 @@
 """What of the networks that people have can be pruned, whether it is right, and what other libraries do.
 
     python tools/prunability.py --jobs 2             # all, one JSON line a network; goes on where it stopped
-    python tools/prunability.py --jobs 2 --others    # other libraries on the same networks, lines of their own
+    python tools/prunability.py --jobs 2 --others    # other libraries on them, lines of their own
     python tools/prunability.py --only timm --networks timm/resnet18,timm/pit_ti_224 --limit 120
     python tools/prunability.py --table              # the recorded lines as tables, for docs/prunability.md
 
