@@ -99,6 +99,8 @@ CONSTANT_LIKE = {
     ]
 }
 """Operators that take of a tensor its shape and type only."""
+ALIASES = {aten.detach, aten.alias, aten.lift_fresh, aten.lift}
+"""Operators that give the same tensor again; torch calls them as it likes."""
 NORMS = {aten.native_batch_norm, aten._native_batch_norm_legit_no_training, aten.native_group_norm}
 """Operators with parameters for each channel, which lie along dimension 1 of their first argument."""
 
