@@ -205,14 +205,23 @@ class GradientCriterion(ChannelPruning):
     def _complete(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""
         sums, examples = self._gathered()
-        unseen = [name for name in sums if name in self._unseen and not sums[name].any()]
+        open_to_cuts = set(self.can_go())
+        unseen = [name for name in sums if name in self._unseen & open_to_cuts and not sums[name].any()]
         if examples == 0 or unseen:
             where = "" if examples == 0 else f" at what reads the channels of {unseen[0]}"
+            also = "" if examples == 0 else f"; or leave alone what is not in the loss, keep={unseen[:8]}"
             raise InputError(
                 f"{self.name} saw no gradient{where} in this window: call the model that prepare returned, "
-                "in training mode, and loss.backward() before after_step"
+                f"in training mode, and loss.backward() before after_step{also}"
             )
         return sums, examples
+
+    def unfelt(self) -> tuple[list[str], list[str]]:
+        """Of the groups that may lose channels, those that got no gradient yet, and those that got zeros."""
+        sums, _ = self._gathered()
+        groups = self.can_go()
+        unseen = [name for name in groups if name in self._unseen and not sums[name].any()]
+        return unseen, [name for name in groups if name not in unseen and not sums[name].any()]
 
     def _gathered(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count over all processes."""
