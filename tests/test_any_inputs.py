@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import secateur as sc
 from secateur.deploy.onnx import to_onnx
 from secateur.errors import InputError
-from secateur.methods.gradients import by_example
+from secateur.methods.readers import by_example
 from secateur.network.described import describe_inputs, examples_described, without_values
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples

@@ -8,8 +8,9 @@ optimizer shrink. A criterion says what the score is (`fisher`, `taylor`, `norms
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from secateur.budget import Budgets, Limits, Wanted
 from secateur.errors import InputError, TrainingError, require
 from secateur.methods.base import Method
 from secateur.methods.goal import Goal, cost_at
-from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.along import parameter_along
+from secateur.surgery.anatomy import Anatomy, Removals, anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.optimizer_state import Optimizers, check_steps, loss_scale, steps_of, watch_optimizers
@@ -59,6 +61,19 @@ class Config:
         return values | {
             name: getattr(self, name) for name, off in later.items() if getattr(self, name) != off
         }
+
+
+def untrained_groups(model: nn.Module, graph: ChannelGraph) -> list[str]:
+    """Groups that a layer writes or reads which does not require gradients, where others do."""
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        return []
+    found = []
+    for group in graph:
+        weights = [parameter_along(model, site.axis) for site in (*group.writes, *group.reads)]
+        if any(weight is not None and not weight.requires_grad for weight in weights):
+            found.append(group.name)
+    return found
 
 
 def removal_score(score_K: Tensor, macs: int, beta: float) -> Tensor:
@@ -180,6 +195,14 @@ class ChannelPruning(Method):
     def unwatch(self) -> None:
         """Take it off again."""
 
+    def forget(self, model: nn.Module) -> None:
+        """Begin the window anew, as if nothing had been seen."""
+        self._restart(model)
+
+    def can_go(self) -> list[str]:
+        """The groups that may lose channels."""
+        return [name for name in self.anatomy.graph.groups if self._next(name)]
+
     def begin_window(self, model: nn.Module) -> None:
         """Forget what was seen; called before the first window and after every removal."""
 
@@ -200,7 +223,7 @@ class ChannelPruning(Method):
         watch_optimizers()
         self._anatomy = anatomy_of(model)
         graph = self.anatomy.graph
-        self.bounds = bounds_of(self.constraints, model)
+        self.bounds = self._sparing_frozen(model, bounds_of(self.constraints, model))
         ranked = set(self.ranked(model))
         self._check_shares(ranked)
         if self.goal.wanted is not None:
@@ -212,6 +235,23 @@ class ChannelPruning(Method):
         self._restart(model)
         self.watch(model)
         return model
+
+    def _sparing_frozen(self, model: nn.Module, bounds: Bounds) -> Bounds:
+        """Bounds that leave alone what does not require gradients, where other layers do; that is said."""
+        found = set(untrained_groups(model, self.anatomy.graph)) - bounds.exact
+        names = [name for name in self.anatomy.graph.groups if name in found]
+        if isinstance(self.constraints, Bounds) or not names:
+            return bounds
+        widths = self.anatomy.graph.widths
+        if said := [name for name in names if bounds.least(name) < widths[name]]:
+            warnings.warn(
+                f"{self.name} leaves channels alone: {', '.join(said[:8])}: layers that write or read them "
+                "do not require gradients; to have them cut, call requires_grad_(True) on these layers first",
+                stacklevel=4,
+            )
+        floors = {**bounds.floors, **{name: widths[name] for name in names}}
+        text = ", ".join(filter(None, (bounds.text, f"frozen {' '.join(said[:8])}" if said else "")))
+        return replace(bounds, floors=floors, widths=widths, text=text)
 
     @property
     def limit(self) -> int:
@@ -367,15 +407,21 @@ class ChannelPruning(Method):
         for name, values in scores.items():
             if not bool(values.isfinite().all()):
                 raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
+        removals = Removals(self.anatomy, model, optimizer)
         done = 0
-        while not self._is_met(model) and (at_once == 0 or done < at_once):
-            name, channels = self._lowest(self._open_to_cuts(model, scores))
-            self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
-            self.anatomy.remove(model, name, channels, optimizer)
-            keep = torch.ones(len(scores[name]), dtype=torch.bool)
-            keep[channels] = False
-            scores[name] = scores[name][keep.to(scores[name].device)]
-            done += 1
+        try:
+            while not self._is_met(model) and (at_once == 0 or done < at_once):
+                name, channels = self._lowest(self._open_to_cuts(model, scores))
+                self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
+                removals.add(name, channels)
+                if "latency" in self.goal.limits:  # which is measured on the network itself
+                    removals.make()
+                keep = torch.ones(len(scores[name]), dtype=torch.bool)
+                keep[channels] = False
+                scores[name] = scores[name][keep.to(scores[name].device)]
+                done += 1
+        finally:
+            removals.make()
 
     def _note(self, name: str, channels: list[int], examples: int) -> None:
         now = {key: self.anatomy.costs.now[key] for key in ("params", "macs", "nonzeros")}
