@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError, kind_and_line
 
-__all__ = ["copied"]
+__all__ = ["computed_tensors", "copied"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -29,7 +29,7 @@ def copied(model: Network, known: Mapping[int, Any] | None = None) -> Network:
         InputError: where something in it cannot be copied; it is named.
     """
     try:
-        return copy.deepcopy(model, _computed(model) | dict(known or {}))
+        return copy.deepcopy(model, computed_tensors(model) | dict(known or {}))
     except Exception as error:  # of whatever the model holds
         held = _uncopied(model)
         what = f"what it holds as '{held}'" if held else type(model).__name__
@@ -39,7 +39,7 @@ def copied(model: Network, known: Mapping[int, Any] | None = None) -> Network:
         ) from None
 
 
-def _computed(model: nn.Module) -> dict[int, Any]:
+def computed_tensors(model: nn.Module) -> dict[int, Any]:
     """Map what torch would not copy to what stands for it: the memory that `copy.deepcopy` goes by."""
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -51,7 +51,7 @@ def _computed(model: nn.Module) -> dict[int, Any]:
 
 def _uncopied(model: nn.Module) -> str | None:
     """Name the attribute that cannot be copied, by its dotted name."""
-    memo = {**_computed(model), **{id(module): module for module in model.modules()}}
+    memo = {**computed_tensors(model), **{id(module): module for module in model.modules()}}
     for name, module in model.named_modules():
         for own, value in vars(module).items():
             if own == "_modules":

@@ -218,15 +218,13 @@ class Attended(Action):
 
 def attention_of(args: Any, kwargs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Take the arguments of scaled dot-product attention apart, each key and value as often as it is used."""
-    names = ("query", "key", "value", "attn_mask")
-    given = dict(zip(names, args, strict=False)) | {k: v for k, v in kwargs.items() if k in names}
-    query, key, value = given["query"], given["key"], given["value"]
+    query, key, value = args[:3]
     if query.shape[-3] != key.shape[-3]:
         times = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(times, -3), value.repeat_interleave(times, -3)
     batch = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
     query, key, value = (x.expand(*batch, *x.shape[-2:]) for x in (query, key, value))
-    return query, key, value, given.get("attn_mask")
+    return query, key, value, kwargs.get("attn_mask")
 
 
 @dataclass

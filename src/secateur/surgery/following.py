@@ -176,12 +176,22 @@ class Follower:
         """Tell the several channels that meet in an entry (halves of a gated unit): one part of them at a time."""
         for count in _PARTS:
             for divided in (_blocks, _residues):
-                if not some:
-                    return
-                runs = [self._coded(some, lambda size, i=i: divided(size, count) == i) for i in range(count)]
-                for source in list(some):
-                    if all(self._told(source, axis, index, runs) for axis, index in some[source]):
-                        del some[source]
+                left = some
+                runs: list[Marks] = []
+                for i in range(count):
+                    if not left:
+                        break
+                    runs.append(self._coded(some, lambda size, i=i: divided(size, count) == i))
+                    left = {
+                        source: places
+                        for source, places in left.items()
+                        if all(self._single(source, axis, index, runs[-1]) for axis, index in places)
+                    }
+                for source, places in left.items():
+                    for axis, index in places:
+                        self._tell(source, axis, index, runs)
+                    del some[source]
+                some = dict(some)
         if some:
             most = max(self.sizes[source] for source in some)
             eye = torch.eye(most, dtype=torch.bool)
@@ -190,17 +200,20 @@ class Follower:
                 for axis, index in places:
                     self._keep(source, axis, index, seen[axis][: self.sizes[source]])
 
-    def _told(self, source: Axis, axis: Axis, index: Tensor, runs: list[Marks]) -> bool:
+    def _decoded(self, source: Axis, seen: Tensor) -> Tensor:
+        return decode(seen[self._bits(len(seen), len(codes(self.sizes[source])))])
+
+    def _single(self, source: Axis, axis: Axis, index: Tensor, run: Marks) -> bool:
+        """Whether at most one channel of a part arrives wherever several do."""
+        return not bool((self._decoded(source, run[axis]) < NONE)[index == SOME].any())
+
+    def _tell(self, source: Axis, axis: Axis, index: Tensor, runs: list[Marks]) -> None:
         sets = torch.zeros(self.sizes[source], len(index), dtype=torch.bool)
         for run in runs:
-            seen = run[axis]
-            found = decode(seen[self._bits(len(seen), len(codes(self.sizes[source])))])
-            if bool((found < NONE)[index == SOME].any()):
-                return False
+            found = self._decoded(source, run[axis])
             at = (found >= 0).nonzero().flatten()
             sets[found[at], at] = True
         self._keep(source, axis, index, sets)
-        return True
 
 
 def _blocks(size: int, count: int) -> Tensor:

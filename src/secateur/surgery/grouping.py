@@ -63,13 +63,16 @@ def group_channels(model: nn.Module, survey: Survey, links: Links) -> ChannelGra
             frozen.append(Frozen(name, len(alike.members), reason))
         else:
             groups.append(_as_group(name, alike, survey))
-    axes_cut = {site.axis[0] for group in groups for site in group.sites}
-    over = {name: dim for name, dim in survey.over_kept.items() if _holds(name, axes_cut)}
+    cut = {site.axis for group in groups for site in group.sites}
+    over = {name: dim for name, dim in survey.over_kept.items() if _concerns(name, cut, survey)}
     return ChannelGraph.of(model, groups, frozen, over_kept=over)
 
 
-def _holds(name: str, modules: set[str]) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for module in modules)
+def _concerns(name: str, cut: set[Axis], survey: Survey) -> bool:
+    """Whether a module computes over channels that are cut."""
+    if name in survey.mixers:
+        return (name, "in") in cut
+    return any(module == name or module.startswith(f"{name}.") for module, _ in cut)
 
 
 def _made(axis: Axis) -> bool:

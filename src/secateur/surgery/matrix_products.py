@@ -84,12 +84,23 @@ _PRODUCTS: dict[Any, Callable[..., Product]] = {
 }
 CONSTANT_LIKE = {
     getattr(aten, name)
-    for name in (
-        "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_empty_strided "
-        "rand_like randn_like"
-    ).split()
+    for name in [
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "full_like",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "new_full",
+        "new_empty_strided",
+        "rand_like",
+        "randn_like",
+    ]
 }
 """Operators that take of a tensor its shape and type only."""
+ALIASES = {aten.detach, aten.alias, aten.lift_fresh, aten.lift}
+"""Operators that give the same tensor again; torch calls them as it likes."""
 NORMS = {aten.native_batch_norm, aten._native_batch_norm_legit_no_training, aten.native_group_norm}
 """Operators with parameters for each channel, which lie along dimension 1 of their first argument."""
 

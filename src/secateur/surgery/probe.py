@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, out_size
 from secateur.surgery.equivariance import may_normalise, normalised_dim
 from secateur.surgery.kernels import no_fast_path, plain_kernels
 from secateur.surgery.layout import Layout, gathered, layout_of
+from secateur.surgery.matrix_products import ALIASES
 from secateur.surgery.quiet import quiet_training, without_chance
 from secateur.surgery.recorder import Recorder, emit_all
 from secateur.surgery.statics import Tape, root_axes
@@ -85,7 +86,13 @@ class Probe:
         self.active: Recorder | _Marker
         self.inputs, self.apart = self._recorded(Examples.by_shape(on_device(inputs, self.model)))
         self.at_once = max(2, min(AT_ONCE, 2 * ENTRIES_AT_ONCE // self.record.largest)) if self.apart else 1
-        self.order = [name for name in self.record.order if name in self.mixers]
+
+    def check(self) -> None:
+        """Run with marks once, which finds out along which dimension products of activations read channels.
+
+        Raises:
+            InputError: where its code does not stand marks.
+        """
         self._look()
 
     # ---- the run that finds out ----
@@ -142,15 +149,14 @@ class Probe:
 
     def _look(self) -> None:
         """Find out along which dimension products of activations read channels."""
-        if not self.record.contractions:
-            return
         marks: Marks = {}
         generator = torch.Generator().manual_seed(0)
         for axis in self.record.sources:
             number = torch.arange(self.record.sizes[axis])
             some = torch.rand(len(number), generator=generator) < 0.5
             marks[axis] = torch.stack([number % 2 == 0, number // 2 % 2 == 0, some, ~some])
-        self.run(marks, looking=True)
+        if marks:
+            self.run(marks, looking=True)
 
     # ---- runs with marks ----
 
@@ -166,6 +172,8 @@ class Probe:
         for start in range(0, examples, self.at_once):
             part = {axis: mark[start : start + self.at_once] for axis, mark in marks.items()}
             count = len(next(iter(part.values())))
+            if self.apart and count < 2:  # torch takes other ways with one
+                part, count = {axis: mark.expand(2, -1) for axis, mark in part.items()}, 2
             try:
                 run = Run(part, count, looking=looking, mixing=mixing is not None)
                 found.append(self._run(run, mixing))
@@ -175,9 +183,7 @@ class Probe:
                     f"code does not stand them: {kind_and_line(error)}"
                 ) from None
         axes = {axis for marks in found for axis in marks}
-        if len(found) == 1:
-            return found[0]
-        return {axis: torch.cat([marks[axis] for marks in found]) for axis in axes}
+        return {axis: torch.cat([marks[axis] for marks in found])[:examples] for axis in axes}
 
     def _run(self, run: Run, watch: SpreadWatch | None) -> Marks:
         marker = _Marker(self.record, run, watch)
@@ -194,10 +200,8 @@ class Probe:
     def _call(self, mode: Recorder | _Marker, inputs: Inputs) -> Any:
         self.active = mode
         kernels = no_fast_path if _on_cpu(self.model) else plain_kernels
-        if self.training:
-            with kernels(), without_chance(), self._stubs(), mode:
-                return call(self.model, inputs)
-        with kernels(), self._stubs(), mode:
+        chance = without_chance if self.training else nullcontext
+        with kernels(), chance(), attributes_kept(self.model), self._stubs(), mode:
             return call(self.model, inputs)
 
     @contextmanager
@@ -300,6 +304,23 @@ class Probe:
         return {axis: size for axis, size in self.record.tape.sizes.items() if "@" in axis[1]}
 
 
+def probe_of(model: nn.Module, inputs: Inputs, *, training: bool = False, apart: bool = True) -> Probe:
+    """Make a probe of a model; of one that takes other ways with other numbers of examples, one at a time.
+
+    Args:
+        apart: whether examples can run together.
+    """
+    probe = Probe(model, inputs, training=training, apart=apart)
+    if probe.apart:
+        try:
+            probe.check()
+            return probe
+        except RUN_ERRORS:
+            probe = Probe(model, inputs, training=training, apart=False)
+    probe.check()
+    return probe
+
+
 MADE_OVER = "#over"
 
 
@@ -349,7 +370,7 @@ class _Marker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.paused:
+        if self.paused or func.overloadpacket in ALIASES:
             return func(*args, **kwargs)
         index = self.count
         self.count += 1
@@ -363,6 +384,30 @@ class _Marker(TorchDispatchMode):
         if self.watch:
             self.watch.saw(func, args, result)
         return result
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Put back what a run leaves in the attributes of modules, as tables that are made once and then kept."""
+    before = [
+        (module, {name: _held(value) for name, value in vars(module).items() if name not in _TORCHS})
+        for module in model.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, held in before:
+            own = vars(module)
+            for name in [name for name in own if name not in held and name not in _TORCHS]:
+                del own[name]
+            own.update(held)
+
+
+_TORCHS = frozenset(vars(nn.Module()))
+
+
+def _held(value: Any) -> Any:
+    return copy.copy(value) if isinstance(value, (dict, list, set)) else value
 
 
 def axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis | None:

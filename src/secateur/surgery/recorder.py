@@ -24,9 +24,10 @@ from secateur.surgery.actions import (
     emitted,
     flat_tensors,
 )
-from secateur.surgery.cutting import Axis, is_transposed
+from secateur.surgery.cutting import Axis
 from secateur.surgery.layout import Layout, gathered, layout_of
 from secateur.surgery.matrix_products import (
+    ALIASES,
     CONSTANT_LIKE,
     NORMS,
     Product,
@@ -157,6 +158,7 @@ class Recorder(ModuleWatch):
                 times its channels lie behind each other along the last one.
         """
         bit = self.source(axis, size)
+        self.order.setdefault(axis[0])
         with self.apart():
             layout = self._layout(like)
             turn = self.turns[axis] = self.turns.get(axis, -1) + 1
@@ -175,7 +177,7 @@ class Recorder(ModuleWatch):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.paused:
+        if self.paused or func.overloadpacket in ALIASES:
             return func(*args, **kwargs)
         index = self.count
         self.count += 1

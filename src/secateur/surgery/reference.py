@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from secateur.surgery.cutting import Axis, cut
@@ -91,8 +92,11 @@ def _zeroed(value: Tensor, dim: int, left: Tensor) -> Iterator[None]:
 
 
 def read_dim(module: nn.Module) -> int:
-    """Tell along which dimension of its input a convolution or linear layer reads channels."""
-    return -1 if isinstance(module, nn.Linear) else 1
+    """Tell along which dimension of its input a convolution or linear layer reads channels.
+
+    Counted from the last: a convolution takes one image without a batch, too.
+    """
+    return -1 - len(module.kernel_size) if isinstance(module, _ConvNd) else -1
 
 
 def _reads_zero(module: nn.Module, left: Tensor) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from secateur.surgery.arrivals import ALL, Arrival, Arrivals
 from secateur.surgery.cutting import Axis, whole_groups
 from secateur.surgery.following import Follower
 from secateur.surgery.links import Links, tie_grouped, tie_offsets, tie_rows, tie_shared
-from secateur.surgery.probe import MADE_OVER, OUTPUT, Probe, axis_along
+from secateur.surgery.probe import MADE_OVER, OUTPUT, Probe, axis_along, probe_of
 from secateur.surgery.quiet import how_it_trains
 
 
@@ -32,12 +32,12 @@ class Survey:
 
     def __init__(self, model: nn.Module, inputs: Inputs, progress: Callable[[float], None]):
         self.progress = progress
-        self.probes = [Probe(model, inputs)]
+        self.probes = [probe_of(model, inputs)]
         first = self.probes[0]
         trains = how_it_trains(first.model, first.inputs)
         self.not_in_training = trains.failure
         if trains.differs and trains.failure is None:
-            self.probes.append(Probe(model, first.inputs, training=True, apart=trains.apart))
+            self.probes.append(probe_of(model, first.inputs, training=True, apart=trains.apart))
         self.model, self.mixers, self.channelwise = first.model, first.mixers, first.channelwise
         self.computed = first.computed
         self.order = list(dict.fromkeys(name for probe in self.probes for name in probe.record.order))
