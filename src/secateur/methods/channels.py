@@ -68,7 +68,7 @@ def removal_score(score_K: Tensor, macs: int, beta: float) -> Tensor:
 
 def granule(graph: ChannelGraph, name: str, granularity: int) -> int:
     """How many channels of a group make up a multiple of `granularity` in every layer that writes them."""
-    sites = [site for site in graph.groups[name].sites if site.axis[1] == "out"]
+    sites = [site for site in graph.groups[name].sites if site.write or site.axis[1] == "out"]
     return math.lcm(*(granularity // math.gcd(granularity, site.entries.shape[1]) for site in sites))
 
 

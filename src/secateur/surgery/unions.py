@@ -53,7 +53,7 @@ def unions(
 
 
 def _stars(graph: ChannelGraph, center: str, around: Sequence[str]) -> Iterator[list[str]]:
-    """List what may have to be cut with a group in the middle: neighbours of one width, then of all that fit."""
+    """List what may have to be cut with a group in the middle: neighbours of one width, then all that fit."""
     width = {name: graph.groups[name].width for name in (center, *around)}
     classes = sorted({width[name] for name in around}, reverse=True)
     for each in classes:
