@@ -93,20 +93,6 @@ class Anatomy:
         """Take another batch's examples to lie where those of the inputs lie that it was opened with."""
         return self.inputs.like(inputs) if isinstance(self.inputs, Examples) else inputs
 
-    def examples_called(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Examples:
-        """Find the examples in what the network was called with, where they lie in the inputs known."""
-        plain = Examples.by_shape((*args, dict(kwargs)))
-        if not isinstance(self.inputs, Examples) or self.inputs.first_everywhere:
-            return plain
-        known = self.inputs.inputs
-        given = (
-            kwargs if isinstance(known, Mapping) else args if isinstance(known, (tuple, list)) else args[0]
-        )
-        try:
-            return self.inputs.like(given)
-        except InputError:  # called in another way
-            return plain
-
     def uncut(self) -> Anatomy:
         """Make the anatomy of the whole network."""
         return self.with_graph(self.graph.uncut())
