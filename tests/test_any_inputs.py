@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import secateur as sc
 from secateur.deploy.onnx import to_onnx
 from secateur.errors import InputError
+from secateur.methods.readers import by_example
 from secateur.network.described import describe_inputs, examples_described, without_values
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
@@ -292,6 +293,13 @@ def test_a_network_is_pruned_saved_and_loaded_with_such_inputs(tmp_path, model, 
     for one, other in zip(*(output_tensors(call(m, inputs)) for m in (loaded, pruned)), strict=True):
         assert torch.equal(one, other)
     assert sum(p.numel() for p in pruned.parameters()) <= 0.8 * sum(p.numel() for p in model().parameters())
+
+
+def test_scores_of_examples_that_lie_along_the_second_dimension_are_those_of_the_first():
+    """The same numbers, (batch, time, features) or (time, batch, features) or all positions in turn."""
+    x = noise(3, 5, 4)
+    assert torch.equal(by_example(x.movedim(0, 1), 3, 1), x)
+    assert torch.equal(by_example(x.movedim(0, 1).flatten(0, 1), 3, 1), x.flatten(0, 1))
 
 
 class Pooled(nn.Module):

@@ -19,7 +19,7 @@ from secateur.budget import Budgets, Limits, Wanted
 from secateur.errors import InputError, TrainingError, require
 from secateur.methods.base import Method
 from secateur.methods.goal import Goal, cost_at
-from secateur.surgery.anatomy import Anatomy, anatomy_of
+from secateur.surgery.anatomy import Anatomy, Removals, anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.optimizer_state import Optimizers, check_steps, loss_scale, steps_of, watch_optimizers
@@ -367,15 +367,21 @@ class ChannelPruning(Method):
         for name, values in scores.items():
             if not bool(values.isfinite().all()):
                 raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
+        removals = Removals(self.anatomy, model, optimizer)
         done = 0
-        while not self._is_met(model) and (at_once == 0 or done < at_once):
-            name, channels = self._lowest(self._open_to_cuts(model, scores))
-            self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
-            self.anatomy.remove(model, name, channels, optimizer)
-            keep = torch.ones(len(scores[name]), dtype=torch.bool)
-            keep[channels] = False
-            scores[name] = scores[name][keep.to(scores[name].device)]
-            done += 1
+        try:
+            while not self._is_met(model) and (at_once == 0 or done < at_once):
+                name, channels = self._lowest(self._open_to_cuts(model, scores))
+                self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
+                removals.add(name, channels)
+                if "latency" in self.goal.limits:  # which is measured on the network itself
+                    removals.make()
+                keep = torch.ones(len(scores[name]), dtype=torch.bool)
+                keep[channels] = False
+                scores[name] = scores[name][keep.to(scores[name].device)]
+                done += 1
+        finally:
+            removals.make()
 
     def _note(self, name: str, channels: list[int], examples: int) -> None:
         now = {key: self.anatomy.costs.now[key] for key in ("params", "macs", "nonzeros")}
