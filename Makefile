@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint bench clean
+NEXT := .venv-next
+.PHONY: demo test test-slow test-torch-next lint bench clean
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
@@ -16,6 +17,9 @@ test: $(READY)  ## the default suite
 test-slow: $(READY)  ## the longer tier too
 	$(BIN)/pytest -n 2 --dist loadfile -m ""
 
+test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
+	$(NEXT)/bin/pytest -n 2 --dist loadfile -m "not slow and not pinned"
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,9 +29,14 @@ bench: $(READY)  ## every claim of speed, measured here: leave the machine alone
 	$(BIN)/python -m benchmarks all
 
 clean:
-	rm -rf $(VENV) demo build src/*.egg-info
+	rm -rf $(VENV) $(NEXT) demo build src/*.egg-info
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(NEXT)/.ready: pyproject.toml constraints-next.txt
+	$(PYTHON) -m venv $(NEXT)
+	$(NEXT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-next.txt --editable '.[field]'
 	touch $@

@@ -18,6 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import secateur as sc
 from secateur.network.inputs import call, map_inputs
+from secateur.network.weights import count_weights
+from secateur.surgery.anatomy import anatomy_of, open_with_graph
 from secateur.surgery.costs import Costs
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Number, Site
 from secateur.surgery.soft_cost import SoftCost
@@ -371,6 +373,31 @@ def test_what_is_no_product_of_widths_is_measured():
     with pytest.raises(sc.InputError, match="are no formula of its widths"):
         SoftCost.of(costs, "macs", ["a"])
     assert SoftCost.of(costs, "params", ["a"]).count([3]) == costs.at({"a": 3})["params"]
+
+
+def test_a_network_that_is_measured_can_be_copied_and_cut():
+    """It carries its anatomy, which knows costs, which run copies of it."""
+    torch.manual_seed(0)
+    model, x = Loop(), torch.randn(2, 3, 4, 5)
+    open_with_graph(model, ChannelGraph.of(model, [group("a", 8, ("a", "out", 1))]), x)
+    small = copy.deepcopy(model)
+    anatomy_of(small).narrow(small, {"a": 3})
+    assert anatomy_of(small).costs.now["macs"] == counted(small, x) < counted(model, x)
+    assert anatomy_of(model).at_inputs(model, x[:1]).costs.at({"a": 3}) == anatomy_of(small).costs.now
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_weights_of_one_norm_are_weights():
+    torch.manual_seed(0)
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(6, 8, 3))
+    model = nn.Sequential(conv, nn.ReLU(), nn.utils.weight_norm(nn.Conv1d(8, 10, 3)))
+    x = torch.randn(2, 6, 16)
+    graph = ChannelGraph.of(model, [group("0", 8, ("0", "out", 1), ("2", "in", 1))])
+    costs = Costs(model, graph, x)
+    assert costs.now == {"params": 160 + 260, "macs": 14 * 144 + 12 * 240, "nonzeros": 144 + 240}
+    small = cut(model, graph, {"0": 5})
+    expected = {"params": sum(p.numel() for p in small.parameters()), "macs": counted(small, x)}
+    assert costs.at({"0": 5}) == {**expected, "nonzeros": count_weights(small)}
 
 
 class Odd(nn.Module):

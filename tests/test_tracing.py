@@ -21,6 +21,7 @@ from secateur.surgery.anatomy import anatomy_of, open_model
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
 from secateur.surgery.finished import prove_cut
+from secateur.surgery.graph import Number
 from secateur.surgery.proof import proved, trace_and_prove
 from secateur.surgery.tracing import codes, decode, trace
 
@@ -90,13 +91,19 @@ def test_a_concatenation_by_hand():
 
 
 def test_padded_shortcuts_by_hand():
-    """Stage 2 has its 8 channels of stage 1 in the middle of 16; those that were padded cannot go."""
+    """Stage 2 has its 8 channels of stage 1 in the middle of 16, its own 4 before and behind.
+
+    These go in pairs, one of each side; the number of zeros that the block holds, `more`, follows them.
+    """
     model, inputs = network("padded resnet")
     graph = trace_and_prove(model, inputs)
     assert entries(graph, "conv", ("blocks.1.conv2", "out")) == [[4 + k] for k in range(8)]
     assert entries(graph, "conv", ("fc", "in")) == [[12 + k] for k in range(8)]
-    reasons = {frozen.name: frozen.reason for frozen in graph.frozen}
-    assert "add in blocks.1 fails once channels are gone" in reasons["blocks.1.conv2"]
+    assert entries(graph, "blocks.1.conv2", ("blocks.1.conv2", "out")) == [[k, 12 + k] for k in range(4)]
+    assert entries(graph, "blocks.1.conv2", ("fc", "in")) == [[8 + k, 20 + k] for k in range(4)]
+    assert graph.numbers == tuple(
+        Number(f"blocks.{i}", "more", None, ((f"blocks.{i}.conv2", 1),)) for i in (1, 2)
+    )
 
 
 def test_grouped_convolutions_and_shuffles_by_hand():

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from secateur.runs.evaluate import evaluate
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.surgery.computed_weights import make_permanent
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
     from secateur.training.recipe import Recipe
@@ -67,6 +68,7 @@ _HOMES = {
     "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
     "load_data": "secateur.data:load_data",
+    "make_permanent": "secateur.surgery.computed_weights:make_permanent",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "save": "secateur.architecture.saved:save_model",
@@ -91,6 +93,7 @@ __all__ = [
     "inspect",
     "load",
     "load_data",
+    "make_permanent",
     "methods",
     "models",
     "predict",

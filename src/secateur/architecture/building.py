@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from secateur.errors import InputError, first_line
+from secateur.network.copies import computed_tensors
 from secateur.surgery.anatomy import known_anatomy
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.cutting import Axis, axis_size, cut, passes_on, whole_groups
@@ -62,7 +63,7 @@ def built(build: Build, name: str) -> nn.Module:
 
 def on_meta(model: nn.Module) -> nn.Module:
     """Copy a network without its numbers; what its modules share, theirs share too."""
-    memo: dict[int, Any] = {}
+    memo = {key: value.to("meta") for key, value in computed_tensors(model).items()}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
     for buffer in model.buffers():

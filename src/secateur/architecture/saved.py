@@ -26,7 +26,7 @@ from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError, kind_and_line
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
-from secateur.network.tensor_files import load_state, unshared
+from secateur.network.tensor_files import load_state, repeats, unshared, written_state
 from secateur.records.out import check_out, expanded
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
@@ -108,7 +108,7 @@ def rehearse(origin: Origin) -> None:
 def _write(model: nn.Module, architecture: Architecture, directory: Path) -> None:
     """Write what any network has: architecture, weights, and of one of `transformers` what makes it."""
     write_json(directory / ARCHITECTURE_FILE, architecture.to_dict())
-    write_bytes(directory / WEIGHTS_FILE, save(unshared(model.state_dict())))
+    write_bytes(directory / WEIGHTS_FILE, save(unshared(written_state(model))))
     origin = architecture.origin
     theirs = described(origin.anatomy.whole or model) if isinstance(origin, ForeignOrigin) else None
     if theirs is not None:
@@ -172,10 +172,13 @@ def _read(architecture: Architecture, directory: Path) -> Any:
     path = directory / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
-    expected = state_shapes(architecture.skeleton())
+    skeleton = architecture.skeleton()
+    expected, again = state_shapes(skeleton), repeats(skeleton)
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            names = {name: name if name in found else again.get(name, name) for name in expected}
+            found |= {name: found[one] for name, one in names.items() if one in found}
             if found != expected:
                 wrong = sorted(
                     name for name in found.keys() | expected if found.get(name) != expected.get(name)
@@ -185,7 +188,7 @@ def _read(architecture: Architecture, directory: Path) -> Any:
                     f"{found.get(wrong[0], 'missing')} instead of {expected.get(wrong[0], 'absent')}"
                 )
             model = architecture.rebuild()
-            load_state(model, {name: file.get_tensor(name) for name in expected})
+            load_state(model, {name: file.get_tensor(one) for name, one in names.items()})
     except SafetensorError as error:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}): it was cut off or is another kind of file"

@@ -241,10 +241,10 @@ def inspect_model(
     from secateur.progress import reporter_for
 
     with reporter_for(sys.stderr, silent=is_quiet()) as reporter:
-        if image is None:
-            _, architecture = options.load(reporter)
-        else:
+        if image is not None:
             architecture = options.load_at(image, classes, reporter)
+        else:
+            architecture = options.load_as_saved() or options.load(reporter)[1]
     return printing.inspection(groups_and_costs(architecture))
 
 

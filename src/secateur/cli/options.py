@@ -184,6 +184,27 @@ class ModelOptions(DataOptions):
         self._say_what_takes_long(reporter)
         return data, resolve_model(self.model, data, self.factory)
 
+    def load_as_saved(self) -> Architecture | None:
+        """A saved network that is not built in, as its file describes it; None where it is another model.
+
+        It says itself what inputs it takes, which need not be images, so that only named data are looked at.
+        """
+        from secateur.architecture.architecture import Architecture
+        from secateur.architecture.factories import factory_of
+        from secateur.architecture.file import read_architecture
+        from secateur.architecture.from_transformers import is_pretrained_folder
+        from secateur.architecture.resolve import check_model_name
+        from secateur.models import FACTORIES
+
+        asks_for_data = self.data != type(self).__dataclass_fields__["data"].default
+        check_model_name(self.model, self.factory)
+        if asks_for_data or self.model_path is None or is_pretrained_folder(self.model):
+            return None
+        content, path = read_architecture(self.model)
+        if not isinstance(content, dict) or content.get("factory") in FACTORIES:
+            return None
+        return Architecture.load(path, factory_of(self.factory) if self.factory else None)
+
     def terms(self) -> Terms:
         """The loss and the metric of the task."""
         from secateur.network.task import Task

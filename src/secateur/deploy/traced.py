@@ -133,11 +133,11 @@ class Traced:
         given = Given.of(example_inputs).on_cpu()
         plain = in_evaluation(_Plain(copy_of(model).cpu(), given))
         dtype = _dtype_of(plain, given.tensors)
+        shapes = {"inputs": given.free_dimensions()} if dynamic_batch else None
         traced = given.with_batch(_TRACED) if dynamic_batch else given
         inputs = tuple(traced.tensors.values())
         with given.blamed(), torch.no_grad():
             outputs = tuple(named_outputs(plain.call(*inputs)))
-        shapes = {"inputs": given.free_dimensions()} if dynamic_batch else None
         fix = ": export it with dynamic_batch=False" if dynamic_batch else ""
         with said_in_one_line("be traced by torch.export", fix), quietly():
             program = torch.export.export(plain, inputs, dynamic_shapes=shapes, strict=False)

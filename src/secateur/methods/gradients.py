@@ -8,7 +8,7 @@ a is what the readers of a channel read, L_n the loss of example n (Theis et al.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,36 +18,8 @@ from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
-from secateur.network.inputs import input_tensors
-from secateur.surgery.cutting import in_size
-from secateur.surgery.optimizer_state import Optimizers, loss_scale
-
-
-@dataclass
-class Pass:
-    """One forward pass in training, and what came back of it.
-
-    Attributes:
-        examples: N.
-        gradients: g, consumer -> (N, entries).
-        reads: consumer -> what it read and the gradient of that, (rows, entries, ...), once for every call;
-            only for criteria that want them so.
-    """
-
-    examples: int
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-    reads: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
-
-    def unscaled(self, scale: float) -> Pass:
-        """The same where the loss was not multiplied by `scale`."""
-        if scale == 1:
-            return self
-        gradients = {name: g / scale for name, g in self.gradients.items()}
-        reads = {
-            name: [(act, grad.to(torch.promote_types(grad.dtype, torch.float32)) / scale) for act, grad in of]
-            for name, of in self.reads.items()
-        }
-        return Pass(self.examples, gradients, reads)
+from secateur.methods.readers import Pass, Readers, examples_in, label
+from secateur.surgery.optimizer_state import Optimizers, loss_scale, steps_of
 
 
 @dataclass
@@ -92,9 +64,9 @@ class GradientCriterion(ChannelPruning):
     def watch(self, model: nn.Module) -> None:
         """Have every consumer report what it reads, and the gradient of that, while training."""
         self._hooks.append(model.register_forward_pre_hook(self._begin_pass, with_kwargs=True))
-        consumers = dict.fromkeys(site.axis[0] for group in self.anatomy.graph for site in group.reads)
-        for name in consumers:
-            self._hooks.append(model.get_submodule(name).register_forward_pre_hook(self._reader(name)))
+        axes = dict.fromkeys(site.axis for group in self.anatomy.graph for site in group.reads)
+        readers = Readers(model, [*axes], lambda: self._open, self._accumulate, self._accumulate_sum)
+        self._hooks += readers.attach(weights=self.anatomy.whole is not None)
 
     def unwatch(self) -> None:
         for hook in self._hooks:
@@ -111,7 +83,7 @@ class GradientCriterion(ChannelPruning):
         }
         self._index = {
             group.name: [
-                (site.axis[0], graph.picked(site, group.name, parameter.device)) for site in group.reads
+                (label(site.axis), graph.picked(site, group.name, parameter.device)) for site in group.reads
             ]
             for group in graph
         }
@@ -136,14 +108,19 @@ class GradientCriterion(ChannelPruning):
 
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         self._scaled_by = optimizer
+        if self._stepped == 0 and steps_of(optimizer) and loss_scale(optimizer) is not None:
+            self._fresh, self._steps = [], 0  # all that came before its first step was skipped
         self._settle(loss_scale(optimizer))
+        if steps_of(optimizer) > self._stepped:
+            self._take_in()
         return super().after_step(model, optimizer)
 
     def _skipped(self, model: nn.Module, optimizer: Optimizers) -> bool:
-        """As of every method; of a step that was none, passes are left out whose gradients are no numbers."""
-        known = [each for each in self._fresh if each.finite()]
-        left_out, self._fresh = len(self._fresh) > len(known), known
-        return left_out or super()._skipped(model, optimizer)
+        """As of every method, or where gradients are no numbers; what was seen is then forgotten."""
+        if super()._skipped(model, optimizer) or not all(each.finite() for each in self._fresh):
+            self._fresh = []
+            return True
+        return False
 
     def _begin_pass(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: what came back of earlier ones is complete. Only training counts.
@@ -153,34 +130,25 @@ class GradientCriterion(ChannelPruning):
         if self._scaled_by is not None or self.in_evaluation:
             self._settle()
         counts = model.training or self.in_evaluation
-        self._open = Pass(len(input_tensors((*args, kwargs))[0])) if counts else None
+        self._open = Pass(*examples_in(self.anatomy, args, kwargs)) if counts else None
 
-    def _reader(self, name: str) -> Any:
-        def read(consumer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-            seen, act = self._open, inputs[0]
-            if seen is None or not torch.is_grad_enabled():
-                return None
-            # A view of its own: the gradient of `act` is what all feel that read it, shortcuts too.
-            own = act.view_as(act)
-            if not own.requires_grad:  # the layers before it are frozen
-                own.requires_grad_()
-            values = act.detach()  # without its graph, or the hook would keep itself alive
-            dim = -1 if isinstance(consumer, nn.Linear) else 1
-            size = in_size(consumer)
-            own.register_hook(lambda grad: self._accumulate(seen, name, values, grad, dim, size))
-            return (own, *inputs[1:])
-
-        return read
-
-    def _accumulate(self, seen: Pass, name: str, act: Tensor, grad: Tensor, dim: int, size: int) -> None:
-        """Of one consumer what it read, and the gradient of that, of each of its `size` entries."""
-        act, grad = act.movedim(dim, 1), grad.movedim(dim, 1)
+    def _accumulate(self, seen: Pass, name: str, act: Tensor, grad: Tensor, size: int) -> None:
+        """Of one reader what it read, and the gradient of that, of each of its `size` entries."""
         if len(act) % seen.examples:
             raise InputError(
                 f"{self.name} needs examples along the first dimension of what every layer reads: "
                 f"{name} reads {len(act)} rows of a batch of {seen.examples}"
             )
         self.note_read(seen, name, act, grad, size)
+        self._came_back(seen)
+
+    def _accumulate_sum(self, seen: Pass, name: str, felt: Tensor) -> None:
+        """Of a reader whose inputs nobody sees: each example is taken to feel the mean."""
+        g = felt.expand(seen.examples, -1)
+        seen.gradients[name] = seen.gradients[name] + g if name in seen.gradients else g
+        self._came_back(seen)
+
+    def _came_back(self, seen: Pass) -> None:
         if not any(seen is other for other in self._pending):
             self._pending.append(seen)
 
@@ -237,14 +205,23 @@ class GradientCriterion(ChannelPruning):
     def _complete(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""
         sums, examples = self._gathered()
-        unseen = [name for name in sums if name in self._unseen and not sums[name].any()]
+        open_to_cuts = set(self.can_go())
+        unseen = [name for name in sums if name in self._unseen & open_to_cuts and not sums[name].any()]
         if examples == 0 or unseen:
             where = "" if examples == 0 else f" at what reads the channels of {unseen[0]}"
+            also = "" if examples == 0 else f"; or leave alone what is not in the loss, keep={unseen[:8]}"
             raise InputError(
                 f"{self.name} saw no gradient{where} in this window: call the model that prepare returned, "
-                "in training mode, and loss.backward() before after_step"
+                f"in training mode, and loss.backward() before after_step{also}"
             )
         return sums, examples
+
+    def unfelt(self) -> tuple[list[str], list[str]]:
+        """Of the groups that may lose channels, those that got no gradient yet, and those that got zeros."""
+        sums, _ = self._gathered()
+        groups = self.can_go()
+        unseen = [name for name in groups if name in self._unseen and not sums[name].any()]
+        return unseen, [name for name in groups if name not in unseen and not sums[name].any()]
 
     def _gathered(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count over all processes."""

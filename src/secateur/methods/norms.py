@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
 from secateur.network.weights import weight_layers
-from secateur.surgery.cutting import is_transposed
+from secateur.surgery.along import along
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 
 
@@ -36,13 +36,13 @@ def relative(norm_K: Tensor) -> Tensor:
 def filters_of(model: nn.Module, graph: ChannelGraph, group: ChannelGroup) -> list[Tensor]:
     """The weights that write the group's present channels, each (K, ...)."""
     layers = weight_layers(model)
+    written = [
+        site for site in group.sites if site.write or (site.axis[1] == "out" and site.axis[0] in layers)
+    ]
     found = []
-    for site in group.sites:
-        name, kind = site.axis
-        if kind == "out" and name in layers:
-            weight = layers[name].weight.detach()
-            weight = weight.transpose(0, 1) if is_transposed(layers[name]) else weight
-            found.append(weight[graph.present(site, group.name).to(weight.device)])
+    for site in written or group.sites:
+        weight = along(model, site.axis).detach()
+        found.append(weight[graph.present(site, group.name).to(weight.device)])
     return found
 
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, kind_and_line
-from secateur.methods.gradients import GradientCriterion, Pass
+from secateur.methods.gradients import GradientCriterion
+from secateur.methods.readers import Pass
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """(activations (N, C, ...), gradients (N, C, ...)) -> what each of the C channels is worth, (C,)."""

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from secateur.errors import InputError, kind_and_line
 
-__all__ = ["copied"]
+__all__ = ["computed_tensors", "copied"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def copied(model: Network) -> Network:
+def copied(model: Network, known: Mapping[int, Any] | None = None) -> Network:
     """Copy a network.
 
     `copy.deepcopy` refuses tensors with a graph behind them, as a weight that a hook computes (old-style
     weight normalisation) is after a forward pass, and whatever a forward pass leaves as an attribute. The
     copy has their values; the network itself is left as it is.
 
+    Args:
+        known: id of something in it -> what takes its place in the copy.
+
     Raises:
         InputError: where something in it cannot be copied; it is named.
     """
     try:
-        return copy.deepcopy(model, _computed(model))
+        return copy.deepcopy(model, computed_tensors(model) | dict(known or {}))
     except Exception as error:  # of whatever the model holds
         held = _uncopied(model)
         what = f"what it holds as '{held}'" if held else type(model).__name__
@@ -35,7 +39,7 @@ def copied(model: Network) -> Network:
         ) from None
 
 
-def _computed(model: nn.Module) -> dict[int, Any]:
+def computed_tensors(model: nn.Module) -> dict[int, Any]:
     """Map what torch would not copy to what stands for it: the memory that `copy.deepcopy` goes by."""
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -47,7 +51,7 @@ def _computed(model: nn.Module) -> dict[int, Any]:
 
 def _uncopied(model: nn.Module) -> str | None:
     """Name the attribute that cannot be copied, by its dotted name."""
-    memo = {**_computed(model), **{id(module): module for module in model.modules()}}
+    memo = {**computed_tensors(model), **{id(module): module for module in model.modules()}}
     for name, module in model.named_modules():
         for own, value in vars(module).items():
             if own == "_modules":

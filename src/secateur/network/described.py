@@ -175,7 +175,7 @@ def _check_single(value: Any) -> None:
 def _entries_of(part: dict[str, Any]) -> int:
     """Count the numbers of one example of a described tensor; InputError where it is malformed."""
     shape, name = part.get("shape"), part.get("dtype")
-    if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n > 0 for n in shape):
+    if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
         raise InputError(f"an input's shape is a list of at most 8 sizes, got {ascii(shape)[:80]}")
     if not isinstance(name, str) or name not in _DTYPES:
         raise InputError(f"an input's dtype is one of {', '.join(_DTYPES)}; got {ascii(name)[:40]}")

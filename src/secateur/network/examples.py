@@ -90,6 +90,11 @@ class Examples:
         return self.count
 
     @property
+    def along(self) -> int:
+        """The dimension along which examples lie in the first tensor that has them; 0 in lists."""
+        return next(iter(self.dims.values()), 0)
+
+    @property
     def apart(self) -> bool:
         """Whether there are examples that can be told from one another; else the batch is one example."""
         return bool(self.dims or self.lists)

@@ -68,7 +68,7 @@ def _check_masks(name: str, where: str, module: nn.Module) -> None:
             at = f"model.get_submodule('{name}')" if name else "model"
             raise InputError(
                 f"{where} has its {own} masked by torch.nn.utils.prune: make the zeros permanent first, "
-                f"torch.nn.utils.prune.remove({at}, '{own}')"
+                f"torch.nn.utils.prune.remove({at}, '{own}'), or all of them: sc.make_permanent(model)"
             )
 
 

@@ -30,13 +30,29 @@ def artefact_bytes(model: nn.Module) -> int:
 
     Eight bytes say how long the header is; the header, JSON padded with spaces to a multiple of eight, has
     one entry for every tensor; then come the tensors. Shapes are enough, so the meta device will do. A tensor
-    under several names counts for each, though safetensors refuses to write such a state.
+    under several names is written under the first, and counts once.
 
     Example:
         >>> artefact_bytes(nn.Linear(3, 2))
         160
     """
-    return state_bytes(model.state_dict())
+    return state_bytes(written_state(model))
+
+
+def repeats(model: nn.Module) -> dict[str, str]:
+    """Map every later name in the state dict of a tensor that has several to the first one.
+
+    A module registered twice has such names, and tied weights.
+    """
+    first: dict[int, str] = {}
+    named = model.state_dict(keep_vars=True).items()
+    return {name: one for name, value in named if (one := first.setdefault(id(value), name)) != name}
+
+
+def written_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict without what is in it already under another name: what a network's file holds."""
+    again = repeats(model)
+    return {name: value for name, value in model.state_dict().items() if name not in again}
 
 
 def state_bytes(state: Mapping[str, Tensor]) -> int:

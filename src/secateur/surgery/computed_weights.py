@@ -57,9 +57,9 @@ class WeightNormed:
         """||v||, of the shape of g."""
         v = self.v.detach()
         if self.dim == WHOLE:
-            return v.norm()
+            return torch.linalg.vector_norm(v)
         over = [dim for dim in range(v.dim()) if dim != self.dim]
-        return v.norm(dim=over, keepdim=True)
+        return torch.linalg.vector_norm(v, dim=over, keepdim=True)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -113,11 +113,6 @@ def effective_weight(layer: nn.Module) -> Tensor:
 def remedy(name: str, layer: nn.Module) -> str:
     """How a weight that is computed is made a plain one."""
     hooks = layer._forward_pre_hooks.values()
-    if any(isinstance(hook, prune.BasePruningMethod) for hook in hooks):
-        return (
-            f"has a mask of torch.nn.utils.prune: make it permanent with prune.remove({name}, 'weight'), or "
-            "all of them with sc.make_permanent(model)"
-        )
     if any(isinstance(hook, SpectralNorm) for hook in hooks):
         return f"is computed by spectral_norm: take it off first, torch.nn.utils.remove_spectral_norm({name})"
     if is_parametrized(layer):

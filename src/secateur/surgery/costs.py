@@ -32,6 +32,9 @@ from secateur.surgery.state import Dims, StateTensor, sized, state_tensors
 COUNTED = ("params", "macs", "nonzeros")
 """The resources that are known in closed form. "nonzeros" are the weights that could be zero, and are not."""
 
+_Counts = tuple[int, int, int]
+"""Of each of them."""
+
 
 @dataclass(frozen=True)
 class _Work:
@@ -93,7 +96,7 @@ class Costs:
         self._widths = self.graph.widths
         self._sizes = {axis: self.graph.size(axis) for axis in self.graph.axes()}
         self._sizes |= {axis: form.at(self._widths) for axis, form in self._forms.items()}
-        self._now = self._total(self._sizes, self._widths)
+        self._counted: _Counts | None = None  # when somebody first asks, as it may have to be measured
 
     def _by_group(self) -> dict[str, list[StateTensor | _Work]]:
         """What each group is part of."""
@@ -117,6 +120,12 @@ class Costs:
         return other
 
     @property
+    def _now(self) -> _Counts:
+        if self._counted is None:
+            self._counted = self._total(self._sizes, self._widths)
+        return self._counted
+
+    @property
     def now(self) -> dict[str, int]:
         """What the network costs at present."""
         return dict(zip(COUNTED, self._now, strict=True))
@@ -127,7 +136,7 @@ class Costs:
 
     def remove(self, name: str, channels: int = 1) -> None:
         """Follow a removal of channels from a group."""
-        self._now, changed = self._without(name, channels)
+        self._counted, changed = self._without(name, channels)
         self._sizes |= changed
         self._widths = {**self._widths, name: self._widths[name] - channels}
 
@@ -154,7 +163,11 @@ class Costs:
         """Count the bytes of the saved weights, to the byte, with groups at other widths."""
         sizes = self.sizes_at(widths)
         return state_bytes(
-            {t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta") for t in self._tensors}
+            {
+                t.name: torch.empty(t.shape(sizes), dtype=t.dtype, device="meta")
+                for t in self._tensors
+                if t.again is None  # it is written under its first name
+            }
         )
 
     def terms(self, resource: str) -> Iterator[tuple[int, list[tuple[Axis, int]]]]:
@@ -183,7 +196,7 @@ class Costs:
         widths = (self._widths[name] for name in names)
         return self._sizes[axis] - sum(n * w for n, w in zip(entries, widths, strict=True)), entries
 
-    def _without(self, name: str, channels: int) -> tuple[tuple[int, int, int], dict[Axis, int]]:
+    def _without(self, name: str, channels: int) -> tuple[_Counts, dict[Axis, int]]:
         changed = {axis: self._sizes[axis] - channels * n for axis, n in self._spread[name].items()}
         after = {**self._sizes, **changed}
         params, macs, weights = self._now
@@ -196,7 +209,7 @@ class Costs:
             macs = self._measured({**self._widths, name: self._widths[name] - channels})
         return (params, macs, weights), changed
 
-    def _total(self, sizes: Mapping[Axis, int], widths: Mapping[str, int]) -> tuple[int, int, int]:
+    def _total(self, sizes: Mapping[Axis, int], widths: Mapping[str, int]) -> _Counts:
         costs = [each.cost(sizes) for each in self._everything()]
         params, macs, weights = (sum(column) for column in zip(*costs, strict=True))
         return (params, macs if self._measured is None else self._measured(widths), weights)

@@ -6,10 +6,12 @@ import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, map_inputs
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.graph import ChannelGraph
@@ -73,7 +75,7 @@ class Cutter:
 
     def run(self, widths: Widths) -> CutRun:
         """Run at widths; groups that are not named stay as wide as they are."""
-        small, graph = copy.deepcopy(self.model), copy.deepcopy(self.graph)
+        small, graph = copied(self.model, _not_carried(self.model)), copy.deepcopy(self.graph)
         graph.narrow(small, dict(widths))
         return self._made(small, self._record(small), graph)
 
@@ -93,7 +95,7 @@ class Cutter:
 
 def without_numbers(model: nn.Module) -> nn.Module:
     """Copy a model onto the meta device, its tensors never copied; what is shared stays shared."""
-    memo: dict[int, object] = {}
+    memo = _not_carried(model)
     for module in model.modules():
         held = (*module._parameters.values(), *module._buffers.values(), *module.__dict__.values())
         for value in held:
@@ -101,7 +103,12 @@ def without_numbers(model: nn.Module) -> nn.Module:
                 memo[id(value)] = nn.Parameter(_blank(value), requires_grad=value.requires_grad)
             elif isinstance(value, Tensor):
                 memo[id(value)] = _blank(value)
-    return copy.deepcopy(model, memo)
+    return copied(model, memo)
+
+
+def _not_carried(model: nn.Module) -> dict[int, Any]:
+    """What `copy.deepcopy` is to leave out: what a model carries of ours, which knows its costs."""
+    return {id(value): None for name, value in vars(model).items() if name.startswith("_secateur")}
 
 
 def _blank(value: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from secateur.network import copies
 from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
 from secateur.surgery.cutting import CHANNELWISE, is_transposed
+from secateur.surgery.reference import read_dim
 
 _CALM = (0.5, 2.0)
 """The size of a layer's output that is left as it is."""
@@ -127,8 +128,8 @@ def _of_size_one(module: nn.Module, output: Tensor) -> Tensor | None:
 def _of_each_channel(module: nn.Module, output: Tensor) -> Tensor | None:
     if is_transposed(module) and module.groups != 1:  # its weight has no dimension of what it writes
         return _of_size_one(module, output)
-    dim = output.dim() - 1 if isinstance(module, nn.Linear) else 1
-    rows = output.double().movedim(dim, 0).flatten(1)
+    dim = output.dim() + read_dim(module)  # where it would read is where it writes
+    rows = output.double().movedim(dim, 0).reshape(output.shape[dim], -1)
     spread, mean = rows.std(1, correction=0), rows.mean(1)
     alive = (spread > 1e-6 * rows.square().mean().sqrt()) & spread.isfinite()
     if not bool(alive.any()):

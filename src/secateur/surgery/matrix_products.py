@@ -84,10 +84,19 @@ _PRODUCTS: dict[Any, Callable[..., Product]] = {
 }
 CONSTANT_LIKE = {
     getattr(aten, name)
-    for name in (
-        "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_empty_strided "
-        "rand_like randn_like"
-    ).split()
+    for name in [
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "full_like",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "new_full",
+        "new_empty_strided",
+        "rand_like",
+        "randn_like",
+    ]
 }
 """Operators that take of a tensor its shape and type only."""
 ALIASES = {aten.detach, aten.alias, aten.lift_fresh, aten.lift}

@@ -8,24 +8,25 @@ next of its kind.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-import torch
+from torch import nn
 
-from secateur.network.inputs import call, output_tensors
-from secateur.surgery.agreement import TOLERANCE, agree
+from secateur.surgery.agreement import distance
 from secateur.surgery.graph import ChannelGraph, Number
 from secateur.surgery.numbers import Meaning, Place, Proposal, free_of, places_read, proposals
 from secateur.surgery.probe import RUN_ERRORS
-from secateur.surgery.reference import masked
 from secateur.surgery.trial import Trial
 from secateur.surgery.unions import pairs, unions
 
-MOST_NUMBERS = 48  # sets of numbers that are tried for one way to cut a group
+MOST_NUMBERS = 40  # sets of numbers that are tried with a group as it is
+MOST_BESIDE = 8  # the same, with a group that is cut in another way
+MOST_RUNS = 100  # of a cut network, for one group
+MOST_IN_VAIN = 2  # groups of a kind that nothing mended: further ones are only given what helped others
+ROUGHLY = 1e-3  # of the largest output: where an attempt differs more, it is not worth a proof
 MOST_SETS = 16  # channels that are tied in a set
 Way = Callable[["_Patient"], Iterator[tuple[str, ChannelGraph]]]
 
@@ -38,11 +39,15 @@ class _Memory:
         places: the integers that its modules read.
         numbers: kind of a group -> the meanings of the numbers that mended one, the last first.
         ways: kind of a group -> (way, variant) by which one was mended, the last first.
+        in_vain: kind of a group -> how many of it nothing mended.
+        unions: groups, by name, that were merged without success, with how.
     """
 
     places: dict[Place, int]
     numbers: dict[tuple[str, ...], list[frozenset[Meaning]]] = field(default_factory=dict)
     ways: dict[tuple[str, ...], list[tuple[str, str]]] = field(default_factory=dict)
+    in_vain: dict[tuple[str, ...], int] = field(default_factory=dict)
+    unions: set[tuple[frozenset[str], str]] = field(default_factory=set)
 
 
 _MEMORIES: WeakKeyDictionary[Trial, _Memory] = WeakKeyDictionary()
@@ -61,7 +66,7 @@ def mended(
         reason: why cuts of the group are wrong, by `Trial.failure`.
     """
     if trial not in _MEMORIES:
-        _MEMORIES[trial] = _Memory(places_read(trial.model, trial.batches[0]))
+        _MEMORIES[trial] = _Memory(places_read(trial.bench))
     return _Patient(trial, graph, name, proven, _MEMORIES[trial]).mended()
 
 
@@ -72,27 +77,34 @@ class _Patient:
         self.trial, self.name, self.proven, self.memory = trial, name, proven, memory
         self.graph = free_of(graph, name)
         self.kind = kind_of(trial, graph, name)
+        self.runs = 0
 
     def mended(self) -> ChannelGraph | None:
         known = self.memory.ways.setdefault(self.kind, [])
-        first = {way for way, _ in known}
-        for way in [*first, *(way for way in WAYS if way not in first)]:
+        first = list(dict.fromkeys(way for way, _ in known))
+        hopeless = self.memory.in_vain.get(self.kind, 0) >= MOST_IN_VAIN
+        for way in first if hopeless else [*first, *(way for way in WAYS if way not in first)]:
             for label, variant in WAYS[way](self):
-                if (found := self._passing(variant)) is not None:
+                if self.runs >= MOST_RUNS:
+                    break
+                if (found := self._passing(variant, MOST_BESIDE if label else MOST_NUMBERS)) is not None:
                     known.insert(0, (way, label))
-                    return self._alike(found)
+                    return self._alike(found, way, label)
+        self.memory.in_vain[self.kind] = self.memory.in_vain.get(self.kind, 0) + 1
         return None
 
     def fails(self, graph: ChannelGraph, name: str) -> bool:
         """Tell whether cuts of a group are wrong by themselves."""
-        return self.trial.failure(graph, [name]) is not None
+        self.runs += 1
+        return self.runs < MOST_RUNS and self.trial.failure(graph, [name], quick=True) is not None
 
-    def _passing(self, variant: ChannelGraph) -> ChannelGraph | None:
+    def _passing(self, variant: ChannelGraph, most: int) -> ChannelGraph | None:
         """Find the smallest set of numbers with which cuts of the variant are right; None if none is."""
         cut = _Cut(self.trial, variant, self.name)
         proposed = proposals(variant, self.name, self.trial.model, self.memory.places)
-        for chosen in self._choices(proposed):
+        for chosen in itertools.islice(self._choices(proposed), most):
             numbers = [number for proposal in chosen for number in proposal.numbers]
+            self.runs += 1
             if not cut.agrees(numbers):
                 continue
             found = variant.with_numbers(numbers)
@@ -111,7 +123,7 @@ class _Patient:
             if meanings and meanings <= set(by_meaning)
         ]
         seen = set[frozenset[Meaning]]()
-        for chosen in itertools.islice(itertools.chain(known, [()], _sets_of(proposed)), MOST_NUMBERS):
+        for chosen in itertools.chain(known, [()], _sets_of(proposed)):
             meanings = frozenset(proposal.meaning for proposal in chosen)
             if meanings not in seen:
                 seen.add(meanings)
@@ -123,56 +135,76 @@ class _Patient:
         with_others = [name for name in self.proven if name in graph.groups and name != self.name]
         return not with_others or self.trial.failure(graph, [*with_others, self.name]) is None
 
-    def _alike(self, graph: ChannelGraph) -> ChannelGraph:
-        """Give the groups of the same kind whose turn comes later the numbers that helped this one."""
+    def _alike(self, graph: ChannelGraph, way: str, label: str) -> ChannelGraph:
+        """Mend at once what fails as this group did: others of its kind whose turn comes later."""
         (meanings, *_) = self.memory.numbers[self.kind]
-        for other in graph.groups if meanings else ():
-            if other == self.name or other in self.proven or kind_of(self.trial, graph, other) != self.kind:
+        if not meanings and way not in LOCAL:
+            return graph
+        before, mended = graph, [self.name]
+        for other in list(graph.groups):
+            if other == self.name or other in self.proven or other not in graph.groups:
                 continue
-            if any(other == name for number in graph.numbers for name, _ in number.each):
+            if kind_of(self.trial, graph, other) != self.kind or _has_number(graph, other):
                 continue
-            proposed = proposals(graph, other, self.trial.model, self.memory.places)
-            chosen = [proposal for proposal in proposed if proposal.meaning in meanings]
-            if len(chosen) == len(meanings):
-                graph = graph.with_numbers([number for each in chosen for number in each.numbers])
+            found = self._mended_alike(graph, other, way, label, meanings)
+            if found is not None:
+                graph = found
+                mended.append(other)
+        if len(mended) == 1 or self.trial.failure(graph, mended, quick=True):
+            return before
         return graph
+
+    def _mended_alike(
+        self, graph: ChannelGraph, other: str, way: str, label: str, meanings: frozenset[Meaning]
+    ) -> ChannelGraph | None:
+        """Cut another group that fails in the same way, with numbers of the same meanings."""
+        if not self.trial.failure(graph, [other], quick=True):
+            return None
+        if way in LOCAL:
+            patient = _Patient(self.trial, graph, other, self.proven, self.memory)
+            variants = (variant for named, variant in LOCAL[way](patient) if named == label)
+            if (found := next(variants, None)) is None:
+                return None
+            graph = found
+        proposed = proposals(graph, other, self.trial.model, self.memory.places)
+        chosen = [proposal for proposal in proposed if proposal.meaning in meanings]
+        if len(chosen) < len(meanings):
+            return None
+        return graph.with_numbers([number for each in chosen for number in each.numbers])
 
 
 class _Cut:
     """One cut of a group, run with any numbers: whether the model then agrees with the masked reference."""
 
     def __init__(self, trial: Trial, graph: ChannelGraph, name: str):
-        self.trial, self.batch = trial, trial.batches[1]
-        gone = trial.sets(graph, [name])[2][name]
+        self.bench = trial.draft or trial.bench
+        self.batch = self.bench.batches[1]
         self.left = graph.uncut()
-        self.compact = copy.deepcopy(trial.model)
-        self.fails = False
+        self.compact: nn.Module | None = None
         try:
-            self.left.remove(self.compact, name, sorted(gone))
-        except RUN_ERRORS:
-            self.fails = True
-        with torch.no_grad(), masked(trial.model, self.left):
-            self.expected = output_tensors(call(trial.model, self.batch))
+            self.compact = self.bench.compact(self.left, trial.sets(graph, [name])[0])
+            self.expected = self.bench.reference(self.left, self.batch)
+        except RUN_ERRORS:  # what the layers are does not allow this cut
+            self.compact = None
 
-    @torch.no_grad()
     def agrees(self, numbers: Sequence[Number]) -> bool:
         """Tell whether the cut model with these numbers, beside those of the graph, agrees."""
-        if self.fails:
+        if self.compact is None:
             return False
         self.left.with_numbers(numbers).set_numbers(self.compact)
         try:
-            found = output_tensors(call(self.compact, self.batch))
+            found = self.bench.outputs(self.compact, self.batch)
         except RUN_ERRORS:
             return False
         finally:
-            self._put_back(numbers)
-        return agree(found, self.expected, TOLERANCE[self.trial.dtype])
+            self._put_back(self.compact, numbers)
+        return distance(found, self.expected) <= ROUGHLY
 
-    def _put_back(self, numbers: Sequence[Number]) -> None:
+    def _put_back(self, compact: nn.Module, numbers: Sequence[Number]) -> None:
         for number in numbers:
-            held = getattr(self.trial.model.get_submodule(number.module), number.attribute)
-            setattr(self.compact.get_submodule(number.module), number.attribute, held)
-        self.left.set_numbers(self.compact)
+            held = getattr(self.bench.model.get_submodule(number.module), number.attribute)
+            setattr(compact.get_submodule(number.module), number.attribute, held)
+        self.left.set_numbers(compact)
 
 
 def kind_of(trial: Trial, graph: ChannelGraph, name: str) -> tuple[str, ...]:
@@ -187,7 +219,7 @@ def kind_of(trial: Trial, graph: ChannelGraph, name: str) -> tuple[str, ...]:
 
 def _sets_of(proposed: Sequence[Proposal]) -> Iterator[tuple[Proposal, ...]]:
     """List sets of proposals that do not contradict each other, small and likely ones first."""
-    for likely in range(3):
+    for likely in range(4):
         among = [proposal for proposal in proposed if proposal.likely <= likely]
         sizes = [1, len(among), *range(2, min(len(among), 4))] if likely == 0 else range(1, 4)
         for size in sizes:
@@ -224,7 +256,17 @@ def _in_sets(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
 
 def _in_unions(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
     """The group with all others that it hangs together with and that fail too."""
-    yield from unions(patient.graph, patient.name, patient.proven, patient.fails)
+    for label, variant in unions(patient.graph, patient.name, patient.proven, patient.fails):
+        merged = (frozenset({*patient.graph.groups} - {*variant.groups} | {patient.name}), label)
+        if merged not in patient.memory.unions:
+            patient.memory.unions.add(merged)
+            yield label, variant
 
 
+def _has_number(graph: ChannelGraph, name: str) -> bool:
+    return any(name == follows for number in graph.numbers for follows, _ in number.each)
+
+
+LOCAL: dict[str, Way] = {"pairs": _in_pairs, "sets": _in_sets}
+"""Ways that concern one layer: groups of a kind are cut by the same one."""
 WAYS: dict[str, Way] = {"alone": _alone, "pairs": _in_pairs, "sets": _in_sets, "unions": _in_unions}

@@ -29,16 +29,13 @@ def second_batch(
         run: the outputs for inputs.
         swapped: the same examples in another order, which is what is left where nothing else will do.
     """
-    expected = run(real)
-    makers = [lambda x: _noise_like(x, generator), lambda x: _shuffled(x, generator)]
-    for make in makers:
-        if _is_taken(found := map_inputs(real, make), run, expected):
-            return found
-    count = len(input_tensors(real))
+    noisy = map_inputs(real, lambda x: _noise_like(x, generator))
+    if _is_taken(noisy, run, run(real)):
+        return noisy
     found = real
-    for index in range(count if count > 1 else 0):
-        for make in makers:
-            tried = _changed(found, index, make)
+    for index in range(len(input_tensors(real))):
+        for make in (_noise_like, _shuffled):
+            tried = _changed(found, index, lambda x, make=make: make(x, generator))  # type: ignore[misc]
             if _is_taken(tried, run, run(found)):
                 found = tried
                 break

@@ -6,16 +6,16 @@ here by its value alone; whether it must is for the proof to say (`secateur.surg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from secateur.network.inputs import Inputs, call
+from secateur.surgery.bench import Bench
 from secateur.surgery.cutting import CHANNELWISE, Axis
 from secateur.surgery.graph import ChannelGraph, Number
 
@@ -56,7 +56,8 @@ class Proposal:
     Attributes:
         meaning: what they have in common.
         numbers: one for each module.
-        likely: 0 where the value is a width or a size itself, 1 a multiple of the width, 2 a sum with others.
+        likely: 0 where the value is a width or a size itself, 1 a multiple of the width, 2 a sum with others;
+            1 more where none of the group's layers lies in the modules.
     """
 
     meaning: Meaning
@@ -64,12 +65,12 @@ class Proposal:
     likely: int
 
 
-@torch.no_grad()
-def places_read(model: nn.Module, inputs: Inputs) -> dict[Place, int]:
+def places_read(bench: Bench) -> dict[Place, int]:
     """Find the integers above 1 that the modules' code reads while the model runs, with their values."""
     read: dict[str, set[str]] = {}
+    model = bench.model
     with _recorded(model, read):
-        call(model, inputs)
+        bench.outputs(model, bench.batches[0])
     found: dict[Place, int] = {}
     for name, module in model.named_modules():
         layer = isinstance(module, (_ConvNd, nn.Linear, *CHANNELWISE))
@@ -126,7 +127,7 @@ def proposals(
     """
     forms = _Forms(graph, name)
     held = {Place(n.module, n.attribute, n.index): n for n in graph.numbers}
-    near = _between(graph, name)
+    near, holds = _around(graph, name)
     found: dict[Meaning, list[tuple[int, Number]]] = {}
     for place, value in places.items():
         if not near(place.module):
@@ -134,14 +135,14 @@ def proposals(
         module = type(model.get_submodule(place.module)).__qualname__
         for how, likely, each, rest in forms.of(value, held.get(place)):
             number = Number(place.module, place.attribute, place.index, each, rest)
-            meaning = (module, place.attribute, place.index, how)
-            found.setdefault(meaning, []).append((likely, number))
-    made = [
-        Proposal(meaning, tuple(number for _, number in all_), max(likely for likely, _ in all_))
-        for meaning, all_ in found.items()
-    ]
-    unlike = {proposal.numbers: proposal for proposal in reversed(made)}
-    return sorted(unlike.values(), key=lambda proposal: proposal.likely)
+            where = how if place.module in holds else f"{how} beside"
+            found.setdefault((module, place.attribute, place.index, where), []).append((likely, number))
+    made: dict[tuple[Number, ...], Proposal] = {}
+    for meaning, all_ in found.items():
+        likely = max(likely for likely, _ in all_) + (1 if meaning[3].endswith(" beside") else 0)
+        numbers = tuple(number for _, number in all_)
+        made.setdefault(numbers, Proposal(meaning, numbers, likely))
+    return sorted(made.values(), key=lambda proposal: proposal.likely)
 
 
 class _Forms:
@@ -190,16 +191,16 @@ def _of_axis(graph: ChannelGraph, axis: Axis) -> tuple[tuple[tuple[str, int], ..
     return each, graph.size(axis) - sum(adds * graph.width(name) for name, adds in each)
 
 
-def _between(graph: ChannelGraph, name: str) -> Any:
-    """Tell the modules that may run between the group's sites: all below what holds them together."""
-    parts = [site.axis[0].split(".") for site in graph.groups[name].sites]
-    common: list[str] = []
-    for names in zip(*parts, strict=False):
-        if len(set(names)) > 1:
-            break
-        common.append(names[0])
+def _around(graph: ChannelGraph, name: str) -> tuple[Callable[[str], bool], set[str]]:
+    """Tell which modules may run between the group's layers, and which hold one of these or are one."""
+    layers = {tuple(site.axis[0].split(".")) for site in graph.groups[name].sites}
+    common = next(iter(layers))
+    for names in layers:
+        same = (a == b for a, b in zip(common, names, strict=False))
+        common = common[: sum(itertools.takewhile(bool, same))]
     root = ".".join(common)
-    return lambda module: not root or module == root or module.startswith(f"{root}.")
+    holds = {".".join(names[:depth]) for names in layers for depth in range(len(common), len(names) + 1)}
+    return (lambda module: not root or module == root or module.startswith(f"{root}.")), holds
 
 
 def free_of(graph: ChannelGraph, name: str) -> ChannelGraph:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from secateur.errors import InputError
-from secateur.network.inputs import Inputs
+from secateur.network.inputs import Inputs, on_device
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.mending import mended
 from secateur.surgery.quiet import how_it_trains
@@ -63,7 +63,7 @@ def proved(
     with torch.random.fork_rng(devices=[]):
         trial, graph = _sifted(model, graph, inputs, mended, seed=seed, after=after)
         trials = [trial]
-        trains = how_it_trains(model, trial.batches[0])
+        trains = how_it_trains(model, on_device(inputs, model))
         if trains.differs and trains.failure is None:
             trial, found = _sifted(model, graph, inputs, _no_mend, seed=seed, training=True, after=after)
             refused = {each.name: f"in training: {each.reason}" for each in found.frozen}

@@ -74,8 +74,10 @@ class _Means(TorchDispatchMode):
         mean = _MEANS.get(name.rstrip("_"))
         if mean is None:
             return _undropped(func, args, kwargs)
+        if name == "bernoulli_":
+            return mean(args[0], args[1] if len(args) > 1 else kwargs.get("p", 0.5))
         if name.endswith("_"):
-            return mean(args[0], *args[1:])
+            return mean(args[0], *(args[1:] or ((0.5,) if name == "bernoulli_" else ())))  # its default
         return mean(_made(func, name, args, kwargs), *(args[1:] if isinstance(args[0], Tensor) else ()))
 
 

@@ -24,7 +24,7 @@ from secateur.surgery.actions import (
     emitted,
     flat_tensors,
 )
-from secateur.surgery.cutting import Axis, is_transposed
+from secateur.surgery.cutting import Axis
 from secateur.surgery.layout import Layout, gathered, layout_of
 from secateur.surgery.matrix_products import (
     ALIASES,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from secateur.network.weights import weight_layers
+from secateur.surgery.computed_weights import weight_norm_of
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, passes_on
 from secateur.surgery.graph import ChannelGraph
 
@@ -64,7 +65,7 @@ def state_tensors(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]
     for name, value in held.items():
         owner = owners.setdefault(id(value), name)
         total[owner] = total.get(owner, 0) + uses.get(name, 0)
-    weights = {f"{name}.weight" if name else "weight" for name in weight_layers(model)}
+    weights = _weights(model)
     sizes, dims = {axis: graph.size(axis) for axis in graph.axes()}, dict[str, Dims]()
     found = []
     for name, value in held.items():
@@ -76,12 +77,21 @@ def state_tensors(model: nn.Module, graph: ChannelGraph, uses: Mapping[str, int]
                 name,
                 dims[name],
                 counts and isinstance(value, nn.Parameter),
-                counts and name in weights,
+                counts and id(value) in weights,
                 total[name] if counts else 0,
                 value.dtype,
                 None if counts else owner,
             )
         )
+    return found
+
+
+def _weights(model: nn.Module) -> set[int]:
+    """What could be zero: the weights of layers, of normalised ones what is made of one norm."""
+    found = set()
+    for layer in weight_layers(model).values():
+        normed = weight_norm_of(layer)
+        found.add(id(normed.v if normed else layer.weight))
     return found
 
 

@@ -32,6 +32,8 @@ from torch.utils.hooks import RemovableHandle
 from secateur.methods.gates.gate import full, gate, gate_slope
 from secateur.methods.gates.weighted_norm import OVER_CHANNELS, weighted_norm
 from secateur.network.weights import weight_layers
+from secateur.surgery.along import along
+from secateur.surgery.computed_weights import weight_norm_of
 from secateur.surgery.cutting import Axis, is_transposed, scale
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 from secateur.surgery.probe import channel_dim
@@ -220,10 +222,7 @@ class ChannelGates:
     def _filters(self, model: nn.Module, name: str) -> Iterator[Tensor]:
         """The weights that write a group's channels, each (K, ...)."""
         for layer_name, index in self._writes[name]:
-            layer = model.get_submodule(layer_name)
-            weight = layer.weight
-            assert isinstance(weight, Tensor)
-            weight = weight.transpose(0, 1) if is_transposed(layer) else weight
+            weight = along(model, (layer_name, "out"))
             yield weight if index is None else weight[index]
 
     def _gate(self, model: nn.Module, name: str) -> Tensor:
@@ -284,7 +283,11 @@ def unfoldable(model: nn.Module, group: ChannelGroup) -> str | None:
     A weight that is shared with something that does not read these channels (an embedding tied to the output
     layer) would be changed there too.
     """
+    if beside := [axis for axis in (site.axis for site in group.reads) if axis[1] != "in"]:
+        return f"{beside[0][0]} reads them by a parameter of its own, not as a layer"
     readers = {site.axis[0]: model.get_submodule(site.axis[0]) for site in group.reads}
+    if normed := [name for name, layer in readers.items() if weight_norm_of(layer) is not None]:
+        return f"the weight of {normed[0]} is normalised, so no gate can be folded into it"
     weights = {id(layer.weight): name for name, layer in readers.items()}
     for name, module in model.named_modules(remove_duplicate=False):
         for value in module._parameters.values():
