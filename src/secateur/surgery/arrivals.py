@@ -117,7 +117,7 @@ def _tie(arrival: Arrival, broadcasts: set[int], links: Links) -> None:
 
 
 def _tie_together(arrival: Arrival, roots: Tensor, links: Links) -> None:
-    """Tie entries at which several channels meet that are one channel by now, as a head's in several windows."""
+    """Tie entries at which several channels meet that are one by now, as a head's in several windows."""
     assert arrival.sets is not None
     start = links.start[arrival.source]
     own = roots[start : start + links.sizes[arrival.source]]

@@ -164,7 +164,8 @@ class Follower:
                 one, other = seen[axis]
                 times = len(hit) // max(1, len(half[source]))
                 expected = half[source].repeat(times)
-                if len(expected) == len(hit) > _FEW and torch.equal(one, expected) and torch.equal(other, ~expected):
+                in_order = len(expected) == len(hit) > _FEW and torch.equal(one, expected)
+                if in_order and torch.equal(other, ~expected):
                     found[axis] = torch.arange(len(half[source])).repeat(times)
                 elif torch.equal(one, hit) and torch.equal(other, hit):
                     found[axis] = torch.full((len(hit),), NONE).masked_fill(hit, ALL)
@@ -180,7 +181,7 @@ class Follower:
         self.found[source, axis] = Arrival(source, axis, index, sets, self.mixing(source))
 
     def _each(self, group: list[Axis]) -> None:
-        """Follow sources of disjoint reach. Channels that meet in an entry hang together; often all of them."""
+        """Follow sources of disjoint reach. Channels that meet in an entry hang together; often all do."""
         seen = self._coded(group)
         some: dict[Axis, list[tuple[Axis, Tensor]]] = {}
         for axis, by in self.hits.items():
@@ -206,7 +207,7 @@ class Follower:
         return [*range(few), *range(half, half + few)]
 
     def _by_parts(self, some: dict[Axis, list[tuple[Axis, Tensor]]]) -> None:
-        """Tell the several channels that meet in an entry (halves of a gated unit): one part of them at a time."""
+        """Tell the several channels that meet in an entry (halves of a gated unit), a part at a time."""
         for count in _PARTS:
             for divided in (_blocks, _residues):
                 left = {s: v for s, v in some.items() if count * len(codes(self.sizes[s])) < self.sizes[s]}
@@ -214,7 +215,7 @@ class Follower:
                 for i in range(count):
                     if not left:
                         break
-                    runs.append(self._coded(left, lambda size, i=i: divided(size, count) == i))
+                    runs.append(self._coded(left, _part(divided, count, i)))
                     left = {
                         source: places
                         for source, places in left.items()
@@ -247,6 +248,10 @@ class Follower:
             at = (found >= 0).nonzero().flatten()
             sets[found[at], at] = True
         self._keep(source, axis, index, sets)
+
+
+def _part(divided: Callable[[int, int], Tensor], count: int, number: int) -> Callable[[int], Tensor]:
+    return lambda size: divided(size, count) == number
 
 
 def _blocks(size: int, count: int) -> Tensor:
