@@ -1,4 +1,4 @@
-"""What mixes channels is found by the operators that run, whatever module holds the weight, or computes it."""
+"""What mixes channels is found by the operators that run, whatever module holds or computes the weight."""
 
 from __future__ import annotations
 
@@ -42,9 +42,8 @@ def test_what_is_spread_is_gathered_again(data):
     entries = 1
     for each in keep:
         entries *= outer * inner if each == dim else shape[each]
-    mark = torch.tensor(
-        data.draw(st.lists(st.booleans(), min_size=examples * entries, max_size=examples * entries))
-    )
+    count = examples * entries
+    mark = torch.tensor(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
     mark, layout = mark.view(examples, entries), Layout(dim, outer, inner)
     mask = spread(mark, layout, keep, shape).expand(shape)
     assert torch.equal(gathered(mask, layout, keep, examples), mark)
@@ -72,7 +71,7 @@ def test_a_view_shows_the_entries_that_its_values_come_from(data):
 
 
 def test_a_broadcast_ties_nothing():
-    """Channel 0 of a gate covers both entries at which `stream` tells its channels apart; alone it ties them."""
+    """Channel 0 of a gate covers both entries at which `stream` tells channels apart; alone it ties them."""
     stream, gate, reader = ("stream", "out"), ("gate", "out"), ("reader", "in")
     apart = Arrival(stream, reader, torch.tensor([0, 1, NONE]))
     over = Arrival(gate, reader, torch.tensor([0, 0, 0]))

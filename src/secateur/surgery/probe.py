@@ -178,6 +178,8 @@ class Probe:
                 run = Run(part, count, looking=looking, mixing=mixing is not None)
                 found.append(self._run(run, mixing))
             except RUN_ERRORS as error:
+                if self.apart and isinstance(error, OtherPath):
+                    raise
                 raise InputError(
                     f"{type(self.model).__name__} cannot be traced: marks are NaN in its activations, and "
                     f"its code does not stand them: {kind_and_line(error)}"
@@ -316,7 +318,7 @@ def probe_of(model: nn.Module, inputs: Inputs, *, training: bool = False, apart:
         try:
             probe.check()
             return probe
-        except RUN_ERRORS:
+        except (*RUN_ERRORS, InputError):
             probe = Probe(model, inputs, training=training, apart=False)
     probe.check()
     return probe

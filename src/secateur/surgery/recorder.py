@@ -209,7 +209,8 @@ class Recorder(ModuleWatch):
         if product is not None:
             for side in (1, 0):
                 data = product.sides[1 - side]
-                if self._direct(product.sides[side]) is not None and self.tape.own(data) is None:
+                direct = self._direct(product.sides[side])
+                if direct is not None and (direct[0] is not None or self.tape.own(data) is None):
                     made = self._static_layer(index, product, side, func)
                     if made is not None:
                         return made
@@ -464,7 +465,8 @@ class Recorder(ModuleWatch):
         if direct is None and self._same_sizes(weight):
             self._as_layer(self.within, action)
             for dim, (axis, times) in places.items() if self.tape.bits(weight) else ():
-                self._look(weight, dim, (self.within, axis[1]), times)
+                role = "write" if axis[1] == "out" else "read"
+                self._look(weight, dim, (self.within, axis[1]), times, role if mixes else "")
             return True
         name, shown = direct if direct is not None else (None, {})
         if name is not None and parameter is not None:

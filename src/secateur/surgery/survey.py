@@ -30,14 +30,16 @@ class Survey:
             it runs there as in evaluation.
     """
 
-    def __init__(self, model: nn.Module, inputs: Inputs, progress: Callable[[float], None]):
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, progress: Callable[[float], None], *, apart: bool = True
+    ):
         self.progress = progress
-        self.probes = [probe_of(model, inputs)]
+        self.probes = [probe_of(model, inputs, apart=apart)]
         first = self.probes[0]
         trains = how_it_trains(first.model, first.inputs)
         self.not_in_training = trains.failure
         if trains.differs and trains.failure is None:
-            self.probes.append(probe_of(model, first.inputs, training=True, apart=trains.apart))
+            self.probes.append(probe_of(model, first.inputs, training=True, apart=apart and trains.apart))
         self.model, self.mixers, self.channelwise = first.model, first.mixers, first.channelwise
         self.computed = first.computed
         self.order = list(dict.fromkeys(name for probe in self.probes for name in probe.record.order))

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from secateur.network.inputs import Inputs
+from secateur.surgery.actions import OtherPath
 from secateur.surgery.arrivals import Arrivals
 from secateur.surgery.following import codes, decode
 from secateur.surgery.graph import ChannelGraph
@@ -43,8 +44,17 @@ def trace(
         InputError: where the model cannot be run on the inputs.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        survey = Survey(model, inputs, progress or (lambda _share: None))
-        links, arrivals = survey.links(), Arrivals()
-        survey.follow(links, arrivals)
-        arrivals.tie(links)
-        return group_channels(model, survey, links)
+        try:
+            return _traced(model, inputs, progress, apart=True)
+        except OtherPath:  # what it does depends on how many examples there are
+            return _traced(model, inputs, progress, apart=False)
+
+
+def _traced(
+    model: nn.Module, inputs: Inputs, progress: Callable[[float], None] | None, *, apart: bool
+) -> ChannelGraph:
+    survey = Survey(model, inputs, progress or (lambda _share: None), apart=apart)
+    links, arrivals = survey.links(), Arrivals()
+    survey.follow(links, arrivals)
+    arrivals.tie(links)
+    return group_channels(model, survey, links)
