@@ -369,7 +369,7 @@ def test_a_weight_that_is_shared_with_what_does_not_read_is_left_alone_and_said(
     sc.inspect(model, torch.arange(12).view(4, 3))
     method = method_for("params=90%")
     with pytest.warns(
-        UserWarning, match=r"leaves channels alone: back: the weight of score is shared with embed"
+        UserWarning, match=r"leaves channels alone: embed: the weight of score is shared with embed"
     ):
         method.prepare(model)
     assert list(method.left_out) == ["back"]

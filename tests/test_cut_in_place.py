@@ -449,3 +449,103 @@ def test_other_computed_weights_are_refused_with_the_remedy():
         said.append(str(refusal.value))
     assert "torch.nn.utils.remove_spectral_norm(0)" in said[0]
     assert "torch.nn.utils.parametrize.remove_parametrizations(0, 'weight')" in said[1]
+
+
+# What gets no gradient
+
+
+class PartOnly(nn.Module):
+    """A backbone that runs under `no_grad`, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.back = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU())
+        self.head = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3))
+        self.under = True
+
+    def forward(self, x):
+        with torch.set_grad_enabled(not self.under and torch.is_grad_enabled()):
+            h = self.back(x)
+        return self.head(h)
+
+
+def rows(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.randn(8, 4, generator=generator), torch.randint(0, 3, (8,), generator=generator))] * 2
+
+
+def widths(model):
+    return [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)]
+
+
+def test_what_the_loss_does_not_reach_is_said_before_training():
+    model = PartOnly()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(InputError, match=r"none comes back .* those of back.0 .*keep=\['back.0', 'back.2'\]"):
+        sc.prune(model, budget="params=70%", data=rows(), every=1)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    sc.prune(model, budget="params=80%", data=rows(), every=1, keep=["back.0", "back.2"])
+    assert widths(model)[:2] == [6, 5]
+    assert widths(model)[2] < 6
+
+
+def test_other_criteria_say_it_and_cut():
+    model = PartOnly()
+    with pytest.warns(UserWarning, match=r"no gradient reaches what writes .* back.0, back.2 "):
+        sc.prune(model, method="filter-norm", budget="params=70%", data=rows(), every=1)
+    assert sum(p.numel() for p in model.parameters()) <= 0.7 * sum(p.numel() for p in PartOnly().parameters())
+
+
+@pytest.mark.parametrize("method", ["fisher", "filter-norm", "random-channels"])
+def test_layers_that_do_not_require_gradients_are_left_alone(method):
+    model = PartOnly()
+    model.under = False
+    model.back.requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"leaves channels alone: back.0, back.2: .*requires_grad_\(True\)"):
+        sc.prune(model, method=method, budget="params=80%", data=rows(), every=1)
+    assert widths(model)[:2] == [6, 5]
+    assert widths(model)[2] < 6
+
+
+def test_what_would_go_first_as_its_gradient_is_zero_is_named():
+    model = PartOnly()
+    model.under = False
+    nn.init.zeros_(model.head[2].weight)
+    with pytest.warns(UserWarning, match=r"the gradient .* of back.0, back.2, head.0 is zero"):
+        sc.prune(model, budget="params=80%", data=rows(), every=1)
+
+
+def test_the_rehearsal_changes_nothing():
+    """Batch statistics, random numbers and the first cut are those of a run without it."""
+
+    def run():
+        model = chain().float()
+        sc.inspect(model, torch.zeros(2, 2, 4, 4))
+        data = [(x.float(), y) for x, y in map(batch, range(3))]
+        torch.manual_seed(5)
+        return sc.prune(model, budget="params=60%", data=data, every=2), torch.rand(1)
+
+    from secateur.training import prune as module
+
+    one, drawn = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "check_reached", lambda *_: None)
+        other, again = run()
+    assert torch.equal(drawn, again)
+    for name, value in other.state_dict().items():
+        assert torch.equal(one.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "SparseAdam"])
+def test_optimizers_that_could_not_step_are_refused_before_training(name):
+    model = PartOnly()
+    model.under = False
+    with pytest.raises(InputError, match=f"{name} (evaluates|steps)"):
+        sc.prune(
+            model,
+            budget="params=80%",
+            data=rows(),
+            optimizer=getattr(torch.optim, name)(model.parameters()),
+        )

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
-from secateur.methods.readers import Pass, Readers, examples_first, examples_in, label
+from secateur.methods.readers import Pass, Readers, examples_in, label
 from secateur.surgery.optimizer_state import Optimizers, loss_scale, steps_of
 
 
@@ -130,11 +130,10 @@ class GradientCriterion(ChannelPruning):
         if self._scaled_by is not None or self.in_evaluation:
             self._settle()
         counts = model.training or self.in_evaluation
-        self._open = Pass(examples_in(self.anatomy.inputs, args, kwargs)) if counts else None
+        self._open = Pass(*examples_in(self.anatomy, args, kwargs)) if counts else None
 
     def _accumulate(self, seen: Pass, name: str, act: Tensor, grad: Tensor, size: int) -> None:
         """Of one reader what it read, and the gradient of that, of each of its `size` entries."""
-        act, grad = examples_first(act, grad, seen.examples)
         if len(act) % seen.examples:
             raise InputError(
                 f"{self.name} needs examples along the first dimension of what every layer reads: "
@@ -206,14 +205,23 @@ class GradientCriterion(ChannelPruning):
     def _complete(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count of a window; InputError where there is nothing to tell channels apart by."""
         sums, examples = self._gathered()
-        unseen = [name for name in sums if name in self._unseen and not sums[name].any()]
+        open_to_cuts = set(self.can_go())
+        unseen = [name for name in sums if name in self._unseen & open_to_cuts and not sums[name].any()]
         if examples == 0 or unseen:
             where = "" if examples == 0 else f" at what reads the channels of {unseen[0]}"
+            also = "" if examples == 0 else f"; or leave alone what is not in the loss, keep={unseen[:8]}"
             raise InputError(
                 f"{self.name} saw no gradient{where} in this window: call the model that prepare returned, "
-                "in training mode, and loss.backward() before after_step"
+                f"in training mode, and loss.backward() before after_step{also}"
             )
         return sums, examples
+
+    def unfelt(self) -> tuple[list[str], list[str]]:
+        """Of the groups that may lose channels, those that got no gradient yet, and those that got zeros."""
+        sums, _ = self._gathered()
+        groups = self.can_go()
+        unseen = [name for name in groups if name in self._unseen and not sums[name].any()]
+        return unseen, [name for name in groups if name not in unseen and not sums[name].any()]
 
     def _gathered(self) -> tuple[dict[str, Tensor], int]:
         """Sums and example count over all processes."""
@@ -225,20 +233,6 @@ class GradientCriterion(ChannelPruning):
         for value in (*sums.values(), examples):
             dist.all_reduce(value)
         return sums, int(examples)
-
-
-def by_example(x: Tensor, examples: int, along: int) -> Tensor:
-    """Bring the examples of what a linear layer reads to the first dimension, from that of the inputs.
-
-    Example:
-        >>> by_example(torch.zeros(7, 4, 6), 4, along=1).shape  # (time, batch, features)
-        torch.Size([4, 7, 6])
-    """
-    if x.dim() > along + 1 and x.shape[along] == examples:
-        return x.movedim(along, 0)
-    if len(x) % examples or len(x) == examples:
-        return x
-    return x.unflatten(0, (-1, examples)).transpose(0, 1).flatten(0, 1)  # positions of all examples in turn
 
 
 def channel_gradients(act: Tensor, grad: Tensor, features: int = 1) -> Tensor:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from secateur.errors import InputError
 from secateur.network.examples import Examples
-from secateur.network.inputs import Inputs, input_tensors
+from secateur.network.inputs import input_tensors
 from secateur.surgery.along import along, parameter_along
+from secateur.surgery.anatomy import Anatomy
 from secateur.surgery.cutting import Axis, axis_size
 
 
@@ -31,6 +31,7 @@ class Pass:
 
     Attributes:
         examples: N.
+        along: the dimension of the inputs along which they lie.
         gradients: g, reader -> (N, entries).
         reads: reader -> what it read and the gradient of that, (rows, entries, ...), once for every call;
             only for criteria that want them so.
@@ -38,6 +39,7 @@ class Pass:
     """
 
     examples: int
+    along: int = 0
     gradients: dict[str, Tensor] = field(default_factory=dict)
     reads: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
@@ -51,7 +53,7 @@ class Pass:
             name: [(act, grad.to(torch.promote_types(grad.dtype, torch.float32)) / scale) for act, grad in of]
             for name, of in self.reads.items()
         }
-        return Pass(self.examples, gradients, reads, self.called)
+        return Pass(self.examples, self.along, gradients, reads, self.called)
 
 
 def label(axis: Axis) -> str:
@@ -136,9 +138,14 @@ class Readers:
         values = act.detach()  # without its graph, or the hook would keep itself alive
         name, size = label(axis), axis_size(self.model, axis)
         seen.called.add(name)
-        own.register_hook(
-            lambda grad: self.note(seen, name, values.movedim(dim, 1), grad.movedim(dim, 1), size)
-        )
+
+        def felt(grad: Tensor) -> None:
+            read, came = values, grad
+            if seen.along and dim == -1:
+                read, came = (by_example(each, seen.examples, seen.along) for each in (read, came))
+            self.note(seen, name, read.movedim(dim, 1), came.movedim(dim, 1), size)
+
+        own.register_hook(felt)
         return own
 
     def _of_weight(self, axis: Axis) -> Any:
@@ -160,25 +167,24 @@ def _dim_of(value: Any, size: int) -> int | None:
     return next((dim for dim in (-1, 1) if value.shape[dim] == size), None)
 
 
-def examples_in(known: Inputs, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """Count the examples of a batch: along the first dimension, or where the network is known to have them.
+def examples_in(anatomy: Anatomy, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int]:
+    """Count the examples that a network is called with, and find along which dimension they lie there."""
+    known = anatomy.inputs
+    if not isinstance(known, Examples) or known.first_everywhere:
+        return len(input_tensors((*args, dict(kwargs)))[0]), 0
+    found = anatomy.examples_called(args, kwargs)
+    return found.count, next(iter(found.dims.values()), 0)
 
-    Args:
-        known: inputs that the network was opened with.
-        args, kwargs: what it is called with.
+
+def by_example(x: Tensor, examples: int, along: int) -> Tensor:
+    """Bring the examples of what a linear layer reads to the first dimension, from that of the inputs.
+
+    Example:
+        >>> by_example(torch.zeros(7, 4, 6), 4, along=1).shape  # (time, batch, features)
+        torch.Size([4, 7, 6])
     """
-    if isinstance(known, Examples) and not known.first_everywhere:
-        plain = args[0] if len(args) == 1 and isinstance(known.inputs, Tensor) else args
-        try:
-            return known.like(kwargs if isinstance(known.inputs, Mapping) else plain).count
-        except InputError:
-            pass  # it is called in another way
-    return len(input_tensors((*args, dict(kwargs)))[0])
-
-
-def examples_first(act: Tensor, grad: Tensor, examples: int) -> tuple[Tensor, Tensor]:
-    """Move the examples of (rows, entries, ...) to the front, where they lie behind: time comes first."""
-    if len(act) % examples and examples in act.shape[2:]:
-        where = act.shape.index(examples, 2)
-        return act.transpose(0, where), grad.transpose(0, where)
-    return act, grad
+    if x.dim() > along + 1 and x.shape[along] == examples:
+        return x.movedim(along, 0)
+    if len(x) % examples or len(x) == examples:
+        return x
+    return x.unflatten(0, (-1, examples)).transpose(0, 1).flatten(0, 1)  # positions of all examples in turn

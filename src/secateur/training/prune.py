@@ -38,6 +38,7 @@ from secateur.training.arguments import (
 )
 from secateur.training.evaluation import metrics_on
 from secateur.training.optimizers import Factory, build
+from secateur.training.reached import check_reached
 from secateur.training.recipe import GENTLE, Recipe
 from secateur.training.untrained import Batch, check_first, first_of, uninterrupted, without_training
 
@@ -123,7 +124,7 @@ def prune(
         metric: with `val`: (function, "max" or "min") or a name, in place of the task's.
         val: batches that the metric is measured on before and after, which is said on stderr.
         progress: show progress; by default on a terminal.
-        settings: of the method: beta, granularity, at_once, ...
+        settings: of the method: beta, granularity, at_once, depth (residual blocks may go, too), ...
 
     Returns:
         `model`, pruned, in evaluation mode; of a compiled or `DataParallel` one that handle, which runs the
@@ -161,6 +162,7 @@ def prune(
     check_first(model, first, aim)
     rehearse(Architecture.of(model).origin)
     model = pruning.prepare(model)
+    check_reached(model, first, aim, pruning)
     optimizer = _optimizer(model, pruning, optimizer, lr)
     step = _Step(pruning, optimizer, aim)
     shown = sys.stderr.isatty() if progress is None else progress
@@ -291,8 +293,20 @@ def _check_optimizer(model: nn.Module, optimizer: Optimizer | str | Factory | No
             f"optimizer is a name ({', '.join(GENTLE)}), a torch optimizer, or a function that makes one of "
             f"parameter groups; got {type(optimizer).__name__}"
         )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise InputError(
+            "LBFGS evaluates the loss several times a step, by a closure that sc.prune has not: choose "
+            "another optimizer, or call a method's hooks in a loop of your own (docs/own-loop.md)"
+        )
+    if isinstance(optimizer, torch.optim.SparseAdam) and not _sparse(model):
+        raise InputError("SparseAdam steps sparse gradients only, and the model has none: choose Adam")
     if lr is not None and optimizer is not None and not isinstance(optimizer, str):
         raise InputError(f"an optimizer of yours has its own rate, got lr={lr:g} besides: leave lr out")
+
+
+def _sparse(model: nn.Module) -> bool:
+    """Whether all gradients of a model are sparse, as those of an embedding may be."""
+    return all(getattr(module, "sparse", False) for module in model.modules() if module._parameters)
 
 
 def _optimizer(
