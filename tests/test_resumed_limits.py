@@ -1,7 +1,8 @@
-"""A state goes through JSON into a fresh method with a fresh network, cut as it was left, and on to the same end."""
+"""A state goes through JSON into a fresh method and a fresh network, cut alike, and on to the same end."""
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -75,7 +76,7 @@ def test_it_goes_on_to_the_same_end(name, wanted, before_prepare, tmp_path):
             saved = json.loads(json.dumps(method.state()))
             tensors = {key: value.clone() for key, value in method.tensors().items()}
             weights = {key: value.clone() for key, value in undisturbed.model.state_dict().items()}
-            momentum = undisturbed.optimizer.state_dict()
+            momentum = copy.deepcopy(undisturbed.optimizer.state_dict())
             sc.save(undisturbed.model, tmp_path / "left")
         undisturbed.step(numbers)
         numbers += 1
