@@ -275,19 +275,19 @@ class Labelled(Images):
 
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "loss"),
+    ("model", "inputs", "loss", "method"),
     [
-        (Labelled, {"x": IMAGES, "labels": torch.tensor([0, 1, 2, 0])}, lambda o, t: o.loss),
-        (Options, {"x": IMAGES, "mask": None, "named": True}, lambda o, t: F.cross_entropy(o["logits"], t)),
-        (Stacked, ([*IMAGES],), None),
-        (OneByOne, ([*IMAGES],), lambda o, t: F.cross_entropy(torch.stack([e["scores"] for e in o]), t)),
-        (lambda: Encoder(pooled=True), noise(7, 4, 6), None),
+        (Labelled, {"x": IMAGES, "labels": torch.tensor([0, 1, 2, 0])}, lambda o, t: o.loss, "fisher"),
+        (Options, {"x": IMAGES, "mask": None}, lambda o, t: F.cross_entropy(o["logits"], t), "taylor"),
+        (Stacked, ([*IMAGES],), None, "fisher"),
+        (OneByOne, ([*IMAGES],), lambda o, t: sum(each["scores"].sum() for each in o), "filter-norm"),
+        (lambda: Encoder(pooled=True), noise(7, 4, 6), None, "fisher"),
     ],
     ids=["loss among the outputs", "options", "a list", "a list of images", "time first"],
 )
-def test_a_network_is_pruned_saved_and_loaded_with_such_inputs(tmp_path, model, inputs, loss):
+def test_a_network_is_pruned_saved_and_loaded_with_such_inputs(tmp_path, model, inputs, loss, method):
     data = [(inputs, torch.tensor([0, 1, 2, 0]))] * 2
-    pruned = sc.prune(model(), budget="params=80%", data=data, every=1, at_once=0, loss=loss)
+    pruned = sc.prune(model(), method=method, budget="params=80%", data=data, every=1, at_once=0, loss=loss)
     sc.save(pruned, tmp_path)
     loaded = sc.load(tmp_path, factory=model)
     for one, other in zip(*(output_tensors(call(m, inputs)) for m in (loaded, pruned)), strict=True):

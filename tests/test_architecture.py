@@ -100,18 +100,26 @@ def test_a_familys_bottleneck_is_its_groups_scaled(model):
 
 def test_a_bottleneck_of_ones_own_network_leaves_its_streams_alone():
     whole = opened(foreign.PaddedResNet)
-    assert whole.group_names() == ("conv", "blocks.0.conv1", "blocks.1.conv1", "blocks.2.conv1")
+    assert whole.widths == (8, 8, 16, 4, 32, 8)  # the channels that a shortcut pads are groups of their own
+    assert whole.origin.inside == (1, 2, 4, 5)  # the last is written by the last block alone
+
+    def at(widths):
+        return (8, widths[0], widths[1], 4, widths[2], widths[3])
+
+    def inner(widths):
+        return [widths[index] for index in whole.origin.inside]
+
     small = whole.bottlenecked_to("params=50%")
-    assert small.widths[0] == whole.widths[0] == 8
-    ratios = [width / of for width, of in zip(small.widths[1:], (8, 16, 32), strict=True)]
-    assert 0.3 < min(ratios) <= max(ratios) < min(ratios) + 1 / 8
+    assert (small.widths[0], small.widths[3]) == (8, 4)
+    ratios = [width / of for width, of in zip(inner(small.widths), (8, 16, 32, 8), strict=True)]
+    assert 0.3 < min(ratios) <= max(ratios) <= min(ratios) + 1 / 8
     made = sum(p.numel() for p in small.build(seed=0).parameters())
     assert made == small.params <= whole.params // 2
-    wider = small.with_widths([8, *(width + 1 for width in small.widths[1:])])
+    wider = small.with_widths(at([width + 1 for width in inner(small.widths)]))
     assert wider.params > whole.params // 2
     assert small.bottlenecked_to(f"params={whole.params * 2}") == whole  # no wider than its factory makes it
-    least = whole.with_widths([8, 1, 1, 1]).params
-    assert whole.bottlenecked_to(f"params={least}").widths == (8, 1, 1, 1)
+    least = whole.with_widths(at([1, 1, 1, 1])).params
+    assert whole.bottlenecked_to(f"params={least}").widths == at([1, 1, 1, 1])
     with pytest.raises(
         InputError, match=f"inside the blocks, the streams as they are .* ask for at least {least}"
     ):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur.architecture.building import layout_hash
+from secateur.architecture.elsewhere import describe, described_again
 from secateur.architecture.patterns import as_pattern, bounds_of, count_of, is_pattern, numbers_of
 from secateur.deploy.onnx import to_onnx
 from secateur.errors import InputError
@@ -276,6 +277,19 @@ def test_the_entries_of_a_table_that_were_kept_stay_where_it_is_built_anew(own_w
     assert torch.equal(architecture.resumed(identity).build(seed=0).pe, model.pe)
     narrower = architecture.with_widths([5 if name == stream else 1 for name in architecture.group_names()])
     assert torch.equal(narrower.build(seed=0).pe, table(4, 16)[..., kept[:5]])
+
+
+def test_another_process_and_a_run_from_scratch_keep_the_same_entries():
+    model = Positions()
+    anatomy = sc.inspect(model, IMAGES, factory=Positions)
+    stream = next(group.name for group in anatomy.graph if "" in group.modules)
+    anatomy.remove(model, stream, [1, 5])
+    architecture = sc.Architecture.of(model)
+    there = described_again(json.loads(json.dumps(describe(architecture))), None)
+    scratch = sc.Architecture.whole(architecture.origin).left_as(architecture.identity())
+    for other in (there, scratch):
+        assert other.identity() == architecture.identity()
+        assert torch.equal(other.build(seed=0).pe, model.pe)
 
 
 def test_which_channels_are_kept_is_in_no_identity_where_it_changes_nothing():

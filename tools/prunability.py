@@ -237,6 +237,7 @@ def main() -> int:
         measure_all(chosen(options, path), settings, limits, options.jobs, path)
     ours, others = recorded(options.out / OURS), recorded(options.out / OTHERS)
     rows = [with_others(ours[name], others.get(name)) for name in every() if name in ours]
+    options.out.mkdir(parents=True, exist_ok=True)
     for name, text in tables(rows).items():
         (options.out / f"{name}.md").write_text(text, encoding="utf-8")
     return 0

@@ -18,7 +18,7 @@ every key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -39,9 +39,8 @@ from secateur.architecture.file import (
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, origin_of, read_foreign
 from secateur.architecture.origin import GroupOfWhole, Kept, Origin
-from secateur.architecture.patterns import numbers_of
 from secateur.architecture.scaling import bottlenecked, narrowed, scaled
-from secateur.architecture.sites import kept_as_json
+from secateur.architecture.sites import kept_as_json, kept_in
 from secateur.atomic import write_json
 from secateur.budget import Budget, Limits
 from secateur.errors import InputError
@@ -113,7 +112,7 @@ class Architecture:
     def from_identity(cls, identity: dict[str, Any], origin: Origin | None = None) -> Architecture:
         """Read what `identity` was taken of; of a foreign network with its origin."""
         widths = tuple(identity["widths"])
-        kept = {name: tuple(numbers_of(text).tolist()) for name, text in identity.get("kept", {}).items()}
+        kept = kept_in(identity)
         return cls(identity["factory"], identity["arguments"], widths, origin, kept)  # type: ignore[arg-type]
 
     def resumed(self, identity: dict[str, Any]) -> Architecture:
@@ -189,6 +188,10 @@ class Architecture:
     def with_arguments(self, **changes: Any) -> Architecture:
         """Take other factory arguments and the factory's own widths."""
         return Architecture.at(*self.origin.with_arguments(changes))
+
+    def left_as(self, identity: Mapping[str, Any]) -> Architecture:
+        """Take the widths that an identity of this network has, and the channels kept where it says them."""
+        return replace(self.with_widths(identity["widths"]), kept=kept_in(identity))
 
     @property
     def params(self) -> int:

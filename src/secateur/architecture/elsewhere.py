@@ -19,7 +19,7 @@ from secateur.data import Data
 from secateur.errors import InputError
 
 Described = dict[str, Any]
-"""`widths`, and as `whole` what is the same for all widths."""
+"""`widths`, `kept` where it matters which channels these are, and as `whole` what is the same for all."""
 
 
 def describe(architecture: Architecture) -> Described:
@@ -34,16 +34,16 @@ def describe(architecture: Architecture) -> Described:
     name = importable_name(origin)
     if name is None:
         raise InputError(f"the factory of '{architecture.factory}' cannot be imported by another process")
-    widths = list(architecture.widths)
+    at = {key: value for key, value in architecture.identity().items() if key in ("widths", "kept")}
     if origin.pretrained is not None or name.startswith(PREFIXES):
-        return {"whole": {"named": name}, "widths": widths}
+        return {"whole": {"named": name}, **at}
     whole = Architecture.whole(origin)
-    return {"whole": {"factory": name, "content": whole.to_dict()}, "widths": widths}
+    return {"whole": {"factory": name, "content": whole.to_dict()}, **at}
 
 
 def described_again(described: Described, data: Data) -> Architecture:
     """Make the architecture of its description, for these data."""
-    return whole_again(described["whole"], data).with_widths(described["widths"])
+    return whole_again(described["whole"], data).left_as(described)
 
 
 def whole_again(whole: dict[str, Any], data: Data) -> Architecture:

@@ -97,7 +97,8 @@ def problem_with(content: Any) -> str | None:
     if problem or schema < WITH_SITES or content["factory"] in FACTORIES:
         return problem
     found = next(filter(None, map(problem_with_sites, content["groups"])), None)
-    return found or _problem_with_frozen(content) or problem_with_numbers(content)
+    found = found or _problem_with_frozen(content) or problem_with_numbers(content)
+    return found or _problem_with_skipped(content)
 
 
 def _problem_with_factory(content: dict[str, Any]) -> str | None:
@@ -132,6 +133,16 @@ def _problem_with_groups(content: dict[str, Any]) -> str | None:
     if len({group["name"] for group in groups}) < len(groups):
         return "every group has a name of its own"
     return None
+
+
+def _problem_with_skipped(content: dict[str, Any]) -> str | None:
+    skipped = content.get("skipped", {})
+    fits = isinstance(skipped, dict) and all(
+        type(length) is int and 0 <= length <= 8 for length in skipped.values()
+    )
+    return (
+        None if fits else f'"skipped" gives a whole number from 0 to 8 for each block, got {shown(skipped)}'
+    )
 
 
 def _problem_with_frozen(content: dict[str, Any]) -> str | None:

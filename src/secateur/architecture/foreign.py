@@ -142,7 +142,8 @@ class ForeignOrigin:
         graph = self.anatomy.graph
         frozen = {"frozen": frozen_as_json(graph)} if graph.frozen else {}
         inputs = describe_inputs(self.anatomy.inputs, values=True)  # lengths and masks hold no noise
-        return {"input": inputs, **frozen, **numbers_as_json(graph)}
+        skipped = {"skipped": self.anatomy.skipped} if self.anatomy.skipped else {}
+        return {"input": inputs, **frozen, **numbers_as_json(graph), **skipped}
 
     def identity_at(self, widths: Sequence[int], kept: Kept | None = None) -> dict[str, Any]:
         """Say which code it is, as the user may have changed it, and which weights it starts from.

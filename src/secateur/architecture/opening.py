@@ -36,6 +36,7 @@ from secateur.surgery.anatomy import (
     open_with_graph,
 )
 from secateur.surgery.costs import state_shapes
+from secateur.surgery.depth import shortened
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.tracing import trace
@@ -160,6 +161,9 @@ def origin_of(model: nn.Module) -> ForeignOrigin | None:
     if anatomy is None:
         return None
     origin = carried_origin(model)
+    if isinstance(origin, ForeignOrigin) and origin.anatomy.skipped != anatomy.skipped:
+        origin = _without_blocks(origin, anatomy)
+        carry_origin(model, origin)
     if not isinstance(origin, ForeignOrigin) or origin.anatomy.whole is not anatomy.whole:
         whole = anatomy.uncut()
         assert whole.whole is not None
@@ -167,9 +171,15 @@ def origin_of(model: nn.Module) -> ForeignOrigin | None:
         theirs = described(whole.whole)
         name = factory_name(type(model)) if theirs is None else name_of(theirs)
         build = None if theirs is None else _buildable(theirs)
-        origin = ForeignOrigin(name, {}, build, whole, classes=classes)
+        origin = ForeignOrigin(name, {}, build and shortened(build, whole.skipped), whole, classes=classes)
         carry_origin(model, origin)
     return origin
+
+
+def _without_blocks(origin: ForeignOrigin, anatomy: Anatomy) -> ForeignOrigin:
+    """The origin of a network from which blocks are gone: its factory builds it without them."""
+    build = origin.build and shortened(origin.build, anatomy.skipped)
+    return ForeignOrigin(origin.name, origin.arguments, build, anatomy.uncut(), classes=origin.classes)
 
 
 def _buildable(theirs: dict[str, Any]) -> Build | None:
@@ -213,7 +223,7 @@ def read_foreign(
     Raises:
         InputError: where no factory is given, or it builds another network than the file describes.
     """
-    name = content["factory"]
+    name, skipped = content["factory"], content.get("skipped", {})
     if factory is None:
         raise InputError(
             f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "
@@ -224,6 +234,7 @@ def read_foreign(
         inputs = examples_described(content.get("input"))
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    factory = shortened(factory, skipped)
     if (layout := layout_without_memory(factory, content["arguments"])) not in (None, content["layout"]):
         raise _of_other_tensors(source, layout, content["layout"])
     groups, build = content["groups"], partial(factory, **content["arguments"])
@@ -235,7 +246,7 @@ def read_foreign(
         origin = ForeignOrigin(name, content["arguments"], build, anatomy, classes=classes_of(model, inputs))
     else:
         graph = with_numbers(graph_of(content, model, source), content, model, source)
-        anatomy = open_unrun(in_evaluation(model.cpu()), graph, inputs)
+        anatomy = open_unrun(in_evaluation(model.cpu()), graph, inputs, skipped)
         origin = ForeignOrigin(name, content["arguments"], build, anatomy, classes=content["classes"])
     by_name = {group["name"]: group["width"] for group in groups}
     widths, kept = tuple(by_name[name] for name in origin.names), kept_from(groups)

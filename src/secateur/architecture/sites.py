@@ -53,6 +53,11 @@ def kept_from(groups: Sequence[Json]) -> dict[str, tuple[int, ...]]:
     return {each["name"]: tuple(numbers_of(each["kept"]).tolist()) for each in groups if "kept" in each}
 
 
+def kept_in(identity: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Read the same of an identity, which has it by name."""
+    return {name: tuple(numbers_of(text).tolist()) for name, text in identity.get("kept", {}).items()}
+
+
 def problem_with_sites(group: Json) -> str | None:
     """Say what is wrong with the form of a group's sites and kept channels; None: nothing."""
     sites, name = group.get("sites"), ascii(group.get("name"))[:80]

@@ -7,6 +7,7 @@ optimizer shrink. A criterion says what the score is (`fisher`, `taylor`, `norms
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Collection, Iterable
@@ -23,6 +24,7 @@ from secateur.methods.goal import Goal, cost_at
 from secateur.surgery.along import parameter_along
 from secateur.surgery.anatomy import Anatomy, Removals, anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
+from secateur.surgery.depth import Block, blocks_of
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.optimizer_state import Optimizers, check_steps, loss_scale, steps_of, watch_optimizers
 
@@ -136,6 +138,8 @@ class ChannelPruning(Method):
             network, as where one that is cut already is cut further.
         every, beta, granularity, at_once: see `Config`.
         removals: stop after so many channels, in place of a budget.
+        depth: whether residual blocks of a network that is no built-in one go, too. A block goes where the
+            channels left of its own groups, which cannot get narrower, have the lowest mean score together.
         constraints: what must stay (`secateur.surgery.constraints`); a ratio in them is met exactly, beside
             the budget or in place of it, but for `removals`, of which it is a floor. Shares are of the
             network handed to `prepare`; give `Bounds` where the original is another one.
@@ -160,6 +164,7 @@ class ChannelPruning(Method):
         at_once: int = 1,
         removals: int | None = None,
         constraints: Constraints | Bounds | None = None,
+        depth: bool = False,
     ):
         _check_goal(self.name, budget, removals, constraints)
         if removals is not None and removals < 1:
@@ -175,6 +180,8 @@ class ChannelPruning(Method):
         self._examples = 0
         self._alive: dict[str, list[int]] = {}  # present index -> index in the original network
         self._anatomy: Anatomy | None = None
+        self.depth = depth
+        self._blocks: list[Block] = []
         self._met = False
         self._stepped = 0  # of the optimizers, by their own count
         self._skips = 0  # in a row
@@ -212,7 +219,7 @@ class ChannelPruning(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget."""
-        return {"method": self.name, **self.config.identity()}
+        return {"method": self.name, **self.config.identity(), **({"depth": True} if self.depth else {})}
 
     @property
     def anatomy(self) -> Anatomy:
@@ -230,12 +237,14 @@ class ChannelPruning(Method):
         self.bounds = self._sparing_frozen(model, bounds_of(self.constraints, model))
         ranked = set(self.ranked(model))
         self._check_shares(ranked)
+        least, inner = self._without_blocks(model, ranked)
         if self.goal.wanted is not None:
             self.goal.fix(model, self.anatomy)
             smallest = smallest_widths(graph, self.config.granularity, self.bounds)
             smallest = {name: width for name, width in smallest.items() if name in ranked}
+            smallest = {name: width for name, width in smallest.items() if name in inner.graph.groups}
             if self._resumed is None:
-                self.goal.check_reachable(model, self.anatomy, smallest, self.name, self.bounds.text)
+                self.goal.check_reachable(least, inner, smallest, self.name, self.bounds.text)
         self._alive = {name: list(range(graph.width(name))) for name in graph.groups}
         self._restart(model)
         self.watch(model)
@@ -446,15 +455,22 @@ class ChannelPruning(Method):
         done = 0
         try:
             while not self._is_met(model) and (at_once == 0 or done < at_once):
-                name, channels = self._lowest(self._open_to_cuts(model, scores))
-                self._note(name, channels, 0 if done else self.examples)  # the window's examples count once
+                open_to_cuts = self._open_to_cuts(model, scores)
+                examples = 0 if done else self.examples  # the window's examples count once
+                done += 1
+                if block := self._block_due(open_to_cuts):
+                    removals.make()
+                    self._remove_block(model, block, optimizer, examples)
+                    scores = {name: values for name, values in scores.items() if name not in block.groups}
+                    continue
+                name, channels = self._lowest(open_to_cuts)
+                self._note(name, channels, examples)
                 removals.add(name, channels)
                 if "latency" in self.goal.limits:  # which is measured on the network itself
                     removals.make()
                 keep = torch.ones(len(scores[name]), dtype=torch.bool)
                 keep[channels] = False
                 scores[name] = scores[name][keep.to(scores[name].device)]
-                done += 1
         finally:
             removals.make()
 
@@ -475,8 +491,62 @@ class ChannelPruning(Method):
             return scores
         return {name: scores[name] for name in due}
 
+    def _without_blocks(self, model: nn.Module, ranked: set[str]) -> tuple[nn.Module, Anatomy]:
+        """Find the blocks that may go, if they are asked for: the network without them, and its anatomy."""
+        if not self.depth:
+            return model, self.anatomy
+        whole, graph = self.anatomy.whole, self.anatomy.graph.uncut()
+        if whole is None:
+            raise InputError(
+                f"{self.name}: depth takes blocks out of networks that are no built-in ones, got "
+                f"{type(model).__name__}: build it with fewer blocks"
+            )
+        floors = self.bounds.floors
+        self._blocks = [
+            block
+            for block in blocks_of(whole, graph, self.anatomy.inputs)
+            if ranked.issuperset(block.groups) and not any(name in floors for name in block.groups)
+        ]
+        if not self._blocks:
+            raise InputError(
+                f"{self.name}: depth takes out residual blocks, which hand on what they take and have "
+                f"channels of their own, and {type(model).__name__} has none: leave depth out"
+            )
+        least = copy.deepcopy(model)
+        anatomy_of(least).skip(least, self._blocks)
+        return least, anatomy_of(least)
+
+    def _block_due(self, scores: dict[str, Tensor]) -> Block | None:
+        """The block to remove next; None where channels are."""
+        best = self._best(scores)
+        lowest, found = math.inf if best is None else best[0], None
+        for block in self._blocks:
+            if all(name in scores and not self._next(name) for name in block.groups):
+                mean = float(torch.cat([scores[name].flatten() for name in block.groups]).mean())
+                if mean < lowest:
+                    lowest, found = mean, block
+        return found
+
+    def _remove_block(self, model: nn.Module, block: Block, optimizer: Optimizers, examples: int) -> None:
+        for index, name in enumerate(block.groups):
+            width = self.anatomy.graph.width(name)
+            self._note(name, list(range(width)), 0 if index else examples)
+        self.anatomy.skip(model, [block], optimizer)
+        self._blocks.remove(block)
+
     def _lowest(self, scores: dict[str, Tensor]) -> tuple[str, list[int]]:
         """The channels to remove: of all groups the granule with the lowest mean score."""
+        best = self._best(scores)
+        if best is None:
+            raise InputError(
+                f"{self.name}: every group is as narrow as it can be at "
+                f"{self.anatomy.costs.now['params']:,} parameters, short of the goal: ask for a larger "
+                f"budget, or fewer removals{f' ({self.bounds.text})' if self.bounds else ''}"
+            )
+        return best[1], best[2]
+
+    def _best(self, scores: dict[str, Tensor]) -> tuple[float, str, list[int]] | None:
+        """The granule with the lowest mean score, of all groups; None where none can go."""
         best: tuple[float, str, list[int]] | None = None
         for name, values in scores.items():
             due = self._next(name)
@@ -486,13 +556,7 @@ class ChannelPruning(Method):
             mean = float(values[lowest].mean())
             if best is None or mean < best[0]:
                 best = (mean, name, sorted(lowest.tolist()))
-        if best is None:
-            raise InputError(
-                f"{self.name}: every group is as narrow as it can be at "
-                f"{self.anatomy.costs.now['params']:,} parameters, short of the goal: ask for a larger "
-                f"budget, or fewer removals{f' ({self.bounds.text})' if self.bounds else ''}"
-            )
-        return best[1], best[2]
+        return best
 
     def _restart(self, model: nn.Module) -> None:
         """Begin a window."""

@@ -17,6 +17,7 @@ operators  which operators multiply, by which sizes, and which cost nothing
 multiplying a run, and what it multiplied
 cut_runs   runs of a network that is cut to widths
 products   all that a network multiplies, as products of sizes that follow groups
+depth      residual blocks that can go as a whole
 costs      what a network costs at any widths, in closed form
 soft_cost  the same at widths that are no whole numbers, with its slope
 anatomy    all of it for one network; it follows every cut

@@ -22,6 +22,7 @@ from secateur.network.tensor_files import check_state
 from secateur.records.shown import Shown
 from secateur.surgery.copies import check_copies
 from secateur.surgery.costs import Costs
+from secateur.surgery.depth import Block, skip, without_blocks
 from secateur.surgery.families import family_graph
 from secateur.surgery.finished import prove_cut
 from secateur.surgery.graph import ChannelGraph, check_removal
@@ -41,6 +42,8 @@ class Anatomy:
         inputs: the examples that it was opened with.
         whole: the uncut network as it was, for the proof at the end; None for the built-in families, whose
             groups are declared and tested rather than found.
+        skipped: blocks that are gone from the whole network, with the length of what they gave
+            (`secateur.surgery.depth`).
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Anatomy:
         costs: Costs | Callable[[], Costs],
         inputs: Inputs,
         whole: nn.Module | None,
+        skipped: Mapping[str, int] | None = None,
     ):
         self.graph, self.inputs, self.whole = graph, inputs, whole
+        self.skipped = dict(skipped or {})
         self._costs = costs
 
     @property
@@ -71,7 +76,7 @@ class Anatomy:
     def with_graph(self, graph: ChannelGraph) -> Anatomy:
         """Make the anatomy of a copy of the network that is cut as `graph` says."""
         costs = self._costs.copy(graph) if isinstance(self._costs, Costs) else self._costs
-        return Anatomy(graph, costs, self.inputs, self.whole)
+        return Anatomy(graph, costs, self.inputs, self.whole, self.skipped)
 
     def at_inputs(self, model: nn.Module, inputs: Inputs) -> Anatomy:
         """Make the anatomy of the same network for inputs of another shape: its costs, and its proof.
@@ -85,7 +90,7 @@ class Anatomy:
         check_runs(model, inputs)
         few = few_of(self.as_examples(inputs))
         costs = Costs(model, self.graph, few, whole=self.whole)
-        found = Anatomy(self.graph, costs, few, self.whole)
+        found = Anatomy(self.graph, costs, few, self.whole, self.skipped)
         remember(model, found)
         return found
 
@@ -149,6 +154,17 @@ class Anatomy:
         if isinstance(self._costs, Costs):
             self._costs = self._costs.copy(self.graph)
 
+    def skip(self, model: nn.Module, blocks: Sequence[Block], optimizer: Optimizers = None) -> None:
+        """Take blocks out of network, optimizer, books, and the whole network that it is proved by."""
+        assert self.whole is not None
+        gone = {block.name: block.length for block in blocks}
+        skip(model, gone, optimizer)
+        self.whole = copied(self.whole)
+        skip(self.whole, gone)
+        self.graph = without_blocks(self.graph, blocks)
+        self.skipped |= gone
+        self._costs = Costs(model, self.graph, self.inputs, whole=self.whole)
+
     def prove(self, model: nn.Module) -> None:
         """Prove what has been cut so far on real inputs, with the network's own weights (`prove_cut`)."""
         if self.whole is not None:
@@ -211,7 +227,9 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
     return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
 
 
-def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:
+def open_unrun(
+    whole: nn.Module, graph: ChannelGraph, inputs: Inputs, skipped: Mapping[str, int] | None = None
+) -> Anatomy:
     """Make the anatomy of a whole network whose graph is known, without running it: its costs come later.
 
     Args:
@@ -226,7 +244,7 @@ def open_unrun(whole: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy
             counted.append(Costs(whole, graph.uncut(), inputs))
         return counted[0]
 
-    return Anatomy(graph, costs, inputs, whole)
+    return Anatomy(graph, costs, inputs, whole, skipped)
 
 
 def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Anatomy:

@@ -108,7 +108,11 @@ class Bench:
             found = self.outputs(compact, batch)
         except RUN_ERRORS as error:
             return self._where_it_fails(compact, batch, kind_and_line(error))
-        if distance(found, self.reference(graph, batch)) <= self.tolerance:
+        try:
+            expected = self.reference(graph, batch)
+        except RUN_ERRORS as error:
+            return f"the masked network fails: {kind_and_line(error)}"
+        if distance(found, expected) <= self.tolerance:
             return None
         with torch.no_grad():
             return first_difference(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -93,7 +92,7 @@ def spread(mark: Tensor, layout: Layout | None, keep: Sequence[int], shape: Sequ
     examples = len(mark)
     if layout is None:
         sizes = [size if dim in keep else 1 for dim, size in enumerate(shape)]
-        return mark.any().expand(sizes)
+        return mark[0].reshape(sizes) if examples == 1 else mark.any().expand(sizes)
     d = layout.dim
     sizes = [shape[dim] if dim in keep else 1 for dim in range(len(shape))]
     own = [layout.outer, layout.inner] if d in keep else [1, 1]

@@ -40,12 +40,14 @@ class _Memory:
         numbers: kind of a group -> the meanings of the numbers that mended one, the last first.
         ways: kind of a group -> (way, variant) by which one was mended, the last first.
         in_vain: kind of a group -> how many of it nothing mended.
+        unions: groups, by name, that were merged without success, with how.
     """
 
     places: dict[Place, int]
     numbers: dict[tuple[str, ...], list[frozenset[Meaning]]] = field(default_factory=dict)
     ways: dict[tuple[str, ...], list[tuple[str, str]]] = field(default_factory=dict)
     in_vain: dict[tuple[str, ...], int] = field(default_factory=dict)
+    unions: set[tuple[frozenset[str], str]] = field(default_factory=set)
 
 
 _MEMORIES: WeakKeyDictionary[Trial, _Memory] = WeakKeyDictionary()
@@ -87,13 +89,14 @@ class _Patient:
                     break
                 if (found := self._passing(variant, MOST_BESIDE if label else MOST_NUMBERS)) is not None:
                     known.insert(0, (way, label))
-                    return self._alike(found)
+                    return self._alike(found, way, label)
         self.memory.in_vain[self.kind] = self.memory.in_vain.get(self.kind, 0) + 1
         return None
 
     def fails(self, graph: ChannelGraph, name: str) -> bool:
         """Tell whether cuts of a group are wrong by themselves."""
-        return self.trial.failure(graph, [name]) is not None
+        self.runs += 1
+        return self.runs < MOST_RUNS and self.trial.failure(graph, [name], quick=True) is not None
 
     def _passing(self, variant: ChannelGraph, most: int) -> ChannelGraph | None:
         """Find the smallest set of numbers with which cuts of the variant are right; None if none is."""
@@ -132,19 +135,42 @@ class _Patient:
         with_others = [name for name in self.proven if name in graph.groups and name != self.name]
         return not with_others or self.trial.failure(graph, [*with_others, self.name]) is None
 
-    def _alike(self, graph: ChannelGraph) -> ChannelGraph:
-        """Give the groups of the same kind whose turn comes later the numbers that helped this one."""
+    def _alike(self, graph: ChannelGraph, way: str, label: str) -> ChannelGraph:
+        """Mend at once what fails as this group did: others of its kind whose turn comes later."""
         (meanings, *_) = self.memory.numbers[self.kind]
-        for other in graph.groups if meanings else ():
-            if other == self.name or other in self.proven or kind_of(self.trial, graph, other) != self.kind:
+        if not meanings and way not in LOCAL:
+            return graph
+        before, mended = graph, [self.name]
+        for other in list(graph.groups):
+            if other == self.name or other in self.proven or other not in graph.groups:
                 continue
-            if any(other == name for number in graph.numbers for name, _ in number.each):
+            if kind_of(self.trial, graph, other) != self.kind or _has_number(graph, other):
                 continue
-            proposed = proposals(graph, other, self.trial.model, self.memory.places)
-            chosen = [proposal for proposal in proposed if proposal.meaning in meanings]
-            if len(chosen) == len(meanings):
-                graph = graph.with_numbers([number for each in chosen for number in each.numbers])
+            found = self._mended_alike(graph, other, way, label, meanings)
+            if found is not None:
+                graph = found
+                mended.append(other)
+        if len(mended) == 1 or self.trial.failure(graph, mended, quick=True):
+            return before
         return graph
+
+    def _mended_alike(
+        self, graph: ChannelGraph, other: str, way: str, label: str, meanings: frozenset[Meaning]
+    ) -> ChannelGraph | None:
+        """Cut another group that fails in the same way, with numbers of the same meanings."""
+        if not self.trial.failure(graph, [other], quick=True):
+            return None
+        if way in LOCAL:
+            patient = _Patient(self.trial, graph, other, self.proven, self.memory)
+            variants = (variant for named, variant in LOCAL[way](patient) if named == label)
+            if (found := next(variants, None)) is None:
+                return None
+            graph = found
+        proposed = proposals(graph, other, self.trial.model, self.memory.places)
+        chosen = [proposal for proposal in proposed if proposal.meaning in meanings]
+        if len(chosen) < len(meanings):
+            return None
+        return graph.with_numbers([number for each in chosen for number in each.numbers])
 
 
 class _Cut:
@@ -193,7 +219,7 @@ def kind_of(trial: Trial, graph: ChannelGraph, name: str) -> tuple[str, ...]:
 
 def _sets_of(proposed: Sequence[Proposal]) -> Iterator[tuple[Proposal, ...]]:
     """List sets of proposals that do not contradict each other, small and likely ones first."""
-    for likely in range(3):
+    for likely in range(4):
         among = [proposal for proposal in proposed if proposal.likely <= likely]
         sizes = [1, len(among), *range(2, min(len(among), 4))] if likely == 0 else range(1, 4)
         for size in sizes:
@@ -230,7 +256,17 @@ def _in_sets(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
 
 def _in_unions(patient: _Patient) -> Iterator[tuple[str, ChannelGraph]]:
     """The group with all others that it hangs together with and that fail too."""
-    yield from unions(patient.graph, patient.name, patient.proven, patient.fails)
+    for label, variant in unions(patient.graph, patient.name, patient.proven, patient.fails):
+        merged = (frozenset({*patient.graph.groups} - {*variant.groups} | {patient.name}), label)
+        if merged not in patient.memory.unions:
+            patient.memory.unions.add(merged)
+            yield label, variant
 
 
+def _has_number(graph: ChannelGraph, name: str) -> bool:
+    return any(name == follows for number in graph.numbers for follows, _ in number.each)
+
+
+LOCAL: dict[str, Way] = {"pairs": _in_pairs, "sets": _in_sets}
+"""Ways that concern one layer: groups of a kind are cut by the same one."""
 WAYS: dict[str, Way] = {"alone": _alone, "pairs": _in_pairs, "sets": _in_sets, "unions": _in_unions}

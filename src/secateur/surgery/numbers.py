@@ -56,7 +56,8 @@ class Proposal:
     Attributes:
         meaning: what they have in common.
         numbers: one for each module.
-        likely: 0 where the value is a width or a size itself, 1 a multiple of the width, 2 a sum with others.
+        likely: 0 where the value is a width or a size itself, 1 a multiple of the width, 2 a sum with others;
+            1 more where none of the group's layers lies in the modules.
     """
 
     meaning: Meaning
@@ -127,21 +128,21 @@ def proposals(
     forms = _Forms(graph, name)
     held = {Place(n.module, n.attribute, n.index): n for n in graph.numbers}
     near, holds = _around(graph, name)
-    found: dict[tuple[bool, Meaning], list[tuple[int, Number]]] = {}
+    found: dict[Meaning, list[tuple[int, Number]]] = {}
     for place, value in places.items():
         if not near(place.module):
             continue
         module = type(model.get_submodule(place.module)).__qualname__
         for how, likely, each, rest in forms.of(value, held.get(place)):
             number = Number(place.module, place.attribute, place.index, each, rest)
-            meaning = (module, place.attribute, place.index, how)
-            found.setdefault((place.module in holds, meaning), []).append((likely, number))
-    made = [
-        Proposal(meaning, tuple(number for _, number in all_), max(likely for likely, _ in all_))
-        for (_, meaning), all_ in sorted(found.items(), key=lambda item: not item[0][0])
-    ]
-    unlike = {proposal.numbers: proposal for proposal in reversed(made)}
-    return sorted(unlike.values(), key=lambda proposal: proposal.likely)
+            where = how if place.module in holds else f"{how} beside"
+            found.setdefault((module, place.attribute, place.index, where), []).append((likely, number))
+    made: dict[tuple[Number, ...], Proposal] = {}
+    for meaning, all_ in found.items():
+        likely = max(likely for likely, _ in all_) + (1 if meaning[3].endswith(" beside") else 0)
+        numbers = tuple(number for _, number in all_)
+        made.setdefault(numbers, Proposal(meaning, numbers, likely))
+    return sorted(made.values(), key=lambda proposal: proposal.likely)
 
 
 class _Forms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -40,12 +40,9 @@ def masked(model: nn.Module, graph: ChannelGraph) -> Iterator[None]:
             elif isinstance(module, NORMS) and axis[1] == "out":
                 stack.enter_context(_hooked(module, _normalises_kept(left)))
         for name, dim in graph.over_kept.items():
-            if (inside := _left_inside(name, graph)) and not all(
-                bool(left.all()) for left in inside.values()
-            ):
-                module = model.get_submodule(name)
-                reads = any((name, kind) in read for _, kind in inside)
-                hook = _computes_over_kept(module, name, graph, dim, inside, reads=reads)
+            module = model.get_submodule(name)
+            if inside := _cut_inside(module, name, graph, read):
+                hook = _computes_over_kept(module, name, graph, dim, inside)
                 stack.enter_context(_hooked(module, hook))
         yield
 
@@ -146,48 +143,48 @@ def _over_kept(module: str, graph: ChannelGraph) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in graph.over_kept)
 
 
-def _left_inside(name: str, graph: ChannelGraph) -> dict[Axis, Tensor]:
-    """Map the axes of a module and of those inside to what is left of them, named as from that module."""
-    return {
+def _cut_inside(
+    module: nn.Module, name: str, graph: ChannelGraph, read: Collection[Axis]
+) -> dict[Axis, Tensor]:
+    """Map the axes of a module (and of those inside) to what is left of them; none where nothing is cut.
+
+    Of a layer that reads, such as a standardised convolution, it is what it reads only. The axes are named as
+    from that module.
+    """
+    layer = isinstance(module, (_ConvNd, nn.Linear))
+    inside = {
         (axis[0][len(name) :].removeprefix("."), axis[1]): graph.left(axis)
         for axis in graph.axes()
         if axis[0] == name or axis[0].startswith(f"{name}.")
+        if not layer or (axis in read and axis[1] == "in")
     }
+    return {} if all(bool(left.all()) for left in inside.values()) else inside
 
 
 def _computes_over_kept(
-    module: nn.Module, name: str, graph: ChannelGraph, dim: int, inside: dict[Axis, Tensor], *, reads: bool
+    module: nn.Module, name: str, graph: ChannelGraph, dim: int, inside: Mapping[Axis, Tensor]
 ) -> Callable[..., Any]:
     """Run a copy of the module that is cut by itself, on the channels kept.
 
-    Of a norm the output is put back between zeros; a reader, such as a standardised convolution, is cut in
-    what it reads only, and gives what it gives.
+    What it gives is put back between zeros where it has a channel for each that was kept, as of a norm.
     """
     part = copy.deepcopy(module)
-    axes = {
-        axis: left
-        for axis, left in inside.items()
-        if not reads or axis[1] == "in" or _reads(name, axis, graph)
-    }
-    cut(part, axes)
-    if not reads:
-        for number in graph.numbers:
-            if number.module == name:
-                replace(number, module="").set(part, graph.widths)
+    cut(part, inside)
+    layer = isinstance(module, (_ConvNd, nn.Linear))
+    for number in graph.numbers:
+        if number.module == name and not layer:
+            replace(number, module="").set(part, graph.widths)
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         x = args[0] if args else next(iter(kwargs.values()))
-        (left, *_) = [left for left in axes.values() if len(left) == x.shape[dim]]
-        kept = left.nonzero().flatten().to(x.device)
+        fitting = [left for left in inside.values() if len(left) == x.shape[dim]]
+        if not fitting:
+            raise ValueError(f"what {name} computes over has no channels of those that are cut")
+        kept = fitting[0].nonzero().flatten().to(x.device)
         small = x.index_select(dim, kept)
         found = part(small, *args[1:], **kwargs) if args else part(**{**kwargs, next(iter(kwargs)): small})
-        if reads or not isinstance(found, Tensor) or found.shape == output.shape:
+        if layer or not isinstance(found, Tensor) or found.shape == output.shape:
             return found
         return torch.zeros_like(output).index_copy(dim, kept, found)
 
     return hook
-
-
-def _reads(name: str, axis: Axis, graph: ChannelGraph) -> bool:
-    whole = (f"{name}.{axis[0]}".removesuffix("."), axis[1])
-    return any(site.axis == whole and site.read for group in graph for site in group.sites)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.errors import InputError, kind_and_line
 from secateur.network.examples import Examples
@@ -265,9 +265,9 @@ class Trial:
         for name in doubtful:
             part = graph.uncut()
             part.note_removal({name: set(range(1, graph.groups[name].width))})
-            change = 0.0
-            for batch, before in zip(self.batches, plain, strict=True):
-                change = max(change, distance(self.bench.reference(part, batch), before))
+            change = max(
+                self._distance(part, batch, before) for batch, before in zip(self.batches, plain, strict=True)
+            )
             if change <= self.bench.tolerance:
                 refused[name] = "cutting it changes no output, so nothing can be proved"
             elif change < least:
@@ -275,6 +275,13 @@ class Trial:
                     f"cutting it changes the output by {change:.0e} of its size, too little to prove"
                 )
         return refused
+
+    def _distance(self, part: ChannelGraph, batch: Inputs, plain: Sequence[Tensor]) -> float:
+        """Measure how much the outputs change when what `part` has cut is not read; 0 where that fails."""
+        try:
+            return distance(self.bench.reference(part, batch), plain)
+        except RUN_ERRORS:
+            return 0.0
 
     def hardly_seen(self, graph: ChannelGraph) -> list[str]:
         """List groups one of whose readers the outputs see too little of: livelier weights are to tell."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from secateur.surgery.graph import ChannelGraph
 
 MOST_ALONE = 4  # partners that are tried one by one
+MOST_TOLD = 16  # groups that share an axis: of more it is not asked which of them fail
 
 
 def united(graph: ChannelGraph, names: Sequence[str], width: int, how: str = "parts") -> ChannelGraph:
@@ -42,8 +43,14 @@ def unions(
     stream by a number of heads ties the stream to the heads of all its blocks: a star.
     """
     failing = _Failing(graph, proven, fails)
-    if len(chain := failing.chain(name)) > 1:
+    chain = _chain(graph, name, lambda other: other not in proven)
+    if len(chain) > 1:
         yield from _at_common_width(graph, chain, "chain")
+    if len(chain) > MOST_TOLD:
+        return
+    few = _chain(graph, name, failing.fails)
+    if 1 < len(few) < len(chain):
+        yield from _at_common_width(graph, few, "chain")
     wider = [n for n in failing.near(name) if graph.groups[n].width > graph.groups[name].width]
     for center in [name, *wider]:
         for around in _stars(graph, center, failing.near(center)):
@@ -80,15 +87,16 @@ class _Failing:
     def near(self, name: str) -> list[str]:
         return [other for other in _near(self.graph, name) if self.fails(other)]
 
-    def chain(self, name: str) -> list[str]:
-        """Follow shared axes from one failing group to the next."""
-        found, todo = [name], [name]
-        while todo:
-            for other in _sharing(self.graph, todo.pop(), axes=True):
-                if other not in found and self.fails(other):
-                    found.append(other)
-                    todo.append(other)
-        return found
+
+def _chain(graph: ChannelGraph, name: str, goes_on: Callable[[str], bool]) -> list[str]:
+    """Follow shared axes from one group to the next."""
+    found, todo = [name], [name]
+    while todo:
+        for other in _sharing(graph, todo.pop(), axes=True):
+            if other not in found and goes_on(other):
+                found.append(other)
+                todo.append(other)
+    return found
 
 
 def _at_common_width(

@@ -49,6 +49,7 @@ class OfNamed(Arguments, total=False):
     granularity: int
     at_once: int
     removals: int | None
+    depth: bool
 
 
 class OfTaylor(OfNamed, total=False):

@@ -124,7 +124,7 @@ def prune(
         metric: with `val`: (function, "max" or "min") or a name, in place of the task's.
         val: batches that the metric is measured on before and after, which is said on stderr.
         progress: show progress; by default on a terminal.
-        settings: of the method: beta, granularity, at_once, ...
+        settings: of the method: beta, granularity, at_once, depth (residual blocks may go, too), ...
 
     Returns:
         `model`, pruned, in evaluation mode; of a compiled or `DataParallel` one that handle, which runs the

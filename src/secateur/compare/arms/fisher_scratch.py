@@ -25,7 +25,7 @@ class FisherScratch(FromScratch):
 
     def found(self, replicate: Replicate, budget: Budget, made: Made) -> Architecture:
         record = made.record(replicate.pruned_to(budget))
-        return replicate.question.architecture.with_widths(record.widths)
+        return replicate.question.architecture.left_as(record.architecture)
 
     def discovery_compute(self, replicate: Replicate, budget: Budget, made: Made) -> int:
         record = made.record(replicate.pruned_to(budget))

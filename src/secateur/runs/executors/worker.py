@@ -38,7 +38,7 @@ def make(text: str) -> str:
 
     def architecture(described: Described, data: Data) -> Architecture:
         whole = _whole(json.dumps(described["whole"]), content["data"])
-        return whole.with_widths(described["widths"])
+        return whole.left_as(described)
 
     run = run_from_json(content["run"], data, architecture)
     reporter = EventWriter(Path(content["events"]))
