@@ -391,7 +391,7 @@ class ChannelPruning(Method):
             self._resumed = state, tensors
             return
         alive = {name: list(indices) for name, indices in state["alive"].items()}
-        found, saved = self.anatomy.graph.widths, {name: len(left) for name, left in alive.items()}
+        found, saved = self.anatomy.graph.widths, {name: len(left) for name, left in alive.items() if left}
         if found != saved:
             raise InputError(
                 f"{self.name}: the state is of a network whose groups are as wide as {saved}, got {found}: "
