@@ -161,8 +161,8 @@ class Anatomy:
         gone = {block.name: block.length for block in blocks}
         copies = list(copies_of(model))
         skip(model, gone, optimizer)
-        for copy in copies:
-            skip(copy, gone)
+        for alike in copies:
+            skip(alike, gone)
         self.whole = copied(self.whole)
         skip(self.whole, gone)
         self.graph = without_blocks(self.graph, blocks)

@@ -21,7 +21,7 @@ def follow(model: nn.Module, *copies: nn.Module) -> None:
 
     Args:
         model: the network that a method is going to cut.
-        copies: of it, whole as it is: of the same modules and shapes. Make them before the method's `prepare`.
+        copies: of it as it is, of the same modules and shapes. Make them before the method's `prepare`.
 
     Raises:
         InputError: for what is no copy of it.
@@ -35,7 +35,8 @@ def follow(model: nn.Module, *copies: nn.Module) -> None:
         if copy is model or _shapes(copy) != _shapes(model):
             raise InputError(
                 "what follows the cuts of a network is a copy of it, of the same shapes; got "
-                f"{type(copy).__name__}: make it by copy.deepcopy(model) or AveragedModel(model), before anything is cut"
+                f"{type(copy).__name__}: make it by copy.deepcopy(model) or AveragedModel(model), before "
+                "anything is cut"
             )
         _COPIES.setdefault(model, WeakSet()).add(copy)
 

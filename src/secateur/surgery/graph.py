@@ -342,8 +342,8 @@ class ChannelGraph:
         keeps, _ = self.keeps_without(gone)
         copies = list(copies_of(model))
         cut(model, keeps, optimizer)
-        for copy in copies:
-            cut(copy, keeps)
+        for alike in copies:
+            cut(alike, keeps)
         self.note_removal(gone)
         for each in (model, *copies):
             self.set_numbers(each)

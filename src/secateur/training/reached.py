@@ -35,6 +35,9 @@ def check_reached(model: nn.Module, first: tuple[Inputs, Any], task: Task, pruni
         try:
             in_training(model)
             task.loss(call(model, inputs), targets).backward()
+        except InputError:
+            pruning.unwatch()
+            raise
         except Exception:  # it comes again at the first step, and is said there
             pruning.forget(model)
             return
