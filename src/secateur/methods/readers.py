@@ -168,7 +168,7 @@ def _check_batched(layer: nn.Module, axis: Axis, act: Tensor) -> None:
     if act.dim() < least:
         raise InputError(
             f"gradients are looked at example by example, in batches, and {axis[0]} is called with one "
-            f"example alone, {tuple(act.shape)}: choose method='filter-norm', or have the network run on batches"
+            f"example alone, {tuple(act.shape)}: choose method='filter-norm', or have it run on batches"
         )
 
 
