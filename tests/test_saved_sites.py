@@ -535,6 +535,11 @@ def number(**changes):
             '"frozen" lists',
         ),
         (lambda content: {**content, "frozen": {}}, '"frozen" lists'),
+        (lambda content: {**content, "skipped": {"f9": 0}}, "has no block 'f9'"),
+        (lambda content: {**content, "skipped": {"": 0}}, "the factory .* failed with"),
+        (lambda content: {**content, "skipped": {"f1": 99}}, '"skipped" gives a whole number'),
+        (lambda content: {**content, "skipped": ["f1"]}, '"skipped" gives a whole number'),
+        (lambda content: {**content, "skipped": {"f1": 0}}, "builds a network with other tensors"),
         (lambda content: {**content, "groups": content["groups"][1:]}, "the widths make"),
     ],
 )

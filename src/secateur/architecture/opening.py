@@ -223,7 +223,8 @@ def read_foreign(
     Raises:
         InputError: where no factory is given, or it builds another network than the file describes.
     """
-    name, skipped = content["factory"], content.get("skipped", {})
+    name = content["factory"]
+    skipped = content.get("skipped", {}) if content["schema"] >= WITH_SITES else {}
     if factory is None:
         raise InputError(
             f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "
