@@ -18,6 +18,7 @@ import secateur as sc
 from secateur.architecture.building import layout_hash
 from secateur.architecture.elsewhere import describe, described_again
 from secateur.architecture.patterns import as_pattern, bounds_of, count_of, is_pattern, numbers_of
+from secateur.architecture.saved import rehearse
 from secateur.deploy.onnx import to_onnx
 from secateur.errors import InputError
 from secateur.network.inputs import call, output_tensors
@@ -319,6 +320,35 @@ def test_without_a_factory_a_copy_of_the_whole_network_is_compared(tmp_path):
     model = sc.prune(Positions(), budget="params=60%", data=[(IMAGES, LABELS)], every=1, at_once=4)
     sc.save(model, tmp_path)
     assert same(outputs(sc.load(tmp_path, factory=Positions), IMAGES), outputs(model, IMAGES))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_is_loaded_in_the_precision_that_it_was_saved_in(dtype, tmp_path):
+    inputs, model = IMAGES.to(dtype), Positions().to(dtype)
+    sc.prune(
+        model,
+        method="filter-norm",
+        budget="params=60%",
+        example_inputs=inputs,
+        train=False,
+        factory=Positions,
+    )
+    sc.save(model, tmp_path)
+    loaded = sc.load(tmp_path, factory=Positions)
+    assert loaded.pe.dtype == loaded.fc.weight.dtype == dtype
+    assert same(outputs(loaded, inputs), outputs(model, inputs))
+
+
+def test_what_is_tried_beforehand_and_at_saving_draws_no_numbers(tmp_path):
+    """A rehearsal builds networks, and the training that follows is the same as without it."""
+    model = Positions()
+    sc.inspect(model, IMAGES, factory=Positions)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    for action in (lambda: rehearse(sc.Architecture.of(model).origin), lambda: sc.save(model, tmp_path)):
+        torch.manual_seed(3)
+        action()
+        assert torch.equal(torch.rand(2), expected)
 
 
 # Refused before anything is trained
