@@ -118,6 +118,30 @@ class Text(nn.Module):
         return self.head(self.n(h + self.f2(F.gelu(self.f1(h)))).mean(1))
 
 
+class Twice(Text):
+    """One module under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.emb
+
+    def forward(self, ids):
+        return super().forward(ids) + self.head(self.n(self.again(ids))).mean(1)
+
+
+class Encoder(nn.Module):
+    """Torch's own attention: its heads are cut, and it then holds its numbers itself."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
+        self.read, self.layers = nn.Linear(8, 16), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.fc(self.layers(self.read(x.flatten(1, 2))).mean(1))
+
+
 class MeanPool(nn.Module):
     """Masked: on a mask of zeros it gives NaN."""
 
@@ -193,6 +217,8 @@ CASES = {
     "positions of what width there is": (lambda: Positions(own_width=True), IMAGES),
     "text": (Text, IDS),
     "tied text": (lambda: Text(tied=True), IDS),
+    "under two names": (Twice, IDS),
+    "attention": (Encoder, IMAGES),
     "a mask": (
         MeanPool,
         {"input_ids": IDS, "attention_mask": (torch.arange(12)[None] < LENGTHS[:, None]).long()},
