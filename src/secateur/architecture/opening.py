@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from secateur.architecture.origin import Kept, carried_origin, carry_origin
 from secateur.architecture.sites import graph_of, kept_from
 from secateur.errors import InputError, first_line, kind_and_line
 from secateur.models import FACTORIES, Family
+from secateur.network.copies import copied
 from secateur.network.described import describe_inputs, examples_described
 from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
 from secateur.network.modes import in_evaluation, modes_kept
@@ -124,7 +124,7 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
     anatomy = known.at_inputs(model, inputs)
     assert origin is not None
     assert anatomy.whole is not None
-    whole = anatomy.uncut().at_inputs(copy.deepcopy(anatomy.whole), inputs)
+    whole = anatomy.uncut().at_inputs(copied(anatomy.whole), inputs)
     carry_origin(model, replace(origin, anatomy=whole, _program=None))
     return anatomy
 
@@ -229,7 +229,8 @@ def read_foreign(
     Raises:
         InputError: where no factory is given, or it builds another network than the file describes.
     """
-    name, skipped = content["factory"], content.get("skipped", {})
+    name = content["factory"]
+    skipped = content.get("skipped", {}) if content["schema"] >= WITH_SITES else {}
     if factory is None:
         raise InputError(
             f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "

@@ -257,7 +257,7 @@ def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> An
     whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
-    anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
+    anatomy = Anatomy(graph, Costs(model, graph, few, whole=whole), few, whole)
     remember(model, anatomy)
     return anatomy
 
