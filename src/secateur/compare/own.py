@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import built, factory_name
-from secateur.architecture.foreign import EXAMPLES
+from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
 from secateur.architecture.opening import open_factory
 from secateur.architecture.resolve import check_model_name, network_on
 from secateur.architecture.saved import rehearse
@@ -76,12 +76,14 @@ def network_for(model: Model, loaders: Loaders, task: Task) -> Architecture:
     Raises:
         InputError: where it cannot be built anew, does not take the batch, or has nothing to cut.
     """
-    inputs = take_first(loaders.example[0], EXAMPLES)
+    inputs = loaders.example[0]
     if isinstance(model, str):
-        return _named(model, inputs, loaders, task)
+        return _named(model, take_first(inputs, EXAMPLES), loaders, task)
     if isinstance(model, (nn.Module, Architecture)):
         known = Architecture.of(model) if isinstance(model, nn.Module) else model
-        if known.origin.inputs != (wanted := describe_inputs(inputs)):
+        theirs = known.origin.anatomy if isinstance(known.origin, ForeignOrigin) else None
+        wanted = describe_inputs(theirs.as_examples(inputs) if theirs else inputs)
+        if known.origin.inputs != wanted:
             raise InputError(f"the model takes {known.origin.inputs}, train has {wanted}: build it for these")
         return known
     if not callable(model):
@@ -154,6 +156,8 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
         return []
     output = _try(model, data.example, task)
     data.num_classes = architecture.classes or 0
+    if isinstance(architecture.origin, ForeignOrigin):
+        data.known = architecture.origin.anatomy.inputs
     notes = data.count(_TargetsChecked(task, data.example, output))
     _check_smallest(model, data)
     return notes
