@@ -26,6 +26,7 @@ from secateur.network.inputs import (
     logits_of,
     map_inputs,
     on_device,
+    read_as,
     take_first,
 )
 from secateur.network.modes import in_evaluation
@@ -158,7 +159,7 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
     data.num_classes = architecture.classes or 0
     if isinstance(architecture.origin, ForeignOrigin):
         data.known = architecture.origin.anatomy.inputs
-    notes = data.count(_TargetsChecked(task, data.example, output))
+    notes = data.count(_TargetsChecked(task, data.example, output, data.known))
     _check_smallest(model, data)
     return notes
 
@@ -194,8 +195,8 @@ def _try(model: nn.Module, batch: Batch, task: Task) -> Any:
 class _TargetsChecked:
     """Shows every batch's targets to the task, with what the network gave for the first batch."""
 
-    def __init__(self, task: Task, example: Batch, output: Any):
-        self.task, self.example, self.output = task, example, output
+    def __init__(self, task: Task, example: Batch, output: Any, known: Inputs):
+        self.task, self.example, self.output, self.known = task, example, output, known
 
     def __call__(self, batch: Batch) -> None:
         inputs, targets = batch
@@ -204,7 +205,9 @@ class _TargetsChecked:
         shape = logits_of(self.output).shape
         if len(shape) > 2 and targets.shape[1:] != self.example[1].shape[1:]:
             return  # maps of another size, whose scores nobody has seen
-        self.task.check_targets(targets, torch.empty(batch_of(inputs), *shape[1:], device="meta"))
+        self.task.check_targets(
+            targets, torch.empty(batch_of(read_as(inputs, self.known)), *shape[1:], device="meta")
+        )
 
 
 def _check_smallest(model: nn.Module, loaders: Loaders) -> None:
