@@ -112,7 +112,7 @@ def _gathered(
 
 
 def least_seen(group: ChannelGroup, seen: Seen) -> tuple[float, float]:
-    """Tell how much is seen of a group's channels, of half of them at least as much.
+    """Tell how much is seen of a group's channels, on average (the root of the mean square).
 
     Returns:
         What all that reads them shows, and what the reader shows by which they are seen least.
@@ -125,5 +125,5 @@ def least_seen(group: ChannelGroup, seen: Seen) -> tuple[float, float]:
     ]
     if not each:
         return 0.0, 0.0
-    every = torch.stack([value.double() for value in each])
-    return float(every.square().sum(0).sqrt().median()), float(every.median(1).values.min())
+    every = torch.stack([value.double() for value in each]).square()
+    return float(every.sum(0).mean().sqrt()), float(every.mean(1).min().sqrt())
