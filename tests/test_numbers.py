@@ -90,6 +90,40 @@ class Heads(nn.Module):
         return y
 
 
+class Biased(nn.Module):
+    """Attention with a bias for each head and distance, looked up in a table."""
+
+    def __init__(self, width: int = 12, heads: int = 4, each: int = 4, tokens: int = 3) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(width, 3 * heads * each), nn.Linear(heads * each, width)
+        self.table = nn.Parameter(torch.randn(2 * tokens - 1, heads))
+        at = torch.arange(tokens)
+        self.register_buffer("index", (at[:, None] - at[None] + tokens - 1).flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        bias = self.table[self.index].view(tokens, tokens, -1).permute(2, 0, 1)
+        x = (q @ k.transpose(-2, -1) + bias[None]).softmax(-1) @ v
+        y: Tensor = self.proj(x.transpose(1, 2).reshape(n, tokens, -1))
+        return y
+
+
+class Encoded(nn.Module):
+    """Torch's own encoder, batch first or time first."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(12, 4, 10, dropout=0, batch_first=batch_first)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.into, self.out, self.dim = nn.Linear(5, 12), nn.Linear(12, 3), int(batch_first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.out(self.encoder(self.into(x)).mean(self.dim))
+        return y
+
+
 class Divided(nn.Module):
     """Attention that divides the width of the stream by its heads: both can only be cut together."""
 
@@ -163,6 +197,14 @@ def tokens(*layers: nn.Module, width: int = 12) -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, width), *layers, nn.Linear(width, 3))
 
 
+ENCODED = {
+    "into": (12, ""),
+    **{
+        f"encoder.layers.{i}.{name}": (width, "")
+        for i in (0, 1)
+        for name, width in (("self_attn", 4), ("linear1", 10))
+    },
+}
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, tuple[int, str]]]] = {
     "heads": (
         lambda: tokens(Heads(), Heads()),
@@ -174,6 +216,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, tu
         (4, 3, 5),
         {"0": (3, "3 groups of 4 parts")},
     ),
+    "a table of biases": (
+        lambda: tokens(Biased()),
+        (4, 3, 5),
+        {"0": (12, ""), "1.qkv": (4, ""), "1.proj": (12, "")},
+    ),
+    "torch's encoder": (lambda: Encoded(True), (4, 3, 5), ENCODED),
+    "torch's encoder, time first": (lambda: Encoded(False), (6, 4, 5), ENCODED),
     "halves by numbers": (
         lambda: nn.Sequential(Halves(True), nn.ReLU(), nn.Conv2d(8, 2, 1)),
         (4, 3, 4, 4),
@@ -216,9 +265,11 @@ def blind(model: nn.Module, graph: ChannelGraph, gone: dict[str, list[int]]) -> 
     for name, channels in gone.items():
         for site in graph.groups[name].sites:
             layer, entries = masked.get_submodule(site.axis[0]), site.entries[channels].flatten()
+            own, _, dim = site.axis[1].partition("@")
             if site.read:
+                weight = getattr(layer, own) if dim else layer.weight
                 with torch.no_grad():
-                    layer.weight[:, entries] = 0  # type: ignore[index,operator]
+                    weight.index_fill_(int(dim or 1), entries, 0)  # type: ignore[operator]
             elif isinstance(layer, nn.LayerNorm):
                 kept = torch.ones(layer.normalized_shape, dtype=torch.float64)
                 kept[entries] = 0
@@ -247,8 +298,8 @@ def test_what_a_number_or_a_position_held_back_is_cut(name: str) -> None:
         cut, left = copy.deepcopy(model), graph.uncut()
         for each, channels in gone.items():
             left.remove(cut, each, channels)
-        with torch.no_grad():
-            torch.testing.assert_close(cut(x), blind(model, graph, gone)(x), rtol=1e-9, atol=1e-9)
+        found, expected = cut(x), blind(model, graph, gone)(x)  # gradients keep torch off its fast path
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_which_numbers_follow() -> None:
@@ -270,6 +321,11 @@ def test_which_numbers_follow() -> None:
         ("", "sizes", 1, (("one", 1),), 0),
         ("", "width", None, (("one", 1),), 0),
     }
+
+
+def test_a_table_of_biases_follows_the_heads() -> None:
+    _, _, graph = opened("a table of biases")
+    assert ("1", "table@1") in {site.axis for site in graph.groups["1.qkv"].sites}
 
 
 def test_a_float_made_of_a_size_stays() -> None:

@@ -75,7 +75,7 @@ def places_read(bench: Bench) -> dict[Place, int]:
     for name, module in model.named_modules():
         layer = isinstance(module, (_ConvNd, nn.Linear, *CHANNELWISE))
         for attribute in sorted(read.get(name, set()) - (_FOLLOWED if layer else set())):
-            held = vars(module)[attribute]
+            held = vars(module).get(attribute)
             if _is_size(held):
                 found[Place(name, attribute)] = held
             elif isinstance(held, (tuple, list)):

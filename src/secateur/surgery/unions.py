@@ -67,6 +67,10 @@ def _stars(graph: ChannelGraph, center: str, around: Sequence[str]) -> Iterator[
         yield [name for name in around if width[name] == each]
     fitting = [name for name in around if width[center] % width[name] == 0]
     if len({width[name] for name in fitting}) > 1:
+        narrow = min(width[name] for name in fitting)
+        few = [name for name in fitting if width[name] == narrow or graph.groups[name].inner]
+        if few != fitting:  # without the streams of other stages
+            yield few
         yield fitting
 
 
