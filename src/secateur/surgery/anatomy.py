@@ -15,7 +15,7 @@ from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
-from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
+from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, read_as, take_first
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import check_plain
 from secateur.network.tensor_files import check_state
@@ -257,7 +257,7 @@ def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> An
     whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
-    anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
+    anatomy = Anatomy(graph, Costs(model, graph, few, whole=whole), few, whole)
     remember(model, anatomy)
     return anatomy
 
@@ -277,6 +277,12 @@ def forget(model: nn.Module) -> None:
     """Make it a plain network again, which carries nothing."""
     model.__dict__.pop(_ATTRIBUTE, None)
     remember_costs(model, None)
+
+
+def read_for(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Take the examples of a batch to lie where a network that was inspected has them."""
+    known = known_anatomy(model)
+    return inputs if known is None else read_as(inputs, known.inputs)
 
 
 def known_anatomy(model: nn.Module) -> Anatomy | None:

@@ -2,8 +2,8 @@
 
 A probe runs the model with every operator that mixes channels by a weight replaced by a source of constants.
 Entries of a source are marked by NaN, which survives all that works channel by channel (activations, pooling,
-padding, addition, concatenation, shuffles, reshapes) and spoils whatever mixes channels. What a weight reads as
-NaN was written by the marked channel. The marks of one run are the bits of the channel numbers, one bit an
+padding, addition, concatenation, shuffles, reshapes) and spoils whatever mixes channels. What a weight reads
+as NaN was written by the marked channel. The marks of one run are the bits of the channel numbers, one bit an
 example, and their complements: so a few runs tell, for all layers at once, the very index of every channel at
 every layer that reads it, whatever the code in between does with it.
 
@@ -23,6 +23,7 @@ from secateur.surgery.following import codes, decode
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.grouping import group_channels
 from secateur.surgery.survey import Survey
+from secateur.surgery.unrun import may_be_read
 
 __all__ = ["codes", "decode", "trace"]
 
@@ -47,4 +48,5 @@ def trace(
         links, arrivals = survey.links(), Arrivals()
         survey.follow(links, arrivals)
         arrivals.tie(links)
-        return group_channels(model, survey, links)
+        graph = group_channels(model, survey, links)
+        return graph.without(may_be_read(graph, survey.mixers, survey.order, survey.not_in_training))
