@@ -116,7 +116,7 @@ def _hooked(model: nn.Module, change: Callable[[nn.Module, Tensor], Tensor | Non
 
 
 def _of_size_one(module: nn.Module, output: Tensor) -> Tensor | None:
-    size = float(output.double().square().mean().sqrt())
+    size = float(output.detach().double().square().mean().sqrt())
     if not 0 < size < float("inf") or _CALM[0] <= size <= _CALM[1]:
         return None
     for value in (module.weight, module.bias):
