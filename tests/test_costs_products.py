@@ -22,6 +22,7 @@ from secateur.network.weights import count_weights
 from secateur.surgery.anatomy import anatomy_of, open_with_graph
 from secateur.surgery.costs import Costs
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Number, Site
+from secateur.surgery.multiplying import Recorder
 from secateur.surgery.soft_cost import SoftCost
 
 TOKENS, WIDTH, HEADS, EACH = 12, 24, 4, 8
@@ -398,6 +399,45 @@ def test_weights_of_one_norm_are_weights():
     small = cut(model, graph, {"0": 5})
     expected = {"params": sum(p.numel() for p in small.parameters()), "macs": counted(small, x)}
     assert costs.at({"0": 5}) == {**expected, "nonzeros": count_weights(small)}
+
+
+def recorded_as_it_comes(run):
+    """Operators and MACs of what runs, by whatever kernels there are."""
+    recorder = Recorder({})
+    with torch.no_grad(), recorder:
+        run()
+    assert recorder.unknown == {}
+    return {each.operator for each in recorder.products}, sum(each.macs for each in recorder.products)
+
+
+def test_what_a_backend_fuses_counts_as_what_it_is_made_of():
+    q, k = torch.randn(2, 6, 5, 8), torch.randn(2, 2, 7, 8)
+    v = torch.randn(2, 2, 7, 4)
+    names, macs = recorded_as_it_comes(lambda: F.scaled_dot_product_attention(q, k, v, enable_gqa=True))
+    assert macs == 2 * 6 * 5 * 7 * (8 + 4)
+    same = torch.randn(1, 4, 16, 8)
+    names, macs = recorded_as_it_comes(lambda: F.scaled_dot_product_attention(same, same, same))
+    assert names == {"_scaled_dot_product_flash_attention_for_cpu"}
+    assert macs == 2 * 4 * 16 * 16 * 8
+    model, x = nn.LSTM(6, 10, num_layers=2, bidirectional=True), torch.randn(9, 1, 6)
+    names, macs = recorded_as_it_comes(lambda: model(x))
+    assert names == {"mkldnn_rnn_layer"}
+    assert macs == 9 * 2 * (40 * 6 + 40 * 10 + 40 * 20 + 40 * 10) == counted(Only(model), x.transpose(0, 1))
+    a, b = torch.randn(3, 4, 5), torch.randn(3, 5, 6)
+    assert recorded_as_it_comes(lambda: torch.addbmm(torch.ones(4, 6), a, b))[1] == 3 * 4 * 5 * 6
+    flat = recorded_as_it_comes(lambda: torch._addmm_activation(torch.ones(6), a[0], b[0]))
+    assert flat == ({"_addmm_activation"}, 4 * 5 * 6)
+
+
+class Only(nn.Module):
+    """A recurrent network, examples first."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x.transpose(0, 1))[0]
 
 
 class Odd(nn.Module):
