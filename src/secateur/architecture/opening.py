@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,6 +29,7 @@ from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_devi
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.plain import bare
 from secateur.network.tensor_files import check_state
+from secateur.progress import reporter_for
 from secateur.surgery.anatomy import (
     Anatomy,
     anatomy_of,
@@ -51,6 +54,7 @@ def inspect_model(
     factory: Build | None = None,
     seed: int = 0,
     batch_dim: int | None = None,
+    progress: bool = False,
 ) -> Anatomy:
     """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
 
@@ -63,6 +67,7 @@ def inspect_model(
         seed: of the channel sets, weights and random inputs of the proof.
         batch_dim: the dimension along which examples lie, 1 for (time, batch, features); it is found by
             running the model, and needs to be said only where that does not tell.
+        progress: show on stderr how far the proof is: a bar with the time left on a terminal, else lines.
 
     Returns:
         The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
@@ -78,7 +83,8 @@ def inspect_model(
         return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
-    anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
+    with reporter_for(sys.stderr) if progress else nullcontext():
+        anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
     if factory is not None:
         _come_from(model, factory, anatomy)
     return anatomy

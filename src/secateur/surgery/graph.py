@@ -256,6 +256,13 @@ class ChannelGraph:
         numbers = tuple(number.united(first, others) for number in self.numbers)
         return replace(whole, groups=groups, kept=kept, numbers=numbers)
 
+    def with_sites(self, name: str, sites: Sequence[Site]) -> ChannelGraph:
+        """Make the graph of the uncut network in which a group spans more axes, whole ones."""
+        whole = self.uncut()
+        group = replace(self.groups[name], sites=(*self.groups[name].sites, *sites))
+        left = {site.axis: torch.ones(site.entries.numel(), dtype=torch.bool) for site in sites}
+        return replace(whole, groups={**self.groups, name: group}, _left={**whole._left, **left})
+
     def with_numbers(self, numbers: Sequence[Number]) -> ChannelGraph:
         """Make the same graph with these numbers too; of several for one place the last holds."""
         places = {(n.module, n.attribute, n.index): n for n in (*self.numbers, *numbers)}
