@@ -17,15 +17,19 @@ from torch.nn.utils import prune as masks
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import secateur as sc
+from secateur.compare.own import examine, network_for
 from secateur.deploy.onnx import to_onnx
 from secateur.errors import InputError
 from secateur.methods.readers import by_example
 from secateur.network.described import describe_inputs, examples_described, without_values
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
-from secateur.network.inputs import batch_of, call, output_tensors, take_first, tile
+from secateur.network.inputs import batch_of, call, output_tensors, read_as, take_first, tile
 from secateur.network.modes import in_evaluation, in_training
 from secateur.network.plain import bare
+from secateur.network.task import Task
+from secateur.training.loaders import Loaders
+from secateur.training.micro import parts_of
 
 NORMAL = torch.Generator().manual_seed(0)
 
@@ -421,3 +425,21 @@ def test_what_cannot_be_cut_is_refused_before_anything_is_tried_with_the_remedy(
     with pytest.raises(InputError, match=reason) as caught:
         sc.inspect(build(), IMAGES)
     assert "\n" not in str(caught.value)
+
+
+def test_a_comparison_counts_examples_where_they_lie(tmp_path):
+    """Six examples of 7 steps in two batches; and a batch is not divided along its steps."""
+
+    def build():
+        torch.manual_seed(0)
+        return Pooled()
+
+    batch = (noise(7, 3, 6), torch.tensor([0, 1, 2]))
+    found = Loaders([batch] * 2, [batch], [batch])
+    architecture = network_for(build, found, Task.of("classification"))
+    assert architecture.origin.anatomy.inputs.inputs.shape == (7, 3, 6)
+    examine(architecture, found, Task.of("classification"))
+    assert (len(found.train), found.batch_size) == (6, 3)
+    assert [part.share for part in parts_of(read_as(batch[0], found.known), batch[1], 1)] == [1.0]
+    with pytest.raises(InputError, match="accumulate=2 divides a batch along the first dimension"):
+        list(parts_of(read_as(batch[0], found.known), batch[1], 2))

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import secateur as sc
+from secateur.errors import InputError
 from secateur.surgery.quiet import how_it_trains, quiet_training, without_chance
 from secateur.surgery.tracing import trace
 
@@ -185,3 +186,25 @@ def test_statistics_of_the_batch_written_by_hand_do_not_tie_channels():
         "b": 8,
         "c": 8,
     }
+
+
+class Hidden(Auxiliary):
+    """A head in training, where targets are wanted, too: nobody can run it on images alone."""
+
+    def forward(self, x, targets=None):
+        if self.training and targets is None:
+            raise ValueError("targets should not be none when in training mode")
+        return super().forward(x)
+
+
+def test_what_a_layer_that_cannot_be_run_may_read_is_left():
+    graph = sc.inspect(Hidden(), IMAGES).graph
+    assert list(graph.groups) == ["a"]
+    assert "aux may read it in training" in next(each.reason for each in graph.frozen if each.name == "b")
+    both = sc.inspect(Hidden(), (IMAGES, LABELS)).graph
+    assert list(both.groups) == ["a", "b", "c", "aux"]
+
+
+def test_inputs_that_do_not_suit_training_are_refused_before_it():
+    with pytest.raises(InputError, match="not in training: ValueError: targets should not be none"):
+        sc.prune(WantsTargets(), budget="params=60%", data=[(IMAGES, LABELS)])

@@ -216,7 +216,7 @@ def open_factory(
     """
     model = built(build, name)
     anatomy = open_model(model, inputs, seed=seed)
-    return ForeignOrigin(name, arguments, build, anatomy, pretrained, classes_of(model, inputs))
+    return ForeignOrigin(name, arguments, build, anatomy, pretrained, classes_of(model, anatomy.inputs))
 
 
 def read_foreign(

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import built, factory_name
-from secateur.architecture.foreign import EXAMPLES
+from secateur.architecture.foreign import EXAMPLES, ForeignOrigin
 from secateur.architecture.opening import open_factory
 from secateur.architecture.resolve import check_model_name, network_on
 from secateur.architecture.saved import rehearse
@@ -26,6 +26,7 @@ from secateur.network.inputs import (
     logits_of,
     map_inputs,
     on_device,
+    read_as,
     take_first,
 )
 from secateur.network.modes import in_evaluation
@@ -76,12 +77,14 @@ def network_for(model: Model, loaders: Loaders, task: Task) -> Architecture:
     Raises:
         InputError: where it cannot be built anew, does not take the batch, or has nothing to cut.
     """
-    inputs = take_first(loaders.example[0], EXAMPLES)
+    inputs = loaders.example[0]
     if isinstance(model, str):
-        return _named(model, inputs, loaders, task)
+        return _named(model, take_first(inputs, EXAMPLES), loaders, task)
     if isinstance(model, (nn.Module, Architecture)):
         known = Architecture.of(model) if isinstance(model, nn.Module) else model
-        if known.origin.inputs != (wanted := describe_inputs(inputs)):
+        theirs = known.origin.anatomy if isinstance(known.origin, ForeignOrigin) else None
+        wanted = describe_inputs(theirs.as_examples(inputs) if theirs else inputs)
+        if known.origin.inputs != wanted:
             raise InputError(f"the model takes {known.origin.inputs}, train has {wanted}: build it for these")
         return known
     if not callable(model):
@@ -154,7 +157,9 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
         return []
     output = _try(model, data.example, task)
     data.num_classes = architecture.classes or 0
-    notes = data.count(_TargetsChecked(task, data.example, output))
+    if isinstance(architecture.origin, ForeignOrigin):
+        data.known = architecture.origin.anatomy.inputs
+    notes = data.count(_TargetsChecked(task, data.example, output, data.known))
     _check_smallest(model, data)
     return notes
 
@@ -190,8 +195,8 @@ def _try(model: nn.Module, batch: Batch, task: Task) -> Any:
 class _TargetsChecked:
     """Shows every batch's targets to the task, with what the network gave for the first batch."""
 
-    def __init__(self, task: Task, example: Batch, output: Any):
-        self.task, self.example, self.output = task, example, output
+    def __init__(self, task: Task, example: Batch, output: Any, known: Inputs):
+        self.task, self.example, self.output, self.known = task, example, output, known
 
     def __call__(self, batch: Batch) -> None:
         inputs, targets = batch
@@ -200,7 +205,9 @@ class _TargetsChecked:
         shape = logits_of(self.output).shape
         if len(shape) > 2 and targets.shape[1:] != self.example[1].shape[1:]:
             return  # maps of another size, whose scores nobody has seen
-        self.task.check_targets(targets, torch.empty(batch_of(inputs), *shape[1:], device="meta"))
+        self.task.check_targets(
+            targets, torch.empty(batch_of(read_as(inputs, self.known)), *shape[1:], device="meta")
+        )
 
 
 def _check_smallest(model: nn.Module, loaders: Loaders) -> None:

@@ -113,6 +113,13 @@ def batch_of(inputs: Inputs) -> int:
     return found.count
 
 
+def read_as(inputs: Inputs, known: Inputs) -> Inputs:
+    """Take the examples of a batch to lie where those of known inputs do, unless they come first there."""
+    if isinstance(known, Examples) and not known.first_everywhere:
+        return known.like(inputs)
+    return inputs
+
+
 def take_first(inputs: Inputs, count: int) -> Inputs:
     """Take the first examples of `inputs`, as many as there are of so many."""
     found = Examples.by_shape(inputs).first(count)

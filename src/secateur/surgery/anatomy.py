@@ -15,12 +15,13 @@ from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
-from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, take_first
+from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, read_as, take_first
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import check_plain
 from secateur.network.tensor_files import check_state
 from secateur.records.shown import Shown
 from secateur.surgery.copies import check_copies
+from secateur.surgery.copies_alike import copies_of
 from secateur.surgery.costs import Costs
 from secateur.surgery.depth import Block, skip, without_blocks
 from secateur.surgery.families import family_graph
@@ -158,7 +159,10 @@ class Anatomy:
         """Take blocks out of network, optimizer, books, and the whole network that it is proved by."""
         assert self.whole is not None
         gone = {block.name: block.length for block in blocks}
+        copies = list(copies_of(model))
         skip(model, gone, optimizer)
+        for alike in copies:
+            skip(alike, gone)
         self.whole = copied(self.whole)
         skip(self.whole, gone)
         self.graph = without_blocks(self.graph, blocks)
@@ -273,6 +277,12 @@ def forget(model: nn.Module) -> None:
     """Make it a plain network again, which carries nothing."""
     model.__dict__.pop(_ATTRIBUTE, None)
     remember_costs(model, None)
+
+
+def read_for(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Take the examples of a batch to lie where a network that was inspected has them."""
+    known = known_anatomy(model)
+    return inputs if known is None else read_as(inputs, known.inputs)
 
 
 def known_anatomy(model: nn.Module) -> Anatomy | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.attention import with_own_heads
+from secateur.surgery.copies_alike import copies_of
 from secateur.surgery.cutting import Axis, axis_size, cut
 from secateur.surgery.optimizer_state import Optimizers
 
@@ -346,9 +347,13 @@ class ChannelGraph:
 
     def _cut(self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None) -> None:
         keeps, _ = self.keeps_without(gone)
+        copies = list(copies_of(model))
         cut(model, keeps, optimizer)
+        for alike in copies:
+            cut(alike, keeps)
         self.note_removal(gone)
-        self.set_numbers(model)
+        for each in (model, *copies):
+            self.set_numbers(each)
         for name in gone:
             if (stage := self.groups[name].stage) is not None:
                 assert isinstance(model, Family)

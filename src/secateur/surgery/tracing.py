@@ -23,6 +23,7 @@ from secateur.surgery.following import codes, decode
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.grouping import group_channels
 from secateur.surgery.survey import Survey
+from secateur.surgery.unrun import may_be_read
 
 __all__ = ["codes", "decode", "trace"]
 
@@ -47,4 +48,5 @@ def trace(
         links, arrivals = survey.links(), Arrivals()
         survey.follow(links, arrivals)
         arrivals.tie(links)
-        return group_channels(model, survey, links)
+        graph = group_channels(model, survey, links)
+        return graph.without(may_be_read(graph, survey.mixers, survey.order, survey.not_in_training))

@@ -22,6 +22,7 @@ from secateur.network.inputs import batch_of, call, logits_of, map_inputs, on_de
 from secateur.network.metrics import ACCURACY, Metric
 from secateur.network.modes import in_evaluation, in_training, modes_kept
 from secateur.network.task import CLASSIFICATION, Task
+from secateur.surgery.anatomy import read_for
 from secateur.training.batches import EVALUATION_BATCH, AnyData, AnySplit, measured_batches
 from secateur.training.meter import scores_of
 from secateur.training.recipe import Recipe
@@ -79,7 +80,7 @@ def measure_and_score(
     for inputs, targets in measured_batches(split, data, runtime, runtime.layout(model), shared):
         with runtime.autocast(precision), parametrize.cached():  # no apparent weight is computed twice
             output = call(model, inputs)
-        examples = batch_of(inputs)
+        examples = batch_of(read_for(model, inputs))
         if counted:
             scores.parts.append(scores_of(logits_of(output), targets))
         for each in others:
@@ -106,7 +107,7 @@ def metrics_on(model: nn.Module, batches: Iterable[Any], metrics: Sequence[Metri
             inputs, targets = pair_of(batch)
             output = call(model, on_device(inputs, model))
             for each in gathered:
-                each.add(output, targets, batch_of(inputs))
+                each.add(output, targets, batch_of(read_for(model, inputs)))
     if not gathered[0].outputs and not gathered[0].examples:
         raise InputError("val holds no batch: pass a list of (inputs, targets) or a DataLoader")
     return {each.metric.name: each.value() for each in gathered}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from secateur.data import Augmentation, Found
 from secateur.errors import InputError, TrainingError, kind_and_line
-from secateur.network.inputs import Inputs, batch_of, input_tensors, map_inputs, pair_of
+from secateur.network.inputs import Inputs, batch_of, input_tensors, map_inputs, pair_of, read_as
 from secateur.records.found import SPLITS
 from secateur.training.chance import seeded
 from secateur.training.seeds import derived_seed
@@ -82,11 +82,12 @@ class LoadedSplit:
             return batch
         raise InputError(f"{self.name} holds no batch: pass an iterable of (inputs, targets)")
 
-    def count(self, look: Look) -> None:
+    def count(self, look: Look, size_of: Callable[[Inputs], int] = batch_of) -> None:
         """Go through it once, count it and hash it.
 
         Args:
             look: is shown every batch, and may refuse it.
+            size_of: how many examples inputs hold.
         """
         sizes: list[int] = []
         found = hashlib.sha256()
@@ -96,7 +97,7 @@ class LoadedSplit:
                     f"{self.name} must end, an epoch at a time; {_MOST:,} batches came, and more"
                 )
             look(batch)
-            sizes.append(batch_of(batch[0]))
+            sizes.append(size_of(batch[0]))
             _feed(found, batch)
         if not sizes:
             raise InputError(f"{self.name} holds no batch: pass an iterable of (inputs, targets)")
@@ -131,6 +132,7 @@ class Loaders:
     Attributes:
         example: the first training batch, as it is at the seed of counting.
         num_classes: scores that the network gives for an example; 0 where it gives none, or nobody said.
+        known: inputs of which the network that takes these told where their examples lie; None: nobody did.
     """
 
     augmentation = Augmentation(pad=0, flip=False)
@@ -154,6 +156,7 @@ class Loaders:
         self._fingerprint = fingerprint
         self._repeats = True
         self.num_classes = 0
+        self.known: Inputs = None
 
     @classmethod
     def of(cls, data: Any) -> Loaders:
@@ -180,7 +183,7 @@ class Loaders:
     @property
     def batch_size(self) -> int:
         """Examples in the first training batch."""
-        return batch_of(self.example[0])
+        return self._size_of(self.example[0])
 
     def count(self, look: Look) -> list[str]:
         """Go through everything once.
@@ -192,7 +195,7 @@ class Loaders:
             What a user should know of it, a line each.
         """
         for split in (self.train, self.val, self.test):
-            split.count(look)
+            split.count(look, self._size_of)
         self._repeats = self.train.repeats
         if self._repeats:
             return []
@@ -200,6 +203,9 @@ class Loaders:
             "train yields other batches each time, whatever the seed: an interrupted comparison will not "
             "continue to the same numbers. Draw by torch, numpy or random, without persistent_workers"
         ]
+
+    def _size_of(self, inputs: Inputs) -> int:
+        return batch_of(read_as(inputs, self.known))
 
     @property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
+from secateur.surgery.anatomy import read_for
 from secateur.training.average import Average, average_of
 from secateur.training.batches import AnyData, batches_of
 from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
@@ -133,12 +134,12 @@ class Training:
     def step(self, x: Inputs, y: Any, meter: Meter) -> None:
         """Train on one batch, count it, and let the method do what follows a step: it may cut the network."""
         set_rate(self.optimizer, self.lr_after(self.progress.batch + 1))
-        for part in parts_of(x, y, self.recipe.accumulate):
+        for part in parts_of(read_for(self.model, x), y, self.recipe.accumulate):
             self._backward(part, meter)
         self._update()
         if self.method.about_to_cut:
             self.guard.before_cut(self)
-        examples = batch_of(x) * self.runtime.world
+        examples = batch_of(read_for(self.model, x)) * self.runtime.world
         macs = TRAINING_MACS_PER_INFERENCE_MAC * self.macs + self.teacher.macs
         self.progress.compute += examples * macs
         self.network.follow(self.method.after_step(self.model, self.optimizer))
@@ -152,7 +153,7 @@ class Training:
         loss = self.teacher.taught(self._loss(output, part.targets), part.inputs, output)
         whole = loss + self.method.penalty(self.model)
         (whole if part.share == 1 else whole * part.share).backward()
-        meter.add(loss.detach(), output, part.targets, batch_of(part.inputs))
+        meter.add(loss.detach(), output, part.targets, batch_of(read_for(self.model, part.inputs)))
 
     def _loss(self, output: Any, targets: Any) -> Tensor:
         """The mean loss of a batch."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from secateur.errors import InputError
+from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, batch_of, map_inputs
 
 
@@ -22,11 +24,20 @@ class BatchPart(NamedTuple):
 
 
 def parts_of(inputs: Inputs, targets: Any, parts: int) -> Iterator[BatchPart]:
-    """Divide a batch into so many parts as equal as can be, or into single examples where it has fewer."""
+    """Divide a batch into so many parts as equal as can be, or into single examples where it has fewer.
+
+    Raises:
+        InputError: where its examples lie along another dimension than the first.
+    """
+    if parts > 1 and isinstance(inputs, Examples) and not inputs.first_everywhere:
+        raise InputError(
+            f"accumulate={parts} divides a batch along the first dimension, where these inputs have no "
+            "examples: leave it out, and pass smaller batches"
+        )
     whole = batch_of(inputs)
     parts = min(parts, whole)
     if parts == 1:
-        yield BatchPart(inputs, targets, 1.0)
+        yield BatchPart(inputs.inputs if isinstance(inputs, Examples) else inputs, targets, 1.0)
         return
     for number in range(parts):
         chosen = slice(whole * number // parts, whole * (number + 1) // parts)

@@ -40,7 +40,14 @@ from secateur.training.evaluation import metrics_on
 from secateur.training.optimizers import Factory, build
 from secateur.training.reached import check_reached
 from secateur.training.recipe import GENTLE, Recipe
-from secateur.training.untrained import Batch, check_first, first_of, uninterrupted, without_training
+from secateur.training.untrained import (
+    Batch,
+    check_first,
+    check_trains,
+    first_of,
+    uninterrupted,
+    without_training,
+)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -160,6 +167,7 @@ def prune(
     open_for(model, first[0], factory=factory)
     _check_optimizer(model, optimizer, lr)
     check_first(model, first, aim)
+    check_trains(model, first[0])
     rehearse(Architecture.of(model).origin)
     model = pruning.prepare(model)
     check_reached(model, first, aim, pruning)

@@ -15,12 +15,14 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import Build
 from secateur.architecture.opening import open_for
 from secateur.architecture.saved import rehearse
-from secateur.errors import InputError, TrainingError
+from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.methods import ChannelPruning
 from secateur.methods.gradients import GradientCriterion
+from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, pair_of
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.task import Task
+from secateur.surgery.quiet import how_it_trains, quiet_training, without_chance
 
 Batch = tuple[Inputs, Any]
 
@@ -105,6 +107,21 @@ def check_first(model: nn.Module, first: Batch, task: Task) -> None:
         output = call(in_evaluation(model), on_device(inputs, model))
     task.check(targets, output)
     task.try_loss(output, targets)
+
+
+def check_trains(model: nn.Module, inputs: Inputs) -> None:
+    """Refuse, before anything is trained, inputs on which the model runs in evaluation alone."""
+    failure = how_it_trains(model, on_device(inputs, model)).failure
+    if failure is None:
+        return
+    try:  # two examples may be too few for it
+        with torch.no_grad(), without_chance():
+            call(quiet_training(copied(model)), on_device(inputs, model))
+    except Exception as error:  # somebody's code
+        raise InputError(
+            f"{type(model).__name__} runs on the inputs in evaluation, but not in training: "
+            f"{kind_and_line(error)}: pass the inputs that it trains on, or train=False"
+        ) from None
 
 
 @contextmanager
