@@ -25,6 +25,7 @@ BENCHMARKS = (
     "side_by_side",
     "training_rate",
     "decoding",
+    "inspecting",
 )
 QUICK_ROUNDS = 2
 

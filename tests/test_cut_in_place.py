@@ -549,3 +549,56 @@ def test_optimizers_that_could_not_step_are_refused_before_training(name):
             data=rows(),
             optimizer=getattr(torch.optim, name)(model.parameters()),
         )
+
+
+# Averages
+
+
+def dwise():
+    torch.manual_seed(4)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 1),
+        nn.Conv2d(6, 6, 3, groups=6),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(24, 3),
+    )
+
+
+def test_an_averaged_model_that_follows_is_the_average_of_what_is_kept():
+    """By hand: the snapshots of the weights, cut to the entries that are left in the end, averaged."""
+    model, snapshots = dwise(), []
+    averaged = torch.optim.swa_utils.AveragedModel(model)  # the plain mean
+    sc.follow(model, averaged)
+    sc.inspect(model, torch.zeros(2, 2, 4, 4))
+    method = Fisher(removals=2, every=2)
+    method.prepare(model)
+    optimizer, seed = torch.optim.SGD(model.parameters(), lr=0.05), 0
+    while not method.finished:
+        x, y = batch(seed)
+        F.cross_entropy(model(x.float()), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step(model, optimizer)
+        averaged.update_parameters(model)
+        alive = method.state()["alive"]["0"]
+        snapshots.append((list(alive), model[5].weight.detach().clone(), model[1].weight.detach().clone()))
+        seed += 1
+    assert averaged.module[1].groups == model[1].groups == 4
+    left = snapshots[-1][0]
+    linear, depthwise = [], []
+    for alive, of_linear, of_depthwise in snapshots:
+        places = [alive.index(channel) for channel in left]
+        depthwise.append(of_depthwise[places])
+        linear.append(of_linear[:, [4 * place + i for place in places for i in range(4)]])
+    torch.testing.assert_close(averaged.module[5].weight.detach(), torch.stack(linear).mean(0))
+    torch.testing.assert_close(averaged.module[1].weight.detach(), torch.stack(depthwise).mean(0))
+    averaged(batch(0)[0].float())
+
+
+def test_what_is_no_copy_does_not_follow():
+    model = dwise()
+    for other in (model, nn.Linear(2, 2)):
+        with pytest.raises(InputError, match="is a copy of it, of the same shapes; got"):
+            sc.follow(model, other)

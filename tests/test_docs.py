@@ -55,7 +55,7 @@ def test_the_example_of_an_architecture_is_one():
     keys = {key for row in described for key in row.split("`, `")}
     sites = {f"groups[].sites[].{key}" for key in ("axis", "entries", "read", "write")}
     groups = {f"groups[].{key}" for key in (*content["groups"][0], "sets")}
-    assert keys == {*content, "numbers", "over_kept"} | groups | sites
+    assert keys == {*content, "numbers", "over_kept", "skipped"} | groups | sites
 
 
 def test_the_readmes_tables_are_what_the_results_say():

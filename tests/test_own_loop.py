@@ -91,9 +91,25 @@ def test_the_blocks_are_found():
         "Accelerate",
         *NEEDED,
         "Validation in the middle",
+        "Removing channels",
         "Checkpoints",
         "Pruned networks on a CPU",
     }
+
+
+def test_channels_are_removed_under_two_optimizers_with_two_averages():
+    names = run("Removing channels")
+    model, ema, average = names["model"], names["ema"], names["average"]
+    whole = names["network"]()
+    count = lambda net: sum(p.numel() for p in net.parameters())  # noqa: E731
+    assert count(model) <= 0.8 * count(whole)
+    shapes = [p.shape for p in model.parameters()]
+    assert [p.shape for p in ema.module.parameters()] == shapes
+    assert model.blocks[0].conv1.weight.shape == whole.blocks[0].conv1.weight.shape
+    settled = average.tensors()
+    for (name, own), other in zip(model.named_parameters(), ema.module.parameters(), strict=True):
+        assert torch.equal(own, settled[name])
+        assert float((own - other).abs().max()) < 0.2, "both average the same weights, with other decays"
 
 
 @pytest.fixture

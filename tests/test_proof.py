@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 from dataclasses import replace
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
+import secateur as sc
 from secateur.errors import InputError
+from secateur.progress import BarReporter, Reporter
 from secateur.surgery.agreement import distance
 from secateur.surgery.bench import Bench, light_copy
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
@@ -489,3 +493,38 @@ def test_an_interruption_leaves_everything_as_it_was():
     assert torch.get_default_dtype() == torch.float32
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_progress_is_told_to_whoever_is_asked_to_show_it():
+    told = []
+
+    class Noting(Reporter):
+        def proving(self, done, total):
+            told.append((done, total))
+
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), seeded(4, 6)
+    with Noting():
+        trace_and_prove(model, x)
+    assert told[0] == (0, 7)  # six sets of one group, and one at the size of the inputs
+    assert told[-1] == (7, 7)
+    assert [done for done, _ in told[:-1]] == list(range(len(told) - 1))
+    seen = len(told)
+    trace_and_prove(model, x)  # nobody is asked
+    assert len(told) == seen
+
+
+def test_an_inspection_says_so_on_request(capsys):
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), seeded(4, 6)
+    sc.inspect(model, x, progress=True)
+    sc.inspect(model, x)
+    assert capsys.readouterr() == ("", "")  # in under half a minute no line is due; only a terminal has a bar
+
+
+def test_bars_come_and_go():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with BarReporter(console) as bars:
+        bars.proving(0, 4)
+        bars.proving(2, 4)
+        assert [task.description for task in bars.bars.tasks] == ["proving what can be cut"]
+        bars.proving(4, 4)
+        assert not bars.bars.tasks

@@ -18,6 +18,7 @@ import secateur as sc
 from secateur.architecture.building import layout_hash
 from secateur.architecture.elsewhere import describe, described_again
 from secateur.architecture.patterns import as_pattern, bounds_of, count_of, is_pattern, numbers_of
+from secateur.architecture.saved import rehearse
 from secateur.deploy.onnx import to_onnx
 from secateur.errors import InputError
 from secateur.network.inputs import call, output_tensors
@@ -117,6 +118,30 @@ class Text(nn.Module):
         return self.head(self.n(h + self.f2(F.gelu(self.f1(h)))).mean(1))
 
 
+class Twice(Text):
+    """One module under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.emb
+
+    def forward(self, ids):
+        return super().forward(ids) + self.head(self.n(self.again(ids))).mean(1)
+
+
+class Encoder(nn.Module):
+    """Torch's own attention: its heads are cut, and it then holds its numbers itself."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
+        self.read, self.layers = nn.Linear(8, 16), nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.fc(self.layers(self.read(x.flatten(1, 2))).mean(1))
+
+
 class MeanPool(nn.Module):
     """Masked: on a mask of zeros it gives NaN."""
 
@@ -192,6 +217,8 @@ CASES = {
     "positions of what width there is": (lambda: Positions(own_width=True), IMAGES),
     "text": (Text, IDS),
     "tied text": (lambda: Text(tied=True), IDS),
+    "under two names": (Twice, IDS),
+    "attention": (Encoder, IMAGES),
     "a mask": (
         MeanPool,
         {"input_ids": IDS, "attention_mask": (torch.arange(12)[None] < LENGTHS[:, None]).long()},
@@ -319,6 +346,35 @@ def test_without_a_factory_a_copy_of_the_whole_network_is_compared(tmp_path):
     model = sc.prune(Positions(), budget="params=60%", data=[(IMAGES, LABELS)], every=1, at_once=4)
     sc.save(model, tmp_path)
     assert same(outputs(sc.load(tmp_path, factory=Positions), IMAGES), outputs(model, IMAGES))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_is_loaded_in_the_precision_that_it_was_saved_in(dtype, tmp_path):
+    inputs, model = IMAGES.to(dtype), Positions().to(dtype)
+    sc.prune(
+        model,
+        method="filter-norm",
+        budget="params=60%",
+        example_inputs=inputs,
+        train=False,
+        factory=Positions,
+    )
+    sc.save(model, tmp_path)
+    loaded = sc.load(tmp_path, factory=Positions)
+    assert loaded.pe.dtype == loaded.fc.weight.dtype == dtype
+    assert same(outputs(loaded, inputs), outputs(model, inputs))
+
+
+def test_what_is_tried_beforehand_and_at_saving_draws_no_numbers(tmp_path):
+    """A rehearsal builds networks, and the training that follows is the same as without it."""
+    model = Positions()
+    sc.inspect(model, IMAGES, factory=Positions)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    for action in (lambda: rehearse(sc.Architecture.of(model).origin), lambda: sc.save(model, tmp_path)):
+        torch.manual_seed(3)
+        action()
+        assert torch.equal(torch.rand(2), expected)
 
 
 # Refused before anything is trained
@@ -535,6 +591,11 @@ def number(**changes):
             '"frozen" lists',
         ),
         (lambda content: {**content, "frozen": {}}, '"frozen" lists'),
+        (lambda content: {**content, "skipped": {"f9": 0}}, "has no block 'f9'"),
+        (lambda content: {**content, "skipped": {"": 0}}, "the factory .* failed with"),
+        (lambda content: {**content, "skipped": {"f1": 99}}, '"skipped" gives a whole number'),
+        (lambda content: {**content, "skipped": ["f1"]}, '"skipped" gives a whole number'),
+        (lambda content: {**content, "skipped": {"f1": 0}}, "builds a network with other tensors"),
         (lambda content: {**content, "groups": content["groups"][1:]}, "the widths make"),
     ],
 )

@@ -46,12 +46,15 @@ if TYPE_CHECKING:
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
     from secateur.surgery.computed_weights import make_permanent
+    from secateur.surgery.copies_alike import follow
+    from secateur.training.average import Average
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
     from secateur.training.recipe import Recipe
 
 _HOMES = {
     "Architecture": "secateur.architecture.architecture:Architecture",
+    "Average": "secateur.training.average:Average",
     "Budget": "secateur.budget:Budget",
     "CompareResult": "secateur.compare.run:CompareResult",
     "InputError": "secateur.errors:InputError",
@@ -65,6 +68,7 @@ _HOMES = {
     "artefact": "secateur.architecture.artefact:artefact_of",
     "compare": "secateur.compare.run:compare",
     "evaluate": "secateur.runs.evaluate:evaluate",
+    "follow": "secateur.surgery.copies_alike:follow",
     "inspect": "secateur.architecture.opening:inspect_model",
     "load": "secateur.architecture.saved:load_model",
     "load_data": "secateur.data:load_data",
@@ -76,6 +80,7 @@ _HOMES = {
 
 __all__ = [
     "Architecture",
+    "Average",
     "Budget",
     "CompareResult",
     "InputError",
@@ -90,6 +95,7 @@ __all__ = [
     "compare",
     "data",
     "evaluate",
+    "follow",
     "inspect",
     "load",
     "load_data",

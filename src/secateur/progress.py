@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,18 +15,23 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 30.0
+_TOLD: ContextVar[Reporter] = ContextVar("told")
 
 
 class Reporter:
     """Told of everything that happens; says nothing. Subclasses show it."""
 
+    _before: Token[Reporter]
+
     def __enter__(self) -> Reporter:
+        self._before = _TOLD.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the terminal as it was."""
+        _TOLD.reset(self._before)
 
     def begin(self, what: str, total: float) -> None:
         """A piece of work of `total` units of compute (estimated) begins, e.g. a comparison."""
@@ -47,6 +53,9 @@ class Reporter:
 
     def decoding(self, what: str, done: int, total: int) -> None:
         """Images are being decoded."""
+
+    def proving(self, done: int, total: int) -> None:
+        """Of about `total` cuts that prove a network's channel groups, `done` were tried."""
 
     def beside(self) -> Reporter:
         """What is told of one of several runs that are made side by side; by default the same as of all."""
@@ -85,6 +94,10 @@ class LineReporter(Reporter):
         if done == total:
             self._say(f"{what}: {total:,} images")
 
+    def proving(self, done: int, total: int) -> None:
+        if done < total and time.monotonic() - self._last >= LINE_EVERY_S:
+            self._say(f"  proving what can be cut: {done} of about {total} cuts tried")
+
     def beside(self) -> Reporter:
         return LineReporter(self.stream)
 
@@ -117,12 +130,13 @@ class BarReporter(Reporter):
 
     def __enter__(self) -> Reporter:
         self.bars.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+        super().__exit__(kind, error, trace)
 
     def begin(self, what: str, total: float) -> None:
         self.whole.bar = self.bars.add_task(what, total=total, note="")
@@ -164,6 +178,9 @@ class BarReporter(Reporter):
         if done == total:
             self._drop_run()
 
+    def proving(self, done: int, total: int) -> None:
+        self.decoding("proving what can be cut", done, total)
+
     def _drop_run(self) -> None:
         self.whole.in_hand.pop(id(self), None)
         if self.run is not None:
@@ -182,6 +199,11 @@ def _bars(console: Console | None) -> Progress:
         TimeRemainingColumn(),
         console=console,
     )
+
+
+def told() -> Reporter:
+    """Who is told of what takes long: the reporter that is entered at present, else one that says nothing."""
+    return _TOLD.get(None) or Reporter()
 
 
 def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect as introspection
 import json
@@ -17,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from secateur.errors import InputError, first_line
-from secateur.network.copies import computed_tensors
+from secateur.network.copies import computed_tensors, copied
 from secateur.surgery.anatomy import known_anatomy
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.cutting import Axis, axis_size, cut, passes_on, whole_groups
@@ -68,7 +67,7 @@ def on_meta(model: nn.Module) -> nn.Module:
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
     for buffer in model.buffers():
         memo.setdefault(id(buffer), buffer.detach().to("meta"))
-    return copy.deepcopy(model, memo)
+    return copied(model, memo)
 
 
 def layout_without_memory(factory: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.data.batches import first_images
 from secateur.errors import InputError
+from secateur.network.copies import copied
 from secateur.network.described import describe_inputs
 from secateur.network.weights import count_params
 from secateur.surgery.anatomy import Anatomy, anatomy_of, remember
@@ -257,8 +257,9 @@ class ForeignOrigin:
 
     def rehearsed(self) -> nn.Module:
         """Copy the whole network and cut the first channel of every group, for a try."""
-        model = copy.deepcopy(self.anatomy.whole)
-        assert model is not None
+        whole = self.anatomy.whole
+        assert whole is not None
+        model = copied(whole)
         kept = {name: range(min(1, width - 1), width) for name, width in self.by_name(self.widths).items()}
         self.anatomy.graph.uncut().keep(model, kept)
         self._make_known(model, [len(left) for left in kept.values()], kept)
@@ -266,7 +267,10 @@ class ForeignOrigin:
 
     def again(self, **_arguments: Any) -> nn.Module:
         """Build the whole network for a saved one: by its factory, else a copy of the one inspected."""
-        return self.build() if self.build is not None else copy.deepcopy(self.anatomy.whole)  # type: ignore[return-value]
+        if self.build is not None:
+            return self.build()
+        assert self.anatomy.whole is not None
+        return copied(self.anatomy.whole)
 
     def _known_build(self) -> Build:
         if self.build is None:

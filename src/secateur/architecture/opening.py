@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,11 +23,13 @@ from secateur.architecture.origin import Kept, carried_origin, carry_origin
 from secateur.architecture.sites import graph_of, kept_from
 from secateur.errors import InputError, first_line, kind_and_line
 from secateur.models import FACTORIES, Family
+from secateur.network.copies import copied
 from secateur.network.described import describe_inputs, examples_described
 from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.plain import bare
 from secateur.network.tensor_files import check_state
+from secateur.progress import reporter_for
 from secateur.surgery.anatomy import (
     Anatomy,
     anatomy_of,
@@ -51,6 +54,7 @@ def inspect_model(
     factory: Build | None = None,
     seed: int = 0,
     batch_dim: int | None = None,
+    progress: bool = False,
 ) -> Anatomy:
     """Find and prove the channel groups of any model, and remember how it is made again: `sc.inspect`.
 
@@ -63,6 +67,7 @@ def inspect_model(
         seed: of the channel sets, weights and random inputs of the proof.
         batch_dim: the dimension along which examples lie, 1 for (time, batch, features); it is found by
             running the model, and needs to be said only where that does not tell.
+        progress: show on stderr how far the proof is: a bar with the time left on a terminal, else lines.
 
     Returns:
         The anatomy: `graph.groups`, `graph.frozen` with reasons, `costs`.
@@ -78,7 +83,8 @@ def inspect_model(
         return open_for(model, inputs)
     if isinstance(model, nn.Module):
         carry_origin(model, None)
-    anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
+    with reporter_for(sys.stderr) if progress else nullcontext():
+        anatomy = open_model(model, inputs, seed=seed, batch_dim=batch_dim)
     if factory is not None:
         _come_from(model, factory, anatomy)
     return anatomy
@@ -118,7 +124,7 @@ def open_for(model: nn.Module, inputs: Inputs, *, factory: Build | None = None) 
     anatomy = known.at_inputs(model, inputs)
     assert origin is not None
     assert anatomy.whole is not None
-    whole = anatomy.uncut().at_inputs(copy.deepcopy(anatomy.whole), inputs)
+    whole = anatomy.uncut().at_inputs(copied(anatomy.whole), inputs)
     carry_origin(model, replace(origin, anatomy=whole, _program=None))
     return anatomy
 
@@ -223,7 +229,8 @@ def read_foreign(
     Raises:
         InputError: where no factory is given, or it builds another network than the file describes.
     """
-    name, skipped = content["factory"], content.get("skipped", {})
+    name = content["factory"]
+    skipped = content.get("skipped", {}) if content["schema"] >= WITH_SITES else {}
     if factory is None:
         raise InputError(
             f"{source}: the network is of '{name[:80]}', which is not built in and which a file may not "

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -98,8 +99,8 @@ def rehearse(origin: Origin) -> None:
     """
     if not isinstance(origin, ForeignOrigin):
         return
-    small = origin.rehearsed()
-    with TemporaryDirectory(prefix="secateur-") as made:
+    with torch.random.fork_rng(devices=[]), TemporaryDirectory(prefix="secateur-") as made:
+        small = origin.rehearsed()
         _write(small, Architecture.of(small), Path(made))
         if reason := _other_than_saved(small, origin, Path(made)):
             raise InputError(f"what pruning leaves of the network could not be saved: {reason}")
@@ -122,7 +123,8 @@ def _other_than_saved(model: nn.Module, origin: Origin, directory: Path) -> str 
     """
     try:
         factory = origin.again if isinstance(origin, ForeignOrigin) else None
-        loaded = _read(Architecture.load(directory, factory), directory)
+        with torch.random.fork_rng(devices=[]):
+            loaded = _read(Architecture.load(directory, factory), directory)
         anatomy = anatomy_of(model)
         reason = difference(model, loaded, anatomy.graph, anatomy.inputs)
     except InputError as error:

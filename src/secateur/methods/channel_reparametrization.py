@@ -24,6 +24,7 @@ channels are no argument of the family.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,6 +112,7 @@ class ChannelReparametrization(Method):
         self._step = 0
         self._t, self._n, self._open, self._cut = 1.0, self.config.n, True, False
         self.left_out: dict[str, str] = {}
+        self._resumed: dict[str, Any] | None = None
         self._anatomy: Anatomy | None = None
         self._gates: ChannelGates | None = None
         self._cost: SoftCost | None = None
@@ -130,13 +132,17 @@ class ChannelReparametrization(Method):
         self._anatomy = anatomy_of(model, streams=self.config.streams)
         costs, resource = self._anatomy.costs, self.budget.resource
         self.initial = costs.now[resource]
-        self.limits = Limits.of(self.budget, model)
+        resumed, self._resumed = self._resumed, None
+        self.limits = Limits.of(self.budget, model) if resumed is None else Limits.at(_limits(self, resumed))
         self.bounds = bounds_of(self.constraints, model, streams=self.config.streams)
         names = self._gated(self._anatomy)
         self._cost = SoftCost.of(costs, resource, names)
-        self._check_reachable(self._cost, [self.bounds.least(name) for name in names])
+        if resumed is None:
+            self._check_reachable(self._cost, [self.bounds.least(name) for name in names])
         self._gates = ChannelGates(model, self._anatomy.graph, names, self._setting)
         self._gates.attach(model)
+        if resumed is not None:
+            self.restore(resumed, {})
         return model
 
     def _gated(self, anatomy: Anatomy) -> list[str]:
@@ -219,10 +225,13 @@ class ChannelReparametrization(Method):
         }
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave; called before `prepare`, or behind it."""
+        if self._anatomy is None:
+            self._resumed = state
+            return
         self._step, self._t, self._n, self._open = (state[key] for key in ("step", "t", "n", "open"))
         self.initial = state["initial"]
-        before = state.get("limits") or {self.budget.resource: state["limit"]}  # as it was written once
-        self.limits = self.limits.resumed(before)
+        self.limits = self.limits.resumed(_limits(self, state))
         if state["cut"]:
             self._detach()
 
@@ -279,3 +288,9 @@ class ChannelReparametrization(Method):
         if self._gates is not None:
             self._gates.detach()
         self._open, self._cut = True, True
+
+
+def _limits(method: ChannelReparametrization, state: Mapping[str, Any]) -> Mapping[str, int]:
+    """The limits in a state, also as it was written once."""
+    found: Mapping[str, int] = state.get("limits") or {method.budget.resource: state["limit"]}
+    return found

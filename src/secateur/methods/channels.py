@@ -185,6 +185,8 @@ class ChannelPruning(Method):
         self._met = False
         self._stepped = 0  # of the optimizers, by their own count
         self._skips = 0  # in a row
+        self._unsure = 0  # steps counted before any optimizer was seen to make one
+        self._resumed: tuple[dict[str, Any], dict[str, Tensor]] | None = None
 
     # What a criterion overrides
 
@@ -230,6 +232,8 @@ class ChannelPruning(Method):
         watch_optimizers()
         self._anatomy = anatomy_of(model)
         graph = self.anatomy.graph
+        if self._resumed is not None:
+            self.goal = self.goal.resumed(self._resumed[0]["limits"])
         self.bounds = self._sparing_frozen(model, bounds_of(self.constraints, model))
         ranked = set(self.ranked(model))
         self._check_shares(ranked)
@@ -239,10 +243,14 @@ class ChannelPruning(Method):
             smallest = smallest_widths(graph, self.config.granularity, self.bounds)
             smallest = {name: width for name, width in smallest.items() if name in ranked}
             smallest = {name: width for name, width in smallest.items() if name in inner.graph.groups}
-            self.goal.check_reachable(least, inner, smallest, self.name, self.bounds.text)
+            if self._resumed is None:
+                self.goal.check_reachable(least, inner, smallest, self.name, self.bounds.text)
         self._alive = {name: list(range(graph.width(name))) for name in graph.groups}
         self._restart(model)
         self.watch(model)
+        if self._resumed is not None:
+            resumed, self._resumed = self._resumed, None
+            self.restore(*resumed)
         return model
 
     def _sparing_frozen(self, model: nn.Module, bounds: Bounds) -> Bounds:
@@ -288,6 +296,7 @@ class ChannelPruning(Method):
                 )
             return model
         self._skips = 0
+        self._unsure += not self._stepped
         self._steps += 1
         return self.advance(model, optimizer)
 
@@ -361,12 +370,38 @@ class ChannelPruning(Method):
             "removed": list(self.removed),
             "alive": self._alive,
             "limits": dict(self.goal.limits),
+            **self._kept_bounds(),
         }
 
+    def _kept_bounds(self) -> dict[str, Any]:
+        """What must stay, in channels: shares of a network that is cut already are other numbers."""
+        if not self.bounds:
+            return {}
+        return {"floors": dict(self.bounds.floors), "exact": sorted(self.bounds.exact)}
+
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` and `tensors` gave, limits and bounds of the original network among it.
+
+        Called before `prepare`, that is given the network as it was left, or behind it.
+
+        Raises:
+            InputError: where the state is of a network of other widths.
+        """
+        if self._anatomy is None:
+            self._resumed = state, tensors
+            return
+        alive = {name: list(indices) for name, indices in state["alive"].items()}
+        found, saved = self.anatomy.graph.widths, {name: len(left) for name, left in alive.items() if left}
+        if found != saved:
+            raise InputError(
+                f"{self.name}: the state is of a network whose groups are as wide as {saved}, got {found}: "
+                "give it the network as it was when the state was taken"
+            )
         self._steps, self._examples = state["steps"], state["examples"]
         self.removed = list(state["removed"])
-        self._alive = {name: list(indices) for name, indices in state["alive"].items()}
+        self._alive = alive
+        if "floors" in state:
+            self.bounds = replace(self.bounds, floors=state["floors"], exact=frozenset(state["exact"]))
         self.goal.limits = self.goal.limits.resumed(state["limits"])  # of the original, not of this network
 
     @property
@@ -525,7 +560,7 @@ class ChannelPruning(Method):
 
     def _restart(self, model: nn.Module) -> None:
         """Begin a window."""
-        self._steps = self._examples = 0
+        self._steps = self._examples = self._unsure = 0
         self._met = False
         self.begin_window(model)
 

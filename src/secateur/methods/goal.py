@@ -58,6 +58,14 @@ class Goal:
                 f"'{latency.text}': ask for less"
             )
 
+    def resumed(self, units: Mapping[str, int]) -> Goal:
+        """The goal of a run that is continued: its limits in units, whatever the network is now."""
+        if self.wanted is None:
+            return self
+        budgets = [] if isinstance(self.wanted, Limits) else [each for each in self.wanted if each.measured]
+        before = self.wanted if isinstance(self.wanted, Limits) else Limits(latency=next(iter(budgets), None))
+        return Goal(before.resumed(units))
+
     def met(self, model: nn.Module, anatomy: Anatomy) -> bool:
         """Whether the network is within every limit as it is now; latency is measured when all else holds."""
         if not self._counted_met(anatomy):

@@ -99,6 +99,8 @@ class GradientCriterion(ChannelPruning):
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         super().restore(state, tensors)
+        if self._resumed is not None:  # until prepare
+            return
         self._unseen.clear()  # a window of zeros may be what was seen
         self._sums = {name: tensors[name].to(old.device) for name, old in self._sums.items()}
 
@@ -109,7 +111,8 @@ class GradientCriterion(ChannelPruning):
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         self._scaled_by = optimizer
         if self._stepped == 0 and steps_of(optimizer) and loss_scale(optimizer) is not None:
-            self._fresh, self._steps = [], 0  # all that came before its first step was skipped
+            self._fresh, self._steps = [], self._steps - self._unsure  # all before its first was skipped
+            self._unsure = 0
         self._settle(loss_scale(optimizer))
         if steps_of(optimizer) > self._stepped:
             self._take_in()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from secateur.errors import InputError
 from secateur.network.examples import Examples
 from secateur.network.inputs import input_tensors
 from secateur.surgery.along import along, parameter_along
@@ -106,6 +107,7 @@ class Readers:
             seen = self._wanted()
             if seen is None:
                 return None
+            _check_batched(layer, axis, inputs[0])
             dim = -1 if isinstance(layer, nn.Linear) else 1
             return (self._seen(seen, axis, inputs[0], dim), *inputs[1:])
 
@@ -158,6 +160,16 @@ class Readers:
             self.note_sum(seen, name, -(values.to(kind) * grads.to(kind)).flatten(1).sum(1))
 
         return felt
+
+
+def _check_batched(layer: nn.Module, axis: Axis, act: Tensor) -> None:
+    """InputError where a layer is called with one example by itself."""
+    least = 2 if isinstance(layer, nn.Linear) else len(getattr(layer, "kernel_size", ())) + 2
+    if act.dim() < least:
+        raise InputError(
+            f"gradients are looked at example by example, in batches, and {axis[0]} is called with one "
+            f"example alone, {tuple(act.shape)}: choose method='filter-norm', or have it run on batches"
+        )
 
 
 def _dim_of(value: Any, size: int) -> int | None:

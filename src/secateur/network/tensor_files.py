@@ -105,10 +105,27 @@ def check_state(model: nn.Module) -> None:
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put tensors into a network as its own state dict, with the versions of its modules, which some want."""
+    """Put tensors into a network as its own state dict, with the versions of its modules, which some want.
+
+    The network takes on the tensors' dtypes: where those of real numbers are all of one, with all it holds.
+    """
+    _take_dtypes(model, tensors)
     state = OrderedDict(tensors)
     state._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
     model.load_state_dict(state)
+
+
+def _take_dtypes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Have a network hold numbers as the tensors do; what its modules share they go on sharing."""
+    held = model.state_dict(keep_vars=True)
+    if all(value.dtype == tensors[name].dtype for name, value in held.items() if name in tensors):
+        return
+    real = {value.dtype for value in tensors.values() if value.is_floating_point()}
+    if len(real) == 1:
+        model.to(real.pop())
+    for name, value in held.items():
+        if name in tensors and value.dtype != tensors[name].dtype:
+            value.data = value.data.to(tensors[name].dtype)
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """What a run with marks does at the operators that matter, instead of what they compute.
 
-An operator that mixes channels by a weight is not computed: what it reads is noted, and it gives constants, NaN
-where its own channels are marked. A product of two tensors that both depend on the inputs (attention) is not
-computed either: channels that it sums over are read there, and what it gives is marked by whole heads.
+An operator that mixes channels by a weight is not computed: what it reads is noted, and it gives constants,
+NaN where its own channels are marked. A product of two tensors that both depend on the inputs (attention) is
+not computed either: channels that it sums over are read there, and what it gives is marked by whole heads.
 """
 
 from __future__ import annotations
@@ -229,15 +229,31 @@ def attention_of(args: Any, kwargs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 @dataclass
 class Met(Action):
-    """An operator at which something made of parameters meets activations: they are looked at, and it runs."""
+    """An operator at which something made of parameters meets activations: they are looked at, and it runs.
 
-    looks: list[tuple[Axis, int, int, Layout | None]]  # axis, which tensor among the arguments, its dimension
+    What is put beside activations (a class token) is a source itself, as it may be read alone.
+
+    Attributes:
+        looks: axis, which tensor among the arguments, its dimension, and layout.
+        emits: the same of sources.
+    """
+
+    looks: list[tuple[Axis, int, int, Layout | None]]
+    emits: list[tuple[Axis, int, int, Layout]] = field(default_factory=list)
 
     def run(self, run: Run, func: Any, args: Any, kwargs: Any) -> Any:
         if run.spoilt is None and not run.looking:
             tensors = flat_tensors((args, kwargs))
             for axis, which, dim, layout in self.looks:
                 run.see(axis, tensors[which].isnan(), layout, (dim,))
+        for axis, which, dim, layout in self.emits:
+            x = flat_tensors(args)[which]
+            if run.spoilt is not None or not layout.sized(x.shape, run.examples):
+                continue
+            mask = run.mark(axis, layout, (dim,), tuple(x.shape))
+            if mask is not None:
+                marked = x.masked_fill(mask, math.nan)
+                args = ([marked if each is x else each for each in args[0]], *args[1:])
         return func(*args, **kwargs)
 
 

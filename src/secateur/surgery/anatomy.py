@@ -21,6 +21,7 @@ from secateur.network.plain import check_plain
 from secateur.network.tensor_files import check_state
 from secateur.records.shown import Shown
 from secateur.surgery.copies import check_copies
+from secateur.surgery.copies_alike import copies_of
 from secateur.surgery.costs import Costs
 from secateur.surgery.depth import Block, skip, without_blocks
 from secateur.surgery.families import family_graph
@@ -158,7 +159,10 @@ class Anatomy:
         """Take blocks out of network, optimizer, books, and the whole network that it is proved by."""
         assert self.whole is not None
         gone = {block.name: block.length for block in blocks}
+        copies = list(copies_of(model))
         skip(model, gone, optimizer)
+        for alike in copies:
+            skip(alike, gone)
         self.whole = copied(self.whole)
         skip(self.whole, gone)
         self.graph = without_blocks(self.graph, blocks)
@@ -262,7 +266,7 @@ def open_with_graph(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> An
     whole = in_evaluation(copied(model).cpu())
     for parameter in whole.parameters():
         parameter.grad = None
-    anatomy = Anatomy(graph, Costs(model, graph, few), few, whole)
+    anatomy = Anatomy(graph, Costs(model, graph, few, whole=whole), few, whole)
     remember(model, anatomy)
     return anatomy
 

@@ -72,6 +72,11 @@ class Arrivals:
             for arrival in arrivals:
                 others = [other for other in arrivals if other is not arrival]
                 _tie(arrival, _broadcasts(arrival, others, links), links)
+        roots = links.roots()
+        for arrivals in self.found.values():
+            for arrival in arrivals:
+                if arrival.sets is not None and not arrival.may_mix:
+                    _tie_together(arrival, roots, links)
 
 
 def _broadcasts(arrival: Arrival, others: list[Arrival], links: Links) -> set[int]:
@@ -109,3 +114,14 @@ def _tie(arrival: Arrival, broadcasts: set[int], links: Links) -> None:
     if arrival.sets is not None:
         channels, at = (arrival.sets & (index == SOME)).nonzero(as_tuple=True)
         links.tie_each(arrival.source, channels, arrival.axis, at)
+
+
+def _tie_together(arrival: Arrival, roots: Tensor, links: Links) -> None:
+    """Tie entries at which several channels meet that are one by now, as a head's in several windows."""
+    assert arrival.sets is not None
+    start = links.start[arrival.source]
+    own = roots[start : start + links.sizes[arrival.source]]
+    for entry in (arrival.index == SOME).nonzero().flatten().tolist():
+        channels = arrival.sets[:, entry].nonzero().flatten()
+        if len(channels) and bool((own[channels] == own[channels[0]]).all()):
+            links.tie_each(arrival.source, channels[:1], arrival.axis, torch.tensor([entry]))

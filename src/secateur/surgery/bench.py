@@ -26,6 +26,7 @@ Gone = Mapping[str, set[int]]
 """Group -> channels that are cut, in the uncut network's numbering."""
 
 _SMALL = 2**16  # entries of a tensor that is copied with a network; larger ones are shared until they are cut
+_LAST_DIGITS = 1e-14  # of a number in float64, some fifty times what is rounded off
 _COARSE = 3e-2  # of the largest output: the tolerance of a model that runs in half precision only
 
 
@@ -38,12 +39,14 @@ class Bench:
         dtype: what it computes in, whatever its code converts to; None: as it is written.
         batches: the inputs it is tried on.
         chance: whether whatever the model draws is drawn; else it is its mean.
+        rounding: how much the outputs change by rounding, at most, where that is known.
     """
 
     model: nn.Module
     dtype: torch.dtype | None
     batches: list[Inputs] = field(default_factory=list)
     chance: bool = True
+    rounding: float = 0.0
 
     @classmethod
     def of(
@@ -56,7 +59,21 @@ class Bench:
     @property
     def tolerance(self) -> float:
         """The largest difference between outputs that are the same, of the largest magnitude."""
-        return _COARSE if self.dtype is None else TOLERANCE[self.dtype]
+        return max(self.rounding, _COARSE if self.dtype is None else TOLERANCE[self.dtype])
+
+    def measure_rounding(self) -> None:
+        """Find out how much rounding comes to in the outputs: deep networks may amplify it a million times.
+
+        All weights are changed in their last digits, by some times what every operator rounds off.
+        """
+        if self.dtype is not torch.float64:
+            return
+        changed, generator = copy.deepcopy(self.model), torch.Generator().manual_seed(0)
+        for value in changed.parameters():
+            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device)
+            value.data.mul_(1 + _LAST_DIGITS * noise)
+        batch = self.batches[0]
+        self.rounding = 3 * distance(self.outputs(changed, batch), self.outputs(self.model, batch))
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

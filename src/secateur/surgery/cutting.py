@@ -21,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.optim import Optimizer
 
 from secateur.surgery.computed_weights import WeightNormed, weight_norm_of, weight_norms_in
+from secateur.surgery.copies_alike import copies_of
 from secateur.surgery.optimizer_state import Cut, Optimizers, follow_cut, listed
 
 Axis = tuple[str, str]
@@ -74,9 +75,14 @@ def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
 def scale(model: nn.Module, factors: list[tuple[Tensor, Tensor]]) -> None:
     """Multiply parameters of a network by factors for good, in place; what follows its cuts is told."""
     followers = _Followers(model)
+    copies = [dict(copy.named_parameters()) for copy in copies_of(model)]
+    names = {id(parameter): name for name, parameter in model.named_parameters()} if copies else {}
     for parameter, factor in factors:
         parameter.mul_(factor.to(parameter.dtype))
         followers.scale(parameter, factor)
+        for held in copies:
+            other = held[names[id(parameter)]]
+            other.mul_(factor.to(other.device, other.dtype))
 
 
 def is_transposed(layer: nn.Module) -> bool:

@@ -1,8 +1,8 @@
 """Normalisations that are written by hand, told by how they behave.
 
-A module that keeps the shape, mixes channels, and gives the same in another order when it is given its channels,
-and its own parameters, in another order, computes statistics over channels, as a layer norm does. Channels pass
-through it, and without some of them it normalises over the others.
+A module that keeps the shape, mixes channels, and gives the same in another order when it is given its
+channels, and its own parameters, in another order, computes statistics over channels, as a layer norm does.
+Channels pass through it, and without some of them it normalises over the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def may_normalise(module: nn.Module) -> bool:
     """Whether a module is worth a try: not one of torch's, without layers, with one parameter a channel."""
     if type(module).__module__.startswith("torch.nn") or weight_layers(module):
         return False
-    if any(isinstance(inner, CHANNELWISE) or isinstance(inner, nn.RNNBase) for inner in module.modules()):
+    if any(isinstance(inner, (*CHANNELWISE, nn.RNNBase)) for inner in module.modules()):
         return False
     return channels_of(module) > 1
 

@@ -12,6 +12,7 @@ from secateur.surgery.arrivals import ALL, NONE, SOME, Arrival
 from secateur.surgery.cutting import Axis
 
 _PARTS = (2, 3, 4, 8, 16)
+_FEW = 16  # of so few channels half a run may look like another by chance
 
 
 def codes(size: int) -> Tensor:
@@ -45,6 +46,7 @@ class Follower:
         sizes: Mapping[Axis, int],
         run: Callable[[Marks], Marks],
         mixing: Callable[[Axis], bool],
+        few: bool = False,
     ):
         """Args:
         sources: axis -> the bit that stands for it.
@@ -52,8 +54,11 @@ class Follower:
         sizes: of the sources.
         run: marks -> what was seen, for as many examples.
         mixing: whether the channels of a source that meet hang together.
+        few: whether examples are dear: then a random half and the other are tried first, as most sources
+            arrive in order, or all over.
         """
         self.sources, self.readers, self.sizes, self.run, self.mixing = sources, readers, sizes, run, mixing
+        self.few = few
         self.hits: dict[Axis, dict[Axis, Tensor]] = {}  # reader -> source -> (entries,)
         self.found: dict[tuple[Axis, Axis], Arrival] = {}
 
@@ -63,8 +68,12 @@ class Follower:
             return []
         self._reach()
         left = set(self.sources)
-        for group in self._shared_runs(left):
-            left -= self._clear(group)
+        if self.few:
+            for group in self._coloured(left):
+                left -= self._halved(group)
+        else:
+            for group in self._shared_runs(left):
+                left -= self._clear(group)
         for group in self._coloured(left):
             self._each(group)
         return list(self.found.values())
@@ -143,11 +152,36 @@ class Follower:
                     self._keep(source, axis, index[axis].where(hit, torch.tensor(NONE)))
         return clear
 
+    def _halved(self, group: list[Axis]) -> set[Axis]:
+        """Mark one half of the channels, then the other: which sources are clear by that everywhere."""
+        generator = torch.Generator().manual_seed(0)
+        half = {source: torch.rand(self.sizes[source], generator=generator) < 0.5 for source in group}
+        seen = self.run({source: torch.stack([mark, ~mark]) for source, mark in half.items()})
+        clear = set()
+        for source in group:
+            found: dict[Axis, Tensor] = {}
+            for axis, hit in ((axis, by[source]) for axis, by in self.hits.items() if source in by):
+                one, other = seen[axis]
+                times = len(hit) // max(1, len(half[source]))
+                expected = half[source].repeat(times)
+                in_order = len(expected) == len(hit) > _FEW and torch.equal(one, expected)
+                if in_order and torch.equal(other, ~expected):
+                    found[axis] = torch.arange(len(half[source])).repeat(times)
+                elif torch.equal(one, hit) and torch.equal(other, hit):
+                    found[axis] = torch.full((len(hit),), NONE).masked_fill(hit, ALL)
+                else:
+                    break
+            else:
+                clear.add(source)
+                for axis, index in found.items():
+                    self._keep(source, axis, index)
+        return clear
+
     def _keep(self, source: Axis, axis: Axis, index: Tensor, sets: Tensor | None = None) -> None:
         self.found[source, axis] = Arrival(source, axis, index, sets, self.mixing(source))
 
     def _each(self, group: list[Axis]) -> None:
-        """Follow sources of disjoint reach. Channels that meet in an entry hang together; often all of them."""
+        """Follow sources of disjoint reach. Channels that meet in an entry hang together; often all do."""
         seen = self._coded(group)
         some: dict[Axis, list[tuple[Axis, Tensor]]] = {}
         for axis, by in self.hits.items():
@@ -173,15 +207,15 @@ class Follower:
         return [*range(few), *range(half, half + few)]
 
     def _by_parts(self, some: dict[Axis, list[tuple[Axis, Tensor]]]) -> None:
-        """Tell the several channels that meet in an entry (halves of a gated unit): one part of them at a time."""
+        """Tell the several channels that meet in an entry (halves of a gated unit), a part at a time."""
         for count in _PARTS:
             for divided in (_blocks, _residues):
-                left = some
+                left = {s: v for s, v in some.items() if count * len(codes(self.sizes[s])) < self.sizes[s]}
                 runs: list[Marks] = []
                 for i in range(count):
                     if not left:
                         break
-                    runs.append(self._coded(some, lambda size, i=i: divided(size, count) == i))
+                    runs.append(self._coded(left, _part(divided, count, i)))
                     left = {
                         source: places
                         for source, places in left.items()
@@ -214,6 +248,10 @@ class Follower:
             at = (found >= 0).nonzero().flatten()
             sets[found[at], at] = True
         self._keep(source, axis, index, sets)
+
+
+def _part(divided: Callable[[int, int], Tensor], count: int, number: int) -> Callable[[int], Tensor]:
+    return lambda size: divided(size, count) == number
 
 
 def _blocks(size: int, count: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.attention import with_own_heads
+from secateur.surgery.copies_alike import copies_of
 from secateur.surgery.cutting import Axis, axis_size, cut
 from secateur.surgery.optimizer_state import Optimizers
 
@@ -256,6 +257,13 @@ class ChannelGraph:
         numbers = tuple(number.united(first, others) for number in self.numbers)
         return replace(whole, groups=groups, kept=kept, numbers=numbers)
 
+    def with_sites(self, name: str, sites: Sequence[Site]) -> ChannelGraph:
+        """Make the graph of the uncut network in which a group spans more axes, whole ones."""
+        whole = self.uncut()
+        group = replace(self.groups[name], sites=(*self.groups[name].sites, *sites))
+        left = {site.axis: torch.ones(site.entries.numel(), dtype=torch.bool) for site in sites}
+        return replace(whole, groups={**self.groups, name: group}, _left={**whole._left, **left})
+
     def with_numbers(self, numbers: Sequence[Number]) -> ChannelGraph:
         """Make the same graph with these numbers too; of several for one place the last holds."""
         places = {(n.module, n.attribute, n.index): n for n in (*self.numbers, *numbers)}
@@ -339,9 +347,13 @@ class ChannelGraph:
 
     def _cut(self, model: nn.Module, gone: Mapping[str, set[int]], optimizer: Optimizers = None) -> None:
         keeps, _ = self.keeps_without(gone)
+        copies = list(copies_of(model))
         cut(model, keeps, optimizer)
+        for alike in copies:
+            cut(alike, keeps)
         self.note_removal(gone)
-        self.set_numbers(model)
+        for each in (model, *copies):
+            self.set_numbers(each)
         for name in gone:
             if (stage := self.groups[name].stage) is not None:
                 assert isinstance(model, Family)

@@ -140,7 +140,7 @@ class _Blame:
         self.survey = survey
 
     def spreader(self, writer: Axis) -> str | None:
-        """Name the first operator that spreads one marked channel over all others, and the module it is in."""
+        """Name the first operator that spreads a marked channel over all others, and the module it is in."""
         for probe in self.survey.probes:
             source = next(
                 (axis for axis in probe.record.written_by(writer) if axis in probe.record.sources), None

@@ -83,7 +83,7 @@ class Links:
 
 
 def tie_grouped(links: Links, reads: Axis, writes: Axis, groups: int, whole: bool) -> None:
-    """Tie what a grouped convolution can only lose at once: whole groups, or the same offset of every group."""
+    """Tie what a grouped convolution can only lose at once: whole groups, or one offset of every group."""
     for axis in (reads, writes):
         (tie_rows if whole else tie_offsets)(links, axis, groups)
     if whole:

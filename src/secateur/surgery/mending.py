@@ -19,6 +19,7 @@ from secateur.surgery.agreement import distance
 from secateur.surgery.graph import ChannelGraph, Number
 from secateur.surgery.numbers import Meaning, Place, Proposal, free_of, places_read, proposals
 from secateur.surgery.probe import RUN_ERRORS
+from secateur.surgery.tables import with_tables
 from secateur.surgery.trial import Trial
 from secateur.surgery.unions import pairs, unions
 
@@ -87,9 +88,14 @@ class _Patient:
             for label, variant in WAYS[way](self):
                 if self.runs >= MOST_RUNS:
                     break
-                if (found := self._passing(variant, MOST_BESIDE if label else MOST_NUMBERS)) is not None:
+                most = MOST_BESIDE if label else MOST_NUMBERS
+                found = self._passing(variant, most)
+                tables = with_tables(variant, self.name, self.trial.model) if found is None else None
+                if tables is not None:
+                    found = self._passing(tables, most)
+                if found is not None:
                     known.insert(0, (way, label))
-                    return self._alike(found, way, label)
+                    return self._alike(found, way, label, tables is not None)
         self.memory.in_vain[self.kind] = self.memory.in_vain.get(self.kind, 0) + 1
         return None
 
@@ -135,10 +141,10 @@ class _Patient:
         with_others = [name for name in self.proven if name in graph.groups and name != self.name]
         return not with_others or self.trial.failure(graph, [*with_others, self.name]) is None
 
-    def _alike(self, graph: ChannelGraph, way: str, label: str) -> ChannelGraph:
+    def _alike(self, graph: ChannelGraph, way: str, label: str, tables: bool) -> ChannelGraph:
         """Mend at once what fails as this group did: others of its kind whose turn comes later."""
         (meanings, *_) = self.memory.numbers[self.kind]
-        if not meanings and way not in LOCAL:
+        if not meanings and not tables and way not in LOCAL:
             return graph
         before, mended = graph, [self.name]
         for other in list(graph.groups):
@@ -146,7 +152,7 @@ class _Patient:
                 continue
             if kind_of(self.trial, graph, other) != self.kind or _has_number(graph, other):
                 continue
-            found = self._mended_alike(graph, other, way, label, meanings)
+            found = self._mended_alike(graph, other, way, label, tables, meanings)
             if found is not None:
                 graph = found
                 mended.append(other)
@@ -155,7 +161,13 @@ class _Patient:
         return graph
 
     def _mended_alike(
-        self, graph: ChannelGraph, other: str, way: str, label: str, meanings: frozenset[Meaning]
+        self,
+        graph: ChannelGraph,
+        other: str,
+        way: str,
+        label: str,
+        tables: bool,
+        meanings: frozenset[Meaning],
     ) -> ChannelGraph | None:
         """Cut another group that fails in the same way, with numbers of the same meanings."""
         if not self.trial.failure(graph, [other], quick=True):
@@ -166,6 +178,8 @@ class _Patient:
             if (found := next(variants, None)) is None:
                 return None
             graph = found
+        if tables:
+            graph = with_tables(graph, other, self.trial.model) or graph
         proposed = proposals(graph, other, self.trial.model, self.memory.places)
         chosen = [proposal for proposal in proposed if proposal.meaning in meanings]
         if len(chosen) < len(meanings):

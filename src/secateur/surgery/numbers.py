@@ -127,7 +127,7 @@ def proposals(
     """
     forms = _Forms(graph, name)
     held = {Place(n.module, n.attribute, n.index): n for n in graph.numbers}
-    near, holds = _around(graph, name)
+    near, holds = _near(graph, name), holders(graph, name)
     found: dict[Meaning, list[tuple[int, Number]]] = {}
     for place, value in places.items():
         if not near(place.module):
@@ -191,16 +191,27 @@ def _of_axis(graph: ChannelGraph, axis: Axis) -> tuple[tuple[tuple[str, int], ..
     return each, graph.size(axis) - sum(adds * graph.width(name) for name, adds in each)
 
 
-def _around(graph: ChannelGraph, name: str) -> tuple[Callable[[str], bool], set[str]]:
-    """Tell which modules may run between the group's layers, and which hold one of these or are one."""
-    layers = {tuple(site.axis[0].split(".")) for site in graph.groups[name].sites}
-    common = next(iter(layers))
+def _common(graph: ChannelGraph, name: str) -> tuple[str, ...]:
+    """Find the parts of the name of the innermost module that holds all of the group's layers."""
+    layers = [tuple(site.axis[0].split(".")) for site in graph.groups[name].sites]
+    common = layers[0]
     for names in layers:
         same = (a == b for a, b in zip(common, names, strict=False))
         common = common[: sum(itertools.takewhile(bool, same))]
-    root = ".".join(common)
-    holds = {".".join(names[:depth]) for names in layers for depth in range(len(common), len(names) + 1)}
-    return (lambda module: not root or module == root or module.startswith(f"{root}.")), holds
+    return common
+
+
+def _near(graph: ChannelGraph, name: str) -> Callable[[str], bool]:
+    """Tell which modules may run between the group's layers: all within what holds these."""
+    root = ".".join(_common(graph, name))
+    return lambda module: not root or module == root or module.startswith(f"{root}.")
+
+
+def holders(graph: ChannelGraph, name: str) -> set[str]:
+    """Find the modules that hold a layer of the group or are one, up to the one that holds them all."""
+    depth = len(_common(graph, name))
+    layers = {tuple(site.axis[0].split(".")) for site in graph.groups[name].sites}
+    return {".".join(names[:to]) for names in layers for to in range(depth, len(names) + 1)}
 
 
 def free_of(graph: ChannelGraph, name: str) -> ChannelGraph:

@@ -98,7 +98,7 @@ class Probe:
     # ---- the run that finds out ----
 
     def _recorded(self, inputs: Examples) -> tuple[Examples, bool]:
-        """Find inputs that the model takes, small ones if it does, and examples that are apart, if they are."""
+        """Find inputs that the model takes, small ones if it does, and whether examples run together."""
         small = map_inputs(inputs, shrunk)
         shrinks = any(
             a.shape != b.shape for a, b in zip(input_tensors(inputs), input_tensors(small), strict=True)
@@ -179,8 +179,8 @@ class Probe:
                 found.append(self._run(run, mixing))
             except RUN_ERRORS as error:
                 raise InputError(
-                    f"{type(self.model).__name__} cannot be traced: marks are NaN in its activations, and its "
-                    f"code does not stand them: {kind_and_line(error)}"
+                    f"{type(self.model).__name__} cannot be traced: marks are NaN in its activations, and "
+                    f"its code does not stand them: {kind_and_line(error)}"
                 ) from None
         axes = {axis for marks in found for axis in marks}
         return {axis: torch.cat([marks[axis] for marks in found])[:examples] for axis in axes}
@@ -206,7 +206,7 @@ class Probe:
 
     @contextmanager
     def _stubs(self) -> Iterator[None]:
-        """Put observers in place of the layers that pass channels on, and sources in place of recurrent ones."""
+        """Put observers in place of layers that pass channels on, and sources in place of recurrent ones."""
         stubs: dict[nn.Module, Callable[..., Any]] = {}
         for name, module in self.channelwise.items():
             stubs[module] = self._observer(name, module)
@@ -279,7 +279,8 @@ class Probe:
             for given in state if isinstance(state, tuple) else [state]:
                 if given is not None and given.shape[-1] == module.hidden_size:
                     self.active.observe((name, "#state"), given, -1)
-            shape, hidden = (*data.shape[:-1], ways * units), (layers * ways, units)
+            shape: tuple[int, ...] = (*data.shape[:-1], ways * units)
+            hidden: tuple[int, ...] = (layers * ways, units)
             at = -1
             if isinstance(x, PackedSequence):
                 hidden, at = (layers * ways, int(x.batch_sizes[0]), units), 1
@@ -290,7 +291,7 @@ class Probe:
             if isinstance(module, nn.LSTM) and not module.proj_size:
                 shapes, places = [*shapes, cell], [*places, (at, 1)]
             made = self.active.emit((name, "#units"), units, data, shapes, places)
-            y = made[0]
+            y: Any = made[0]
             if isinstance(x, PackedSequence):
                 y = PackedSequence(y, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
             if isinstance(module, nn.LSTM):

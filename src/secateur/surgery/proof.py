@@ -17,13 +17,15 @@ from torch import nn
 
 from secateur.errors import InputError
 from secateur.network.inputs import Inputs, on_device
+from secateur.progress import told
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.mending import mended
 from secateur.surgery.quiet import how_it_trains
 from secateur.surgery.sieve import Mend, Sieve
 from secateur.surgery.tracing import trace
-from secateur.surgery.trial import Trial
+from secateur.surgery.trial import SETS, Trial, parts
 
+CALM = 1e-5  # of the largest output: the most that rounding may come to where a cut is proved
 LIVELIER = 2  # draws of weights that are tried where the outputs do not see a group
 
 
@@ -60,7 +62,9 @@ def proved(
     Args:
         after: called after every cut that was tried.
     """
-    with torch.random.fork_rng(devices=[]):
+    counted = _Counted(graph, after)
+    with torch.random.fork_rng(devices=[]), counted:
+        after = counted.tried
         trial, graph = _sifted(model, graph, inputs, mended, seed=seed, after=after)
         trials = [trial]
         trains = how_it_trains(model, on_device(inputs, model))
@@ -70,6 +74,25 @@ def proved(
             graph = graph.without({name: why for name, why in refused.items() if name in graph.groups})
             trials.append(trial)
         return _seen(model, graph, inputs, trials, seed, after)
+
+
+class _Counted:
+    """Counts the cuts that are tried, and tells whoever shows progress; entered while they are."""
+
+    def __init__(self, graph: ChannelGraph, after: Callable[[], None]):
+        self.done, self.after, self.reporter = 0, after, told()
+        self.total = SETS + len(parts(list(graph.groups))) + 1  # where nothing fails
+
+    def tried(self) -> None:
+        self.done += 1
+        self.reporter.proving(self.done, max(self.total, self.done + 1))
+        self.after()
+
+    def __enter__(self) -> None:
+        self.reporter.proving(0, self.total)
+
+    def __exit__(self, *_: object) -> None:
+        self.reporter.proving(self.total, self.total)
 
 
 def _sifted(
@@ -107,6 +130,8 @@ def _seen(
         try:
             other = Trial(model, inputs, seed + again, livelier=True, after=after)
         except InputError:  # these weights are too lively
+            continue
+        if other.bench.tolerance > CALM:  # so are these: rounding alone changes the outputs by as much
             continue
         still = other.unseen(graph.without({name: "" for name in graph.groups if name not in doubtful}))
         shown = [name for name in graph.groups if name in doubtful and name not in still]

@@ -1,4 +1,4 @@
-"""The run that finds out what there is to do: which operators mix, by what, and where examples lie in them."""
+"""The run that finds out what there is to do: which operators mix, by what, and where examples lie."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class Recorder(ModuleWatch):
         tensors = flat_tensors((args, kwargs))
         moving = [tensor for tensor in tensors if self.dynamic(tensor)]
         if not moving:
-            return self._static(func, args, kwargs)
+            return self._static(index, func, args, kwargs)
         if func.overloadpacket in CONSTANT_LIKE:
             return func(*args, **kwargs)
         action, bits = self._action(index, func, args, kwargs)
@@ -198,39 +198,39 @@ class Recorder(ModuleWatch):
         else:
             result = func(*args, **kwargs)
             if not func.is_view:
-                self._meet(index, func, args, kwargs, tensors, moving, result)
+                bits |= self._meet(index, func, args, kwargs, tensors, moving, result)
         changed = [tensors[0]] if func._schema.is_mutable and tensors else []
         for tensor in (*flat_tensors(result), *changed):
             self.taint(tensor, bits)
         return result
 
-    def _static(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _static(self, index: int, func: Any, args: Any, kwargs: Any) -> Any:
         product = product_of(func, args)
         if product is not None:
             for side in (1, 0):
-                layer = self._direct(product.sides[side])
-                if layer and layer[0] is not None:
-                    made = self._static_layer(product, side, (layer[0], layer[1]), func)
+                data = product.sides[1 - side]
+                if self._direct(product.sides[side]) is not None and self.tape.own(data) is None:
+                    made = self._static_layer(index, product, side, func)
                     if made is not None:
                         return made
         result = func(*args, **kwargs)
         self.tape.record(func, args, kwargs, result)
         return result
 
-    def _static_layer(
-        self, product: Product, side: int, layer: tuple[str, dict[int, tuple[Axis, Tensor]]], func: Any
-    ) -> Tensor | None:
+    def _static_layer(self, index: int, product: Product, side: int, func: Any) -> Tensor | None:
         """A layer on constants: a source, as on activations."""
-        name, shown = layer
         given, view = product.sides[1 - side], view_of(func, 1 - side)
         weight = product.views[side]
         shift = weight.dim() - product.sides[side].dim()
         k, free = (2, 1) if side == 0 else (1, 2)
-        reads, writes = shown.get(k - shift), shown.get(free - shift)
-        if reads is None or writes is None or len(weight) > 1:
+        if len(weight) > 1:
             return None
-        self.order.setdefault(name)
-        self.sizes[reads[0]], self.sizes[writes[0]] = weight.shape[k], weight.shape[free]
+        reads, writes = self._axes(index)
+        action = Mixed(reads, writes, 1 - side, None)
+        places = {k - shift: (reads, 1), free - shift: (writes, 1)}
+        self._weight(product.sides[side], places, action)
+        self._added(product.added, action.writes, weight.shape[free])
+        self.sizes[action.reads], self.sizes[action.writes] = weight.shape[k], weight.shape[free]
         result = torch.full(product.shape, 0.7, dtype=given.dtype, device=given.device)
         keep = 2 if side == 1 else 1
 
@@ -245,7 +245,7 @@ class Recorder(ModuleWatch):
                 made.view(1, *_two(product.shape, side)).masked_fill_(mark.view(shape), torch.nan)
             return made
 
-        self.tape.layer((reads[0], writes[0]), given, see, emit, result)
+        self.tape.layer((action.reads, action.writes), given, see, emit, result)
         return result
 
     def _action(self, index: int, func: Any, args: Any, kwargs: Any) -> tuple[Action | None, int | None]:
@@ -307,7 +307,7 @@ class Recorder(ModuleWatch):
 
     def _embedded(self, index: int, args: Any) -> tuple[Action, int]:
         table, indices = args[0], args[1]
-        reads, writes = self._axes(index)
+        _, writes = self._axes(index)
         layout = self._layout(indices, mask=torch.zeros(indices.shape, dtype=torch.bool))
         action = Embedded(writes, layout)
         self._weight(table, {1: (writes, 1)}, action)
@@ -371,8 +371,14 @@ class Recorder(ModuleWatch):
         for tensor in (args[2], *([mask] if mask is not None else [])):
             bits |= self.bits(tensor) if self.dynamic(tensor) else 0
         if mask is not None and not self.dynamic(mask) and self.tape.bits(mask) and mask.dim() > 2:
-            if mask.shape[-3] == self.sizes[action.heads]:
-                self.tape.watch(mask, action.heads, _along(mask.dim() - 3))
+            layout, rows = action.layout, query.shape[-2]
+
+            def see(x: Tensor) -> Tensor:
+                marked = x.any(-1, keepdim=True)
+                every = as_query(marked.expand(*marked.shape[:-2], rows, 1))
+                return gathered(every, layout, (0,), self.state.examples).any(0)
+
+            self.tape.watch(mask, action.heads, see)
         return Attended(action), bits
 
     def _meet(
@@ -384,12 +390,14 @@ class Recorder(ModuleWatch):
         tensors: list[Tensor],
         moving: list[Tensor],
         result: Any,
-    ) -> None:
+    ) -> int:
         """Have what is made of parameters tied to the activations that it is put together with."""
         still = [tensor for tensor in tensors if not self.dynamic(tensor) and self.tape.bits(tensor)]
-        if not still or not isinstance(result, (Tensor, tuple)):
-            return
         looks: list[tuple[Axis, int, int, Layout | None]] = []
+        emits: list[tuple[Axis, int, int, Layout]] = []
+        bits = 0
+        if not still or not isinstance(result, (Tensor, tuple)):
+            return 0
         for number, tensor in enumerate(still):
             for dim in range(tensor.dim()):
                 found = _aligned(func, tensor, dim, moving, result) if tensor.shape[dim] > 1 else None
@@ -406,8 +414,13 @@ class Recorder(ModuleWatch):
                     continue
                 looks.append((axis, which, at, layout))
                 self.reader(axis, tensor.shape[dim], other)
+                if func.overloadpacket is aten.cat and layout is not None and layout.dim != dim:
+                    mine = next(i for i, each in enumerate(tensors) if each is tensor)
+                    emits.append((axis, mine, dim, layout))
+                    bits |= self.source(axis, tensor.shape[dim])
         if looks:
-            self.actions[index] = (func.overloadpacket.__name__, Met(looks))
+            self.actions[index] = (func.overloadpacket.__name__, Met(looks, emits))
+        return bits
 
     # ---- whose weight it is ----
 
@@ -417,7 +430,7 @@ class Recorder(ModuleWatch):
         return (name, "in"), (name, "out")
 
     def _direct(self, weight: Tensor) -> tuple[str | None, dict[int, tuple[Axis, Tensor]]] | None:
-        """What a view of a parameter shows of it, by dimension; the layer's name where it is a stock one's."""
+        """What a view of a parameter shows of it, by dimension; the layer's name where it is torch's."""
         own = self.tape.own(weight)
         shown = None if own is None else entries_of_view(weight, own)
         if own is None or shown is None:
@@ -447,22 +460,23 @@ class Recorder(ModuleWatch):
         Returns:
             Whether the axes are a layer's.
         """
-        direct = self._direct(weight)
+        direct, parameter = self._direct(weight), self.tape.own(weight)
         if direct is None and self._same_sizes(weight):
             self._as_layer(self.within, action)
             for dim, (axis, times) in places.items() if self.tape.bits(weight) else ():
                 self._look(weight, dim, (self.within, axis[1]), times)
             return True
-        if direct and direct[0] is not None:
-            name, shown = direct
-            if (
-                all(dim in shown for dim in places if weight.shape[dim] > 1)
-                and self.tape.own(weight).numel() == weight.numel()
-            ):
+        name, shown = direct if direct is not None else (None, {})
+        if name is not None and parameter is not None:
+            same = all(
+                dim in shown and shown[dim][0] == (name, axis[1])
+                for dim, (axis, _) in places.items()
+                if weight.shape[dim] > 1
+            )
+            if same and parameter.numel() == weight.numel():
                 self._as_layer(name, action)
                 return True
-        own = self.tape.own(weight)
-        self.order.setdefault(self.within if own is None else self._owner(own)[0])
+        self.order.setdefault(self.within if parameter is None else self._owner(parameter)[0])
         for dim, (axis, times) in places.items():
             role = "write" if axis[1] == "out" else "read"
             self._look(weight, dim, axis, times, role if mixes else "")
@@ -532,7 +546,7 @@ def emit_all(
     places: list[tuple[int, int]],
     layout: Layout | None,
 ) -> list[Tensor]:
-    """Emit several tensors of one source, whose channels lie `times` behind each other along the last dimension."""
+    """Emit tensors of one source, whose channels lie `times` behind each other along the last dimension."""
     made = []
     mark = run.marks.get(axis)
     for shape, (dim, times) in zip(shapes, places, strict=True):

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from secateur.surgery.cutting import Axis, cut
 from secateur.surgery.graph import ChannelGraph
@@ -63,7 +62,8 @@ def _reading_zero(module: nn.Module, axis: Axis, left: Tensor) -> Iterator[None]
         name, _, dim = axis[1].partition("@")
         with _zeroed(getattr(module, name), int(dim), left):
             yield
-    elif isinstance(module, NonDynamicallyQuantizableLinear):  # attention's last: it is never called
+    elif reads_by_weight(module):
+        assert isinstance(module, nn.Linear)
         with _zeroed(module.weight, 1, left):
             yield
     else:
@@ -72,6 +72,14 @@ def _reading_zero(module: nn.Module, axis: Axis, left: Tensor) -> Iterator[None]
             yield
         finally:
             handle.remove()
+
+
+def reads_by_weight(module: nn.Module) -> bool:
+    """Whether what a layer reads is told by its weight: a linear one may never be called itself.
+
+    Torch's attention and windows of torchvision's hand the weight to a function.
+    """
+    return isinstance(module, nn.Linear) and module._parameters.get("weight") is not None
 
 
 @contextmanager

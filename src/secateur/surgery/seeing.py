@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 from secateur.surgery.probe import RUN_ERRORS
-from secateur.surgery.reference import read_dim, with_input
+from secateur.surgery.reference import read_dim, reads_by_weight, with_input
 
 Seen = dict[Axis, Tensor]
 """Reading axis -> how much the outputs change, in their units, when an entry reads zero: (entries,)."""
@@ -69,7 +68,7 @@ def _watched(
         value.requires_grad_(False)
     for axis in axes:
         module = model.get_submodule(axis[0])
-        if "@" in axis[1] or isinstance(module, NonDynamicallyQuantizableLinear):
+        if "@" in axis[1] or reads_by_weight(module):
             value = getattr(module, axis[1].partition("@")[0] if "@" in axis[1] else "weight")
             parameters[axis] = value.requires_grad_(True)
         else:
@@ -113,7 +112,7 @@ def _gathered(
 
 
 def least_seen(group: ChannelGroup, seen: Seen) -> tuple[float, float]:
-    """Tell how much is seen of a group's channels, of half of them at least as much.
+    """Tell how much is seen of a group's channels, on average (the root of the mean square).
 
     Returns:
         What all that reads them shows, and what the reader shows by which they are seen least.
@@ -126,5 +125,5 @@ def least_seen(group: ChannelGroup, seen: Seen) -> tuple[float, float]:
     ]
     if not each:
         return 0.0, 0.0
-    every = torch.stack([value.double() for value in each])
-    return float(every.square().sum(0).sqrt().median()), float(every.median(1).values.min())
+    every = torch.stack([value.double() for value in each]).square()
+    return float(every.sum(0).mean().sqrt()), float(every.mean(1).min().sqrt())

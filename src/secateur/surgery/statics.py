@@ -1,8 +1,8 @@
 """What a network computes of its parameters and constants alone: recorded once, and replayed with marks.
 
 A weight may be computed (standardised, masked, of low rank), a table looked up, a bias put together; whole
-layers may run on constants. None of it depends on the inputs, so it is the same for all examples, and one mark
-is one replay: of the few operators that do it, not of the network.
+layers may run on constants. None of it depends on the inputs, so it is the same for all examples, and one
+mark is one replay: of the few operators that do it, not of the network.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Tape:
         bits = 0
         for tensor in tensors:
             bits |= self.bits(tensor)
-        slots = tree_map(
+        own_args, own_kwargs = tree_map(
             lambda leaf: _Slot(self._slot(leaf)) if isinstance(leaf, Tensor) else leaf, (args, kwargs)
         )
         touched = [tensor for tensor in tensors if func._schema.is_mutable and tensor is args[0]]
@@ -121,10 +121,8 @@ class Tape:
         for tensor in (*results, *touched):
             if not (func.is_view and _storage(tensor) in self._own):
                 self._bits[_storage(tensor)] = self.bits(tensor) | bits
-        step = _Step(
-            func, *slots, [self._slot(t) for t in results], [_storage(t) for t in (*results, *touched)]
-        )
-        self._steps.append(step)
+        out, storages = [self._slot(t) for t in results], [_storage(t) for t in (*results, *touched)]
+        self._steps.append(_Step(func, own_args, own_kwargs, out, storages))
 
     def layer(
         self,
@@ -170,11 +168,10 @@ class Tape:
         """
         values: list[Any] = list(base or self._tensors)
         for axis, order in (moved or {}).items():
-            self._change(values, axis, lambda x, dim, order=order: x.index_select(dim, order))
+            self._change(values, axis, _in_order(order))
         for axis, mark in marks.items():
             if axis in self.roots and bool(mark.any()):
-                at = mark.nonzero().flatten()
-                self._change(values, axis, lambda x, dim, at=at: x.index_fill(dim, at, math.nan))
+                self._change(values, axis, _spoiling(mark.nonzero().flatten()))
         seen: Found = {}
         for step in self._steps:
             if not any(self._bits.get(storage, 0) for storage in step.touched):
@@ -213,6 +210,14 @@ class Tape:
         return found
 
 
+def _in_order(order: Tensor) -> Callable[[Tensor, int], Tensor]:
+    return lambda x, dim: x.index_select(dim, order)
+
+
+def _spoiling(at: Tensor) -> Callable[[Tensor, int], Tensor]:
+    return lambda x, dim: x.index_fill(dim, at.to(x.device), math.nan)
+
+
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
@@ -223,7 +228,7 @@ def entries_of_view(view: Tensor, own: Tensor) -> dict[int, tuple[int, Tensor]] 
     dims = [dim for dim in range(own.dim()) if own.shape[dim] > 1]
     if len({strides[dim] for dim in dims}) < len(dims):
         return None
-    left, start = view.storage_offset() - own.storage_offset(), {}
+    left, start = int(view.storage_offset() - own.storage_offset()), {}
     for dim in sorted(dims, key=lambda dim: -strides[dim]):
         start[dim], left = divmod(left, strides[dim])
     found: dict[int, tuple[int, Tensor]] = {}

@@ -66,6 +66,12 @@ class Survey:
             found |= probe.parameters() | probe.record.sizes
             for axis, size in probe.record.tape.sizes.items():
                 found.setdefault(axis, size)
+        for name, module in self.model.named_modules():  # those that share a parameter too
+            for own, value in (*module._parameters.items(), *module._buffers.items()):
+                for dim in range(value.dim() if value is not None and value.is_floating_point() else 0):
+                    along = axis_along(name, module, own, dim)
+                    if along is not None and "@" in along[1] and value.shape[dim] > 1:
+                        found.setdefault(along, value.shape[dim])
         return found
 
     def links(self) -> Links:
@@ -80,9 +86,9 @@ class Survey:
                     _tie_heads(links, action.right, action.heads)
             for name in probe.over_kept:
                 self._tie_normaliser(probe, name, links)
-            for name, module in probe.recurrent.items():
+            for name, recurrent in probe.recurrent.items():
                 if (name, "#units") in probe.record.sizes:
-                    self._tie_units(name, module, links)
+                    self._tie_units(name, recurrent, links)
             for (reads, writes), (groups, whole) in probe.record.grouped.items():
                 tie_grouped(links, reads, writes, groups, whole)
         for name, module in self.channelwise.items():
@@ -188,7 +194,7 @@ class Survey:
 
         layers = {axis for axis in sources if axis not in tape.roots}
         sizes = self.sizes | tape.sizes
-        follower = Follower(sources, readers, sizes, run, lambda axis: axis in layers)
+        follower = Follower(sources, readers, sizes, run, lambda axis: axis in layers, few=True)
         found = follower.follow()
         return [*found, *self._moved(probe, found)]
 

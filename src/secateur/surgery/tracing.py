@@ -2,8 +2,8 @@
 
 A probe runs the model with every operator that mixes channels by a weight replaced by a source of constants.
 Entries of a source are marked by NaN, which survives all that works channel by channel (activations, pooling,
-padding, addition, concatenation, shuffles, reshapes) and spoils whatever mixes channels. What a weight reads as
-NaN was written by the marked channel. The marks of one run are the bits of the channel numbers, one bit an
+padding, addition, concatenation, shuffles, reshapes) and spoils whatever mixes channels. What a weight reads
+as NaN was written by the marked channel. The marks of one run are the bits of the channel numbers, one bit an
 example, and their complements: so a few runs tell, for all layers at once, the very index of every channel at
 every layer that reads it, whatever the code in between does with it.
 

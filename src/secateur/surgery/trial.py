@@ -79,6 +79,7 @@ class Trial:
         with torch.random.fork_rng(devices=[]):
             tempered(bench.model, lambda: bench.run(bench.model, batch), livelier=livelier)
         self._check_repeatable()
+        bench.measure_rounding()
         swapped = swapped_examples(batch)
         bench.batches.append(
             second_batch(batch, lambda x: bench.outputs(bench.model, x), self.generator, swapped)

@@ -35,6 +35,9 @@ def check_reached(model: nn.Module, first: tuple[Inputs, Any], task: Task, pruni
         try:
             in_training(model)
             task.loss(call(model, inputs), targets).backward()
+        except InputError:
+            pruning.unwatch()
+            raise
         except Exception:  # it comes again at the first step, and is said there
             pruning.forget(model)
             return
@@ -58,7 +61,8 @@ def check_reached(model: nn.Module, first: tuple[Inputs, Any], task: Task, pruni
     if unreached:
         _say(
             f"no gradient reaches what writes the channels of {_some(unreached)} (run under no_grad, or not "
-            f"in the loss): they are cut, but not trained; to leave them as they are, pass keep={unreached[:8]}"
+            f"in the loss): they are cut, but not trained; to leave them as they are, pass "
+            f"keep={unreached[:8]}"
         )
 
 
