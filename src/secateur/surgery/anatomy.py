@@ -228,7 +228,16 @@ def open_model(model: nn.Module, inputs: Inputs, *, seed: int = 0, batch_dim: in
     forget(model)
     given = examples_of(model, inputs, batch_dim)
     check_copies(model, given)
-    return open_with_graph(model, trace_and_prove(model, given, seed=seed), given)
+    try:
+        graph = trace_and_prove(model, given, seed=seed)
+    except InputError as error:
+        if given.lists:  # a detector: what it gives after suppression varies with every number
+            raise InputError(
+                f"{error}: wrap a network that takes lists in one that takes a batch, and gives what its "
+                "heads give (docs/your-own.md, Detectors)"
+            ) from None
+        raise
+    return open_with_graph(model, graph, given)
 
 
 def open_unrun(
