@@ -147,7 +147,8 @@ def _imported(name: str) -> Callable[..., nn.Module]:
         ) from None
     for part in path.split("."):
         if not hasattr(found, part):
-            raise InputError(f"the module '{module_name}' has no '{path}': check the name after the colon")
+            advice = misspelt_factory(name) or "check the name after the colon"
+            raise InputError(f"'{name}': the module '{module_name}' has no '{path}': {advice}")
         found = getattr(found, part)
     if not callable(found):
         raise InputError(f"'{name}' must be callable and return a module, got {type(found).__name__}")
