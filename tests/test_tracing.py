@@ -143,9 +143,10 @@ def test_what_cannot_be_cut_names_the_operator():
     model, inputs = network("group norm")
     graph = trace_and_prove(model, inputs)
     reasons = {frozen.name: frozen.reason for frozen in graph.frozen}
-    assert reasons["up"] == "its 16 channels hang together: bmm in GroupNormNet mixes them"
+    assert reasons["query"] == "its 16 channels hang together: bmm in GroupNormNet mixes them"
     assert reasons["fc"] == "written to the network's output"
     assert graph.groups["conv1"].width == 4  # whole groups of the group norm
+    assert graph.groups["up"].width == 8  # the stream that attention over positions is added to
 
 
 def masked_by_hand(model, group, gone, inputs):
@@ -237,7 +238,7 @@ def test_a_wrong_cut_that_was_made_is_caught_at_the_end():
 
 def test_a_model_in_which_nothing_can_be_cut_is_an_error():
     with pytest.raises(
-        InputError, match=r"nothing in Linear can be pruned: : written to the network's output"
+        InputError, match=r"nothing in Linear can be pruned: out: written to the network's output"
     ):
         open_model(nn.Linear(4, 3), torch.randn(2, 4))
     with pytest.raises(InputError, match="it has no convolution and no linear layer"):
