@@ -143,7 +143,7 @@ def test_what_cannot_be_cut_names_the_operator():
     model, inputs = network("group norm")
     graph = trace_and_prove(model, inputs)
     reasons = {frozen.name: frozen.reason for frozen in graph.frozen}
-    assert reasons["up"] == "its 16 channels hang together: bmm in GroupNormNet mixes them"
+    assert reasons["query"] == "its 16 channels hang together: bmm in GroupNormNet mixes them"
     assert reasons["fc"] == "written to the network's output"
     assert graph.groups["conv1"].width == 4  # whole groups of the group norm
 
