@@ -162,6 +162,9 @@ def heads_of(model: nn.Module) -> dict[nn.Module, int]:
 def set_heads(model: nn.Module, heads: dict[nn.Module, int]) -> None:
     """Give attention modules the sizes of their cut projections, as torch-pruning's examples do by hand."""
     for module in model.modules():
+        patches = getattr(module, "conv_proj", None)  # torchvision's ViT reshapes to a number
+        if isinstance(patches, nn.Conv2d) and isinstance(getattr(module, "hidden_dim", None), int):
+            module.hidden_dim = patches.out_channels  # type: ignore[assignment]
         for name in PROJECTIONS:
             layer = getattr(module, name, None)
             if layer in heads and isinstance(layer, nn.Linear):
@@ -192,6 +195,7 @@ def torch_pruning(
         in_channel_groups={},
         out_channel_groups={},
         num_heads=heads,
+        round_to=next((m.num_heads for m in model.modules() if isinstance(m, nn.MultiheadAttention)), None),
     )
     tag(model)
     torch.manual_seed(seed)
