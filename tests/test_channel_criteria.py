@@ -298,7 +298,8 @@ def test_frozen_layers_and_layers_in_evaluation_mode_are_scored_as_any_other():
     model.bn.requires_grad_(False)
     model.blocks[0].requires_grad_(False).eval()
     method = Fisher(removals=1)
-    method.prepare(model)
+    with pytest.warns(UserWarning, match=r"leaves channels alone: conv, blocks\.0\.conv1"):
+        method.prepare(model)
     loss_of(model, batch, target).backward()
     for group, scores in method.scores(model).items():
         torch.testing.assert_close(scores, expected[group], rtol=1e-9, atol=1e-15)
@@ -492,10 +493,10 @@ class MaskedReference:
         self.optimizer.zero_grad()
 
     def gammas(self, name):
-        """(normalisations, K) of a group's channels that are left."""
+        """(normalisations and entries, K) of a group's channels that are left."""
         norms = [site for site in self.groups[name].sites if "bn" in site.axis[0]]
-        layers = [self.model.get_submodule(site.axis[0]).weight[site.entries[:, 0]] for site in norms]
-        return torch.stack(layers)[:, self.alive[name]]
+        layers = [self.model.get_submodule(site.axis[0]).weight[site.entries].T for site in norms]
+        return torch.cat(layers)[:, self.alive[name]]
 
     def filters(self, name):
         """The weights that write a group's channels, from inputs that are left: (K, everything)."""
@@ -504,7 +505,7 @@ class MaskedReference:
             layer, kind = site.axis
             if kind == "out" and "bn" not in layer:
                 weight = self.model.get_submodule(layer).weight[:, self.left(layer, "in")]
-                found.append(weight[site.entries[:, 0]][self.alive[name]].flatten(1))
+                found.append(weight[site.entries][self.alive[name]].flatten(1))
         return torch.cat(found, 1).detach()
 
     def scores(self, criterion):
@@ -531,7 +532,7 @@ class MaskedReference:
 def test_pruning_a_coupled_network_equals_the_masked_uncompacted_reference(criterion):
     """The same channels in the same order, and the same surviving weights to 1e-10."""
     settings = {"filter-norm": {"p": 2}, "batch-norm-scale": {"strength": 0.01}}.get(criterion, {})
-    ours = Training("residual stream", CHANNEL_METHODS[criterion](every=2, removals=27, **settings))
+    ours = Training("residual stream", CHANNEL_METHODS[criterion](every=2, removals=30, **settings))
     theirs = MaskedReference("residual stream")
 
     def penalty(reference):
@@ -540,11 +541,12 @@ def test_pruning_a_coupled_network_equals_the_masked_uncompacted_reference(crite
 
     while not ours.method.finished:
         theirs.step(*ours.data(), penalty)
-        if ours.steps % 2 == 1 and len(theirs.removed) < 27:
+        if ours.steps % 2 == 1 and len(theirs.removed) < 30:
             theirs.remove_lowest(criterion)
         ours.step()
     assert ours.order == theirs.removed
-    assert Counter(group for group, _ in ours.order)["conv"] > 1, "several layers write and read it"
+    streams = ("conv", "blocks.1.conv2")
+    assert sum(group in streams for group, _ in ours.order) > 1, "several layers write and read them"
     compact, whole = weight_layers(ours.model), weight_layers(theirs.model)
     for name, layer in whole.items():
         expected = layer.weight[theirs.left(name, "out")][:, theirs.left(name, "in")]

@@ -372,10 +372,10 @@ def test_a_weight_that_is_shared_with_what_does_not_read_is_left_alone_and_said(
         UserWarning, match=r"leaves channels alone: embed: the weight of score is shared with embed"
     ):
         method.prepare(model)
-    assert list(method.left_out) == ["back"]
+    assert list(method.left_out) == ["embed"]
     assert method._gates.names == ("hidden",)
     with (
-        pytest.warns(UserWarning, match="back"),
+        pytest.warns(UserWarning, match="embed"),
         pytest.raises(InputError, match="below what is left when every group"),
     ):
         method_for("params=20%").prepare(copy.deepcopy(model))

@@ -21,6 +21,7 @@ from secateur.network.inputs import Inputs, call, on_device
 from secateur.network.modes import in_training, modes_kept
 from secateur.network.task import Task
 from secateur.surgery.along import parameter_along
+from secateur.surgery.quiet import without_chance
 
 
 @torch.enable_grad()
@@ -34,7 +35,8 @@ def check_reached(model: nn.Module, first: tuple[Inputs, Any], task: Task, pruni
     with _untouched(model):
         try:
             in_training(model)
-            task.loss(call(model, inputs), targets).backward()
+            with without_chance():  # a path that is dropped now is not at the next step
+                task.loss(call(model, inputs), targets).backward()
         except InputError:
             pruning.unwatch()
             raise
