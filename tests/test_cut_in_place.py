@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import pytest
@@ -262,6 +263,21 @@ def test_an_optimizer_that_has_not_stepped_since_is_brought_up_to_date_before_it
     late.step()
     kept = [4 * k + i for k in KEPT[1:].tolist() for i in range(4)]
     assert torch.equal(late.state[model[4].weight]["momentum_buffer"], 0.9 * held[:, kept] + grad)
+
+
+def test_a_state_that_was_loaded_behind_the_cut_is_left_as_it_is():
+    """As a run has it that goes on from a checkpoint of the narrow network."""
+    model = chain()
+    step(model, first := torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), seed=0)
+    cut(model, KEEPS, first)
+    later = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    later.load_state_dict(copy.deepcopy(first.state_dict()))
+    held = later.state[model[4].weight]["momentum_buffer"].clone()
+    x, y = batch(1)
+    F.cross_entropy(model(x), y).backward()
+    grad = model[4].weight.grad.clone()
+    later.step()
+    assert torch.equal(later.state[model[4].weight]["momentum_buffer"], 0.9 * held + grad)
 
 
 def test_gradients_that_are_there_are_cut_too():

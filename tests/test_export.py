@@ -192,7 +192,7 @@ class PerBatch(nn.Module):
         (nn.Linear(3, 2), torch.zeros(1, 4), "cannot run on the example inputs: RuntimeError: mat1 and mat2"),
         (nn.Linear(3, 2), (torch.zeros(1, 3), 1), "tensors by keyword, got input_1: int"),
         (nn.Linear(3, 2), (), "tensors by keyword, got none"),
-        (nn.Linear(3, 2), torch.tensor(1.0), r"dimension 0 of every input"),
+        (nn.Linear(3, 2), torch.tensor(1.0), "examples of these inputs lie along no dimension"),
         (
             nn.Linear(3, 2).bfloat16(),
             torch.zeros(1, 3).bfloat16(),

@@ -55,8 +55,8 @@ def group_channels(model: nn.Module, survey: Survey, links: Links) -> ChannelGra
     names: dict[str, int] = {}
     blamed = _Blame(survey)
     for alike in sorted(found.values(), key=lambda each: (rank.get(each.writer[0], -1), -len(each.members))):
-        own = alike.writer[1].partition("@")[0]
-        writer = alike.writer[0] or own  # of the network itself
+        axis_name = alike.writer[1].partition("@")[0]
+        writer = alike.writer[0] or axis_name  # of the network itself
         names[writer] = count = names.get(writer, 0) + 1
         name = writer if count == 1 else f"{writer}#{count}"
         reason = _why_frozen(alike, survey, blamed)

@@ -191,11 +191,27 @@ def _bring_up_to_date(optimizer: Optimizer) -> None:
     """Cut the state of an optimizer that has not stepped since the parameters were whole."""
     for parameter in [each for each in _parameters(optimizer) if each in _CUTS]:
         shape, kept = _CUTS[parameter]
+        if _is_cut_already(optimizer.state.get(parameter) or {}, tuple(shape), tuple(parameter.shape)):
+            continue
         for dim, index in enumerate(kept):
             if index is not None:
                 cut = Cut(tuple(shape), index, dim)
                 _follow(optimizer, parameter, cut)
                 shape = cut.after
+
+
+def _is_cut_already(state: Mapping[str, Any], whole: tuple[int, ...], now: tuple[int, ...]) -> bool:
+    """Whether a state fits the parameter as it is now and not as it was: one loaded from a checkpoint does."""
+
+    def fits(value: Tensor, shape: tuple[int, ...]) -> bool:
+        return all(size in (1, along) for size, along in zip(value.shape, shape, strict=False))
+
+    held = [value for value in state.values() if isinstance(value, Tensor) and value.numel() > 1]
+    return (
+        bool(held)
+        and all(fits(value, now) for value in held)
+        and not all(fits(value, whole) for value in held)
+    )
 
 
 def _cut_state(state: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
