@@ -201,7 +201,7 @@ def _bring_up_to_date(optimizer: Optimizer) -> None:
 
 
 def _is_cut_already(state: Mapping[str, Any], whole: tuple[int, ...], now: tuple[int, ...]) -> bool:
-    """Whether a state fits the parameter as it is now and not as it was: one loaded from a checkpoint does."""
+    """Whether a state fits the parameter as it is and not as it was: one from a checkpoint does."""
 
     def fits(value: Tensor, shape: tuple[int, ...]) -> bool:
         return all(size in (1, along) for size, along in zip(value.shape, shape, strict=False))
