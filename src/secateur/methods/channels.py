@@ -25,7 +25,7 @@ from secateur.surgery.along import parameter_along
 from secateur.surgery.anatomy import Anatomy, Removals, anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
 from secateur.surgery.depth import Block, blocks_of
-from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.graph import ChannelGraph, left_of
 from secateur.surgery.optimizer_state import Optimizers, check_steps, loss_scale, steps_of, watch_optimizers
 
 MOST_SKIPS = 200  # in a row: a scale of 2^128 is down to nothing by then
@@ -179,6 +179,8 @@ class ChannelPruning(Method):
         self._steps = 0
         self._examples = 0
         self._alive: dict[str, list[int]] = {}  # present index -> index in the original network
+        # Group -> its scores, and the granule that is lowest by them: they hold until the group is cut.
+        self._granules: dict[str, tuple[Tensor, tuple[float, list[int]] | None]] = {}
         self._anatomy: Anatomy | None = None
         self.depth = depth
         self._blocks: list[Block] = []
@@ -452,6 +454,7 @@ class ChannelPruning(Method):
             if not bool(values.isfinite().all()):
                 raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
         removals = Removals(self.anatomy, model, optimizer)
+        self._granules.clear()
         done = 0
         try:
             while not self._is_met(model) and (at_once == 0 or done < at_once):
@@ -482,7 +485,7 @@ class ChannelPruning(Method):
             seen = 0 if index else examples
             entry = {"group": name, "channel": self._alive[name][channel], **now, "examples": seen}
             self.removed.append(entry)
-        self._alive[name] = [old for index, old in enumerate(self._alive[name]) if index not in channels]
+        self._alive[name] = left_of(self._alive[name], channels)
 
     def _open_to_cuts(self, model: nn.Module, scores: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of the scores those of groups that may be cut now: once the budget holds, those with shares due."""
@@ -518,6 +521,8 @@ class ChannelPruning(Method):
 
     def _block_due(self, scores: dict[str, Tensor]) -> Block | None:
         """The block to remove next; None where channels are."""
+        if not self._blocks:
+            return None
         best = self._best(scores)
         lowest, found = math.inf if best is None else best[0], None
         for block in self._blocks:
@@ -549,14 +554,21 @@ class ChannelPruning(Method):
         """The granule with the lowest mean score, of all groups; None where none can go."""
         best: tuple[float, str, list[int]] | None = None
         for name, values in scores.items():
-            due = self._next(name)
-            if not due:
-                continue
-            lowest = values.argmin()[None] if due == 1 else values.topk(due, largest=False).indices
-            mean = float(values[lowest].mean())
-            if best is None or mean < best[0]:
-                best = (mean, name, sorted(lowest.tolist()))
+            known = self._granules.get(name)
+            if known is None or known[0] is not values:
+                known = self._granules[name] = (values, self._granule_of(name, values))
+            found = known[1]
+            if found is not None and (best is None or found[0] < best[0]):
+                best = (found[0], name, found[1])
         return best
+
+    def _granule_of(self, name: str, values: Tensor) -> tuple[float, list[int]] | None:
+        """Find the mean score and the channels of a group's lowest granule; None where none can go."""
+        due = self._next(name)
+        if not due:
+            return None
+        lowest = values.argmin()[None] if due == 1 else values.topk(due, largest=False).indices
+        return float(values[lowest].mean()), sorted(lowest.tolist())
 
     def _restart(self, model: nn.Module) -> None:
         """Begin a window."""

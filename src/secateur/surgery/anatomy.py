@@ -26,7 +26,7 @@ from secateur.surgery.costs import Costs
 from secateur.surgery.depth import Block, skip, without_blocks
 from secateur.surgery.families import family_graph
 from secateur.surgery.finished import prove_cut
-from secateur.surgery.graph import ChannelGraph, check_removal
+from secateur.surgery.graph import ChannelGraph, check_removal, left_of
 from secateur.surgery.optimizer_state import Optimizers
 from secateur.surgery.proof import trace_and_prove
 
@@ -190,7 +190,7 @@ class Removals:
         graph = self.anatomy.graph
         gone = check_removal(name, channels, graph.width(name))
         self._before.setdefault(name, graph.kept[name])
-        graph.kept[name] = [old for index, old in enumerate(graph.kept[name]) if index not in gone]
+        graph.kept[name] = left_of(graph.kept[name], gone)
         self.anatomy.costs.remove(name, len(gone))
 
     def make(self) -> None:

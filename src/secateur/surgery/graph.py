@@ -369,7 +369,7 @@ class ChannelGraph:
         _, after = self.keeps_without(gone)
         self._left.update(after)
         for name, channels in gone.items():
-            self.kept[name] = [old for index, old in enumerate(self.kept[name]) if index not in channels]
+            self.kept[name] = left_of(self.kept[name], channels)
 
     def keeps_without(self, gone: Mapping[str, set[int]]) -> tuple[dict[Axis, Tensor], dict[Axis, Tensor]]:
         """Make what `cut` takes to remove present channels, and the axes' entries that are then left."""
@@ -414,3 +414,16 @@ def check_removal(name: str, channels: Sequence[int], width: int) -> set[int]:
     if len(gone) == width:
         raise InputError(f"{name}: one channel must be left, got all {width} to remove")
     return gone
+
+
+def left_of(kept: Sequence[int], gone: Collection[int]) -> list[int]:
+    """Leave out what stands at some places; of many, few go at a time.
+
+    Example:
+        >>> left_of([2, 5, 7], {1})
+        [2, 7]
+    """
+    left = list(kept)
+    for place in sorted(gone, reverse=True):
+        del left[place]
+    return left
