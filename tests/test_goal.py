@@ -157,5 +157,5 @@ def test_what_is_frozen_is_named_where_it_binds():
     torch.manual_seed(0)
     model, x = foreign.GroupNormNet(), foreign.images(16)
     open_model(model, x)
-    with pytest.raises(InputError, match=r"\(frozen: up; `secateur inspect` says why\)"):
+    with pytest.raises(InputError, match=r"\(frozen: query; `secateur inspect` says why\)"):
         RandomChannels("params=5%").prepare(model)

@@ -39,6 +39,7 @@ from secateur.architecture.file import (
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, origin_of, read_foreign
 from secateur.architecture.origin import GroupOfWhole, Kept, Origin
+from secateur.architecture.patterns import as_pattern
 from secateur.architecture.scaling import bottlenecked, narrowed, scaled
 from secateur.architecture.sites import kept_as_json, kept_in
 from secateur.atomic import write_json
@@ -116,7 +117,7 @@ class Architecture:
         return cls(identity["factory"], identity["arguments"], widths, origin, kept)  # type: ignore[arg-type]
 
     def resumed(self, identity: dict[str, Any]) -> Architecture:
-        """Read the architecture that a checkpoint of this network has; its widths may be others."""
+        """Read the architecture in a checkpoint of this network (`as_left`); its widths may be others."""
         return Architecture.from_identity(identity, self.origin)
 
     @classmethod
@@ -289,6 +290,11 @@ class Architecture:
         """Say what makes two architectures the same, for hashing into a run's identity."""
         same = {"factory": self.factory, "arguments": self.arguments, "widths": list(self.widths)}
         return {**same, **self.origin.identity_at(self.widths, self.kept)}
+
+    def as_left(self) -> dict[str, Any]:
+        """Say it as `identity` does, with the channels that are left of every group: what `resumed` reads."""
+        kept = {name: as_pattern(left) for name, left in self.kept.items()}
+        return {**self.identity(), **({"kept": kept} if kept else {})}
 
     def diff(self, other: Architecture) -> list[GroupDiff]:
         """Compare two architectures: one row for each group that is not equally wide in both."""

@@ -102,7 +102,7 @@ class Session:
         start = run.start(self.store, self.runtime, self.store.checkpoint(run.run_id))
 
         def save(checkpoint: Checkpoint, model: nn.Module) -> None:
-            state = {"architecture": Architecture.of(model).identity(), **checkpoint.state}
+            state = {"architecture": Architecture.of(model).as_left(), **checkpoint.state}
             self.store.save_checkpoint(run.run_id, replace(checkpoint, state=state))
 
         training = Training(

@@ -278,7 +278,9 @@ def without_blocks(graph: ChannelGraph, blocks: Sequence[Block]) -> ChannelGraph
 
 
 def shortened(build: Callable[..., nn.Module], gone: Mapping[str, int]) -> Callable[..., nn.Module]:
-    """Make a factory of the network without blocks."""
+    """Make a factory of the network without blocks; the same one where none is gone."""
+    if not gone:
+        return build
 
     def build_shorter(*args: Any, **kwargs: Any) -> nn.Module:
         model = build(*args, **kwargs)
