@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import secateur as sc
 from secateur.network.attention import HeadedAttention, with_own_heads
 
 EXAMPLES, TARGETS, SOURCES, WIDTH, HEADS = 2, 3, 5, 12, 4
@@ -170,3 +171,15 @@ def test_other_modules_and_subclasses_stay() -> None:
     model = nn.ModuleDict({"own": Own(4, 2), "linear": nn.Linear(2, 2), "stock": nn.MultiheadAttention(4, 2)})
     with_own_heads(model, {"own", "linear", "own.out_proj"})
     assert [type(m) for m in model.values()] == [Own, nn.Linear, nn.MultiheadAttention]
+
+
+def test_costs_follow_heads_in_closed_form():
+    """What is cut runs another class than what is whole: both multiply the same."""
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 24, batch_first=True), 1)
+    anatomy = sc.inspect(nn.Sequential(nn.Linear(5, 16), encoder, nn.Linear(16, 3)), torch.randn(3, 7, 5))
+    assert anatomy.costs.unfollowed == ""
+    (heads,) = [name for name in anatomy.graph.groups if name.endswith("self_attn")]
+    less = anatomy.costs.now["macs"] - anatomy.costs.without(heads)["macs"]
+    assert (
+        less == 7 * (3 * 16 * 4 + 4 * 16) + 2 * 7 * 7 * 4
+    )  # projections of 4 channels in and out; scores, values

@@ -12,7 +12,7 @@ import sys
 import time
 
 COMMAND = (
-    f"{shlex.quote(sys.executable)} -m secateur.cli compare --model wrn-10-1 --data digits --limit-train 600 "
+    f"{shlex.quote(sys.executable)} -m secateur.cli compare --model wrn-10-1 --data digits --limit-train 400 "
     "--epochs 12 --batch-size 64 --prune-every 2 --budget params=60% --budget params=30% --device cpu --out"
 )
 KILLS = 6

@@ -258,7 +258,7 @@ def test_two_groups_are_cut_from_one_normalisation():
     assert set(graph.groups) == {"one", "other"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_networks_are_cut_as_they_are_masked_or_not_at_all(random):
     torch.manual_seed(0)

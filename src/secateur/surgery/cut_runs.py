@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.network.attention import with_own_heads
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, map_inputs
 from secateur.network.modes import in_evaluation, modes_kept
@@ -59,8 +60,19 @@ class Cutter:
         plain = self._record(model)
         self.unknown = plain.unknown
         self.base = self._made(model, plain)
+        self._with_own_heads()
         if self.base.macs > LARGE:
             self._without_numbers()
+
+    def _with_own_heads(self) -> None:
+        """Run attention as it runs once it is cut, so that what is multiplied is the same at all widths."""
+        if not any(type(module) is nn.MultiheadAttention for module in self.model.modules()):
+            return
+        model = copied(self.model, _not_carried(self.model))
+        with_own_heads(model, {axis[0] for axis in self.graph.axes()})
+        base = self._made(model, self._record(model))
+        if base.macs == self.base.macs:
+            self.model, self.base = model, base
 
     def _without_numbers(self) -> None:
         """Go over to the meta device, if the network runs there, and multiplies as much."""
