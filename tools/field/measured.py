@@ -60,11 +60,21 @@ def params_of(model: nn.Module) -> int:
 def macs_of(model: nn.Module, one: Inputs) -> int:
     """Count multiply-accumulates of one example with torch's own counter.
 
-    Under the plain kernel of attention, as the counter does not know the CPU's fused one.
+    Under the plain kernels, as the counter does not know what the CPU fuses: attention, recurrent layers,
+    encoders of `nn.Transformer`.
     """
     copied = copy.deepcopy(model).eval().requires_grad_(False)  # it trips over views of parameters
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        call(copied, one)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False),
+            FlopCounterMode(display=False) as counter,
+        ):
+            call(copied, one)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return int(counter.get_total_flops() // 2)
 
 
