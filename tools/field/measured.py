@@ -7,6 +7,7 @@ import math
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ def macs_of(model: nn.Module, one: Inputs) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with (
+            warnings.catch_warnings(action="ignore"),  # of flags that are put back as they were
             sdpa_kernel(SDPBackend.MATH),
             torch.backends.mkldnn.flags(enabled=False),
             FlopCounterMode(display=False) as counter,
