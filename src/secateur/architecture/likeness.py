@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import kind_and_line
+from secateur.network.alike import alike
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, output_tensors
 from secateur.network.modes import in_evaluation, modes_kept
@@ -135,14 +136,7 @@ def given_in_evaluation(model: nn.Module, inputs: Inputs) -> list[Tensor]:
 
 def _close(one: Tensor, other: Tensor) -> bool:
     """Whether outputs are equal to the bit, or to rounding."""
-    if torch.equal(one, other):
-        return True
-    rounding = ROUNDING.get(one.dtype, _ROUNDING_HALF)
-    one, other = one.double(), other.double()
-    both = one.isfinite() & other.isfinite()
-    same = (one == other) | (one.isnan() & other.isnan())
-    scale = other[both].abs().max() if bool(both.any()) else torch.tensor(0.0)
-    return bool((same | (both & ((one - other).abs() <= rounding * scale))).all())
+    return alike([one], [other], ROUNDING.get(one.dtype, _ROUNDING_HALF))
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:

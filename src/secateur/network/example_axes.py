@@ -7,13 +7,14 @@ when a does. Time steps of a sequence, taken for examples, change each other's o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice, product
 
 import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, kind_and_line
+from secateur.network.alike import alike
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, call, in_words, input_tensors, on_device, output_tensors
 from secateur.network.modes import in_evaluation, modes_kept
@@ -191,15 +192,5 @@ def _splits(outputs: _Outputs) -> Iterator[_Split]:
         yield _Split(None)
 
 
-def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    if len(one) != len(other) or any(a.shape != b.shape for a, b in zip(one, other, strict=True)):
-        return False
-    return all(_close(a, b) for a, b in zip(one, other, strict=True))
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    if not a.numel():
-        return True
-    a, b = a.float(), b.float()
-    most = b.nan_to_num(0, 0, 0).abs().max().clamp(min=1e-30)
-    return bool((((a - b).abs() <= _CLOSE * most) | (a == b) | (a.isnan() & b.isnan())).all())
+def _same(one: _Outputs, other: _Outputs) -> bool:
+    return alike(one, other, _CLOSE)

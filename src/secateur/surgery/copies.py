@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from secateur.errors import InputError
+from secateur.network.alike import alike
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, output_tensors, take_first
 from secateur.network.modes import in_evaluation, modes_kept
@@ -42,7 +43,7 @@ def check_copies(model: nn.Module, inputs: Inputs) -> None:
             "made of, as a hook, a closure, a patched forward or a weak reference refers to that: use the "
             "module that the hook is given, or self in a method of the class"
         )
-    if not _same(found, expected):
+    if not alike(found, expected, _CLOSE):
         raise InputError(
             f"a copy of {type(model).__name__} gives other outputs for the same inputs than the network "
             "itself, so no cut can be proved on it: keep what it computes with in parameters and buffers"
@@ -76,13 +77,3 @@ class _Uses(TorchDispatchMode):
                 if isinstance(value, Tensor) and value.numel() and _memory(value) in self.owners:
                     self.used = self.owners[_memory(value)]
         return func(*args, **(kwargs or {}))
-
-
-def _same(found: list[Tensor], expected: list[Tensor]) -> bool:
-    if len(found) != len(expected) or any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
-        return False
-    return all(
-        torch.allclose(a, b, rtol=_CLOSE, atol=_CLOSE * float(b.nan_to_num().abs().max()), equal_nan=True)
-        for a, b in zip(found, expected, strict=True)
-        if b.numel()
-    )

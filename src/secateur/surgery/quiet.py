@@ -21,6 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.errors import kind_and_line
+from secateur.network.alike import alike
 from secateur.network.copies import copied
 from secateur.network.example_axes import tells_apart
 from secateur.network.examples import Examples
@@ -173,7 +174,7 @@ def how_it_trains(model: nn.Module, inputs: Inputs) -> Trains:
     except Exception as error:  # somebody's code
         return Trains(True, failure=kind_and_line(error))
     calls, outputs = _trail(in_evaluation(twin), few)
-    if calls == trained[0] and _alike(outputs, trained[1]):
+    if calls == trained[0] and alike(outputs, trained[1], _CLOSE):
         return Trains(False)
     with without_chance():
         return Trains(True, apart=tells_apart(quiet_training(twin), Examples.by_shape(few)))
@@ -194,13 +195,3 @@ def _trail(model: nn.Module, inputs: Inputs) -> tuple[list[str], list[Tensor]]:
         for hook in hooks:
             hook.remove()
     return calls, outputs
-
-
-def _alike(one: list[Tensor], other: list[Tensor]) -> bool:
-    if len(one) != len(other) or any(a.shape != b.shape for a, b in zip(one, other, strict=True)):
-        return False
-    return all(
-        torch.allclose(a, b, rtol=_CLOSE, atol=_CLOSE * float(b.abs().max()), equal_nan=True)
-        for a, b in zip(one, other, strict=True)
-        if a.numel()
-    )
