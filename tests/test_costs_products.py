@@ -22,7 +22,7 @@ from secateur.network.weights import count_weights
 from secateur.surgery.anatomy import anatomy_of, open_with_graph
 from secateur.surgery.costs import Costs
 from secateur.surgery.graph import ChannelGraph, ChannelGroup, Number, Site
-from secateur.surgery.multiplying import Recorder
+from secateur.surgery.multiplying import ProductWatch
 from secateur.surgery.soft_cost import SoftCost
 
 TOKENS, WIDTH, HEADS, EACH = 12, 24, 4, 8
@@ -403,7 +403,7 @@ def test_weights_of_one_norm_are_weights():
 
 def recorded_as_it_comes(run):
     """Operators and MACs of what runs, by whatever kernels there are."""
-    recorder = Recorder({})
+    recorder = ProductWatch({})
     with torch.no_grad(), recorder:
         run()
     assert recorder.unknown == {}

@@ -17,6 +17,7 @@ from torch import Tensor
 from secateur.surgery.cutting import Axis
 from secateur.surgery.layout import Layout, gathered, spread
 from secateur.surgery.matrix_products import convolved_shape, product_of
+from secateur.surgery.watching import flat_tensors
 
 Marks = dict[Axis, Tensor]
 """Axis -> (examples, entries), boolean: which entries of the axis an example marks, or was seen to carry."""
@@ -160,6 +161,11 @@ class Contracted(Action):
     layout: Layout | None
     reads: list[bool] = field(default_factory=lambda: [False, False])
 
+    @property
+    def axes(self) -> tuple[Axis, Axis, Axis]:
+        """The axes that stand for it."""
+        return (self.left, self.heads, self.right)
+
     def run(self, run: Run, func: Any, args: Any, kwargs: Any) -> Tensor:
         product = product_of(func, args)
         assert product is not None
@@ -255,14 +261,3 @@ class Met(Action):
                 marked = x.masked_fill(mask, math.nan)
                 args = ([marked if each is x else each for each in args[0]], *args[1:])
         return func(*args, **kwargs)
-
-
-def flat_tensors(values: Any) -> list[Tensor]:
-    """List the tensors among arguments, however they are wrapped, in order."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, (tuple, list)):
-        return [tensor for value in values for tensor in flat_tensors(value)]
-    if isinstance(values, dict):
-        return [tensor for value in values.values() for tensor in flat_tensors(value)]
-    return []

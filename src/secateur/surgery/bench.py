@@ -108,9 +108,10 @@ class Bench:
 
     def apart(self, graph: ChannelGraph, gone: Gone, batch: Inputs) -> float:
         """Measure how far the cut network is from the masked one; infinite where either fails."""
+        graph = graph.uncut()
         try:
-            compact, cut = self.compact(graph := graph.uncut(), gone), graph
-            return distance(self.outputs(compact, batch), self.reference(cut, batch))
+            compact = self.compact(graph, gone)
+            return distance(self.outputs(compact, batch), self.reference(graph, batch))
         except RUN_ERRORS:
             return float("inf")
 

@@ -76,9 +76,10 @@ class Costs:
         whole: nn.Module | None = None,
     ):
         self.graph = graph
-        found = _declared(model)
         if referee:
             found = products_of(whole or model, graph.uncut() if whole else graph, inputs)
+        else:
+            found = _declared(model)
         self._tensors = state_tensors(model, graph, found.uses)
         self._forms = {
             _named(dim): dim for each in found.products for dim in each.dims if isinstance(dim, Size)

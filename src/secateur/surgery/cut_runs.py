@@ -16,7 +16,7 @@ from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, map_inputs
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.multiplying import Multiplied, Recorder, recorded
+from secateur.surgery.multiplying import Multiplied, ProductWatch, recorded
 
 Widths = Mapping[str, int]
 LARGE = 10**10  # MACs: a third of a second on one core
@@ -95,11 +95,11 @@ class Cutter:
         """Count the MACs at widths."""
         return self.run(widths).macs
 
-    def _made(self, model: nn.Module, found: Recorder, graph: ChannelGraph | None = None) -> CutRun:
+    def _made(self, model: nn.Module, found: ProductWatch, graph: ChannelGraph | None = None) -> CutRun:
         numels = {name: parameter.numel() for name, parameter in model.named_parameters()}
         return CutRun((graph or self.graph).widths, found.products, numels)
 
-    def _record(self, model: nn.Module, inputs: Inputs | None = None) -> Recorder:
+    def _record(self, model: nn.Module, inputs: Inputs | None = None) -> ProductWatch:
         with modes_kept(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it has to say it said when it ran for its user
             return recorded(in_evaluation(model), self.inputs if inputs is None else inputs)

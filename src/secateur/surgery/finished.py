@@ -17,9 +17,9 @@ from secateur.surgery.computed_weights import as_plain
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.lively import randomized
 from secateur.surgery.precision import in_dtype, in_types_of, is_number, tensors_of
-from secateur.surgery.probe import RUN_ERRORS, shrunk
+from secateur.surgery.probe import RUN_ERRORS, differ, shrunk
 from secateur.surgery.quiet import how_it_trains, quiet_training
-from secateur.surgery.trial import SURE, differ, first_examples
+from secateur.surgery.trial import SURE, first_examples
 
 
 @torch.no_grad()

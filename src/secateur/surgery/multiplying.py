@@ -39,7 +39,7 @@ class Multiplied:
         return math.prod(self.dims)
 
 
-class Recorder(TorchDispatchMode):
+class ProductWatch(TorchDispatchMode):
     """Notes every product that runs, and counts the calls of operators whose cost nobody knows.
 
     Args:
@@ -83,7 +83,7 @@ class Recorder(TorchDispatchMode):
 class _Einsums(TorchFunctionMode):
     """Tells a recorder what `torch.einsum` asks for."""
 
-    def __init__(self, recorder: Recorder):
+    def __init__(self, recorder: ProductWatch):
         super().__init__()
         self.recorder = recorder
 
@@ -104,13 +104,13 @@ def storage_of(tensor: Tensor) -> int:
 
 
 @torch.no_grad()
-def recorded(model: nn.Module, inputs: Inputs) -> Recorder:
+def recorded(model: nn.Module, inputs: Inputs) -> ProductWatch:
     """Run a model on `inputs`, as it is, and note what it multiplies."""
     owners: dict[int, str] = {}
     for name, parameter in model.named_parameters():
         if (storage := storage_of(parameter)) >= 0:
             owners.setdefault(storage, name)
-    recorder = Recorder(owners)
+    recorder = ProductWatch(owners)
     with plain_kernels(), torch.random.fork_rng(devices=[]), _Einsums(recorder), recorder:
         call(model, inputs)
     return recorder

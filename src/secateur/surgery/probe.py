@@ -29,7 +29,7 @@ from secateur.surgery.kernels import no_fast_path, plain_kernels
 from secateur.surgery.layout import Layout, gathered, layout_of
 from secateur.surgery.matrix_products import ALIASES
 from secateur.surgery.quiet import quiet_training, without_chance
-from secateur.surgery.recorder import Recorder, emit_all
+from secateur.surgery.recorder import Counting, Recorder, emit_all
 from secateur.surgery.statics import Tape, root_axes
 from secateur.surgery.watching import SpreadWatch
 
@@ -100,13 +100,10 @@ class Probe:
     def _recorded(self, inputs: Examples) -> tuple[Examples, bool]:
         """Find inputs that the model takes, small ones if it does, and whether examples run together."""
         small = map_inputs(inputs, shrunk)
-        shrinks = any(
-            a.shape != b.shape for a, b in zip(input_tensors(inputs), input_tensors(small), strict=True)
-        )
         floats = any(tensor.is_floating_point() for tensor in input_tensors(inputs))
         apart = inputs.apart and (inputs.first_everywhere or floats) and self.may_be_apart
         error: Exception | None = None
-        for some in (small, inputs) if shrinks else (inputs,):
+        for some in (small, inputs) if differ(inputs, small) else (inputs,):
             for together in (True, False) if apart else (False,):
                 try:
                     self._record(some, together)
@@ -327,26 +324,15 @@ def probe_of(model: nn.Module, inputs: Inputs, *, training: bool = False, apart:
 MADE_OVER = "#over"
 
 
-class _Marker(TorchDispatchMode):
+class _Marker(Counting, TorchDispatchMode):
     """Does at each operator what was recorded for it."""
 
     def __init__(self, record: Recorder, run: Run, watch: SpreadWatch | None):
         super().__init__()
         self.record, self.state, self.watch = record, run, watch
-        self.count = 0
-        self.paused = False
-        self.turns: dict[Axis, int] = {}
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        before, self.paused = self.paused, True
-        try:
-            yield
-        finally:
-            self.paused = before
 
     def _turn(self, axis: Axis) -> Layout | None:
-        turn = self.turns[axis] = self.turns.get(axis, -1) + 1
+        turn = self.next_turn(axis)
         if (axis, turn) not in self.record.seen_at:
             raise OtherPath("a layer was called more often than before")
         return self.record.seen_at[axis, turn]
@@ -460,6 +446,12 @@ def shrunk(x: Tensor) -> Tensor:
         return x
     factor = PROBE_SIDE / max(x.shape[2:])
     return F.interpolate(x, [max(1, round(side * factor)) for side in x.shape[2:]])
+
+
+def differ(one: Inputs, other: Inputs) -> bool:
+    """Whether two inputs that are wrapped alike have other shapes."""
+    pairs = zip(input_tensors(one), input_tensors(other), strict=True)
+    return any(a.shape != b.shape for a, b in pairs)
 
 
 def _shapes(inputs: Inputs) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,6 @@ from secateur.surgery.actions import (
     Run,
     attention_of,
     emitted,
-    flat_tensors,
 )
 from secateur.surgery.cutting import Axis
 from secateur.surgery.layout import Layout, gathered, layout_of
@@ -37,13 +36,45 @@ from secateur.surgery.matrix_products import (
     view_of,
 )
 from secateur.surgery.statics import Tape, entries_of_view
-from secateur.surgery.watching import ModuleWatch
+from secateur.surgery.watching import ModuleWatch, flat_tensors
 
 FUSED = {aten._scaled_dot_product_flash_attention_for_cpu}
 MADE = "#"  # begins the names of axes that are no module's
 
 
-class Recorder(ModuleWatch):
+class Counting:
+    """The place in a run: which operator it is at, and how often each layer was called.
+
+    A run is recorded once and then followed, operator by operator and call by call.
+
+    Attributes:
+        count: operators so far.
+        paused: whether what runs is no part of the run.
+        turns: axis of a layer -> the number of its last call.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.count = 0
+        self.paused = False
+        self.turns: dict[Axis, int] = {}
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What is computed while this holds is no part of the run."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
+    def next_turn(self, axis: Axis) -> int:
+        """Count a call of a layer."""
+        turn = self.turns[axis] = self.turns.get(axis, -1) + 1
+        return turn
+
+
+class Recorder(Counting, ModuleWatch):
     """Runs a model once, and notes what later runs do at which operator.
 
     Attributes:
@@ -83,10 +114,7 @@ class Recorder(ModuleWatch):
         self.grouped: dict[tuple[Axis, Axis], tuple[int, bool]] = {}
         self.contractions: list[Contracted] = []
         self.seen_at: dict[tuple[Axis, int], Layout | None] = {}
-        self.turns: dict[Axis, int] = {}
         self.largest = 1
-        self.count = 0
-        self.paused = False
         self._dynamic: dict[int, tuple[StorageWeakRef, int]] = {}
 
     # ---- what depends on the inputs ----
@@ -122,15 +150,6 @@ class Recorder(ModuleWatch):
 
     # ---- layers that stand for themselves ----
 
-    @contextmanager
-    def apart(self) -> Any:
-        """What is computed while this holds is no part of the run."""
-        before, self.paused = self.paused, True
-        try:
-            yield
-        finally:
-            self.paused = before
-
     def observe(self, axis: Axis, x: Tensor, dim: int) -> None:
         """Look at what a layer is given that passes its channels on."""
         dim %= x.dim()
@@ -139,8 +158,7 @@ class Recorder(ModuleWatch):
             if not self.dynamic(x):
                 self.tape.watch(x, axis, _along(dim))
                 return
-            turn = self.turns[axis] = self.turns.get(axis, -1) + 1
-            self.seen_at[axis, turn] = self._layout(x)
+            self.seen_at[axis, self.next_turn(axis)] = self._layout(x)
             self.reader(axis, x.shape[dim], x)
 
     def emit(
@@ -161,8 +179,7 @@ class Recorder(ModuleWatch):
         self.order.setdefault(axis[0])
         with self.apart():
             layout = self._layout(like)
-            turn = self.turns[axis] = self.turns.get(axis, -1) + 1
-            self.seen_at[axis, turn] = layout
+            self.seen_at[axis, self.next_turn(axis)] = layout
             made = emit_all(self.state, axis, like, shapes, places, layout)
         for tensor in made:
             self.taint(tensor, bit)
@@ -318,8 +335,7 @@ class Recorder(ModuleWatch):
         as_views = (
             (_in_three, _in_three) if product.sides[1].dim() > 1 else (_in_three, lambda x: x[None, :, None])
         )
-        action, bits = self._contraction(index, product.views, product.sides, as_views)
-        return action, bits
+        return self._contraction(index, product.views, product.sides, as_views)
 
     def _contraction(
         self,
@@ -336,7 +352,7 @@ class Recorder(ModuleWatch):
             layout = None
         heads = len(left) if layout is None else layout.outer * layout.inner
         action = Contracted((name, "left"), (name, "right"), (name, "heads"), layout)
-        self.made |= dict.fromkeys((action.left, action.right, action.heads), self.where)
+        self.made |= dict.fromkeys(action.axes, self.where)
         bits = self.source(action.heads, heads)
         for axis, tensor, keep, as_view in (
             (action.left, given[0], (0, 2), flat[0]),

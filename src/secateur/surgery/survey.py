@@ -147,15 +147,8 @@ class Survey:
             for arrival in self._static(probe):
                 arrivals.add(arrival)
             record = probe.record
-            live = {
-                axis
-                for action in record.contractions
-                if any(action.reads)
-                for axis in (action.left, action.heads, action.right)
-            }
-            idle = {
-                axis for action in record.contractions for axis in (action.left, action.heads, action.right)
-            } - live
+            live = {axis for each in record.contractions if any(each.reads) for axis in each.axes}
+            idle = {axis for each in record.contractions for axis in each.axes} - live
             sources = {axis: bit for axis, bit in record.sources.items() if axis not in idle}
             readers = {axis: bits for axis, bits in record.readers.items() if axis not in idle}
             follower = Follower(sources, readers, links.sizes, probe.run, lambda _axis: True)
@@ -183,9 +176,10 @@ class Survey:
         for watched in tape.watched:
             readers[watched.axis] = readers.get(watched.axis, 0) | watched.sources
             reached |= watched.sources
-        bits = {axis: 1 << number for number, axis in enumerate(tape.sources)}
-        sources = {axis: sum(b for a, b in bits.items() if a == axis) for axis in tape.sources}
-        sources = {axis: bit for axis, bit in sources.items() if bit & reached}
+        bits: dict[Axis, int] = {}
+        for number, axis in enumerate(tape.sources):  # a weight's axis is one, and what its layer gives
+            bits[axis] = bits.get(axis, 0) | 1 << number
+        sources = {axis: bit for axis, bit in bits.items() if bit & reached}
         if not sources:
             return []
 

@@ -23,7 +23,7 @@ from secateur.surgery.graph import ChannelGraph, ChannelGroup
 from secateur.surgery.lively import randomized, tempered
 from secateur.surgery.noise import second_batch
 from secateur.surgery.precision import to_dtype
-from secateur.surgery.probe import RUN_ERRORS, shrunk
+from secateur.surgery.probe import RUN_ERRORS, differ, shrunk
 from secateur.surgery.quiet import quiet_training
 from secateur.surgery.seeing import least_seen, seen_of
 
@@ -320,9 +320,3 @@ def swapped_examples(inputs: Inputs) -> Inputs:
     found = Examples.by_shape(inputs)
     turned = found.take(range(found.count - 1, -1, -1))
     return turned if isinstance(inputs, Examples) else turned.inputs
-
-
-def differ(one: Inputs, other: Inputs) -> bool:
-    """Whether two inputs that are wrapped alike have other shapes."""
-    pairs = zip(input_tensors(one), input_tensors(other), strict=True)
-    return any(a.shape != b.shape for a, b in pairs)

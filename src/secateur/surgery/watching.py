@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,9 +95,9 @@ class SpreadWatch(ModuleWatch):
         """Look at what an operator was given, and gave."""
         if self._sure or func.is_view:
             return
-        given = [_share(t) for t in _flat(args)]
+        given = [_share(t) for t in flat_tensors(args)]
         partly = max((share for share in given if share < 1), default=0)
-        for share in (_share(t) for t in _flat([result])):
+        for share in (_share(t) for t in flat_tensors(result)):
             # To all is certain; to more of as many entries is the best guess (a window over channels).
             grown = share > 1.01 * max(given, default=0)
             if partly and (share == 1 or (grown and self.culprit is None)):
@@ -111,9 +111,12 @@ def _share(x: Tensor) -> float:
     return float(x.isnan().float().mean()) if x.is_floating_point() and x.numel() > 1 else 0
 
 
-def _flat(args: Iterable[Any]) -> Iterator[Tensor]:
-    for arg in args:
-        if isinstance(arg, Tensor):
-            yield arg
-        elif isinstance(arg, (tuple, list)):
-            yield from _flat(arg)
+def flat_tensors(values: Any) -> list[Tensor]:
+    """List the tensors among arguments, however they are wrapped, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, (tuple, list)):
+        return [tensor for value in values for tensor in flat_tensors(value)]
+    if isinstance(values, dict):
+        return [tensor for value in values.values() for tensor in flat_tensors(value)]
+    return []
