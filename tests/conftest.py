@@ -31,12 +31,9 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder, which is the home folder too: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def command_line(monkeypatch, capsys):
+    """Run a command line in this process: (exit code, stdout, stderr)."""
     monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def call(line: str):
         monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
@@ -46,6 +43,15 @@ def run(monkeypatch, capsys, tmp_path):
         return stop.value.code, output.out, output.err
 
     return call
+
+
+@pytest.fixture
+def run(monkeypatch, command_line, tmp_path):
+    """Run a command line in an empty folder, which is the home folder too, as `command_line` does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    return command_line
 
 
 @pytest.fixture(scope="session")

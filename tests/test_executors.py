@@ -19,7 +19,6 @@ import torch
 
 import made
 import secateur as sc
-from secateur.cli.main import main
 from secateur.compare import results
 from secateur.compare.run import _made_with
 from secateur.errors import InputError, TrainingError
@@ -58,19 +57,10 @@ def _no_report():
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setattr("secateur.cli.main.keep_freed_memory", lambda: None)
+def run(command_line):
+    """Run a command line in this process, where interruptions arrive: (exit code, stdout, stderr)."""
     handler = signal.getsignal(signal.SIGTERM)
-
-    def call(line):
-        monkeypatch.setattr(sys, "argv", ["secateur", *shlex.split(line)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code, output.out, output.err
-
-    yield call
+    yield command_line
     signal.signal(signal.SIGTERM, handler)
 
 
