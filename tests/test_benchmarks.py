@@ -352,7 +352,8 @@ def made_up():
 
 
 @pytest.fixture
-def readme():
+def readme(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")  # where the tool finds the others when it is run
     spec = importlib.util.spec_from_file_location("readme_tool", ROOT / "tools" / "readme.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
