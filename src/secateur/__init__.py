@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from secateur import data, methods, models
+    from secateur import data, deploy, methods, models
     from secateur.architecture.architecture import Architecture
     from secateur.architecture.artefact import artefact_of as artefact
     from secateur.architecture.opening import inspect_model as inspect
@@ -94,6 +94,7 @@ __all__ = [
     "artefact",
     "compare",
     "data",
+    "deploy",
     "evaluate",
     "follow",
     "inspect",
@@ -111,7 +112,7 @@ __all__ = [
 if not TYPE_CHECKING:  # which would take any name for one that is there
 
     def __getattr__(name: str) -> Any:
-        if name in ("data", "methods", "models"):
+        if name in ("data", "deploy", "methods", "models"):
             return import_module(f"secateur.{name}")
         if name not in _HOMES:
             raise AttributeError(f"module 'secateur' has no attribute '{name}'")
