@@ -63,7 +63,7 @@ def numbers(value: Tensor | None) -> np.ndarray | None:
 
 def is_sparse(weight: np.ndarray) -> bool:
     """Whether a layer is to be stored and executed without its zeros."""
-    return weight.size > 0 and np.count_nonzero(weight) <= (1 - SPARSE_FROM) * weight.size
+    return bool(weight.size > 0 and np.count_nonzero(weight) <= (1 - SPARSE_FROM) * weight.size)
 
 
 def constant(build: Build, value: Value, what: str) -> Tensor:
