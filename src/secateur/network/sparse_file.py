@@ -248,6 +248,23 @@ def _density(entry: Entry) -> float:
     return 2.0 if entry.nonzeros is None else entry.nonzeros / entry.size
 
 
+def rounded(tensors: Mapping[str, Tensor], values: str) -> dict[str, Tensor]:
+    """Give what `read` gives of tensors that were written with such values; those that stay are the same."""
+    found = {}
+    for name, tensor in tensors.items():
+        kind = _prepared(name, unshared({name: tensor})[name], values)[0].values
+        exact = DTYPES[kind] == tensor.dtype
+        found[name] = tensor if exact else tensor.detach().to(DTYPES[kind]).to(tensor.dtype)
+    return found
+
+
+def zeros_of(tensor: Tensor) -> int:
+    """Count the zeros of a tensor, of any dtype."""
+    (plain,) = unshared({"": tensor}).values()
+    dtype = SPELLED.get(str(plain.dtype).removeprefix("torch."), "")
+    return plain.numel() - int(np.count_nonzero(_unsigned(_bits(plain.reshape(-1)), dtype)))
+
+
 def _prepared(name: str, tensor: Tensor, values: str) -> tuple[Entry, NDArray[Any]]:
     """How a tensor is written, and all of its numbers as bits; zeros without a sign where it is sparse."""
     dtype = SPELLED.get(str(tensor.dtype).removeprefix("torch."), "")

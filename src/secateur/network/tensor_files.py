@@ -86,6 +86,11 @@ def _dtype_of(name: str, value: object) -> str:
     return dtype
 
 
+def spelled_dtype(name: str, tensor: Tensor) -> str:
+    """How safetensors spells a tensor's dtype; InputError where it has no word for it."""
+    return SPELLED[_dtype_of(name, tensor)]
+
+
 def check_state(model: nn.Module) -> None:
     """Raise InputError where a network's state could not be saved: no tensors, or of sizes not known yet."""
     kinds = (UninitializedParameter, UninitializedBuffer)
