@@ -1,7 +1,8 @@
 """What a saved network comes to where it runs: `measured.json`, which `secateur measure` leaves beside it.
 
-Convention for times: of one batch, in evaluation mode, after warm-up, every runtime in a process of its own, the
-network as it is ("now") and before pruning ("before") in turns. docs/measure.md says how the rest is counted.
+Convention for times: of one batch, in evaluation mode, after warm-up, every runtime in a process of its own,
+the network as it is ("now") and before pruning ("before") in turns. docs/measure.md says how the rest is
+counted.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Sizes(Stored):
 
     Attributes:
         file_bytes: of its weights on disk; of the network before pruning, as it would be written.
-        params: trainable scalars; weights: those of convolutions and linear layers; nonzeros: of these, those
-            that are not zero.
-        macs: multiply-accumulates; nonzero_macs: of these, those with a weight that is not zero, all that have
-            no weight included.
+        params: trainable scalars; weights: those of convolutions and linear layers.
+        nonzeros: of the weights, those that are not zero.
+        macs: multiply-accumulates.
+        nonzero_macs: of these, those with a weight that is not zero, and all that have no weight.
         peak_activation_bytes: the largest sum of activations that live while one operator runs; None: the
             network cannot be traced.
     """
@@ -73,7 +74,7 @@ class Timing(Stored):
     n: int
     device: str
     dtype: str
-    arena_bytes: int | None = optional()  # noqa: RUF009  # a field
+    arena_bytes: int | None = optional()  # a field
 
     def check(self) -> None:
         """What types do not say."""
@@ -124,8 +125,8 @@ class Measured(Stored):
 
     Attributes:
         network: for people: "wrn-16-1", or the folder's name.
-        weights_sha256: the first 16 hex digits of the hash of its file of weights: of another file these are not
-            the numbers.
+        weights_sha256: the first 16 hex digits of the hash of its file of weights: of another file these are
+            not the numbers.
         now, before: sizes; before is None where nobody knows the network before pruning.
         timings: a row for each runtime, now and before.
         speeds: a row for each runtime of which both are known.
