@@ -26,6 +26,8 @@ DATA = ("digits", "cifar10", "tiny-imagenet", "hf:")
 TASKS = ("classification", "multilabel", "regression")
 """What labels are."""
 FORMATS, MATCHES, RUNTIMES = get_args(Format), get_args(Match), get_args(RuntimeName)
+VALUES = ("float32", "float16")
+"""What weights are stored as in C."""
 
 
 def all_arms() -> list[str]:

@@ -16,7 +16,13 @@ from typing import Any
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
-FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-measured", "secateur-transformers")
+FORMATS = (
+    "secateur-architecture",
+    "secateur-artefact",
+    "secateur-measured",
+    "secateur-transformers",
+    "secateur-int8",
+)
 """What files of ours say that they are, under "format"."""
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
@@ -101,6 +107,13 @@ def _ends_with_mark(path: Path) -> bool:
         return MARK.encode() in file.read()
 
 
+def _begins_with_mark(path: Path) -> bool:
+    """Whether a network in C says on its second line that we wrote it."""
+    with path.open("rb") as file:
+        lines = file.read(_HEAD).split(b"\n")
+    return len(lines) > 1 and lines[1].startswith(b" * " + MARK.encode())
+
+
 def _has_marked_xml(path: Path) -> bool:
     return wrote(path.with_suffix(".xml"))
 
@@ -125,4 +138,6 @@ _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".xml": _ends_with_mark,
     ".bin": _has_marked_xml,
     ".safetensors": _beside_architecture,
+    ".c": _begins_with_mark,
+    ".h": _begins_with_mark,
 }
