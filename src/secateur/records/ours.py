@@ -13,10 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"
+"""Of Secateur, at its one place: the package's metadata take it from here; mere sources have none."""
+
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
-FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-transformers", "secateur-int8")
+FORMATS = (
+    "secateur-architecture",
+    "secateur-artefact",
+    "secateur-measured",
+    "secateur-transformers",
+    "secateur-int8",
+)
 """What files of ours say that they are, under "format"."""
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
