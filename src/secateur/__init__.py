@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from secateur.training.average import Average
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
+    from secateur.training.recalibration import recalibrate
     from secateur.training.recipe import Recipe
 
 _HOMES = {
@@ -75,6 +76,7 @@ _HOMES = {
     "make_permanent": "secateur.surgery.computed_weights:make_permanent",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
+    "recalibrate": "secateur.training.recalibration:recalibrate",
     "save": "secateur.architecture.saved:save_model",
 }
 
@@ -105,6 +107,7 @@ __all__ = [
     "models",
     "predict",
     "prune",
+    "recalibrate",
     "save",
 ]
 

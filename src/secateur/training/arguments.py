@@ -28,6 +28,7 @@ class Arguments(TypedDict, total=False):
     factory: Build | None
     tune_epochs: int
     train: bool
+    recalibrate: bool
     optimizer: Optimizer | OptimizerName | Factory | None
     lr: float | None
     task: TaskName | Task | None
