@@ -19,6 +19,10 @@ What comes of it can be used:
 
     sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
 
+or published:
+
+    sc.push("small/", "ann/small"); model = sc.load("hf:ann/small")
+
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
 
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from secateur.runs.evaluate import evaluate
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.runs.push import push
     from secateur.surgery.computed_weights import make_permanent
     from secateur.surgery.copies_alike import follow
     from secateur.training.average import Average
@@ -75,6 +80,7 @@ _HOMES = {
     "make_permanent": "secateur.surgery.computed_weights:make_permanent",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
+    "push": "secateur.runs.push:push",
     "save": "secateur.architecture.saved:save_model",
 }
 
@@ -105,6 +111,7 @@ __all__ = [
     "models",
     "predict",
     "prune",
+    "push",
     "save",
 ]
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from secateur.architecture.artefact import Artefact, artefact_of
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE
+from secateur.architecture.hub import is_on_hub, network_at
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.data.preprocessing import Preprocessing, scale_and_shift
@@ -30,7 +31,6 @@ from secateur.errors import InputError
 from secateur.network.inputs import logits_of
 from secateur.network.modes import in_evaluation
 from secateur.network.task import TASKS, Task
-from secateur.records.out import expanded
 
 Probabilities = Callable[[np.ndarray], Tensor]
 READERS: dict[str, Callable[[Path], tuple[Run, Mapping[str, str], int | None]]] = {
@@ -65,8 +65,9 @@ class Predictor:
         """Open whatever predicts.
 
         Args:
-            network: a folder that `sc.save`, `train`, `prune` or `compare` left; an `.onnx` or `.xml` file
-                that `export` wrote; a network that `sc.load` gave; or a predictor.
+            network: a folder that `sc.save`, `train`, `prune` or `compare` left; `hf:OWNER/NAME`, what `push`
+                put on the Hub; an `.onnx` or `.xml` file that `export` wrote; a network that `sc.load` gave;
+                or a predictor.
             factory: builds the network of a folder, where it is not of a built-in family.
 
         Raises:
@@ -76,7 +77,7 @@ class Predictor:
             return network
         if isinstance(network, nn.Module):
             return _of_module(network, f"the {type(network).__name__}", device)
-        path = expanded(network, "the network")
+        path = network_at(network, "the network")
         if path.suffix in READERS and not path.is_dir():
             return _of_file(path)
         folder = (
@@ -91,7 +92,8 @@ class Predictor:
                 f"no network at '{path}': name a folder that train, prune, compare (its best/) or sc.save "
                 "left, or an .onnx or .xml file that export wrote"
             )
-        return _of_module(load_model(folder, factory), f"'{folder}'", device)
+        source = network if is_on_hub(network) else folder
+        return _of_module(load_model(folder, factory), f"'{source}'", device)
 
 
 def _of_module(model: nn.Module, source: str, device: str) -> Predictor:
