@@ -114,7 +114,7 @@ _UNITS = {
 }
 
 
-RUNTIMES = ("torch", "onnxruntime", "openvino")
+RUNTIMES = ("torch", "onnxruntime", "openvino", "c")
 
 
 _OPTIONS = {"batch": "batch_size", "threads": "threads"}
