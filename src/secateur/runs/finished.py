@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from secateur.records.quantized import Quantized, quantized_in
 from secateur.records.record import Record
 from secateur.records.results import Results
 from secateur.runs.made import RECORD_FILE, Made, counts_of
+from secateur.runs.sizes import hash_of
 from secateur.runs.store import RunStore
 
 
@@ -156,6 +156,7 @@ class Finished:
             counts["nonzeros"] = count_nonzeros(model)
         if made is not None:
             _check_same(counts, made, folder)
+            _check_weights(made, folder)
         counts["bytes"] = (folder / WEIGHTS_FILE).stat().st_size
         results = _results_beside(folder, made)
         control = None if made is None else _control(folder, made, results)
@@ -222,6 +223,16 @@ def _check_same(counts: Mapping[str, int], made: Made, folder: Path) -> None:
             )
 
 
+def _check_weights(made: Made, folder: Path) -> None:
+    """Raise InputError where the record is of other weights than lie beside it."""
+    if made.weights_sha256 not in (None, hash_of(folder / WEIGHTS_FILE)):
+        raise InputError(
+            f"{folder / RECORD_FILE} must be of the weights beside it, and is of others, which were saved "
+            "over: "
+            "its accuracies are not theirs; save them in another folder, sc.save(model, folder, data=data)"
+        )
+
+
 def _results_beside(folder: Path, made: Made | None) -> Results | None:
     """The comparison whose `best/` this is."""
     path = folder.parent / "results.json"
@@ -261,9 +272,7 @@ def _measured(folder: Path) -> Measured | None:
     if not path.is_file():
         return None
     found = Measured.load(path)
-    with (folder / WEIGHTS_FILE).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(found.weights_sha256) or len(found.weights_sha256) < 16:
+    if found.weights_sha256 != hash_of(folder / WEIGHTS_FILE):
         raise InputError(
             f"{path} must be of the weights beside it, and is of others, which were saved over: measure "
             "again, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Made:
         before: accuracy on the test split before weights were set to zero.
         epochs: rows of its history.
         identity, environment: as the record has them.
+        weights_sha256: the beginning of the hash of the weights that all this is of, where it says.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class Made:
     environment: Mapping[str, Any]
     uncounted: Mapping[str, int]
     found: Found | None
+    weights_sha256: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> Made | None:
@@ -81,7 +83,9 @@ class Made:
         found = None if rest["data"] is None else Found.from_json(rest["data"], f"{source}: data")
         history = rest["history"] if isinstance(rest["history"], list) else []
         more = _Rest(rest["identity"], rest["environment"], found)
-        return cls._of(point, more, point.budget, len(history))
+        made = cls._of(point, more, point.budget, len(history))
+        digest = content.get("weights_sha256")
+        return replace(made, weights_sha256=digest) if isinstance(digest, str) and digest else made
 
     @classmethod
     def _of(

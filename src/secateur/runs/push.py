@@ -16,7 +16,7 @@ from typing import Any
 from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.hub import endpoint, library, quietly, revision_named, told
 from secateur.architecture.opening import Factory
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError
 from secateur.runs.publication import CARD_FILE, RECORDS, Publication, is_export
 
 MAIN = "main"
@@ -129,8 +129,14 @@ def push(
         tuple(removed),
         publication.left,
         publication.card,
-        tuple(first_line(Exception(" ".join(str(each.message).split()))) for each in warned),
+        _remarks(warned),
     )
+
+
+def _remarks(warned: Iterable[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What the Hub said of the card, not what the library's own parts say of each other."""
+    said = (" ".join(str(each.message).split()) for each in warned)
+    return tuple(text for text in said if CARD_FILE in text)
 
 
 def _made(api: Any, hub: Any, name: str, private: bool) -> bool:
