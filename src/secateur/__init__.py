@@ -31,7 +31,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from secateur.records.ours import VERSION
+
+__version__ = VERSION
+
 
 if TYPE_CHECKING:
     from secateur import data, deploy, methods, models

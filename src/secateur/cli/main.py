@@ -16,6 +16,7 @@ from secateur.cli.reproduce import reproduce
 from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
 from secateur.errors import InputError, TrainingError, first_line
 from secateur.process import keep_freed_memory
+from secateur.records.ours import VERSION
 
 app = typer.Typer(
     name="secateur",
@@ -47,9 +48,7 @@ _READER_LEFT = 128 + 13
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"secateur {version('secateur')}")
+        print(f"secateur {VERSION}")
         raise typer.Exit
 
 

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"
+"""Of Secateur, at its one place: the package's metadata take it from here; mere sources have none."""
+
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
