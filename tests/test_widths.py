@@ -14,6 +14,7 @@ import secateur as sc
 from secateur.deploy import widths
 from secateur.deploy.rounds import Times
 from secateur.deploy.widths import pad_for, padded, read_padding
+from secateur.runs.export import export_directory
 from secateur.surgery.anatomy import anatomy_of
 
 
@@ -164,3 +165,32 @@ def test_a_multiple_that_was_asked_for_is_not_measured(monkeypatch):
     count = sum(p.numel() for p in network.parameters())
     assert found.said.startswith(f"widths padded to multiples of 4: {count:,} parameters in the file, of ")
     assert pad_for(model, X, "openvino", "off") == (model, None)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uneven")
+    sc.save(lively(sc.models.wide_resnet(10, 1, widths=[9, 30, 60])), folder)
+    return folder
+
+
+def test_export_measures_by_default_and_says_it(saved, command_line, monkeypatch):
+    monkeypatch.setattr(widths, "timed", clock(2.0, 1.5, 0.001))
+    code, out, err = command_line(f"export {saved}")
+    assert (code, err) == (0, "")
+    assert "widths padded: 1.5 ms padded to multiples of 8, 2 ms as they are (0.750 of it, onnxruntime" in out
+    assert "parameters in the file, of " in out
+
+
+def test_export_pads_as_asked_or_not_at_all(saved, monkeypatch):
+    monkeypatch.setattr(widths, "timed", None)
+    plain, wide = (export_directory(saved, pad_widths=asked) for asked in ("off", 8))
+    assert plain.widths == ""
+    assert wide.widths.startswith("widths padded to multiples of 8: ")
+    assert wide.size > plain.size
+
+
+def test_export_refuses_other_paddings_before_it_loads_anything(command_line, tmp_path):
+    code, _, err = command_line(f"export {tmp_path / 'none'} --pad-widths 9.5")
+    assert code == 2
+    assert "widths are padded to a multiple from 2 to 512, auto or off, got '9.5'" in err

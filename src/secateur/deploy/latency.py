@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from secateur.budget import Deployment
-from secateur.deploy.given import Given, Inputs
 from secateur.deploy.c import c_run, find_compiler
+from secateur.deploy.given import Given, Inputs
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run
 from secateur.deploy.openvino import openvino_bytes, openvino_run
 from secateur.deploy.traced import Run, Traced, check, copy_of, require_packages

@@ -16,7 +16,7 @@ from secateur.deploy.traced import Traced, quietly
 
 
 class _AsTraced(nn.Module):
-    """Computes what a program computes, as the network did: tensors in by position, a tuple of tensors out."""
+    """Computes what a program computes, as the network did: tensors by position in, a tuple of them out."""
 
     def __init__(self, program: torch.export.ExportedProgram):
         super().__init__()
@@ -49,6 +49,5 @@ def read_traced(path: Path) -> Traced:
         program = torch.export.load(path, extra_files=extra)
     inputs, _ = program.example_inputs
     given = Given.of(tuple(value.detach() for value in inputs))
-    return Traced(
-        _AsTraced(program), program, given, tuple(extra["outputs"].split("\n")), False, extra["dtype"]
-    )
+    outputs = tuple(extra["outputs"].split("\n"))
+    return Traced(_AsTraced(program), program, given, outputs, False, extra["dtype"])

@@ -1,11 +1,11 @@
-"""Networks timed side by side: in turns, so that what slows a machine down for a while slows all of them down.
+"""Networks timed side by side: in turns, so that what slows a machine down for a while slows them all down.
 
-A round gives every network a turn of some milliseconds, in an order that rotates. The first run of a turn does
-not count: the one before left its own numbers in the caches, and threads that are still spinning. Of networks
-that are compared, only times of the same round are divided.
+A round gives every network a turn of some milliseconds, in an order that rotates. The first run of a turn
+does not count: the one before left its own numbers in the caches, and threads that are still spinning. Of
+networks that are compared, only times of the same round are divided.
 
-Intervals are of medians, by order statistics (David and Nagaraja 2003, section 7.1), over rounds: runs of one turn
-are no independent numbers.
+Intervals are of medians, by order statistics (David and Nagaraja 2003, section 7.1), over rounds: runs of
+one turn are no independent numbers.
 """
 
 from __future__ import annotations

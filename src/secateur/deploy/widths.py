@@ -2,8 +2,8 @@
 
 Pruning channel by channel leaves 37 here and 61 there; a runtime's kernels take 8 or 16 at once. `padded` is
 the inverse of a cut: every group of channels that can be is made wider, to a multiple. Whatever writes the
-new channels has weights and biases of zero, a batch norm scales and shifts them by zero, and whatever reads them
-has weights of zero, so that the network computes what it did; that is tried on inputs before it is handed
+new channels has weights and biases of zero, a batch norm scales and shifts them by zero, and whatever reads
+them has weights of zero, so that the network computes what it did; that is tried on inputs before it is handed
 out. `pad_for` exports both and lets a runtime say, side by side, which is faster. A padded file has more
 parameters, and that is said.
 """

@@ -18,15 +18,15 @@ from secateur.network.modes import in_evaluation, modes_kept
 def peak_activation_bytes(model: nn.Module, inputs: Inputs) -> int:
     """The largest sum of activations that live while one operator runs, for the first example of `inputs`.
 
-    Operators are torch's own in evaluation mode, one after another, none fused with its neighbour. An activation
-    lives from the operator that makes it to the last one that reads it: the input from the start, what the
-    network gives to the end. Views (a reshape, a slice) and operators in place make none, and an operator's own
-    scratch memory is not counted, nor are parameters and buffers.
+    Operators are torch's own in evaluation mode, one after another, none fused with its neighbour. An
+    activation lives from the operator that makes it to the last one that reads it: the input from the start,
+    what the network gives to the end. Views (a reshape, a slice) and operators in place make none, and an
+    operator's own scratch memory is not counted, nor are parameters and buffers.
 
         peak = max over operators i of  sum of bytes of { a : made_a <= i <= last_read_a }
 
     Example:
-        >>> peak_activation_bytes(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4))
+        >>> peak_activation_bytes(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), torch.zeros(1, 4))
         64
     """
     one = on_device(tile(inputs, 1), model)
@@ -39,7 +39,7 @@ def peak_activation_bytes(model: nn.Module, inputs: Inputs) -> int:
 
 
 class _Watch(TorchDispatchMode):
-    """Notes which memory every operator makes and reads. Memory is held meanwhile, so that none comes twice."""
+    """Notes which memory every operator makes and reads; it is held meanwhile, so that none comes twice."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ ALIKE = 0.02
 
 
 def words_on_speed(now: Sizes, before: Sizes, speeds: tuple[Speed, ...]) -> tuple[str, ...]:
-    """A sentence for each runtime on whether zeros, or a cut, made it faster; none where there were neither."""
+    """Say of each runtime whether zeros, or a cut, made it faster; nothing where there was neither."""
     if now.zeros >= MANY_ZEROS:
         what = f"{_percent(now.zeros)} of the weights are zero"
         return tuple(f"{each.runtime}: {what}, {_on_zeros(each, now, before)}" for each in speeds)

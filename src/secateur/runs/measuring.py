@@ -32,12 +32,12 @@ from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
-from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, Speed, Timing
+from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, Speed, Timing, hash_of
 from secateur.records.out import check_ours, expanded
 from secateur.runs.brought import words_on_speed
 from secateur.runs.executors.call import own_version
 from secateur.runs.runtimes import Found, Plan, subject_of, time_on
-from secateur.runs.sizes import hash_of, sizes_of
+from secateur.runs.sizes import sizes_of
 from secateur.runs.timing import Subject, Timed
 from secateur.surgery.anatomy import anatomy_of
 
@@ -70,7 +70,7 @@ def measure(
             it, with untrained weights.
         factory: builds the network of a folder, where it is not of a built-in family; or its name.
         device: of torch; the other runtimes are measured on the CPU.
-        limits: `limit_s`, seconds for each network and runtime; `timeout_s`, after which a runtime is given up.
+        limits: `limit_s`, seconds for each network and runtime; `timeout_s`, for a runtime as a whole.
 
     Raises:
         InputError: where there is no network, a setting makes no sense, or a runtime asked for is not there.
@@ -85,7 +85,9 @@ def measure(
         return pair.measured(plan, told())
 
 
-def measure_folder(folder: Path, plan: Plan, before: Any, factory: str | None, reporter: Reporter) -> Measured:
+def measure_folder(
+    folder: Path, plan: Plan, before: Any, factory: str | None, reporter: Reporter
+) -> Measured:
     """Measure a network's folder, and leave the numbers there, as `measured.json`.
 
     Raises:
@@ -98,19 +100,6 @@ def measure_folder(folder: Path, plan: Plan, before: Any, factory: str | None, r
         found = pair.measured(plan, reporter)
     write_json(folder / MEASURED_FILE, found.to_json())
     return found
-
-
-def measured_in(folder: Path) -> Measured | None:
-    """What was measured of the network in a folder; None where nothing was, or of other weights.
-
-    Raises:
-        InputError: where the file is damaged.
-    """
-    path, weights = folder / MEASURED_FILE, folder / WEIGHTS_FILE
-    if not path.is_file() or not weights.is_file():
-        return None
-    found = Measured.load(path)
-    return found if found.weights_sha256 == hash_of(weights) else None
 
 
 def network_in(folder: str | Path) -> Path:
@@ -152,6 +141,7 @@ class Pair:
     def opened(cls, network: Any, before: Any, factory: Factory | None, made: Path) -> Pair:
         """Open a network and find out what it was before pruning."""
         model, folder, name = _opened(network, factory, made / NOW)
+        other: nn.Module | None
         if before is not None:
             other, beside, what = _opened(before, factory, made / BEFORE)
             other, remark = _like(model, other), f"before is {what}, as --before says"
@@ -185,7 +175,11 @@ class Pair:
             speeds=speeds,
             not_measured=tuple(found.not_measured),
             remarks=(*words, *self.remarks, *self._remarks(found)),
-            versions={"secateur": own_version(), "torch": version("torch"), "python": platform.python_version()},
+            versions={
+                "secateur": own_version(),
+                "torch": version("torch"),
+                "python": platform.python_version(),
+            },
             platform=platform.platform(),
         )
 

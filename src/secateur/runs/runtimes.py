@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as TooLong
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +120,11 @@ def time_on(
             continue
         found.timed[runtime] = timed
         for why in dict.fromkeys(failed.values()):
-            who = "" if len(subjects) == len(failed) else ", ".join(n for n in failed if failed[n] == why) + ": "
+            who = (
+                ""
+                if len(subjects) == len(failed)
+                else ", ".join(n for n in failed if failed[n] == why) + ": "
+            )
             found.not_measured.append(NotMeasured(runtime=runtime, why=who + why, failed=True))
     return found
 
@@ -154,5 +158,3 @@ def subject_of(
     except InputError as error:
         return Subject(name, None, str(error), **at)
     return Subject(name, str(path), "", **at)
-
-

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 from torch import nn
 
 from secateur.errors import InputError
@@ -35,9 +32,3 @@ def _peak(model: nn.Module, inputs: object) -> int | None:
         return peak_activation_bytes(model, inputs)
     except (*RUN_ERRORS, InputError):  # tensors that have no memory of their own
         return None
-
-
-def hash_of(path: Path) -> str:
-    """The first 16 hex digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -6,7 +6,9 @@ One runtime a process: spinning threads of one inflate another's times up to six
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -96,6 +98,7 @@ def order(subjects: list[Subject], where: Deployment, device: str, limit_s: floa
 
 def time_networks(text: str) -> str:
     """Time the networks of an order in turns: name -> what `Timed` holds, or why there is nothing."""
+    _keep_locks_here()
     content = json.loads(text)
     where = Deployment.parse(content["where"])
     opened: dict[str, _Opened] = {}
@@ -120,6 +123,14 @@ def times_of(text: str) -> tuple[dict[str, Timed], dict[str, str]]:
         name: Timed(**{**each, "medians": tuple(each["medians"])}) for name, each in content["timed"].items()
     }
     return found, content["failed"]
+
+
+def _keep_locks_here() -> None:
+    """Have tqdm, which torch's exporter calls, lock threads alone: a lock of processes would be left over."""
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
 
 
 def _open(subject: Subject, where: Deployment, device: str) -> _Opened:
