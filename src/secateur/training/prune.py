@@ -153,6 +153,7 @@ def prune(
     aim = _task(task, loss, metric, val)
     handle, model = model, bare(model)
     judged = _Judged(model, aim, val, progress)
+    _say(pruning.goal.words, progress)
     if not train:
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
@@ -197,6 +198,13 @@ def prune(
     return in_evaluation(handle_of(handle, judged.again(in_evaluation(model))))
 
 
+def _say(lines: Iterable[str], progress: bool | None) -> None:
+    """Lines that a user should read, on stderr."""
+    with reporter_for(sys.stderr, silent=progress is False) as reporter:
+        for line in lines:
+            reporter.note(line)
+
+
 class _Judged:
     """Measures a model before and after on the batches that the user gave for it, and says both."""
 
@@ -208,8 +216,7 @@ class _Judged:
         """Measure it as it is now; the model."""
         after = self._measured(model)
         if self.before and after:
-            with reporter_for(sys.stderr, silent=self.progress is False) as reporter:
-                reporter.note(f"on val: {self._said(self.before)} before, {self._said(after)} after")
+            _say([f"on val: {self._said(self.before)} before, {self._said(after)} after"], self.progress)
         return model
 
     def _measured(self, model: nn.Module) -> dict[str, float] | None:
