@@ -16,7 +16,10 @@ from typing import Any
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
-FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-transformers")
+FORMATS = (
+    *("secateur-architecture", "secateur-artefact", "secateur-measured", "secateur-transformers"),
+    "secateur-device-table",
+)
 """What files of ours say that they are, under "format"."""
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
