@@ -12,7 +12,7 @@ import typer
 from secateur.cli import names, printing
 from secateur.cli.answer import Answer, is_quiet
 from secateur.cli.generated import completing, option, taking, words
-from secateur.cli.options import PRUNING, RECIPE, ModelOptions, Options, PruneOptions
+from secateur.cli.options import PRUNING, RECIPE, Int8Options, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
     OnOption,
     PlanOption,
@@ -261,12 +261,24 @@ def diff(
     return printing.differences(diff_files(first, second))
 
 
+@taking(Int8Options)
 def export(
+    options: Int8Options,
     directory: Annotated[Path, path_argument("Folder that train, prune or sc.save left.")],
     to: Annotated[
         str, typer.Option(help="onnx or openvino.", autocompletion=completing(names.FORMATS))
     ] = "onnx",
-    out: Annotated[Path | None, path_option("File to write; by default beside the weights.")] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="In 8-bit integers, calibrated on training images of --data; accuracy and latency, before "
+            "and after, are measured (docs/int8.md).",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, path_option("File to write, or folder for it; by default beside the weights.")
+    ] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
@@ -282,14 +294,49 @@ def export(
     """Write a saved network for another runtime, proved to compute the same. Class names, input size and
     normalisation lie in the file as metadata.
 
-    Example: `secateur export small/ --to onnx --with-preprocessing`
+    Example: `secateur export small/ --to onnx --with-preprocessing`, or `secateur export small/ --to openvino
+    --int8 --data photos/`
     """
     from secateur.runs.export import export_directory
 
+    if int8:
+        return _export_in_int8(options, directory, to, out, factory, with_preprocessing)
+    options.check_unused()
     written = export_directory(
         directory, to, out, factory=factory_named(factory), with_preprocessing=with_preprocessing
     )
     return printing.exported(written)
+
+
+def _export_in_int8(
+    options: Int8Options,
+    directory: Path,
+    to: str,
+    out: Path | None,
+    factory: str | None,
+    with_preprocessing: bool,
+) -> Answer:
+    """Quantise a saved network; whatever can be refused without data is refused before they are read."""
+    from secateur.deploy.int8 import MOST
+    from secateur.progress import reporter_for
+    from secateur.records.out import check_outside_data
+    from secateur.runs.quantizing import Wanted
+
+    wanted = Wanted.of(
+        directory,
+        to,
+        out,
+        factory=factory_named(factory),
+        with_preprocessing=with_preprocessing,
+        calibrate=MOST if options.calibrate is None else options.calibrate,
+    )
+    chosen = options.of_network(wanted.artefact.data, wanted.artefact.task)
+    if chosen.data_folder is not None:
+        check_outside_data(wanted.path.parent, chosen.data_folder)
+    with reporter_for(sys.stdout) as reporter:
+        data = chosen.load_data(reporter, wanted.pixels)
+        found = wanted.write(data, reporter.note)
+    return printing.quantized(found, wanted.path)
 
 
 def scale(

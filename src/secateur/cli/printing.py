@@ -11,6 +11,7 @@ from secateur.records.measure import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from secateur.architecture.architecture import Architecture
     from secateur.compare.arms import PlanRow
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from secateur.compare.wanted import Wanted
     from secateur.deploy.traced import Export
     from secateur.records.point import Point
+    from secateur.records.quantized import Quantized
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
     from secateur.runs.graph import Graph
@@ -324,3 +326,37 @@ def exported(written: Export) -> Answer:
         f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
     )
     return Answer({**vars(written), "path": str(written.path)}, lambda: print(text))
+
+
+def quantized(found: Quantized, path: Path) -> Answer:
+    """A file in int8, beside the same network in float32."""
+    return Answer({**found.to_json(), "path": str(path)}, lambda: _show_quantized(found, path))
+
+
+def _show_quantized(found: Quantized, path: Path) -> None:
+    say(f"{path}: {found.how}.")
+    if found.calibration is not None:
+        fitted = found.calibration
+        images = f"{fitted.n:,} images of the split '{fitted.split}' of {fitted.data}"
+        say(f"Calibrated on {images}; {found.share:.1%} of the MACs are computed in int8.")
+    shown = Table("", "", "float32", "int8")
+    shown.add_row("bytes", "", f"{found.bytes_before:,}", f"{found.bytes_after:,}")
+    if (quality := found.quality) is not None:
+        title = f"{quality.metric.name}, split '{quality.split}', n = {quality.n:,}"
+        shown.add_row(title, "", quality.metric.plain(quality.before), quality.metric.plain(quality.after))
+        if (bounds := quality.interval(quality.after)) and (first := quality.interval(quality.before)):
+            intervals = [f"{low:.1%} to {high:.1%}" for low, high in (first, bounds)]
+            shown.add_row("  95% interval", "", *intervals)
+    if (pace := found.latency) is not None:
+        title = f"ms on {pace.runtime} {pace.version}, batch {pace.batch}, {pace.threads} thread, median"
+        shown.add_row(title, "", *(f"{each.median_ns / 1e6:.3g}" for each in (pace.before, pace.after)))
+        shown.add_row(
+            "  95th percentile", "", *(f"{each.p95_ns / 1e6:.3g}" for each in (pace.before, pace.after))
+        )
+    shown.show()
+    if quality is not None and quality.same is not None:
+        say(f"The same class for {quality.same:,} of these {quality.n:,} images.")
+    if found.held_out is not None:
+        say(f"Of {found.held_out.n:,} images held out: {found.held_out.in_words()}.")
+    for remark in found.remarks:
+        say(f"Note: {remark}.")

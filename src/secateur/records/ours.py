@@ -17,7 +17,11 @@ MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
 FORMATS = (
-    *("secateur-architecture", "secateur-artefact", "secateur-measured", "secateur-transformers"),
+    "secateur-architecture",
+    "secateur-artefact",
+    "secateur-transformers",
+    "secateur-int8",
+    "secateur-measured",
     "secateur-device-table",
 )
 """What files of ours say that they are, under "format"."""
