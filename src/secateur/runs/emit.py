@@ -12,6 +12,7 @@ from torch import nn
 
 from secateur.atomic import write_bytes
 from secateur.budget import Deployment
+from secateur.deploy.emitted.c_folder import c_files
 from secateur.deploy.emitted.onnx_folder import onnx_files
 from secateur.deploy.emitted.plan import NETWORKS, PLAN_FILE, Plan
 from secateur.errors import InputError, unknown
@@ -24,7 +25,7 @@ from secateur.records.shown import Shown
 
 _SPARSE = 0.5
 
-FOLDERS: dict[str, Callable[[Plan], dict[str, bytes]]] = {"onnxruntime": onnx_files}
+FOLDERS: dict[str, Callable[[Plan], dict[str, bytes]]] = {"c": c_files, "onnxruntime": onnx_files}
 """Runtime -> what makes every file of the folder."""
 
 
