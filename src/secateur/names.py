@@ -61,7 +61,7 @@ Normalization = Literal["data", "imagenet", "model"]
 Precision = Literal["fp32", "bf16"]
 """Of forward passes: `secateur.training.recipe.PRECISIONS`."""
 
-Format = Literal["onnx", "openvino"]
+Format = Literal["onnx", "openvino", "c"]
 """What networks are exported to: `secateur.runs.export.FORMATS`."""
 
 TaskName = Literal["classification", "multilabel", "regression"]

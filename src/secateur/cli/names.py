@@ -26,6 +26,8 @@ DATA = ("digits", "cifar10", "tiny-imagenet", "hf:")
 TASKS = ("classification", "multilabel", "regression")
 """What labels are."""
 FORMATS, MATCHES = get_args(Format), get_args(Match)
+VALUES = ("float32", "float16")
+"""What weights are stored as in C."""
 
 
 def all_arms() -> list[str]:

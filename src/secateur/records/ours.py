@@ -108,6 +108,13 @@ def _ends_with_mark(path: Path) -> bool:
         return MARK.encode() in file.read()
 
 
+def _begins_with_mark(path: Path) -> bool:
+    """Whether a network in C says on its second line that we wrote it."""
+    with path.open("rb") as file:
+        lines = file.read(_HEAD).split(b"\n")
+    return len(lines) > 1 and lines[1].startswith(b" * " + MARK.encode())
+
+
 def _has_marked_xml(path: Path) -> bool:
     return wrote(path.with_suffix(".xml"))
 
@@ -132,4 +139,6 @@ _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".xml": _ends_with_mark,
     ".bin": _has_marked_xml,
     ".safetensors": _beside_architecture,
+    ".c": _begins_with_mark,
+    ".h": _begins_with_mark,
 }

@@ -7,6 +7,7 @@ large arrays are written as rows of characters, a tenth of that, for machines th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -74,6 +75,18 @@ def array(name: str, values: np.ndarray) -> str:
     if flat.nbytes >= PACKED_FROM and flat.dtype != np.bool_:
         return _packed(name, kind, flat)
     return f"static const {kind} {name}[{flat.size}] = {{\n{_lines(_texts(flat))}}};\n"
+
+
+_BYTES = {
+    **{"float": 4, "unsigned char": 1},
+    **{f"{sign}int{bits}_t": bits // 8 for bits in (8, 16, 32, 64) for sign in ("", "u")},
+}
+_DECLARED = re.compile(r"\b(" + "|".join(_BYTES) + r") \w+\[(\d+)\](?: = \{$|; \})", re.MULTILINE)
+
+
+def bytes_declared(text: str) -> int:
+    """How many bytes the arrays take that `array` declared in a text."""
+    return sum(_BYTES[kind] * int(count) for kind, count in _DECLARED.findall(text))
 
 
 def _packed(name: str, kind: str, flat: np.ndarray) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,37 +30,61 @@ _NAMES = ("cc", "gcc", "clang")
 _LIMIT_S = 1800
 
 
-def compiler_named(compiler: str | None = None) -> list[str]:
-    """Find a C compiler: the one named, else that of $CC, else what the system has; as the start of a command.
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler of this machine.
+
+    Attributes:
+        command: how it is started.
+        version: its name and version: "gcc 12.2.0".
+    """
+
+    command: tuple[str, ...]
+    version: str
+
+
+def find_compiler(named: str | None = None) -> Compiler:
+    """Find a C compiler: the one named, else that of $CC, else what the system has.
 
     Raises:
         InputError: where there is none.
     """
-    for source, text in (("compiler", compiler), ("$CC", os.environ.get("CC"))):
+    for source, text in (("compiler", named), ("$CC", os.environ.get("CC"))):
         if text and text.strip():
             command = shlex.split(text)
             if shutil.which(command[0]) is None:
                 raise InputError(
-                    f"{source} must name a C compiler that can be run, got '{text}': write for example gcc, or install "
-                    "one"
+                    f"{source} must name a C compiler that can be run, got '{text}': write for example gcc, "
+                    "or install one"
                 )
-            return command
+            return Compiler(tuple(command), _version(tuple(command)))
     found = next((name for name in _NAMES if shutil.which(name)), None)
     if found is None:
         raise InputError(
-            f"building C needs a compiler, and none of {', '.join(_NAMES)} is on this machine: install one, or name one "
-            "in the environment variable CC"
+            f"building C needs a compiler, got none of {', '.join(_NAMES)} on this machine: install one, or "
+            "name one in the environment variable CC"
         )
-    return [found]
+    return Compiler((found,), _version((found,)))
+
+
+@cache
+def _version(command: tuple[str, ...]) -> str:
+    """What the compiler says that it is."""
+    try:
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"the C compiler '{command[0]}' cannot be run: {str(error)[:200]}") from None
+    said = done.stdout.partition("\n")[0]
+    name = next((name for name in ("clang", "gcc") if name in said.lower()), None)
+    if name is None and "Free Software Foundation" in done.stdout:
+        name = "gcc"
+    number = re.findall(r"\d+(?:\.\d+)+", re.sub(r"\(.*?\)", "", said))
+    return " ".join([name or Path(command[0]).name, *number[-1:]])
 
 
 def has_compiler() -> bool:
-    """Whether a compiler is found without a name."""
-    try:
-        compiler_named()
-    except InputError:
-        return False
-    return True
+    """Whether a compiler is found without a name; InputError where $CC names one that there is not."""
+    return bool((os.environ.get("CC") or "").strip()) or any(map(shutil.which, _NAMES))
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,7 @@ class Compiled:
     Attributes:
         inputs, outputs: what it takes and gives, in order.
         arena_bytes: the memory that a call needs.
+        compiler: what built it.
     """
 
     def __init__(
@@ -88,7 +115,8 @@ class Compiled:
         compiler: str | None = None, flags: Sequence[str] = FLAGS,
     ):  # fmt: skip
         self.inputs, self.outputs, self.arena_bytes = tuple(inputs), tuple(outputs), arena_bytes
-        library = built(source, header, name, compiler, flags)
+        self.compiler = find_compiler(compiler)
+        library = built(source, header, name, self.compiler, flags)
         self._run = getattr(library, f"{name}_run_in")
         self._run.restype = None
         self._run.argtypes = [ctypes.c_void_p] * (1 + len(self.inputs) + len(self.outputs))
@@ -134,6 +162,21 @@ class Compiled:
             outputs[0][n] if port.dim is None else np.concatenate([each[n] for each in outputs], axis=port.dim)
             for n, port in enumerate(self.outputs)
         ]
+
+    def bound(self, arrays: Sequence[Any]) -> Callable[[], list[np.ndarray]]:
+        """Make a call on one example for timing: nothing but the C itself, into the same outputs each time."""
+        ready, count = self._checked(arrays)
+        if count != 1:
+            return lambda: self.run(ready)
+        results = [np.empty(port.shape, port.dtype) for port in self.outputs]
+        run, given = self._run, [self._arena(), *(each.ctypes.data for each in (*ready, *results))]
+
+        def call() -> list[np.ndarray]:
+            assert ready  # they are kept for as long as this
+            run(*given)
+            return results
+
+        return call
 
     def _checked(self, arrays: Sequence[Any]) -> tuple[list[np.ndarray], int]:
         """Arrays of the right types and shapes, and how many examples there are."""
@@ -184,14 +227,14 @@ def _example(array: np.ndarray, port: Port, index: int, count: int) -> np.ndarra
 
 
 def built(
-    source: str, header: str, name: str, compiler: str | None = None, flags: Sequence[str] = FLAGS
+    source: str, header: str, name: str, compiler: Compiler, flags: Sequence[str] = FLAGS
 ) -> ctypes.CDLL:
     """Build a shared library of the two texts, and load it; the files on the way are gone afterwards.
 
     Raises:
-        InputError: where there is no compiler, or it fails; with its first error.
+        InputError: where the compiler fails; with its first error.
     """
-    command = compiler_named(compiler)
+    command = compiler.command
     with tempfile.TemporaryDirectory(prefix="secateur-c-") as folder:
         path = Path(folder)
         (path / f"{name}.c").write_text(source, encoding="ascii")

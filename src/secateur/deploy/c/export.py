@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ from secateur.deploy.c.program import VALUES, Convolution, Linear, Program, Valu
 from secateur.deploy.c.writing import Written, written
 from secateur.deploy.described import metadata_of
 from secateur.deploy.given import Given, Inputs
-from secateur.deploy.traced import TOLERANCE, Export, Run, Traced, check, target_path
+from secateur.deploy.traced import TOLERANCE, Export, Traced, check, target_path
 from secateur.errors import InputError, unknown
 from secateur.records.ours import MARK
 from secateur.records.out import check_ours, expanded
@@ -38,6 +39,7 @@ class CExport(Export):
     Attributes:
         header: the `.h` beside the `.c`.
         arena_bytes: the memory that a call needs.
+        constant_bytes: weights and tables, as they lie in the program.
         values: what weights are stored as.
         sparse_layers, layers: how many layers with weights are stored and executed without their zeros, of how
             many.
@@ -46,6 +48,7 @@ class CExport(Export):
 
     header: Path
     arena_bytes: int
+    constant_bytes: int
     values: str
     sparse_layers: int
     layers: int
@@ -179,9 +182,10 @@ def to_c(
         values,
         metadata,
     )
-    allowed = tolerance or TOLERANCE[values]
+    allowed = TOLERANCE[values] if tolerance is None else tolerance
     compared = has_compiler()
-    difference = check(found.compiled().run, found.traced, allowed) if compared else float("nan")
+    built = found.compiled() if compared else None
+    difference = check(built.run, found.traced, allowed) if built else float("nan")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(header, found.text.header)
     write_text(path, found.text.source)
@@ -190,11 +194,15 @@ def to_c(
         "c", path, len(found.text.source) + len(found.text.header), None, difference, allowed, "torch"
     )
     known = {field.name: getattr(record, field.name) for field in fields(Export)}
-    known["checked"] = record.checked if compared else ()
+    if built:
+        known["versions"] = record.versions | {"compiler": built.compiler.version}
+    else:
+        known["checked"] = ()
     return CExport(
         **known,
         header=header,
         arena_bytes=found.text.arena_bytes,
+        constant_bytes=found.text.constant_bytes,
         values=values,
         sparse_layers=sum(step.sparse for step in layers),
         layers=len(layers),
@@ -233,7 +241,7 @@ def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
     if isinstance(what, (str, Path)):
         path = expanded(what, "the network to compile")
         if path.suffix == ".c":
-            return read_c(path, compiler)
+            return _read(path, compiler)[0]
         what = load_model(path, factory)
     if example_inputs is None:
         example_inputs = anatomy_of(what).inputs
@@ -245,13 +253,45 @@ def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
     return built
 
 
-def c_run(traced: Traced, values: str = "float32", compiler: str | None = None) -> Run:
-    """Make C code run a traced network: arrays in by position, arrays out; a batch example by example."""
-    return InC.of(traced, "net", values).compiled(compiler).run
+@dataclass(frozen=True)
+class CRun:
+    """What runs a network in C on whole batches: arrays in by position, arrays out.
+
+    Attributes:
+        compiled: the network, of one example.
+    """
+
+    compiled: Compiled
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.compiled.run(arrays)
+
+    @property
+    def arena_bytes(self) -> int:
+        """The memory that a call needs."""
+        return self.compiled.arena_bytes
+
+    @property
+    def compiler(self) -> str:
+        """What built it: "gcc 12.2.0"."""
+        return self.compiled.compiler.version
 
 
-def read_c(path: Path, compiler: str | None = None) -> Compiled:
-    """Build a `.c` file that we wrote, with the header beside it.
+def c_run(traced: Traced, values: str = "float32", compiler: str | None = None) -> CRun:
+    """Make C code run a traced network; a batch example by example."""
+    return CRun(InC.of(traced, "net", values).compiled(compiler))
+
+
+def read_c(path: Path) -> tuple[CRun, dict[str, str], int | None]:
+    """Build a file that we wrote: what runs it, the metadata that we wrote, its batch size if fixed."""
+    compiled, said = _read(path)
+    fixed = any(port.dim is None for port in compiled.inputs)
+    shape = compiled.inputs[0].shape
+    return CRun(compiled), said, (shape[0] if shape else 1) if fixed else None
+
+
+def _read(path: Path, compiler: str | None = None) -> tuple[Compiled, dict[str, str]]:
+    """Build a `.c` file that we wrote, with the header beside it; and what it says of itself.
 
     Raises:
         InputError: where one of them is missing, or does not say what we write.
@@ -261,17 +301,20 @@ def read_c(path: Path, compiler: str | None = None) -> Compiled:
         if not each.is_file():
             raise InputError(f"a network in C is a .c file with its .h beside it, got no '{each}': copy both")
     source = path.read_text(encoding="ascii", errors="replace")
+    text = header.read_text(encoding="ascii", errors="replace")
     said = metadata_in(source)
     try:
         ports = json.loads(said["ports"])
-        inputs, outputs = (tuple(_port(each) for each in ports[key]) for key in ("inputs", "outputs"))
+        inputs, outputs = (tuple(map(_port, ports[key])) for key in ("inputs", "outputs"))
         name = re.search(r'^#include "(\w+)\.h"$', source, re.MULTILINE)
-        text = header.read_text(encoding="ascii", errors="replace")
         size = re.search(r"^#define \w+_ARENA_BYTES (\d+)$", text, re.MULTILINE)
-        assert name and size
-    except (KeyError, TypeError, ValueError, AssertionError):
-        raise InputError(f"'{path}' must be a C file that Secateur wrote, and is not: export the network again") from None
-    return Compiled(source, text, name[1], inputs, outputs, int(size[1]), compiler)
+        if not (name and size and inputs and outputs):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise InputError(
+            f"'{path}' must be a C file that Secateur wrote, and is not: export the network again"
+        ) from None
+    return Compiled(source, text, name[1], inputs, outputs, int(size[1]), compiler), said
 
 
 def _port(given: Mapping[str, object]) -> Port:
@@ -281,15 +324,11 @@ def _port(given: Mapping[str, object]) -> Port:
 
 def metadata_in(source: str) -> dict[str, str]:
     """Read back what the head of a C file says of the network, not checked; empty where we did not write it."""
-    found = {}
-    for line in source[:_MOST_HEAD].splitlines():
-        if not line.startswith(f"/* {MARK}."):
-            if found:
-                break
-            continue
-        key, _, said = line.removeprefix(f"/* {MARK}.").removesuffix(" */").partition(": ")
-        try:
-            found[key] = str(json.loads(said))
-        except (ValueError, RecursionError):
-            continue
-    return found
+    for line in source[:_MOST_HEAD].splitlines()[:3]:
+        if line.startswith(f" * {MARK}: "):
+            try:
+                found = json.loads(line.removeprefix(f" * {MARK}: "))
+            except (ValueError, RecursionError):
+                return {}
+            return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return {}

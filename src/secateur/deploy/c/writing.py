@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from secateur.deploy.c import plain
+from secateur.deploy.c import convolution, linear
 from secateur.deploy.c.arena import Span, planned
-from secateur.deploy.c.arrays import LITTLE_ENDIAN, array, literal, quoted
+from secateur.deploy.c.arrays import LITTLE_ENDIAN, array, bytes_declared, literal, quoted
 from secateur.deploy.c.elementwise import Elementwise
 from secateur.deploy.c.fusing import renamed
 from secateur.deploy.c.moving import Gather, Rows
@@ -45,12 +45,14 @@ class Written:
         name: the prefix of everything that the header declares.
         source, header: the two texts.
         arena_bytes: of the memory that it needs while it runs.
+        constant_bytes: of weights and tables, as they lie in the program.
     """
 
     name: str
     source: str
     header: str
     arena_bytes: int
+    constant_bytes: int
 
 
 def written(
@@ -58,7 +60,6 @@ def written(
     name: str,
     values: Values = "float32",
     metadata: Mapping[str, str] | None = None,
-    file: str = "",
 ) -> Written:
     """Write a program as C.
 
@@ -84,22 +85,26 @@ def written(
             "#include <stdlib.h>\n#include <string.h>\n",
             LITTLE_ENDIAN if packed else "",
             about.constants(),
-            "/* ---- weights ---- */\n",
-            "".join(constants),
-            "/* ---- functions ---- */\n",
             "\n".join(functions),
+            "".join(constants),
             body,
         )
         if part
     )
-    return Written(name, source, header, sum(arena.values()))
+    arena_bytes = max(ALIGNMENT, sum(arena.values()))
+    return Written(name, source, header, arena_bytes, sum(map(bytes_declared, constants)))
 
 
 def code_of(step: Step, values: Values) -> Code:
     """What becomes of a step in a file."""
-    if isinstance(step, (Convolution, Linear)):
-        return plain.code(step, values)
-    return step.code(values)
+    if isinstance(step, Convolution):
+        code = convolution.code(step, values)
+    elif isinstance(step, Linear):
+        code = linear.code(step, values)
+    else:
+        code = step.code(values)
+    named = "scratch" in code.call  # a pointer of its own, also to nothing
+    return replace(code, scratch=max(1, code.scratch)) if named else code
 
 
 def _value(buffer: Buffer) -> np.ndarray:
@@ -244,17 +249,15 @@ class _About:
 
     def comment(self, suffix: str) -> str:
         """The head of a file: what it is, and all that is known of the network."""
-        version = self.metadata.get("version", "")
-        lines = [f"/* {self.name}{suffix}: a neural network, written by {MARK} {_comment(version)}. */"]
-        for key, value in self.metadata.items():
-            said = json.dumps(value).replace("/", "\\/").replace("?", "\\u003f")
-            lines.append(f"/* {MARK}.{identifier(key)}: {said} */")
-        return "\n".join(lines) + "\n"
+        version = _comment(self.metadata.get("version", ""))
+        said = json.dumps(self.metadata).replace("/", "\\/").replace("?", "\\u003f")  # no end of a comment in it
+        rest = f" * {MARK}: {said}\n" if suffix == ".c" else f" * {MARK}\n"
+        return f"/* {self.name}{suffix}: a neural network, written by {MARK} {version}\n{rest} */\n"
 
     def header(self) -> str:
         """The header."""
         big, name = self.big, self.name
-        lines = [self.comment(".h").splitlines()[0], f"#ifndef {big}_H", f"#define {big}_H", ""]
+        lines = [self.comment(".h"), f"#ifndef {big}_H", f"#define {big}_H", ""]
         lines += ["#include <stdint.h>", "", *self._shapes(), *self._numbers()]
         lines += ["#ifdef __cplusplus", 'extern "C" {', f"#define {big}_ALIGN alignas({ALIGNMENT})"]
         lines += ["#else", f"#define {big}_ALIGN _Alignas({ALIGNMENT})", "#endif", ""]
@@ -292,8 +295,9 @@ class _About:
 
     def _numbers(self) -> list[str]:
         """What else is counted."""
-        last = next(iter(self.program.outputs.values())).shape
-        lines = [f"#define {self.big}_CLASSES {last[-1] if last else 1}"]
+        first = next(iter(self.program.outputs.values())).shape
+        count = len(self.classes) or (first[1] if len(first) > 1 else first[0] if first else 1)
+        lines = [f"#define {self.big}_CLASSES {count}"]
         lines.append(f"#define {self.big}_ARENA_BYTES {max(ALIGNMENT, sum(self.arena.values()))}")
         if self.pixels:
             for key in ("channels", "height", "width"):
