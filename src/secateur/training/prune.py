@@ -157,12 +157,13 @@ def prune(
     aim = _task(task, loss, metric, val)
     handle, model = model, bare(model)
     judged = _Judged(model, aim, val, progress)
+    _say(pruning.goal.words, progress)
     if not train:
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
         model = without_training(model, pruning, aim, data, example_inputs, factory)
         if recalibrate and pruning.removed:
-            _recalibrate(model, data, silent=progress is False)
+            _say(_recalibrate(model, data), progress)
         return in_evaluation(handle_of(handle, judged.again(model)))
     if data is None or example_inputs is not None:
         raise InputError(
@@ -203,21 +204,26 @@ def prune(
     return in_evaluation(handle_of(handle, judged.again(in_evaluation(model))))
 
 
-def _recalibrate(model: nn.Module, data: Iterable[Any] | None, silent: bool) -> None:
-    """Recalibrate the batch norms of a network that was cut without training, as far as can be; say it."""
+def _recalibrate(model: nn.Module, data: Iterable[Any] | None) -> Iterator[str]:
+    """Recalibrate the batch norms of a network that was cut without training; what can be said of it."""
     if not (norms := batch_norms(model)):
         return
     shown = ", ".join([*norms][:2]) + (", ..." if len(norms) > 2 else "")
     stale = f"running statistics ({shown}) are those of the network before it was cut"
     if data is None:
-        said = f"{stale}: pass data= in place of example_inputs=, or call sc.recalibrate(model, batches)"
-    else:
-        try:
-            said = f"{recalibrated(model, data)} (recalibrate=False leaves them as they were)"
-        except InputError as error:  # nobody asked for it
-            said = f"{stale}: {error}"
-    with reporter_for(sys.stderr, silent=silent) as reporter:
-        reporter.note(said)
+        yield f"{stale}: pass data= in place of example_inputs=, or call sc.recalibrate(model, batches)"
+        return
+    try:
+        yield f"{recalibrated(model, data)} (recalibrate=False leaves them as they were)"
+    except InputError as error:  # nobody asked for it
+        yield f"{stale}: {error}"
+
+
+def _say(lines: Iterable[str], progress: bool | None) -> None:
+    """Lines that a user should read, on stderr."""
+    with reporter_for(sys.stderr, silent=progress is False) as reporter:
+        for line in lines:
+            reporter.note(line)
 
 
 class _Judged:
@@ -231,8 +237,7 @@ class _Judged:
         """Measure it as it is now; the model."""
         after = self._measured(model)
         if self.before and after:
-            with reporter_for(sys.stderr, silent=self.progress is False) as reporter:
-                reporter.note(f"on val: {self._said(self.before)} before, {self._said(after)} after")
+            _say([f"on val: {self._said(self.before)} before, {self._said(after)} after"], self.progress)
         return model
 
     def _measured(self, model: nn.Module) -> dict[str, float] | None:
