@@ -27,6 +27,7 @@ from secateur.cli.shared import (
     session_for,
 )
 from secateur.errors import InputError
+from secateur.names import AUTO
 
 if TYPE_CHECKING:
     from secateur.records.point import Point
@@ -84,6 +85,8 @@ def compare(
     asked = Workers.parse(workers, on)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
+    if options.channels.get("granularity") == AUTO:
+        raise InputError("--granularity auto is for prune, with a latency budget: give compare a number")
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(*(arms or []))),
@@ -194,6 +197,7 @@ def prune(
         with_tuning,
     )
     from secateur.methods import CHANNEL_METHODS
+    from secateur.methods.granularity import check_asked
 
     check_name(method)
     wanted = Budgets.parse(",".join(budget))
@@ -206,6 +210,8 @@ def prune(
 
         pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
+    if pruning.granularity == AUTO:
+        check_asked(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out, FILES)

@@ -26,6 +26,7 @@ from secateur.deploy.latency import prepared
 from secateur.deploy.rounds import Ratio, timed
 from secateur.deploy.traced import copy_of
 from secateur.errors import InputError
+from secateur.names import AUTO
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.network.plain import bare
 from secateur.network.weights import count_params
@@ -37,7 +38,7 @@ from secateur.surgery.graph import ChannelGraph, ChannelGroup, Site
 LIKED = {"onnxruntime": 8, "openvino": 16}
 """Runtime -> the multiple of channels that its kernels like; others are not padded unless asked to."""
 
-AUTO, OFF = "auto", "off"
+OFF = "off"
 FASTER = 0.98  # of the time: the interval of the ratio has to lie below
 SAME = 1e-9  # in float64, of the largest output
 _LIMIT_S = 4.0

@@ -13,8 +13,9 @@ from secateur.deploy.described import metadata_of
 from secateur.deploy.onnx import to_onnx
 from secateur.deploy.openvino import to_openvino
 from secateur.deploy.traced import Export
-from secateur.deploy.widths import AUTO, pad_for, read_padding
+from secateur.deploy.widths import pad_for, read_padding
 from secateur.errors import unknown
+from secateur.names import AUTO
 from secateur.records.out import check_not_read, expanded
 from secateur.runs.exported import Source, file_in
 from secateur.surgery.anatomy import anatomy_of

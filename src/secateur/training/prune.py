@@ -162,6 +162,7 @@ def prune(
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
         model = without_training(model, pruning, aim, data, example_inputs, factory)
+        _say(pruning.found, progress)
         if recalibrate and pruning.removed:
             _say(_recalibrate(model, data), progress)
         return in_evaluation(handle_of(handle, judged.again(model)))
@@ -183,7 +184,7 @@ def prune(
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
         reporter.begin(f"prune to {_in_words(pruning)}", 1)
-        for line in pruning.bounds.words:
+        for line in (*pruning.bounds.words, *pruning.found):
             reporter.note(line)
         reporter.run_started(pruning.name, 1)
         in_training(model)
