@@ -1,10 +1,10 @@
 """granularity="auto": which multiple of channels the runtime of a latency budget likes, asked of it.
 
 Channels pruned one by one leave uneven widths, and some runtimes compute 37 channels in the time of 40, or
-of 48. Near the budget the network is tried at uneven widths and at the same ones rounded to multiples of 4, 8,
-16 and 32, all timed in turns, with weights as they are, for latency does not depend on them. Of two networks
-of different speed that with more channels is not yet the better one: how channels grow with time is read off
-two uneven networks, and by that every number of channels is taken to the same time:
+of 48. Near the budget the network is tried at uneven widths and at the same ones rounded to multiples of 4,
+8, 16 and 32, all timed in turns, with weights as they are, for latency does not depend on them. Of two
+networks of different speed that with more channels is not yet the better one: how channels grow with time is
+read off two uneven networks, and by that every number of channels is taken to the same time:
 
     channels_g (t_1 / t_g)^k        k = log(channels_1 / channels'_1) / log(t_1 / t'_1)
 

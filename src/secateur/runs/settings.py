@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from secateur.names import AUTO, ChannelMethod, Granularity
+from secateur.names import AUTO, ChannelMethod
 from secateur.training.recipe import setting
 
 
@@ -33,7 +34,7 @@ class ChannelFields:
     beta: float = setting(0.0, "beta, per MAC, in the removal score.", "flop_penalty")
     lr: float | None = setting(None, "Rate of fine-tuning; by default the lowest of training.", "tuning_lr")
     method: ChannelMethod = "fisher"
-    granularity: Granularity = setting(
+    granularity: int | Literal["auto"] = setting(
         1,
         "Keep channels in multiples of it; auto: the runtime of a latency budget is asked.",
         words=(AUTO,),
