@@ -19,7 +19,13 @@ VERSION = "0.1.0"
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
-FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-transformers", "secateur-int8")
+FORMATS = (
+    "secateur-architecture",
+    "secateur-artefact",
+    "secateur-measured",
+    "secateur-transformers",
+    "secateur-int8",
+)
 """What files of ours say that they are, under "format"."""
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
