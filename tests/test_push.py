@@ -25,13 +25,12 @@ from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.progress import Reporter
-from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing
+from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing, hash_of
 from secateur.records.scrubbed import scrubbed
 from secateur.report.cautious import milliseconds, percent, ratio
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.publication import Publication
 from secateur.runs.session import Session
-from secateur.runs.sizes import hash_of
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 

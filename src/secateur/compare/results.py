@@ -19,13 +19,12 @@ from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
 from secateur.network.task import Task
-from secateur.records.measured import Measured
+from secateur.records.measured import Measured, hash_of
 from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
 from secateur.report import write_report
-from secateur.runs.sizes import hash_of
 from secateur.runs.store import RunStore
 from secateur.training.batches import AnyData
 

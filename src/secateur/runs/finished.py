@@ -24,14 +24,13 @@ from secateur.architecture.saved import load_model
 from secateur.errors import InputError
 from secateur.models import FACTORIES
 from secateur.network.masks import count_nonzeros
-from secateur.records.measured import MEASURED_FILE, Measured
+from secateur.records.measured import MEASURED_FILE, Measured, hash_of
 from secateur.records.out import expanded
 from secateur.records.point import Point
 from secateur.records.quantized import Quantized, quantized_in
 from secateur.records.record import Record
 from secateur.records.results import Results
 from secateur.runs.made import RECORD_FILE, Made, counts_of
-from secateur.runs.sizes import hash_of
 from secateur.runs.store import RunStore
 
 
