@@ -61,8 +61,11 @@ Normalization = Literal["data", "imagenet", "model"]
 Precision = Literal["fp32", "bf16"]
 """Of forward passes: `secateur.training.recipe.PRECISIONS`."""
 
-Format = Literal["onnx", "openvino"]
+Format = Literal["onnx", "openvino", "c"]
 """What networks are exported to: `secateur.runs.export.FORMATS`."""
+
+RuntimeName = Literal["torch", "onnxruntime", "openvino", "c"]
+"""What networks run on: `secateur.budget.RUNTIMES`."""
 
 TaskName = Literal["classification", "multilabel", "regression"]
 """What a network is for: `secateur.network.task.TASKS`."""

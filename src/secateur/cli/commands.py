@@ -266,7 +266,7 @@ def export(
     options: Int8Options,
     directory: Annotated[Path, path_argument("Folder that train, prune or sc.save left.")],
     to: Annotated[
-        str, typer.Option(help="onnx or openvino.", autocompletion=completing(names.FORMATS))
+        str, typer.Option(help="onnx, openvino or c.", autocompletion=completing(names.FORMATS))
     ] = "onnx",
     int8: Annotated[
         bool,
@@ -290,22 +290,42 @@ def export(
             "probabilities; by default normalised numbers in, scores out.",
         ),
     ] = False,
+    values: Annotated[
+        str | None,
+        typer.Option(
+            help="For --to c: what weights are stored as, float32 (the default) or float16.",
+            autocompletion=completing(names.VALUES),
+        ),
+    ] = None,
 ) -> Answer | None:
     """Write a saved network for another runtime, proved to compute the same. Class names, input size and
     normalisation lie in the file as metadata.
 
     Example: `secateur export small/ --to onnx --with-preprocessing`, or `secateur export small/ --to openvino
-    --int8 --data photos/`
+    --int8 --data photos/`, or `secateur export small/ --to c --values float16`
     """
     from secateur.runs.export import export_directory
 
+    _check_values(values, to, int8)
     if int8:
         return _export_in_int8(options, directory, to, out, factory, with_preprocessing)
     options.check_unused()
     written = export_directory(
-        directory, to, out, factory=factory_named(factory), with_preprocessing=with_preprocessing
+        directory,
+        to,
+        out,
+        factory=factory_named(factory),
+        with_preprocessing=with_preprocessing,
+        **({} if values is None else {"values": values}),
     )
     return printing.exported(written)
+
+
+def _check_values(values: str | None, to: str, int8: bool) -> None:
+    """Raise InputError where --values is given for what stores weights in one way only."""
+    if values is not None and (to != "c" or int8):
+        other = "--int8" if int8 else f"--to {to}"
+        raise InputError(f"--values is for --to c without --int8, got {other}: leave it out")
 
 
 def _export_in_int8(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, say
@@ -11,12 +11,12 @@ from secateur.records.measure import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from secateur.architecture.architecture import Architecture
     from secateur.compare.arms import PlanRow
     from secateur.compare.one_network import Subject
     from secateur.compare.wanted import Wanted
+    from secateur.deploy.c import CExport
     from secateur.deploy.traced import Export
     from secateur.records.point import Point
     from secateur.records.quantized import Quantized
@@ -321,11 +321,36 @@ def _show_scaled(source: Architecture, found: Architecture, written: Path | None
 
 def exported(written: Export) -> Answer:
     """A file for another runtime, and what its proof found."""
-    text = (
-        f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
-        f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
+    found = {key: str(value) if isinstance(value, Path) else value for key, value in vars(written).items()}
+    if not written.checked:
+        found["difference"] = None
+    return Answer(found, lambda: print(_exported(written)))
+
+
+def _exported(written: Export) -> str:
+    if written.format == "c":
+        return _exported_c(cast("CExport", written))
+    return f"{written.path}: {written.size:,} bytes; {_proof(written)}"
+
+
+def _proof(written: Export) -> str:
+    return (
+        f"differs from torch by {written.difference:.1e} of the largest output, at batch sizes "
+        f"{', '.join(map(str, written.checked))}"
     )
-    return Answer({**vars(written), "path": str(written.path)}, lambda: print(text))
+
+
+def _exported_c(written: CExport) -> str:
+    """Where the files are, what memory they need, and whether they were tried."""
+    stored = f", {written.sparse_layers} of {written.layers} layers sparse" if written.sparse_layers else ""
+    text = (
+        f"{written.path}: {written.size:,} bytes with {written.header.name}; weights {written.constant_bytes:,} "
+        f"bytes in {written.values}{stored}; memory at run time {written.arena_bytes:,} bytes, static\n"
+    )
+    if not written.compared:
+        return text + "It was NOT compared with torch: no C compiler (cc, gcc, clang or $CC) is on this machine."
+    rounding = ", of which float16 weights are the most" if written.values == "float16" else ""
+    return f"{text}Built with {written.versions['compiler']}: {_proof(written)}{rounding}"
 
 
 def quantized(found: Quantized, path: Path) -> Answer:

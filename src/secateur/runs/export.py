@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.architecture.opening import Factory
+from secateur.deploy.c import to_c
 from secateur.deploy.described import metadata_of
 from secateur.deploy.onnx import to_onnx
 from secateur.deploy.openvino import to_openvino
@@ -18,6 +19,7 @@ from secateur.runs.exported import Source, file_in
 FORMATS: dict[str, tuple[Callable[..., Export], str]] = {
     "onnx": (to_onnx, "model.onnx"),
     "openvino": (to_openvino, "model.xml"),
+    "c": (to_c, "model.c"),
 }
 """Format -> how it is written, and the name of its file in a network's folder."""
 
@@ -35,18 +37,19 @@ def export_directory(
 
     Args:
         to: a key of `FORMATS`.
-        out: the file to write, or a folder for it; None: `model.onnx` or `model.xml` in the folder itself.
+        out: the file to write, or a folder for it; None: `model.onnx`, `model.xml` or `model.c`
+            in the folder itself.
         factory: builds the network, where it is not of a built-in family.
         with_preprocessing: take images as they are, uint8 (N, H, W, C) at the network's size, and give
             probabilities (`deploy.described.Preprocessed`); else the input is normalised outside.
-        options: of `to_onnx` or `to_openvino`.
+        options: of `to_onnx`, `to_openvino` or `to_c`.
     """
     if to not in FORMATS:
         raise unknown("export format", to, FORMATS)
     write, name = FORMATS[to]
     directory = expanded(directory, "the folder to export")
     path = file_in(out, directory, name)
-    check_not_read([path, path.with_suffix(".bin")], directory)
+    check_not_read([path, path.with_suffix(".bin"), path.with_suffix(".h")], directory)
     source = Source.of(directory, factory, with_preprocessing)
     metadata = metadata_of(source.artefact.to_json() if source.artefact else {}, source.where)
     return write(source.network, source.inputs, path, metadata=metadata, **options)
