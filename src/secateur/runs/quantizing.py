@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secateur import __version__
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARTEFACT_FILE
 from secateur.architecture.opening import Factory
@@ -173,7 +173,7 @@ class Wanted:
             quality=quality,
             latency=pace,
             remarks=tuple(_remarks(quality, pace, self.artefact, data, found)),
-            versions={"secateur": __version__, **found.versions},
+            versions={"secateur": version("secateur"), **found.versions},
         )
 
 
