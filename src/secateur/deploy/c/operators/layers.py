@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.deploy.c.density import executed_sparse
 from secateur.deploy.c.elementwise import Elementwise
 from secateur.deploy.c.lowering import Build, Value, lowers
 from secateur.deploy.c.operators.pointwise import add, mul
 from secateur.deploy.c.products import Matmul, TransposedConvolution
-from secateur.deploy.c.program import SPARSE_FROM, Buffer, Code, Convolution, Linear, Step, Values, View
+from secateur.deploy.c.program import Buffer, Code, Convolution, Linear, Step, Values, View
 from secateur.errors import InputError
 
 
@@ -59,11 +61,6 @@ class ChannelScale(Step):
 def numbers(value: Tensor | None) -> np.ndarray | None:
     """The numbers of a constant, as float32."""
     return None if value is None else np.ascontiguousarray(value.detach().float().numpy())
-
-
-def is_sparse(weight: np.ndarray) -> bool:
-    """Whether a layer is to be stored and executed without its zeros."""
-    return bool(weight.size > 0 and np.count_nonzero(weight) <= (1 - SPARSE_FROM) * weight.size)
 
 
 def constant(build: Build, value: Value, what: str) -> Tensor:
@@ -122,7 +119,7 @@ def convolution(
         build.add(
             Convolution(
                 *(build.name("s"), build.layer, source, target, kernel, offset, stride, padding, dilation, groups),
-                sparse=is_sparse(kernel),
+                sparse=executed_sparse(kernel, prod(out_shape[2:])),
             )
         )
     return target.view.shaped(*output.shape)
@@ -193,7 +190,7 @@ def linear(build: Build, value: Value, weight: Value, bias: Value = None) -> Vie
     return build.add(
         Linear(
             *(build.name("s"), build.layer, build.contiguous(value), output, kernel, offset),
-            sparse=is_sparse(kernel),
+            sparse=executed_sparse(kernel, prod(output.shape[:-1])),
         )
     )
 
