@@ -9,6 +9,7 @@ from secateur.deploy.c.kernel import WIDEST, Nonzeros, floats_or_null, kernels, 
 from secateur.deploy.c.planes import activation_number
 from secateur.deploy.c.program import Code, Linear, Values
 
+
 def code(step: Linear, values: Values = "float32") -> Code:
     """Write a linear layer in C.
 
@@ -50,12 +51,12 @@ def _half(values: Values) -> str:
     return "_half" if values == "float16" else ""
 
 
-def _code(
-    step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]
-) -> Code:
+def _code(step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]) -> Code:
     """The call, whose scratch is of so many floats for each of the pointers that it takes at its end."""
     bias, said = floats_or_null(f"{step.name}_bias", step.bias)
     residual = step.residual.pointer if step.residual is not None else "NULL"
     where, floats = scratches(*scratch)
-    call = f"{head}, {said}, {residual}, {activation_number(step.activation)}, {step.output.name}, {where});\n"
+    call = (
+        f"{head}, {said}, {residual}, {activation_number(step.activation)}, {step.output.name}, {where});\n"
+    )
     return Code(constants + bias, call, floats, functions)
