@@ -33,6 +33,14 @@ DeviceOption = Annotated[
 ]
 
 
+SecondsOption = Annotated[
+    float,
+    typer.Option(
+        help="At most so long is each network timed on each runtime: less where its median is known to 1%."
+    ),
+]
+
+
 def measure(
     network: Annotated[
         Path, path_argument("Folder that train, prune, compare (its best/) or sc.save left.", "NETWORK")
@@ -52,6 +60,7 @@ def measure(
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
     device: DeviceOption = "cpu",
+    seconds: SecondsOption = 2.0,
 ) -> Answer | None:
     """Size on disk, parameters, multiply-accumulates, memory, and latency on every runtime, now and before
     pruning; and whether sparsity made it any faster. Leaves measured.json in the network's folder.
@@ -70,7 +79,7 @@ def measure(
     if out is not None:
         check_out(out, [PAGE])
     device = Runtime(device).device_name
-    plan = Plan.of(runtimes_of(runtime), batch=batch, threads=threads, device=device)
+    plan = Plan.of(runtimes_of(runtime), batch=batch, threads=threads, device=device, seconds=seconds)
     with reporter_for(sys.stdout) as reporter:
         found = measure_folder(network, plan, before, factory, reporter)
     page = write_measured(found, out) if out is not None else None

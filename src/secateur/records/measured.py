@@ -48,7 +48,7 @@ class Sizes(Stored):
     @property
     def zeros(self) -> float:
         """The share of the weights that are zero."""
-        return 1 - self.nonzeros / self.weights if self.weights else 0.0
+        return (self.weights - self.nonzeros) / self.weights if self.weights else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def measure(
             it, with untrained weights.
         factory: builds the network of a folder, where it is not of a built-in family; or its name.
         device: of torch; the other runtimes are measured on the CPU.
-        limits: `limit_s`, seconds for each network and runtime; `timeout_s`, for a runtime as a whole.
+        limits: `seconds`, seconds for each network and runtime; `timeout_s`, for a runtime as a whole.
 
     Raises:
         InputError: where there is no network, a setting makes no sense, or a runtime asked for is not there.

@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secateur import __version__
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARTEFACT_FILE
 from secateur.architecture.opening import Factory
@@ -27,7 +27,6 @@ from secateur.data import Data, Split
 from secateur.data.preprocessing import PixelFormat
 from secateur.deploy.described import metadata_of
 from secateur.deploy.int8 import MOST, Int8, check_packages, int8_target, quantized
-from secateur.deploy.quantizing import WEIGHT_BITS
 from secateur.deploy.traced import Traced
 from secateur.errors import InputError, unknown
 from secateur.network.metrics import ACCURACY, METRICS, Metric
@@ -163,7 +162,7 @@ class Wanted:
             file=self.path.name,
             runtime=pace.runtime,
             how=found.recipe.in_words,
-            weight_bits=WEIGHT_BITS,
+            weight_bits=found.recipe.bits,
             activations="uint8",
             macs=found.macs,
             int8_macs=found.int8_macs,
@@ -174,7 +173,7 @@ class Wanted:
             quality=quality,
             latency=pace,
             remarks=tuple(_remarks(quality, pace, self.artefact, data, found)),
-            versions={"secateur": __version__, **found.versions},
+            versions={"secateur": version("secateur"), **found.versions},
         )
 
 

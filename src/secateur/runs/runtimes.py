@@ -22,7 +22,7 @@ from secateur.runs.executors.processes import ProcessPool
 from secateur.runs.timing import TIME, Subject, Timed, order, times_of
 from secateur.surgery.anatomy import anatomy_of
 
-LIMIT_S, TIMEOUT_S = 2.0, 900.0
+SECONDS, TIMEOUT_S = 2.0, 900.0
 """Seconds that a network is timed for on a runtime; after which a runtime is given up, export and all."""
 
 
@@ -35,7 +35,7 @@ class Plan:
         missing: those that nobody named and that are not there.
         batch, threads: at least 1.
         device: of torch; the other runtimes are on the CPU.
-        limit_s: for each network and runtime; timeout_s: for each runtime, export and all.
+        seconds: for each network and runtime; timeout_s: for each runtime, export and all.
     """
 
     runtimes: tuple[str, ...]
@@ -43,7 +43,7 @@ class Plan:
     batch: int = 1
     threads: int = 1
     device: str = "cpu"
-    limit_s: float = LIMIT_S
+    seconds: float = SECONDS
     timeout_s: float = TIMEOUT_S
 
     @classmethod
@@ -58,8 +58,8 @@ class Plan:
             value = getattr(found, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value}: write 1")
-        if not 0 < found.limit_s < float("inf"):
-            raise InputError(f"limit_s must be above 0 seconds, got {found.limit_s}: write for example 2.0")
+        if not 0 < found.seconds < float("inf"):
+            raise InputError(f"seconds must be above 0 seconds, got {found.seconds}: write for example 2.0")
         chosen: list[str] = []
         missing: list[NotMeasured] = []
         for name in RUNTIMES if asked is None else dict.fromkeys(asked):
@@ -111,7 +111,7 @@ def time_on(
     for number, runtime in enumerate(plan.runtimes, 1):
         reporter.note(f"measuring on {runtime} ({number} of {len(plan.runtimes)})")
         where = Deployment(runtime, plan.batch, plan.threads)
-        text = order(list(subjects), where, plan.device if runtime == "torch" else "cpu", plan.limit_s)
+        text = order(list(subjects), where, plan.device if runtime == "torch" else "cpu", plan.seconds)
         try:
             timed, failed = times_of((call or in_a_process)(text, plan.threads, plan.timeout_s))
         except (InputError, RuntimeError, OSError, TooLong) as error:

@@ -85,14 +85,14 @@ class _Opened:
     arena_bytes: int | None = None
 
 
-def order(subjects: list[Subject], where: Deployment, device: str, limit_s: float) -> str:
+def order(subjects: list[Subject], where: Deployment, device: str, seconds: float) -> str:
     """Write down what `time_networks` is to do.
 
     Args:
         device: of torch, "cpu" or "cuda"; the other runtimes are on the CPU.
-        limit_s: seconds for each network.
+        seconds: seconds for each network.
     """
-    content = {"where": str(where), "device": device, "limit_s": limit_s}
+    content = {"where": str(where), "device": device, "seconds": seconds}
     return json.dumps({**content, "subjects": [vars(each) for each in subjects]})
 
 
@@ -111,7 +111,7 @@ def time_networks(text: str) -> str:
             failed[subject.name] = str(error)
     with torch.inference_mode():
         runs = {name: each.run for name, each in opened.items()}
-        times = timed(runs, limit_s=content["limit_s"] * len(runs)) if runs else {}
+        times = timed(runs, limit_s=content["seconds"] * len(runs)) if runs else {}
     found = {name: vars(Timed.of(times[name], opened[name], where.runtime)) for name in times}
     return json.dumps({"timed": found, "failed": failed})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from secateur.deploy.c.arrays import array
-from secateur.deploy.c.kernel import Nonzeros, floats_or_null, kernel, kernels, stored
+from secateur.deploy.c.kernel import Nonzeros, floats_or_null, kernels, scratches, stored
 from secateur.deploy.c.planes import Planes
 from secateur.deploy.c.program import Code, Convolution, Values
 
@@ -51,7 +51,7 @@ def _few(step: Convolution, planes: Planes, weight: np.ndarray, values: Values) 
     wide = bool(places.max() > np.iinfo(np.uint16).max)
     constants = array(f"{step.name}_at", places.astype(np.uint32 if wide else np.uint16))
     constants += array(f"{step.name}_values", weight)
-    arguments = f"{step.name}_at, {step.name}_values, 0"
+    arguments = f"{step.name}_at, {step.name}_values, NULL"
     return _code(step, planes, "sparse_convolution", values, wide, constants, arguments, places.size)
 
 
@@ -95,15 +95,10 @@ def _code(
     inner = "sparse" if function == "sparse_convolution" else "dense"
     suffix = ("_half" if values == "float16" else "") + ("_wide" if wide else "")
     bias, said = floats_or_null(f"{name}_bias", step.bias)
-    residual = step.residual.pointer if step.residual is not None else "0"
-    floats = planes.floats
+    residual = step.residual.pointer if step.residual is not None else "NULL"
+    where, floats = scratches(planes.floats, room if values == "float16" else 0)
     call = (
-        f"{function}{suffix}(&{name}_shape, {step.input.pointer}, {arguments}, {said}, {residual}, "
-        f"{step.output.name}, scratch, scratch + {floats});\n"
+        f"{function}{suffix}(&{planes.literal},\n    {step.input.pointer}, {arguments}, {said}, {residual}, "
+        f"{step.output.name}, {where});\n"
     )
-    return Code(
-        planes.constants(f"{name}_shape") + constants + bias,
-        call,
-        floats + (room if values == "float16" else 0),
-        (*kernels(["planes"], values), kernel(inner, wide=wide), kernel(function, values, wide)),
-    )
+    return Code(constants + bias, call, floats, kernels(("planes", inner, function), values, wide))

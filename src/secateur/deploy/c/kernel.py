@@ -16,6 +16,9 @@ from secateur.errors import InputError
 HALF_MAX = 65504
 """The largest float16."""
 
+WIDEST = 16
+"""Floats of the widest vector that a kernel may have: so far a run of outputs may be read beyond its end."""
+
 
 @cache
 def kernel(name: str, values: Values = "float32", wide: bool = False) -> str:
@@ -99,4 +102,18 @@ def _some(values: np.ndarray) -> np.ndarray:
 
 def floats_or_null(name: str, values: np.ndarray | None) -> tuple[str, str]:
     """A bias: its declaration, and what is said in a call."""
-    return (array(name, values.astype(np.float32)), name) if values is not None else ("", "0")
+    return (array(name, values.astype(np.float32)), name) if values is not None else ("", "NULL")
+
+
+def scratches(*sizes: int) -> tuple[str, int]:
+    """Places in the scratch, one after the other, as the arguments of a call; and how many floats they take.
+
+    Example:
+        >>> scratches(100, 0, 20)
+        ('scratch, NULL, scratch + 100', 120)
+    """
+    said, total = [], 0
+    for size in sizes:
+        said.append((f"scratch + {total}" if total else "scratch") if size else "NULL")
+        total += size
+    return ", ".join(said), total

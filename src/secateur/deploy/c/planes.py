@@ -8,11 +8,11 @@ from math import gcd
 
 import numpy as np
 
+from secateur.deploy.c.kernel import WIDEST
 from secateur.deploy.c.program import Convolution
 
 _ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2}
-_WIDEST = 16  # floats of the widest vector
-_TILE = 8 * _WIDEST  # outputs of a channel that the sparse kernel holds in registers
+_TILE = 8 * WIDEST  # outputs of a channel that the sparse kernel holds in registers
 _SMALL = 16 * 1024  # floats of planes that nobody minds
 
 
@@ -27,7 +27,6 @@ class Planes:
 
     Attributes:
         step: of which.
-        groups: 1, or as many as are computed apart.
     """
 
     step: Convolution
@@ -77,7 +76,7 @@ class Planes:
     def direct(self) -> bool:
         """Whether the input is read as it is: runs of outputs then end where vectors do, for none reads beyond."""
         height, width = self.out
-        return self._pointwise and height * width % _WIDEST == 0
+        return self._pointwise and height * width % WIDEST == 0
 
     @cached_property
     def band(self) -> int:
@@ -86,7 +85,7 @@ class Planes:
         row = self.inputs * self.kernel[1] * self.phases * width
         room = max(_SMALL, self.inputs * self.image[0] * self.image[1])
         rows = max(room // row - self._more, -(-_TILE // width), 1)
-        unit = _WIDEST // gcd(width, _WIDEST) if self.direct else 1
+        unit = WIDEST // gcd(width, WIDEST) if self.direct else 1
         bands = -(-height // rows)
         return min(height, -(-(-(-height // bands)) // unit) * unit)
 
@@ -100,7 +99,7 @@ class Planes:
         """Room for the planes."""
         if self.direct:
             return 0
-        return self.inputs * self.kernel[1] * self.phases * self.rows * self.out[1] + _WIDEST
+        return self.inputs * self.kernel[1] * self.phases * self.rows * self.out[1] + WIDEST
 
     def taps(self) -> np.ndarray:
         """Where each row of the kernel reads, in rows of a plane."""
@@ -112,12 +111,22 @@ class Planes:
         planes = np.arange(self.inputs * self.kernel[1]).reshape(self.inputs, 1, self.kernel[1])
         return planes * self.phases * self.rows + self.taps()[None, :, None]
 
-    def constants(self, name: str) -> str:
-        """The shape, as the kernels want it."""
+    @property
+    def literal(self) -> str:
+        """The shape, as the kernels want it: a constant of C's type `convolution`."""
         step = self.step
-        numbers = (
-            *(step.groups, self.inputs, self.outputs, *self.image, *self.out, *self.kernel),
-            *(*step.stride, *step.padding, *step.dilation),
-            *(self.phases, self.rows, self.band, int(self.direct), activation_number(step.activation)),
-        )
-        return f"static const convolution {name} = {{{', '.join(map(str, numbers))}}};\n"
+        fields: dict[str, tuple[int, ...]] = {
+            "groups, inputs, outputs": (step.groups, self.inputs, self.outputs),
+            "height, width, out_height, out_width": (*self.image, *self.out),
+            "kernel_height, kernel_width": self.kernel,
+            "stride_y, stride_x, padding_y, padding_x": (*step.stride, *step.padding),
+            "dilation_y, dilation_x": step.dilation,
+            "phases, rows, band": (self.phases, self.rows, self.band),
+            "direct, activation": (int(self.direct), activation_number(step.activation)),
+        }
+        said = [
+            f".{name} = {value}"
+            for names, values in fields.items()
+            for name, value in zip(names.split(", "), values, strict=True)
+        ]
+        return f"(const convolution){{{', '.join(said)}}}"

@@ -34,9 +34,6 @@ C_TYPES = {
 ALIGNMENT = 64
 """Bytes on which every buffer of the arena, and the scratch of every step, begins."""
 
-SPARSE_FROM = 0.5
-"""Share of zeros from which a layer is stored and executed sparse."""
-
 
 @dataclass(frozen=True, eq=False)
 class Buffer:

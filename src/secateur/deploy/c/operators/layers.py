@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.deploy.c.density import executed_sparse
 from secateur.deploy.c.elementwise import Elementwise
 from secateur.deploy.c.lowering import Build, Value, lowers
 from secateur.deploy.c.operators.pointwise import add, mul
 from secateur.deploy.c.products import Matmul, TransposedConvolution
-from secateur.deploy.c.program import SPARSE_FROM, Buffer, Code, Convolution, Linear, Step, Values, View
+from secateur.deploy.c.program import Buffer, Code, Convolution, Linear, Step, Values, View
 from secateur.errors import InputError
 
 
@@ -51,19 +53,12 @@ class ChannelScale(Step):
             for each in (self.scale, self.shift)
         )
         operands = (self.input, scale, shift)
-        return Elementwise(
-            self.name, self.layer, self.output.view, operands, "{0} * {1} + {2}", "batch_norm"
-        )
+        return Elementwise(self.name, self.layer, self.output.view, operands, "{0} * {1} + {2}", "batch_norm")
 
 
 def numbers(value: Tensor | None) -> np.ndarray | None:
     """The numbers of a constant, as float32."""
     return None if value is None else np.ascontiguousarray(value.detach().float().numpy())
-
-
-def is_sparse(weight: np.ndarray) -> bool:
-    """Whether a layer is to be stored and executed without its zeros."""
-    return bool(weight.size > 0 and np.count_nonzero(weight) <= (1 - SPARSE_FROM) * weight.size)
 
 
 def constant(build: Build, value: Value, what: str) -> Tensor:
@@ -98,7 +93,9 @@ def convolution(
         )
     if weight.dim() == 3:
         weight = weight.unsqueeze(2)
-        stride, padding, dilation = ([first, *rest] for first, rest in ((1, stride), (0, padding), (1, dilation)))
+        stride, padding, dilation = (
+            [first, *rest] for first, rest in ((1, stride), (0, padding), (1, dilation))
+        )
     pair = lambda given: (int(given[0]), int(given[-1]))  # noqa: E731
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     view, output = build.view(value), build.made()
@@ -115,14 +112,34 @@ def convolution(
     if transposed:
         build.add(
             TransposedConvolution(
-                build.name("s"), build.layer, source, target, kernel, offset, stride, padding, dilation, groups
+                build.name("s"),
+                build.layer,
+                source,
+                target,
+                kernel,
+                offset,
+                stride,
+                padding,
+                dilation,
+                groups,
             )
         )
     else:
         build.add(
             Convolution(
-                *(build.name("s"), build.layer, source, target, kernel, offset, stride, padding, dilation, groups),
-                sparse=is_sparse(kernel),
+                *(
+                    build.name("s"),
+                    build.layer,
+                    source,
+                    target,
+                    kernel,
+                    offset,
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                ),
+                sparse=executed_sparse(kernel, prod(out_shape[2:])),
             )
         )
     return target.view.shaped(*output.shape)
@@ -159,7 +176,9 @@ def batch_norm(
     """Training, momentum, eps; or without the first."""
     eps = rest[-1]
     if len(rest) == 3 and rest[0]:
-        raise InputError(f"the C export computes a batch norm in evaluation mode only, got training {build.said}")
+        raise InputError(
+            f"the C export computes a batch norm in evaluation mode only, got training {build.said}"
+        )
     mean, variance = (constant(build, each, "means and variances").double() for each in (mean, variance))
     scale = (variance + eps).rsqrt()
     if weight is not None:
@@ -193,7 +212,7 @@ def linear(build: Build, value: Value, weight: Value, bias: Value = None) -> Vie
     return build.add(
         Linear(
             *(build.name("s"), build.layer, build.contiguous(value), output, kernel, offset),
-            sparse=is_sparse(kernel),
+            sparse=executed_sparse(kernel, prod(output.shape[:-1])),
         )
     )
 
