@@ -142,6 +142,7 @@ def test_the_card_says_what_the_record_has(made):
     assert (
         "`nonzeros=5%`, which is at most 3,854 weights that are not zero. It has 3,854: met exactly." in text
     )
+    assert "Of its weights 5.01% are not zero." in text
     right = round(record["accuracy"] * 500)
     assert f"({right} of 500)" in text
     assert f"({round(before['accuracy'] * 500)} of 500)" in text  # unpruned
