@@ -33,9 +33,9 @@ from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
 from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, Speed, Timing, hash_of
+from secateur.records.ours import VERSION
 from secateur.records.out import check_ours, expanded
 from secateur.runs.brought import words_on_speed
-from secateur.runs.executors.call import own_version
 from secateur.runs.runtimes import Found, Plan, subject_of, time_on
 from secateur.runs.sizes import sizes_of
 from secateur.runs.timing import Subject, Timed
@@ -176,7 +176,7 @@ class Pair:
             not_measured=tuple(found.not_measured),
             remarks=(*words, *self.remarks, *self._remarks(found)),
             versions={
-                "secateur": own_version(),
+                "secateur": VERSION,
                 "torch": version("torch"),
                 "python": platform.python_version(),
             },
