@@ -144,7 +144,7 @@ def test_a_budget_in_bytes_is_met_by_the_file(tmp_path):
 
 
 DTYPES = [
-    getattr(torch, name) for name in tensor_files._SPELLED if hasattr(torch, name) and "float4" not in name
+    getattr(torch, name) for name in tensor_files.SPELLED if hasattr(torch, name) and "float4" not in name
 ]
 TENSORS = st.builds(
     lambda dtype, shape: torch.zeros(shape).to(dtype),
