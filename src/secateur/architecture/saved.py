@@ -28,14 +28,10 @@ from secateur.errors import InputError, kind_and_line
 from secateur.network.copies import copied
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
-<<<<<<< HEAD
-from secateur.network.tensor_files import load_state, repeats, unshared, written_state
-from secateur.records.measured import MEASURED_FILE
-=======
 from secateur.network.sparse_file import rounded
 from secateur.network.tensor_files import load_state, repeats, written_state
 from secateur.network.weight_file import content_of, open_tensors
->>>>>>> main
+from secateur.records.measured import MEASURED_FILE
 from secateur.records.out import check_out, expanded
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
