@@ -1,5 +1,5 @@
-"""The kernels of the C export against torch: every kind of layer in one file, built by both compilers and run as a
-program whose every buffer is exactly as large as the layer says, so that sanitizers see one read beyond."""
+"""The kernels of the C export against torch: every kind of layer in one file, built by both compilers and
+run as a program whose every buffer is as large as the layer says, so that sanitizers see a read beyond."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def conv(
-    cin: int, cout: int, height: int, width: int, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1, *, density: float = 1.0, bias: bool = True, residual: bool = False, activation: str = "none",
-    seed: int = 0,
+    cin: int, cout: int, height: int, width: int, kernel: Any, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1, *, density: float = 1.0, bias: bool = True, residual: bool = False,
+    activation: str = "none", seed: int = 0,
 ) -> Convolution:  # fmt: skip
     """A convolution of random weights, sparse where the density is below 1; named when it is written."""
     kernel, stride, padding, dilation = map(pair, (kernel, stride, padding, dilation))
@@ -207,13 +207,14 @@ def source(cases: Sequence[Case], values: str) -> str:
         made, residual = code(case.step, values), case.residual is not None
         functions |= dict.fromkeys(made.functions)
         constants += made.constants
-        body += f"    {{\n        float *x = numbers({case.x.size}, in), *y = numbers({case.expected.size}, NULL);\n"
+        outputs = case.expected.size
+        body += f"    {{\n        float *x = numbers({case.x.size}, in), *y = numbers({outputs}, NULL);\n"
         names = ["x", "y"]
-        for name, size in (("r", case.expected.size * residual), ("scratch", made.scratch)):
+        for name, size in (("r", outputs * residual), ("scratch", made.scratch)):
             if size:
                 body += f"        float *{name} = numbers({size}, {'in' if name == 'r' else 'NULL'});\n"
                 names.append(name)
-        body += f"        {made.call}        fwrite(y, sizeof *y, {case.expected.size}, out);\n"
+        body += f"        {made.call}        fwrite(y, sizeof *y, {outputs}, out);\n"
         body += "".join(f"        free({name});\n" for name in names) + "    }\n"
     head = "".join(f"#include <{name}.h>\n" for name in ("stddef", "stdint", "stdio", "stdlib", "string"))
     return head + constants + "\n".join(functions) + _MAIN.replace("BODY\n", body)
@@ -354,9 +355,16 @@ def test_planes_take_no_more_room_than_the_input() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "outputs", "nonzeros", "sparse"),
-    [((10, 10, 1, 1), 64, 40, True), ((10, 10, 1, 1), 64, 41, False), ((10, 10, 1, 1), 16, 25, True),
-     ((10, 10, 1, 1), 16, 26, False), ((10, 10), 1, 20, True), ((10, 10), 1, 21, False), ((0, 10), 1, 0, False)],
-)  # fmt: skip
+    [
+        ((10, 10, 1, 1), 64, 40, True),
+        ((10, 10, 1, 1), 64, 41, False),
+        ((10, 10, 1, 1), 16, 25, True),
+        ((10, 10, 1, 1), 16, 26, False),
+        ((10, 10), 1, 20, True),
+        ((10, 10), 1, 21, False),
+        ((0, 10), 1, 0, False),
+    ],
+)
 def test_a_layer_is_sparse_from_a_measured_density_on(
     shape: tuple[int, ...], outputs: int, nonzeros: int, sparse: bool
 ) -> None:

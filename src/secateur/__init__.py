@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from secateur.training.average import Average
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
+    from secateur.training.recalibration import recalibrate
     from secateur.training.recipe import Recipe
 
 _HOMES = {
@@ -87,6 +88,7 @@ _HOMES = {
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "push": "secateur.runs.push:push",
+    "recalibrate": "secateur.training.recalibration:recalibrate",
     "save": "secateur.architecture.saved:save_model",
 }
 
@@ -119,6 +121,7 @@ __all__ = [
     "predict",
     "prune",
     "push",
+    "recalibrate",
     "save",
 ]
 

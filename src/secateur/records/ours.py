@@ -22,6 +22,7 @@ MARK = "secateur"
 FORMATS = (
     "secateur-architecture",
     "secateur-artefact",
+    "secateur-device-table",
     "secateur-int8",
     "secateur-measured",
     "secateur-transformers",

@@ -1,4 +1,4 @@
-"""Linear layers in C: sparse ones without their zeros, for one vector or for several; dense ones by dot products."""
+"""Linear layers in C: sparse without their zeros, for one vector or several; dense by dot products."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def code(step: Linear, values: Values = "float32") -> Code:
 def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
     constants = array(f"{step.name}_values", weight)
-    head = f"dense_linear{_half(values)}({step.rows}, {inputs}, {outputs}, {step.input.pointer}, {step.name}_values"
+    sizes = f"{step.rows}, {inputs}, {outputs}"
+    head = f"dense_linear{_half(values)}({sizes}, {step.input.pointer}, {step.name}_values"
     functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
     return _code(step, constants, head, [4 * inputs if values == "float16" else 0], functions)
 
