@@ -18,6 +18,7 @@ Your images, as they lie; what was understood is in the repr:
 What comes of it can be used:
 
     sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
+    print(sc.measure("small/"))  # sizes, and times on every runtime, now and before pruning
 
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from secateur.network.metrics import Metric
     from secateur.network.task import Task
     from secateur.runs.evaluate import evaluate
+    from secateur.runs.measuring import measure
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
     from secateur.surgery.computed_weights import make_permanent
@@ -73,6 +75,7 @@ _HOMES = {
     "load": "secateur.architecture.saved:load_model",
     "load_data": "secateur.data:load_data",
     "make_permanent": "secateur.surgery.computed_weights:make_permanent",
+    "measure": "secateur.runs.measuring:measure",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "save": "secateur.architecture.saved:save_model",
@@ -101,6 +104,7 @@ __all__ = [
     "load",
     "load_data",
     "make_permanent",
+    "measure",
     "methods",
     "models",
     "predict",

@@ -64,5 +64,8 @@ Precision = Literal["fp32", "bf16"]
 Format = Literal["onnx", "openvino", "c"]
 """What networks are exported to: `secateur.runs.export.FORMATS`."""
 
+RuntimeName = Literal["torch", "onnxruntime", "openvino", "c"]
+"""What networks run on: `secateur.budget.RUNTIMES`."""
+
 TaskName = Literal["classification", "multilabel", "regression"]
 """What a network is for: `secateur.network.task.TASKS`."""

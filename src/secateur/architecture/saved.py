@@ -28,12 +28,13 @@ from secateur.errors import InputError, kind_and_line
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
 from secateur.network.tensor_files import load_state, repeats, unshared, written_state
+from secateur.records.measured import MEASURED_FILE
 from secateur.records.out import check_out, expanded
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.probe import RUN_ERRORS
 
-FILES = (ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE)
+FILES = (ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""
 
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import Protocol, Self, get_args
 
 from torch import nn
 
 from secateur.budget import tables
 from secateur.budget.hints import own_value, refusal, split
 from secateur.errors import InputError, unknown
+from secateur.names import RuntimeName
 from secateur.network.counting import count_model_macs
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_params, count_weights
@@ -116,7 +117,7 @@ _UNITS = {
 }
 
 
-RUNTIMES = ("torch", "onnxruntime", "openvino")
+RUNTIMES = get_args(RuntimeName)
 
 
 _OPTIONS = {"batch": "batch_size", "threads": "threads"}

@@ -19,6 +19,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
 from secateur.network.task import Task
+from secateur.records.measured import Measured
 from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
@@ -144,7 +145,9 @@ def rewrite_report(directory: Path, results: Results) -> Path:
     ids = {point.run_id for point in [*results.points, *results.dense]}
     records = {run_id: store.record(run_id) for run_id in sorted(ids)}
     histories = {run_id: record.history for run_id, record in records.items() if record}
-    return write_report(results, histories, directory, {name: arm.meaning for name, arm in ARMS.items()})
+    meanings = {name: arm.meaning for name, arm in ARMS.items()}
+    measured = Measured.of(directory / "best" / WEIGHTS_FILE)
+    return write_report(results, histories, directory, meanings, measured)
 
 
 def load_results(directory: Path) -> Results:

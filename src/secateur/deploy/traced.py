@@ -120,7 +120,7 @@ class Traced:
         outputs: the names of what it returns.
     """
 
-    plain: _Plain
+    plain: nn.Module
     program: torch.export.ExportedProgram
     given: Given
     outputs: tuple[str, ...]

@@ -19,9 +19,9 @@ MARK = "secateur"
 FORMATS = (
     "secateur-architecture",
     "secateur-artefact",
+    "secateur-measured",
     "secateur-transformers",
     "secateur-int8",
-    "secateur-measured",
     "secateur-device-table",
 )
 """What files of ours say that they are, under "format"."""
