@@ -184,6 +184,7 @@ JSON = {
     "reproduce": ("reproduce dupont2021 figure2 --out figure", {"directory", "figures"}),
     "scale": ("scale out/best --budget params=50% --out small.json", {"scaled", "source", "written"}),
     "report": ("report out", {"reports"}),
+    "measure": ("measure out/best --runtime torch --seconds 0.05", {"now", "timings"}),
     "predict": ("predict out/best PHOTO", {"network", "predictions"}),
     "evaluate": ("evaluate out/best --data digits --limit-train 300", {"accuracy", "confusion"}),
     "push": ("push out/best ann/small --dry-run", {"repo", "files", "card"}),

@@ -18,7 +18,12 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import built
 from secateur.architecture.elsewhere import name_to_import
 from secateur.architecture.factories import factory_of
-from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE, read_architecture
+from secateur.architecture.file import (
+    ARCHITECTURE_FILE,
+    TRANSFORMERS_FILE,
+    WEIGHTS_FILE,
+    read_architecture,
+)
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, open_for
@@ -29,13 +34,13 @@ from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.copies import copied
 from secateur.network.masks import count_nonzeros
-from secateur.network.tensor_files import artefact_bytes
+from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
 from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, Speed, Timing, hash_of
+from secateur.records.ours import VERSION
 from secateur.records.out import check_ours, expanded
 from secateur.runs.brought import words_on_speed
-from secateur.runs.executors.call import own_version
 from secateur.runs.runtimes import Found, Plan, subject_of, time_on
 from secateur.runs.sizes import sizes_of
 from secateur.runs.timing import Subject, Timed
@@ -151,14 +156,14 @@ class Pair:
             if other is not None:
                 save_model(other, beside)
         folders = {NOW: folder} | ({BEFORE: beside} if other is not None else {})
-        named, by_name = _named(model, factory)
+        named, by_name = _named(model, folder, factory)
         return cls(name, model, other, folders, named, by_name, made, (remark,) if remark else ())
 
     def measured(self, plan: Plan, reporter: Reporter) -> Measured:
         """Count and time the two."""
         found = time_on(plan, self._subjects(plan), reporter)
         now = sizes_of(self.now, (self.folders[NOW] / WEIGHTS_FILE).stat().st_size)
-        before = None if self.before is None else sizes_of(self.before, artefact_bytes(self.before))
+        before = None if self.before is None else sizes_of(self.before, file_bytes(self.before))
         speeds = tuple(filter(None, (_speed(runtime, each) for runtime, each in found.timed.items())))
         words = words_on_speed(now, before, speeds) if before is not None else ()
         return Measured(
@@ -176,7 +181,7 @@ class Pair:
             not_measured=tuple(found.not_measured),
             remarks=(*words, *self.remarks, *self._remarks(found)),
             versions={
-                "secateur": own_version(),
+                "secateur": VERSION,
                 "torch": version("torch"),
                 "python": platform.python_version(),
             },
@@ -221,10 +226,10 @@ def _opened(network: Any, factory: Factory | None, made: Path) -> tuple[nn.Modul
     return model, folder, f"{Architecture.of(model).display_name} in {folder}"
 
 
-def _named(model: nn.Module, factory: Factory | None) -> tuple[str | None, bool]:
+def _named(model: nn.Module, folder: Path, factory: Factory | None) -> tuple[str | None, bool]:
     """The name of what builds a network, for another process; whether that one can build it at all."""
     origin = Architecture.of(model).origin
-    if not isinstance(origin, ForeignOrigin):
+    if not isinstance(origin, ForeignOrigin) or (factory is None and (folder / TRANSFORMERS_FILE).is_file()):
         return None, True
     name = name_to_import(factory) if factory is not None else None
     return name, name is not None

@@ -27,7 +27,6 @@ from secateur.data import Data, Split
 from secateur.data.preprocessing import PixelFormat
 from secateur.deploy.described import metadata_of
 from secateur.deploy.int8 import MOST, Int8, check_packages, int8_target, quantized
-from secateur.deploy.quantizing import WEIGHT_BITS
 from secateur.deploy.traced import Traced
 from secateur.errors import InputError, unknown
 from secateur.network.metrics import ACCURACY, METRICS, Metric
@@ -163,7 +162,7 @@ class Wanted:
             file=self.path.name,
             runtime=pace.runtime,
             how=found.recipe.in_words,
-            weight_bits=WEIGHT_BITS,
+            weight_bits=found.recipe.bits,
             activations="uint8",
             macs=found.macs,
             int8_macs=found.int8_macs,
