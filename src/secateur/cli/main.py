@@ -31,7 +31,7 @@ for command in (commands.compare, commands.train, commands.prune):
 app.command("inspect")(answering(commands.inspect_model))
 for command in (commands.diff, commands.export, reproduce, commands.scale, commands.report):
     app.command()(answering(command))
-for command in (using.predict, using.evaluate, measuring.measure, pushing.push):
+for command in (using.predict, using.evaluate, measuring.measure, measuring.forecast, pushing.push):
     app.command()(answering(command))
 app.add_typer(runs_app, name="runs")
 runs_app.command("list")(answering(runs.list_runs))
