@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from benchmarks.records import Settings
 
 import secateur as sc
 from secateur import models
+from secateur.deploy.c.compiling import has_compiler
 
 SECONDS = {"c": 0.002, "onnxruntime": 0.010, "openvino": 0.008}
 
@@ -75,6 +78,16 @@ def test_pruned_networks_are_folders_with_zeros(
     found = sparse_latency.run(Settings(only=("pruned",)))
     assert [(case.case, case.bar) for case in found.cases] == [("sparse, pruned", 1.0)]
     assert {each["folder"] for each in asked} == {str(tmp_path / "sparse")}
+
+
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler here")
+def test_c_keeps_the_memory_that_it_is_timed_in() -> None:
+    network, example = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)), torch.ones(1, 3)
+    call: Any = sparse_latency._on_c(network, example)
+    gc.collect()
+    kept = [cell.cell_contents for cell in call.__closure__]
+    assert any(isinstance(each, ctypes.Array) and len(each) >= 64 for each in kept)
+    torch.testing.assert_close(torch.from_numpy(call()[0]), network(example).detach())
 
 
 def test_thinned_networks_have_that_share_of_zeros_in_every_layer() -> None:

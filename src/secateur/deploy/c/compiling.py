@@ -73,7 +73,9 @@ def find_compiler(named: str | None = None) -> Compiler:
 def _version(command: tuple[str, ...]) -> str:
     """What the compiler says that it is."""
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"the C compiler '{command[0]}' cannot be run: {str(error)[:200]}") from None
     said = done.stdout.partition("\n")[0]
@@ -144,7 +146,9 @@ class Compiled:
         if named:
             left = [port.name for port in self.inputs[len(given) :]]
             if set(named) != set(left):
-                raise InputError(f"the inputs are {', '.join(p.name for p in self.inputs)}, got {', '.join(named)}")
+                raise InputError(
+                    f"the inputs are {', '.join(p.name for p in self.inputs)}, got {', '.join(named)}"
+                )
             given += [named[name] for name in left]
         found = self.run(given)
         return found[0] if len(found) == 1 else dict(zip((p.name for p in self.outputs), found, strict=True))
@@ -161,20 +165,27 @@ class Compiled:
             ]
             self._run(arena, *(each.ctypes.data for each in (*examples, *results)))
         return [
-            outputs[0][n] if port.dim is None else np.concatenate([each[n] for each in outputs], axis=port.dim)
+            outputs[0][n]
+            if port.dim is None
+            else np.concatenate([each[n] for each in outputs], axis=port.dim)
             for n, port in enumerate(self.outputs)
         ]
 
     def bound(self, arrays: Sequence[Any]) -> Callable[[], list[np.ndarray]]:
-        """Make a call on one example for timing: nothing but the C itself, into the same outputs each time."""
+        """Make a call on one example for timing: nothing but the C itself, into the same outputs each time.
+
+        It keeps a memory of its own for as long as it is there itself.
+        """
         ready, count = self._checked(arrays)
         if count != 1:
             return lambda: self.run(ready)
         results = [np.empty(port.shape, port.dtype) for port in self.outputs]
-        run, given = self._run, [self._arena(), *(each.ctypes.data for each in (*ready, *results))]
+        memory = self._memory()
+        run, given = self._run, [_aligned(memory), *(each.ctypes.data for each in (*ready, *results))]
 
         def call() -> list[np.ndarray]:
-            assert ready  # they are kept for as long as this
+            assert memory is not None  # what addresses point to is kept for as long as this
+            assert ready
             run(*given)
             return results
 
@@ -214,16 +225,25 @@ class Compiled:
     def _arena(self) -> int:
         """The address of this thread's arena."""
         if not hasattr(self._local, "memory"):
-            self._local.memory = ctypes.create_string_buffer(self.arena_bytes + ALIGNMENT)
-        start = ctypes.addressof(self._local.memory)
-        return -(-start // ALIGNMENT) * ALIGNMENT
+            self._local.memory = self._memory()
+        return _aligned(self._local.memory)
+
+    def _memory(self) -> ctypes.Array[ctypes.c_char]:
+        """Room for an arena."""
+        return ctypes.create_string_buffer(self.arena_bytes + ALIGNMENT)
+
+
+def _aligned(memory: ctypes.Array[ctypes.c_char]) -> int:
+    """Where an arena begins in such a room."""
+    return -(-ctypes.addressof(memory) // ALIGNMENT) * ALIGNMENT
 
 
 def _example(array: np.ndarray, port: Port, index: int, count: int) -> np.ndarray:
     """One example of a batch, side by side."""
     each = array.shape[port.dim] // count
     chosen = tuple(
-        slice(index * each, (index + 1) * each) if axis == port.dim else slice(None) for axis in range(array.ndim)
+        slice(index * each, (index + 1) * each) if axis == port.dim else slice(None)
+        for axis in range(array.ndim)
     )
     return np.ascontiguousarray(array[chosen])
 
@@ -253,7 +273,9 @@ def _built(source: str, header: str, name: str, compiler: Compiler, flags: Seque
         (path / f"{name}.c").write_text(source, encoding="ascii")
         (path / f"{name}.h").write_text(header, encoding="ascii")
         target = path / "network.so"
-        run_compiler([*command, *flags, "-shared", "-fPIC", "-o", str(target), str(path / f"{name}.c"), "-lm"])
+        run_compiler(
+            [*command, *flags, "-shared", "-fPIC", "-o", str(target), str(path / f"{name}.c"), "-lm"]
+        )
         try:
             return ctypes.CDLL(str(target))
         except OSError as error:

@@ -43,7 +43,7 @@ def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
             step, constants, f"dense_linear{_half(values)}({sizes}, {given}", [4 * inputs * half], functions
         )
     band = min(DENSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
-    functions = kernels(("shape", "dense", "finished", "transposed", "dense_rows"), values)
+    functions = kernels(("shape", "dense", "finished", "rows_to_columns", "dense_rows"), values)
     scratch = [(inputs + BLOCK) * band, block_of(outputs) * inputs * half]
     return _code(step, constants, f"dense_rows{_half(values)}({sizes}, {band}, {given}", scratch, functions)
 
@@ -59,7 +59,7 @@ def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
         functions = kernels(("finished", "sparse_vector"), values, nonzeros.wide)
         return _code(step, constants, f"sparse_vector{suffix}({outputs}, {arguments}", [room], functions)
     band = min(SPARSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
-    functions = kernels(("sparse", "finished", "transposed", "sparse_rows"), values, nonzeros.wide)
+    functions = kernels(("sparse", "finished", "rows_to_columns", "sparse_rows"), values, nonzeros.wide)
     head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {band}, {arguments}"
     return _code(step, constants, head, [(inputs + 1) * band, room], functions)
 

@@ -10,7 +10,7 @@ KERNEL void dense_rows$suffix(int rows, int inputs, int outputs, int band, const
     for (int first = 0; first < rows; first += band) {
         const int count = rows - first < band ? rows - first : band;
         const $value *value = weights;
-        transposed(x + (ptrdiff_t)first * inputs, count, inputs, band, scratch);
+        rows_to_columns(x + (ptrdiff_t)first * inputs, count, inputs, band, scratch);
         for (int o = 0; o < outputs; o += 8) {
             const int channels = outputs - o < 8 ? outputs - o : 8, n = (channels > 4 ? 8 : 4) * inputs;
             const float *floats = $read(value, n, room);

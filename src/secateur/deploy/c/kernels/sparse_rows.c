@@ -8,7 +8,7 @@ KERNEL void sparse_rows$suffix(int rows, int inputs, int outputs, int band, cons
         const int count = rows - first < band ? rows - first : band;
         const $index *next = at;
         const $value *value = values;
-        transposed(x + (ptrdiff_t)first * inputs, count, inputs, band, scratch);
+        rows_to_columns(x + (ptrdiff_t)first * inputs, count, inputs, band, scratch);
         for (int o = 0; o < outputs; o++) {
             const int n = (int)counts[o];
             const float *floats = $read(value, n, room);
