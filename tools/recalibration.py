@@ -122,16 +122,12 @@ def main() -> None:
     asked = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     for name in asked.data:
-        seeds = [measured(name, seed, asked.work) for seed in SEEDS]
+        seeds: list[dict[str, Any]] = []
         environment = describe_environment(Runtime("cpu"), "fp32")
-        content = {
-            "data": name,
-            "model": MODEL,
-            "epochs": EPOCHS[name],
-            "seeds": seeds,
-            "environment": environment,
-        }
-        write_json(OUT / f"{name}.json", content)
+        what = {"data": name, "model": MODEL, "epochs": EPOCHS[name]}
+        for seed in SEEDS:
+            seeds.append(measured(name, seed, asked.work))
+            write_json(OUT / f"{name}.json", {**what, "seeds": seeds, "environment": environment})
     (OUT / "table.md").write_text(table(), encoding="utf-8")
 
 
