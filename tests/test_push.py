@@ -25,13 +25,12 @@ from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.progress import Reporter
-from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing
+from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing, hash_of
 from secateur.records.scrubbed import scrubbed
 from secateur.report.cautious import milliseconds, percent, ratio
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.publication import Publication
 from secateur.runs.session import Session
-from secateur.runs.sizes import hash_of
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
@@ -143,6 +142,7 @@ def test_the_card_says_what_the_record_has(made):
     assert (
         "`nonzeros=5%`, which is at most 3,854 weights that are not zero. It has 3,854: met exactly." in text
     )
+    assert "Of its weights 5.01% are not zero." in text
     right = round(record["accuracy"] * 500)
     assert f"({right} of 500)" in text
     assert f"({round(before['accuracy'] * 500)} of 500)" in text  # unpruned

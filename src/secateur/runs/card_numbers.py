@@ -48,6 +48,8 @@ def sizes(finished: Finished) -> Iterator[str]:
         }.items()
         if now.get(name) is not None
     ]
+    if finished.is_sparse and now.get("weights"):
+        yield f"Of its weights {ratio(now['nonzeros'], now['weights'])} are not zero."
     if before:
         yield table(["", "this network", "the uncut one", "share"], rows)
     else:

@@ -128,8 +128,8 @@ def _of_file(path: Path, trusted: bool) -> Predictor:
         raise InputError(f"no network at '{path}': name a file that export wrote")
     if path.suffix == ".c" and not trusted:
         raise InputError(
-            f"a C file is a program, which runs on your machine to predict, got '{path}': say --trust (trusted=True) "
-            "of one that you exported yourself, or name the folder that it is of"
+            f"a C file is a program, which runs on your machine to predict, got '{path}': say --trust "
+            "(trusted=True) of one that you exported yourself, or name the folder that it is of"
         )
     run, metadata, fixed = READERS[path.suffix](path)
     if fixed is not None:

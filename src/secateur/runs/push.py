@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE, WEI
 from secateur.architecture.hub import endpoint, library, quietly, revision_named, told
 from secateur.architecture.opening import Factory
 from secateur.errors import InputError
+from secateur.records.ours import VERSION
 from secateur.runs.publication import CARD_FILE, RECORDS, Publication, is_export
 
 MAIN = "main"
@@ -99,7 +99,7 @@ def push(
             "no token of the Hugging Face Hub is known here: log in once with `hf auth login`, or set "
             "HF_TOKEN"
         )
-    api = hub.HfApi(endpoint(), token, library_name="secateur", library_version=version("secateur"))
+    api = hub.HfApi(endpoint(), token, library_name="secateur", library_version=VERSION)
     name = publication.repo
     with _said_of(name), quietly(hub):
         created = _made(api, hub, name, private)
@@ -117,7 +117,7 @@ def push(
         commit = api.create_commit(
             name,
             operations,
-            commit_message=message or f"Network of secateur {version('secateur')}",
+            commit_message=message or f"Network of secateur {VERSION}",
             revision=branch,
         )
     return Pushed(
