@@ -17,6 +17,8 @@ from secateur.records.forecasted import NO_ACCURACY
 from secateur.runs.forecasting import forecast
 from secateur.runs.latency_width import NEAR, width_within
 from secateur.runs.runtimes import Plan
+from secateur.runs.timing import Subject
+from secateur.surgery.anatomy import anatomy_of
 
 TORCH = Plan(("torch",))
 
@@ -30,8 +32,11 @@ def wrn():
 
 @pytest.fixture
 def by_size(monkeypatch):
-    """No process is started: a network takes as long as its program's file is large, in every round."""
+    """No process is started, nothing traced: a network takes 1 us and 1 ns for each MAC, in every round."""
     seen = []
+
+    def subject(name, model, *_):
+        return Subject(name, untraced=str(1000 + anatomy_of(model).costs.now["macs"]))
 
     def call(text, threads, timeout_s):
         order = json.loads(text)
@@ -39,12 +44,12 @@ def by_size(monkeypatch):
         about = {"n": 9, "version": "1", "device": "cpu (A)", "dtype": "float32", "arena_bytes": None}
         timed = {}
         for each in order["subjects"]:
-            with open(each["program"], "rb") as file:
-                size = len(file.read())
-            quick = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p95_ns"), size)
-            timed[each["name"]] = {**about, **quick, "medians": [size] * 12}
+            taken = int(each["untraced"])
+            times = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p95_ns"), taken)
+            timed[each["name"]] = {**about, **times, "medians": [taken] * 12}
         return json.dumps({"timed": timed, "failed": {}})
 
+    monkeypatch.setattr("secateur.runs.forecasting.subject_of", subject)
     monkeypatch.setattr("secateur.runs.runtimes.in_a_process", call)
     return seen
 
@@ -74,7 +79,8 @@ def test_every_way_to_a_budget_is_measured_beside_the_unpruned_network(wrn, by_s
     assert sparse.sizes.file_bytes < 0.5 * whole.sizes.file_bytes  # it is stored sparse
     assert whole.speeds == ()
     assert [each.runtime for each in width.speeds] == ["torch"]
-    assert width.speeds[0].speedup > 1
+    assert width.timings[0].median_ns == 1000 + width.sizes.macs
+    assert width.speeds[0].speedup == (1000 + wrn.macs) / (1000 + width.sizes.macs)
     (order,) = by_size  # all in one process, in turns
     assert [each["name"] for each in order["subjects"]] == list("012345")
     assert found.notes()[0] == NO_ACCURACY
@@ -112,7 +118,7 @@ def test_a_latency_budget_is_met_by_measuring(wrn, by_size):
     ]
     row = found.rows[1]
     assert (row.way, row.budget) == ("width", "latency=85%@torch:batch=2")
-    assert row.sizes.macs < wrn.macs
+    assert NEAR * 0.85 * (1000 + wrn.macs) <= 1000 + row.sizes.macs <= 0.85 * (1000 + wrn.macs)
     assert any("is met by measuring" in note for note in found.notes())
 
 
