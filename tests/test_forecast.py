@@ -19,6 +19,7 @@ from secateur.runs.latency_width import NEAR, width_within
 from secateur.runs.runtimes import Plan
 from secateur.runs.timing import Subject
 from secateur.surgery.anatomy import anatomy_of
+from test_device_table import images, table_of, tiny
 
 TORCH = Plan(("torch",))
 
@@ -136,6 +137,17 @@ def test_the_widest_network_within_a_latency_is_found(wrn):
     assert NEAR * limit <= 100_000 + 2 * found.macs <= limit
     assert len(tried) <= 5
     assert words.startswith("latency=50%@torch is met by measuring: ")
+
+
+def test_a_latency_on_another_device_is_foretold_by_its_table(by_size, tmp_path):
+    whole = tiny()
+    (tmp_path / "device.json").write_text(json.dumps(table_of(whole, images()).to_json()))
+    budget = f"latency=60%@file:{tmp_path}/device.json"
+    found = forecasts(Architecture.of(whole), budget)
+    assert len(by_size) == 1  # of the rows themselves
+    assert found.rows[1].sizes.macs < found.rows[0].sizes.macs
+    (note,) = (note for note in found.notes() if "is met by the table" in note)
+    assert "stand-in" in note
 
 
 @pytest.mark.parametrize(
