@@ -187,9 +187,9 @@ def test_macs_are_the_models_own():
 
 
 def test_what_sets_weights_to_zero_needs_a_budget_in_nonzeros():
-    assert Budget.parse("nonzeros=5%").of_nonzeros("x").text == "nonzeros=5%"
+    assert Budget.parse("nonzeros=5%").of_weights("x").text == "nonzeros=5%"
     with pytest.raises(InputError, match="must be in nonzeros, got 'macs=5%'"):
-        Budget.parse("macs=5%").of_nonzeros("magnitude pruning")
+        Budget.parse("macs=5%").of_weights("magnitude pruning")
 
 
 def test_weights_computed_by_a_parametrization_are_counted_each():

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact, TrainedOn, read_artefact
 from secateur.architecture.factories import PREFIXES
@@ -19,6 +17,7 @@ from secateur.architecture.from_transformers import labels_of
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError
 from secateur.models import parse_name
+from secateur.network.weight_file import open_tensors
 from secateur.records.found import listed
 from secateur.surgery.costs import state_shapes
 
@@ -167,9 +166,8 @@ def _other_shapes(architecture: Architecture, weights: Path) -> str | None:
     if not path.is_file():
         return None  # said where they are loaded
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError:
+        found = open_tensors(path).shapes()
+    except InputError:
         return None  # the same
     for name, shape in expected.items():
         if name in found and found[name] != shape:

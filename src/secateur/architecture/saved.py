@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
 from secateur.architecture.architecture import Architecture
@@ -18,6 +17,7 @@ from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, 
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import described
+from secateur.architecture.hub import network_at
 from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
 from secateur.architecture.origin import Origin
@@ -25,9 +25,12 @@ from secateur.architecture.sites import kept_from
 from secateur.atomic import write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError, kind_and_line
+from secateur.network.copies import copied
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
-from secateur.network.tensor_files import load_state, repeats, unshared, written_state
+from secateur.network.sparse_file import rounded
+from secateur.network.tensor_files import load_state, repeats, written_state
+from secateur.network.weight_file import content_of, open_tensors
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.out import check_out, expanded
 from secateur.surgery.anatomy import anatomy_of
@@ -36,6 +39,9 @@ from secateur.surgery.probe import RUN_ERRORS
 
 FILES = (ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""
+
+_WIDEST = 16
+"""Bytes of the widest number that a tensor can hold."""
 
 
 def save_model(
@@ -46,6 +52,8 @@ def save_model(
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     artefact: Artefact | None = None,
+    sparse: bool = True,
+    values: str = "exact",
 ) -> None:
     """Write a network into a folder, which is made if need be.
 
@@ -57,20 +65,26 @@ def save_model(
         classes: their names, in the order of its scores; in place of the data's.
         preprocessing: what makes an input of an image; in place of the data's.
         artefact: the whole of it, in place of all of these.
+        sparse: whether the file may be a sparse one (docs/sparse-file.md), where zeros make that smaller:
+            `load` reads both. False: any reader of safetensors opens it.
+        values: of a sparse file: "exact", or "float32" or "float16", to which its nonzeros are rounded: what
+            is loaded has the rounded ones, in the network's own dtype. The model itself stays as it is.
 
     What was written is read back and compared before it takes its place: the state to the bit, and the
     outputs on the inputs that the network was inspected with, which agree to the bit or, where another kernel
     adds up in another order, to 1e-4 of the largest (1e-9 in float64, 2e-2 in half precision).
 
     Raises:
-        InputError: where the folder holds files of these names that Secateur did not write, or what is read
-            back is another network; nothing is left then but what was there before.
+        InputError: where the folder holds files of these names that Secateur did not write, what is read
+            back is another network, or values shall be rounded of a network that is not written sparse;
+            nothing is left then but what was there before.
 
     Of a network of `transformers` its configuration too, so that the folder can be loaded without a factory.
 
     Example:
         >>> sc.save(model, "out/"); model = sc.load("out/")  # doctest: +SKIP
         >>> sc.save(model, "out/", data=data); sc.load("out/").classes  # doctest: +SKIP
+        >>> sc.save(model, "small/", values="float16")  # doctest: +SKIP
     """
     directory = expanded(directory, "the folder to save in")
     model = bare(model)
@@ -80,10 +94,11 @@ def save_model(
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory, prefix=".saving-", suffix=".part") as beside:
         made = Path(beside)
-        _write(model, architecture, made)
+        _write(model, architecture, made, content_of(written_state(model), sparse=sparse, values=values))
         if known is not None:
             write_json(made / ARTEFACT_FILE, known.to_json())
-        if reason := _other_than_saved(model, architecture.origin, made):
+        kept = model if values == "exact" else _with_rounded(model, values)
+        if reason := _other_than_saved(kept, architecture.origin, made):
             raise InputError(f"the network cannot be saved: {reason}")
         for name in FILES:  # the architecture first, as it makes the weights known as ours
             if (made / name).exists():
@@ -102,15 +117,22 @@ def rehearse(origin: Origin) -> None:
         return
     with torch.random.fork_rng(devices=[]), TemporaryDirectory(prefix="secateur-") as made:
         small = origin.rehearsed()
-        _write(small, Architecture.of(small), Path(made))
+        _write(small, Architecture.of(small), Path(made), content_of(written_state(small)))
         if reason := _other_than_saved(small, origin, Path(made)):
             raise InputError(f"what pruning leaves of the network could not be saved: {reason}")
 
 
-def _write(model: nn.Module, architecture: Architecture, directory: Path) -> None:
+def _with_rounded(model: nn.Module, values: str) -> nn.Module:
+    """Copy a network with the values that a file of it holds."""
+    found = copied(model)
+    load_state(found, rounded(found.state_dict(), values))
+    return found
+
+
+def _write(model: nn.Module, architecture: Architecture, directory: Path, weights: bytes) -> None:
     """Write what any network has: architecture, weights, and of one of `transformers` what makes it."""
     write_json(directory / ARCHITECTURE_FILE, architecture.to_dict())
-    write_bytes(directory / WEIGHTS_FILE, save(unshared(written_state(model))))
+    write_bytes(directory / WEIGHTS_FILE, weights)
     origin = architecture.origin
     theirs = described(origin.anatomy.whole or model) if isinstance(origin, ForeignOrigin) else None
     if theirs is not None:
@@ -147,6 +169,7 @@ def load_model(
     `model(model.preprocess("photo.jpg"))`.
 
     Args:
+        directory: the folder; or `hf:OWNER/NAME`, what `secateur push` put on the Hugging Face Hub.
         factory: builds the whole network, where it is not of a built-in family: its own class is then what
             comes back. Nothing is imported that the files name; a model class of `transformers` is looked up
             in that package, and built from `transformers.json`.
@@ -157,7 +180,7 @@ def load_model(
         InputError: where a file is missing, damaged, or the two do not belong together; weights are compared
             with the architecture by shape before anything is allocated.
     """
-    directory = expanded(directory, "the folder to load")
+    directory = network_at(directory, "the folder to load")
     if like is not None:  # it would be built and traced again, and may run on images of another size
         architecture = _like(like, directory / ARCHITECTURE_FILE)
     else:
@@ -177,25 +200,19 @@ def _read(architecture: Architecture, directory: Path) -> Any:
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
     skeleton = architecture.skeleton()
     expected, again = state_shapes(skeleton), repeats(skeleton)
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            names = {name: name if name in found else again.get(name, name) for name in expected}
-            found |= {name: found[one] for name, one in names.items() if one in found}
-            if found != expected:
-                wrong = sorted(
-                    name for name in found.keys() | expected if found.get(name) != expected.get(name)
-                )
-                raise InputError(
-                    f"{path}: the weights must have the architecture's shapes, but '{wrong[0]}' is "
-                    f"{found.get(wrong[0], 'missing')} instead of {expected.get(wrong[0], 'absent')}"
-                )
-            model = architecture.rebuild()
-            load_state(model, {name: file.get_tensor(one) for name, one in names.items()})
-    except SafetensorError as error:
+    file = open_tensors(path)
+    found = file.shapes()
+    names = {name: name if name in found else again.get(name, name) for name in expected}
+    found |= {name: found[one] for name, one in names.items() if one in found}
+    if found != expected:
+        wrong = min(name for name in found.keys() | expected if found.get(name) != expected.get(name))
         raise InputError(
-            f"{path}: not a readable safetensors file ({error}): it was cut off or is another kind of file"
-        ) from None
+            f"{path}: the weights must have the architecture's shapes, but {ascii(wrong)[:200]} is "
+            f"{found.get(wrong, 'missing')} instead of {expected.get(wrong, 'absent')}"
+        )
+    tensors = file.tensors(_WIDEST * sum(map(math.prod, expected.values())))
+    model = architecture.rebuild()
+    load_state(model, {name: tensors[one] for name, one in names.items()})
     return in_evaluation(model)
 
 

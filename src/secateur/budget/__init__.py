@@ -47,6 +47,14 @@ TRAINABLE = ("params", "nonzeros", "macs")
 """The resources that a network can be trained down to; every run records these."""
 
 
+COMPARED = (*TRAINABLE, "bytes")
+"""What the budgets of a comparison can limit; every point has these."""
+
+
+OF_WEIGHTS = ("nonzeros", "bytes")
+"""What zeros make less: of bytes the file, where it is written sparse."""
+
+
 class Counted(Protocol):
     """A network that knows its own counts without being built, as `Architecture` does."""
 
@@ -69,13 +77,19 @@ def _beyond(resource: str, original: int, text: str, limit: int) -> str:
     )
 
 
-def check_nonzeros(resource: str, text: str, who: str) -> None:
-    """InputError unless the resource is nonzeros, as all that zeroes weights needs."""
-    if resource != "nonzeros":
+def check_weights(resource: str, text: str, who: str) -> None:
+    """InputError unless the resource is one that zeros make less."""
+    if resource not in OF_WEIGHTS:
         raise InputError(
-            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, "
-            f"got '{text}': write for example nonzeros=5%"
+            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, or "
+            f"in bytes of the file, got '{text}': write for example nonzeros=5%"
         )
+
+
+def check_compared(resource: str, text: str) -> None:
+    """InputError unless the resource is one that networks can be compared within."""
+    if resource not in COMPARED:
+        check_trainable(resource, text, "a comparison")
 
 
 def check_trainable(resource: str, text: str, who: str) -> None:
@@ -270,9 +284,9 @@ class Budget:
         """CPU threads for a latency, else None."""
         return self.deployment.threads if self.deployment else None
 
-    def of_nonzeros(self, who: str) -> Budget:
-        """The budget itself; InputError unless it limits nonzeros, as all that zeroes weights needs."""
-        check_nonzeros(self.resource, self.text, who)
+    def of_weights(self, who: str) -> Budget:
+        """The budget itself; InputError unless it limits what zeros make less: nonzeros, bytes."""
+        check_weights(self.resource, self.text, who)
         return self
 
     def of_trainable(self, who: str) -> Budget:
@@ -488,9 +502,9 @@ class Limits(Mapping[str, int]):
         """What goes into a run's hash: units; a latency, which is measured anew in every run, as its text."""
         return {**dict(self.counted), **({MEASURED: self.latency.identity} if self.latency else {})}
 
-    def of_nonzeros(self, who: str) -> Limits:
-        """The limits themselves; InputError unless they limit nonzeros, as all that zeroes weights needs."""
-        check_nonzeros(self.resource, str(self), who)
+    def of_weights(self, who: str) -> Limits:
+        """The limits themselves; InputError unless they are one, on what zeros make less: nonzeros, bytes."""
+        check_weights(self.resource, str(self), who)
         return self
 
     def of_trainable(self, who: str) -> Limits:

@@ -151,7 +151,7 @@ class Int8Options(DataOptions):
             DATA,
             values=names.DATA,
         ),
-    ] = None
+    ] = None  # type: ignore[assignment]
     calibrate: Annotated[
         int | None, option("Training images that ranges are found on; by default 256.", DATA)
     ] = None

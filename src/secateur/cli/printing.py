@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, say
 from secateur.records.measure import number
+from secateur.records.results import counted_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,7 +190,8 @@ def _show_plan(
             widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
             say(f"{row.arm} {row.budget}: widths {widths}")
     if any(row.zeroes for row in rows):
-        say("=: weights are set to zero until the budget is met exactly; the MACs stay the network's.")
+        met = "the budget is met exactly" if settings.resource == "nonzeros" else "the file is small enough"
+        say(f"Weights are set to zero until {met}; the MACs stay the network's.")
     if not all(row.exact for row in rows):
         say("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
@@ -198,8 +200,7 @@ def _show_plan(
 
 
 def _plan_table(rows: Sequence[PlanRow], seconds: Sequence[float], resource: str) -> Table:
-    counted = "nonzeros" if resource == "nonzeros" else "params"
-    shown = Table("arm", "budget", counted, "MACs", "epochs", "training MACs", "about")
+    shown = Table("arm", "budget", counted_for(resource), "MACs", "epochs", "training MACs", "about")
     for row, taken in zip(rows, seconds, strict=True):
         shown.add_row(
             row.arm,
@@ -215,15 +216,15 @@ def _plan_table(rows: Sequence[PlanRow], seconds: Sequence[float], resource: str
 def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
     """What a planned network will have of parameters (of nonzeros, where those are limited) and of MACs."""
     if row.zeroes:
-        return f"= {row.limit:,}", f"{row.macs:,}"
+        return f"{'=' if resource == 'nonzeros' else '≤'} {row.limit:,}", f"{row.macs:,}"
     if row.architecture is None and row.limit is None:
         return "", f"~ {row.macs:,}"
     if row.architecture is None:
         if resource == "macs":
             return "", f"≤ {row.limit:,}"
         return f"≤ {row.limit:,}", f"~ {row.macs:,}"
-    if resource == "nonzeros":
-        return f"{row.architecture.cost('nonzeros'):,}", f"{row.macs:,}"
+    if resource in ("nonzeros", "bytes"):
+        return f"{row.architecture.cost(resource):,}", f"{row.macs:,}"
     return f"{row.params:,}", f"{row.macs:,}"
 
 
@@ -246,7 +247,7 @@ def results(found: Results, directory: Path, out: Path) -> Answer:
 def _show_results(found: Results, directory: Path, out: Path) -> None:
     from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
 
-    counted = "nonzeros" if found.resource == "nonzeros" else "params"
+    counted = counted_for(found.resource)
     measure = found.measure
     shown = Table("arm", "budget", counted, measure.name, "± (95%)", "training MACs", "discovery MACs")
     for row in found.summary:
@@ -291,7 +292,7 @@ def _size_of(point: Point) -> str:
         return f"{size}), {point.bytes:,} bytes" + (f", {point.latency}" if point.latency else "")
     return (
         f"exactly {point.nonzeros:,} of {point.weights:,} weights not zero ({point.macs:,} MACs, as "
-        "many as before: zeros alone make nothing faster)"
+        f"many as before: zeros alone make nothing faster), {point.bytes:,} bytes"
     )
 
 
@@ -328,9 +329,10 @@ def exported(written: Export) -> Answer:
 
 
 def _exported(written: Export) -> str:
+    widths = f"\n{written.widths}" if written.widths else ""
     if written.format == "c":
-        return _exported_c(cast("CExport", written))
-    return f"{written.path}: {written.size:,} bytes; {_proof(written)}"
+        return _exported_c(cast("CExport", written)) + widths
+    return f"{written.path}: {written.size:,} bytes; {_proof(written)}{widths}"
 
 
 def _proof(written: Export) -> str:
@@ -348,7 +350,9 @@ def _exported_c(written: CExport) -> str:
         f"bytes in {written.values}{stored}; memory at run time {written.arena_bytes:,} bytes, static\n"
     )
     if not written.compared:
-        return text + "It was NOT compared with torch: no C compiler (cc, gcc, clang or $CC) is on this machine."
+        return (
+            text + "It was NOT compared with torch: no C compiler (cc, gcc, clang or $CC) is on this machine."
+        )
     rounding = ", of which float16 weights are the most" if written.values == "float16" else ""
     return f"{text}Built with {written.versions['compiler']}: {_proof(written)}{rounding}"
 

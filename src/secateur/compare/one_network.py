@@ -56,7 +56,7 @@ def check_budgets(method: str, budgets: Budgets) -> None:
     if method not in CHANNEL_METHODS and len(budgets) > 1:
         raise InputError(f"{method} takes one budget, got '{budgets}': several hold together with fisher")
     if method in WEIGHT_ARMS:
-        budgets[0].of_nonzeros(f"{method} pruning")
+        budgets[0].of_weights(f"{method} pruning")
     elif method == ChannelReparametrization.name:
         budgets[0].of_trainable(method)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from secateur.architecture.architecture import Architecture
-from secateur.budget import Budget
+from secateur.budget import Budget, check_compared
 from secateur.errors import InputError, unknown
 from secateur.methods import L1, Reparametrization
 from secateur.runs.prune_channels import PruneSettings
@@ -75,7 +75,7 @@ class Settings:
                 "compare them one resource at a time"
             )
         for budget in self.budgets:
-            budget.of_trainable("a comparison")
+            check_compared(budget.resource, budget.text)
         if len(set(self.arms)) < len(self.arms):
             raise InputError(f"every arm is named once, got {', '.join(self.arms)}")
         if self.match not in MATCHES:

@@ -37,8 +37,9 @@ BETWEEN = (
 )
 """Operators that hand on int8, where they stand between two of those."""
 
-WEIGHT_BITS = 7
-_UNSIGNED, _SIGNED = 2, 3  # TensorProto.UINT8 and INT8
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_COUNTED = ("ConvTranspose", *_RECURRENT)  # with weights, and left in float32
+_WARNINGS, _ERRORS = 2, 3  # of ONNX Runtime's log; the first is its default, which nobody can ask for
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -51,11 +52,13 @@ class Recipe:
             it) or "entropy" (the least divergence from the distribution in float).
         between: whether `BETWEEN` hands on int8; else only the layers with weights compute in it.
         ends: whether the first and the last layer do.
+        bits: of the weights, 7 or 8.
     """
 
     method: str
     between: bool = True
     ends: bool = True
+    bits: int = 7
 
     @property
     def in_words(self) -> str:
@@ -63,7 +66,7 @@ class Recipe:
         kinds = "all layers" if self.between else "layers with weights alone"
         ends = "" if self.ends else ", the first and the last one left in float32"
         return (
-            f"{kinds}{ends}: weights in int8 of {WEIGHT_BITS} bits, symmetric, a scale for each output "
+            f"{kinds}{ends}: weights in int8 of {self.bits} bits, symmetric, a scale for each output "
             f"channel; activations in uint8, their ranges by {self.method}"
         )
 
@@ -113,7 +116,7 @@ def quantize(content: bytes, batches: Sequence[Arrays], recipe: Recipe) -> bytes
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=[*WITH_WEIGHTS, *(BETWEEN if recipe.between else ())],
             per_channel=True,
-            reduce_range=True,
+            reduce_range=recipe.bits == 7,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_left_in_float(plain.graph, recipe.ends),
@@ -152,15 +155,30 @@ def _reader(batches: Sequence[Arrays]) -> Any:
 @contextmanager
 def _silence(what: str) -> Iterator[None]:
     """Say errors in one line, and nothing else: the quantiser prints, logs and warns."""
-    with said_in_one_line(what), quietly(), contextlib.redirect_stdout(io.StringIO()):
-        yield
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_ERRORS)
+    try:
+        with said_in_one_line(what), quietly(), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNINGS)
 
 
 def _left_in_float(graph: Any, ends: bool) -> list[str]:
-    """Name the nodes before the first layer with weights; without `ends` the first and last of these too."""
+    """Name the nodes before the first layer with weights, and products of what is computed, as of attention.
+
+    Args:
+        ends: else the first and the last layer with weights are named too.
+    """
     layers = [node for node in graph.node if _is_layer(node, graph)]
     behind = _reached(graph.node, {name for node in layers for name in node.output})
-    kept = [node.name for node in graph.node if id(node) not in behind and node not in layers]
+    known = {id(node) for node in layers}
+    kept = [
+        node.name
+        for node in graph.node
+        if id(node) not in known and (id(node) not in behind or node.op_type in WITH_WEIGHTS)
+    ]
     return kept if ends or len(layers) < 3 else [*kept, layers[0].name, layers[-1].name]
 
 
@@ -184,7 +202,7 @@ def _in_float_behind_the_last_layer(graph: Any) -> None:
     """Take away the pairs of QuantizeLinear and DequantizeLinear that lead to no layer with weights."""
     needed: set[str] = set()
     for node in reversed(graph.node):
-        if node.op_type in WITH_WEIGHTS or needed.intersection(node.output):
+        if node.op_type in (*WITH_WEIGHTS, *_COUNTED) or needed.intersection(node.output):
             needed.update(node.input)
     makers = {name: node for node in graph.node for name in node.output}
     for node in list(graph.node):
@@ -192,6 +210,9 @@ def _in_float_behind_the_last_layer(graph: Any) -> None:
         if source is None or source.op_type != "QuantizeLinear" or node.output[0] in needed:
             continue
         _bypass(graph, node, source)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
 
 
 def _bypass(graph: Any, dequantize: Any, quantize_node: Any) -> None:
@@ -209,16 +230,26 @@ def _bypass(graph: Any, dequantize: Any, quantize_node: Any) -> None:
                     names[index] = new
 
 
-def macs_of(content: bytes) -> tuple[int, int]:
+def macs_of(content: bytes, shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Count the multiply-accumulates of one example, and those of them that are computed in int8.
 
     Of convolutions, linear layers, products of matrices and recurrent layers, as the runtimes run them: a
     product is in int8 where both factors are, and a convolution only where its result is too.
+
+    Args:
+        shapes: of the inputs, for one example, in order.
     """
     import onnx
 
+    proto = onnx.load_from_string(content)
+    for port, shape in zip(proto.graph.input, shapes, strict=True):
+        for dim, length in zip(port.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = length
+    del proto.graph.value_info[:]
+    for port in proto.graph.output:
+        port.type.tensor_type.ClearField("shape")
     with said_in_one_line("be counted"), quietly():
-        graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content), data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
     seen = _Graph(graph)
     counted = [(seen.macs(node), seen.is_int8(node)) for node in graph.node]
     return sum(macs for macs, _ in counted), sum(macs for macs, is_int8 in counted if is_int8)
@@ -228,7 +259,7 @@ class _Graph:
     """The shapes in a graph, and what is between its nodes.
 
     Attributes:
-        shapes: name -> lengths; 1 where they are not known, as of the batch.
+        shapes: name -> lengths; 1 where they are not known.
         makers: name -> the node that it comes from; readers: the kinds of those that it goes to.
     """
 
@@ -250,10 +281,10 @@ class _Graph:
             spatial = self._shape(node.output[0] if node.op_type == "Conv" else node.input[0])[2:]
             return math.prod(spatial) * math.prod(self._shape(node.input[1]))
         if node.op_type == "Gemm":
-            return math.prod(self._shape(node.input[1]))
+            return (self._shape(node.output[0]) or (1,))[0] * math.prod(self._shape(node.input[1]))
         if node.op_type == "MatMul":
             return math.prod(self._shape(node.output[0])) * (self._shape(node.input[0]) or (1,))[-1]
-        if node.op_type in ("LSTM", "GRU", "RNN"):
+        if node.op_type in _RECURRENT:
             steps = (self._shape(node.input[0]) or (1,))[0]
             return steps * sum(math.prod(self._shape(name)) for name in node.input[1:3])
         return 0

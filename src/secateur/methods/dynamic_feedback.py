@@ -84,13 +84,10 @@ class DynamicFeedback(GradualMethod):
         for name, mask in masks.items():
             self._feedbacks[name].gone.copy_(~mask)
 
-    def finalize(self, model: nn.Module) -> nn.Module:
-        """Leave the masked weights as plain parameters."""
-        model = super().finalize(model)
+    def leave(self, model: nn.Module) -> None:
         for name in self._feedbacks:
             make_plain(model.get_submodule(name))
         self._feedbacks.clear()
-        return model
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         super().restore(state, tensors)

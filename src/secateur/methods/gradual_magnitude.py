@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Limits, Wanted, one_budget
+from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
 from secateur.methods.gates.schedule import Schedule, kept_share
-from secateur.methods.magnitude import magnitudes
 from secateur.methods.sparing import Sparing
-from secateur.network.masks import Masks, apply_masks
+from secateur.methods.weight_goal import WeightGoal, largest_of
+from secateur.network.masks import Masks, apply_masks, magnitudes
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
 from secateur.surgery.optimizer_state import Optimizers
@@ -97,7 +97,7 @@ class GradualMethod(Method):
     takes_steps = True
 
     def __init__(self, budget: Wanted, *, steps: int, keep: Patterns = (), **settings: Any):
-        self.budget = one_budget(budget).of_nonzeros(self.name)
+        self.goal = WeightGoal(budget, self.name)
         self.config = Config(**settings)
         if steps < 1:
             raise InputError(
@@ -122,6 +122,9 @@ class GradualMethod(Method):
         """Have the network compute with the masked weights."""
         raise NotImplementedError
 
+    def leave(self, model: nn.Module) -> None:
+        """Have the masked weights be plain parameters, at the end."""
+
     # The method
 
     def identity(self) -> dict[str, Any]:
@@ -130,8 +133,7 @@ class GradualMethod(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Begin with all weights; InputError where the budget is beyond them."""
-        self.limits = Limits.of(self.budget, model).binding(model)
-        self.sparing.fix(model, self.limits, self.name)
+        self.limits = self.goal.fix(model, self.sparing, largest_of(model, self.sparing))
         self._masks = {
             name: torch.ones_like(weight, dtype=torch.bool)
             for name, weight in prunable_weights(model).items()
@@ -150,6 +152,9 @@ class GradualMethod(Method):
         """Cut to the budget, where the masks are not there yet."""
         if not self._finalized and self._kept != self.limits.units:
             self.choose(model, self.limits.units)
+        if not self._finalized:
+            self.leave(model)
+            self.goal.settle(model, self.sparing, largest_of(model, self.sparing))
         self._finalized = True
         return model
 

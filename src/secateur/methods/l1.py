@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Limits, Wanted, one_budget
+from secateur.budget import Limits, Wanted
 from secateur.errors import InputError
 from secateur.methods.base import Method
-from secateur.methods.magnitude import magnitudes
 from secateur.methods.sparing import Sparing
+from secateur.methods.weight_goal import WeightGoal, largest_of
 from secateur.network.masks import apply_masks
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
@@ -47,7 +47,7 @@ class L1(Method):
     name = "l1"
 
     def __init__(self, budget: Wanted, *, strength: float = 3e-4, keep: Patterns = ()):
-        self.budget = one_budget(budget).of_nonzeros(self.name)
+        self.goal = WeightGoal(budget, self.name)
         if not 0 <= strength < math.inf:
             raise InputError(f"l1: the strength must be at least 0, got {strength}")
         self.strength = strength
@@ -60,8 +60,7 @@ class L1(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Check the budget; nothing is attached."""
-        self.limits = Limits.of(self.budget, model).binding(model)
-        self.sparing.fix(model, self.limits, self.name)
+        self.limits = self.goal.fix(model, self.sparing, largest_of(model, self.sparing))
         return model
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -69,7 +68,8 @@ class L1(Method):
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Cut all but the largest weights of the whole network."""
-        apply_masks(model, self.sparing.choose(magnitudes(model), self.limits.units))
+        apply_masks(model, largest_of(model, self.sparing)(self.limits.units))
+        self.goal.settle(model, self.sparing, largest_of(model, self.sparing))
         return model
 
     def state(self) -> dict[str, Any]:

@@ -9,16 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.methods.masked import MaskedMethod
-from secateur.network.masks import Masks, keep_largest, keep_largest_per_layer
-from secateur.network.weights import prunable_weights
-
-
-def magnitudes(model: nn.Module) -> dict[str, Tensor]:
-    """|w| of every weight that can be masked, by layer."""
-    return {name: weight.detach().abs() for name, weight in prunable_weights(model).items()}
+from secateur.network.masks import Masks, keep_largest, keep_largest_per_layer, magnitudes
 
 
 class Magnitude(MaskedMethod):
@@ -40,3 +34,6 @@ class Magnitude(MaskedMethod):
         """The `keep` largest, of all layers together or of each its share."""
         choose = keep_largest if self.scope == "global" else keep_largest_per_layer
         return self.sparing.choose(magnitudes(model), keep, choose)
+
+    def fewer(self, model: nn.Module, keep: int) -> Masks:
+        return self.choose(model, keep)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from secateur.budget import Limits, Wanted, one_budget
+from secateur.budget import Limits, Wanted
 from secateur.errors import unknown
 from secateur.methods.base import Method
 from secateur.methods.sparing import Sparing
+from secateur.methods.weight_goal import WeightGoal, largest_of
 from secateur.network.masks import Masks, apply_masks
 from secateur.surgery.constraints import Patterns
 from secateur.surgery.optimizer_state import Optimizers
@@ -32,7 +34,7 @@ class MaskedMethod(Method):
     """
 
     def __init__(self, budget: Wanted, *, scope: str = "global", keep: Patterns = ()):
-        self.budget = one_budget(budget).of_nonzeros(self.name)
+        self.goal = WeightGoal(budget, self.name)
         if scope not in self.scopes():
             raise unknown(f"scope of {self.name} pruning", scope, self.scopes())
         self.scope = scope
@@ -51,6 +53,10 @@ class MaskedMethod(Method):
         """Boolean masks, by layer, that keep exactly `keep` weights; `batches` are those of `prepare`."""
         raise NotImplementedError
 
+    def fewer(self, model: nn.Module, keep: int) -> Masks:
+        """Masks that keep `keep` of the weights there are, by what is known of them without data."""
+        return largest_of(model, self.sparing)(keep)
+
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget."""
         return {"method": self.name, "scope": self.scope, **self.sparing.identity()}
@@ -62,8 +68,7 @@ class MaskedMethod(Method):
 
     def prepare(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]] | None = None) -> nn.Module:
         """Choose the weights that stay and set the others to zero."""
-        self.limits = Limits.of(self.budget, model).binding(model)
-        self.sparing.fix(model, self.limits, self.name)
+        self.limits = self.goal.fix(model, self.sparing, partial(self.fewer, model))
         self._masks = self.choose(model, self.target, batches)
         apply_masks(model, self._masks)
         return model
@@ -71,6 +76,12 @@ class MaskedMethod(Method):
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
         """Undo what the step did to the weights that are gone."""
         apply_masks(model, self._masks)
+        return model
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        """Let a few weights more go, where the budget is in bytes and the file needs it."""
+        masks = self.goal.settle(model, self.sparing, partial(self.fewer, model))
+        self._masks = masks or self._masks
         return model
 
     def progress(self) -> dict[str, float]:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.budget import Wanted
-from secateur.methods.magnitude import magnitudes
 from secateur.methods.masked import MaskedMethod
-from secateur.network.masks import Masks, keep_counts
+from secateur.network.masks import Masks, keep_counts, magnitudes
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
 
@@ -57,6 +56,9 @@ class Random(MaskedMethod):
             return self.sparing.choose(scores, keep)
         of_magnitude = self.sparing.choose(magnitudes(model), keep)
         return keep_counts(scores, {name: int(mask.sum()) for name, mask in of_magnitude.items()})
+
+    def fewer(self, model: nn.Module, keep: int) -> Masks:
+        return self.choose(model, keep)
 
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "seed": self.seed}

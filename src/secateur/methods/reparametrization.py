@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from secateur.budget import Limits, Wanted, one_budget
+from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, require, unknown
 from secateur.methods.base import Method
 from secateur.methods.gates.apparent import total
@@ -52,9 +52,9 @@ from secateur.methods.gates.parametrization import (
 )
 from secateur.methods.gates.schedule import Schedule
 from secateur.methods.gates.temperature import solve_with_floors
-from secateur.methods.magnitude import magnitudes
 from secateur.methods.sparing import Sparing
-from secateur.network.masks import apply_masks, keep_largest
+from secateur.methods.weight_goal import WeightGoal, largest_of
+from secateur.network.masks import apply_masks, keep_largest, magnitudes
 from secateur.network.weights import count_weights
 from secateur.surgery.constraints import Patterns
 from secateur.surgery.optimizer_state import Optimizers
@@ -133,7 +133,7 @@ class Reparametrization(Method):
         keep: Patterns = (),
         **settings: Any,
     ):
-        self.budget = one_budget(budget).of_nonzeros(self.name)
+        self.goal = WeightGoal(budget, self.name)
         self.config = Config(mode=mode, **settings)
         if self.exact and (steps is None or steps < 1):
             raise InputError(
@@ -172,8 +172,7 @@ class Reparametrization(Method):
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Parametrize the weight of every convolution and linear layer."""
-        self.limits = Limits.of(self.budget, model).binding(model)
-        self.sparing.fix(model, self.limits, self.name)
+        self.limits = self.goal.fix(model, self.sparing, largest_of(model, self.sparing))
         self.initial = count_weights(model) - self.sparing.total
         device = next(model.parameters()).device
         layers = distinct_layers(model, self.name)
@@ -243,6 +242,7 @@ class Reparametrization(Method):
             make_plain(model.get_submodule(name))
         floors = {**self._floors(), **self.sparing.sizes}
         apply_masks(model, keep_largest(magnitudes(model), self.target, floors))
+        self.goal.settle(model, self.sparing, largest_of(model, self.sparing))
         self._gates.clear()
         self._at_once = None
         return model

@@ -36,11 +36,12 @@ class Sparing:
         return {"keep": list(self.constraints.keep)} if self.constraints else {}
 
     def fix(self, model: nn.Module, limits: Limits, who: str) -> None:
-        """Find the layers.
+        """Find the layers, and `check` them."""
+        self.find(model)
+        self.check(limits, who)
 
-        Raises:
-            InputError: where a pattern names none, or they alone have as many weights as the budget allows.
-        """
+    def find(self, model: nn.Module) -> None:
+        """Find the layers; InputError where a pattern names none."""
         if not self.constraints:
             return
         layers, weights = self.constraints.kept_layers(model), prunable_weights(model)
@@ -48,7 +49,10 @@ class Sparing:
         self.sizes = {
             name: weight.numel() for name, weight in weights.items() if name in layers or id(weight) in shared
         }
-        if limits.units <= self.total:
+
+    def check(self, limits: Limits, who: str) -> None:
+        """InputError where the layers alone have as many weights as a budget in nonzeros allows."""
+        if self.constraints and limits.units <= self.total:
             raise InputError(
                 f"{who}: the budget of {limits.units:,} nonzeros is not above the {self.total:,} weights "
                 f"that must stay ({self.constraints}): ask for at least nonzeros={self.total + 1}"

@@ -28,6 +28,11 @@ def density(model: nn.Module) -> dict[str, float]:
     }
 
 
+def magnitudes(model: nn.Module) -> dict[str, Tensor]:
+    """|w| of every weight that can be masked, by layer."""
+    return {name: weight.detach().abs() for name, weight in prunable_weights(model).items()}
+
+
 def keep_largest(scores: Mapping[str, Tensor], keep: int, floors: Mapping[str, int] | None = None) -> Masks:
     """Make boolean masks that keep exactly `keep` entries of the largest score over all layers together.
 

@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from secateur.errors import InputError
 
-_SPELLED = {
+SPELLED = {
     **{"bool": "BOOL", "float4_e2m1fn_x2": "F4", "uint8": "U8", "int8": "I8", "float8_e5m2": "F8_E5M2"},
     **{"float8_e4m3fn": "F8_E4M3", "float8_e8m0fnu": "F8_E8M0", "float8_e4m3fnuz": "F8_E4M3FNUZ"},
     **{"float8_e5m2fnuz": "F8_E5M2FNUZ", "int16": "I16", "uint16": "U16", "float16": "F16"},
@@ -22,7 +22,7 @@ _SPELLED = {
 """torch's dtype -> how safetensors spells it. In a file the tensors lie in the reverse of this order."""
 
 
-_RANK = {dtype: rank for rank, dtype in enumerate(_SPELLED)}
+_RANK = {dtype: rank for rank, dtype in enumerate(SPELLED)}
 
 
 def artefact_bytes(model: nn.Module) -> int:
@@ -70,7 +70,7 @@ def state_bytes(state: Mapping[str, Tensor]) -> int:
         shape = list(tensor.shape)
         if dtypes[name] == "float4_e2m1fn_x2":
             shape[-1] *= 2  # two numbers to the byte
-        header[name] = {"dtype": _SPELLED[dtypes[name]], "shape": shape, "data_offsets": [begin, end]}
+        header[name] = {"dtype": SPELLED[dtypes[name]], "shape": shape, "data_offsets": [begin, end]}
     written = len(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode())
     return 8 + (written + 7) // 8 * 8 + end
 
@@ -84,6 +84,11 @@ def _dtype_of(name: str, value: object) -> str:
             "convert it, or leave it out of the state"
         )
     return dtype
+
+
+def spelled_dtype(name: str, tensor: Tensor) -> str:
+    """How safetensors spells a tensor's dtype; InputError where it has no word for it."""
+    return SPELLED[_dtype_of(name, tensor)]
 
 
 def check_state(model: nn.Module) -> None:

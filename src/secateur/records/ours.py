@@ -13,16 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"
+"""Of Secateur, at its one place: the package's metadata take it from here; mere sources have none."""
+
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
 FORMATS = (
     "secateur-architecture",
     "secateur-artefact",
+    "secateur-device-table",
+    "secateur-int8",
     "secateur-measured",
     "secateur-transformers",
-    "secateur-int8",
-    "secateur-device-table",
 )
 """What files of ours say that they are, under "format"."""
 
@@ -95,6 +98,12 @@ def _is_our_page(path: Path) -> bool:
         return b'content="secateur"' in file.read(_HEAD)
 
 
+def _is_our_card(path: Path) -> bool:
+    """Whether a model card says that we wrote it."""
+    with path.open("rb") as file:
+        return b"<!-- written by secateur:" in file.read(_HEAD)
+
+
 def _is_our_figure(path: Path) -> bool:
     """Whether a figure names us as what made it; those of older versions lie beside results."""
     with path.open("rb") as file:
@@ -133,6 +142,7 @@ def _beside_ours(path: Path) -> bool:
 _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".html": _is_our_page,
+    ".md": _is_our_card,
     ".png": _is_our_figure,
     ".svg": _is_our_figure,
     ".onnx": _ends_with_mark,

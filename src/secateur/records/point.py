@@ -65,8 +65,9 @@ class Point(Stored):
         )
 
     def count_of(self, resource: str) -> int | None:
-        """What the network has of "params", "macs" or "nonzeros"; None where nothing is said."""
-        return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros}[resource]
+        """What the network has of "params", "macs", "nonzeros" or "bytes"; None where nothing is said."""
+        counts = {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros, "bytes": self.bytes}
+        return counts[resource]
 
     @classmethod
     def of(

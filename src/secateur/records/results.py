@@ -12,7 +12,14 @@ from secateur.records.point import Point
 from secateur.records.shown import Shown
 from secateur.records.stored import Stored, Wrong, optional
 
-RESOURCES = ("params", "macs", "nonzeros")
+RESOURCES = ("params", "macs", "nonzeros", "bytes")
+
+
+def counted_for(resource: str) -> str:
+    """What tables show the size of networks in, by what budgets limit."""
+    return resource if resource in ("nonzeros", "bytes") else "params"
+
+
 """What the budgets of a comparison can limit."""
 PAIRED, BOUNDED, SEEDS = "paired", "bounded", "seeds"
 """What is known of the test split's own error: see `BudgetVerdict.basis`."""
@@ -55,7 +62,7 @@ class SummaryRow(Stored):
         seeds, values: the seeds, and the accuracy of each; empty in files of older versions.
         val_mean: mean accuracy on the validation split.
         params to wall_s: means over the seeds, as in a `Point`.
-        nonzeros, weights, accuracy_before: means; there where every point of the row has them.
+        nonzeros, weights, accuracy_before, bytes: means; there where every point of the row has them.
     """
 
     arm: str
@@ -78,10 +85,13 @@ class SummaryRow(Stored):
     nonzeros: float | None = optional()
     weights: float | None = optional()
     accuracy_before: float | None = optional()
+    bytes: float | None = optional()
 
     def count_of(self, resource: str) -> float | None:
-        """What its networks have of "params", "macs" or "nonzeros" on average; None where nothing is said."""
-        return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros}[resource]
+        """What its networks have of one of `RESOURCES` on average; None where nothing is said."""
+        return {"params": self.params, "macs": self.macs, "nonzeros": self.nonzeros, "bytes": self.bytes}[
+            resource
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +239,7 @@ class Results(Stored):
 
     def shown(self, *more: str) -> Shown:
         """The verdict, with a line for each arm at each budget; `more` are lines below."""
-        counted = "nonzeros" if self.resource == "nonzeros" else "params"
+        counted = counted_for(self.resource)
         name = self.measure.name
         rows = [
             (

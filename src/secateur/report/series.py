@@ -37,7 +37,7 @@ class Resource:
         return found
 
 
-_NAMES = {"params": "parameters", "macs": "MACs", "nonzeros": "nonzero weights"}
+_NAMES = {"params": "parameters", "macs": "MACs", "nonzeros": "nonzero weights", "bytes": "bytes on disk"}
 
 
 def resource_of(results: Results) -> Resource:

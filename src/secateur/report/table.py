@@ -29,6 +29,7 @@ class Row:
     params: str
     nonzeros: str
     share: str
+    on_disk: str
     used: str
     macs: str
     training: str
@@ -155,6 +156,7 @@ def _row(
         params=count(row.params),
         nonzeros=count(row.nonzeros),
         share=share(row.nonzeros, row.weights),
+        on_disk=count(row.bytes),
         used=f"{100 * resource.of(row) / budget.limit:.1f}%",
         macs=si(row.macs),
         training=si(row.train_compute),
@@ -181,6 +183,7 @@ def dense_row(results: Results) -> Row | None:
         params=count(row.params),
         nonzeros=count(row.nonzeros),
         share=share(row.nonzeros, row.weights),
+        on_disk=count(row.bytes),
         used="–",
         macs=si(row.macs),
         training=si(row.train_compute),

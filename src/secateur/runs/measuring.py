@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,30 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.building import built
 from secateur.architecture.elsewhere import name_to_import
 from secateur.architecture.factories import factory_of
-from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE, read_architecture
+from secateur.architecture.file import (
+    ARCHITECTURE_FILE,
+    TRANSFORMERS_FILE,
+    WEIGHTS_FILE,
+    read_architecture,
+)
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, open_for
 from secateur.architecture.saved import load_model, save_model
 from secateur.atomic import write_json
-from secateur.deploy.rounds import Ratio
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.copies import copied
 from secateur.network.masks import count_nonzeros
-from secateur.network.tensor_files import artefact_bytes
+from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
-from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, Speed, Timing, hash_of
+from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, hash_of
 from secateur.records.out import check_ours, expanded
 from secateur.runs.brought import words_on_speed
-from secateur.runs.executors.call import own_version
-from secateur.runs.runtimes import Found, Plan, subject_of, time_on
+from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
 from secateur.runs.sizes import sizes_of
-from secateur.runs.timing import Subject, Timed
+from secateur.runs.timing import Subject
 from secateur.surgery.anatomy import anatomy_of
 
 UNTRAINED = (
@@ -151,15 +153,19 @@ class Pair:
             if other is not None:
                 save_model(other, beside)
         folders = {NOW: folder} | ({BEFORE: beside} if other is not None else {})
-        named, by_name = _named(model, factory)
+        named, by_name = _named(model, folder, factory)
         return cls(name, model, other, folders, named, by_name, made, (remark,) if remark else ())
 
     def measured(self, plan: Plan, reporter: Reporter) -> Measured:
         """Count and time the two."""
         found = time_on(plan, self._subjects(plan), reporter)
         now = sizes_of(self.now, (self.folders[NOW] / WEIGHTS_FILE).stat().st_size)
-        before = None if self.before is None else sizes_of(self.before, artefact_bytes(self.before))
-        speeds = tuple(filter(None, (_speed(runtime, each) for runtime, each in found.timed.items())))
+        before = None if self.before is None else sizes_of(self.before, file_bytes(self.before))
+        speeds = tuple(
+            speed_of(runtime, each[BEFORE], each[NOW])
+            for runtime, each in found.timed.items()
+            if {NOW, BEFORE} <= each.keys()
+        )
         words = words_on_speed(now, before, speeds) if before is not None else ()
         return Measured(
             network=self.name,
@@ -167,7 +173,7 @@ class Pair:
             now=now,
             before=before,
             timings=tuple(
-                _timing(which, runtime, each[which], plan)
+                timing_of(which, runtime, each[which], plan)
                 for runtime, each in found.timed.items()
                 for which in (NOW, BEFORE)
                 if which in each
@@ -175,11 +181,7 @@ class Pair:
             speeds=speeds,
             not_measured=tuple(found.not_measured),
             remarks=(*words, *self.remarks, *self._remarks(found)),
-            versions={
-                "secateur": own_version(),
-                "torch": version("torch"),
-                "python": platform.python_version(),
-            },
+            versions=versions(),
             platform=platform.platform(),
         )
 
@@ -221,10 +223,10 @@ def _opened(network: Any, factory: Factory | None, made: Path) -> tuple[nn.Modul
     return model, folder, f"{Architecture.of(model).display_name} in {folder}"
 
 
-def _named(model: nn.Module, factory: Factory | None) -> tuple[str | None, bool]:
+def _named(model: nn.Module, folder: Path, factory: Factory | None) -> tuple[str | None, bool]:
     """The name of what builds a network, for another process; whether that one can build it at all."""
     origin = Architecture.of(model).origin
-    if not isinstance(origin, ForeignOrigin):
+    if not isinstance(origin, ForeignOrigin) or (factory is None and (folder / TRANSFORMERS_FILE).is_file()):
         return None, True
     name = name_to_import(factory) if factory is not None else None
     return name, name is not None
@@ -266,29 +268,3 @@ def _like(model: nn.Module, other: nn.Module) -> nn.Module:
     """Another network in the precision of the first."""
     real = next((value.dtype for value in model.parameters() if value.is_floating_point()), torch.float32)
     return other.to(real)
-
-
-def _speed(runtime: str, timed: dict[str, Timed]) -> Speed | None:
-    """The time before over the time now; None where one is not known."""
-    if not {NOW, BEFORE} <= timed.keys():
-        return None
-    ratio = Ratio.of(timed[BEFORE].medians, timed[NOW].medians)
-    return Speed(runtime=runtime, speedup=ratio.middle, low=ratio.low, high=ratio.high)
-
-
-def _timing(which: str, runtime: str, timed: Timed, plan: Plan) -> Timing:
-    return Timing(
-        which=which,
-        runtime=runtime,
-        version=timed.version,
-        batch=plan.batch,
-        threads=plan.threads,
-        median_ns=timed.median_ns,
-        low_ns=timed.low_ns,
-        high_ns=timed.high_ns,
-        p95_ns=timed.p95_ns,
-        n=timed.n,
-        device=timed.device,
-        dtype=timed.dtype,
-        arena_bytes=timed.arena_bytes,
-    )

@@ -15,7 +15,7 @@ from secateur.architecture.saved import save_model
 from secateur.device import Runtime
 from secateur.errors import TrainingError
 from secateur.network.masks import count_nonzeros
-from secateur.network.tensor_files import artefact_bytes
+from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter
 from secateur.records.measure import ACCURACY
@@ -121,6 +121,8 @@ class Session:
         )
         if start.checkpoint:
             training.resume(start.checkpoint)
+        for line in training.method.found:
+            self.reporter.note(f"{run.label}: {line}")
         return training
 
     def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
@@ -137,7 +139,7 @@ class Session:
             macs=training.macs,
             weights=count_weights(model),
             nonzeros=count_nonzeros(model),
-            bytes=artefact_bytes(model),
+            bytes=file_bytes(model),
             accuracy=test.pop(metric.name),
             val_accuracy=self.accuracy(training, run.data.val),
             metric=None if metric.measure == ACCURACY else metric.measure,

@@ -98,6 +98,7 @@ class Sparsify(Run):
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
         """What the network is worth before weights are set to zero: where the cut comes first, as trained."""
+        limits = self.limits.identity() if "bytes" in self.limits else None
         if self.first is not None:
             trained = session.store.record(self.first.run_id)
             assert trained is not None
@@ -105,10 +106,12 @@ class Sparsify(Run):
                 "trained": trained.run_id,
                 "accuracy_before": trained.accuracy,
                 "val_accuracy_before": trained.val_accuracy,
+                "limits": limits,
             }
         training.method.before_evaluation(training.model)
         return {
             "accuracy_before": session.accuracy(training, self.data.test),
             "val_accuracy_before": session.accuracy(training, self.data.val),
             "remaining": training.method.remaining(training.model),
+            "limits": limits,
         }

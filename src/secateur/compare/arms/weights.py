@@ -15,6 +15,7 @@ from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError
 from secateur.methods.sparing import Sparing
+from secateur.methods.weight_goal import WeightGoal, largest_of
 from secateur.records.point import Point
 from secateur.runs.graph import Made, Node
 from secateur.runs.points import point_of
@@ -79,7 +80,7 @@ class WeightArm(Arm):
         return not (constraints.at_least or constraints.ratio)
 
     def check_settings(self, settings: Settings) -> None:
-        settings.budgets[0].of_nonzeros(f"the arm {self.name}")
+        settings.budgets[0].of_weights(f"the arm {self.name}")
         settings.prune.constraints.only_keeps(f"the arm {self.name}")
         self.shares(settings.recipe, settings.sparsity)
         if settings.match == "compute":
@@ -115,7 +116,12 @@ class WeightArm(Arm):
 
     def check(self, question: Comparison, budget: Budget) -> None:
         keep = question.settings.prune.constraints.keep
-        Sparing(keep).fix(question.architecture.skeleton(), question.limits(budget), self.name)
+        limits, sparing = question.limits(budget), Sparing(keep)
+        if budget.resource == "nonzeros":
+            sparing.fix(question.architecture.skeleton(), limits, self.name)
+        else:  # how much a file takes at least, its values say
+            model = question.architecture.build(seed=0)
+            WeightGoal(limits, self.name).fix(model, sparing, largest_of(model, sparing))
 
     def node(self, replicate: Replicate, budget: Budget) -> Node:
         label, teacher = replicate.label(self.name, budget), replicate.teacher(replicate.question.recipe)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import json
 import os
 import re
 import shlex
@@ -112,11 +114,11 @@ class Compiled:
 
     def __init__(
         self, source: str, header: str, name: str, inputs: Sequence[Port], outputs: Sequence[Port], arena_bytes: int,
-        compiler: str | None = None, flags: Sequence[str] = FLAGS,
+        compiler: str | None = None, flags: Sequence[str] | None = None,
     ):  # fmt: skip
         self.inputs, self.outputs, self.arena_bytes = tuple(inputs), tuple(outputs), arena_bytes
         self.compiler = find_compiler(compiler)
-        library = built(source, header, name, self.compiler, flags)
+        library = built(source, header, name, self.compiler, FLAGS if flags is None else flags)
         self._run = getattr(library, f"{name}_run_in")
         self._run.restype = None
         self._run.argtypes = [ctypes.c_void_p] * (1 + len(self.inputs) + len(self.outputs))
@@ -226,14 +228,25 @@ def _example(array: np.ndarray, port: Port, index: int, count: int) -> np.ndarra
     return np.ascontiguousarray(array[chosen])
 
 
-def built(
-    source: str, header: str, name: str, compiler: Compiler, flags: Sequence[str] = FLAGS
-) -> ctypes.CDLL:
+_loaded: dict[str, ctypes.CDLL] = {}
+
+
+def built(source: str, header: str, name: str, compiler: Compiler, flags: Sequence[str]) -> ctypes.CDLL:
     """Build a shared library of the two texts, and load it; the files on the way are gone afterwards.
+
+    What was built in this process already is taken again: a library stays loaded in any case.
 
     Raises:
         InputError: where the compiler fails; with its first error.
     """
+    told = json.dumps([source, header, name, compiler.command, list(flags)]).encode()
+    key = hashlib.sha256(told).hexdigest()
+    if key not in _loaded:
+        _loaded[key] = _built(source, header, name, compiler, flags)
+    return _loaded[key]
+
+
+def _built(source: str, header: str, name: str, compiler: Compiler, flags: Sequence[str]) -> ctypes.CDLL:
     command = compiler.command
     with tempfile.TemporaryDirectory(prefix="secateur-c-") as folder:
         path = Path(folder)

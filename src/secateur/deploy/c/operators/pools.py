@@ -73,6 +73,33 @@ def avg_pool(
     return _pooled(build, value, "avg_pool", sizes, spatial, build.made())
 
 
+@lowers("aten.avg_pool3d.default")
+def avg_pool_of_channels(
+    build: Build,
+    value: Value,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] | int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> View:
+    """Along the first of three dimensions alone, as local response normalisation averages over channels."""
+    view, output = build.contiguous(value), build.made()
+    (k, *others), (s, *steps) = kernel, stride or kernel
+    low, *pads = [padding] * 3 if isinstance(padding, int) else padding
+    if others != [1, 1] or steps != [1, 1] or pads != [0, 0]:
+        raise InputError(
+            f"the C export pools in 1 and 2 dimensions, got 3 {build.said}: export it to onnx"
+        )
+    depth, area = view.shape[-3], prod(view.shape[-2:])
+    source = view.shaped(1, prod(view.shape[:-3]), depth, area)
+    target = Buffer(output.name, (1, source.shape[1], output.shape[-3], area))
+    sizes = (k, 1, s, 1, low, 0, int(count_include_pad), divisor_override or 0)
+    build.add(Pool(build.name("s"), build.layer, source, target, "avg_pool", sizes))
+    return target.view.shaped(*output.shape)
+
+
 @lowers("aten._adaptive_avg_pool2d.default", "aten.adaptive_avg_pool1d.default", "aten.adaptive_avg_pool2d.default")
 def adaptive_avg_pool(build: Build, value: Value, size: Sequence[int]) -> View:
     spatial = 1 if "1d" in str(build.node.target) else 2

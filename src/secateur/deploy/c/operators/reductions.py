@@ -90,6 +90,25 @@ def max_with_index(build: Build, value: Value, dim: int, keepdim: bool = False) 
     return best, where
 
 
+@lowers("aten.linalg_vector_norm.default")
+def vector_norm(
+    build: Build, value: Value, order: float = 2, dims: Any = None, keepdim: bool = False, **_: Any
+) -> View:
+    """(sum |x|^p)^(1/p), and its limits."""
+    limits = {float("inf"): "amax", float("-inf"): "amin"}
+    parts = {1: "fabsf({0})", 2: "act_square({0})", 0: "{0} != 0.0f ? 1.0f : 0.0f"}
+    view = build.view(value)
+    part = "fabsf({0})" if order in limits else parts.get(order, f"powf(fabsf({{0}}), {literal(order)})")
+    sized = build.elementwise([view], part, "norm", build.buffer(view.shape))
+    over, output = _dims(view, dims), build.made()
+    if order in limits or order in (0, 1):
+        kind = limits.get(order, "sum")
+        return build.add(Reduction(build.name("s"), build.layer, sized, output, over, kind))
+    summed = build.add(Reduction(build.name("s"), build.layer, sized, build.buffer(output.shape), over, "sum"))
+    root = "sqrtf({0})" if order == 2 else f"powf({{0}}, {literal(1 / order)})"
+    return build.elementwise([summed], root, "root", output)
+
+
 @lowers("aten.var.correction", "aten.var.dim")
 def var(build: Build, value: Value, dims: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any) -> View:
     correction = named.get("correction", 1)
