@@ -67,7 +67,7 @@ def run(settings: Settings) -> Found:
             for word in ("dense", f"{budget} multiples")
         )
         found.add(f"params={budget}", times, compact, dense, bar=settings.bar(BARS[budget]))
-    found.more["networks"] = described(settings.quick, dict.fromkeys(budgets, 8))
+    found.more["networks"] = described(settings.quick, budgets)
     return found
 
 
@@ -122,7 +122,7 @@ def uneven(architecture: Architecture, params: int) -> Architecture:
 
 
 def multiples(architecture: Architecture, params: int, number: int) -> Architecture:
-    """The largest network within a budget of copycat's shapes in multiples, as pruning in them leaves."""
+    """Copycat's shape in multiples, as pruning in them leaves: rounded, then filled up to the budget."""
     best = None
     for percent in range(1, 101):
         nearest = [round(percent / 100 * width / number) * number for width in architecture.widths]
@@ -131,6 +131,11 @@ def multiples(architecture: Architecture, params: int, number: int) -> Architect
         if found.params <= params and (best is None or found.params > best.params):
             best = found
     assert best is not None, "even one granule a group is too much"
+    for group, most in reversed([*enumerate(architecture.widths)]):  # the last have the most parameters
+        widths = [width + number * (index == group) for index, width in enumerate(best.widths)]
+        wider = architecture.with_widths(widths)
+        if widths[group] <= most and wider.params <= params:
+            best = wider
     return best
 
 
@@ -147,16 +152,14 @@ def networks(quick: bool, runtime: str, granularity: dict[str, int]) -> dict[str
     return found
 
 
-def described(quick: bool, granularity: dict[str, int]) -> dict[str, Any]:
-    """Parameters and MACs of the shapes, for the record; of multiples those of 8."""
+def described(quick: bool, budgets: list[str]) -> dict[str, Any]:
+    """Parameters and MACs of the shapes, for the record."""
     dense, found = whole(quick), {}
-    for budget, number in granularity.items():
+    for budget in budgets:
         params = limit(dense, budget)
-        shapes = {
-            "uneven": uneven(dense, params),
-            "scaled": dense.scaled_to(f"params={params}"),
-            f"multiples of {number}": multiples(dense, params, number),
-        }
+        shapes = {"uneven": uneven(dense, params), "scaled": dense.scaled_to(f"params={params}")}
+        for number in (4,) if quick else (4, 8, 16):
+            shapes[f"multiples of {number}"] = multiples(dense, params, number)
         found[budget] = {name: {"params": each.params, "macs": each.macs} for name, each in shapes.items()}
     return {"dense": {"params": dense.params, "macs": dense.macs}, **found}
 

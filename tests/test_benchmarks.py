@@ -199,7 +199,7 @@ def test_compact_networks_have_so_many_parameters_at_most(budget):
     assert sum(width % 8 > 0 for width in uneven.widths) > 9
     for number in (8, 16):
         found = compact_latency.multiples(whole, most, number)
-        assert 0.7 * most < found.params <= most
+        assert 0.97 * most < found.params <= most  # no smaller networks than the claim is of
         assert all(width % number == 0 for width in found.widths)
 
 
