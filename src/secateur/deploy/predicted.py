@@ -85,6 +85,12 @@ def predicted(model: nn.Module, inputs: Inputs, table: DeviceTable, source: str 
         InputError: where it is another network.
     """
     reader = reader_of(table)
+    real = (each.dtype for each in model.parameters() if each.is_floating_point())
+    dtypes = {str(dtype).removeprefix("torch.") for dtype in real}
+    if dtypes - {table.dtype}:
+        raise InputError(
+            f"{source} is of a network in {table.dtype}, got one in {', '.join(sorted(dtypes))}: convert it"
+        )
     layers = layers_of(model, inputs, table.batch)
     reader.check(layers, source)
     seconds = reader.nanoseconds(reader.features(layers)) / 1e9

@@ -89,7 +89,12 @@ def forecast(
 
 
 def _check(architecture: Architecture, budget: Budget, plan: Plan) -> None:
-    """Raise InputError, before anything is measured, for a budget that does not bind or cannot be measured."""
+    """Raise InputError, before anything is measured, for a budget that does not bind or is not measured here."""
+    if budget.deployment is not None and budget.deployment.table is not None:
+        raise InputError(
+            f"a forecast is measured on this machine, got '{budget}', which is of another device: prune to "
+            f"it, or ask for latency=2ms@{budget.runtime}"
+        )
     if budget.deployment is None:
         budget.limit_for(architecture)
         return
