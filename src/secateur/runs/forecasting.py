@@ -89,7 +89,7 @@ def forecast(
 
 
 def _check(architecture: Architecture, budget: Budget, plan: Plan) -> None:
-    """Raise InputError, before anything is measured, for a budget that does not bind or is not measured here."""
+    """Raise InputError, before anything is measured, for a budget that cannot be, or does not bind."""
     if budget.deployment is not None and budget.deployment.table is not None:
         raise InputError(
             f"a forecast is measured on this machine, got '{budget}', which is of another device: prune to "
