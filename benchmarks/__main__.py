@@ -17,6 +17,7 @@ BENCHMARKS = (
     "exact_solve",
     "fisher_run",
     "uneven_widths",
+    "compact_latency",
     "batches",
     "startup",
     "allocator",
@@ -26,6 +27,7 @@ BENCHMARKS = (
     "training_rate",
     "decoding",
     "inspecting",
+    "sparse_latency",
 )
 QUICK_ROUNDS = 2
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,30 @@ def test_compare_is_a_function_and_a_folder():
         "assert sc.compare.verdict is verdict and base.Arm.__module__ == 'secateur.compare.arms.base'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_of_sources_that_was_never_installed_makes_and_saves_networks(tmp_path: Path) -> None:
+    """Its version is its own, not the metadata's: a network trained for hours was lost where it was saved."""
+    alone = tmp_path / "alone"
+    shutil.copytree(
+        Path(secateur.__file__).parent, alone / "secateur", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    program = (
+        "import importlib.metadata as metadata\n"
+        "whole = metadata.Distribution.from_name.__func__\n"
+        "def without(cls, name):\n"
+        "    if name == 'secateur': raise metadata.PackageNotFoundError(name)\n"
+        "    return whole(cls, name)\n"
+        "metadata.Distribution.from_name = classmethod(without)\n"
+        "import secateur as sc\n"
+        "sc.save(sc.models.conv4(width=0.1, num_classes=10), 'saved')\n"
+        "print(sc.__version__, sc.load('saved').training)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(alone), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{secateur.__version__} False\n", done.stderr

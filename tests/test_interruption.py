@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 COMMAND = (
     f"{shlex.quote(sys.executable)} -m secateur.cli compare --model wrn-10-1 --data digits --limit-train 400 "
-    "--epochs 12 --batch-size 64 --prune-every 2 --budget params=60% --budget params=30% --device cpu --out"
+    "--batch-size 64 --prune-every 2 --budget params=60% --budget params=30% --device cpu"
 )
-KILLS = 6
+ONCE = f"{COMMAND} --epochs 12 --out"
 
 
 def hear_ctrl_c():
@@ -23,7 +25,7 @@ def hear_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(out, command=COMMAND):
+def start(out, command=ONCE):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*shlex.split(command), str(out)],
@@ -41,10 +43,10 @@ def state(out):
     return {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*") if not path.name.startswith(".")}
 
 
-def kill_at_random(out, moments):
+def kill_at_random(out, moments, command):
     """Start it, let it get somewhere, kill it at a random moment after; whether it was still running."""
     before = state(out)
-    with start(out) as process:
+    with start(out, command) as process:
         while process.poll() is None and state(out) == before:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.4))
@@ -54,7 +56,7 @@ def kill_at_random(out, moments):
     return running
 
 
-def finish(out, command=COMMAND):
+def finish(out, command=ONCE):
     with start(out, command) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -72,12 +74,15 @@ def what_counts(out):
     return points, results["verdict"], results["profiles"], results["trajectory"], weights, histories, best
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
-    moments = random.Random(20181010)
-    killed = sum(kill_at_random(tmp_path / "killed", moments) for _ in range(KILLS))
-    assert killed >= 5, "the comparison ended before it could be killed five times: make it longer"
-    finish(tmp_path / "killed")
-    finish(tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("kills", "epochs"), [(3, 6), pytest.param(12, 24, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, kills, epochs):
+    moments, command = random.Random(20181010), f"{COMMAND} --epochs {epochs} --out"
+    killed = sum(kill_at_random(tmp_path / "killed", moments, command) for _ in range(kills))
+    assert killed >= kills - 1, "the comparison ended before it could be killed so often: make it longer"
+    finish(tmp_path / "killed", command)
+    finish(tmp_path / "whole", command)
     for disturbed, undisturbed in zip(
         what_counts(tmp_path / "killed"), what_counts(tmp_path / "whole"), strict=True
     ):

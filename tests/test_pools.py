@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from secateur.errors import InputError, TrainingError
-from secateur.runs.executors.call import own_version, seen_from_here
+from secateur.records.ours import VERSION
+from secateur.runs.executors.call import seen_from_here
 from secateur.runs.executors.orphans import marked
 from secateur.runs.executors.pool import NoWorkerError, WorkerLostError
 from secateur.runs.executors.processes import ProcessPool
@@ -291,7 +292,7 @@ def test_a_folder_that_the_cluster_does_not_share_is_one_line(pool, tmp_path):
     pool.probe(tmp_path)
     assert list(tmp_path.iterdir()) == []
     seen = json.loads(seen_from_here(str(tmp_path / "elsewhere")))
-    assert seen == {"found": None, "version": own_version()}
+    assert seen == {"found": None, "version": VERSION}
     with pytest.raises(InputError, match="is not the same on all machines of the Ray cluster at 'ray'"):
         pool._check(seen, "token", tmp_path)
     with pytest.raises(InputError, match=r"Secateur is 0\.0 on the Ray cluster"):

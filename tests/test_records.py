@@ -18,6 +18,7 @@ from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
 from secateur.records.found import Found
 from secateur.records.measure import Measure
+from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing
 from secateur.records.point import Point
 from secateur.records.record import Epoch, Record, Removal
 from secateur.records.results import (
@@ -40,6 +41,7 @@ CLASSES = [
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
+    *(Measured, Sizes, Timing, Speed, NotMeasured),
 ]
 
 PRUNED = {
@@ -161,6 +163,18 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
         pair = st.tuples(st.integers(), st.integers())
         parts |= dict.fromkeys(("smallest", "largest", "size"), pair)
         parts |= {"classes": st.just(("a", "b")), "counts": st.dictionaries(st.text(), pair)}
+    if cls is Timing:
+        parts = {name: st.integers(1) if hints[name] is int else each for name, each in parts.items()}
+        parts["which"] = st.sampled_from(["now", "before"])
+    if cls is Speed:
+        ordered = st.lists(st.floats(0.01, 100), min_size=3, max_size=3).map(sorted)
+        return st.builds(
+            lambda runtime, each: Speed(runtime=runtime, low=each[0], speedup=each[1], high=each[2]),
+            st.text(),
+            ordered,
+        )
+    if cls is Measured:
+        parts["format"] = st.just("secateur-measured")
     if cls is Results:
         parts["settings"] = st.dictionaries(st.text().filter(lambda key: key != "resource"), st.integers())
     return st.builds(cls, **parts)

@@ -258,14 +258,25 @@ def test_two_groups_are_cut_from_one_normalisation():
     assert set(graph.groups) == {"one", "other"}
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.randoms(use_true_random=False))
-def test_random_networks_are_cut_as_they_are_masked_or_not_at_all(random):
+def check_a_random_network(random):
     torch.manual_seed(0)
     model = Dag(random)
     note(f"{model.steps} {model}")
     found = opened(model, images(side=4))
     assert not isinstance(found, str) or "can be pruned" in found
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_random_networks_are_cut_as_they_are_masked_or_not_at_all(random):
+    check_a_random_network(random)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_many_random_networks_are_cut_as_they_are_masked_or_not_at_all(random):
+    check_a_random_network(random)
 
 
 class Net(nn.Module):

@@ -18,6 +18,11 @@ Your images, as they lie; what was understood is in the repr:
 What comes of it can be used:
 
     sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
+    print(sc.measure("small/"))  # sizes, and times on every runtime, now and before pruning
+
+or published:
+
+    sc.push("small/", "ann/small"); model = sc.load("hf:ann/small")
 
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
@@ -27,7 +32,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from secateur.records.ours import VERSION
+
+__version__ = VERSION
+
 
 if TYPE_CHECKING:
     from secateur import data, deploy, methods, models
@@ -43,13 +51,16 @@ if TYPE_CHECKING:
     from secateur.network.metrics import Metric
     from secateur.network.task import Task
     from secateur.runs.evaluate import evaluate
+    from secateur.runs.measuring import measure
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.runs.push import push
     from secateur.surgery.computed_weights import make_permanent
     from secateur.surgery.copies_alike import follow
     from secateur.training.average import Average
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
+    from secateur.training.recalibration import recalibrate
     from secateur.training.recipe import Recipe
 
 _HOMES = {
@@ -73,8 +84,11 @@ _HOMES = {
     "load": "secateur.architecture.saved:load_model",
     "load_data": "secateur.data:load_data",
     "make_permanent": "secateur.surgery.computed_weights:make_permanent",
+    "measure": "secateur.runs.measuring:measure",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
+    "push": "secateur.runs.push:push",
+    "recalibrate": "secateur.training.recalibration:recalibrate",
     "save": "secateur.architecture.saved:save_model",
 }
 
@@ -101,10 +115,13 @@ __all__ = [
     "load",
     "load_data",
     "make_permanent",
+    "measure",
     "methods",
     "models",
     "predict",
     "prune",
+    "push",
+    "recalibrate",
     "save",
 ]
 

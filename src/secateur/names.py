@@ -6,7 +6,13 @@ them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
+
+AUTO: Final = "auto"
+"""In place of a number: it is found out."""
+
+Granularity = int | Literal["auto"]
+"""What layers keep channels in multiples of: `secateur.methods.channels.Config`."""
 
 ChannelMethod = Literal[
     "fisher", "taylor", "filter-norm", "batch-norm-scale", "snip-channels", "random-channels"
@@ -61,8 +67,11 @@ Normalization = Literal["data", "imagenet", "model"]
 Precision = Literal["fp32", "bf16"]
 """Of forward passes: `secateur.training.recipe.PRECISIONS`."""
 
-Format = Literal["onnx", "openvino"]
+Format = Literal["onnx", "openvino", "c"]
 """What networks are exported to: `secateur.runs.export.FORMATS`."""
+
+RuntimeName = Literal["torch", "onnxruntime", "openvino", "c"]
+"""What networks run on: `secateur.budget.RUNTIMES`."""
 
 TaskName = Literal["classification", "multilabel", "regression"]
 """What a network is for: `secateur.network.task.TASKS`."""

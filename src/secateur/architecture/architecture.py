@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +46,7 @@ from secateur.budget import Budget, Limits
 from secateur.errors import InputError
 from secateur.models import FACTORIES, Family
 from secateur.network.plain import bare
+from secateur.records.ours import VERSION
 from secateur.records.out import check_ours, expanded
 from secateur.records.shown import Shown
 from secateur.surgery.anatomy import anatomy_of
@@ -313,7 +313,7 @@ class Architecture:
         return {
             "format": FORMAT,
             "schema": SCHEMA,
-            "version": version("secateur"),
+            "version": VERSION,
             "factory": self.factory,
             "arguments": self.arguments,
             "input": self.origin.inputs,

@@ -67,6 +67,11 @@ def importable_name(origin: ForeignOrigin) -> str | None:
         build = build.func
     if origin.name.startswith(PREFIXES) and getattr(build, "__module__", "") == names_factory.__module__:
         return origin.name
+    return name_to_import(build)
+
+
+def name_to_import(build: Any) -> str | None:
+    """The name by which another process imports a factory, the very object; None: there is none."""
     name = factory_name(build)
     module, _, path = name.partition(":")
     found: Any = None if module == "__main__" else sys.modules.get(module)

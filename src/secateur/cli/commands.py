@@ -12,7 +12,7 @@ import typer
 from secateur.cli import names, printing
 from secateur.cli.answer import Answer, is_quiet
 from secateur.cli.generated import completing, option, taking, words
-from secateur.cli.options import PRUNING, RECIPE, ModelOptions, Options, PruneOptions
+from secateur.cli.options import PRUNING, RECIPE, Int8Options, ModelOptions, Options, PruneOptions
 from secateur.cli.shared import (
     OnOption,
     PlanOption,
@@ -27,6 +27,7 @@ from secateur.cli.shared import (
     session_for,
 )
 from secateur.errors import InputError
+from secateur.names import AUTO
 
 if TYPE_CHECKING:
     from secateur.records.point import Point
@@ -84,6 +85,8 @@ def compare(
     asked = Workers.parse(workers, on)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
+    if options.channels.get("granularity") == AUTO:
+        raise InputError("--granularity auto is for prune, with a latency budget: give compare a number")
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(*(arms or []))),
@@ -194,6 +197,7 @@ def prune(
         with_tuning,
     )
     from secateur.methods import CHANNEL_METHODS
+    from secateur.methods.granularity import check_asked
 
     check_name(method)
     wanted = Budgets.parse(",".join(budget))
@@ -206,6 +210,8 @@ def prune(
 
         pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
+    if pruning.granularity == AUTO:
+        check_asked(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out, FILES)
@@ -261,12 +267,24 @@ def diff(
     return printing.differences(diff_files(first, second))
 
 
+@taking(Int8Options)
 def export(
+    options: Int8Options,
     directory: Annotated[Path, path_argument("Folder that train, prune or sc.save left.")],
     to: Annotated[
-        str, typer.Option(help="onnx or openvino.", autocompletion=completing(names.FORMATS))
+        str, typer.Option(help="onnx, openvino or c.", autocompletion=completing(names.FORMATS))
     ] = "onnx",
-    out: Annotated[Path | None, path_option("File to write; by default beside the weights.")] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="In 8-bit integers, calibrated on training images of --data; accuracy and latency, before "
+            "and after, are measured (docs/int8.md).",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, path_option("File to write, or folder for it; by default beside the weights.")
+    ] = None,
     factory: Annotated[
         str | None, typer.Option(help="What builds the network, where it is not built in.")
     ] = None,
@@ -278,18 +296,84 @@ def export(
             "probabilities; by default normalised numbers in, scores out.",
         ),
     ] = False,
+    values: Annotated[
+        str | None,
+        typer.Option(
+            help="For --to c: what weights are stored as, float32 (the default) or float16.",
+            autocompletion=completing(names.VALUES),
+        ),
+    ] = None,
+    pad_widths: Annotated[
+        str | None,
+        typer.Option(
+            help="auto (the default): channels of zero are added, to multiples of 8 for onnx and 16 for "
+            "openvino, where that is measured to be faster; off; or the multiple (docs/widths.md).",
+            autocompletion=completing(names.PADDINGS),
+        ),
+    ] = None,
 ) -> Answer | None:
     """Write a saved network for another runtime, proved to compute the same. Class names, input size and
     normalisation lie in the file as metadata.
 
-    Example: `secateur export small/ --to onnx --with-preprocessing`
+    Example: `secateur export small/ --to onnx --with-preprocessing`, or `secateur export small/ --to openvino
+    --int8 --data photos/`, or `secateur export small/ --to c --values float16`
     """
     from secateur.runs.export import export_directory
 
+    _check_values(values, to, int8)
+    if int8 and pad_widths is not None:
+        raise InputError(f"--pad-widths is for exports without --int8, got {pad_widths}: leave it out")
+    if int8:
+        return _export_in_int8(options, directory, to, out, factory, with_preprocessing)
+    options.check_unused()
     written = export_directory(
-        directory, to, out, factory=factory_named(factory), with_preprocessing=with_preprocessing
+        directory,
+        to,
+        out,
+        factory=factory_named(factory),
+        with_preprocessing=with_preprocessing,
+        **({} if values is None else {"values": values}),
+        **({} if pad_widths is None else {"pad_widths": pad_widths}),
     )
     return printing.exported(written)
+
+
+def _check_values(values: str | None, to: str, int8: bool) -> None:
+    """Raise InputError where --values is given for what stores weights in one way only."""
+    if values is not None and (to != "c" or int8):
+        other = "--int8" if int8 else f"--to {to}"
+        raise InputError(f"--values is for --to c without --int8, got {other}: leave it out")
+
+
+def _export_in_int8(
+    options: Int8Options,
+    directory: Path,
+    to: str,
+    out: Path | None,
+    factory: str | None,
+    with_preprocessing: bool,
+) -> Answer:
+    """Quantise a saved network; whatever can be refused without data is refused before they are read."""
+    from secateur.deploy.int8 import MOST
+    from secateur.progress import reporter_for
+    from secateur.records.out import check_outside_data
+    from secateur.runs.quantizing import Wanted
+
+    wanted = Wanted.of(
+        directory,
+        to,
+        out,
+        factory=factory_named(factory),
+        with_preprocessing=with_preprocessing,
+        calibrate=MOST if options.calibrate is None else options.calibrate,
+    )
+    chosen = options.of_network(wanted.artefact.data, wanted.artefact.task)
+    if chosen.data_folder is not None:
+        check_outside_data(wanted.path.parent, chosen.data_folder)
+    with reporter_for(sys.stdout) as reporter:
+        data = chosen.load_data(reporter, wanted.pixels)
+        found = wanted.write(data, reporter.note)
+    return printing.quantized(found, wanted.path)
 
 
 def scale(

@@ -9,13 +9,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from secateur.cli import commands, runs, using
+from secateur.cli import commands, measuring, pushing, runs, using
 from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
 from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
 from secateur.errors import InputError, TrainingError, first_line
 from secateur.process import keep_freed_memory
+from secateur.records.ours import VERSION
 
 app = typer.Typer(
     name="secateur",
@@ -30,7 +31,7 @@ for command in (commands.compare, commands.train, commands.prune):
 app.command("inspect")(answering(commands.inspect_model))
 for command in (commands.diff, commands.export, reproduce, commands.scale, commands.report):
     app.command()(answering(command))
-for command in (using.predict, using.evaluate):
+for command in (using.predict, using.evaluate, measuring.measure, measuring.forecast, pushing.push):
     app.command()(answering(command))
 app.add_typer(runs_app, name="runs")
 runs_app.command("list")(answering(runs.list_runs))
@@ -47,9 +48,7 @@ _READER_LEFT = 128 + 13
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"secateur {version('secateur')}")
+        print(f"secateur {VERSION}")
         raise typer.Exit
 
 

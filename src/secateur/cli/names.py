@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from secateur.names import ChannelMethod, Format, Match
+from secateur.names import ChannelMethod, Format, Match, RuntimeName
 
 _HOUSE = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,10 @@ DATA = ("digits", "cifar10", "tiny-imagenet", "hf:")
 """Data sets, or how their names begin."""
 TASKS = ("classification", "multilabel", "regression")
 """What labels are."""
-FORMATS, MATCHES = get_args(Format), get_args(Match)
+FORMATS, MATCHES, RUNTIMES = get_args(Format), get_args(Match), get_args(RuntimeName)
+VALUES = ("float32", "float16")
+PADDINGS = ("auto", "off", "8", "16")
+"""What weights are stored as in C."""
 
 
 def all_arms() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from secateur.data import Data
     from secateur.data.pixels import PixelFormat
     from secateur.progress import Reporter
+    from secateur.records.results import DataSummary
     from secateur.runs.prune_channels import PruneSettings
     from secateur.surgery.constraints import Constraints
     from secateur.training.terms import Terms
@@ -136,6 +137,53 @@ class DataOptions:
                     f"images are made as the network takes them ({taken}), got --{name.replace('_', '-')} "
                     f"{given}: leave it out"
                 )
+
+
+@dataclass(frozen=True)
+class Int8Options(DataOptions):
+    """On which data a network in int8 is calibrated and judged: what `export` takes for --int8 alone."""
+
+    data: Annotated[  # type: ignore[assignment]  # there is no default but the network's own
+        str | None,
+        option(
+            "For --int8: calibrated on its training images, judged on its test images; by default the "
+            "digits, where the network is of these.",
+            DATA,
+            values=names.DATA,
+        ),
+    ] = None  # type: ignore[assignment]
+    calibrate: Annotated[
+        int | None, option("Training images that ranges are found on; by default 256.", DATA)
+    ] = None
+
+    def __post_init__(self) -> None:
+        """As of all data, where there are some."""
+        if self.data is not None:
+            super().__post_init__()
+
+    def check_unused(self) -> None:
+        """Raise InputError where something is given that says how to quantise: --int8 is not."""
+        for name, each in type(self).__dataclass_fields__.items():
+            if getattr(self, name) != each.default:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is for --int8, which is calibrated on data: add --int8, "
+                    "or leave it out"
+                )
+
+    def of_network(self, known: DataSummary | None, task: str) -> Int8Options:
+        """With what the network says of its data where nothing was given.
+
+        Raises:
+            InputError: where that is nothing that can be read here.
+        """
+        data = self.data or (known.name if known is not None else None)
+        if self.data is None and data != "digits":
+            made = f", got a network of '{data}'" if data else ""
+            raise InputError(
+                f"--int8 is calibrated on images of the network's classes{made}: name them with --data"
+            )
+        default = type(self).__dataclass_fields__["task"].default
+        return replace(self, data=data, task=task if self.task == default else self.task)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, say
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from secateur.compare.arms import PlanRow
     from secateur.compare.one_network import Subject
     from secateur.compare.wanted import Wanted
+    from secateur.deploy.c import CExport
     from secateur.deploy.traced import Export
     from secateur.records.point import Point
+    from secateur.records.quantized import Quantized
     from secateur.records.results import Results
     from secateur.runs.executors.choice import Workers
     from secateur.runs.graph import Graph
@@ -320,8 +322,70 @@ def _show_scaled(source: Architecture, found: Architecture, written: Path | None
 
 def exported(written: Export) -> Answer:
     """A file for another runtime, and what its proof found."""
-    text = (
-        f"{written.path}: {written.size:,} bytes; differs from torch by {written.difference:.1e} of the "
-        f"largest output, at batch sizes {', '.join(map(str, written.checked))}"
+    found = {key: str(value) if isinstance(value, Path) else value for key, value in vars(written).items()}
+    if not written.checked:
+        found["difference"] = None
+    return Answer(found, lambda: print(_exported(written)))
+
+
+def _exported(written: Export) -> str:
+    widths = f"\n{written.widths}" if written.widths else ""
+    if written.format == "c":
+        return _exported_c(cast("CExport", written)) + widths
+    return f"{written.path}: {written.size:,} bytes; {_proof(written)}{widths}"
+
+
+def _proof(written: Export) -> str:
+    return (
+        f"differs from torch by {written.difference:.1e} of the largest output, at batch sizes "
+        f"{', '.join(map(str, written.checked))}"
     )
-    return Answer({**vars(written), "path": str(written.path)}, lambda: print(text))
+
+
+def _exported_c(written: CExport) -> str:
+    """Where the files are, what memory they need, and whether they were tried."""
+    stored = f", {written.sparse_layers} of {written.layers} layers sparse" if written.sparse_layers else ""
+    text = (
+        f"{written.path}: {written.size:,} bytes with {written.header.name}; weights {written.constant_bytes:,} "
+        f"bytes in {written.values}{stored}; memory at run time {written.arena_bytes:,} bytes, static\n"
+    )
+    if not written.compared:
+        return (
+            text + "It was NOT compared with torch: no C compiler (cc, gcc, clang or $CC) is on this machine."
+        )
+    rounding = ", of which float16 weights are the most" if written.values == "float16" else ""
+    return f"{text}Built with {written.versions['compiler']}: {_proof(written)}{rounding}"
+
+
+def quantized(found: Quantized, path: Path) -> Answer:
+    """A file in int8, beside the same network in float32."""
+    return Answer({**found.to_json(), "path": str(path)}, lambda: _show_quantized(found, path))
+
+
+def _show_quantized(found: Quantized, path: Path) -> None:
+    say(f"{path}: {found.how}.")
+    if found.calibration is not None:
+        fitted = found.calibration
+        images = f"{fitted.n:,} images of the split '{fitted.split}' of {fitted.data}"
+        say(f"Calibrated on {images}; {found.share:.1%} of the MACs are computed in int8.")
+    shown = Table("", "", "float32", "int8")
+    shown.add_row("bytes", "", f"{found.bytes_before:,}", f"{found.bytes_after:,}")
+    if (quality := found.quality) is not None:
+        title = f"{quality.metric.name}, split '{quality.split}', n = {quality.n:,}"
+        shown.add_row(title, "", quality.metric.plain(quality.before), quality.metric.plain(quality.after))
+        if (bounds := quality.interval(quality.after)) and (first := quality.interval(quality.before)):
+            intervals = [f"{low:.1%} to {high:.1%}" for low, high in (first, bounds)]
+            shown.add_row("  95% interval", "", *intervals)
+    if (pace := found.latency) is not None:
+        title = f"ms on {pace.runtime} {pace.version}, batch {pace.batch}, {pace.threads} thread, median"
+        shown.add_row(title, "", *(f"{each.median_ns / 1e6:.3g}" for each in (pace.before, pace.after)))
+        shown.add_row(
+            "  95th percentile", "", *(f"{each.p95_ns / 1e6:.3g}" for each in (pace.before, pace.after))
+        )
+    shown.show()
+    if quality is not None and quality.same is not None:
+        say(f"The same class for {quality.same:,} of these {quality.n:,} images.")
+    if found.held_out is not None:
+        say(f"Of {found.held_out.n:,} images held out: {found.held_out.in_words()}.")
+    for remark in found.remarks:
+        say(f"Note: {remark}.")

@@ -1,1 +1,5 @@
 """Networks for other runtimes, and how fast they are there."""
+
+from secateur.deploy import c  # so that sc.deploy.c.compile is there at once
+
+__all__ = ["c"]

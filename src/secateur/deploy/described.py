@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from secateur.data.preprocessing import Preprocessing, scale_and_shift
 from secateur.network.inputs import logits_of
 from secateur.network.task import Task
-from secateur.records.ours import MARK
+from secateur.records.ours import MARK, VERSION
 
 OUTSIDE, INSIDE = "outside", "inside"
 """Whether images are normalised before the network is called, or by its own operators."""
@@ -34,7 +33,7 @@ def metadata_of(artefact: Mapping[str, Any], where: str = OUTSIDE) -> dict[str, 
         "version" always; what is known of "classes", "input", "fit", "mean", "std", "task", and all of it as
         JSON under "artefact".
     """
-    found: dict[str, Any] = {"version": version("secateur")}
+    found: dict[str, Any] = {"version": VERSION}
     if not artefact:
         return found
     found |= {"classes": artefact["classes"], "task": artefact["task"], "artefact": artefact}

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 from secateur.budget import Deployment
+from secateur.deploy.c import c_run, find_compiler
 from secateur.deploy.given import Given, Inputs
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run
 from secateur.deploy.openvino import openvino_bytes, openvino_run
-from secateur.deploy.traced import Traced, check, copy_of, require_packages
+from secateur.deploy.traced import Run, Traced, check, copy_of, require_packages
 from secateur.device import describe_device
 from secateur.errors import InputError
 from secateur.network.inputs import call
@@ -119,7 +120,7 @@ def measure(
         (low, high),
         len(times),
         where.runtime,
-        version(where.runtime),
+        version_of(where.runtime),
         where.batch_size,
         where.threads,
         device,
@@ -164,23 +165,37 @@ Runner = Iterator[tuple[Callable[[], object], str, str]]
 
 
 @contextmanager
+def prepared(
+    models: Mapping[str, nn.Module], batch: Given, where: Deployment
+) -> Iterator[dict[str, Callable[[], object]]]:
+    """Have several networks ready on one runtime, for `deploy.rounds.timed`: name -> what runs it."""
+    with ExitStack() as stack:
+        runner = _RUNNERS[where.runtime]
+        yield {name: stack.enter_context(runner(model, batch, where))[0] for name, model in models.items()}
+
+
+@contextmanager
 def _on_torch(model: nn.Module, batch: Given, where: Deployment) -> Runner:
     """torch where the model lies, with the number of threads put back at the end."""
-    anchor = next(iter((*model.parameters(), *model.buffers(), *batch.tensors.values())))
+    before = torch.get_num_threads()
+    torch.set_num_threads(where.threads)
+    try:
+        with torch.inference_mode():
+            yield torch_run(copy_of(model), batch)
+    finally:
+        torch.set_num_threads(before)
+
+
+def torch_run(network: nn.Module, batch: Given) -> tuple[Callable[[], object], str, str]:
+    """What runs a batch where a network lies and waits for its end, in inference mode; device and dtype."""
+    anchor = next(iter((*network.parameters(), *network.buffers(), *batch.tensors.values())))
     inputs = batch.examples.map(lambda value: value.to(anchor.device)).inputs
-    network = copy_of(model)
 
     def run() -> None:
         call(network, inputs)
         _wait_for(anchor.device)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(where.threads)
-    try:
-        with torch.inference_mode():
-            yield run, describe_device(anchor.device), str(anchor.dtype).removeprefix("torch.")
-    finally:
-        torch.set_num_threads(before)
+    return run, describe_device(anchor.device), str(anchor.dtype).removeprefix("torch.")
 
 
 def _exported(model: nn.Module, batch: Given) -> Any:
@@ -189,27 +204,58 @@ def _exported(model: nn.Module, batch: Given) -> Any:
 
 
 @contextmanager
-def _on_onnxruntime(model: nn.Module, batch: Given, where: Deployment) -> Runner:
-    require_packages("onnx")
+def _elsewhere(model: nn.Module, batch: Given, where: Deployment) -> Runner:
+    """Another runtime, on the CPU: the network is exported for this batch, and compared with torch."""
     traced = _exported(model, batch)
-    content, _ = onnx_bytes(traced)
-    run = onnxruntime_run(content, where.threads)
-    check(run, traced)
+    run = run_of(traced, where)
     arrays = [value.numpy() for value in traced.examples.values()]
     yield lambda: run(arrays), describe_device(torch.device("cpu")), traced.dtype
 
 
-@contextmanager
-def _on_openvino(model: nn.Module, batch: Given, where: Deployment) -> Runner:
-    require_packages("openvino")
-    traced = _exported(model, batch)
-    run = openvino_run(*openvino_bytes(traced), traced.dtype, where.threads)
+def run_of(traced: Traced, where: Deployment) -> Run:
+    """Make a runtime other than torch run a traced network, once it has agreed with torch.
+
+    Raises:
+        InputError: where a package is missing, or the network cannot be exported.
+    """
+    check_installed(where.runtime)
+    if where.runtime == "c" and where.threads != 1:
+        raise InputError(
+            f"the C that is exported runs on one thread, got {where}: write c, or choose another runtime"
+        )
+    run = _EXPORTED[where.runtime](traced, where.threads)
     check(run, traced)
-    arrays = [value.numpy() for value in traced.examples.values()]
-    yield lambda: run(arrays), describe_device(torch.device("cpu")), traced.dtype
+    return run
 
 
-_RUNNERS = {"torch": _on_torch, "onnxruntime": _on_onnxruntime, "openvino": _on_openvino}
+def check_installed(runtime: str) -> None:
+    """Raise InputError, which says what to install, unless what a runtime needs is there."""
+    if runtime in _PACKAGES:
+        require_packages(_PACKAGES[runtime])
+    elif runtime == "c":
+        find_compiler()
+
+
+def version_of(runtime: str) -> str:
+    """Of what runs networks; of C the compiler."""
+    return find_compiler().version if runtime == "c" else version(runtime)
+
+
+def _in_onnxruntime(traced: Traced, threads: int) -> Run:
+    return onnxruntime_run(onnx_bytes(traced)[0], threads)
+
+
+def _in_openvino(traced: Traced, threads: int) -> Run:
+    return openvino_run(*openvino_bytes(traced), traced.dtype, threads)
+
+
+def _in_c(traced: Traced, threads: int) -> Run:
+    return c_run(traced)
+
+
+_PACKAGES = {"onnxruntime": "onnx", "openvino": "openvino"}
+_EXPORTED = {"onnxruntime": _in_onnxruntime, "openvino": _in_openvino, "c": _in_c}
+_RUNNERS = {"torch": _on_torch, **dict.fromkeys(_EXPORTED, _elsewhere)}
 
 
 def _wait_for(device: torch.device) -> None:

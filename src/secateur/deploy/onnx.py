@@ -90,7 +90,7 @@ def onnx_bytes(
         )
     assert exported is not None
     proto = exported.model_proto
-    _strip(proto)
+    strip(proto)
     for key, value in (metadata or {}).items():
         proto.metadata_props.add(key=key_in_onnx(key), value=value)
     if proto.ByteSize() > _MAX_ONNX_BYTES:
@@ -105,7 +105,7 @@ def onnx_bytes(
     return proto.SerializeToString(), found
 
 
-def _strip(proto: Any) -> None:
+def strip(proto: Any) -> None:
     """Remove the exporter's notes: they hold the source's paths on this machine, line by line."""
     graph = proto.graph
     for holder in (

@@ -59,12 +59,16 @@ def to_openvino(
 
 def openvino_bytes(traced: Traced, metadata: Mapping[str, str] | None = None) -> tuple[bytes, bytes]:
     """Make the contents of the .xml and of the .bin."""
+    with said_in_one_line("be converted by OpenVINO"), quietly():
+        return openvino_files(_openvino_model(traced), metadata or {})
+
+
+def openvino_files(model: Any, metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Make the contents of the .xml and of the .bin, of one of OpenVINO's own models."""
     import openvino
 
-    with said_in_one_line("be converted by OpenVINO"), quietly():
-        model = _openvino_model(traced)
-        for key, value in (metadata or {}).items():
-            model.set_rt_info(value, [MARK, key])
+    for key, value in metadata.items():
+        model.set_rt_info(value, [MARK, key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)

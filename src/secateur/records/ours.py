@@ -13,10 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"
+"""Of Secateur, at its one place: the package's metadata take it from here; mere sources have none."""
+
 MARK = "secateur"
 """What files that others can read are marked by: a page's generator, a figure's software, a metadata key."""
 
-FORMATS = ("secateur-architecture", "secateur-artefact", "secateur-transformers")
+FORMATS = (
+    "secateur-architecture",
+    "secateur-artefact",
+    "secateur-device-table",
+    "secateur-int8",
+    "secateur-measured",
+    "secateur-transformers",
+)
 """What files of ours say that they are, under "format"."""
 
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
@@ -88,6 +98,12 @@ def _is_our_page(path: Path) -> bool:
         return b'content="secateur"' in file.read(_HEAD)
 
 
+def _is_our_card(path: Path) -> bool:
+    """Whether a model card says that we wrote it."""
+    with path.open("rb") as file:
+        return b"<!-- written by secateur:" in file.read(_HEAD)
+
+
 def _is_our_figure(path: Path) -> bool:
     """Whether a figure names us as what made it; those of older versions lie beside results."""
     with path.open("rb") as file:
@@ -99,6 +115,13 @@ def _ends_with_mark(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         return MARK.encode() in file.read()
+
+
+def _begins_with_mark(path: Path) -> bool:
+    """Whether a network in C says on its second line that we wrote it."""
+    with path.open("rb") as file:
+        lines = file.read(_HEAD).split(b"\n")
+    return len(lines) > 1 and lines[1].startswith(b" * " + MARK.encode())
 
 
 def _has_marked_xml(path: Path) -> bool:
@@ -119,10 +142,13 @@ def _beside_ours(path: Path) -> bool:
 _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".html": _is_our_page,
+    ".md": _is_our_card,
     ".png": _is_our_figure,
     ".svg": _is_our_figure,
     ".onnx": _ends_with_mark,
     ".xml": _ends_with_mark,
     ".bin": _has_marked_xml,
     ".safetensors": _beside_architecture,
+    ".c": _begins_with_mark,
+    ".h": _begins_with_mark,
 }

@@ -52,7 +52,7 @@ def check_out(
     """
     check_writable(out)
     if data is not None:
-        _check_outside_data(out, Path(data))
+        check_outside_data(out, Path(data))
     names = list(files)
     wanted = [out / name for name in names]
     if model is not None:
@@ -124,7 +124,7 @@ def check_writable(out: Path) -> None:
         ) from None
 
 
-def _check_outside_data(out: Path, data: Path) -> None:
+def check_outside_data(out: Path, data: Path) -> None:
     """Raise InputError where what is written would be read as images, or lies where images are."""
     if not data.is_dir():
         return

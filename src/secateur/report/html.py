@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_text
+from secateur.records.measured import Measured
 from secateur.records.results import Results
 
 from . import charts, differences, series, table
 from .accuracy import accuracy_chart
 from .figures import write_figures
+from .measured import parts
 from .quantity import quantity_of
 from .series import Histories
 from .style import looks_of
@@ -26,6 +28,7 @@ def write_report(
     histories: Histories,
     directory: Path,
     meanings: Mapping[str, str] | None = None,
+    measured: Measured | None = None,
 ) -> Path:
     """Write `report.html` and `figures/*.{png,svg}` under `directory`.
 
@@ -34,17 +37,23 @@ def write_report(
         histories: for each run id, its epochs.
         directory: where to write; made if it is not there. Each file is replaced as a whole or not at all.
         meanings: one line on each arm; none: they are shown by name only.
+        measured: what the network in best/ comes to where it runs, where that is known.
 
     Returns:
         The path of the page.
     """
     write_figures(results, histories, directory / "figures")
     page = directory / "report.html"
-    write_text(page, render(results, histories, meanings))
+    write_text(page, render(results, histories, meanings, measured))
     return page
 
 
-def render(results: Results, histories: Histories, meanings: Mapping[str, str] | None = None) -> str:
+def render(
+    results: Results,
+    histories: Histories,
+    meanings: Mapping[str, str] | None = None,
+    measured: Measured | None = None,
+) -> str:
     """The page as text."""
     templates = environment("secateur.report")
     templates.filters["count"] = table.count
@@ -73,6 +82,7 @@ def render(results: Results, histories: Histories, meanings: Mapping[str, str] |
         ratios=not of_weights or any(row.arm == "fisher-tuned" for row in results.summary),
         sections=sections,
         differences=differences.lines(results),
+        measured=measured and parts(measured),
         basis={entry.basis for entry in results.verdict.per_budget},
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,

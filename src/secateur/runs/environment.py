@@ -12,13 +12,15 @@ from typing import Any
 import torch
 
 from secateur.device import Runtime, describe_device
+from secateur.records.ours import VERSION
 
-PACKAGES = ("secateur", "torch", "accelerate", "numpy", "safetensors")
+PACKAGES = ("torch", "accelerate", "numpy", "safetensors")
 
 
 def describe_environment(runtime: Runtime, precision: str) -> dict[str, Any]:
     """Versions, device, precision of the forward passes (`Recipe.precision`), commit, date: JSON-able."""
     return {
+        "secateur": VERSION,
         **{package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),

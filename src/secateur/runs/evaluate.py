@@ -46,6 +46,7 @@ def evaluate(
     *,
     factory: Factory | None = None,
     device: str = "auto",
+    trusted: bool = False,
     **reading: Any,
 ) -> Evaluated:
     """Measure a finished network on data: `sc.evaluate`.
@@ -55,6 +56,7 @@ def evaluate(
         data: as `load_data` takes it; or loaded data, of the network's own size.
         split: one of `SPLITS`.
         factory: builds the network of a folder, where it is not of a built-in family.
+        trusted: whether a `.c` file may be built and run: it is a program, whatever it says of itself.
         reading: other options of `load_data`.
 
     Raises:
@@ -63,7 +65,7 @@ def evaluate(
     Example:
         >>> sc.evaluate("small/", "photos/").in_words()  # doctest: +SKIP
     """
-    predictor = Predictor.open(network, factory, device)
+    predictor = Predictor.open(network, factory, device, trusted)
     check_evaluable(predictor, split)
     if isinstance(data, str):
         data = load_data(data, pixels=predictor.preprocessing.format, **reading)
@@ -83,17 +85,12 @@ def check_evaluable(predictor: Predictor, split: str) -> None:
 
 def measured(predictor: Predictor, data: Data, split: str) -> Evaluation:
     """Measure a network on data that are loaded."""
-    numbers, remarks = _numbers_of(data, predictor)
-    wanted = predictor.preprocessing.format
-    if data.shape != (wanted.channels, wanted.height, wanted.width):
-        raise InputError(
-            f"{predictor.source} takes images of {wanted.channels}x{wanted.height}x{wanted.width}, got "
-            f"{'x'.join(map(str, data.shape))}: load the data with pixels=model.preprocess.format"
-        )
+    numbers, remarks = numbers_of(data, predictor)
+    check_shape(data, predictor)
     parts = [(name, _part(data, name)) for name in (SPLITS[:3] if split == "all" else (split,))]
     if split == "all" and data.val is data.test:
         parts = [part for part in parts if part[0] != "val"]
-    scores = torch.cat([_scores(predictor, part) for _, part in parts])
+    scores = torch.cat([scores_of(predictor, part) for _, part in parts])
     truth = numbers[torch.cat([part.labels for _, part in parts])]
     places = [(name, index) for name, part in parts for index in range(len(part))]
     order = _mistakes(scores, truth)[:WORST]
@@ -106,11 +103,21 @@ def measured(predictor: Predictor, data: Data, split: str) -> Evaluation:
     )
 
 
+def check_shape(data: Data, predictor: Predictor) -> None:
+    """Raise InputError unless the images are of the network's size."""
+    wanted = predictor.preprocessing.format
+    if data.shape != (wanted.channels, wanted.height, wanted.width):
+        raise InputError(
+            f"{predictor.source} takes images of {wanted.channels}x{wanted.height}x{wanted.width}, got "
+            f"{'x'.join(map(str, data.shape))}: load the data with pixels=model.preprocess.format"
+        )
+
+
 def _part(data: Data, name: str) -> Split:
     return {"train": data.train, "val": data.val, "test": data.test}[name]
 
 
-def _numbers_of(data: Data, predictor: Predictor) -> tuple[Tensor, tuple[str, ...]]:
+def numbers_of(data: Data, predictor: Predictor) -> tuple[Tensor, tuple[str, ...]]:
     """The network's number of each of the data's classes, told by name; what to say of it.
 
     Raises:
@@ -142,7 +149,7 @@ def _remarks(predictor: Predictor, data: Data, split: str) -> tuple[str, ...]:
     return ()
 
 
-def _scores(predictor: Predictor, split: Split) -> Tensor:
+def scores_of(predictor: Predictor, split: Split) -> Tensor:
     """Probabilities (N, K) of a split."""
     return torch.cat([predictor.probabilities(part.clone().numpy()) for part in split.images.split(BATCH)])
 

@@ -27,6 +27,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError
 from secateur.network.tensor_files import unshared
+from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.out import expanded
 from secateur.records.record import Record
@@ -37,6 +38,7 @@ RUN_FILES = (
     "architecture.json",
     "artefact.json",
     "transformers.json",
+    MEASURED_FILE,
     "model.safetensors",
     *("checkpoint.safetensors", "scores.safetensors"),
 )

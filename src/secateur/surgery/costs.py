@@ -20,8 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.errors import InputError
 from secateur.models import Family
-from secateur.network.counting import layer_positions
-from secateur.network.inputs import Inputs, call, tile
+from secateur.network.counting import layer_positions, uses_of_weights
+from secateur.network.inputs import Inputs, call, on_device, tile
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.tensor_files import state_bytes
 from secateur.surgery.cutting import Axis
@@ -75,7 +75,7 @@ class Costs:
         referee: bool = True,
         whole: nn.Module | None = None,
     ):
-        self.graph = graph
+        self.graph, self._inputs = graph, inputs
         if referee:
             found = products_of(whole or model, graph.uncut() if whole else graph, inputs)
         else:
@@ -130,6 +130,22 @@ class Costs:
     def now(self) -> dict[str, int]:
         """What the network costs at present."""
         return dict(zip(COUNTED, self._now, strict=True))
+
+    def nonzero_macs(self, model: nn.Module) -> int:
+        """Count the MACs whose weight is not zero, and those without a weight (attention).
+
+            nonzero MACs = MACs - sum over weights of  zeros(weight) * uses(weight)
+
+        Args:
+            model: the network that these are the costs of, as it is.
+        """
+        held = model.state_dict()
+        uses = {t.name: t.uses for t in self._tensors if t.uses and t.is_weight}
+        if self._measured is not None:  # nobody knows which parameter is multiplied how often: layers do
+            layers = uses_of_weights(model, on_device(self._inputs, model))
+            uses = {f"{name}.weight": used for name, used in layers.items() if f"{name}.weight" in held}
+        zeros = ((held[name] == 0).sum().item() * used for name, used in uses.items())
+        return self.now["macs"] - int(sum(zeros))
 
     def without(self, name: str, channels: int = 1) -> dict[str, int]:
         """Count what it would cost with so many channels less in a group: in microseconds."""

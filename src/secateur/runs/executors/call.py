@@ -11,12 +11,12 @@ import sys
 import sysconfig
 import traceback
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from secateur.errors import InputError, TrainingError, kind_and_line
 from secateur.process import keep_freed_memory
+from secateur.records.ours import VERSION
 
 _KINDS: dict[str, type[Exception]] = {
     "InputError": InputError,
@@ -90,12 +90,4 @@ def seen_from_here(path: str) -> str:
         found = Path(path).read_text(encoding="utf-8")
     except OSError:
         found = None
-    return json.dumps({"found": found, "version": own_version()})
-
-
-def own_version() -> str:
-    """The installed version; "unknown" where Secateur is run from a folder without being installed."""
-    try:
-        return version("secateur")
-    except PackageNotFoundError:
-        return "unknown"
+    return json.dumps({"found": found, "version": VERSION})

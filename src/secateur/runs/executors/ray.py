@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import InputError, first_line, kind_and_line
-from secateur.runs.executors.call import own_version, paths_of_ones_own, thread_environment, unpack
+from secateur.records.ours import VERSION
+from secateur.runs.executors.call import paths_of_ones_own, thread_environment, unpack
 from secateur.runs.executors.orphans import Watch
 from secateur.runs.executors.pool import ThreadedPool, WorkerLostError
 
@@ -117,9 +118,9 @@ class RayPool(ThreadedPool):
                 f"the folder '{folder}' is not the same on all machines of the Ray cluster at "
                 f"'{self._where}': use one that they share"
             )
-        if seen["version"] != own_version():
+        if seen["version"] != VERSION:
             raise InputError(
-                f"Secateur is {seen['version']} on the Ray cluster at '{self._where}' and {own_version()} "
+                f"Secateur is {seen['version']} on the Ray cluster at '{self._where}' and {VERSION} "
                 "here: install the same"
             )
 

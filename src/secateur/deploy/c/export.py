@@ -1,0 +1,334 @@
+"""Networks as C files, proved to compute what torch computes before they are left in place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from secateur.architecture.artefact import artefact_of
+from secateur.architecture.opening import Factory
+from secateur.architecture.saved import load_model
+from secateur.atomic import write_text
+from secateur.deploy.c.compiling import Compiled, Port, has_compiler
+from secateur.deploy.c.naming import identifier
+from secateur.deploy.c.operators import lowered
+from secateur.deploy.c.program import VALUES, Convolution, Linear, Program, Values
+from secateur.deploy.c.writing import Written, written
+from secateur.deploy.described import metadata_of
+from secateur.deploy.given import Given, Inputs
+from secateur.deploy.traced import TOLERANCE, Export, Traced, check, target_path
+from secateur.errors import InputError, unknown
+from secateur.records.ours import MARK
+from secateur.records.out import check_ours, expanded
+from secateur.surgery.anatomy import anatomy_of
+
+_MOST_HEAD = 2**24  # characters of comments at the head of a file
+
+
+@dataclass(frozen=True)
+class CExport(Export):
+    """A network in C that was written.
+
+    Attributes:
+        header: the `.h` beside the `.c`.
+        arena_bytes: the memory that a call needs.
+        constant_bytes: weights and tables, as they lie in the program.
+        values: what weights are stored as.
+        sparse_layers, layers: how many layers with weights are stored and executed without their zeros, of how
+            many.
+        compared: whether it was built and compared with torch; not where there is no compiler.
+    """
+
+    header: Path
+    arena_bytes: int
+    constant_bytes: int
+    values: str
+    sparse_layers: int
+    layers: int
+    compared: bool
+
+
+@dataclass(frozen=True)
+class InC:
+    """A network in C, not yet written.
+
+    Attributes:
+        inputs, outputs: what it takes and gives.
+    """
+
+    traced: Traced
+    program: Program
+    text: Written
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @classmethod
+    def of(
+        cls, traced: Traced, name: str, values: str = "float32", metadata: Mapping[str, str] | None = None
+    ) -> InC:
+        """Lower a network of any fixed batch, for one example.
+
+        Raises:
+            InputError: where the network does what the C export does not know.
+        """
+        if values not in VALUES:
+            raise unknown("type of stored values", values, VALUES)
+        stored: Values = "float16" if values == "float16" else "float32"
+        traced = of_one(traced)
+        program = lowered(traced)
+        inputs, outputs = _ports(traced, program)
+        ports = {"inputs": [asdict(port) for port in inputs], "outputs": [asdict(port) for port in outputs]}
+        said = {**(metadata or metadata_of({})), "values": values, "ports": json.dumps(ports)}
+        return cls(traced, program, written(program, name, stored, said), inputs, outputs)
+
+    def compiled(self, compiler: str | None = None) -> Compiled:
+        """Build it here."""
+        text = self.text
+        return Compiled(
+            text.source, text.header, text.name, self.inputs, self.outputs, text.arena_bytes, compiler
+        )
+
+
+def of_one(traced: Traced) -> Traced:
+    """Trace a network again with one example, where it was with another number."""
+    if traced.given.count == 1 and not traced.dynamic_batch:
+        found = traced
+    else:
+        found = Traced.of(traced.plain.model, traced.given.with_batch(1).examples, dynamic_batch=False)
+    if found.dtype != "float32":
+        raise InputError(
+            f"the C export takes networks in float32, got {found.dtype}: convert it with model.float() (weights are "
+            "stored as float16 by --values float16)"
+        )
+    return found
+
+
+def _ports(traced: Traced, program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Where examples lie in inputs and outputs, found by running the network on two."""
+    one = [tuple(view.shape) for view in program.outputs.values()]
+    dims: list[int | None] = [None] * len(one)
+    two = _shapes_of_two(traced)
+    for index, (first, second) in enumerate(zip(one, two or one, strict=True)):
+        differing = [axis for axis, sides in enumerate(zip(first, second, strict=False)) if sides[0] != sides[1]]
+        dims[index] = differing[0] if len(differing) == 1 and len(first) == len(second) else None
+    apart = two is not None and None not in dims
+    paths = traced.given.paths
+    inputs = tuple(
+        Port(name, buffer.dtype, tuple(buffer.shape), traced.given.examples.dims.get(paths[name]) if apart else None)
+        for name, buffer in program.inputs.items()
+    )
+    outputs = tuple(
+        Port(name, view.dtype, tuple(view.shape), dim if apart else None)
+        for (name, view), dim in zip(program.outputs.items(), dims, strict=True)
+    )
+    return inputs, outputs
+
+
+def _shapes_of_two(traced: Traced) -> list[tuple[int, ...]] | None:
+    """The shapes of the outputs for two examples; None where examples are not told apart, or two do not run."""
+    if not traced.given.examples.apart or traced.given.examples.lists:
+        return None
+    try:
+        with torch.inference_mode():
+            found = traced.plain(*traced.given.with_batch(2).tensors.values())
+    except Exception:  # a network that is made for one example: somebody's code, on what it does not take
+        return None
+    return [tuple(value.shape) for value in found]
+
+
+def to_c(
+    model: nn.Module,
+    example_inputs: Inputs,
+    path: str | Path,
+    *,
+    values: str = "float32",
+    tolerance: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> CExport:
+    """Write the network as one C11 file and a header beside it, once what a compiler builds agrees with torch.
+
+    Args:
+        model, example_inputs: as `secateur.deploy.onnx.to_onnx` takes them; the C code takes one example.
+        path: ends in `.c`; its stem is the name of the network in C. Missing folders are made.
+        values: what weights are stored as, one of `program.VALUES`; all is computed in float32.
+        tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None: 1e-4, for
+            float16 1e-2.
+        metadata: written into the file (`described.metadata_of`); class names and preprocessing as constants too.
+
+    Raises:
+        InputError: where the network has an operator that the C export does not know, cannot be traced, or the two
+            disagree; no file is left, and one that was there stays as it was. Where no compiler is found the files
+            are written and not compared, as the result says.
+
+    Example:
+        >>> to_c(model, torch.zeros(1, 3, 32, 32), "net.c").arena_bytes  # doctest: +SKIP
+        131072
+    """
+    path = target_path(path, ".c")
+    header = path.with_suffix(".h")
+    check_ours([path, header])
+    if values not in VALUES:
+        raise unknown("type of stored values", values, VALUES)
+    found = InC.of(
+        Traced.of(model, Given.of(example_inputs).with_batch(1).examples, dynamic_batch=False),
+        identifier(path.stem),
+        values,
+        metadata,
+    )
+    allowed = TOLERANCE[values] if tolerance is None else tolerance
+    compared = has_compiler()
+    built = found.compiled() if compared else None
+    difference = check(built.run, found.traced, allowed) if built else float("nan")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(header, found.text.header)
+    write_text(path, found.text.source)
+    layers = [step for step in found.program.steps if isinstance(step, (Convolution, Linear))]
+    record = found.traced.record(
+        "c", path, len(found.text.source) + len(found.text.header), None, difference, allowed, "torch"
+    )
+    known = {field.name: getattr(record, field.name) for field in fields(Export)}
+    if built:
+        known["versions"] = record.versions | {"compiler": built.compiler.version}
+    else:
+        known["checked"] = ()
+    return CExport(
+        **known,
+        header=header,
+        arena_bytes=found.text.arena_bytes,
+        constant_bytes=found.text.constant_bytes,
+        values=values,
+        sparse_layers=sum(step.sparse for step in layers),
+        layers=len(layers),
+        compared=compared,
+    )
+
+
+def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
+    what: str | Path | nn.Module,
+    example_inputs: Inputs | None = None,
+    *,
+    values: str = "float32",
+    compiler: str | None = None,
+    threads: int = 1,
+    factory: Factory | None = None,
+) -> Compiled:
+    """Build a network with the system's C compiler: a callable on numpy arrays.
+
+    Args:
+        what: a folder that `secateur.save` left, a `.c` file that we wrote (it is built and run as it stands: whoever
+            gives it to you runs code on your machine), or a model with example inputs.
+        example_inputs: of a model, as `to_c` takes them.
+        values: what weights are stored as; of a `.c` file, what it says itself.
+        compiler: a command; None: $CC, else cc, gcc or clang.
+        threads: 1, as the C code has no threads.
+        factory: builds the network of a folder, where it is not of a built-in family.
+
+    Raises:
+        InputError: where there is no compiler, or the network cannot be lowered or built, or disagrees with torch.
+
+    Example:
+        >>> logits = compile("small/")(images)  # doctest: +SKIP
+    """
+    if threads != 1:
+        raise InputError(f"the C code runs on one thread, got threads={threads}: leave it out")
+    if isinstance(what, (str, Path)):
+        path = expanded(what, "the network to compile")
+        if path.suffix == ".c":
+            return _read(path, compiler)[0]
+        what = load_model(path, factory)
+    if example_inputs is None:
+        example_inputs = anatomy_of(what).inputs
+    traced = Traced.of(what, Given.of(example_inputs).with_batch(1).examples, dynamic_batch=False)
+    artefact = artefact_of(what)
+    found = InC.of(traced, "net", values, metadata_of(artefact.to_json() if artefact else {}))
+    built = found.compiled(compiler)
+    check(built.run, found.traced, TOLERANCE[values])
+    return built
+
+
+@dataclass(frozen=True)
+class CRun:
+    """What runs a network in C on whole batches: arrays in by position, arrays out.
+
+    Attributes:
+        compiled: the network, of one example.
+    """
+
+    compiled: Compiled
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.compiled.run(arrays)
+
+    @property
+    def arena_bytes(self) -> int:
+        """The memory that a call needs."""
+        return self.compiled.arena_bytes
+
+    @property
+    def compiler(self) -> str:
+        """What built it: "gcc 12.2.0"."""
+        return self.compiled.compiler.version
+
+
+def c_run(traced: Traced, values: str = "float32", compiler: str | None = None) -> CRun:
+    """Make C code run a traced network; a batch example by example."""
+    return CRun(InC.of(traced, "net", values).compiled(compiler))
+
+
+def read_c(path: Path) -> tuple[CRun, dict[str, str], int | None]:
+    """Build a file that we wrote: what runs it, the metadata that we wrote, its batch size if fixed."""
+    compiled, said = _read(path)
+    fixed = any(port.dim is None for port in compiled.inputs)
+    shape = compiled.inputs[0].shape
+    return CRun(compiled), said, (shape[0] if shape else 1) if fixed else None
+
+
+def _read(path: Path, compiler: str | None = None) -> tuple[Compiled, dict[str, str]]:
+    """Build a `.c` file that we wrote, with the header beside it; and what it says of itself.
+
+    Raises:
+        InputError: where one of them is missing, or does not say what we write.
+    """
+    header = path.with_suffix(".h")
+    for each in (path, header):
+        if not each.is_file():
+            raise InputError(f"a network in C is a .c file with its .h beside it, got no '{each}': copy both")
+    source = path.read_text(encoding="ascii", errors="replace")
+    text = header.read_text(encoding="ascii", errors="replace")
+    said = metadata_in(source)
+    try:
+        ports = json.loads(said["ports"])
+        inputs, outputs = (tuple(map(_port, ports[key])) for key in ("inputs", "outputs"))
+        name = re.search(r'^#include "(\w+)\.h"$', source, re.MULTILINE)
+        size = re.search(r"^#define \w+_ARENA_BYTES (\d+)$", text, re.MULTILINE)
+        if not (name and size and inputs and outputs):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise InputError(
+            f"'{path}' must be a C file that Secateur wrote, and is not: export the network again"
+        ) from None
+    return Compiled(source, text, name[1], inputs, outputs, int(size[1]), compiler), said
+
+
+def _port(given: Mapping[str, object]) -> Port:
+    port = Port(**given)  # type: ignore[arg-type]
+    return Port(str(port.name), str(port.dtype), tuple(int(n) for n in port.shape), port.dim)
+
+
+def metadata_in(source: str) -> dict[str, str]:
+    """Read back what the head of a C file says of the network, not checked; empty where we did not write it."""
+    for line in source[:_MOST_HEAD].splitlines()[:3]:
+        if line.startswith(f" * {MARK}: "):
+            try:
+                found = json.loads(line.removeprefix(f" * {MARK}: "))
+            except (ValueError, RecursionError):
+                return {}
+            return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return {}
