@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from secateur.deploy.c.arrays import array
-from secateur.deploy.c.kernel import WIDEST, Nonzeros, floats_or_null, kernels, scratches, stored
+from secateur.deploy.c.kernel import (
+    SUFFIXES,
+    WIDEST,
+    Nonzeros,
+    floats_or_null,
+    kernels,
+    scaled,
+    scratches,
+    stored,
+)
 from secateur.deploy.c.planes import activation_number
 from secateur.deploy.c.program import Code, Linear, Values
 
@@ -25,20 +34,22 @@ def code(step: Linear, values: Values = "float32") -> Code:
 
 def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
-    constants = array(f"{step.name}_values", weight)
+    scales, said = scaled(step.name, step.weight, values)
+    constants = array(f"{step.name}_values", weight) + scales
     sizes = f"{step.rows}, {inputs}, {outputs}"
-    head = f"dense_linear{_half(values)}({sizes}, {step.input.pointer}, {step.name}_values"
+    head = f"dense_linear{SUFFIXES[values]}({sizes}, {step.input.pointer}, {step.name}_values{said}"
     functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
-    return _code(step, constants, head, [4 * inputs if values == "float16" else 0], functions)
+    return _code(step, constants, head, [0 if values == "float32" else 4 * inputs], functions)
 
 
 def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
     nonzeros = Nonzeros(weight, np.arange(inputs))
-    suffix, name = _half(values) + ("_wide" if nonzeros.wide else ""), step.name
-    constants = nonzeros.constants(name)
-    arguments = f"{step.input.pointer}, {name}_at, {name}_values, {name}_counts"
-    room = nonzeros.most if values == "float16" else 0
+    suffix, name = SUFFIXES[values] + ("_wide" if nonzeros.wide else ""), step.name
+    scales, said = scaled(name, step.weight, values)
+    constants = nonzeros.constants(name) + scales
+    arguments = f"{step.input.pointer}, {name}_at, {name}_values, {name}_counts{said}"
+    room = 0 if values == "float32" else nonzeros.most
     if step.rows == 1:
         functions = kernels(("finished", "sparse_vector"), values, nonzeros.wide)
         return _code(step, constants, f"sparse_vector{suffix}({outputs}, {arguments}", [room], functions)
@@ -46,10 +57,6 @@ def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
     functions = kernels(("finished", "sparse", "sparse_rows"), values, nonzeros.wide)
     head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {apart}, {arguments}"
     return _code(step, constants, head, [(inputs + 1) * apart, room], functions)
-
-
-def _half(values: Values) -> str:
-    return "_half" if values == "float16" else ""
 
 
 def _code(step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]) -> Code:
