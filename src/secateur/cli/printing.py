@@ -329,9 +329,10 @@ def exported(written: Export) -> Answer:
 
 
 def _exported(written: Export) -> str:
+    widths = f"\n{written.widths}" if written.widths else ""
     if written.format == "c":
-        return _exported_c(cast("CExport", written))
-    return f"{written.path}: {written.size:,} bytes; {_proof(written)}"
+        return _exported_c(cast("CExport", written)) + widths
+    return f"{written.path}: {written.size:,} bytes; {_proof(written)}{widths}"
 
 
 def _proof(written: Export) -> str:
@@ -349,7 +350,9 @@ def _exported_c(written: CExport) -> str:
         f"bytes in {written.values}{stored}; memory at run time {written.arena_bytes:,} bytes, static\n"
     )
     if not written.compared:
-        return text + "It was NOT compared with torch: no C compiler (cc, gcc, clang or $CC) is on this machine."
+        return (
+            text + "It was NOT compared with torch: no C compiler (cc, gcc, clang or $CC) is on this machine."
+        )
     rounding = ", of which float16 weights are the most" if written.values == "float16" else ""
     return f"{text}Built with {written.versions['compiler']}: {_proof(written)}{rounding}"
 
