@@ -1,7 +1,7 @@
 """Weights in 8 bits: whole numbers from -127 to 127 and a scale for each output channel, symmetric.
 
-Only what is stored is in 8 bits, a quarter of the flash. The kernels turn it into float32 some at a time, and compute
-in that, so that activations lose nothing and need no calibration.
+Only what is stored is in 8 bits, a quarter of the flash. The kernels turn it into float32 some at a time, and
+compute in that, so that activations lose nothing and need no calibration.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.deploy.c.program import Convolution, Linear, Program
+from secateur.deploy.c.program import Convolution, Linear, Program, Step
 
 MOST = 127
 
@@ -22,7 +22,7 @@ def quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         weight: float32 (outputs, ...).
 
     Returns:
-        int8 of the same shape, and float32 (outputs,): weight is about scale * number, half a scale off at most.
+        int8 of the same shape, and float32 (outputs,): scale * number is half a scale off at most.
 
     Example:
         >>> numbers, scales = quantized(np.array([[0.5, -1.27], [0.0, 0.0]], np.float32))
@@ -38,11 +38,11 @@ def quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dequantized(program: Program) -> Program:
-    """The same program with the weights that are left of it, in float32: what the C in int8 must agree with."""
+    """The same program with its weights rounded, in float32: what the C in int8 must agree with."""
     return replace(program, steps=tuple(map(_dequantized, program.steps)))
 
 
-def _dequantized(step: object) -> object:
+def _dequantized(step: Step) -> Step:
     if not isinstance(step, (Convolution, Linear)):
         return step
     numbers, scales = quantized(step.weight)

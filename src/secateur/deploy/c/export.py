@@ -111,17 +111,27 @@ class InC:
         )
 
 
-def difference_of(found: InC, built: Compiled, tolerance: float, compiler: str | None = None) -> float:
+def difference_of(
+    found: InC,
+    built: Compiled,
+    tolerance: float,
+    compiler: str | None = None,
+    in_float: Compiled | None = None,
+) -> float:
     """Compare what was built with what it must compute: torch; of weights in int8, C in float32 with those weights.
 
     Of int8 the same network in float32 is compared with torch first.
+
+    Args:
+        in_float: that one, where it is built already.
 
     Raises:
         InputError: where the difference is larger than allowed.
     """
     if found.values != "int8":
         return check(built.run, found.traced, tolerance)
-    in_float = InC.of_program(found.traced, found.program, "net", "float32").compiled(compiler)
+    if in_float is None:
+        in_float = InC.of_program(found.traced, found.program, "net", "float32").compiled(compiler)
     check(in_float.run, found.traced)
     rounded = InC.of_program(found.traced, dequantized(found.program), "net", "float32").compiled(compiler)
     return check(built.run, replace(found.traced, plain=_AsTorch(rounded)), tolerance)

@@ -74,10 +74,11 @@ def stored(weight: np.ndarray, values: Values, layer: str) -> np.ndarray:
 
 
 def scaled(name: str, weight: np.ndarray, values: Values) -> tuple[str, str]:
-    """The scales of weights in int8: their declaration, and what is said in a call; nothing for other weights."""
+    """The scales of weights in int8: their declaration, and what is said in a call; of others nothing."""
     if values != "int8":
         return "", ""
-    scales = np.concatenate([quantized(weight)[1], np.zeros(PADDING, np.float32)])  # of channels that fill a block
+    padding = np.zeros(PADDING, np.float32)  # of the channels that fill a block
+    scales = np.concatenate([quantized(weight)[1], padding])
     return array(f"{name}_scales", scales), f", {name}_scales"
 
 
