@@ -360,6 +360,8 @@ def _export_in_int8(
     from secateur.records.out import check_outside_data
     from secateur.runs.quantizing import Wanted
 
+    if to == "c" and options.calibrate is not None:
+        raise InputError("--to c has weights in int8 alone, and calibrates nothing: leave --calibrate out")
     wanted = Wanted.of(
         directory,
         to,
