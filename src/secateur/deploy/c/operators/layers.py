@@ -1,4 +1,4 @@
-"""Layers with weights: convolutions, linear layers, products of matrices, and normalisation that came after them."""
+"""Layers with weights: convolutions, linear layers, products of matrices, and norms that came after them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from secateur.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class ChannelScale(Step):
-    """output = input * scale + shift for every channel: a batch norm, until it is part of the layer before it.
+    """output = input * scale + shift for every channel: a batch norm, until it is part of a layer.
 
     Attributes:
         input: (1, channels, ...).
@@ -53,9 +53,7 @@ class ChannelScale(Step):
             for each in (self.scale, self.shift)
         )
         operands = (self.input, scale, shift)
-        return Elementwise(
-            self.name, self.layer, self.output.view, operands, "{0} * {1} + {2}", "batch_norm"
-        )
+        return Elementwise(self.name, self.layer, self.output.view, operands, "{0} * {1} + {2}", "batch_norm")
 
 
 def numbers(value: Tensor | None) -> np.ndarray | None:
@@ -67,8 +65,8 @@ def constant(build: Build, value: Value, what: str) -> Tensor:
     """Take a constant; InputError where it is computed from the inputs."""
     if not isinstance(value, Tensor):
         raise InputError(
-            f"the C export needs {what} that do not depend on the input, got computed ones {build.said}: export it to "
-            "onnx"
+            f"the C export needs {what} that do not depend on the input, got computed ones {build.said}: "
+            "export it to onnx"
         )
     return value
 
@@ -90,12 +88,14 @@ def convolution(
     bias = None if bias is None else constant(build, bias, "biases of convolutions")
     if weight.dim() not in (3, 4):
         raise InputError(
-            f"the C export knows convolutions in 1 and 2 dimensions, got {weight.dim() - 2} {build.said}: export it to "
-            "onnx"
+            f"the C export knows convolutions in 1 and 2 dimensions, got {weight.dim() - 2} {build.said}: "
+            "export it to onnx"
         )
     if weight.dim() == 3:
         weight = weight.unsqueeze(2)
-        stride, padding, dilation = ([first, *rest] for first, rest in ((1, stride), (0, padding), (1, dilation)))
+        stride, padding, dilation = (
+            [first, *rest] for first, rest in ((1, stride), (0, padding), (1, dilation))
+        )
     pair = lambda given: (int(given[0]), int(given[-1]))  # noqa: E731
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     view, output = build.view(value), build.made()
@@ -112,13 +112,33 @@ def convolution(
     if transposed:
         build.add(
             TransposedConvolution(
-                build.name("s"), build.layer, source, target, kernel, offset, stride, padding, dilation, groups
+                build.name("s"),
+                build.layer,
+                source,
+                target,
+                kernel,
+                offset,
+                stride,
+                padding,
+                dilation,
+                groups,
             )
         )
     else:
         build.add(
             Convolution(
-                *(build.name("s"), build.layer, source, target, kernel, offset, stride, padding, dilation, groups),
+                *(
+                    build.name("s"),
+                    build.layer,
+                    source,
+                    target,
+                    kernel,
+                    offset,
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                ),
                 sparse=executed_sparse(kernel, prod(out_shape[2:])),
             )
         )
@@ -156,7 +176,9 @@ def batch_norm(
     """Training, momentum, eps; or without the first."""
     eps = rest[-1]
     if len(rest) == 3 and rest[0]:
-        raise InputError(f"the C export computes a batch norm in evaluation mode only, got training {build.said}")
+        raise InputError(
+            f"the C export computes a batch norm in evaluation mode only, got training {build.said}"
+        )
     mean, variance = (constant(build, each, "means and variances").double() for each in (mean, variance))
     scale = (variance + eps).rsqrt()
     if weight is not None:
