@@ -26,6 +26,7 @@ BENCHMARKS = (
     "training_rate",
     "decoding",
     "inspecting",
+    "sparse_latency",
 )
 QUICK_ROUNDS = 2
 

@@ -1,8 +1,8 @@
-"""Convolutions in C: sparse ones without their zeros, dense ones with every weight, and those of few channels a group.
+"""Convolutions in C: sparse ones without their zeros, dense ones, and those of few channels in a group.
 
-All read the input as planes (`planes.py`). Sparse: for each nonzero one multiply-add of a register full of outputs
-with a shifted read. Dense: eight output channels at once. Where a group has fewer than four output channels (a
-depthwise convolution), the sparse kernel has no zeros to leave out and is still the faster one.
+All read the input as planes (`planes.py`). Sparse: for each nonzero one multiply-add of registers full of
+outputs with a shifted read. Dense: eight output channels at once. Where a group has fewer than four output
+channels (a depthwise convolution), the sparse kernel has no zeros to leave out and is still the faster one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _dense(step: Convolution, planes: Planes, weight: np.ndarray, values: Values
 
 
 def packed(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Order weights as the dense kernel reads them: (group, block of channels, input, column, row, channel), flat."""
+    """Order weights as the dense kernel reads them: by group, block, input, column, row, channel."""
     blocks = []
     for group in np.split(weight, groups):
         for first in range(0, len(group), BLOCK):

@@ -54,13 +54,14 @@ def stored(weight: np.ndarray, values: Values, layer: str) -> np.ndarray:
     """
     if values == "float16" and (largest := float(np.abs(weight).max(initial=0))) >= HALF_MAX + 16:
         raise InputError(
-            f"values float16 must hold every weight, {HALF_MAX} at most, got {largest:.3g} in {layer}: export float32"
+            f"values float16 must hold every weight, {HALF_MAX} at most, got {largest:.3g} in {layer}: "
+            "export float32"
         )
     return weight.astype(values)
 
 
 class Nonzeros:
-    """A sparse layer as it is stored: for each output how many weights are not zero, where they read, and they.
+    """A sparse layer as it is stored: for each output how many weights are not zero, where they read, what.
 
     Args:
         weight: (outputs, ...) as stored.

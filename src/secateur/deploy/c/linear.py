@@ -1,4 +1,4 @@
-"""Linear layers in C: sparse ones without their zeros, for one vector or for several; dense ones by dot products."""
+"""Linear layers in C: sparse without their zeros, for one vector or several; dense by dot products."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from secateur.deploy.c.arrays import array
 from secateur.deploy.c.kernel import WIDEST, Nonzeros, floats_or_null, kernels, scratches, stored
 from secateur.deploy.c.planes import activation_number
 from secateur.deploy.c.program import Code, Linear, Values
+
 
 def code(step: Linear, values: Values = "float32") -> Code:
     """Write a linear layer in C.
@@ -25,7 +26,8 @@ def code(step: Linear, values: Values = "float32") -> Code:
 def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
     constants = array(f"{step.name}_values", weight)
-    head = f"dense_linear{_half(values)}({step.rows}, {inputs}, {outputs}, {step.input.pointer}, {step.name}_values"
+    sizes = f"{step.rows}, {inputs}, {outputs}"
+    head = f"dense_linear{_half(values)}({sizes}, {step.input.pointer}, {step.name}_values"
     functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
     return _code(step, constants, head, [4 * inputs if values == "float16" else 0], functions)
 
@@ -50,12 +52,12 @@ def _half(values: Values) -> str:
     return "_half" if values == "float16" else ""
 
 
-def _code(
-    step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]
-) -> Code:
+def _code(step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]) -> Code:
     """The call, whose scratch is of so many floats for each of the pointers that it takes at its end."""
     bias, said = floats_or_null(f"{step.name}_bias", step.bias)
     residual = step.residual.pointer if step.residual is not None else "NULL"
     where, floats = scratches(*scratch)
-    call = f"{head}, {said}, {residual}, {activation_number(step.activation)}, {step.output.name}, {where});\n"
+    call = (
+        f"{head}, {said}, {residual}, {activation_number(step.activation)}, {step.output.name}, {where});\n"
+    )
     return Code(constants + bias, call, floats, functions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd
+from math import ceil, gcd
 
 import numpy as np
 
@@ -74,20 +74,20 @@ class Planes:
 
     @cached_property
     def direct(self) -> bool:
-        """Whether the input is read as it is: runs of outputs then end where vectors do, for none reads beyond."""
+        """Whether the input is read as it is: where runs of outputs end as vectors do, none reads beyond."""
         height, width = self.out
         return self._pointwise and height * width % WIDEST == 0
 
     @cached_property
     def band(self) -> int:
-        """Output rows at a time: the planes take no more room than the input, or little; one tile's worth at least."""
+        """Output rows at a time: planes take no more room than the input, or little; a tile's at least."""
         height, width = self.out
         row = self.inputs * self.kernel[1] * self.phases * width
         room = max(_SMALL, self.inputs * self.image[0] * self.image[1])
-        rows = max(room // row - self._more, -(-_TILE // width), 1)
+        rows = max(room // row - self._more, ceil(_TILE / width), 1)
         unit = WIDEST // gcd(width, WIDEST) if self.direct else 1
-        bands = -(-height // rows)
-        return min(height, -(-(-(-height // bands)) // unit) * unit)
+        even = ceil(height / ceil(height / rows))
+        return min(height, ceil(even / unit) * unit)
 
     @property
     def rows(self) -> int:

@@ -24,7 +24,7 @@ typedef float vec;
 #else
 #define KERNEL static __attribute__((noinline, noclone))
 #endif
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("GCC unroll 32")
 #else
 #define KERNEL static
