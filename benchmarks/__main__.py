@@ -17,6 +17,7 @@ BENCHMARKS = (
     "exact_solve",
     "fisher_run",
     "uneven_widths",
+    "compact_latency",
     "batches",
     "startup",
     "allocator",

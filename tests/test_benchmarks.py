@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import allocator, compare_overhead, fisher_run, machine, records, side_by_side, startup
+from benchmarks import (
+    allocator,
+    compact_latency,
+    compare_overhead,
+    fisher_run,
+    machine,
+    records,
+    side_by_side,
+    startup,
+)
 from benchmarks.masked import Masked, ours_per_theirs
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import WARM_UP, Action, Ratio, Times, measure, rotated, summary
@@ -172,6 +181,26 @@ def test_benchmarks_run(name):
     content = records.record(name, QUICK, found, IDLE, ENVIRONMENT)
     check(content, name)
     assert len(content["cases"]) == RUN_HERE[name]
+
+
+@pytest.mark.slow
+def test_compact_latency_runs():
+    found = compact_latency.run(QUICK)
+    check(records.record("compact_latency", QUICK, found, IDLE, ENVIRONMENT), "compact_latency")
+    assert len(found.cases) == 4 + 1 + 1
+
+
+@pytest.mark.parametrize("budget", compact_latency.BARS)
+def test_compact_networks_have_so_many_parameters_at_most(budget):
+    whole, most = compact_latency.whole(quick=False), compact_latency.PARAMS[budget]
+    assert compact_latency.limit(whole, budget) == most
+    uneven = compact_latency.uneven(whole, most)
+    assert most - 2500 < uneven.params <= most  # a channel of the last stage is 2 * 9 * 128 + 2 of them
+    assert sum(width % 8 > 0 for width in uneven.widths) > 9
+    for number in (8, 16):
+        found = compact_latency.multiples(whole, most, number)
+        assert 0.97 * most < found.params <= most  # no smaller networks than the claim is of
+        assert all(width % number == 0 for width in found.widths)
 
 
 def test_the_training_rate_stands_beside_the_floor():

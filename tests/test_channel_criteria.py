@@ -783,7 +783,7 @@ def without_the_optimizer():
         (lambda: Taylor("params=50%", every=0), "every must be at least 1 step, got 0"),
         (lambda: Taylor("params=50%", beta=math.nan), "beta must be at least 0, got nan"),
         (lambda: Taylor("params=50%", beta=math.inf), "beta must be at least 0, got inf"),
-        (lambda: Taylor("params=50%", granularity=0), "granularity must be at least 1, got 0"),
+        (lambda: Taylor("params=50%", granularity=0), 'granularity must be at least 1, or "auto", got 0'),
         (lambda: Taylor("params=50%", at_once=-1), "at_once must be at least 0, got -1"),
         (lambda: Taylor(), "taylor: give either a budget or a number of removals"),
         (lambda: Taylor("params=50%", removals=3), "taylor: give either a budget or a number of removals"),

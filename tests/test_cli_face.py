@@ -187,6 +187,7 @@ JSON = {
     "measure": ("measure out/best --runtime torch --seconds 0.05", {"now", "timings"}),
     "predict": ("predict out/best PHOTO", {"network", "predictions"}),
     "evaluate": ("evaluate out/best --data digits --limit-train 300", {"accuracy", "confusion"}),
+    "push": ("push out/best ann/small --dry-run", {"repo", "files", "card"}),
     "runs list": ("runs list out", {"directory", "runs"}),
     "runs show": ("runs show RUN out", {"run_id", "accuracy"}),
     "runs delete": ("runs delete RUN out --yes", {"deleted"}),

@@ -148,7 +148,7 @@ def test_each_split_does_one_thing(trained, data, tmp_path, monkeypatch):
     """Ranges come of the training split, the recipe of the validation split; nothing else is seen."""
     seen = {}
 
-    def quantized(to, traced, calibration, held_out):
+    def quantized(to, traced, calibration, held_out, recipes):
         seen.update(calibration=np.concatenate([x for (x,) in calibration]),
                     held_out=np.concatenate([x for (x,) in held_out]))  # fmt: skip
         raise InputError("enough")

@@ -162,7 +162,8 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    docs = [ROOT / "docs" / f"{name}.md" for name in ("deviations", "prunability", "surgery", "verdict")]
+    names = ("deviations", "prunability", "surgery", "training", "verdict")
+    docs = [ROOT / "docs" / f"{name}.md" for name in names]
     for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)

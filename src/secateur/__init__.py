@@ -20,6 +20,10 @@ What comes of it can be used:
     sc.load("small/").classes; sc.predict("small/", "photo.jpg"); sc.evaluate("small/", "photos/")
     print(sc.measure("small/"))  # sizes, and times on every runtime, now and before pruning
 
+or published:
+
+    sc.push("small/", "ann/small"); model = sc.load("hf:ann/small")
+
 Names are loaded when they are first used, so that the command line answers without loading torch.
 """
 
@@ -50,11 +54,13 @@ if TYPE_CHECKING:
     from secateur.runs.measuring import measure
     from secateur.runs.predict import predict
     from secateur.runs.prune_channels import PruneSettings
+    from secateur.runs.push import push
     from secateur.surgery.computed_weights import make_permanent
     from secateur.surgery.copies_alike import follow
     from secateur.training.average import Average
     from secateur.training.loaders import Loaders
     from secateur.training.prune import prune
+    from secateur.training.recalibration import recalibrate
     from secateur.training.recipe import Recipe
 
 _HOMES = {
@@ -81,6 +87,8 @@ _HOMES = {
     "measure": "secateur.runs.measuring:measure",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
+    "push": "secateur.runs.push:push",
+    "recalibrate": "secateur.training.recalibration:recalibrate",
     "save": "secateur.architecture.saved:save_model",
 }
 
@@ -112,6 +120,8 @@ __all__ = [
     "models",
     "predict",
     "prune",
+    "push",
+    "recalibrate",
     "save",
 ]
 

@@ -6,7 +6,13 @@ them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
+
+AUTO: Final = "auto"
+"""In place of a number: it is found out."""
+
+Granularity = int | Literal["auto"]
+"""What layers keep channels in multiples of: `secateur.methods.channels.Config`."""
 
 ChannelMethod = Literal[
     "fisher", "taylor", "filter-norm", "batch-norm-scale", "snip-channels", "random-channels"

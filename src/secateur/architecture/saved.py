@@ -17,6 +17,7 @@ from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, 
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import described
+from secateur.architecture.hub import network_at
 from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
 from secateur.architecture.origin import Origin
@@ -168,6 +169,7 @@ def load_model(
     `model(model.preprocess("photo.jpg"))`.
 
     Args:
+        directory: the folder; or `hf:OWNER/NAME`, what `secateur push` put on the Hugging Face Hub.
         factory: builds the whole network, where it is not of a built-in family: its own class is then what
             comes back. Nothing is imported that the files name; a model class of `transformers` is looked up
             in that package, and built from `transformers.json`.
@@ -178,7 +180,7 @@ def load_model(
         InputError: where a file is missing, damaged, or the two do not belong together; weights are compared
             with the architecture by shape before anything is allocated.
     """
-    directory = expanded(directory, "the folder to load")
+    directory = network_at(directory, "the folder to load")
     if like is not None:  # it would be built and traced again, and may run on images of another size
         architecture = _like(like, directory / ARCHITECTURE_FILE)
     else:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Protocol, Self, get_args
 
 from torch import nn
 
+from secateur.budget import tables
 from secateur.budget.hints import own_value, refusal, split
 from secateur.errors import InputError, unknown
 from secateur.names import RuntimeName
 from secateur.network.counting import count_model_macs
 from secateur.network.tensor_files import artefact_bytes
 from secateur.network.weights import count_params, count_weights
+from secateur.records.device_table import DeviceTable
 
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]{0,3}|%)", re.IGNORECASE)
 
@@ -146,6 +148,8 @@ class Deployment:
         runtime: one of `RUNTIMES`.
         batch_size: examples at a time, at least 1.
         threads: CPU threads of the runtime, at least 1.
+        table: costs on another device, by which a latency is foretold; None: it is measured here.
+        path: the table's file, as it was named.
 
     Example:
         >>> str(Deployment.parse("onnxruntime:batch=8"))
@@ -155,23 +159,27 @@ class Deployment:
     runtime: str
     batch_size: int = 1
     threads: int = 1
+    table: DeviceTable | None = field(default=None, repr=False)
+    path: str = ""
 
     def __post_init__(self) -> None:
-        if self.runtime not in RUNTIMES:
+        if self.table is None and self.runtime not in RUNTIMES:
             raise unknown("runtime", self.runtime, RUNTIMES)
-        for name, field in _OPTIONS.items():
-            if not isinstance(getattr(self, field), int) or getattr(self, field) < 1:
-                raise InputError(
-                    f"{name} must be a whole number of at least 1, got {getattr(self, field)}: write {name}=1"
-                )
+        for name, attribute in _OPTIONS.items():
+            value = getattr(self, attribute)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {value}: write {name}=1")
 
     @classmethod
     def parse(cls, text: str) -> Deployment:
-        """Read 'torch', 'onnxruntime:batch=8', 'openvino:batch=8:threads=2'.
+        """Read 'torch', 'onnxruntime:batch=8', 'openvino:batch=8:threads=2', 'file:device.json'.
 
         Raises:
-            InputError: naming what is wrong, and the runtimes or options that exist.
+            InputError: naming what is wrong, and the runtimes or options that exist; of a file, that there is
+                none, or that it is no table.
         """
+        if tables.is_file(text):
+            return cls.foretold(*tables.read(text))
         runtime, *options = (part.strip() for part in text.split(":"))
         if runtime not in RUNTIMES:
             raise unknown("runtime", runtime, RUNTIMES)
@@ -187,9 +195,16 @@ class Deployment:
                     f"{name} must be a whole number from 1 to 999999, got '{option}': write {name}=1"
                 )
             found[_OPTIONS[name]] = int(value)
-        return cls(runtime, **found)
+        return cls(runtime, found.get("batch_size", 1), found.get("threads", 1))
+
+    @classmethod
+    def foretold(cls, path: str, table: DeviceTable) -> Deployment:
+        """The device that a table is of."""
+        return cls(table.runtime, table.batch, table.threads, table, path)
 
     def __str__(self) -> str:
+        if self.table is not None:
+            return f"{tables.FILE}:{self.path}"
         return f"{self.runtime}:batch={self.batch_size}:threads={self.threads}"
 
 
@@ -212,11 +227,15 @@ class Budget:
     deployment: Deployment | None = None
 
     @classmethod
-    def parse(cls, text: str | Budget) -> Budget:
+    def parse(cls, text: str | Budget, table: DeviceTable | None = None) -> Budget:
         """Read 'params=500k', 'params=25%', 'bytes=1.5MB', 'latency=2ms@onnxruntime:batch=8:threads=2'.
 
         k, M and G are powers of 1000, with or without the B of bytes; KiB, MiB and GiB are powers of 1024.
-        Latency is in s, ms or us, at a runtime, of a batch of 1 on 1 thread unless said.
+        Latency is in s, ms or us, at a runtime, of a batch of 1 on 1 thread unless said; or foretold for
+        another device, 'latency=2ms@file:device.json' (docs/device.md).
+
+        Args:
+            table: what was read from that file elsewhere; None: it is read.
 
         Raises:
             InputError: naming what is wrong and a budget that would be right.
@@ -229,8 +248,21 @@ class Budget:
         if resource != MEASURED:
             return cls(resource, *_amount(resource, amount, text), f"{resource}={amount}")
         number, _, where = (part.strip() for part in amount.partition("@"))
-        deployment = _deployment(where, number, text)
+        if table is not None:
+            deployment = Deployment.foretold(where.partition(":")[2], table)
+        else:
+            deployment = _deployment(where, number, text)
         return cls(resource, *_amount(resource, number, text), f"{resource}={amount}", deployment)
+
+    @property
+    def identity(self) -> str:
+        """The text that goes into a run's hash: of a table its content, wherever its file lies."""
+        table = self.deployment.table if self.deployment else None
+        return (
+            self.text
+            if table is None
+            else f"{self.text.partition('@')[0]}@{tables.FILE}:{table.content_hash}"
+        )
 
     @property
     def measured(self) -> bool:
@@ -468,7 +500,7 @@ class Limits(Mapping[str, int]):
 
     def identity(self) -> dict[str, int | str]:
         """What goes into a run's hash: units; a latency, which is measured anew in every run, as its text."""
-        return {**dict(self.counted), **({MEASURED: self.latency.text} if self.latency else {})}
+        return {**dict(self.counted), **({MEASURED: self.latency.identity} if self.latency else {})}
 
     def of_weights(self, who: str) -> Limits:
         """The limits themselves; InputError unless they are one, on what zeros make less: nonzeros, bytes."""

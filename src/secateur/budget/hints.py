@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from secateur.budget.tables import parts
 from secateur.errors import InputError, unknown
 
 COUNTED = ("params", "macs", "nonzeros", "bytes")
@@ -134,7 +135,7 @@ def split(text: str) -> list[str]:
         raise InputError(
             f"commas stand between budgets, not within a number, got '{text}': write {fixed} for {found[1]}"
         )
-    return text.split(",")
+    return parts(text, (*COUNTED, LATENCY))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from secateur.cli.shared import (
     session_for,
 )
 from secateur.errors import InputError
+from secateur.names import AUTO
 
 if TYPE_CHECKING:
     from secateur.records.point import Point
@@ -84,6 +85,8 @@ def compare(
     asked = Workers.parse(workers, on)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
+    if options.channels.get("granularity") == AUTO:
+        raise InputError("--granularity auto is for prune, with a latency budget: give compare a number")
     settings = Settings(
         budgets=budgets_of(budget or ["params=50%", "params=25%"]),
         arms=tuple(words(*(arms or []))),
@@ -194,6 +197,7 @@ def prune(
         with_tuning,
     )
     from secateur.methods import CHANNEL_METHODS
+    from secateur.methods.granularity import check_asked
 
     check_name(method)
     wanted = Budgets.parse(",".join(budget))
@@ -206,6 +210,8 @@ def prune(
 
         pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
+    if pruning.granularity == AUTO:
+        check_asked(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
     session, data, architecture = session_for(options, out, FILES)
@@ -297,6 +303,14 @@ def export(
             autocompletion=completing(names.VALUES),
         ),
     ] = None,
+    pad_widths: Annotated[
+        str | None,
+        typer.Option(
+            help="auto (the default): channels of zero are added, to multiples of 8 for onnx and 16 for "
+            "openvino, where that is measured to be faster; off; or the multiple (docs/widths.md).",
+            autocompletion=completing(names.PADDINGS),
+        ),
+    ] = None,
 ) -> Answer | None:
     """Write a saved network for another runtime, proved to compute the same. Class names, input size and
     normalisation lie in the file as metadata.
@@ -307,6 +321,8 @@ def export(
     from secateur.runs.export import export_directory
 
     _check_values(values, to, int8)
+    if int8 and pad_widths is not None:
+        raise InputError(f"--pad-widths is for exports without --int8, got {pad_widths}: leave it out")
     if int8:
         return _export_in_int8(options, directory, to, out, factory, with_preprocessing)
     options.check_unused()
@@ -317,6 +333,7 @@ def export(
         factory=factory_named(factory),
         with_preprocessing=with_preprocessing,
         **({} if values is None else {"values": values}),
+        **({} if pad_widths is None else {"pad_widths": pad_widths}),
     )
     return printing.exported(written)
 

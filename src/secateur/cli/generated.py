@@ -122,8 +122,21 @@ def _read(setting: Field[Any], name: str, value: Any) -> Any:
     if isinstance(setting.default, tuple):
         return numbers(name, ",".join(value))
     if setting.metadata["words"] and value not in setting.metadata["words"]:
-        return number(name, value, setting.metadata["words"])
+        return _number(setting, name, value)
     return value
+
+
+def _number(setting: Field[Any], name: str, text: str) -> float:
+    """The number that a setting has in place of words: whole where its default is."""
+    instead = setting.metadata["words"]
+    if not isinstance(setting.default, int):
+        return number(name, text, instead)
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(
+            f"--{name.replace('_', '-')} takes a whole number, or {' or '.join(instead)}, got '{text}'"
+        ) from None
 
 
 def option_name(setting: Field[Any]) -> str:

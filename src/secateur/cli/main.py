@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from secateur.cli import commands, measuring, runs, using
+from secateur.cli import commands, measuring, pushing, runs, using
 from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
@@ -31,7 +31,7 @@ for command in (commands.compare, commands.train, commands.prune):
 app.command("inspect")(answering(commands.inspect_model))
 for command in (commands.diff, commands.export, reproduce, commands.scale, commands.report):
     app.command()(answering(command))
-for command in (using.predict, using.evaluate, measuring.measure):
+for command in (using.predict, using.evaluate, measuring.measure, measuring.forecast, pushing.push):
     app.command()(answering(command))
 app.add_typer(runs_app, name="runs")
 runs_app.command("list")(answering(runs.list_runs))

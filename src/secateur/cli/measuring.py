@@ -10,11 +10,13 @@ import typer
 
 from secateur.cli import names
 from secateur.cli.answer import Answer
-from secateur.cli.generated import completing, words
-from secateur.cli.shared import path_argument, path_option
+from secateur.cli.generated import completing, taking, words
+from secateur.cli.options import ModelOptions
+from secateur.cli.shared import budgets_of, path_argument, path_option
 from secateur.cli.terminal import Table, say
 
 if TYPE_CHECKING:
+    from secateur.records.forecasted import Forecasts
     from secateur.records.measured import Measured
     from secateur.records.shown import Shown
 
@@ -90,6 +92,57 @@ def measure(
     return Answer(content, lambda: _show(found, page), 1 if failed else 0)
 
 
+@taking(ModelOptions)
+def forecast(
+    options: ModelOptions,
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            help="params=500k, macs=25%, bytes=1MB, nonzeros=5%, latency=2ms@onnxruntime. Several, each by "
+            "itself, with commas or repeated.",
+            autocompletion=completing(names.BUDGETS),
+        ),
+    ],
+    runtime: RuntimeOption = None,
+    batch: BatchOption = 1,
+    threads: ThreadsOption = 1,
+    image: Annotated[
+        str | None,
+        typer.Option("--input", help="CHANNELSxHEIGHTxWIDTH of an image, in place of data: 3x224x224."),
+    ] = None,
+    classes: Annotated[int, typer.Option(help="With --input: how many classes.")] = 1000,
+    device: DeviceOption = "cpu",
+    seconds: SecondsOption = 2.0,
+) -> Answer | None:
+    """What networks of a budget would come to, before anyone trains one: sizes, and the latency of untrained
+    networks of that shape, measured on every runtime. Accuracy is not forecast.
+
+    Example: `secateur forecast --model wrn-40-2 --data cifar10 --budget params=25% --budget nonzeros=3%`
+    """
+    from secateur.device import Runtime
+    from secateur.progress import reporter_for
+    from secateur.runs.forecasting import forecast as forecasts
+    from secateur.runs.runtimes import Plan
+
+    budgets = budgets_of(budget)
+    device = Runtime(device).device_name
+    plan = Plan.of(runtimes_of(runtime), batch=batch, threads=threads, device=device, seconds=seconds)
+    with reporter_for(sys.stdout) as reporter:
+        if image is not None:
+            architecture = options.load_at(image, classes, reporter)
+        else:
+            architecture = options.load_as_saved() or options.load(reporter)[1]
+        found = forecasts(architecture, budgets, plan, reporter)
+    failed = any(each.failed for each in found.not_measured)
+    return Answer(found.to_json(), lambda: _show_forecast(found), 1 if failed else 0)
+
+
+def _show_forecast(found: Forecasts) -> None:
+    for table in found.tables():
+        show_table(table, words=2)
+        say("")
+
+
 def runtimes_of(texts: list[str] | None) -> list[str] | None:
     """The runtimes that were named, with commas or one by one; None: none was."""
     return words(*texts) if texts else None
@@ -104,12 +157,17 @@ def _show(found: Measured, page: Path | None) -> None:
         say(f"Written to {page}")
 
 
-def show_table(table: Shown) -> None:
-    """Print a title, a table and notes; as wide as the terminal."""
+def show_table(table: Shown, words: int = 1) -> None:
+    """Print a title, a table and notes; as wide as the terminal.
+
+    Args:
+        words: how many columns hold words, one or two; the others hold numbers.
+    """
     say(f"{table.title}:")
-    shown = Table(table.heads[0], "", *table.heads[1:])
-    for first, *others in table.rows:
-        shown.add_row(first, "", *others)
+    filling = [""] * (2 - words)
+    shown = Table(*table.heads[:words], *filling, *table.heads[words:])
+    for row in table.rows:
+        shown.add_row(*row[:words], *filling, *row[words:])
     if table.rows:
         shown.show()
     for note in table.notes:

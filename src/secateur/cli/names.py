@@ -27,6 +27,7 @@ TASKS = ("classification", "multilabel", "regression")
 """What labels are."""
 FORMATS, MATCHES, RUNTIMES = get_args(Format), get_args(Match), get_args(RuntimeName)
 VALUES = ("float32", "float16")
+PADDINGS = ("auto", "off", "8", "16")
 """What weights are stored as in C."""
 
 

@@ -329,9 +329,10 @@ def exported(written: Export) -> Answer:
 
 
 def _exported(written: Export) -> str:
+    widths = f"\n{written.widths}" if written.widths else ""
     if written.format == "c":
-        return _exported_c(cast("CExport", written))
-    return f"{written.path}: {written.size:,} bytes; {_proof(written)}"
+        return _exported_c(cast("CExport", written)) + widths
+    return f"{written.path}: {written.size:,} bytes; {_proof(written)}{widths}"
 
 
 def _proof(written: Export) -> str:

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 _Network = Annotated[
     Path,
     path_argument(
-        "Folder that train, prune, compare (its best/) or sc.save left, or an .onnx or .xml file that export "
-        "wrote.",
+        "Folder that train, prune, compare (its best/) or sc.save left; hf:OWNER/NAME of the Hugging Face "
+        "Hub; or an .onnx, .xml or .c file that export wrote.",
         "NETWORK",
     ),
 ]
 _Factory = Annotated[
     str | None, typer.Option(help="What builds the network of a folder, where it is not built in.")
+]
+_Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Build and run a .c file, a program: one that you exported yourself."),
 ]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 _MOST_COLUMNS = 12
@@ -49,6 +53,7 @@ def predict(
     ] = False,
     factory: _Factory = None,
     device: _Device = "auto",
+    trust: _Trust = False,
 ) -> Answer | None:
     """What a finished network says of images: classes and probabilities.
 
@@ -62,7 +67,7 @@ def predict(
 
     if top < 1:
         raise InputError(f"--top must be at least 1, got {top}")
-    predictor = Predictor.open(network, factory_named(factory), device)
+    predictor = Predictor.open(network, factory_named(factory), device, trust)
     paths = list(dict.fromkeys(path for image in images for path in images_at(image)))
     found = _telling(predictions(predictor, paths, top))
     said = [each for each in found if not isinstance(each, Unreadable)]
@@ -132,6 +137,7 @@ def evaluate(
     ] = None,
     factory: _Factory = None,
     device: _Device = "auto",
+    trust: _Trust = False,
 ) -> Answer | None:
     """How good a finished network is on data: accuracy with an interval, each class, what is taken for what.
 
@@ -147,7 +153,7 @@ def evaluate(
 
     if out is not None:
         check_out(out, [PAGE], data=options.data_folder)
-    predictor = Predictor.open(network, factory_named(factory), device)
+    predictor = Predictor.open(network, factory_named(factory), device, trust)
     check_evaluable(predictor, split)
     with reporter_for(sys.stdout) as reporter:
         data = options.load_data(reporter, predictor.preprocessing.format)

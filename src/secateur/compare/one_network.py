@@ -20,6 +20,7 @@ from secateur.compare.teaching import check_teaching
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
+from secateur.methods.goal import words_of
 from secateur.records.out import FOLDER_FILES, check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
@@ -194,6 +195,8 @@ def prune_one(
             session.reporter.note(remark)
     target = Target(Limits.of(budgets, subject.architecture))
     target.check(subject.architecture, settings)
+    for line in words_of(budgets):
+        session.reporter.note(line)
     subject.check_teaching()
     label = f"{settings.method} {budgets} seed {subject.seed}"
 

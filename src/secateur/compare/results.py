@@ -19,7 +19,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.errors import InputError
 from secateur.network.task import Task
-from secateur.records.measured import Measured
+from secateur.records.measured import Measured, hash_of
 from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
@@ -116,14 +116,15 @@ def leave_network(
 ) -> None:
     """Write a run's network into a folder, complete: what its classes are called, and how it came about.
 
-    `record.json` has the point, then the rest of the run's record.
+    `record.json` has the point, which weights it is of, then the rest of the run's record.
     """
     run = store.path(record.run_id)
     whole = record.to_json()
     kept = ("history", "identity", "environment", "data")
     rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
     # First, as it makes the weights known as a run's, which another run's may replace.
-    write_json(folder / "record.json", {"schema": 1, **point.to_json(), **rest})
+    own = {"weights_sha256": hash_of(run / WEIGHTS_FILE)}
+    write_json(folder / "record.json", {"schema": 1, **point.to_json(), **own, **rest})
     artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
     write_json(folder / ARTEFACT_FILE, artefact.to_json())
     for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, TRANSFORMERS_FILE):

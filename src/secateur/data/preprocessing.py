@@ -55,7 +55,7 @@ class Preprocessing:
         Raises:
             InputError: it is no image that can be read.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels(image))).unsqueeze(0)
+        pixels = torch.from_numpy(np.array(self.pixels(image))).unsqueeze(0)  # a copy: Pillow's is read-only
         scale, shift = scale_and_shift(self.mean, self.std)
         return pixels.float().mul_(scale).add_(shift)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -162,6 +162,16 @@ def _enough(times: Sequence[float], repeats: int, over: bool) -> bool:
 
 
 Runner = Iterator[tuple[Callable[[], object], str, str]]
+
+
+@contextmanager
+def prepared(
+    models: Mapping[str, nn.Module], batch: Given, where: Deployment
+) -> Iterator[dict[str, Callable[[], object]]]:
+    """Have several networks ready on one runtime, for `deploy.rounds.timed`: name -> what runs it."""
+    with ExitStack() as stack:
+        runner = _RUNNERS[where.runtime]
+        yield {name: stack.enter_context(runner(model, batch, where))[0] for name, model in models.items()}
 
 
 @contextmanager

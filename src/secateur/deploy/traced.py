@@ -13,7 +13,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Export:
         difference: the largest difference found, in units of the output's largest magnitude.
         tolerance: the difference that would have been too large.
         versions: of torch and of the runtime that was compared with it.
+        widths: what became of channel widths that the runtime does not like (`deploy.widths`), in words.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Export:
     difference: float
     tolerance: float
     versions: dict[str, str]
+    widths: str = field(default="", kw_only=True)
 
 
 class _Plain(nn.Module):

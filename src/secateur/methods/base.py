@@ -47,6 +47,11 @@ class Method:
         """
         return model
 
+    @property
+    def found(self) -> list[str]:
+        """What it found out in `prepare` that a user should know, a line each."""
+        return []
+
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         """What to hand to the optimizer: every parameter of the prepared model, with its weight decay."""
         return [{"params": list(model.parameters()), "weight_decay": weight_decay}]

@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.budget import Budgets, Limits, Wanted
+from secateur.budget import MEASURED, Budgets, Limits, Wanted
 from secateur.errors import InputError, TrainingError, require
 from secateur.methods.base import Method
 from secateur.methods.goal import Goal, cost_at
+from secateur.methods.granularity import Liked, check_asked, granule, liked, smallest_widths
+from secateur.names import AUTO, Granularity
 from secateur.surgery.along import parameter_along
 from secateur.surgery.anatomy import Anatomy, Removals, anatomy_of
 from secateur.surgery.constraints import Bounds, Constraints
@@ -38,20 +40,22 @@ class Config:
     Attributes:
         every: training steps per removal, at least 1 (Crowley et al.: 100).
         beta: the FLOP penalty per MAC in the score, at least 0 (Crowley et al.: 0).
-        granularity: what is cut keeps a multiple of it in every layer, where it was as wide; 1: any number.
+        granularity: what is cut keeps a multiple of it in every layer, where it was as wide; 1: any number;
+            "auto": the runtime of a latency budget is asked (`secateur.methods.granularity`).
         at_once: channels (granules) removed every time; 0: all that the budget asks for, at the first.
     """
 
     every: int = 100
     beta: float = 0.0
-    granularity: int = 1
+    granularity: Granularity = 1
     at_once: int = 1
 
     def __post_init__(self) -> None:
         checks = {
             "every must be at least 1 step": self.every >= 1,
             "beta must be at least 0": 0 <= self.beta < math.inf,
-            "granularity must be at least 1": self.granularity >= 1,
+            'granularity must be at least 1, or "auto"': self.granularity == AUTO
+            or (isinstance(self.granularity, int) and self.granularity >= 1),
             "at_once must be at least 0": self.at_once >= 0,
         }
         require(self, checks, "pruning channels: ")
@@ -83,12 +87,6 @@ def removal_score(score_K: Tensor, macs: int, beta: float) -> Tensor:
     return score_K - beta * macs
 
 
-def granule(graph: ChannelGraph, name: str, granularity: int) -> int:
-    """How many channels of a group make up a multiple of `granularity` in every layer that writes them."""
-    sites = [site for site in graph.groups[name].sites if site.write or site.axis[1] == "out"]
-    return math.lcm(*(granularity // math.gcd(granularity, site.entries.shape[1]) for site in sites))
-
-
 def next_removal(graph: ChannelGraph, name: str, granularity: int, least: int = 1) -> int:
     """How many channels go from a group next: down to a multiple, then granule by granule; 0: none can.
 
@@ -98,15 +96,6 @@ def next_removal(graph: ChannelGraph, name: str, granularity: int, least: int = 
     step, width = granule(graph, name, granularity), graph.width(name)
     gone = width % step or step
     return gone if width - gone >= max(step, least) else 0
-
-
-def smallest_widths(graph: ChannelGraph, granularity: int, bounds: Bounds | None = None) -> dict[str, int]:
-    """What every group can be cut down to: one granule, or more where `bounds` say so, or all that it has."""
-    found = {}
-    for name in graph.groups:
-        step, least = granule(graph, name, granularity), bounds.least(name) if bounds else 1
-        found[name] = min(-(-least // step) * step, graph.width(name))
-    return found
 
 
 def bounds_of(constraints: Constraints | Bounds | None, model: nn.Module, *, streams: bool = False) -> Bounds:
@@ -160,7 +149,7 @@ class ChannelPruning(Method):
         *,
         every: int = 100,
         beta: float = 0.0,
-        granularity: int = 1,
+        granularity: Granularity = 1,
         at_once: int = 1,
         removals: int | None = None,
         constraints: Constraints | Bounds | None = None,
@@ -175,6 +164,9 @@ class ChannelPruning(Method):
         self.constraints = constraints
         self.bounds = Bounds()
         self.config = Config(every, beta, granularity, at_once)
+        if granularity == AUTO:
+            check_asked(self.name, wanted)
+        self.liked: Liked | None = None
         self.removed: list[dict[str, Any]] = []
         self._steps = 0
         self._examples = 0
@@ -242,7 +234,8 @@ class ChannelPruning(Method):
         least, inner = self._without_blocks(model, ranked)
         if self.goal.wanted is not None:
             self.goal.fix(model, self.anatomy)
-            smallest = smallest_widths(graph, self.config.granularity, self.bounds)
+            self._ask_runtime(model)
+            smallest = smallest_widths(graph, self.granularity, self.bounds)
             smallest = {name: width for name, width in smallest.items() if name in ranked}
             smallest = {name: width for name, width in smallest.items() if name in inner.graph.groups}
             if self._resumed is None:
@@ -271,6 +264,30 @@ class ChannelPruning(Method):
         floors = {**bounds.floors, **{name: widths[name] for name in names}}
         text = ", ".join(filter(None, (bounds.text, f"frozen {' '.join(said[:8])}" if said else "")))
         return replace(bounds, floors=floors, widths=widths, text=text)
+
+    @property
+    def granularity(self) -> int:
+        """Layers keep channels in multiples of it; known from `prepare` on."""
+        if isinstance(self.config.granularity, int):
+            return self.config.granularity
+        return 1 if self.liked is None else self.liked.granularity
+
+    @property
+    def found(self) -> list[str]:
+        """What was found out in `prepare` that a user should know: a line, or none."""
+        return [self.liked.said] if self.liked and self.liked.said else []
+
+    def _ask_runtime(self, model: nn.Module) -> None:
+        """Find the granularity, where it is to be found and is not known from a state."""
+        latency = self.goal.limits.latency
+        if self.config.granularity != AUTO or latency is None or latency.deployment is None:
+            return
+        known = None if self._resumed is None else self._resumed[0].get("granularity")
+        if known is not None:
+            self.liked = Liked(int(known), "")
+            return
+        units = self.goal.limits[MEASURED]
+        self.liked = liked(model, self.anatomy, units, latency.deployment, self.bounds)
 
     @property
     def limit(self) -> int:
@@ -373,6 +390,7 @@ class ChannelPruning(Method):
             "alive": self._alive,
             "limits": dict(self.goal.limits),
             **self._kept_bounds(),
+            **({} if self.liked is None else {"granularity": self.granularity}),
         }
 
     def _kept_bounds(self) -> dict[str, Any]:
@@ -399,6 +417,8 @@ class ChannelPruning(Method):
                 f"{self.name}: the state is of a network whose groups are as wide as {saved}, got {found}: "
                 "give it the network as it was when the state was taken"
             )
+        if self.config.granularity == AUTO and "granularity" in state:
+            self.liked = Liked(int(state["granularity"]), "")
         self._steps, self._examples = state["steps"], state["examples"]
         self.removed = list(state["removed"])
         self._alive = alive
@@ -432,7 +452,7 @@ class ChannelPruning(Method):
 
     def _next(self, name: str) -> int:
         """How many channels of a group go next; 0: none can."""
-        return next_removal(self.anatomy.graph, name, self.config.granularity, self.bounds.least(name))
+        return next_removal(self.anatomy.graph, name, self.granularity, self.bounds.least(name))
 
     def _shares_due(self) -> dict[str, int]:
         """Groups that have yet to lose channels to end where their ratio says, and how many."""

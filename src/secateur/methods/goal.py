@@ -13,6 +13,7 @@ from torch import nn
 
 from secateur.budget import MEASURED, Budgets, Deployment, Limits
 from secateur.deploy.latency import Latency, measure
+from secateur.deploy.predicted import Predicted, in_words, predicted
 from secateur.errors import InputError
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs
@@ -28,12 +29,12 @@ class Goal:
     Attributes:
         wanted: budgets as the user wrote them, or limits; None: no limits at all.
         limits: what `wanted` comes to; `fix` finds it, of budgets.
-        latency: the last measurement, where there is a limit on it.
+        latency: the last measurement, where there is a limit on it; or what a table foretold.
     """
 
     wanted: Budgets | Limits | None
     limits: Limits = field(default_factory=Limits)
-    latency: Latency | None = None
+    latency: Latency | Predicted | None = None
     _measure_below: float = float("inf")  # MACs; a network hardly smaller than one too slow is too slow
     _fast_at: int | None = None  # MACs of the network that was fast enough: its weights do not matter
 
@@ -110,6 +111,11 @@ class Goal:
             found["latency_ns"] = self.latency.nanoseconds
         return found
 
+    @property
+    def words(self) -> list[str]:
+        """What a user should know of the limits: how far a table is off by which a latency is foretold."""
+        return words_of(self.wanted)
+
     def _counted_met(self, anatomy: Anatomy) -> bool:
         counted = self.limits.without_latency()
         return counted.met({resource: cost_at(anatomy, resource) for resource in counted})
@@ -123,20 +129,28 @@ class Goal:
             return False
         slow: list[int] = []
         fast = 0
-        while fast < 2:
+        while fast < (1 if self._foretold else 2):
             self.latency = self._measured(model, anatomy)
             if self.latency.nanoseconds <= limit:
                 fast += 1
                 continue
             slow.append(self.latency.nanoseconds)
-            if len(slow) == 2:  # the better of the two, as what disturbs a clock makes it slower
+            if (
+                len(slow) == 2 or self._foretold
+            ):  # the better of the two, as what disturbs a clock makes it slower
                 # With overheads, latency falls no faster than MACs do: this far it is too slow for sure.
                 self._measure_below = min(macs - 1, macs * (limit / min(slow)) ** _NEXT_LOOK)
                 return False
         self._fast_at = macs
         return True
 
-    def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency:
+    @property
+    def _foretold(self) -> bool:
+        """Whether the latency is looked up in a table, which says the same every time."""
+        latency = self.limits.latency
+        return latency is not None and latency.deployment is not None and latency.deployment.table is not None
+
+    def _measured(self, model: nn.Module, anatomy: Anatomy) -> Latency | Predicted:
         assert self.limits.latency is not None
         assert self.limits.latency.deployment is not None
         return agreed_latency(plain_copy(model), anatomy.inputs, self.limits.latency.deployment)
@@ -150,8 +164,22 @@ class Goal:
         return self._measured(small, inner).nanoseconds
 
 
-def agreed_latency(model: nn.Module, inputs: Inputs, deployment: Deployment) -> Latency:
+def words_of(wanted: Budgets | Limits | None) -> list[str]:
+    """How far a table is off by which a latency among the budgets is foretold: a line, or none."""
+    if isinstance(wanted, Limits):
+        latency = wanted.latency
+    else:
+        latency = next((budget for budget in wanted or () if budget.measured), None)
+    where = latency.deployment if latency else None
+    if where is None or where.table is None:
+        return []
+    return [in_words(where.table, f"the table '{where.path}'")]
+
+
+def agreed_latency(model: nn.Module, inputs: Inputs, deployment: Deployment) -> Latency | Predicted:
     """The latency; of several processes that of the first, as all of them have to cut alike."""
+    if deployment.table is not None:
+        return predicted(model, inputs, deployment.table, f"the table '{deployment.path}'")
     found = measure(model, inputs, deployment)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         median = torch.tensor([found.median_s], dtype=torch.float64, device=next(model.parameters()).device)

@@ -8,7 +8,7 @@ counted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -194,12 +194,7 @@ class Measured(Stored):
     @property
     def setting(self) -> str:
         """How times were measured, in words."""
-        if not self.timings:
-            return "no runtime was measured"
-        one = self.timings[0]
-        batch = "1 example" if one.batch == 1 else f"{one.batch} examples"
-        devices = ", ".join(dict.fromkeys(row.device for row in self.timings))
-        return f"one batch of {batch}, {one.threads} thread{'s' * (one.threads > 1)}, {devices}"
+        return setting_of(self.timings)
 
     def notes(self) -> list[str]:
         """What sparsity brings, what was not measured and why, and what else should be known."""
@@ -240,7 +235,7 @@ class Measured(Stored):
                 (
                     f"{runtime} {known.version}",
                     *(f"{each.median_ns / 1e6:.3g}" if each else "-" for each in (now, before)),
-                    f"{speed.speedup:.2f}x ({speed.low:.2f} to {speed.high:.2f})" if speed else "-",
+                    shown_speed(speed) if speed else "-",
                     *(f"{each.p95_ns / 1e6:.3g}" if each else "-" for each in (now, before)),
                 )
             )
@@ -261,6 +256,21 @@ def hash_of(path: Path) -> str:
 
 SIZE_HEADS = ("", "now", "before", "now / before")
 TIME_HEADS = ("runtime", "median ms", "before", "faster (95%)", "p95 ms", "before")
+
+
+def setting_of(timings: Sequence[Timing]) -> str:
+    """How times were measured, in words."""
+    if not timings:
+        return "no runtime was measured"
+    one = timings[0]
+    batch = "1 example" if one.batch == 1 else f"{one.batch} examples"
+    devices = ", ".join(dict.fromkeys(row.device for row in timings))
+    return f"one batch of {batch}, {one.threads} thread{'s' * (one.threads > 1)}, {devices}"
+
+
+def shown_speed(speed: Speed) -> str:
+    """A speed in a table: "3.61x (3.50 to 3.70)"."""
+    return f"{speed.speedup:.2f}x ({speed.low:.2f} to {speed.high:.2f})"
 
 
 def in_a_row(now: int | None, before: int | None, shown: Callable[[int], str]) -> tuple[str, str, str]:

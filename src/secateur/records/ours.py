@@ -22,9 +22,10 @@ MARK = "secateur"
 FORMATS = (
     "secateur-architecture",
     "secateur-artefact",
+    "secateur-device-table",
+    "secateur-int8",
     "secateur-measured",
     "secateur-transformers",
-    "secateur-int8",
 )
 """What files of ours say that they are, under "format"."""
 
@@ -97,6 +98,12 @@ def _is_our_page(path: Path) -> bool:
         return b'content="secateur"' in file.read(_HEAD)
 
 
+def _is_our_card(path: Path) -> bool:
+    """Whether a model card says that we wrote it."""
+    with path.open("rb") as file:
+        return b"<!-- written by secateur:" in file.read(_HEAD)
+
+
 def _is_our_figure(path: Path) -> bool:
     """Whether a figure names us as what made it; those of older versions lie beside results."""
     with path.open("rb") as file:
@@ -135,6 +142,7 @@ def _beside_ours(path: Path) -> bool:
 _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".html": _is_our_page,
+    ".md": _is_our_card,
     ".png": _is_our_figure,
     ".svg": _is_our_figure,
     ".onnx": _ends_with_mark,

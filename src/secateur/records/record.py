@@ -83,6 +83,7 @@ class Record(Stored):
         remaining: the share of weights that the method counted as kept then; None: it counts none.
         limits: resource -> units, where a latency is among them (in nanoseconds).
         latency, latency_ns: measured last, in words and in nanoseconds.
+        granularity: what layers keep channels in multiples of, where the runtime of a latency was asked.
         left_out: channel groups that could have no gates -> why.
         environment: versions, device, commit, date, as JSON.
         uncounted: operators whose cost nobody knows -> calls.
@@ -118,6 +119,7 @@ class Record(Stored):
     limits: Mapping[str, int] | None = optional()
     latency: str | None = optional()
     latency_ns: int | None = optional()
+    granularity: int | None = optional()
     left_out: Mapping[str, str] | None = optional()
     environment: Mapping[str, Any]
     uncounted: Mapping[str, int] | None = optional()

@@ -22,7 +22,7 @@ def words_on_speed(now: Sizes, before: Sizes, speeds: tuple[Speed, ...]) -> tupl
 
 
 def _on_zeros(speed: Speed, now: Sizes, before: Sizes) -> str:
-    if _faster(speed):
+    if faster(speed):
         also = " (channels are gone too)" if now.macs <= CUT * before.macs else ""
         return f"and it is faster, {interval(speed)}{also}"
     why = "too few for skipping them to pay" if speed.runtime == "c" else "it multiplies by zeros"
@@ -30,12 +30,13 @@ def _on_zeros(speed: Speed, now: Sizes, before: Sizes) -> str:
 
 
 def _on_a_cut(speed: Speed) -> str:
-    if _faster(speed):
+    if faster(speed):
         return f"and it is faster, {interval(speed)}"
     return f"and it is {_no(speed)} faster ({interval(speed)}): its time goes elsewhere"
 
 
-def _faster(speed: Speed) -> bool:
+def faster(speed: Speed) -> bool:
+    """Whether it is beyond doubt, and by more than nothing."""
     return speed.low > 1 + ALIKE
 
 

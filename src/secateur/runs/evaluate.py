@@ -46,6 +46,7 @@ def evaluate(
     *,
     factory: Factory | None = None,
     device: str = "auto",
+    trusted: bool = False,
     **reading: Any,
 ) -> Evaluated:
     """Measure a finished network on data: `sc.evaluate`.
@@ -55,6 +56,7 @@ def evaluate(
         data: as `load_data` takes it; or loaded data, of the network's own size.
         split: one of `SPLITS`.
         factory: builds the network of a folder, where it is not of a built-in family.
+        trusted: whether a `.c` file may be built and run: it is a program, whatever it says of itself.
         reading: other options of `load_data`.
 
     Raises:
@@ -63,7 +65,7 @@ def evaluate(
     Example:
         >>> sc.evaluate("small/", "photos/").in_words()  # doctest: +SKIP
     """
-    predictor = Predictor.open(network, factory, device)
+    predictor = Predictor.open(network, factory, device, trusted)
     check_evaluable(predictor, split)
     if isinstance(data, str):
         data = load_data(data, pixels=predictor.preprocessing.format, **reading)

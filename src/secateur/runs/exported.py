@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,17 @@ class Source:
             network, inputs = _preprocessed(model, artefact, directory)
             return cls(model, network, inputs, artefact, INSIDE)
         return cls(model, model, anatomy_of(model).inputs, artefact, OUTSIDE)
+
+    def computing_with(self, model: nn.Module) -> Source:
+        """Export another network in place of it, that computes the same."""
+        if model is self.model:
+            return self
+        taken = self.artefact.preprocess if self.artefact and self.where == INSIDE else None
+        if taken is None:
+            return replace(self, model=model, network=model)
+        assert self.artefact is not None
+        within = Preprocessed(model, taken, Task.named(self.artefact.task)).eval()
+        return replace(self, model=model, network=within)
 
     def as_taken(self, images: Tensor, preprocessing: Preprocessing) -> np.ndarray:
         """Make what the file takes of images, uint8 (N, C, H, W)."""

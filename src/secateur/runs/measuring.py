@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, open_for
 from secateur.architecture.saved import load_model, save_model
 from secateur.atomic import write_json
-from secateur.deploy.rounds import Ratio
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.copies import copied
@@ -37,13 +35,12 @@ from secateur.network.masks import count_nonzeros
 from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
-from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, Speed, Timing, hash_of
-from secateur.records.ours import VERSION
+from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, hash_of
 from secateur.records.out import check_ours, expanded
 from secateur.runs.brought import words_on_speed
-from secateur.runs.runtimes import Found, Plan, subject_of, time_on
+from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
 from secateur.runs.sizes import sizes_of
-from secateur.runs.timing import Subject, Timed
+from secateur.runs.timing import Subject
 from secateur.surgery.anatomy import anatomy_of
 
 UNTRAINED = (
@@ -164,7 +161,11 @@ class Pair:
         found = time_on(plan, self._subjects(plan), reporter)
         now = sizes_of(self.now, (self.folders[NOW] / WEIGHTS_FILE).stat().st_size)
         before = None if self.before is None else sizes_of(self.before, file_bytes(self.before))
-        speeds = tuple(filter(None, (_speed(runtime, each) for runtime, each in found.timed.items())))
+        speeds = tuple(
+            speed_of(runtime, each[BEFORE], each[NOW])
+            for runtime, each in found.timed.items()
+            if {NOW, BEFORE} <= each.keys()
+        )
         words = words_on_speed(now, before, speeds) if before is not None else ()
         return Measured(
             network=self.name,
@@ -172,7 +173,7 @@ class Pair:
             now=now,
             before=before,
             timings=tuple(
-                _timing(which, runtime, each[which], plan)
+                timing_of(which, runtime, each[which], plan)
                 for runtime, each in found.timed.items()
                 for which in (NOW, BEFORE)
                 if which in each
@@ -180,11 +181,7 @@ class Pair:
             speeds=speeds,
             not_measured=tuple(found.not_measured),
             remarks=(*words, *self.remarks, *self._remarks(found)),
-            versions={
-                "secateur": VERSION,
-                "torch": version("torch"),
-                "python": platform.python_version(),
-            },
+            versions=versions(),
             platform=platform.platform(),
         )
 
@@ -271,29 +268,3 @@ def _like(model: nn.Module, other: nn.Module) -> nn.Module:
     """Another network in the precision of the first."""
     real = next((value.dtype for value in model.parameters() if value.is_floating_point()), torch.float32)
     return other.to(real)
-
-
-def _speed(runtime: str, timed: dict[str, Timed]) -> Speed | None:
-    """The time before over the time now; None where one is not known."""
-    if not {NOW, BEFORE} <= timed.keys():
-        return None
-    ratio = Ratio.of(timed[BEFORE].medians, timed[NOW].medians)
-    return Speed(runtime=runtime, speedup=ratio.middle, low=ratio.low, high=ratio.high)
-
-
-def _timing(which: str, runtime: str, timed: Timed, plan: Plan) -> Timing:
-    return Timing(
-        which=which,
-        runtime=runtime,
-        version=timed.version,
-        batch=plan.batch,
-        threads=plan.threads,
-        median_ns=timed.median_ns,
-        low_ns=timed.low_ns,
-        high_ns=timed.high_ns,
-        p95_ns=timed.p95_ns,
-        n=timed.n,
-        device=timed.device,
-        dtype=timed.dtype,
-        arena_bytes=timed.arena_bytes,
-    )

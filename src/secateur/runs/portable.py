@@ -22,6 +22,7 @@ from secateur.data.preprocessing import PixelFormat
 from secateur.errors import InputError
 from secateur.network.task import TASKS, Task
 from secateur.network.tensor_files import unshared
+from secateur.records.device_table import DeviceTable
 from secateur.records.found import SPLITS, Found
 from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
@@ -114,11 +115,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Target):
         return {"limits": _plain(value.limits), "removals": value.removals}
     if isinstance(value, Limits):
-        latency = value.latency.text if value.latency else None
-        return {"counted": dict(value.counted), "latency": latency, "nanoseconds": value.nanoseconds}
+        counted = {"counted": dict(value.counted), "nanoseconds": value.nanoseconds}
+        return {**counted, **_latency_as_json(value.latency)}
     if isinstance(value, Path):
         return str(value.absolute())
     return list(value) if isinstance(value, tuple) else value
+
+
+def _latency_as_json(latency: Budget | None) -> dict[str, Any]:
+    """A latency's text; with it the table by which it is foretold, whose file may lie nowhere else."""
+    where = latency.deployment if latency else None
+    table = where.table.to_json() if where and where.table else None
+    return {"latency": latency.text if latency else None, "table": table}
 
 
 def _terms_as_json(terms: Terms) -> str:
@@ -138,7 +146,8 @@ def _recipe(content: dict[str, Any] | None) -> Recipe | None:
 def _limits(content: dict[str, Any] | None) -> Limits | None:
     if content is None:
         return None
-    latency = Budget.parse(content["latency"]) if content["latency"] else None
+    table = content["table"] and DeviceTable.from_json(content["table"])
+    latency = Budget.parse(content["latency"], table) if content["latency"] else None
     return Limits(tuple(content["counted"].items()), latency, content["nanoseconds"])
 
 

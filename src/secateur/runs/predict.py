@@ -75,7 +75,12 @@ class Unreadable:
 
 
 def predict(
-    network: Any, images: Any, *, factory: Factory | None = None, device: str = "auto"
+    network: Any,
+    images: Any,
+    *,
+    factory: Factory | None = None,
+    device: str = "auto",
+    trusted: bool = False,
 ) -> list[Prediction]:
     """Predict images: `sc.predict`.
 
@@ -84,6 +89,7 @@ def predict(
         images: a path, a pattern or a folder, which is read with all below it; an image of Pillow; an array
             uint8 (H, W) or (H, W, C); or a sequence of these.
         factory: builds the network of a folder, where it is not of a built-in family.
+        trusted: whether a `.c` file may be built and run: it is a program, whatever it says of itself.
 
     Raises:
         InputError: where the network does not say what it takes, or an image cannot be read.
@@ -92,7 +98,7 @@ def predict(
         >>> sc.predict("small/", "photo.jpg")[0].said  # doctest: +SKIP
         ('beach',)
     """
-    predictor = Predictor.open(network, factory, device)
+    predictor = Predictor.open(network, factory, device, trusted)
     several = isinstance(images, Sequence) and not isinstance(images, str | bytes)
     sources = [each for one in (images if several else [images]) for each in _sources(one)]
     found = list(predictions(predictor, sources))

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from secateur.architecture.artefact import Artefact, artefact_of
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE
+from secateur.architecture.hub import is_on_hub, network_at
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.data.preprocessing import Preprocessing, scale_and_shift
+from secateur.deploy.c import read_c
 from secateur.deploy.described import INSIDE, of_file
 from secateur.deploy.onnx import read_onnx
 from secateur.deploy.openvino import read_openvino
@@ -30,12 +32,12 @@ from secateur.errors import InputError
 from secateur.network.inputs import logits_of
 from secateur.network.modes import in_evaluation
 from secateur.network.task import TASKS, Task
-from secateur.records.out import expanded
 
 Probabilities = Callable[[np.ndarray], Tensor]
 READERS: dict[str, Callable[[Path], tuple[Run, Mapping[str, str], int | None]]] = {
     ".onnx": read_onnx,
     ".xml": read_openvino,
+    ".c": read_c,
 }
 """How files of other runtimes are read: to what runs them, their metadata, and their batch size if fixed."""
 
@@ -61,13 +63,17 @@ class Predictor:
     probabilities: Probabilities
 
     @classmethod
-    def open(cls, network: Any, factory: Factory | None = None, device: str = "auto") -> Predictor:
+    def open(
+        cls, network: Any, factory: Factory | None = None, device: str = "auto", trusted: bool = False
+    ) -> Predictor:
         """Open whatever predicts.
 
         Args:
-            network: a folder that `sc.save`, `train`, `prune` or `compare` left; an `.onnx` or `.xml` file
-                that `export` wrote; a network that `sc.load` gave; or a predictor.
+            network: a folder that `sc.save`, `train`, `prune` or `compare` left; `hf:OWNER/NAME`, what `push`
+                put on the Hub; an `.onnx`, `.xml` or `.c` file that `export` wrote; a network that
+                `sc.load` gave; or a predictor.
             factory: builds the network of a folder, where it is not of a built-in family.
+            trusted: whether a `.c` file may be built and run: it is a program, whatever it says of itself.
 
         Raises:
             InputError: where there is none, or it does not say what it takes.
@@ -76,9 +82,9 @@ class Predictor:
             return network
         if isinstance(network, nn.Module):
             return _of_module(network, f"the {type(network).__name__}", device)
-        path = expanded(network, "the network")
+        path = network_at(network, "the network")
         if path.suffix in READERS and not path.is_dir():
-            return _of_file(path)
+            return _of_file(path, trusted)
         folder = (
             path.parent if path.name in ("architecture.json", "model.safetensors", ARTEFACT_FILE) else path
         )
@@ -89,9 +95,10 @@ class Predictor:
         if not folder.is_dir():
             raise InputError(
                 f"no network at '{path}': name a folder that train, prune, compare (its best/) or sc.save "
-                "left, or an .onnx or .xml file that export wrote"
+                "left, or an .onnx, .xml or .c file that export wrote"
             )
-        return _of_module(load_model(folder, factory), f"'{folder}'", device)
+        source = network if is_on_hub(network) else folder
+        return _of_module(load_model(folder, factory), f"'{source}'", device)
 
 
 def _of_module(model: nn.Module, source: str, device: str) -> Predictor:
@@ -115,10 +122,15 @@ def _of_module(model: nn.Module, source: str, device: str) -> Predictor:
     return _described(source, artefact, preprocess, task, probabilities)
 
 
-def _of_file(path: Path) -> Predictor:
+def _of_file(path: Path, trusted: bool) -> Predictor:
     """The network in another runtime, described by its own metadata."""
     if not path.is_file():
         raise InputError(f"no network at '{path}': name a file that export wrote")
+    if path.suffix == ".c" and not trusted:
+        raise InputError(
+            f"a C file is a program, which runs on your machine to predict, got '{path}': say --trust "
+            "(trusted=True) of one that you exported yourself, or name the folder that it is of"
+        )
     run, metadata, fixed = READERS[path.suffix](path)
     if fixed is not None:
         run = _in_batches_of(fixed, run)

@@ -217,6 +217,7 @@ class PruneChannels(Run):
             "trajectory": self.trajectory,
             "trained": self.first.run_id,
             **(method.goal.describe() if self.target.latency else {}),
+            **({"granularity": method.granularity} if method.liked else {}),
         }
 
 

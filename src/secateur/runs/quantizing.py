@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secateur import __version__
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARTEFACT_FILE
 from secateur.architecture.opening import Factory
@@ -27,9 +26,11 @@ from secateur.data import Data, Split
 from secateur.data.preprocessing import PixelFormat
 from secateur.deploy.described import metadata_of
 from secateur.deploy.int8 import MOST, Int8, check_packages, int8_target, quantized
+from secateur.deploy.quantizing import RECIPES, Recipe
 from secateur.deploy.traced import Traced
 from secateur.errors import InputError, unknown
 from secateur.network.metrics import ACCURACY, METRICS, Metric
+from secateur.records.ours import VERSION
 from secateur.records.out import check_not_read, check_ours, expanded
 from secateur.records.quantized import Calibration, Quality, Quantized, SideBySide, record_path
 from secateur.runs.evaluate import check_shape, numbers_of, scores_of
@@ -123,20 +124,32 @@ class Wanted:
                 file is left, and one that was there stays as it was.
         """
         before = _Judged.of(self.predictor, data, note, "in float32")
+        found = self.quantized(data, note)
+        after = _Judged.of(self._read_back(found), data, note, "in int8")
+        note("measuring the latency of both, in turns")
+        record = self._record(found, data, before.beside(after, data), found.latency(limit_s=latency_s))
+        found.write(self.path, {**self._metadata, "int8": json.dumps(record.to_json())})
+        write_json(record_path(self.path), record.to_json())
+        return record
+
+    def quantized(
+        self, data: Data, note: Note = lambda text: None, recipes: Sequence[Recipe] = RECIPES
+    ) -> Int8:
+        """Quantise the network, by the first of `recipes` that is good enough; nothing is written."""
         fitted = _some(data.train, self.calibrate)
         note(f"finding the ranges of activations on {len(fitted):,} images of the training split")
-        found = quantized(
+        return quantized(
             self.to,
             Traced.of(self.source.network, self.source.inputs),
             self._batches(fitted),
             self._batches(_held_out(data, self.calibrate)),
+            recipes,
         )
-        after = _Judged.of(self._read_back(found), data, note, "in int8")
-        note("measuring the latency of both, in turns")
-        record = self._record(found, data, len(fitted), before, after, found.latency(limit_s=latency_s))
-        found.write(self.path, {**self._metadata, "int8": json.dumps(record.to_json())})
-        write_json(record_path(self.path), record.to_json())
-        return record
+
+    def quality(self, found: Int8, data: Data) -> Quality:
+        """How good it is on the test split, beside the network in float."""
+        before = _Judged.of(self.predictor, data, lambda text: None, "")
+        return before.beside(_Judged.of(self._read_back(found), data, lambda text: None, ""), data)
 
     @property
     def _metadata(self) -> Mapping[str, str]:
@@ -154,10 +167,7 @@ class Wanted:
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
             return Predictor.open(found.write(Path(folder) / self.path.name, self._metadata).path)
 
-    def _record(
-        self, found: Int8, data: Data, calibrated: int, before: _Judged, after: _Judged, pace: SideBySide
-    ) -> Quantized:
-        quality = before.beside(after, data)
+    def _record(self, found: Int8, data: Data, quality: Quality, pace: SideBySide) -> Quantized:
         return Quantized(
             file=self.path.name,
             runtime=pace.runtime,
@@ -168,12 +178,14 @@ class Wanted:
             int8_macs=found.int8_macs,
             bytes_before=found.plain_bytes(),
             bytes_after=sum(map(len, found.files(self._metadata).values())),
-            calibration=Calibration(data=data.name, split="train", n=calibrated, method=found.recipe.method),
+            calibration=Calibration(
+                data=data.name, split="train", n=found.calibrated_on, method=found.recipe.method
+            ),
             held_out=found.agreement,
             quality=quality,
             latency=pace,
             remarks=tuple(_remarks(quality, pace, self.artefact, data, found)),
-            versions={"secateur": __version__, **found.versions},
+            versions={"secateur": VERSION, **found.versions},
         )
 
 

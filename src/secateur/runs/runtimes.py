@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as TooLong
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from secateur.budget import RUNTIMES, Deployment
 from secateur.deploy.given import Given
 from secateur.deploy.latency import check_installed
 from secateur.deploy.programs import write_traced
+from secateur.deploy.rounds import Ratio
 from secateur.deploy.traced import Traced
 from secateur.errors import InputError, first_line, unknown
 from secateur.progress import Reporter
-from secateur.records.measured import NotMeasured
+from secateur.records.measured import NotMeasured, Speed, Timing
+from secateur.records.ours import VERSION
 from secateur.runs.executors.processes import ProcessPool
 from secateur.runs.timing import TIME, Subject, Timed, order, times_of
 from secateur.surgery.anatomy import anatomy_of
@@ -158,3 +162,20 @@ def subject_of(
     except InputError as error:
         return Subject(name, None, str(error), **at)
     return Subject(name, str(path), "", **at)
+
+
+def speed_of(runtime: str, before: Timed, now: Timed) -> Speed:
+    """How much faster one network is than another that took turns with it."""
+    ratio = Ratio.of(before.medians, now.medians)
+    return Speed(runtime=runtime, speedup=ratio.middle, low=ratio.low, high=ratio.high)
+
+
+def timing_of(which: str, runtime: str, timed: Timed, plan: Plan) -> Timing:
+    """The times of a network as they are recorded."""
+    about = {each.name: getattr(timed, each.name) for each in fields(timed) if each.name != "medians"}
+    return Timing(which=which, runtime=runtime, batch=plan.batch, threads=plan.threads, **about)
+
+
+def versions() -> dict[str, str]:
+    """What it was measured with."""
+    return {"secateur": VERSION, "torch": version("torch"), "python": platform.python_version()}

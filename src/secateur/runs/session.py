@@ -121,6 +121,8 @@ class Session:
         )
         if start.checkpoint:
             training.resume(start.checkpoint)
+        for line in training.method.found:
+            self.reporter.note(f"{run.label}: {line}")
         return training
 
     def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:

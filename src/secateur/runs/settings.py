@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from secateur.names import ChannelMethod
+from secateur.names import AUTO, ChannelMethod
 from secateur.training.recipe import setting
 
 
@@ -22,7 +23,8 @@ class ChannelFields:
         beta: the FLOP penalty.
         lr: the constant rate; None: the lowest that training reached.
         method: the criterion, a key of `secateur.methods.CHANNEL_METHODS`.
-        granularity: layers keep channels in multiples of it, where the group is as wide.
+        granularity: layers keep channels in multiples of it, where the group is as wide; "auto": of what the
+            runtime of a latency budget likes.
         at_once: channels (granules) removed every time; 0: all at the first.
         trained: the network comes trained: it is pruned at once, without the recipe's epochs before.
         weights: the folder that its weights lie in; None: those that its factory gives it.
@@ -32,7 +34,11 @@ class ChannelFields:
     beta: float = setting(0.0, "beta, per MAC, in the removal score.", "flop_penalty")
     lr: float | None = setting(None, "Rate of fine-tuning; by default the lowest of training.", "tuning_lr")
     method: ChannelMethod = "fisher"
-    granularity: int = setting(1, "Keep channels in multiples of it, as runtimes like them.")
+    granularity: int | Literal["auto"] = setting(
+        1,
+        "Keep channels in multiples of it; auto: the runtime of a latency budget is asked.",
+        words=(AUTO,),
+    )
     at_once: int = setting(1, "Channels (granules) per removal; 0: all that the budget asks for.")
     trained: bool = False
     weights: Path | None = None

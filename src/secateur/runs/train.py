@@ -107,5 +107,5 @@ class Tune(Run):
         """Take over what the other run says of the network."""
         record = session.store.record(self.after.run_id)
         assert record is not None
-        kept = ("removed", "limits", "latency", "latency_ns")
+        kept = ("removed", "limits", "latency", "latency_ns", "granularity")
         return {"trained": record.run_id, **{name: getattr(record, name) for name in kept}}

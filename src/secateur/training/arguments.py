@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
 from secateur.budget import Wanted
+from secateur.names import Granularity, TaskName
 from secateur.names import Optimizer as OptimizerName
-from secateur.names import TaskName
 from secateur.network.inputs import Inputs
 from secateur.network.task import Loss, Task
 from secateur.surgery.constraints import Floors, Patterns, Ratios
@@ -28,6 +28,7 @@ class Arguments(TypedDict, total=False):
     factory: Build | None
     tune_epochs: int
     train: bool
+    recalibrate: bool
     optimizer: Optimizer | OptimizerName | Factory | None
     lr: float | None
     task: TaskName | Task | None
@@ -46,7 +47,7 @@ class OfNamed(Arguments, total=False):
     ratio: Ratios
     every: int
     beta: float
-    granularity: int
+    granularity: Granularity
     at_once: int
     removals: int | None
     depth: bool

@@ -39,6 +39,7 @@ from secateur.training.arguments import (
 from secateur.training.evaluation import metrics_on
 from secateur.training.optimizers import Factory, build
 from secateur.training.reached import check_reached
+from secateur.training.recalibration import batch_norms, recalibrated
 from secateur.training.recipe import GENTLE, Recipe
 from secateur.training.untrained import (
     Batch,
@@ -87,6 +88,7 @@ def prune(
     every: int = 10,
     tune_epochs: int = 0,
     train: bool = True,
+    recalibrate: bool = True,
     optimizer: Optimizer | OptimizerName | Factory | None = None,
     lr: float | None = None,
     task: TaskName | Task | None = None,
@@ -122,6 +124,8 @@ def prune(
         train: False: nothing is trained. Channels are scored once (where the method looks at gradients, on
             one pass over `data`), all that the budget asks for go at once, and the weights that stay are as
             they were.
+        recalibrate: with train=False and `data`: compute the running statistics of batch norms anew on them,
+            which is most of what such a cut costs (`sc.recalibrate`); False: they stay as they were.
         optimizer: "sgd" (momentum 0.9, the default), "adamw" or "muon" (docs/training.md); what makes one of
             parameter groups; or one of the model's parameters.
         lr: the rate of an optimizer that goes by a name; by default 1e-3 of sgd, 1e-4 of the others.
@@ -153,11 +157,15 @@ def prune(
     aim = _task(task, loss, metric, val)
     handle, model = model, bare(model)
     judged = _Judged(model, aim, val, progress)
+    _say(pruning.goal.words, progress)
     if not train:
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
-        model = judged.again(without_training(model, pruning, aim, data, example_inputs, factory))
-        return in_evaluation(handle_of(handle, model))
+        model = without_training(model, pruning, aim, data, example_inputs, factory)
+        _say(pruning.found, progress)
+        if recalibrate and pruning.removed:
+            _say(_recalibrate(model, data), progress)
+        return in_evaluation(handle_of(handle, judged.again(model)))
     if data is None or example_inputs is not None:
         raise InputError(
             "sc.prune trains the network on data= (inputs and targets), of which example_inputs are no part: "
@@ -176,7 +184,7 @@ def prune(
     shown = sys.stderr.isatty() if progress is None else progress
     with reporter_for(sys.stderr, silent=not shown) as reporter:
         reporter.begin(f"prune to {_in_words(pruning)}", 1)
-        for line in pruning.bounds.words:
+        for line in (*pruning.bounds.words, *pruning.found):
             reporter.note(line)
         reporter.run_started(pruning.name, 1)
         in_training(model)
@@ -197,6 +205,28 @@ def prune(
     return in_evaluation(handle_of(handle, judged.again(in_evaluation(model))))
 
 
+def _recalibrate(model: nn.Module, data: Iterable[Any] | None) -> Iterator[str]:
+    """Recalibrate the batch norms of a network that was cut without training; what can be said of it."""
+    if not (norms := batch_norms(model)):
+        return
+    shown = ", ".join([*norms][:2]) + (", ..." if len(norms) > 2 else "")
+    stale = f"running statistics ({shown}) are those of the network before it was cut"
+    if data is None:
+        yield f"{stale}: pass data= in place of example_inputs=, or call sc.recalibrate(model, batches)"
+        return
+    try:
+        yield f"{recalibrated(model, data)} (recalibrate=False leaves them as they were)"
+    except InputError as error:  # nobody asked for it
+        yield f"{stale}: {error}"
+
+
+def _say(lines: Iterable[str], progress: bool | None) -> None:
+    """Lines that a user should read, on stderr."""
+    with reporter_for(sys.stderr, silent=progress is False) as reporter:
+        for line in lines:
+            reporter.note(line)
+
+
 class _Judged:
     """Measures a model before and after on the batches that the user gave for it, and says both."""
 
@@ -208,8 +238,7 @@ class _Judged:
         """Measure it as it is now; the model."""
         after = self._measured(model)
         if self.before and after:
-            with reporter_for(sys.stderr, silent=self.progress is False) as reporter:
-                reporter.note(f"on val: {self._said(self.before)} before, {self._said(after)} after")
+            _say([f"on val: {self._said(self.before)} before, {self._said(after)} after"], self.progress)
         return model
 
     def _measured(self, model: nn.Module) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, get_args
 
 from secateur.errors import InputError, require, unknown
-from secateur.names import Augment, Distilled, Optimizer, Precision, Schedule, SelectingSplit
+from secateur.names import AUTO, Augment, Distilled, Optimizer, Precision, Schedule, SelectingSplit
 from secateur.records.shown import changed
 
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
@@ -60,10 +60,6 @@ class Unsaid(float):
         >>> [replace(recipe, optimizer="adamw").lr for recipe in (Recipe(), Recipe(lr=0.1))]
         [0.001, 0.1]
     """
-
-
-AUTO = "auto"
-"""In place of a rate: it is searched for (`training.rates`)."""
 
 
 class Augmented(Protocol):

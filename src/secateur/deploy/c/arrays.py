@@ -10,7 +10,9 @@ first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -44,6 +46,22 @@ LITTLE_ENDIAN = """\
 """What the file says once before its first packed array."""
 
 
+Declares = Callable[[str, int], str | None]
+"""(name, how many floats) -> what is written in place of the numbers; None: the numbers."""
+
+_DECLARES: ContextVar[Declares | None] = ContextVar("_DECLARES", default=None)
+
+
+@contextmanager
+def declared_by(declares: Declares) -> Iterator[None]:
+    """Leave out the numbers of float arrays while this holds, as where only times matter."""
+    token = _DECLARES.set(declares)
+    try:
+        yield
+    finally:
+        _DECLARES.reset(token)
+
+
 def array(name: str, values: np.ndarray) -> str:
     """Declare a constant that is used as `name[i]`; float16 is uint16_t, by its bits.
 
@@ -51,6 +69,9 @@ def array(name: str, values: np.ndarray) -> str:
         values: of any shape, flattened, the last dimension fastest; at least one number, as C has no empty
             arrays.
     """
+    declares = _DECLARES.get()
+    if declares and values.dtype == np.float32 and (said := declares(name, values.size)) is not None:
+        return said
     flat = np.ascontiguousarray(values).reshape(-1)
     kind = _TYPES[flat.dtype.name]
     if flat.nbytes >= PACKED_FROM and flat.dtype != np.bool_:

@@ -68,7 +68,7 @@ def written(
         metadata: what the network says of itself (`described.metadata_of`); in comments, and as constants.
     """
     program = _stored(program, values)
-    codes = [_code(step, values) for step in program.steps]
+    codes = [code_of(step, values) for step in program.steps]
     places, scratches, arena = _plan(program, codes)
     about = _About(name, program, dict(metadata or {}), arena)
     header = about.header()
@@ -94,7 +94,8 @@ def written(
     return Written(name, source, header, arena_bytes, sum(map(bytes_declared, constants)))
 
 
-def _code(step: Step, values: Values) -> Code:
+def code_of(step: Step, values: Values) -> Code:
+    """What becomes of a step in a file."""
     if isinstance(step, Convolution):
         code = convolution.code(step, values)
     elif isinstance(step, Linear):

@@ -1,0 +1,1 @@
+"""Folders that measure themselves on another device."""
