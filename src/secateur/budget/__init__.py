@@ -81,8 +81,8 @@ def check_weights(resource: str, text: str, who: str) -> None:
     """InputError unless the resource is one that zeros make less."""
     if resource not in OF_WEIGHTS:
         raise InputError(
-            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, or "
-            f"in bytes of the file, got '{text}': write for example nonzeros=5%"
+            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros or "
+            f"bytes, got '{text}': write for example nonzeros=5% or bytes=200kB, the size of the file"
         )
 
 
