@@ -1,7 +1,8 @@
 """What layers and whole networks cost on another device: `device.json`, which an emitted folder writes.
 
-Nanoseconds of one batch, the median after warm-up in the quietest of three rounds. A layer is a convolution or a product with a matrix of
-weights, alone; layers that differ in nothing but their name share a site. docs/device.md says how to get one.
+Nanoseconds of one batch, the median after warm-up in the quietest of three rounds. A layer is a convolution
+or a product with a matrix of weights, alone; layers that differ in nothing but their name share a site.
+docs/device.md says how to get one.
 """
 
 from __future__ import annotations

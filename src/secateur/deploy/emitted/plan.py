@@ -1,8 +1,8 @@
 """What is measured on another device: each shape of layer on a grid of channels, and whole networks.
 
-The grid of a layer reaches from the channels that it has when every group is down to one channel to those that
-it has in the whole network, at shares of 1, 1/2, 1/4 and 1/8 between: whatever pruning leaves lies within. What
-no cut changes has one point. Whole networks are the network itself, cut evenly, and cut unevenly at random.
+The grid of a layer reaches from the channels that it has when every group is down to one channel to those
+that it has in the whole network, with 1/2, 1/4 and 1/8 of these between: whatever pruning leaves lies within.
+What no cut changes has one point. Whole networks are the network itself, cut evenly, and cut at random.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Plan:
 
     @classmethod
     def of(cls, model: nn.Module, batch: int = 1, threads: int = 1, networks: int = NETWORKS) -> Plan:
-        """What is to be measured of a network that was opened (`sc.inspect`), on the inputs it was opened with.
+        """What is to be measured of a network that was opened (`sc.inspect`), on the inputs of that.
 
         Raises:
             InputError: where it runs no layer at all.
@@ -128,7 +128,7 @@ class Plan:
 
 
 def _sites(whole: Layers, least: Layers) -> tuple[tuple[Layer, ...], tuple[GridSite, ...]]:
-    """Layers that share a shape and their channels share a site, whose grid reaches down to the least of any."""
+    """Layers of one shape and as many channels share a site, whose grid reaches down to the least of any."""
     smallest = {found.name: found.channels for found in least.found}
     reached: dict[tuple[Shape, Channels], Channels] = {}
     for found in whole.found:
@@ -153,7 +153,7 @@ def _axis(low: int, high: int) -> tuple[int, ...]:
 
 def _networks(model: nn.Module, number: int) -> list[nn.Module]:
     """The network itself, cut evenly, and cut at random, each of other widths; fewer where it has so few."""
-    draw, found = random.Random(0), {}
+    draw, found = random.Random(0), dict[tuple[tuple[str, int], ...], nn.Module]()
     shares: list[float | None] = [1.0, *_EVENLY, *([None] * 4 * number)]
     for share in shares:
         small = _cut(model, share, draw)
