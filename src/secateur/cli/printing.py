@@ -346,8 +346,9 @@ def _exported_c(written: CExport) -> str:
     """Where the files are, what memory they need, and whether they were tried."""
     stored = f", {written.sparse_layers} of {written.layers} layers sparse" if written.sparse_layers else ""
     text = (
-        f"{written.path}: {written.size:,} bytes with {written.header.name}; weights {written.constant_bytes:,} "
-        f"bytes in {written.values}{stored}; memory at run time {written.arena_bytes:,} bytes, static\n"
+        f"{written.path}: {written.size:,} bytes with {written.header.name}; weights "
+        f"{written.constant_bytes:,} bytes in {written.values}{stored}; memory at run time "
+        f"{written.arena_bytes:,} bytes, static\n"
     )
     if not written.compared:
         return (
