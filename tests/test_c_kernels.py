@@ -116,6 +116,7 @@ ROWS = {
     "one output": (1, 7, 1),
     "tokens": (5, 33, 17),
     "many tokens": (18, 64, 12),
+    "tokens in bands": (133, 9, 5),
 }
 
 

@@ -157,7 +157,8 @@ def prune(
     budget: Annotated[
         list[str],
         typer.Option(
-            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas or "
+            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, latency=2ms@file:device.json "
+            "(docs/device.md), or several with commas or "
             "repeated: all hold; for weights nonzeros=5%, met exactly.",
             autocompletion=completing(names.BUDGETS),
         ),

@@ -59,7 +59,7 @@ def _dense(step: Convolution, planes: Planes, weight: np.ndarray, values: Values
     constants = array(f"{step.name}_taps", (planes.taps() * planes.out[1]).astype(np.int32))
     constants += array(f"{step.name}_values", packed(weight, step.groups))
     arguments = f"{step.name}_taps, {step.name}_values"
-    room = _block(planes.outputs) * weight[0].size
+    room = block_of(planes.outputs) * weight[0].size
     return _code(step, planes, "dense_convolution", values, False, constants, arguments, room)
 
 
@@ -69,13 +69,13 @@ def packed(weight: np.ndarray, groups: int) -> np.ndarray:
     for group in np.split(weight, groups):
         for first in range(0, len(group), BLOCK):
             block = group[first : first + BLOCK]
-            whole = np.zeros((_block(len(block)), *block.shape[1:]), block.dtype)
+            whole = np.zeros((block_of(len(block)), *block.shape[1:]), block.dtype)
             whole[: len(block)] = block
             blocks.append(whole.transpose(1, 3, 2, 0).reshape(-1))
     return np.concatenate(blocks)
 
 
-def _block(channels: int) -> int:
+def block_of(channels: int) -> int:
     """How wide a block of so many channels is."""
     return BLOCK if channels > BLOCK // 2 else BLOCK // 2
 
@@ -101,4 +101,4 @@ def _code(
         f"{function}{suffix}(&{planes.literal},\n    {step.input.pointer}, {arguments}, {said}, {residual}, "
         f"{step.output.name}, {where});\n"
     )
-    return Code(constants + bias, call, floats, kernels(("planes", inner, function), values, wide))
+    return Code(constants + bias, call, floats, kernels(("shape", "planes", inner, function), values, wide))

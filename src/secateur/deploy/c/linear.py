@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from secateur.deploy.c.arrays import array
+from secateur.deploy.c.convolution import BLOCK, block_of, packed
 from secateur.deploy.c.kernel import WIDEST, Nonzeros, floats_or_null, kernels, scratches, stored
 from secateur.deploy.c.planes import activation_number
 from secateur.deploy.c.program import Code, Linear, Values
+
+SEVERAL = 8
+"""Vectors from which a dense layer is computed as a convolution of 1x1."""
+
+DENSE_BAND, SPARSE_BAND = 48, 128
+"""Vectors at a time: a tile of the dense kernel, and of the sparse one, with the widest vectors."""
 
 
 def code(step: Linear, values: Values = "float32") -> Code:
@@ -25,11 +34,18 @@ def code(step: Linear, values: Values = "float32") -> Code:
 
 def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
-    constants = array(f"{step.name}_values", weight)
-    sizes = f"{step.rows}, {inputs}, {outputs}"
-    head = f"dense_linear{_half(values)}({sizes}, {step.input.pointer}, {step.name}_values"
-    functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
-    return _code(step, constants, head, [4 * inputs if values == "float16" else 0], functions)
+    several, half = step.rows >= SEVERAL, values == "float16"
+    constants = array(f"{step.name}_values", packed(weight[:, :, None, None], 1) if several else weight)
+    sizes, given = f"{step.rows}, {inputs}, {outputs}", f"{step.input.pointer}, {step.name}_values"
+    if not several:
+        functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
+        return _code(
+            step, constants, f"dense_linear{_half(values)}({sizes}, {given}", [4 * inputs * half], functions
+        )
+    band = min(DENSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
+    functions = kernels(("shape", "dense", "finished", "transposed", "dense_rows"), values)
+    scratch = [(inputs + BLOCK) * band, block_of(outputs) * inputs * half]
+    return _code(step, constants, f"dense_rows{_half(values)}({sizes}, {band}, {given}", scratch, functions)
 
 
 def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
@@ -42,10 +58,10 @@ def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
     if step.rows == 1:
         functions = kernels(("finished", "sparse_vector"), values, nonzeros.wide)
         return _code(step, constants, f"sparse_vector{suffix}({outputs}, {arguments}", [room], functions)
-    apart = -(-step.rows // WIDEST) * WIDEST
-    functions = kernels(("finished", "sparse", "sparse_rows"), values, nonzeros.wide)
-    head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {apart}, {arguments}"
-    return _code(step, constants, head, [(inputs + 1) * apart, room], functions)
+    band = min(SPARSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
+    functions = kernels(("sparse", "finished", "transposed", "sparse_rows"), values, nonzeros.wide)
+    head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {band}, {arguments}"
+    return _code(step, constants, head, [(inputs + 1) * band, room], functions)
 
 
 def _half(values: Values) -> str:
