@@ -209,8 +209,8 @@ class Pair:
         remarks = list(found.remarks)
         if "torch" in found.timed and not self.by_name:
             remarks.append(
-                "torch ran the operators that torch.export recorded, as the network's factory has no name by "
-                "which another process finds it"
+                "torch ran the operators that torch.export recorded, which takes somewhat longer than the "
+                "network itself: its factory has no name by which another process finds it"
             )
         if unknown := anatomy_of(self.now).costs.uncounted:
             remarks.append(f"nobody knows the multiply-accumulates of {', '.join(sorted(unknown))}")
