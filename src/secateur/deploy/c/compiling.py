@@ -25,8 +25,8 @@ from secateur.errors import InputError
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic")
 FLAGS = ("-std=c11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
-"""How a file is built here: for this very machine, with fused multiplications and additions; nothing that would
-change what is computed more than that (no -ffast-math)."""
+"""How a file is built here: for this very machine, with fused multiplications and additions; nothing that
+changes more of what is computed (no -ffast-math)."""
 
 _NAMES = ("cc", "gcc", "clang")
 _LIMIT_S = 1800
@@ -115,7 +115,8 @@ class Compiled:
     """
 
     def __init__(
-        self, source: str, header: str, name: str, inputs: Sequence[Port], outputs: Sequence[Port], arena_bytes: int,
+        self, source: str, header: str, name: str, inputs: Sequence[Port], outputs: Sequence[Port],
+            arena_bytes: int,
         compiler: str | None = None, flags: Sequence[str] | None = None,
     ):  # fmt: skip
         self.inputs, self.outputs, self.arena_bytes = tuple(inputs), tuple(outputs), arena_bytes
@@ -172,10 +173,7 @@ class Compiled:
         ]
 
     def bound(self, arrays: Sequence[Any]) -> Callable[[], list[np.ndarray]]:
-        """Make a call on one example for timing: nothing but the C itself, into the same outputs each time.
-
-        It keeps a memory of its own for as long as it is there itself.
-        """
+        """Make a call on one example for timing: the C itself alone, into the same outputs each time."""
         ready, count = self._checked(arrays)
         if count != 1:
             return lambda: self.run(ready)
@@ -195,8 +193,8 @@ class Compiled:
         """Arrays of the right types and shapes, and how many examples there are."""
         if len(arrays) != len(self.inputs):
             raise InputError(
-                f"the network takes {len(self.inputs)} inputs ({', '.join(p.name for p in self.inputs)}), got "
-                f"{len(arrays)} arrays"
+                f"the network takes {len(self.inputs)} inputs "
+                f"({', '.join(p.name for p in self.inputs)}), got {len(arrays)} arrays"
             )
         ready, counts = [], set()
         for value, port in zip(arrays, self.inputs, strict=True):
@@ -212,7 +210,7 @@ class Compiled:
                     got[port.dim] = each
             if got != wanted:
                 raise InputError(
-                    f"input {port.name} has shape {list(port.shape)} for one example, any number of them along "
+                    f"input {port.name} has shape {list(port.shape)} for one example, any number along "
                     f"dimension {port.dim}, got {list(array.shape)}"
                     if port.dim is not None
                     else f"input {port.name} has shape {list(port.shape)}, got {list(array.shape)}"
@@ -240,6 +238,7 @@ def _aligned(memory: ctypes.Array[ctypes.c_char]) -> int:
 
 def _example(array: np.ndarray, port: Port, index: int, count: int) -> np.ndarray:
     """One example of a batch, side by side."""
+    assert port.dim is not None
     each = array.shape[port.dim] // count
     chosen = tuple(
         slice(index * each, (index + 1) * each) if axis == port.dim else slice(None)

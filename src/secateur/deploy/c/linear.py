@@ -8,7 +8,16 @@ import numpy as np
 
 from secateur.deploy.c.arrays import array
 from secateur.deploy.c.convolution import BLOCK, block_of, packed
-from secateur.deploy.c.kernel import WIDEST, Nonzeros, floats_or_null, kernels, scratches, stored
+from secateur.deploy.c.kernel import (
+    SUFFIXES,
+    WIDEST,
+    Nonzeros,
+    floats_or_null,
+    kernels,
+    scaled,
+    scratches,
+    stored,
+)
 from secateur.deploy.c.planes import activation_number
 from secateur.deploy.c.program import Code, Linear, Values
 
@@ -34,27 +43,30 @@ def code(step: Linear, values: Values = "float32") -> Code:
 
 def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
-    several, half = step.rows >= SEVERAL, values == "float16"
+    several, rounded = step.rows >= SEVERAL, values != "float32"
     constants = array(f"{step.name}_values", packed(weight[:, :, None, None], 1) if several else weight)
-    sizes, given = f"{step.rows}, {inputs}, {outputs}", f"{step.input.pointer}, {step.name}_values"
+    scales, said = scaled(step.name, step.weight, values)
+    constants += scales
+    sizes, given = f"{step.rows}, {inputs}, {outputs}", f"{step.input.pointer}, {step.name}_values{said}"
     if not several:
         functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
-        return _code(
-            step, constants, f"dense_linear{_half(values)}({sizes}, {given}", [4 * inputs * half], functions
-        )
+        head = f"dense_linear{SUFFIXES[values]}({sizes}, {given}"
+        return _code(step, constants, head, [4 * inputs * rounded], functions)
     band = min(DENSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
     functions = kernels(("shape", "dense", "finished", "rows_to_columns", "dense_rows"), values)
-    scratch = [(inputs + BLOCK) * band, block_of(outputs) * inputs * half]
-    return _code(step, constants, f"dense_rows{_half(values)}({sizes}, {band}, {given}", scratch, functions)
+    scratch = [(inputs + BLOCK) * band, block_of(outputs) * inputs * rounded]
+    head = f"dense_rows{SUFFIXES[values]}({sizes}, {band}, {given}"
+    return _code(step, constants, head, scratch, functions)
 
 
 def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
     nonzeros = Nonzeros(weight, np.arange(inputs))
-    suffix, name = _half(values) + ("_wide" if nonzeros.wide else ""), step.name
-    constants = nonzeros.constants(name)
-    arguments = f"{step.input.pointer}, {name}_at, {name}_values, {name}_counts"
-    room = nonzeros.most if values == "float16" else 0
+    suffix, name = SUFFIXES[values] + ("_wide" if nonzeros.wide else ""), step.name
+    scales, said = scaled(name, step.weight, values)
+    constants = nonzeros.constants(name) + scales
+    arguments = f"{step.input.pointer}, {name}_at, {name}_values, {name}_counts{said}"
+    room = 0 if values == "float32" else nonzeros.most
     if step.rows == 1:
         functions = kernels(("finished", "sparse_vector"), values, nonzeros.wide)
         return _code(step, constants, f"sparse_vector{suffix}({outputs}, {arguments}", [room], functions)
@@ -62,10 +74,6 @@ def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
     functions = kernels(("sparse", "finished", "rows_to_columns", "sparse_rows"), values, nonzeros.wide)
     head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {band}, {arguments}"
     return _code(step, constants, head, [(inputs + 1) * band, room], functions)
-
-
-def _half(values: Values) -> str:
-    return "_half" if values == "float16" else ""
 
 
 def _code(step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]) -> Code:

@@ -1,7 +1,7 @@
 /* Several vectors through a linear layer, `band` at a time: transposed, the outputs are channels of a convolution of
    1x1, whose weights lie as there. `scratch`: (inputs + 8) rows of `band` floats, a multiple of LANES. */
 KERNEL void dense_rows$suffix(int rows, int inputs, int outputs, int band, const float *x, const $value *weights,
-                              const float *bias, const float *residual, int activation, float *y, float *scratch,
+                              /*8 const float *scales, */ const float *bias, const float *residual, int activation, float *y, float *scratch,
                               float *room) {
     const convolution shape = {.inputs = inputs, .kernel_height = 1, .kernel_width = 1, .out_height = 1,
                                .out_width = band, .phases = 1, .rows = 1};
@@ -13,7 +13,7 @@ KERNEL void dense_rows$suffix(int rows, int inputs, int outputs, int band, const
         rows_to_columns(x + (ptrdiff_t)first * inputs, count, inputs, band, scratch);
         for (int o = 0; o < outputs; o += 8) {
             const int channels = outputs - o < 8 ? outputs - o : 8, n = (channels > 4 ? 8 : 4) * inputs;
-            const float *floats = $read(value, n, room);
+            const float *floats = $read(value, n, /*8 scales + o, 1, channels > 4 ? 8 : 4, */ room);
             dense_block(&shape, &tap, scratch, floats, bias ? bias + o : bias, NULL, channels, count, sums);
             for (int r = 0; r < count; r++) {
                 const ptrdiff_t to = (ptrdiff_t)(first + r) * outputs + o;

@@ -1,7 +1,7 @@
 /* Several vectors through a sparse linear layer, `band` at a time: transposed, each output is a channel of a sparse
    convolution of 1x1. `scratch`: (inputs + 1) rows of `band` floats, a multiple of LANES. */
 KERNEL void sparse_rows$suffix(int rows, int inputs, int outputs, int band, const float *x, const $index *at,
-                               const $value *values, const $index *counts, const float *bias, const float *residual,
+                               const $value *values, const $index *counts, /*8 const float *scales, */ const float *bias, const float *residual,
                                int activation, float *y, float *scratch, float *room) {
     float *sums = scratch + (ptrdiff_t)inputs * band;
     for (int first = 0; first < rows; first += band) {
@@ -11,7 +11,7 @@ KERNEL void sparse_rows$suffix(int rows, int inputs, int outputs, int band, cons
         rows_to_columns(x + (ptrdiff_t)first * inputs, count, inputs, band, scratch);
         for (int o = 0; o < outputs; o++) {
             const int n = (int)counts[o];
-            const float *floats = $read(value, n, room);
+            const float *floats = $read(value, n, /*8 scales + o, n, 1, */ room);
             sparse_channel$wide(scratch, next, floats, n, band, bias ? bias[o] : 0, NULL, 0, count, sums);
             for (int r = 0; r < count; r++) {
                 const ptrdiff_t to = (ptrdiff_t)(first + r) * outputs + o;
