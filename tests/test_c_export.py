@@ -262,16 +262,39 @@ def test_the_operator_that_nobody_knows_is_named_with_its_module_and_no_file_is_
     assert list(tmp_path.iterdir()) == []
 
 
+class Does(nn.Module):
+    """Anything, in a layer of its own."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.does = _Function(does)
+
+    def forward(self, x):
+        return self.does(x)
+
+
+class _Function(nn.Module):
+    def __init__(self, does):
+        super().__init__()
+        self.call = does
+
+    def forward(self, x):
+        return self.call(x)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (nn.Linear(4, 2).double(), "float32, got float64"),
         (nn.Linear(4, 2).half(), "float32, got float16"),
         (nn.Conv3d(1, 2, 2), "1 and 2 dimensions, got 3"),
+        (Does(lambda x: nn.functional.dropout(x, 0.5, training=True)), "the same numbers every time"),
+        (Does(lambda x: x[x > 0].sum()), r"sizes that no number decides, got aten\.\w+\.\w+ \(in 'does'"),
+        (Does(lambda x: x + torch.rand(4)), "does not know the operator aten.rand.default"),
     ],
 )
 def test_what_c_does_not_take(tmp_path, model, message):
-    like = next(model.parameters())
+    like = next(model.parameters(), torch.zeros(1))
     x = torch.zeros((1, 1, 4, 4, 4) if like.dim() == 5 else (1, 4), dtype=like.dtype)
     with pytest.raises(InputError, match=message):
         to_c(model, x, tmp_path / "net.c")

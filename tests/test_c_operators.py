@@ -51,6 +51,7 @@ REAL: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus_beta": lambda x: F.softplus(x, 2.0, 1.0),
     "mish": F.mish,
     "softsign": F.softsign,
+    "rrelu": F.rrelu,
     "hardshrink": lambda x: F.hardshrink(x, 0.4),
     "softshrink": lambda x: F.softshrink(x, 0.4),
     "threshold": lambda x: F.threshold(x, 0.1, -2.0),

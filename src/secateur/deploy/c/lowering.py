@@ -150,6 +150,7 @@ def lower(traced: Traced, build: Build) -> Program:
     with said_in_one_line("be taken apart into core operators"), quietly():
         exported = traced.program.run_decompositions()
     _check_stateless(exported)
+    _check_sizes(exported)
     known = _known(exported)
     _check_known(exported, known)
     inputs = dict(zip(traced.examples, exported.graph_signature.user_inputs, strict=True))
@@ -166,7 +167,8 @@ def lower(traced: Traced, build: Build) -> Program:
                 buffers[name] = Buffer(f"in{len(buffers)}", tuple(value.shape), build.dtype_of(value.dtype))
                 env[node] = buffers[name].view
         elif node.op == "call_function":
-            env[node] = _lowered(build, node, env)
+            with said_in_one_line(f"be written in C {build.said}"):
+                env[node] = _lowered(build, node, env)
         elif node.op == "output":
             results = [env[each] if isinstance(each, fx.Node) else each for each in node.args[0]]
     outputs = _outputs(build, traced.outputs, results)
@@ -194,6 +196,26 @@ def _check_stateless(exported: torch.export.ExportedProgram) -> None:
             "a network in C keeps nothing from call to call, but this one changes "
             f"{', '.join(sorted(changed)[:3])}: make it give that back instead, or export it to onnx"
         )
+
+
+def _check_sizes(exported: torch.export.ExportedProgram) -> None:
+    """Raise InputError where a size depends on the numbers: all memory is planned before there are any."""
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        shapes = [
+            each.shape for each in (value if isinstance(value, (list, tuple)) else [value]) if _shaped(each)
+        ]
+        if any(not isinstance(length, int) for shape in shapes for length in shape):
+            layer, kind = place_of(node)
+            where = f" (in '{layer}', {kind})" if layer else ""
+            raise InputError(
+                f"the C export needs sizes that no number decides, got {node.target}{where}: use torch.where "
+                "in place of picking by truth values, or export it to onnx"
+            )
+
+
+def _shaped(value: Any) -> bool:
+    return isinstance(value, Tensor)
 
 
 def _check_known(exported: torch.export.ExportedProgram, known: Mapping[str, Value]) -> None:

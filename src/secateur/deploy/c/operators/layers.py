@@ -108,7 +108,10 @@ def convolution(
     kernel, offset = numbers(weight), numbers(bias)
     assert kernel is not None
     if source.shape[0] != 1:
-        raise InputError(f"the C export takes convolutions of one image, got {source.shape[0]} {build.said}")
+        raise InputError(
+            f"the C export takes convolutions of one image, got {source.shape[0]} {build.said}: "
+            "export it to onnx"
+        )
     if transposed:
         build.add(
             TransposedConvolution(

@@ -12,6 +12,7 @@ from torch import Tensor
 from secateur.deploy.c.arrays import literal, whole
 from secateur.deploy.c.lowering import OPERATORS, Build, Value, lowers
 from secateur.deploy.c.program import C_TYPES, View
+from secateur.errors import InputError
 
 UNARY = {
     "relu": "act_relu({0})",
@@ -334,6 +335,15 @@ def leaky_relu(build: Build, value: Value, slope: float = 0.01) -> View:
     return pointwise(build, [value, slope], "of_leaky({0}, {1})", "leaky_relu", "float32")
 
 
+@lowers("aten.rrelu_with_noise_functional.default")
+def rrelu(
+    build: Build, value: Value, noise: Value, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any
+) -> tuple[View, None]:
+    """In evaluation: by the mean slope."""
+    slope = literal((lower + upper) / 2)
+    return build.elementwise([build.view(value)], f"of_leaky({{0}}, {slope})", "rrelu", build.made(0)), None
+
+
 @lowers("aten.prelu.default", "aten._prelu_kernel.default")
 def prelu(build: Build, value: Value, slope: Value) -> View:
     view = build.view(slope)
@@ -382,8 +392,14 @@ def to_copy(build: Build, value: Value, dtype: torch.dtype | None = None, **_: A
     "aten.lift_fresh_copy.default",
     "aten.alias_copy.default",
 )
-def same(build: Build, value: Value, *_: Any, **__: Any) -> Value:
-    return (value, None) if str(build.node.target) == "aten.native_dropout.default" else value
+def same(build: Build, value: Value, *rest: Any, **__: Any) -> Value:
+    name = str(build.node.target)
+    if "dropout" in name and len(rest) > 1 and rest[1]:
+        raise InputError(
+            f"a network in C gives the same numbers every time, got a dropout in training {build.said}: take "
+            " it out, or have it follow the network's mode"
+        )
+    return (value, None) if name == "aten.native_dropout.default" else value
 
 
 @lowers(
