@@ -41,7 +41,9 @@ def _built_quickly(monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("resnet18", "vgg19") else ()) for n in SMALL]
+)
 def test_every_family_computes_what_torch_does_and_no_sanitizer_complains(tmp_path, monkeypatch, name):
     """Every second layer has 95% zeros; every warning is an error; three images go through one arena."""
     monkeypatch.setattr("secateur.deploy.c.export.has_compiler", lambda: False)  # the sanitized one is enough

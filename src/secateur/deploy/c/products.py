@@ -150,7 +150,7 @@ class TransposedConvolution(Step):
         cout = self.output.shape[1]
         bias = np.zeros(cout, np.float32) if self.bias is None else self.bias
         half = values == "float16"
-        name = "transposed_half" if half else "transposed"
+        name = "transposed_convolution_half" if half else "transposed_convolution"
         load = "half(weight[entry])" if half else "weight[entry]"
         text = _TRANSPOSED.format(name=name, type="uint16_t" if half else "float", load=load)
         weight = self.weight.astype(np.float16) if half else self.weight
