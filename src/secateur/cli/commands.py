@@ -251,7 +251,7 @@ def inspect_model(
             architecture = options.load_at(image, classes, reporter)
         else:
             architecture = options.load_as_saved() or options.load(reporter)[1]
-    return printing.inspection(groups_and_costs(architecture))
+    return printing.inspection(groups_and_costs(architecture, options.model))
 
 
 def diff(
