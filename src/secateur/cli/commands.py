@@ -158,7 +158,7 @@ def prune(
         list[str],
         typer.Option(
             help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas or "
-            "repeated: all hold; for weights nonzeros=5%, met exactly.",
+            "repeated: all hold; for weights nonzeros=5%, or bytes.",
             autocompletion=completing(names.BUDGETS),
         ),
     ],
