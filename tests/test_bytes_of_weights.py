@@ -147,6 +147,8 @@ def test_prune_leaves_a_file_within_the_budget(run, tmp_path, method):
     assert f"exactly {record['nonzeros']:,} of 77,072 weights not zero" in out
     assert f"{size:,} bytes" in out
     assert count_nonzeros(sc.load("small")) == record["nonzeros"]
+    code, out, err = run("inspect --model small --json")
+    assert (code, json.loads(out)["bytes_on_disk"]) == (0, size), err
     (made,) = (each for each in (tmp_path / "small/runs").iterdir() if each.name.startswith("sparse-"))
     assert os.path.getsize(made / "model.safetensors") == size
 

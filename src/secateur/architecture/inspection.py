@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
+from secateur.architecture.file import WEIGHTS_FILE
 from secateur.network.counting import MACS_CONVENTION
 from secateur.surgery.anatomy import Anatomy, anatomy_of, cost_at
 
 RESOURCES = ("params", "macs", "bytes")
 
 
-def groups_and_costs(architecture: Architecture) -> dict[str, Any]:
-    """List what can be cut, at what gain, and what cannot; JSON-able. Nothing is changed."""
+def groups_and_costs(architecture: Architecture, model: str | None = None) -> dict[str, Any]:
+    """List what can be cut, at what gain, and what cannot; JSON-able. Nothing is changed.
+
+    Args:
+        model: what the user calls it: where it lies in a folder with its weights, their file is measured.
+            Its bytes are fewer than those that the shapes say where it is a sparse one.
+    """
     anatomy = anatomy_of(architecture.skeleton())
     graph = anatomy.graph
     return {
@@ -27,7 +34,17 @@ def groups_and_costs(architecture: Architecture) -> dict[str, Any]:
             resource: cost_at(anatomy, resource, dict.fromkeys(graph.groups, 1)) for resource in RESOURCES
         },
         "convention": _convention(anatomy),
+        **_on_disk(model),
     }
+
+
+def _on_disk(model: str | None) -> dict[str, int]:
+    """The bytes of the file of weights, where there is one."""
+    if model is None:
+        return {}
+    folder = Path(model).parent if model.endswith(".json") else Path(model)
+    file = folder / WEIGHTS_FILE
+    return {"bytes_on_disk": file.stat().st_size} if file.is_file() else {}
 
 
 def _group(anatomy: Anatomy, name: str) -> dict[str, Any]:

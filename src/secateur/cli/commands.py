@@ -159,7 +159,7 @@ def prune(
         typer.Option(
             help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, latency=2ms@file:device.json "
             "(docs/device.md), or several with commas or "
-            "repeated: all hold; for weights nonzeros=5%, met exactly.",
+            "repeated: all hold; for weights nonzeros=5%, or bytes.",
             autocompletion=completing(names.BUDGETS),
         ),
     ],
@@ -252,7 +252,7 @@ def inspect_model(
             architecture = options.load_at(image, classes, reporter)
         else:
             architecture = options.load_as_saved() or options.load(reporter)[1]
-    return printing.inspection(groups_and_costs(architecture))
+    return printing.inspection(groups_and_costs(architecture, options.model))
 
 
 def diff(

@@ -57,6 +57,8 @@ def _show_inspection(found: dict[str, Any]) -> None:
         say(f"frozen: {frozen['name']} ({frozen['width']}): {frozen['reason']}")
     for name, counts in (("now", found["now"]), ("at least", found["smallest"])):
         say(f"{name}: {', '.join(f'{value:,} {resource}' for resource, value in counts.items())}")
+    if "bytes_on_disk" in found:
+        say(f"on disk: {found['bytes_on_disk']:,} bytes of model.safetensors")
     say(found["convention"])
 
 

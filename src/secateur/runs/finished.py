@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from secateur.architecture.artefact import Artefact, read_artefact
@@ -24,6 +23,7 @@ from secateur.architecture.saved import load_model
 from secateur.errors import InputError
 from secateur.models import FACTORIES
 from secateur.network.masks import count_nonzeros
+from secateur.network.weight_file import open_tensors
 from secateur.records.measured import MEASURED_FILE, Measured, hash_of
 from secateur.records.out import expanded
 from secateur.records.point import Point
@@ -200,14 +200,7 @@ def _loaded(folder: Path, content: Mapping[str, Any], factory: Factory | None) -
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                file.get_slice(name).get_shape()
-    except SafetensorError as error:
-        raise InputError(
-            f"{path}: not a readable safetensors file ({error}): it was cut off or is another kind of file"
-        ) from None
+    open_tensors(path).shapes()
     return None
 
 
