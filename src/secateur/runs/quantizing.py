@@ -175,6 +175,7 @@ class Wanted:
             return Predictor.open(path, trusted=True)
 
     def _record(self, found: Int8 | Int8C, data: Data, quality: Quality, pace: SideBySide) -> Quantized:
+        sizes = found.plain_bytes(), found.bytes(self._metadata)
         return Quantized(
             file=self.path.name,
             runtime=pace.runtime,
@@ -183,15 +184,15 @@ class Wanted:
             activations=found.activations,
             macs=found.macs,
             int8_macs=found.int8_macs,
-            bytes_before=found.plain_bytes(),
-            bytes_after=found.bytes(self._metadata),
+            bytes_before=sizes[0],
+            bytes_after=sizes[1],
             calibration=None
             if found.method is None
             else Calibration(data=data.name, split="train", n=found.calibrated_on, method=found.method),
             held_out=found.agreement,
             quality=quality,
             latency=pace,
-            remarks=tuple(_remarks(quality, pace, self.artefact, data, found)),
+            remarks=tuple(_remarks(quality, pace, self.artefact, data, found, sizes)),
             versions={"secateur": VERSION, **found.versions},
         )
 
@@ -281,10 +282,16 @@ def _check_targets(data: Data, predictor: Predictor) -> None:
 
 
 def _remarks(
-    quality: Quality, pace: SideBySide, artefact: Artefact, data: Data, found: Int8 | Int8C
+    quality: Quality,
+    pace: SideBySide,
+    artefact: Artefact,
+    data: Data,
+    found: Int8 | Int8C,
+    sizes: tuple[int, int],
 ) -> list[str]:
-    """What should be known of the numbers."""
+    """What should be known of the numbers; `sizes` are the bytes before and after."""
     said = []
+    before, after = sizes
     if quality.is_large:
         said.append(
             f"int8 costs this network {quality.metric.shown(quality.before)} -> "
@@ -296,8 +303,13 @@ def _remarks(
         )
     elif pace.speedup < 1.05:
         said.append(
-            f"int8 brings no speed on {pace.runtime} here, {pace.speedup:.2f} times that of float32: what is "
-            "left is the smaller file"
+            f"int8 brings no speed on {pace.runtime} here, {pace.speedup:.2f} times that of float32"
+            + (": what is left is the smaller file" if after < before else "")
+        )
+    if after >= before:
+        said.append(
+            f"the file is no smaller, {after:,} bytes after {before:,}: of a network so small most of it "
+            "describes the operators, of which int8 has more"
         )
     if found.method is not None and found.int8_macs < found.macs:
         said.append(f"{1 - found.int8_macs / found.macs:.1%} of the multiply-accumulates stay in float32")
