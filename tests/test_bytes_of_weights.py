@@ -129,7 +129,7 @@ def test_what_cannot_be_is_refused_when_the_method_begins():
         Magnitude("bytes=2000", keep=["2"]).prepare(network())
     with pytest.raises(InputError, match="must not exceed the network's own size"):
         Magnitude("bytes=1MB").prepare(network())
-    with pytest.raises(InputError, match="in nonzeros, or in bytes of the file, got 'macs=5%'"):
+    with pytest.raises(InputError, match="in nonzeros or bytes, got 'macs=5%'"):
         Magnitude("macs=5%")
 
 

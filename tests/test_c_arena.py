@@ -43,7 +43,10 @@ def test_no_byte_is_two_spans_at_one_moment_and_no_more_is_taken_than_end_to_end
                 assert owner.setdefault((moment, byte), n) == n
     rounded = [-(-span.size // 64) * 64 for span in spans]
     busiest = max(
-        (sum(size for size, s in zip(rounded, spans, strict=True) if s.first <= t <= s.last) for t in range(19)),
+        (
+            sum(size for size, s in zip(rounded, spans, strict=True) if s.first <= t <= s.last)
+            for t in range(19)
+        ),
         default=0,
     )
     assert busiest <= total <= sum(rounded)
@@ -92,9 +95,7 @@ def test_batch_norms_are_folded_in_double_precision():
         model[1].running_var.fill_(3.3e-7)
         model[1].weight.fill_(0.7)
     (step,) = program(model, 1, 1, 2, 2).steps
-    weight, variance, scale = (
-        float(np.float32(each)) for each in (1.1e-3, 3.3e-7, 0.7)
-    )
+    weight, variance, scale = (float(np.float32(each)) for each in (1.1e-3, 3.3e-7, 0.7))
     assert step.weight.item() == np.float32(weight * scale / variance**0.5)
 
 

@@ -1,4 +1,4 @@
-"""Networks in C: they compute what torch does, in any compiler's hands, and are refused where they would lie."""
+"""Networks in C: they compute what torch does, in any compiler's hands, or are refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def small(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("c") / "small"
     model = settled(sc.models.conv4(1 / 8, in_channels=1, image_size=8), sparsity=0.95)
-    sc.save(model, folder, data=sc.load_data("digits", limit_train=50), classes=[*"01234567", "*/ ??/", 'é"\n'])
+    sc.save(
+        model, folder, data=sc.load_data("digits", limit_train=50), classes=[*"01234567", "*/ ??/", 'é"\n']
+    )
     export_directory(folder, "c")
     return folder
 
@@ -160,7 +162,17 @@ def test_an_engineer_uses_the_header(small, tmp_path, compiler):
     )
     for name in ("model.c", "model.h"):
         shutil.copy(small / name, tmp_path / name)
-    build = [compiler, "-std=c11", *WARNINGS, "-Wshadow", "-Werror", "-O1", "-DMODEL_ARENA=memory", "main.c", "model.c"]
+    build = [
+        compiler,
+        "-std=c11",
+        *WARNINGS,
+        "-Wshadow",
+        "-Werror",
+        "-O1",
+        "-DMODEL_ARENA=memory",
+        "main.c",
+        "model.c",
+    ]
     subprocess.run([*build, "-lm", "-o", "program"], cwd=tmp_path, check=True)
     done = subprocess.run(["./program"], cwd=tmp_path, check=True, capture_output=True)
     assert done.stdout.decode() == "|".join([*"01234567", "*/ ??/", 'é"\n', ""])
@@ -243,7 +255,9 @@ class Sorting(nn.Module):
 
 def test_the_operator_that_nobody_knows_is_named_with_its_module_and_no_file_is_left(tmp_path):
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), Sorting()))
-    with pytest.raises(InputError, match=r"does not know the operator aten\.sort\.default \(in '1\.1', Sorting\)"):
+    with pytest.raises(
+        InputError, match=r"does not know the operator aten\.sort\.default \(in '1\.1', Sorting\)"
+    ):
         to_c(model, torch.zeros(1, 4), tmp_path / "net.c")
     assert list(tmp_path.iterdir()) == []
 
@@ -315,7 +329,11 @@ class Several(nn.Module):
     """Two inputs with the examples along different dimensions, two outputs, one of which is an input."""
 
     def forward(self, images, steps, scale=2.0):
-        return {"scores": images.mean((2, 3)) * scale + steps.sum(0), "double": steps, "fixed": images[:, 0] * 0}
+        return {
+            "scores": images.mean((2, 3)) * scale + steps.sum(0),
+            "double": steps,
+            "fixed": images[:, 0] * 0,
+        }
 
 
 @needs_compiler

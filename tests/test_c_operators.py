@@ -113,7 +113,9 @@ REAL: dict[str, Callable[[Tensor], Tensor]] = {
     "instance_norm": lambda x: F.instance_norm(x, weight=W["channel"], bias=W["channel"] * 2),
     "local_response": lambda x: F.local_response_norm(x, 3),
     "rms_norm": lambda x: F.rms_norm(x, (7,), W["row"]),
-    "batch_norm": lambda x: F.batch_norm(x, W["channel"], W["channel"].abs() + 0.1, W["channel"], W["channel"]),
+    "batch_norm": lambda x: F.batch_norm(
+        x, W["channel"], W["channel"].abs() + 0.1, W["channel"], W["channel"]
+    ),
     "conv": lambda x: F.conv2d(x, W["conv"], padding=1),
     "conv_bias_stride": lambda x: F.conv2d(x, W["conv"], W["row"][:6], stride=2, padding=(2, 1)),
     "conv_uneven": lambda x: F.conv2d(x, W["conv"], stride=(1, 3)),
@@ -129,14 +131,20 @@ REAL: dict[str, Callable[[Tensor], Tensor]] = {
     "conv_column": lambda x: F.conv2d(x, W["conv"][:, :, :, :1]),
     "conv_line": lambda x: F.conv1d(x.flatten(2), W["line"], padding=1, stride=2),
     "conv_line_relu": lambda x: F.relu(F.conv1d(x.flatten(2), W["line"], padding=2, dilation=2)),
-    "conv_transposed": lambda x: F.conv_transpose2d(x, W["transposed"], stride=2, padding=1, output_padding=1),
+    "conv_transposed": lambda x: F.conv_transpose2d(
+        x, W["transposed"], stride=2, padding=1, output_padding=1
+    ),
     "conv_transposed_bn": lambda x: F.batch_norm(
-        F.conv_transpose2d(x, W["transposed"], W["row"][:3], stride=2), W["row"][:3], W["row"][1:4].abs() + 0.2
+        F.conv_transpose2d(x, W["transposed"], W["row"][:3], stride=2),
+        W["row"][:3],
+        W["row"][1:4].abs() + 0.2,
     ),
     "conv_transposed_grouped": lambda x: F.conv_transpose2d(x, W["transposed"], groups=2, dilation=2),
     "conv_transposed_line": lambda x: F.conv_transpose1d(x.flatten(2), W["transposed"][:, :, 0], stride=3),
     "conv_bn_relu": lambda x: F.relu(
-        F.batch_norm(F.conv2d(x, W["conv"]), W["row"][:6], W["row"][1:].abs() + 0.3, W["row"][1:], W["row"][:6])
+        F.batch_norm(
+            F.conv2d(x, W["conv"]), W["row"][:6], W["row"][1:].abs() + 0.3, W["row"][1:], W["row"][:6]
+        )
     ),
     "linear": lambda x: F.linear(x, W["square"], W["row"]),
     "linear_plain": lambda x: F.linear(x, W["square"][:3]),

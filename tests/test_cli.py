@@ -64,7 +64,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
         ("runs list nowhere", "no runs in 'nowhere'"),
         ("runs show x nowhere", "no runs in 'nowhere'"),
         ("prun", "prune"),
-        ("prune reparametrization --budget params=5%", "must be in nonzeros, got 'params=5%'"),
+        ("prune reparametrization --budget params=5%", "must be in nonzeros or bytes, got 'params=5%'"),
         ("prune channel-reparametrization --budget params=50", "ask for at least"),
         ("prune reparametrisation --budget nonzeros=5%", "did you mean 'reparametrization'"),
         ("prune magnitude --budget nonzeros=200%", "at most 100%"),
@@ -78,7 +78,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
         ("prune reparametrization --budget nonzeros=5% --prune-end 0.05", "start must lie in [0, end)"),
         ("compare --budget nonzeros=5% --tune-share 1", "must lie in (0, 1), got 1.0"),
         ("compare --budget nonzeros=5% --budget params=5%", "limit one resource"),
-        ("compare --budget params=5% --arms l1", "must be in nonzeros, got 'params=5%'"),
+        ("compare --budget params=5% --arms l1", "must be in nonzeros or bytes, got 'params=5%'"),
         ("train --schedule linear", "unknown schedule 'linear'"),
         ("train --select-on train", "unknown split to select on 'train'"),
         ("train --early-stop 0", "early_stop must be at least 1"),
@@ -196,7 +196,7 @@ def test_prune_at_initialisation(run, tmp_path):
     assert "exactly 22,890 of 457,792 weights not zero" in out
     code, _, err = run(f"prune snip {SMALL} --model conv4 --budget params=5% --out no")
     assert code == 2
-    assert "must be in nonzeros, got 'params=5%'" in err
+    assert "must be in nonzeros or bytes, got 'params=5%'" in err
 
 
 def test_prune_channels_under_gates(run, tmp_path):

@@ -184,6 +184,10 @@ JSON = {
     "reproduce": ("reproduce dupont2021 figure2 --out figure", {"directory", "figures"}),
     "scale": ("scale out/best --budget params=50% --out small.json", {"scaled", "source", "written"}),
     "report": ("report out", {"reports"}),
+    "forecast": (
+        "forecast --model wrn-10-1 --input 1x8x8 --budget params=50% --runtime torch --seconds 0.05",
+        {"model", "rows"},
+    ),
     "measure": ("measure out/best --runtime torch --seconds 0.05", {"now", "timings"}),
     "predict": ("predict out/best PHOTO", {"network", "predictions"}),
     "evaluate": ("evaluate out/best --data digits --limit-train 300", {"accuracy", "confusion"}),

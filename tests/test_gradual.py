@@ -291,8 +291,11 @@ def test_the_identity_is_json(make):
         ({"steps": 9, "start": 0.7}, r"start must lie in \[0, end\)"),
         ({"steps": 9, "end": 1.1}, "end must be at most 1"),
         ({"steps": 9, "every": 0}, "every must be at least 1 step"),
-        ({"steps": 9, "budget": "params=5%"}, "its budget must be in nonzeros, got 'params=5%'"),
-        ({"steps": 9, "budget": Limits.at({"macs": 5})}, "its budget must be in nonzeros, got 'macs=5'"),
+        ({"steps": 9, "budget": "params=5%"}, "its budget must be in nonzeros or bytes, got 'params=5%'"),
+        (
+            {"steps": 9, "budget": Limits.at({"macs": 5})},
+            "must be in nonzeros or bytes, got 'macs=5'",
+        ),
         ({"steps": 9, "budget": "nonzeros=101"}, "must not exceed the network's own size, 100 nonzeros"),
         (
             {"steps": 9, "budget": Limits.at({"nonzeros": 101})},

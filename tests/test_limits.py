@@ -220,7 +220,7 @@ def test_of_several_one_may_be_loose():
             lambda: Limits.at({"macs": 4}).resumed({}),
             "the state to continue from has no limits, got 'macs=4'",
         ),
-        (lambda: Magnitude(Limits.at({"macs": 4})), "its budget must be in nonzeros, got 'macs=4'"),
+        (lambda: Magnitude(Limits.at({"macs": 4})), "its budget must be in nonzeros or bytes, got 'macs=4'"),
         (
             lambda: ChannelReparametrization(Limits.at({"params": 5, "macs": 4}), steps=1),
             "one budget is taken here, got 'params=5,macs=4'",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from secateur.errors import InputError
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
+from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.found import Found
 from secateur.records.measure import Measure
 from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing
@@ -41,7 +42,7 @@ CLASSES = [
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
-    *(Measured, Sizes, Timing, Speed, NotMeasured),
+    *(Measured, Sizes, Timing, Speed, NotMeasured, Forecasts, Forecast),
 ]
 
 PRUNED = {

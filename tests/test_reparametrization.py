@@ -339,7 +339,7 @@ def steps_like_half_way(method, model):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"budget": "params=5%", "steps": 10}, "must be in nonzeros, got 'params=5%'"),
+        ({"budget": "params=5%", "steps": 10}, "must be in nonzeros or bytes, got 'params=5%'"),
         ({"budget": "nonzeros=5%"}, "needs the number of optimizer steps for its schedule, got None"),
         ({"budget": "nonzeros=5%", "steps": 0}, "got 0"),
         ({"budget": "nonzeros=5%", "mode": "fast"}, "fast"),

@@ -243,7 +243,7 @@ def dead():
         (lambda given: SNIP("nonzeros=5%").prepare(network()), "got 0: call prepare(model, batches)"),
         (lambda given: SNIP("nonzeros=5%", batches=9).prepare(network(), given[:2]), "on 9 of the batches"),
         (lambda given: SNIP("nonzeros=5%", batches=0), "at least 1 batch is needed"),
-        (lambda given: SNIP("params=5%"), "must be in nonzeros, got 'params=5%'"),
+        (lambda given: SNIP("params=5%"), "must be in nonzeros or bytes, got 'params=5%'"),
         (lambda given: SNIP("nonzeros=5%").prepare(dead(), given), "a finite number above 0, got 0"),
         (
             lambda given: SNIP("nonzeros=5%").prepare(network(), [(given[0][0] * torch.nan, given[0][1])]),

@@ -156,7 +156,10 @@ def test_the_papers_tuning_comes_on_top():
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"budgets": ["params=50%"], "arms": ["magnitude"]}, "must be in nonzeros, got 'params=50%'"),
+        (
+            {"budgets": ["params=50%"], "arms": ["magnitude"]},
+            "must be in nonzeros or bytes, got 'params=50%'",
+        ),
         ({"budgets": ["params=50%", "nonzeros=5%"]}, "limit one resource"),
         ({"budgets": ["nonzeros=5%"], "arms": ["magnitude"], "match": "compute"}, "--match epochs"),
         ({"budgets": ["nonzeros=5%"], "arms": ["magnitude-tuned"], "epochs": 1}, "at least 2, got 1"),

@@ -98,7 +98,7 @@ def test_l1_adds_the_sum_of_absolute_weights():
         (lambda: Magnitude("params=5%"), "magnitude sets weights to zero"),
         (lambda: Magnitude("nonzeros=5%", scope="block"), "block"),
         (lambda: Random("nonzeros=5%", scope="layer"), "layer"),
-        (lambda: Random("macs=5%"), "must be in nonzeros, got 'macs=5%'"),
+        (lambda: Random("macs=5%"), "must be in nonzeros or bytes, got 'macs=5%'"),
         (lambda: L1("nonzeros=5%", strength=-1), "at least 0, got -1"),
     ],
 )

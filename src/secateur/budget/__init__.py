@@ -81,8 +81,8 @@ def check_weights(resource: str, text: str, who: str) -> None:
     """InputError unless the resource is one that zeros make less."""
     if resource not in OF_WEIGHTS:
         raise InputError(
-            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros, or "
-            f"in bytes of the file, got '{text}': write for example nonzeros=5%"
+            f"{who} sets weights to zero, which makes no layer smaller: its budget must be in nonzeros or "
+            f"bytes, got '{text}': write for example nonzeros=5% or bytes=200kB, the size of the file"
         )
 
 
@@ -590,7 +590,8 @@ def _deployment(where: str, number: str, text: str) -> Deployment:
     if not where:
         raise InputError(
             f"a latency budget names the runtime it is measured with, got '{text}': write for example "
-            f"{own_value(MEASURED, number) or f'{MEASURED}=2ms@torch'} (one of: {', '.join(RUNTIMES)})"
+            f"{own_value(MEASURED, number) or f'{MEASURED}=2ms@torch'} (one of: {', '.join(RUNTIMES)}, or "
+            "file:device.json of another device)"
         )
     try:
         return Deployment.parse(where)

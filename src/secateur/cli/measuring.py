@@ -10,6 +10,7 @@ import typer
 
 from secateur.cli import names
 from secateur.cli.answer import Answer
+from secateur.cli.emitting import check_emits_alone, check_measures_here, emitted
 from secateur.cli.generated import completing, taking, words
 from secateur.cli.options import ModelOptions
 from secateur.cli.shared import budgets_of, path_argument, path_option
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from secateur.records.forecasted import Forecasts
     from secateur.records.measured import Measured
     from secateur.records.shown import Shown
+
+EMITTING = "For another device (--emit)"
 
 RuntimeOption = Annotated[
     list[str] | None,
@@ -45,8 +48,9 @@ SecondsOption = Annotated[
 
 def measure(
     network: Annotated[
-        Path, path_argument("Folder that train, prune, compare (its best/) or sc.save left.", "NETWORK")
-    ],
+        Path | None,
+        path_argument("Folder that train, prune, compare (its best/) or sc.save left.", "NETWORK"),
+    ] = None,
     runtime: RuntimeOption = None,
     batch: BatchOption = 1,
     threads: ThreadsOption = 1,
@@ -63,14 +67,51 @@ def measure(
     ] = None,
     device: DeviceOption = "cpu",
     seconds: SecondsOption = 2.0,
+    emit: Annotated[
+        Path | None,
+        path_option(
+            "Measure elsewhere: a folder to write that does it on a device with nothing but a C compiler, or "
+            "--runtime onnxruntime; for --budget latency=2ms@file:device.json (docs/device.md).",
+            EMITTING,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A model by its name in place of NETWORK, trained or not, as prune takes it.",
+            rich_help_panel=EMITTING,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="What that model is for, as prune takes it.", rich_help_panel=EMITTING),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="CHANNELSxHEIGHTxWIDTH of an image, in place of data: 3x224x224.",
+            rich_help_panel=EMITTING,
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="With --input: how many classes; by default 1000.", rich_help_panel=EMITTING),
+    ] = None,
 ) -> Answer | None:
     """Size on disk, parameters, multiply-accumulates, memory, and latency on every runtime, now and before
     pruning; and whether sparsity made it any faster. Leaves measured.json in the network's folder.
 
     Every runtime has a process of its own. One that fails is named, and the exit code is 1.
 
-    Example: `secateur measure small/ --runtime onnxruntime --runtime c`
+    Example: `secateur measure small/ --runtime onnxruntime --runtime c`, or for another device
+    `secateur measure small/ --emit there/`
     """
+    if emit is not None:
+        check_emits_alone(before, out, device, seconds)
+        named = runtimes_of(runtime)
+        return emitted(emit, network, model, factory, data, image, classes, named, batch, threads)
+    network = check_measures_here(network, model, data, image, classes)
     from secateur.device import Runtime
     from secateur.progress import reporter_for
     from secateur.records.out import check_out

@@ -346,8 +346,9 @@ def _exported_c(written: CExport) -> str:
     """Where the files are, what memory they need, and whether they were tried."""
     stored = f", {written.sparse_layers} of {written.layers} layers sparse" if written.sparse_layers else ""
     text = (
-        f"{written.path}: {written.size:,} bytes with {written.header.name}; weights {written.constant_bytes:,} "
-        f"bytes in {written.values}{stored}; memory at run time {written.arena_bytes:,} bytes, static\n"
+        f"{written.path}: {written.size:,} bytes with {written.header.name}; weights "
+        f"{written.constant_bytes:,} bytes in {written.values}{stored}; memory at run time "
+        f"{written.arena_bytes:,} bytes, static\n"
     )
     if not written.compared:
         return (
@@ -369,7 +370,8 @@ def _show_quantized(found: Quantized, path: Path) -> None:
         images = f"{fitted.n:,} images of the split '{fitted.split}' of {fitted.data}"
         say(f"Calibrated on {images}; {found.share:.1%} of the MACs are computed in int8.")
     shown = Table("", "", "float32", "int8")
-    shown.add_row("bytes", "", f"{found.bytes_before:,}", f"{found.bytes_after:,}")
+    title = "bytes of weights and tables" if found.runtime == "c" else "bytes"
+    shown.add_row(title, "", f"{found.bytes_before:,}", f"{found.bytes_after:,}")
     if (quality := found.quality) is not None:
         title = f"{quality.metric.name}, split '{quality.split}', n = {quality.n:,}"
         shown.add_row(title, "", quality.metric.plain(quality.before), quality.metric.plain(quality.after))

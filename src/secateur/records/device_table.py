@@ -1,7 +1,8 @@
 """What layers and whole networks cost on another device: `device.json`, which an emitted folder writes.
 
-Nanoseconds of one batch, the median after warm-up in the quietest of three rounds. A layer is a convolution or a product with a matrix of
-weights, alone; layers that differ in nothing but their name share a site. docs/device.md says how to get one.
+Nanoseconds of one batch, the median after warm-up in the quietest of three rounds. A layer is a convolution
+or a product with a matrix of weights, alone; layers that differ in nothing but their name share a site.
+docs/device.md says how to get one.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ Channels = tuple[int, ...]
 """(groups, inputs of a group, outputs of a group): what of a layer may be cut."""
 
 
+def within(axes: tuple[tuple[int, ...], ...], channels: tuple[int, ...]) -> bool:
+    """Whether channels lie between the first and the last point of every axis."""
+    return all(axis[0] <= here <= axis[-1] for axis, here in zip(axes, channels, strict=True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site(Stored):
     """What layers of one shape cost, on a grid of channels.
@@ -94,7 +100,7 @@ class Site(Stored):
 
     def reaches(self, channels: Channels) -> bool:
         """Whether a layer of so many channels lies within the grid: nothing is extrapolated."""
-        return all(axis[0] <= here <= axis[-1] for axis, here in zip(self.axes, channels, strict=True))
+        return within(self.axes, channels)
 
     def check(self) -> None:
         """What types do not say."""

@@ -90,7 +90,7 @@ def emit(
         >>> emit(sc.models.resnet18(), "there/")  # doctest: +SKIP
     """
     out = expanded(out, "--emit")
-    _check(out, runtime, batch, threads, networks)
+    check_emits(out, runtime, batch, threads, networks)
     model = bare(model)
     plan = Plan.of(model, batch, threads, networks)
     files = FOLDERS[runtime](plan)
@@ -102,18 +102,20 @@ def emit(
     return Emitted(out, runtime, size, len(plan.points), len(plan.networks), command, _remarks(model))
 
 
-def _check(out: Path, runtime: str, batch: int, threads: int, networks: int) -> None:
+def check_emits(out: Path, runtime: str, batch: int, threads: int, networks: int = NETWORKS) -> None:
     """Raise InputError, before anything is made, where an argument makes no sense."""
     if runtime not in RUNTIMES:
         raise unknown("runtime of another device", runtime, RUNTIMES)
     Deployment("torch", batch, threads)  # refuses what are no counts
     if runtime == "c" and (batch, threads) != (1, 1):
         raise InputError(
-            f"C runs one example at a time on one thread, got batch {batch} and {threads} threads: leave them "
-            "out (a batch of 8 takes eight times as long), or choose onnxruntime"
+            f"C runs one example at a time on one thread, got batch {batch} and {threads} threads: leave "
+            "them out (a batch of 8 takes eight times as long), or choose onnxruntime"
         )
     if not 1 <= networks <= 64:
         raise InputError(f"1 to 64 whole networks are measured, got {networks}: leave it out for {NETWORKS}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--emit writes a folder, got '{out}', which is a file: choose another")
     check_writable(out)
     if out.is_dir() and any(out.iterdir()) and not wrote(out / PLAN_FILE):
         raise InputError(

@@ -6,6 +6,7 @@ too slow. Accuracy does, and is not forecast.
 
 from __future__ import annotations
 
+import math
 import platform
 import tempfile
 from collections.abc import Sequence
@@ -20,16 +21,19 @@ from secateur.architecture.file import TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.saved import save_model
 from secateur.budget import Budget
+from secateur.deploy.predicted import in_words, predicted
 from secateur.errors import InputError
 from secateur.methods.random import Random
 from secateur.progress import Reporter
+from secateur.records.device_table import DeviceTable
 from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.measured import NOW, Sizes
 from secateur.runs.brought import faster, words_on_speed
 from secateur.runs.latency_width import width_within
 from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
 from secateur.runs.sizes import sizes_of
-from secateur.runs.timing import Subject
+from secateur.runs.timing import Subject, Timed
+from secateur.surgery.anatomy import anatomy_of
 
 UNPRUNED, WIDTH, UNIFORM, BOTTLENECK, SPARSE = "unpruned", "width", "uniform", "bottleneck", "sparse"
 MEANINGS = {
@@ -89,9 +93,10 @@ def forecast(
 
 
 def _check(architecture: Architecture, budget: Budget, plan: Plan) -> None:
-    """Raise InputError, before anything is measured, for a budget that does not bind or cannot be measured."""
+    """Raise InputError, before anything is measured, for a budget that does not bind or has no runtime."""
     if budget.deployment is None:
         budget.limit_for(architecture)
+    if budget.deployment is None or budget.deployment.table is not None:
         return
     Plan.of(
         [budget.deployment.runtime], batch=budget.deployment.batch_size, threads=budget.deployment.threads
@@ -115,13 +120,13 @@ def candidates_of(
     if budget.resource in ("nonzeros", "bytes"):
         found.append(Candidate(SPARSE, budget, architecture, zeroed=True))
     ways = {WIDTH: architecture.narrowed_to, UNIFORM: architecture.scaled_to}
-    if architecture.has_blocks:
+    if architecture.has_blocks and not architecture.is_family:  # of a family it is the same as uniform
         ways[BOTTLENECK] = architecture.bottlenecked_to
     for way, narrowed in ways.items():
         try:
             candidate = Candidate(way, budget, narrowed(budget))
         except InputError as error:
-            failed.append(f"{budget} has no {way}: {error}")
+            failed.append(f"{budget} has no network of the way {way}: {error}")
             continue
         if all(candidate.architecture != each.architecture for each in found):
             found.append(candidate)
@@ -173,18 +178,34 @@ class _Bench:
         """The widest network that is as fast as a budget says, and what was measured."""
         assert budget.deployment is not None
         where = budget.deployment
+        if where.table is not None:
+            return self._foretold(budget, where.table, where.path)
         plan = replace(
             self.plan, runtimes=(where.runtime,), missing=(), batch=where.batch_size, threads=where.threads
         )
 
+        whole, _ = self._left(self.architecture.build(seed=0), "whole", plan)
+        known: list[int] = []
+
         def nanoseconds(architecture: Architecture) -> int:
-            subject, _ = self._left(architecture.build(seed=0), "tried", plan)
-            found = time_on(plan, [subject], Reporter())
-            if found.not_measured:
-                raise InputError(f"{budget} cannot be measured: {found.not_measured[0].why}")
-            return found.timed[where.runtime]["tried"].median_ns
+            if not known:
+                known.append(_timed([whole], budget, plan)["whole"].median_ns)
+                return known[0]
+            tried, _ = self._left(architecture.build(seed=0), "tried", plan)
+            both = _timed([whole, tried], budget, plan)  # in turns, as the machine may be slower by now
+            return math.ceil(known[0] / speed_of(where.runtime, both["whole"], both["tried"]).speedup)
 
         return width_within(self.architecture, budget, nanoseconds, self.reporter)
+
+    def _foretold(self, budget: Budget, table: DeviceTable, path: str) -> tuple[Architecture, str]:
+        """The same by a table of another device, where nothing can be measured."""
+
+        def nanoseconds(architecture: Architecture) -> int:
+            model = architecture.build(seed=0)
+            return predicted(model, anatomy_of(model).inputs, table, f"the table '{path}'").nanoseconds
+
+        found, words = width_within(self.architecture, budget, nanoseconds, self.reporter, "by the table")
+        return found, f"{words}; {in_words(table, path)}"
 
     def row(self, number: int, found: Found) -> Forecast:
         """What is known of a network, and how much faster than the unpruned one it is."""
@@ -204,6 +225,14 @@ class _Bench:
                 if number and "0" in each
             ),
         )
+
+
+def _timed(subjects: Sequence[Subject], budget: Budget, plan: Plan) -> dict[str, Timed]:
+    """The times of networks on the runtime of a latency budget."""
+    found = time_on(plan, subjects, Reporter())
+    if found.not_measured:
+        raise InputError(f"'{budget}' cannot be measured: {found.not_measured[0].why}")
+    return found.timed[plan.runtimes[0]]
 
 
 def _no_faster(rows: Sequence[Forecast]) -> list[str]:

@@ -38,6 +38,7 @@ def default_arms(
         arm.name: where
         for arm in ARMS.values()
         if (where := place(arm)) is not None
+        and resource in arm.limited_in
         and (architecture is None or arm.suits(architecture))
         and arm.takes(constraints)
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from secateur.architecture.architecture import Architecture
-from secateur.budget import Budget
+from secateur.budget import COMPARED, Budget
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
@@ -56,6 +56,7 @@ class Arm:
         prunes: it needs the network pruned to every budget, channel by channel.
         removes: it needs channels to be removed one by one, if only once.
         zeroes: it sets weights to zero.
+        limited_in: resources that its budgets may be in; in others it is no default.
     """
 
     name: ClassVar[str]
@@ -66,6 +67,7 @@ class Arm:
     prunes: ClassVar[bool] = False
     removes: ClassVar[bool] = False
     zeroes: ClassVar[bool] = False
+    limited_in: ClassVar[tuple[str, ...]] = COMPARED
 
     def suits(self, architecture: Architecture) -> bool:
         """Say whether it can be compared on this network at all."""

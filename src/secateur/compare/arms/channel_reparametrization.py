@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secateur.budget import Budget
+from secateur.budget import TRAINABLE, Budget
 from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
@@ -22,11 +22,13 @@ class GatedChannels(Arm):
     meaning = "gates on whole channels, which are removed"
     place = 60
     default_for_size = 60
+    limited_in = TRAINABLE
 
     def takes(self, constraints: Constraints) -> bool:
         return not constraints.ratio
 
     def check_settings(self, settings: Settings) -> None:
+        settings.budgets[0].of_trainable(f"the arm {self.name}")
         settings.prune.constraints.without_ratio(f"the arm {self.name}")
 
     def check(self, question: Comparison, budget: Budget) -> None:

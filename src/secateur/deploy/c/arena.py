@@ -1,4 +1,4 @@
-"""Where every buffer lies in the arena: buffers that are needed at the same time lie apart, all others may overlap."""
+"""Where every buffer lies in the arena: those needed at the same time lie apart, all others may overlap."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Span:
 def planned(spans: Sequence[Span]) -> tuple[list[int], int]:
     """Find an offset for each span, and how many bytes they take together: no more than laid end to end.
 
-    Greedy, each at the lowest free place, in several orders, of which the best is kept: to find the least memory is
-    NP-hard (dynamic storage allocation, Garey & Johnson 1979, SR2), and by size first is rarely far from it
-    (Pisarchyk & Lee 2020, arXiv:2001.03288).
+    Greedy, each at the lowest free place, in several orders, of which the best is kept: to find the least
+    memory is NP-hard (dynamic storage allocation, Garey & Johnson 1979, SR2), and by size first is rarely far
+    from it (Pisarchyk & Lee 2020, arXiv:2001.03288).
 
     Example:
         >>> planned([Span(0, 1, 64), Span(1, 2, 64), Span(2, 3, 64)])
@@ -53,7 +53,9 @@ def _placed(spans: Sequence[Span], order: Sequence[int]) -> tuple[list[int], int
     placed: list[int] = []
     for n in order:
         offset = 0
-        for begin, end in sorted((offsets[m], offsets[m] + spans[m].size) for m in placed if spans[m].meets(spans[n])):
+        for begin, end in sorted(
+            (offsets[m], offsets[m] + spans[m].size) for m in placed if spans[m].meets(spans[n])
+        ):
             if offset + spans[n].size <= begin:
                 break
             offset = max(offset, aligned(end))

@@ -1,8 +1,10 @@
 """Numbers as initialisers in C, to the bit.
 
-Small arrays are numbers, which any compiler on any machine reads. Compilers need about 300 bytes of memory and
-2.5 microseconds for each of them, so that ResNet18's 11 million weights would take gcc half a minute and 3 GB:
-large arrays are written as rows of characters, a tenth of that, for machines that store the lowest byte first.
+Small arrays are numbers, which any compiler on any machine reads. Compilers need about 300 bytes of memory
+and 2.5 microseconds for each of them, so that ResNet18's 11 million weights would take gcc half a minute and
+3
+GB: large arrays are written as rows of characters, a tenth of that, for machines that store the lowest byte
+first.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ PACKED_FROM = 2**16
 """Bytes from which an array is written as characters."""
 
 _WIDTH, _ROW = 110, 2048
-_TYPES = C_TYPES | {"uint16": "uint16_t", "uint32": "uint32_t"}
+_TYPES = C_TYPES | {"int8": "int8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
 
 LITTLE_ENDIAN = """\
 #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
@@ -95,7 +97,8 @@ def _packed(name: str, kind: str, flat: np.ndarray) -> str:
     rows = [content[start : start + _ROW] for start in range(0, len(content), _ROW)]
     texts = ",\n".join(f'"{row.translate(_ESCAPES)}"' for row in rows)
     return (
-        f"static const union {{ char rows[{len(rows)}][{_ROW}]; {kind} values[{flat.size}]; }} {name}_ = {{{{\n"
+        f"static const union {{ char rows[{len(rows)}][{_ROW}]; {kind} values[{flat.size}]; }} "
+        f"{name}_ = {{{{\n"
         f"{texts}}}}};\n#define {name} {name}_.values\n"
     )
 

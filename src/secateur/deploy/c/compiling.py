@@ -25,8 +25,8 @@ from secateur.errors import InputError
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic")
 FLAGS = ("-std=c11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
-"""How a file is built here: for this very machine, with fused multiplications and additions; nothing that would
-change what is computed more than that (no -ffast-math)."""
+"""How a file is built here: for this very machine, with fused multiplications and additions; nothing that
+changes more of what is computed (no -ffast-math)."""
 
 _NAMES = ("cc", "gcc", "clang")
 _LIMIT_S = 1800
@@ -73,7 +73,9 @@ def find_compiler(named: str | None = None) -> Compiler:
 def _version(command: tuple[str, ...]) -> str:
     """What the compiler says that it is."""
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"the C compiler '{command[0]}' cannot be run: {str(error)[:200]}") from None
     said = done.stdout.partition("\n")[0]
@@ -113,7 +115,8 @@ class Compiled:
     """
 
     def __init__(
-        self, source: str, header: str, name: str, inputs: Sequence[Port], outputs: Sequence[Port], arena_bytes: int,
+        self, source: str, header: str, name: str, inputs: Sequence[Port], outputs: Sequence[Port],
+            arena_bytes: int,
         compiler: str | None = None, flags: Sequence[str] | None = None,
     ):  # fmt: skip
         self.inputs, self.outputs, self.arena_bytes = tuple(inputs), tuple(outputs), arena_bytes
@@ -144,7 +147,9 @@ class Compiled:
         if named:
             left = [port.name for port in self.inputs[len(given) :]]
             if set(named) != set(left):
-                raise InputError(f"the inputs are {', '.join(p.name for p in self.inputs)}, got {', '.join(named)}")
+                raise InputError(
+                    f"the inputs are {', '.join(p.name for p in self.inputs)}, got {', '.join(named)}"
+                )
             given += [named[name] for name in left]
         found = self.run(given)
         return found[0] if len(found) == 1 else dict(zip((p.name for p in self.outputs), found, strict=True))
@@ -161,12 +166,14 @@ class Compiled:
             ]
             self._run(arena, *(each.ctypes.data for each in (*examples, *results)))
         return [
-            outputs[0][n] if port.dim is None else np.concatenate([each[n] for each in outputs], axis=port.dim)
+            outputs[0][n]
+            if port.dim is None
+            else np.concatenate([each[n] for each in outputs], axis=port.dim)
             for n, port in enumerate(self.outputs)
         ]
 
     def bound(self, arrays: Sequence[Any]) -> Callable[[], list[np.ndarray]]:
-        """Make a call on one example for timing: nothing but the C itself, into the same outputs each time."""
+        """Make a call on one example for timing: the C itself alone, into the same outputs each time."""
         ready, count = self._checked(arrays)
         if count != 1:
             return lambda: self.run(ready)
@@ -184,8 +191,8 @@ class Compiled:
         """Arrays of the right types and shapes, and how many examples there are."""
         if len(arrays) != len(self.inputs):
             raise InputError(
-                f"the network takes {len(self.inputs)} inputs ({', '.join(p.name for p in self.inputs)}), got "
-                f"{len(arrays)} arrays"
+                f"the network takes {len(self.inputs)} inputs "
+                f"({', '.join(p.name for p in self.inputs)}), got {len(arrays)} arrays"
             )
         ready, counts = [], set()
         for value, port in zip(arrays, self.inputs, strict=True):
@@ -201,7 +208,7 @@ class Compiled:
                     got[port.dim] = each
             if got != wanted:
                 raise InputError(
-                    f"input {port.name} has shape {list(port.shape)} for one example, any number of them along "
+                    f"input {port.name} has shape {list(port.shape)} for one example, any number along "
                     f"dimension {port.dim}, got {list(array.shape)}"
                     if port.dim is not None
                     else f"input {port.name} has shape {list(port.shape)}, got {list(array.shape)}"
@@ -221,9 +228,11 @@ class Compiled:
 
 def _example(array: np.ndarray, port: Port, index: int, count: int) -> np.ndarray:
     """One example of a batch, side by side."""
+    assert port.dim is not None
     each = array.shape[port.dim] // count
     chosen = tuple(
-        slice(index * each, (index + 1) * each) if axis == port.dim else slice(None) for axis in range(array.ndim)
+        slice(index * each, (index + 1) * each) if axis == port.dim else slice(None)
+        for axis in range(array.ndim)
     )
     return np.ascontiguousarray(array[chosen])
 
@@ -253,7 +262,9 @@ def _built(source: str, header: str, name: str, compiler: Compiler, flags: Seque
         (path / f"{name}.c").write_text(source, encoding="ascii")
         (path / f"{name}.h").write_text(header, encoding="ascii")
         target = path / "network.so"
-        run_compiler([*command, *flags, "-shared", "-fPIC", "-o", str(target), str(path / f"{name}.c"), "-lm"])
+        run_compiler(
+            [*command, *flags, "-shared", "-fPIC", "-o", str(target), str(path / f"{name}.c"), "-lm"]
+        )
         try:
             return ctypes.CDLL(str(target))
         except OSError as error:

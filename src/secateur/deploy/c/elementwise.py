@@ -35,7 +35,8 @@ PAIRS = {
     "least": "return a < b || a != a ? a : b;",
     "greatest": "return a > b || a != a ? a : b;",
     "leaky": "return a > 0.0f ? a : a * b;",
-    "remainder": "const float r = fmodf(a, b);\n    return r != 0.0f && (r < 0.0f) != (b < 0.0f) ? r + b : r;",
+    "remainder": "const float r = fmodf(a, b);\n"
+    "    return r != 0.0f && (r < 0.0f) != (b < 0.0f) ? r + b : r;",
 }
 """Functions of two floats, by name; in the file they are called of_NAME."""
 
@@ -123,9 +124,7 @@ class Elementwise(Step):
         operands = (*self.operands[:place], *inner.operands, *self.operands[place + 1 :])
         kinds = [kind for kind in (inner.kind, self.kind) if kind != "copy"] or ["copy"]
         kind = "_".join(kinds) if len("_".join(kinds)) <= _LONGEST_KIND else "chain"
-        return replace(
-            self, operands=operands, expression=substituted(self.expression, names), kind=kind
-        )
+        return replace(self, operands=operands, expression=substituted(self.expression, names), kind=kind)
 
 
 def substituted(expression: str, texts: Sequence[str]) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.artefact import artefact_of
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.atomic import write_text
 from secateur.deploy.c.compiling import Compiled, Port, has_compiler
+from secateur.deploy.c.eight import dequantized
 from secateur.deploy.c.naming import identifier
 from secateur.deploy.c.operators import lowered
 from secateur.deploy.c.program import VALUES, Convolution, Linear, Program, Values
@@ -29,6 +30,7 @@ from secateur.records.ours import MARK
 from secateur.records.out import check_ours, expanded
 from secateur.surgery.anatomy import anatomy_of
 
+_TOLERANCE = {**TOLERANCE, "int8": TOLERANCE["float32"]}  # of int8: of what its rounded weights compute
 _MOST_HEAD = 2**24  # characters of comments at the head of a file
 
 
@@ -41,7 +43,8 @@ class CExport(Export):
         arena_bytes: the memory that a call needs.
         constant_bytes: weights and tables, as they lie in the program.
         values: what weights are stored as.
-        sparse_layers, layers: how many layers with weights are stored and executed without their zeros, of how
+        sparse_layers, layers: how many layers with weights are stored and executed without their zeros, of
+            how
             many.
         compared: whether it was built and compared with torch; not where there is no compiler.
     """
@@ -60,11 +63,13 @@ class InC:
     """A network in C, not yet written.
 
     Attributes:
+        values: what weights are stored as.
         inputs, outputs: what it takes and gives.
     """
 
     traced: Traced
     program: Program
+    values: str
     text: Written
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -80,13 +85,24 @@ class InC:
         """
         if values not in VALUES:
             raise unknown("type of stored values", values, VALUES)
-        stored: Values = "float16" if values == "float16" else "float32"
         traced = of_one(traced)
-        program = lowered(traced)
+        return cls.of_program(traced, lowered(traced), name, values, metadata)
+
+    @classmethod
+    def of_program(
+        cls,
+        traced: Traced,
+        program: Program,
+        name: str,
+        values: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> InC:
+        """Write what a network was lowered to."""
+        stored: Values = next(each for each in VALUES if each == values)
         inputs, outputs = _ports(traced, program)
         ports = {"inputs": [asdict(port) for port in inputs], "outputs": [asdict(port) for port in outputs]}
         said = {**(metadata or metadata_of({})), "values": values, "ports": json.dumps(ports)}
-        return cls(traced, program, written(program, name, stored, said), inputs, outputs)
+        return cls(traced, program, values, written(program, name, stored, said), inputs, outputs)
 
     def compiled(self, compiler: str | None = None) -> Compiled:
         """Build it here."""
@@ -96,16 +112,54 @@ class InC:
         )
 
 
+def difference_of(
+    found: InC,
+    built: Compiled,
+    tolerance: float,
+    compiler: str | None = None,
+    in_float: Compiled | None = None,
+) -> float:
+    """Compare what was built with what it must compute: torch; of weights in int8, C in float32 with those weights.
+
+    Of int8 the same network in float32 is compared with torch first.
+
+    Args:
+        in_float: that one, where it is built already.
+
+    Raises:
+        InputError: where the difference is larger than allowed.
+    """
+    if found.values != "int8":
+        return check(built.run, found.traced, tolerance)
+    if in_float is None:
+        in_float = InC.of_program(found.traced, found.program, "net", "float32").compiled(compiler)
+    check(in_float.run, found.traced)
+    rounded = InC.of_program(found.traced, dequantized(found.program), "net", "float32").compiled(compiler)
+    return check(built.run, replace(found.traced, plain=_AsTorch(rounded)), tolerance)
+
+
+class _AsTorch(nn.Module):
+    """A network in C, called as torch calls one."""
+
+    def __init__(self, compiled: Compiled):
+        super().__init__()
+        self.compiled = compiled
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(map(torch.from_numpy, self.compiled.run([each.numpy() for each in inputs])))
+
+
 def of_one(traced: Traced) -> Traced:
     """Trace a network again with one example, where it was with another number."""
     if traced.given.count == 1 and not traced.dynamic_batch:
         found = traced
     else:
-        found = Traced.of(traced.plain.model, traced.given.with_batch(1).examples, dynamic_batch=False)
+        model = traced.plain.get_submodule("model")
+        found = Traced.of(model, traced.given.with_batch(1).examples, dynamic_batch=False)
     if found.dtype != "float32":
         raise InputError(
-            f"the C export takes networks in float32, got {found.dtype}: convert it with model.float() (weights are "
-            "stored as float16 by --values float16)"
+            f"the C export takes networks in float32, got {found.dtype}: convert it with model.float() "
+            "(--values float16 stores weights as float16)"
         )
     return found
 
@@ -116,12 +170,19 @@ def _ports(traced: Traced, program: Program) -> tuple[tuple[Port, ...], tuple[Po
     dims: list[int | None] = [None] * len(one)
     two = _shapes_of_two(traced)
     for index, (first, second) in enumerate(zip(one, two or one, strict=True)):
-        differing = [axis for axis, sides in enumerate(zip(first, second, strict=False)) if sides[0] != sides[1]]
+        differing = [
+            axis for axis, sides in enumerate(zip(first, second, strict=False)) if sides[0] != sides[1]
+        ]
         dims[index] = differing[0] if len(differing) == 1 and len(first) == len(second) else None
     apart = two is not None and None not in dims
     paths = traced.given.paths
     inputs = tuple(
-        Port(name, buffer.dtype, tuple(buffer.shape), traced.given.examples.dims.get(paths[name]) if apart else None)
+        Port(
+            name,
+            buffer.dtype,
+            tuple(buffer.shape),
+            traced.given.examples.dims.get(paths[name]) if apart else None,
+        )
         for name, buffer in program.inputs.items()
     )
     outputs = tuple(
@@ -132,7 +193,7 @@ def _ports(traced: Traced, program: Program) -> tuple[tuple[Port, ...], tuple[Po
 
 
 def _shapes_of_two(traced: Traced) -> list[tuple[int, ...]] | None:
-    """The shapes of the outputs for two examples; None where examples are not told apart, or two do not run."""
+    """The shapes of the outputs for two examples; None where they are not told apart, or do not run."""
     if not traced.given.examples.apart or traced.given.examples.lists:
         return None
     try:
@@ -152,20 +213,21 @@ def to_c(
     tolerance: float | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> CExport:
-    """Write the network as one C11 file and a header beside it, once what a compiler builds agrees with torch.
+    """Write the network as one C11 file and a header beside it, once built it agrees with torch.
 
     Args:
         model, example_inputs: as `secateur.deploy.onnx.to_onnx` takes them; the C code takes one example.
         path: ends in `.c`; its stem is the name of the network in C. Missing folders are made.
         values: what weights are stored as, one of `program.VALUES`; all is computed in float32.
-        tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None: 1e-4, for
-            float16 1e-2.
-        metadata: written into the file (`described.metadata_of`); class names and preprocessing as constants too.
+        tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None:
+            1e-4, for float16 1e-2. Of int8 it is the difference from the same weights, rounded, in float32.
+        metadata: written into the file (`described.metadata_of`); class names and preprocessing as constants
+            too.
 
     Raises:
-        InputError: where the network has an operator that the C export does not know, cannot be traced, or the two
-            disagree; no file is left, and one that was there stays as it was. Where no compiler is found the files
-            are written and not compared, as the result says.
+        InputError: where the network has an operator that the C export does not know, cannot be traced, or
+            the two disagree; no file is left, and one that was there stays as it was. Where no compiler is found the
+            files are written and not compared, as the result says.
 
     Example:
         >>> to_c(model, torch.zeros(1, 3, 32, 32), "net.c").arena_bytes  # doctest: +SKIP
@@ -182,10 +244,10 @@ def to_c(
         values,
         metadata,
     )
-    allowed = TOLERANCE[values] if tolerance is None else tolerance
+    allowed = _TOLERANCE[values] if tolerance is None else tolerance
     compared = has_compiler()
     built = found.compiled() if compared else None
-    difference = check(built.run, found.traced, allowed) if built else float("nan")
+    difference = difference_of(found, built, allowed) if built else float("nan")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(header, found.text.header)
     write_text(path, found.text.source)
@@ -210,7 +272,7 @@ def to_c(
     )
 
 
-def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
+def compile(  # the name it is known by: sc.deploy.c.compile
     what: str | Path | nn.Module,
     example_inputs: Inputs | None = None,
     *,
@@ -222,7 +284,8 @@ def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
     """Build a network with the system's C compiler: a callable on numpy arrays.
 
     Args:
-        what: a folder that `secateur.save` left, a `.c` file that we wrote (it is built and run as it stands: whoever
+        what: a folder that `secateur.save` left, a `.c` file that we wrote (it is built and run as it stands:
+            whoever
             gives it to you runs code on your machine), or a model with example inputs.
         example_inputs: of a model, as `to_c` takes them.
         values: what weights are stored as; of a `.c` file, what it says itself.
@@ -231,7 +294,8 @@ def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
         factory: builds the network of a folder, where it is not of a built-in family.
 
     Raises:
-        InputError: where there is no compiler, or the network cannot be lowered or built, or disagrees with torch.
+        InputError: where there is no compiler, or the network cannot be lowered or built, or disagrees with
+            torch.
 
     Example:
         >>> logits = compile("small/")(images)  # doctest: +SKIP
@@ -242,14 +306,16 @@ def compile(  # noqa: A001  # the name it is known by: sc.deploy.c.compile
         path = expanded(what, "the network to compile")
         if path.suffix == ".c":
             return _read(path, compiler)[0]
-        what = load_model(path, factory)
+        model = load_model(path, factory)
+    else:
+        model = what
     if example_inputs is None:
-        example_inputs = anatomy_of(what).inputs
-    traced = Traced.of(what, Given.of(example_inputs).with_batch(1).examples, dynamic_batch=False)
-    artefact = artefact_of(what)
+        example_inputs = anatomy_of(model).inputs
+    traced = Traced.of(model, Given.of(example_inputs).with_batch(1).examples, dynamic_batch=False)
+    artefact = artefact_of(model)
     found = InC.of(traced, "net", values, metadata_of(artefact.to_json() if artefact else {}))
     built = found.compiled(compiler)
-    check(built.run, found.traced, TOLERANCE[values])
+    difference_of(found, built, _TOLERANCE[values], compiler)
     return built
 
 
@@ -323,7 +389,7 @@ def _port(given: Mapping[str, object]) -> Port:
 
 
 def metadata_in(source: str) -> dict[str, str]:
-    """Read back what the head of a C file says of the network, not checked; empty where we did not write it."""
+    """Read back what the head of a C file says of the network, not checked; empty where it is not ours."""
     for line in source[:_MOST_HEAD].splitlines()[:3]:
         if line.startswith(f" * {MARK}: "):
             try:

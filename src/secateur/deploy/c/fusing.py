@@ -1,4 +1,4 @@
-"""Steps joined: batch norms, residuals and activations into the layer before, element by element chains into one loop.
+"""Steps joined: norms, residuals and activations into the layer before, chains of numbers into one loop.
 
 A buffer between two steps is left out where the second is all that reads it.
 """
@@ -48,7 +48,7 @@ def _used(program: Program) -> Program:
 
 
 Join = Callable[[Step, dict[Buffer, Step]], "tuple[Step, Step] | None"]
-"""(a step, the one that made each buffer that is read once) -> the two steps that become one: (first, joined)."""
+"""(a step, the one that made each buffer that is read once) -> the first of two steps, and both as one."""
 
 
 def _joined(program: Program, join: Join) -> Program:
@@ -125,12 +125,14 @@ def _layer(view: View, made: dict[Buffer, Step]) -> Convolution | Linear | None:
 
 
 def _residual(step: Step, made: dict[Buffer, Step]) -> tuple[Step, Step] | None:
-    """An addition to what a layer gives: part of the layer. Of two layers the later one, which is the last in `made`."""
+    """An addition to what a layer gives: part of the layer; of two layers, of the later one."""
     if not isinstance(step, Elementwise) or step.expression != "{0} + {1}" or not step.output.whole:
         return None
     left, right = step.operands
     order = {buffer: place for place, buffer in enumerate(made)}
-    for mine, other in sorted(((left, right), (right, left)), key=lambda both: -order.get(both[0].buffer, -1)):
+    for mine, other in sorted(
+        ((left, right), (right, left)), key=lambda both: -order.get(both[0].buffer, -1)
+    ):
         before = _layer(mine, made)
         fits = other.contiguous and mine.buffer is not other.buffer and other.dtype == "float32"
         if before is not None and before.residual is None and fits:

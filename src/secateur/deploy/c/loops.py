@@ -1,4 +1,4 @@
-"""Loops in C over the numbers of views: as few as their strides allow, the innermost simple enough to vectorise."""
+"""Loops in C over the numbers of views: as few as their strides allow, simple enough to vectorise."""
 
 from __future__ import annotations
 

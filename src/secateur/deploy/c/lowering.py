@@ -1,8 +1,9 @@
 """The program of `torch.export`, operator by operator, as steps on buffers.
 
-Three things are known of every value: that it is constant (then torch computes it here and now), that it is a view
-of a buffer, or that it is several of these. Operators that only look at numbers differently are asked of torch
-itself, on tensors without numbers that have our strides; operators that only move numbers, on the numbers' places.
+Three things are known of every value: that it is constant (then torch computes it here and now), that it is a
+view of a buffer, or that it is several of these. Operators that only look at numbers differently are asked of
+torch itself, on tensors without numbers that have our strides; operators that only move numbers, on the
+numbers' places.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Build:
         name = str(dtype).removeprefix("torch.")
         if name not in C_TYPES or name == "float16":
             raise InputError(
-                f"the C code computes in float32 and whole numbers, got {name} {self.said}: convert the network with "
-                "model.float(), or export it to onnx"
+                f"the C code computes in float32 and whole numbers, got {name} {self.said}: convert "
+                "the network with model.float(), or export it to onnx"
             )
         return name
 
@@ -190,8 +191,8 @@ def _check_stateless(exported: torch.export.ExportedProgram) -> None:
     changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
     if changed:
         raise InputError(
-            f"a network in C keeps nothing from call to call, but this one changes {', '.join(sorted(changed)[:3])}: "
-            "make it give that back instead, or export it to onnx"
+            "a network in C keeps nothing from call to call, but this one changes "
+            f"{', '.join(sorted(changed)[:3])}: make it give that back instead, or export it to onnx"
         )
 
 
@@ -218,8 +219,8 @@ def _check_known(exported: torch.export.ExportedProgram, known: Mapping[str, Val
         said.append(f"{name} (in '{layer}', {kind})" if layer else name)
     more = f" and {len(said) - 3} more" if len(said) > 3 else ""
     raise InputError(
-        f"the C export does not know the operator{'s' * (len(said) > 1)} {', '.join(said[:3])}{more}: export it to onnx "
-        "or openvino, or write that part of the network with other operators"
+        f"the C export does not know the operator{'s' * (len(said) > 1)} {', '.join(said[:3])}{more}: export "
+        "it to onnx or openvino, or write that part of the network with other operators"
     )
 
 
@@ -242,7 +243,8 @@ def is_view(target: Any) -> bool:
 
 def _lowered(build: Build, node: fx.Node, env: Mapping[fx.Node, Value]) -> Value:
     """The value of one node."""
-    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda each: env[each])
+    given: Any = fx.map_arg((node.args, node.kwargs), lambda each: env[each])
+    args, kwargs = given
     if not any(_views_in(value) for value in (*args, *kwargs.values())) and not _is_random(node):
         with said_in_one_line(f"be computed {build.said}"), torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
@@ -284,7 +286,9 @@ def _without_numbers(view: View) -> Tensor:
 
 def _as_view(build: Build, bare: Tensor, view: View, result: Tensor) -> View:
     if str(build.node.target) in ("aten.view.dtype",):
-        raise InputError(f"the C export does not read numbers as another type, as {build.said}: export it to onnx")
+        raise InputError(
+            f"the C export does not read numbers as another type, as {build.said}: export it to onnx"
+        )
     return View(view.buffer, tuple(result.shape), tuple(result.stride()), int(result.storage_offset()))
 
 
@@ -294,7 +298,11 @@ def _outputs(build: Build, names: Sequence[str], results: Sequence[Value]) -> di
     written = {step.writes for step in build.steps}
     for index, (name, value) in enumerate(zip(names, results, strict=True)):
         view = build.view(value)
-        if view.whole and view.buffer in written and view.buffer not in [each.buffer for each in found.values()]:
+        if (
+            view.whole
+            and view.buffer in written
+            and view.buffer not in [each.buffer for each in found.values()]
+        ):
             found[name] = view
         else:
             buffer = Buffer(f"out{index}", view.shape, view.dtype)

@@ -1,4 +1,4 @@
-"""Steps that move numbers to other places: by tables of places that are known now, or by whole numbers computed."""
+"""Steps that move numbers to other places: by tables that are known now, or by computed whole numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Gather(Step):
         """Loops with a table for each dimension where one is enough, else with one table of all places."""
         shape = self.places.shape
         tables = separated(self.places)
-        loops = [f"for (size_t i{n} = 0; i{n} < {length}; i{n}++)" for n, length in enumerate(shape) if length > 1]
+        loops = [
+            f"for (size_t i{n} = 0; i{n} < {length}; i{n}++)" for n, length in enumerate(shape) if length > 1
+        ]
         start = int(self.places.flat[0])
         terms, parameters, arguments, constants = [], [], [], ""
         if tables is None:
@@ -85,8 +87,10 @@ def separated(places: np.ndarray) -> list[np.ndarray] | None:
 def strides_of(places: np.ndarray) -> tuple[int, ...] | None:
     """The strides by which the places are a view, from the first; None where they are none."""
     tables = separated(places)
-    steps = [None if table is None else _even(table) for table in tables or [None]]
-    return None if any(step is None or step < 0 for step in steps) else tuple(steps)  # type: ignore[return-value,arg-type]
+    if tables is None:
+        return None
+    steps = [step for table in tables if (step := _even(table)) is not None and step >= 0]
+    return tuple(steps) if len(steps) == len(tables) else None
 
 
 def _even(table: np.ndarray) -> int | None:
@@ -108,7 +112,8 @@ def _kind(table: np.ndarray) -> str:
 
 _ROWS = """\
 /* Rows of n numbers, by their numbers; those below 0 count from the end. */
-static void {name}(size_t count, size_t rows, size_t n, const int64_t *restrict which, const {type} *restrict table,
+static void {name}(size_t count, size_t rows, size_t n, const int64_t *restrict which, const {type} *restrict
+table,
     {out} *restrict y)
 {{
     for (size_t i = 0; i < count; i++, y += n) {{
@@ -153,8 +158,8 @@ class Rows(Step):
         text = _ROWS.format(name=name, type=source, out=out, load=f"half({load})" if half else load)
         n = prod(self.table.shape[1:])
         call = (
-            f"{name}({self.which.size}, {self.table.shape[0]}, {n}, {self.which.pointer}, {self.table.pointer}, "
-            f"{self.output.name});"
+            f"{name}({self.which.size}, {self.table.shape[0]}, {n}, {self.which.pointer}, "
+            f"{self.table.pointer}, {self.output.name});"
         )
         return Code("", call, 0, (*([HALF] if half else []), text))
 
@@ -201,17 +206,17 @@ class Along(Step):
         n, m = shape[self.dim], wanted[self.dim]
         name = f"along_{self.output.dtype}"
         sizes = (outer, n, inner, m, inner, n * inner)
-        call = (
-            f"{name}({', '.join(map(str, sizes))}, {self.input.pointer}, {self.index.pointer}, {self.output.name});"
-        )
+        given = (*sizes, self.input.pointer, self.index.pointer, self.output.name)
+        call = f"{name}({', '.join(map(str, given))});"
         return Code("", call, 0, (_ALONG.format(name=name, type=C_TYPES[self.output.dtype]),))
 
 
 _RESAMPLED = """\
-/* Every number of y is a mean of two numbers of x along each of the dimensions, by tables of places and weights. */
-static void resampled(size_t c, size_t h, size_t w, size_t oh, size_t ow, const uint32_t *restrict rows,
-                      const float *restrict down, const uint32_t *restrict columns, const float *restrict right,
-                      const float *restrict x, float *restrict y)
+/* Every number of y is a mean of two numbers of x along each of the dimensions, by tables of places and
+weights. */ static void resampled(size_t c, size_t h, size_t w, size_t oh, size_t ow, const uint32_t *restrict
+rows,
+                      const float *restrict down, const uint32_t *restrict columns, const float *restrict
+                      right, const float *restrict x, float *restrict y)
 {
     for (size_t p = 0; p < c; p++, x += h * w)
         for (size_t i = 0; i < oh; i++) {

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from secateur.deploy.c.program import Buffer, Code, Step, Values, View
 
-
 _POOL = {
     "max_pool": """\
-static void max_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw, size_t sh, size_t sw,
+static void max_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw, size_t sh,
+size_t sw,
                      size_t ph, size_t pw, size_t dh, size_t dw, const float *restrict x, float *restrict y)
 {
     for (size_t p = 0; p < c; p++, x += h * w)
@@ -35,8 +35,10 @@ static void max_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t 
 """,
     "avg_pool": """\
 /* The sum of each window over a divisor; 0: over how many pixels are in it, padding too where `padded`. */
-static void avg_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw, size_t sh, size_t sw,
-                     size_t ph, size_t pw, int padded, size_t divisor, const float *restrict x, float *restrict y)
+static void avg_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw, size_t sh,
+size_t sw,
+                     size_t ph, size_t pw, int padded, size_t divisor,
+                     const float *restrict x, float *restrict y)
 {
     for (size_t p = 0; p < c; p++, x += h * w)
         for (size_t i = 0; i < oh; i++)

@@ -67,7 +67,9 @@ class Matmul(Step):
         for axis, length in reversed(list(enumerate(batches))):
             terms.append(f" + i{axis} * {size}")
             size *= length
-        heads = "".join(f"for (size_t i{axis} = 0; i{axis} < {n_}; i{axis}++)\n" for axis, n_ in enumerate(batches))
+        heads = "".join(
+            f"for (size_t i{axis} = 0; i{axis} < {n_}; i{axis}++)\n" for axis, n_ in enumerate(batches)
+        )
         a1, a2 = self.left.strides[-2:]
         call = (
             f"matmul({m}, {k}, {n}, {places[0]}, {a1}, {a2}, {places[1]}, {self.right.strides[-2]}, "
@@ -156,7 +158,7 @@ class TransposedConvolution(Step):
         sizes = (*self.input.shape[1:], *self.output.shape[1:], *self.weight.shape[2:])
         sizes += (*self.stride, *self.padding, *self.dilation, self.groups)
         call = (
-            f"{name}({', '.join(map(str, sizes))}, {self.input.pointer}, {self.name}_weight, {self.name}_bias, "
-            f"{self.output.name});"
+            f"{name}({', '.join(map(str, sizes))}, {self.input.pointer}, {self.name}_weight, "
+            f"{self.name}_bias, {self.output.name});"
         )
         return Code(constants, call, 0, (*([HALF] if half else []), text))

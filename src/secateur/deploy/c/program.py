@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 Activation = Literal["none", "relu", "relu6"]
-Values = Literal["float32", "float16"]
-VALUES: tuple[Values, ...] = ("float32", "float16")
+Values = Literal["float32", "float16", "int8"]
+VALUES: tuple[Values, ...] = ("float32", "float16", "int8")
 """What the numbers of a layer are stored as; everything is computed in float32."""
 
 C_TYPES = {
@@ -154,7 +154,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Convolution(Step):
-    """output = activation(convolution(input, weight) + bias + residual); one spatial dimension lies as (1, w).
+    """output = activation(convolution(input, weight) + bias + residual); a line is an image (1, w).
 
     Attributes:
         input: contiguous (1, cin, h, w).
@@ -267,7 +267,8 @@ class Program:
     """A network: steps in the order in which they run.
 
     Attributes:
-        inputs, outputs: the caller's buffers, by their names; an output is all of its buffer, in torch's shape.
+        inputs, outputs: the caller's buffers, by their names; an output is all of its buffer, in torch's
+            shape.
     """
 
     steps: tuple[Step, ...]

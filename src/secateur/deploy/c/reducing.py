@@ -1,4 +1,4 @@
-"""Steps that make one number of many: sums, means, extremes, variances; softmax and normalisation over rows."""
+"""Steps that make one number of many: sums, means, extremes; softmax and normalisation over rows."""
 
 from __future__ import annotations
 
@@ -66,9 +66,8 @@ class Reduction(Step):
             loops = nest.around(each.format(x=x), depth=0)
             summed = f"{kind} s = {begin.format(first='x[0]')};\n{loops}"
         source = C_TYPES[self.input.dtype]
-        body = (
-            f"{{\nconst {source} *restrict x = {at};\n{summed}\ny[{outer.indices[0]}] = {end.format(n=n)};\n}}"
-        )
+        result = f"y[{outer.indices[0]}] = {end.format(n=n)};"
+        body = f"{{\nconst {source} *restrict x = {at};\n{summed}\n{result}\n}}"
         name, text = function(
             self.kind, f"const {source} *restrict a, {kind} *restrict y", outer.around(body)
         )
@@ -87,7 +86,7 @@ def _inner(view: View, dims: Sequence[int]) -> list:
 
 
 def _in_lanes(inner: list) -> str:
-    """A sum with as many partial sums as a vector has lanes: C keeps the order of additions, so one would wait."""
+    """A sum as partial sums, one a lane of a vector: C keeps the order of additions, so one would wait."""
     length = inner[-1][0]
     even = length - length % _LANES
     nest = Nest.over(inner[:-1], 1, "k")
@@ -95,7 +94,9 @@ def _in_lanes(inner: list) -> str:
         f"{{\nconst float *restrict row = x + {nest.indices[0]};\n"
         f"for (size_t k = 0; k < {even}; k += {_LANES})\n"
         f"    for (size_t l = 0; l < {_LANES}; l++)\n"
-        "        lanes[l] += row[k + l];\n" if even else f"{{\nconst float *restrict row = x + {nest.indices[0]};\n"
+        "        lanes[l] += row[k + l];\n"
+        if even
+        else f"{{\nconst float *restrict row = x + {nest.indices[0]};\n"
     )
     body += f"for (size_t k = {even}; k < {length}; k++)\n    s += row[k];\n}}" if even < length else "}"
     loops = nest.around(body, depth=0)
@@ -228,7 +229,7 @@ static void {name}(size_t outer, size_t n, size_t inner, const float *restrict x
 
 @dataclass(frozen=True, eq=False)
 class IndexOf(Softmax):
-    """output (int64) = the index of the largest ("argmax") or smallest ("argmin") number along a dimension."""
+    """output (int64) = where along a dimension the largest ("argmax") or smallest ("argmin") is."""
 
     def code(self, values: Values) -> Code:
         what, sign = {"argmax": ("largest", ">"), "argmin": ("smallest", "<")}[self.kind]

@@ -26,7 +26,6 @@ from secateur.deploy.c.program import (
     Step,
     Values,
 )
-from secateur.errors import InputError
 from secateur.records.ours import MARK
 
 SIZES = {"float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1}
@@ -126,7 +125,7 @@ def _stored(program: Program, values: Values) -> Program:
 
 
 def _plan(program: Program, codes: list[Code]) -> tuple[dict[Buffer, int], list[int], dict[str, int]]:
-    """Where every buffer and every step's scratch lies, in numbers of its type; and the bytes of each type."""
+    """Where every buffer and scratch lies, in numbers of its type; and the bytes of each type."""
     outside = {*program.inputs.values(), *(view.buffer for view in program.outputs.values())}
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
@@ -157,7 +156,9 @@ def _body(about: _About, codes: list[Code], places: dict[Buffer, int], scratches
     program, name = about.program, about.name
     callers = {buffer: given for given, buffer in about.parameters}
     lines = [f"void {name}_run_in({about.arena_type} *arena, {about.signature})", "{"]
-    used = {buffer.dtype for buffer in places} | ({"float32"} if any(code.scratch for code in codes) else set())
+    used = {buffer.dtype for buffer in places} | (
+        {"float32"} if any(code.scratch for code in codes) else set()
+    )
     if not used:
         lines.append("    (void)arena;")
     read = {view.buffer for step in program.steps for view in step.reads}
@@ -165,7 +166,9 @@ def _body(about: _About, codes: list[Code], places: dict[Buffer, int], scratches
         if buffer in program.inputs.values() and buffer not in read:
             lines.append(f"    (void){given};")
     for step, code, scratch in zip(program.steps, codes, scratches, strict=True):
-        lines.append(f"    {{ /* {_comment(f'{step.layer}: ' if step.layer else '')}{_comment(step.title)} */")
+        lines.append(
+            f"    {{ /* {_comment(f'{step.layer}: ' if step.layer else '')}{_comment(step.title)} */"
+        )
         seen = dict.fromkeys(
             (step.writes, *(view.buffer for view in step.reads if view.buffer.value is None))
         )
@@ -221,7 +224,7 @@ class _About:
         for kind, name, buffer in everything:
             several = sum(other == kind for other, _, _ in everything) > 1
             base = identifier(name, kind) if several else kind
-            if base in _KEYWORDS or not base.startswith(kind) and several:
+            if several and not base.startswith(kind):
                 base = f"{kind}_{base}"
             said = base
             while said in taken:
@@ -250,7 +253,9 @@ class _About:
     def comment(self, suffix: str) -> str:
         """The head of a file: what it is, and all that is known of the network."""
         version = _comment(self.metadata.get("version", ""))
-        said = json.dumps(self.metadata).replace("/", "\\/").replace("?", "\\u003f")  # no end of a comment in it
+        said = (
+            json.dumps(self.metadata).replace("/", "\\/").replace("?", "\\u003f")
+        )  # no end of a comment in it
         rest = f" * {MARK}: {said}\n" if suffix == ".c" else f" * {MARK}\n"
         return f"/* {self.name}{suffix}: a neural network, written by {MARK} {version}\n{rest} */\n"
 
@@ -266,13 +271,13 @@ class _About:
             lines.append(f"    {big}_ALIGN {C_TYPES[dtype]} {dtype}_[{size // SIZES[dtype]}];")
         lines += [f"}} {self.arena_type};", ""]
         lines += [
-            f"/* Runs the network on one example, in {name}_arena that is the caller's: calls with arenas of their own",
-            " * may run at the same time. Inputs and outputs lie side by side, the last dimension fastest, and may not",
-            " * overlap. Nothing is allocated, and nothing is kept from one call to the next. */",
+            f"/* Runs the network on one example, in {name}_arena that is the caller's: calls with arenas of",
+            " * their own may run at the same time. Inputs and outputs lie side by side, the last dimension",
+            " * fastest, and may not overlap. Nothing is allocated, nothing is kept from call to call. */",
             f"void {name}_run_in({self.arena_type} *arena, {self.signature});",
             "",
-            f"/* The same in one static arena: one call at a time. Left out where {big}_NO_ARENA is defined when the .c",
-            f" * is compiled; where {big}_ARENA is, that is the name of the {self.arena_type} that is used. */",
+            f"/* The same in one static arena: one call at a time. Left out where {big}_NO_ARENA is defined",
+            f" * when the .c is compiled; where {big}_ARENA is, that names the {self.arena_type} used. */",
             f"void {name}_run({self.signature});",
             "",
         ]
@@ -311,12 +316,14 @@ class _About:
         for key in ("mean", "std"):
             if key in self.metadata:
                 count = len(json.loads(self.metadata[key]))
-                lines.append(f"extern const float {self.name}_{key}[{count}]; /* (pixel / 255 - mean) / std */")
+                lines.append(
+                    f"extern const float {self.name}_{key}[{count}]; /* (pixel / 255 - mean) / std */"
+                )
         return [*lines, ""] if lines else []
 
     def constants(self) -> str:
         """Class names and preprocessing, as the header declares them."""
-        text = f"_Static_assert(sizeof({self.arena_type}) == {self.big}_ARENA_BYTES, \"the arena\");\n"
+        text = f'_Static_assert(sizeof({self.arena_type}) == {self.big}_ARENA_BYTES, "the arena");\n'
         if self.classes:
             names = "".join(f"    {quoted(str(each))},\n" for each in self.classes)
             text += f"\nconst char *const {self.name}_classes[{len(self.classes)}] = {{\n{names}}};\n"
@@ -335,10 +342,3 @@ class _About:
             f"#define {big}_ARENA {name}_memory\nstatic {self.arena_type} {name}_memory;\n#endif\n"
             f"void {name}_run({self.signature})\n{{\n    {name}_run_in(&{big}_ARENA, {given});\n}}\n#endif\n"
         )
-
-
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile "
-    "while".split()
-)

@@ -22,7 +22,7 @@ from secateur.deploy.c.program import Buffer, Code, Convolution, Linear, Program
 from secateur.deploy.c.writing import code_of, written
 from secateur.deploy.emitted.plan import PLAN_FILE, Plan, kept_text
 from secateur.deploy.emitted.reading import readme
-from secateur.deploy.given import Given
+from secateur.deploy.given import Given, Inputs
 from secateur.deploy.traced import Traced
 from secateur.errors import InputError
 from secateur.records.device_table import Channels, Shape
@@ -211,7 +211,7 @@ def _module(shape: Shape, channels: Channels) -> nn.Module:
     )
 
 
-def _lowered(model: nn.Module, inputs: object) -> Program:
+def _lowered(model: nn.Module, inputs: Inputs) -> Program:
     """The steps of a network, for one example, all of them dense."""
     traced = Traced.of(model, Given.of(inputs).with_batch(1).examples, dynamic_batch=False)
     if traced.dtype != "float32":
@@ -220,8 +220,11 @@ def _lowered(model: nn.Module, inputs: object) -> Program:
             "model.float()"
         )
     program = lowered(traced)
-    steps = (replace(step, sparse=False) if hasattr(step, "sparse") else step for step in program.steps)
-    return replace(program, steps=tuple(steps))
+    return replace(program, steps=tuple(map(_dense, program.steps)))
+
+
+def _dense(step: Step) -> Step:
+    return replace(step, sparse=False) if isinstance(step, (Convolution, Linear)) else step
 
 
 def _fan_in(step: Step) -> int:

@@ -1,7 +1,7 @@
 """The folder for a machine with onnxruntime: small .onnx files, whose weights are drawn there.
 
-Every file takes its weights from one `weights.bin`, which `measure.py` fills with random numbers at the start:
-where a weight begins depends on nothing but how large its numbers should be, so that all share the same bytes.
+Every file takes its weights from one `weights.bin`, which `measure.py` fills with random numbers at the
+start: where a weight begins depends on nothing but how large its numbers should be, so that all share them.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ def onnx_files(plan: Plan) -> dict[str, bytes]:
     for index, (model, _) in enumerate(plan.networks):
         protos[f"{_FOLDER}/network_{index}.onnx"] = _network_proto(model, plan.batch)
     kept = {name: _large(proto, weights) for name, proto in protos.items()}
-    for name, proto in protos.items():
-        for tensor, exponent in kept[name]:
-            _lay_out(tensor, weights.begin(exponent))
+    for tensor, exponent in (each for large in kept.values() for each in large):
+        _lay_out(tensor, weights.begin(exponent))
     content = {**plan.table("onnxruntime"), "weights": weights.to_json(), "files": list(protos)}
     return {
         MEASURE_FILE: kept_text("measure.py.txt").encode(),
@@ -86,6 +85,8 @@ def layer_proto(shape: Shape, channels: Channels, batch: int) -> Any:
 
     groups, ins, outs = channels
     options: Mapping[str, Any]
+    given: tuple[int, ...]
+    weight: tuple[int, ...]
     if shape.kind == "linear":
         kind, given, weight = "Gemm", (*shape.size, ins), (outs, ins)
         options = {"transB": 1}

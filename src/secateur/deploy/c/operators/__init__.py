@@ -1,4 +1,4 @@
-"""What C code knows of torch's operators: one file a kind, each of which registers its own with `lowering.lowers`."""
+"""What C code knows of torch's operators: one file a kind, which registers its own with `lowering.lowers`."""
 
 from secateur.deploy.c.fusing import fused
 from secateur.deploy.c.lowering import Build, lower

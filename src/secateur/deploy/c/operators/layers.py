@@ -1,4 +1,4 @@
-"""Layers with weights: convolutions, linear layers, products of matrices, and normalisation that came after them."""
+"""Layers with weights: convolutions, linear layers, products of matrices, and norms that came after them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from secateur.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class ChannelScale(Step):
-    """output = input * scale + shift for every channel: a batch norm, until it is part of the layer before it.
+    """output = input * scale + shift for every channel: a batch norm, until it is part of a layer.
 
     Attributes:
         input: (1, channels, ...).
@@ -65,8 +65,8 @@ def constant(build: Build, value: Value, what: str) -> Tensor:
     """Take a constant; InputError where it is computed from the inputs."""
     if not isinstance(value, Tensor):
         raise InputError(
-            f"the C export needs {what} that do not depend on the input, got computed ones {build.said}: export it to "
-            "onnx"
+            f"the C export needs {what} that do not depend on the input, got computed ones {build.said}: "
+            "export it to onnx"
         )
     return value
 
@@ -88,8 +88,8 @@ def convolution(
     bias = None if bias is None else constant(build, bias, "biases of convolutions")
     if weight.dim() not in (3, 4):
         raise InputError(
-            f"the C export knows convolutions in 1 and 2 dimensions, got {weight.dim() - 2} {build.said}: export it to "
-            "onnx"
+            f"the C export knows convolutions in 1 and 2 dimensions, got {weight.dim() - 2} {build.said}: "
+            "export it to onnx"
         )
     if weight.dim() == 3:
         weight = weight.unsqueeze(2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from secateur.deploy.c.lowering import Build, Value, lowers
 from secateur.deploy.c.moving import Along, Gather, Resampled, Rows, strides_of
-from secateur.deploy.c.program import Buffer, View, contiguous_strides
+from secateur.deploy.c.program import Buffer, View
 from secateur.errors import InputError
 
 
@@ -57,7 +57,9 @@ def picked(build: Build, view: View, places: np.ndarray) -> View:
         flat = build.contiguous(view)
         mask = build.view(torch.from_numpy(places >= 0))
         inside = picked(build, flat, np.maximum(places, 0))
-        return build.elementwise([mask, inside], "{0} ? {1} : 0", "masked", build.buffer(places.shape, view.dtype))
+        return build.elementwise(
+            [mask, inside], "{0} ? {1} : 0", "masked", build.buffer(places.shape, view.dtype)
+        )
     steps = strides_of(places)
     if steps is not None and view.contiguous:
         return View(view.buffer, places.shape, steps, view.offset + int(places.flat[0]))
@@ -198,7 +200,12 @@ def _rows(build: Build, value: Value, given: list[Value], name: str) -> View:
     which = _whole(build, build.contiguous(at))
     order = (axis, *(n for n in range(len(view.shape)) if n != axis))
     front = View(
-        *(view.buffer, tuple(view.shape[n] for n in order), tuple(view.strides[n] for n in order), view.offset)
+        *(
+            view.buffer,
+            tuple(view.shape[n] for n in order),
+            tuple(view.strides[n] for n in order),
+            view.offset,
+        )
     )
     rest = front.shape[1:]
     rows = build.buffer((*which.shape, *rest), view.dtype)
@@ -225,8 +232,10 @@ def _several(build: Build, view: View, given: list[Value]) -> View:
         length = view.shape[axis]
         said = f"({{0}} < 0 ? {{1}} + {length} : {{2}}) * {prod(view.shape[axis + 1 : count])}"
         part = build.elementwise([at, at, at], said, "place", build.buffer(shape, "int64"))
-        joined = part if joined is None else build.elementwise(
-            [joined, part], "{0} + {1}", "add", build.buffer(shape, "int64")
+        joined = (
+            part
+            if joined is None
+            else build.elementwise([joined, part], "{0} + {1}", "add", build.buffer(shape, "int64"))
         )
     assert joined is not None
     flat = build.contiguous(view).shaped(prod(view.shape[:count]), *view.shape[count:])
@@ -238,8 +247,8 @@ def _whole(build: Build, view: View) -> View:
     """Indices as int64; truth values are none, as what they pick has no known length."""
     if view.dtype == "bool":
         raise InputError(
-            f"the C export does not pick by computed truth values {build.said}: how many are picked is not known when "
-            "the code is written; use torch.where"
+            f"the C export does not pick by computed truth values {build.said}: how many are picked is "
+            "not known when the code is written; use torch.where"
         )
     if view.dtype == "int64":
         return view
@@ -247,7 +256,9 @@ def _whole(build: Build, view: View) -> View:
 
 
 def _no_such_index(build: Build) -> InputError:
-    return InputError(f"the C export does not know this kind of computed index {build.said}: export it to onnx")
+    return InputError(
+        f"the C export does not know this kind of computed index {build.said}: export it to onnx"
+    )
 
 
 @lowers("aten.embedding.default")
@@ -264,7 +275,7 @@ def upsample_bilinear(build: Build, value: Value, size: Any, align: bool, *rest:
     wanted = (1, output.shape[1], 1, output.shape[2]) if flat else output.shape
     factors = [each for given in rest for each in (given if isinstance(given, (list, tuple)) else [given])]
     factors = [None] * (2 - len(factors)) + factors[-2:]
-    tables = []
+    tables: list[np.ndarray] = []
     for have, want, factor in zip(shape[2:], wanted[2:], factors, strict=True):
         tables += _between(have, want, align, factor)
     target = Buffer(output.name, wanted)

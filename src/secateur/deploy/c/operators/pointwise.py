@@ -66,9 +66,11 @@ def common(*values: Value) -> str:
     """The dtype in which torch computes with these: float32, int64 or bool, by the C that it comes to."""
     found = torch.bool
     for value in values:
-        example = torch.empty((0,) * min(1, _dims(value)), dtype=getattr(torch, value.dtype)) if isinstance(
-            value, View
-        ) else value
+        example = (
+            torch.empty((0,) * min(1, _dims(value)), dtype=getattr(torch, value.dtype))
+            if isinstance(value, View)
+            else value
+        )
         found = torch.promote_types(found, torch.result_type(example, torch.empty(0, dtype=torch.bool)))
     if found.is_floating_point:
         return "float32"
@@ -96,15 +98,15 @@ def operands_of(build: Build, values: Sequence[Value], dtype: str) -> tuple[list
     return views, texts
 
 
-def pointwise(build: Build, values: Sequence[Value], expression: str, kind: str, dtype: str | None = None) -> View:
+def pointwise(
+    build: Build, values: Sequence[Value], expression: str, kind: str, dtype: str | None = None
+) -> View:
     """Compute an expression of values, {0}, {1}, ..., each exactly once, in a dtype (by default torch's)."""
     dtype = dtype or common(*values)
     views, texts = operands_of(build, values, dtype)
     said = expression.format(*texts)
     output = build.made()
-    if output.dtype not in (dtype, "float32", "int64"):
-        said = f"({C_TYPES[output.dtype]})({said})"
-    elif output.dtype != dtype:
+    if output.dtype not in (dtype, "float32", "int64") or output.dtype != dtype:
         said = f"({C_TYPES[output.dtype]})({said})"
     return build.elementwise(views, said, kind, output)
 
@@ -233,7 +235,13 @@ def fmod(build: Build, left: Value, right: Value) -> View:
 
 @lowers("aten.pow.Tensor_Scalar", "aten.pow.Tensor_Tensor", "aten.pow.Scalar")
 def power(build: Build, base: Value, exponent: Value) -> View:
-    special = {2: "act_square({0})", 3: "act_cube({0})", 0.5: "sqrtf({0})", -0.5: "1.0f / sqrtf({0})", 1: "{0}"}
+    special = {
+        2: "act_square({0})",
+        3: "act_cube({0})",
+        0.5: "sqrtf({0})",
+        -0.5: "1.0f / sqrtf({0})",
+        1: "{0}",
+    }
     if isinstance(exponent, (int, float)) and exponent in special and common(base, exponent) == "float32":
         return pointwise(build, [base], special[exponent], "pow", "float32")
     return pointwise(build, [base, exponent], "powf({0}, {1})", "pow", "float32")
@@ -261,7 +269,7 @@ def _extreme(of_reals: str, of_wholes: str, build: Build, left: Value, right: Va
 
 
 @lowers("aten.clamp.default", "aten.clamp.Tensor", "aten.hardtanh.default")
-def clamp(build: Build, value: Value, min: Value = None, max: Value = None) -> View:  # noqa: A002  # torch's names
+def clamp(build: Build, value: Value, min: Value = None, max: Value = None) -> View:  # torch's names
     if str(build.node.target) == "aten.hardtanh.default":
         min, max = -1 if min is None else min, 1 if max is None else max
     real = common(value, *(each for each in (min, max) if each is not None)) == "float32"
@@ -407,4 +415,8 @@ def fill(build: Build, value: Value, number_: float) -> Tensor:
 def copy(build: Build, _target: Value, source: Value, *__: Any) -> Value:
     made = build.node.meta["val"]
     view = build.view(source)
-    return view.broadcast(tuple(made.shape)) if build.dtype_of(made.dtype) == view.dtype else to_copy(build, view)
+    return (
+        view.broadcast(tuple(made.shape))
+        if build.dtype_of(made.dtype) == view.dtype
+        else to_copy(build, view)
+    )

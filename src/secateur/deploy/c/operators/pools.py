@@ -11,7 +11,9 @@ from secateur.deploy.c.program import Buffer, View
 from secateur.errors import InputError
 
 
-def _pooled(build: Build, value: Value, kind: str, sizes: tuple[int, ...], spatial: int, output: Buffer) -> View:
+def _pooled(
+    build: Build, value: Value, kind: str, sizes: tuple[int, ...], spatial: int, output: Buffer
+) -> View:
     """Pool the last `spatial` dimensions, whatever lies before them."""
     view = build.contiguous(value)
     if view.dtype != "float32":
@@ -44,7 +46,9 @@ def max_pool(
 ) -> Value:
     several = isinstance(build.node.meta["val"], (list, tuple))
     if several and any(user.args[1] == 1 for user in build.node.users):
-        raise InputError(f"the C export does not give the indices of a max pooling {build.said}: export it to onnx")
+        raise InputError(
+            f"the C export does not give the indices of a max pooling {build.said}: export it to onnx"
+        )
     spatial = 1 if "1d" in str(build.node.target) else 2
     sizes = (
         *_pair(kernel, spatial, 1),
@@ -68,8 +72,12 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> View:
     spatial = 1 if "1d" in str(build.node.target) else 2
-    sizes = (*_pair(kernel, spatial, 1), *_pair(stride or kernel, spatial, 1), *_pair(padding, spatial, 0))
-    sizes += (int(count_include_pad), divisor_override or 0)
+    sizes = (
+        *_pair(kernel, spatial, 1),
+        *_pair(stride or kernel, spatial, 1),
+        *_pair(padding, spatial, 0),
+        *(int(count_include_pad), divisor_override or 0),
+    )
     return _pooled(build, value, "avg_pool", sizes, spatial, build.made())
 
 
@@ -89,9 +97,7 @@ def avg_pool_of_channels(
     (k, *others), (s, *steps) = kernel, stride or kernel
     low, *pads = [padding] * 3 if isinstance(padding, int) else padding
     if others != [1, 1] or steps != [1, 1] or pads != [0, 0]:
-        raise InputError(
-            f"the C export pools in 1 and 2 dimensions, got 3 {build.said}: export it to onnx"
-        )
+        raise InputError(f"the C export pools in 1 and 2 dimensions, got 3 {build.said}: export it to onnx")
     depth, area = view.shape[-3], prod(view.shape[-2:])
     source = view.shaped(1, prod(view.shape[:-3]), depth, area)
     target = Buffer(output.name, (1, source.shape[1], output.shape[-3], area))
@@ -100,7 +106,11 @@ def avg_pool_of_channels(
     return target.view.shaped(*output.shape)
 
 
-@lowers("aten._adaptive_avg_pool2d.default", "aten.adaptive_avg_pool1d.default", "aten.adaptive_avg_pool2d.default")
+@lowers(
+    "aten._adaptive_avg_pool2d.default",
+    "aten.adaptive_avg_pool1d.default",
+    "aten.adaptive_avg_pool2d.default",
+)
 def adaptive_avg_pool(build: Build, value: Value, size: Sequence[int]) -> View:
     spatial = 1 if "1d" in str(build.node.target) else 2
     return _pooled(build, value, "adaptive_avg_pool", (), spatial, build.made())
@@ -109,6 +119,8 @@ def adaptive_avg_pool(build: Build, value: Value, size: Sequence[int]) -> View:
 @lowers("aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool1d.default")
 def adaptive_max_pool(build: Build, value: Value, size: Sequence[int]) -> tuple[Value, ...]:
     if any(user.args[1] == 1 for user in build.node.users):
-        raise InputError(f"the C export does not give the indices of a max pooling {build.said}: export it to onnx")
+        raise InputError(
+            f"the C export does not give the indices of a max pooling {build.said}: export it to onnx"
+        )
     spatial = 1 if "1d" in str(build.node.target) else 2
     return _pooled(build, value, "adaptive_max_pool", (), spatial, build.made(0)), None

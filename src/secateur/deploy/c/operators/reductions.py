@@ -96,7 +96,7 @@ def vector_norm(
 ) -> View:
     """(sum |x|^p)^(1/p), and its limits."""
     limits = {float("inf"): "amax", float("-inf"): "amin"}
-    parts = {1: "fabsf({0})", 2: "act_square({0})", 0: "{0} != 0.0f ? 1.0f : 0.0f"}
+    parts: dict[float, str] = {1: "fabsf({0})", 2: "act_square({0})", 0: "{0} != 0.0f ? 1.0f : 0.0f"}
     view = build.view(value)
     part = "fabsf({0})" if order in limits else parts.get(order, f"powf(fabsf({{0}}), {literal(order)})")
     sized = build.elementwise([view], part, "norm", build.buffer(view.shape))
@@ -104,13 +104,17 @@ def vector_norm(
     if order in limits or order in (0, 1):
         kind = limits.get(order, "sum")
         return build.add(Reduction(build.name("s"), build.layer, sized, output, over, kind))
-    summed = build.add(Reduction(build.name("s"), build.layer, sized, build.buffer(output.shape), over, "sum"))
+    summed = build.add(
+        Reduction(build.name("s"), build.layer, sized, build.buffer(output.shape), over, "sum")
+    )
     root = "sqrtf({0})" if order == 2 else f"powf({{0}}, {literal(1 / order)})"
     return build.elementwise([summed], root, "root", output)
 
 
 @lowers("aten.var.correction", "aten.var.dim")
-def var(build: Build, value: Value, dims: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any) -> View:
+def var(
+    build: Build, value: Value, dims: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any
+) -> View:
     correction = named.get("correction", 1)
     if unbiased is not None and str(build.node.target) == "aten.var.dim":
         correction = int(unbiased)
@@ -118,7 +122,9 @@ def var(build: Build, value: Value, dims: Any = None, unbiased: Any = None, keep
 
 
 @lowers("aten.var_mean.correction")
-def var_mean(build: Build, value: Value, dims: Any = None, correction: Any = 1, keepdim: bool = False) -> tuple:
+def var_mean(
+    build: Build, value: Value, dims: Any = None, correction: Any = 1, keepdim: bool = False
+) -> tuple:
     return _variance(build, build.view(value), dims, 1 if correction is None else correction)
 
 
@@ -132,7 +138,9 @@ def _variance(build: Build, view: View, dims: Any, correction: float) -> tuple[V
     )
     several = isinstance(build.node.meta["val"], (list, tuple))
     output = build.made(0 if several else None)
-    summed = build.add(Reduction(build.name("s"), build.layer, apart, build.buffer(output.shape), over, "sum"))
+    summed = build.add(
+        Reduction(build.name("s"), build.layer, apart, build.buffer(output.shape), over, "sum")
+    )
     count = prod(view.shape[dim] for dim in over) - correction
     spread = build.elementwise([summed], f"{{0}} / {literal(float(count))}", "variance", output)
     return spread, middle.shaped(*output.shape)
@@ -160,7 +168,9 @@ def cumsum(build: Build, value: Value, dim: int, **_: Any) -> View:
     view, output = build.contiguous(value), build.made()
     if view.dtype != output.dtype:
         view = build.elementwise([view], "{0}", f"to_{output.dtype}", build.buffer(view.shape, output.dtype))
-    step = Cumulative(build.name("s"), build.layer, view, output, dim % max(1, len(view.shape)), "sums so far")
+    step = Cumulative(
+        build.name("s"), build.layer, view, output, dim % max(1, len(view.shape)), "sums so far"
+    )
     return build.add(step)
 
 
