@@ -106,12 +106,17 @@ def table() -> str:
             row = [found["label"], first["method"], f"{first['macs']}%", *cells]
             lines.append(f"| {' | '.join(row)} |")
         sources.append(
-            f"{found['label']}: {MODEL}, {found['epochs']} epochs, {len(seeds)} seed{'s' * (len(seeds) > 1)}, {first['on']:,} "
+            f"{found['label']}: {MODEL}, {found['epochs']} epochs, {seeds_in(seeds)}, {first['on']:,} "
             f"training images to recalibrate on, at commit {found['environment']['commit']}"
         )
     return "\n".join(
         [*lines, "", f"Accuracy on test images, at most {MOST_TESTED:,}. {'; '.join(sources)}.", ""]
     )
+
+
+def seeds_in(seeds: list[Any]) -> str:
+    """How many there are."""
+    return f"{len(seeds)} seed" + "s" * (len(seeds) > 1)
 
 
 def spread(values: list[float]) -> str:
