@@ -103,15 +103,20 @@ def table() -> str:
                 spread([seed["trained"] for seed in seeds]),
                 *(spread([seed["cuts"][index][key] for seed in seeds]) for key in ("cut", "recalibrated")),
             ]
-            row = [found["data"], first["method"], f"{first['macs']}%", *cells]
+            row = [found["label"], first["method"], f"{first['macs']}%", *cells]
             lines.append(f"| {' | '.join(row)} |")
         sources.append(
-            f"{found['data']}: {MODEL}, {found['epochs']} epochs, {len(seeds)} seeds, {first['on']:,} "
+            f"{found['label']}: {MODEL}, {found['epochs']} epochs, {seeds_in(seeds)}, {first['on']:,} "
             f"training images to recalibrate on, at commit {found['environment']['commit']}"
         )
     return "\n".join(
         [*lines, "", f"Accuracy on test images, at most {MOST_TESTED:,}. {'; '.join(sources)}.", ""]
     )
+
+
+def seeds_in(seeds: list[Any]) -> str:
+    """How many there are."""
+    return f"{len(seeds)} seed" + "s" * (len(seeds) > 1)
 
 
 def spread(values: list[float]) -> str:
@@ -131,8 +136,8 @@ def main() -> None:
     for name in asked.data:
         seeds: list[dict[str, Any]] = []
         environment = describe_environment(Runtime("cpu"), "fp32")
-        what = {"data": name, "model": MODEL, "epochs": EPOCHS[name]}
         data = sc.load_data(name)
+        what = {"data": name, "label": data.label, "model": MODEL, "epochs": EPOCHS[name]}
         for seed in SEEDS:
             seeds.append(measured(name, data, seed, asked.work))
             write_json(OUT / f"{name}.json", {**what, "seeds": seeds, "environment": environment})
