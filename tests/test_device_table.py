@@ -22,9 +22,7 @@ from secateur.deploy.predicted import Reader, fitted, in_words, interpolated, pr
 from secateur.errors import InputError
 from secateur.methods import RandomChannels
 from secateur.records.device_table import FORMAT, DeviceTable, Layer, Shape, Site, Whole, read_table
-from secateur.runs.forecasting import _check
 from secateur.runs.portable import _limits, _plain
-from secateur.runs.runtimes import Plan
 from secateur.surgery.anatomy import anatomy_of
 
 
@@ -346,12 +344,6 @@ class TestWhatMeasuresHere:
     def test_a_latency_is_not_measured(self, file):
         with pytest.raises(InputError, match="a latency is measured on this machine, got 'file:"):
             measure(tiny(), images(), f"file:{file}")
-
-    def test_a_forecast_is_not_made(self, file):
-        with pytest.raises(
-            InputError, match="a forecast is measured on this machine, got 'latency=90%@file:"
-        ):
-            _check(sc.Architecture.of(tiny()), Budget.parse(f"latency=90%@file:{file}"), Plan.of(["torch"]))
 
     def test_another_precision_is_refused(self, table):
         with pytest.raises(InputError, match="is of a network in float32, got one in float64"):
