@@ -116,6 +116,7 @@ ROWS = {
     "one output": (1, 7, 1),
     "tokens": (5, 33, 17),
     "many tokens": (18, 64, 12),
+    "tokens in bands": (133, 9, 5),
 }
 
 
@@ -157,10 +158,19 @@ class Case:
 
     @classmethod
     def of(cls, step: Step, number: int, values: str) -> Case:
-        step = replace(step, name=f"s{number}", weight=step.weight.astype(values).astype(np.float32))
+        step = replace(step, name=f"s{number}", weight=as_stored(step.weight, values))
         x = random(100 + number, *step.input.shape)
         residual = random(200 + number, *step.output.shape) if step.residual is not None else None
         return cls(step, x, residual, expected(step, x, residual))
+
+
+def as_stored(weight: np.ndarray, values: str) -> np.ndarray:
+    """What is left of weights; in int8 the largest of each output is 127 steps from zero."""
+    if values != "int8":
+        return weight.astype(values).astype(np.float32)
+    step = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True).astype(np.float64) / 127
+    step[step == 0] = 1
+    return (np.round(weight / step) * step).astype(np.float32)
 
 
 def expected(step: Step, x: np.ndarray, residual: np.ndarray | None) -> np.ndarray:
@@ -252,6 +262,9 @@ def check(steps: Sequence[Step], values: str, folder: Path, compiler: str, flags
     [
         ("gcc", "float32", FAST),
         ("clang", "float16", [*SANITIZERS, "-DPLAIN_C"]),
+        ("gcc", "int8", [*FAST, "-DPLAIN_C"]),
+        pytest.param("clang", "int8", FAST, marks=pytest.mark.slow),
+        pytest.param("gcc", "int8", SANITIZERS, marks=pytest.mark.slow),
         pytest.param("gcc", "float32", SANITIZERS, marks=pytest.mark.slow),
         pytest.param("gcc", "float16", SANITIZERS, marks=pytest.mark.slow),
         pytest.param("clang", "float32", [*SANITIZERS, "-DPLAIN_C"], marks=pytest.mark.slow),

@@ -16,12 +16,15 @@ from torch import nn
 
 import secateur as sc
 from secateur.budget import Budget, Budgets, Limits
+from secateur.deploy.latency import measure
 from secateur.deploy.layer_shapes import layers_of
 from secateur.deploy.predicted import Reader, fitted, in_words, interpolated, predicted
 from secateur.errors import InputError
 from secateur.methods import RandomChannels
 from secateur.records.device_table import FORMAT, DeviceTable, Layer, Shape, Site, Whole, read_table
+from secateur.runs.forecasting import _check
 from secateur.runs.portable import _limits, _plain
+from secateur.runs.runtimes import Plan
 from secateur.surgery.anatomy import anatomy_of
 
 
@@ -329,6 +332,30 @@ class TestAnotherNetwork:
         model = sc.models.wide_resnet(depth=10, stages=[4, 9, 8], image_size=8, in_channels=1)
         with pytest.raises(InputError, match=r"the table '.*device.json' reaches from"):
             RandomChannels(f"latency=50%@file:{file}").prepare(model)
+
+
+class TestWhatMeasuresHere:
+    """A table is of another device: who measures on this one refuses it."""
+
+    def test_a_runtime_is_not_asked_for_a_granularity(self, file):
+        with pytest.raises(
+            InputError, match=r"granularity auto asks a runtime on this machine, got 'latency"
+        ):
+            RandomChannels(f"latency=90%@file:{file}", granularity="auto").prepare(tiny())
+
+    def test_a_latency_is_not_measured(self, file):
+        with pytest.raises(InputError, match="a latency is measured on this machine, got 'file:"):
+            measure(tiny(), images(), f"file:{file}")
+
+    def test_a_forecast_is_not_made(self, file):
+        with pytest.raises(
+            InputError, match="a forecast is measured on this machine, got 'latency=90%@file:"
+        ):
+            _check(sc.Architecture.of(tiny()), Budget.parse(f"latency=90%@file:{file}"), Plan.of(["torch"]))
+
+    def test_another_precision_is_refused(self, table):
+        with pytest.raises(InputError, match="is of a network in float32, got one in float64"):
+            predicted(tiny().double(), images().double(), table)
 
 
 class TestPruning:

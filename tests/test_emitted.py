@@ -82,6 +82,28 @@ class TestThePlan:
         site = Plan.of(model, networks=1).sites[1]
         assert (site.groups, site.ins, site.outs) == ((1, 2, 4, 8, 16), (1,), (1,))
 
+    def test_attention_whose_one_projection_becomes_three_once_it_is_cut(self):
+        class Attentive(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+                self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+            def forward(self, x):
+                x = self.first(x)
+                return self.last((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))
+
+        torch.manual_seed(0)
+        model, inputs = Attentive().eval(), torch.randn(3, 5, 6)
+        sc.inspect(model, inputs)
+        plan = Plan.of(model, networks=4)
+        names = {len(layers.found) for _, layers in plan.networks}
+        assert names == {4, 6}  # in: one, or three for queries, keys and values; out; first and last
+        wholes = plan.table("c")["wholes"]
+        for whole in wholes:
+            for site, *channels in whole["layers"]:
+                assert plan.sites[site].reaches(tuple(channels))
+
     def test_a_network_of_one_width_has_one_whole(self):
         model = tiny()
         anatomy_of(model).narrow(model, dict.fromkeys(anatomy_of(model).graph.groups, 1))

@@ -17,6 +17,9 @@ from secateur.records.forecasted import NO_ACCURACY
 from secateur.runs.forecasting import forecast
 from secateur.runs.latency_width import NEAR, width_within
 from secateur.runs.runtimes import Plan
+from secateur.runs.timing import Subject
+from secateur.surgery.anatomy import anatomy_of
+from test_device_table import images, table_of, tiny
 
 TORCH = Plan(("torch",))
 
@@ -30,8 +33,11 @@ def wrn():
 
 @pytest.fixture
 def by_size(monkeypatch):
-    """No process is started: a network takes as long as its program's file is large, in every round."""
+    """No process is started, nothing traced: a network takes 1 us and 1 ns for each MAC, in every round."""
     seen = []
+
+    def subject(name, model, *_):
+        return Subject(name, untraced=str(1000 + anatomy_of(model).costs.now["macs"]))
 
     def call(text, threads, timeout_s):
         order = json.loads(text)
@@ -39,12 +45,12 @@ def by_size(monkeypatch):
         about = {"n": 9, "version": "1", "device": "cpu (A)", "dtype": "float32", "arena_bytes": None}
         timed = {}
         for each in order["subjects"]:
-            with open(each["program"], "rb") as file:
-                size = len(file.read())
-            quick = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p95_ns"), size)
-            timed[each["name"]] = {**about, **quick, "medians": [size] * 12}
+            taken = int(each["untraced"])
+            times = dict.fromkeys(("median_ns", "low_ns", "high_ns", "p95_ns"), taken)
+            timed[each["name"]] = {**about, **times, "medians": [taken] * 12}
         return json.dumps({"timed": timed, "failed": {}})
 
+    monkeypatch.setattr("secateur.runs.forecasting.subject_of", subject)
     monkeypatch.setattr("secateur.runs.runtimes.in_a_process", call)
     return seen
 
@@ -74,7 +80,8 @@ def test_every_way_to_a_budget_is_measured_beside_the_unpruned_network(wrn, by_s
     assert sparse.sizes.file_bytes < 0.5 * whole.sizes.file_bytes  # it is stored sparse
     assert whole.speeds == ()
     assert [each.runtime for each in width.speeds] == ["torch"]
-    assert width.speeds[0].speedup > 1
+    assert width.timings[0].median_ns == 1000 + width.sizes.macs
+    assert width.speeds[0].speedup == (1000 + wrn.macs) / (1000 + width.sizes.macs)
     (order,) = by_size  # all in one process, in turns
     assert [each["name"] for each in order["subjects"]] == list("012345")
     assert found.notes()[0] == NO_ACCURACY
@@ -112,7 +119,7 @@ def test_a_latency_budget_is_met_by_measuring(wrn, by_size):
     ]
     row = found.rows[1]
     assert (row.way, row.budget) == ("width", "latency=85%@torch:batch=2")
-    assert row.sizes.macs < wrn.macs
+    assert NEAR * 0.85 * (1000 + wrn.macs) <= 1000 + row.sizes.macs <= 0.85 * (1000 + wrn.macs)
     assert any("is met by measuring" in note for note in found.notes())
 
 
@@ -130,6 +137,17 @@ def test_the_widest_network_within_a_latency_is_found(wrn):
     assert NEAR * limit <= 100_000 + 2 * found.macs <= limit
     assert len(tried) <= 5
     assert words.startswith("latency=50%@torch is met by measuring: ")
+
+
+def test_a_latency_on_another_device_is_foretold_by_its_table(by_size, tmp_path):
+    whole = tiny()
+    (tmp_path / "device.json").write_text(json.dumps(table_of(whole, images()).to_json()))
+    budget = f"latency=60%@file:{tmp_path}/device.json"
+    found = forecasts(Architecture.of(whole), budget)
+    assert len(by_size) == 1  # of the rows themselves
+    assert found.rows[1].sizes.macs < found.rows[0].sizes.macs
+    (note,) = (note for note in found.notes() if "is met by the table" in note)
+    assert "stand-in" in note
 
 
 @pytest.mark.parametrize(

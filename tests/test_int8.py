@@ -11,6 +11,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import nn
 
 import made
@@ -19,6 +22,8 @@ from secateur import models
 from secateur.architecture.artefact import Artefact, carry_artefact
 from secateur.data import Data, Split, load_data
 from secateur.data.augment import Augmentation
+from secateur.deploy.c import eight
+from secateur.deploy.c.compiling import has_compiler
 from secateur.deploy.given import Given
 from secateur.deploy.int8 import _taken, agreement_of, to_int8_onnx, to_int8_openvino
 from secateur.deploy.quantizing import macs_of
@@ -27,6 +32,7 @@ from secateur.network.task import Task
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.quantized import Agreement, Quality, Quantized, quantized_in, record_path
 from secateur.runs import quantizing as runs
+from secateur.runs.predictor import Predictor
 from secateur.runs.quantizing import Wanted
 from secateur.training.recipe import Recipe
 
@@ -115,6 +121,40 @@ def test_what_is_said_lies_beside_the_file_and_in_it(trained, data, records, to)
 
 def suffixes(to):
     return [".onnx"] if to == "onnx" else [".xml", ".bin"]
+
+
+@pytest.mark.slow
+def test_c_with_weights_in_int8(trained, data, tmp_path):
+    """A quarter of the memory; the classes are those of evaluation, and of float but for a few."""
+    if not has_compiler():
+        pytest.skip("no C compiler here")
+    found = Wanted.of(trained, "c", tmp_path).write(data, latency_s=0.05)
+    said, right = digits_right(Predictor.open(tmp_path / "model.int8.c", trusted=True), data)
+    in_float, _ = digits_right(trained, data)
+    assert found.quality.right_after == right
+    assert found.quality.same == sum(one == other for one, other in zip(said, in_float, strict=True)) >= 97
+    assert found.bytes_after < 0.35 * found.bytes_before
+    assert (found.activations, found.int8_macs, found.calibration) == ("float32", 0, None)
+    assert found.macs == sc.Architecture.of(sc.load(trained)).macs
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("model.int8.c", "model.int8.h", "model.int8.c.json"),
+    }
+    assert quantized_in(tmp_path) == [found]
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(-99, 99, width=32))
+)
+def test_rounded_weights_are_half_a_step_off_and_zeros_stay(weight):
+    numbers, scales = eight.quantized(weight)
+    assert numbers.dtype == np.int8
+    assert numbers.shape == weight.shape
+    assert np.abs(numbers.astype(int)).max() <= 127
+    off = np.abs(numbers * scales[:, None].astype(np.float64) - weight)
+    assert (off <= 0.5001 * scales[:, None]).all()
+    assert (numbers[weight == 0] == 0).all()
+    largest = np.abs(weight).max(1)
+    np.testing.assert_allclose(scales[largest > 1e-30], largest[largest > 1e-30] / 127, rtol=1e-6)
 
 
 def test_onnxruntime_computes_in_integers_and_scores_stay_in_float(trained, records, tmp_path):
@@ -344,6 +384,7 @@ def test_the_command_says_it_all(run, trained, tmp_path):
     [
         ("export small --data digits", "--data is for --int8"),
         ("export small --calibrate 5", "--calibrate is for --int8"),
+        ("export small --int8 --to c --calibrate 5", "calibrates nothing: leave --calibrate out"),
         ("export small --int8 --calibrate 0", "--calibrate must be at least 1 image, got 0"),
         ("export small --int8 --to tflite", "unknown export format in int8 'tflite'"),
         ("export small --int8 --data nowhere", "nowhere"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ from secateur.runs.runtimes import Plan, time_on
 from secateur.runs.sizes import sizes_of
 from secateur.runs.timing import Subject
 
-QUICK = {"seconds": 0.05}
+ROOT = Path(__file__).parents[1]
 
 
 class Residual(nn.Module):
@@ -338,11 +339,22 @@ def test_where_sparsity_brings_nothing_it_is_said():
 
 def test_where_a_cut_brings_nothing_it_is_said():
     cut = replace(SIZES, params=450, weights=400, nonzeros=400, macs=2000, nonzero_macs=2000)
-    assert words_on_speed(cut, SIZES, (speed("torch", 1.2, 0.95, 1.5), speed("c", 2.0, 1.9, 2.1))) == (
-        "torch: 40% of the multiply-accumulates are left, and it is no faster (1.20x, 95% interval 0.95 to "
-        "1.50): its time goes elsewhere",
+    assert words_on_speed(cut, SIZES, (speed("torch", 1.05, 0.95, 1.15), speed("c", 2.0, 1.9, 2.1))) == (
+        "torch: 40% of the multiply-accumulates are left, and it is no faster (1.05x, 95% interval 0.95 to "
+        "1.15): its time goes elsewhere",
         "c: 40% of the multiply-accumulates are left, and it is faster, 2.00x, 95% interval 1.90 to 2.10",
     )
+
+
+def test_where_times_varied_nothing_is_claimed():
+    busy = (speed("torch", 1.01, 0.7, 1.6),)
+    (words,) = words_on_speed(replace(SIZES, nonzeros=24), SIZES, busy)
+    assert words == (
+        "torch: 97% of the weights are zero, and whether it is faster cannot be told (1.01x, 95% interval "
+        "0.70 to 1.60): times varied, so measure again where nothing else runs"
+    )
+    (words,) = words_on_speed(replace(SIZES, macs=2000), SIZES, busy)
+    assert "whether it is faster cannot be told" in words
 
 
 def timing(which, runtime, median_ns, **more):
@@ -560,6 +572,20 @@ def test_of_a_comparison_its_best_is_measured(sparse, tmp_path, uncalled, run):
     assert "only what Secateur wrote is overwritten" in err
     with pytest.raises(InputError, match="only what Secateur wrote"):
         sc.save(sc.load(sparse), tmp_path / "out/best")  # of which a measurement is no part
+
+
+def test_of_a_narrower_network_before_is_what_it_was_compared_with(tmp_path, uncalled):
+    dense = models.wide_resnet(depth=10, width=1, num_classes=4, image_size=[8, 8])
+    sc.save(dense, tmp_path / "out/runs/train-0123456789ab-s0")
+    narrow = sc.Architecture.of(dense).narrowed_to("params=50%").build(0)
+    sc.save(narrow, tmp_path / "out/best")
+    assert measure(tmp_path / "out", ["torch"]).before is None
+    results = json.loads(next(ROOT.glob("results/*/results.json")).read_text())
+    results["dense"] = [{**results["dense"][0], "run_id": "train-0123456789ab-s0"}]
+    (tmp_path / "out/results.json").write_text(json.dumps(results))
+    found = measure(tmp_path / "out", ["torch"])
+    assert found.before.params == sum(each.numel() for each in dense.parameters())
+    assert any("the unpruned network of the comparison" in words for words in found.remarks)
 
 
 def test_saving_another_network_forgets_what_was_measured(sparse, tmp_path):

@@ -138,3 +138,72 @@ def test_the_layout_is_that_of_the_document(tmp_path):
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         assert file.metadata() == {"format": "secateur-sparse", "version": "1"}
         assert sorted(file.keys()) == ["F32.0", "F32.1", "F32.2", "F32.3", "I64", "gaps", "index"]
+
+
+def entropy(symbols: np.ndarray) -> float:
+    """Bytes that so many symbols of these frequencies take at least, each by itself."""
+    counts = np.unique(symbols, return_counts=True)[1]
+    return float(-(counts * np.log2(counts / counts.sum())).sum() / 8)
+
+
+def least(tensors: dict[str, Tensor], half: bool) -> float:
+    """N H(p) bits for where the nonzeros of every tensor lie, and the entropy of each of their bytes."""
+    total, values = 0.0, []
+    for tensor in tensors.values():
+        held = tensor.numpy().reshape(-1)
+        p = np.count_nonzero(held) / held.size
+        total -= held.size * sum(share * np.log2(share) for share in (p, 1 - p) if share) / 8
+        values.append(held[held != 0].astype(np.float16 if half else np.float32).tobytes())
+    columns = np.frombuffer(b"".join(values), np.uint8).reshape(-1, 2 if half else 4)
+    return total + sum(map(entropy, columns.T))
+
+
+CONV4 = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3), (128, 128, 3, 3), (256, 8192), (256, 256), (10, 256)]
+"""Its weights, which are 2,425,024."""
+RESNET18 = [
+    (64, 3, 3, 3), *[(64, 64, 3, 3)] * 4, (128, 64, 3, 3), *[(128, 128, 3, 3)] * 3, (128, 64),
+    (256, 128, 3, 3), *[(256, 256, 3, 3)] * 3, (256, 128), (512, 256, 3, 3), *[(512, 512, 3, 3)] * 3,
+    (512, 256), (10, 512),
+]  # fmt: skip
+"""Its weights, which are 11,164,352."""
+
+
+def pruned(shapes: list[tuple[int, ...]], sparsity: float, how: str) -> dict[str, Tensor]:
+    """Normal weights of the scale that layers of so many inputs begin with, of which the rest is zero."""
+    drawn = torch.Generator().manual_seed(0)
+    whole = [torch.randn(shape, generator=drawn) * (2 / np.prod(shape[1:])) ** 0.5 for shape in shapes]
+    scores = [torch.rand(w.shape, generator=drawn) if how == "random" else w.abs() for w in whole]
+    flat = torch.cat([each.flatten() for each in scores])
+    cut = flat.kthvalue(round(sparsity * len(flat))).values
+    return {str(i): w * (score > cut) for i, (w, score) in enumerate(zip(whole, scores, strict=True))}
+
+
+@pytest.mark.parametrize(
+    ("how", "values"),
+    [
+        ("random", "exact"),
+        ("magnitude", "float16"),
+        pytest.param("random", "float16", marks=pytest.mark.slow),
+        pytest.param("magnitude", "exact", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("sparsity", [0.9, 0.95, 0.97, 0.99])
+@pytest.mark.parametrize("shapes", [CONV4, pytest.param(RESNET18, marks=pytest.mark.slow)])
+def test_a_file_is_within_a_twentieth_of_its_entropy(tmp_path, shapes, sparsity, how, values):
+    """Magnitudes of all layers together leave some a quarter of their weights, others one in a thousand."""
+    tensors = pruned(shapes, sparsity, how)
+    path = tmp_path / "x.safetensors"
+    sparse_file.write(path, tensors, values)
+    assert path.stat().st_size <= 1.05 * least(tensors, half=values == "float16")
+    found = sparse_file.read(path)
+    for name, tensor in tensors.items():
+        exact = values == "exact" or tensor.count_nonzero() > 7 / 8 * tensor.numel()  # too full to be sparse
+        assert torch.equal(found[name], tensor if exact else tensor.half().float())
+
+
+def test_channels_that_are_gone_take_next_to_nothing(tmp_path):
+    """Zeros in blocks have no entropy of their own."""
+    weight = torch.zeros(256, 128, 3, 3)
+    weight[::16] = torch.randn(16, 128, 3, 3)
+    size = sparse_file.write(tmp_path / "x.safetensors", {"w": weight})
+    assert size < 1.03 * (16 * 128 * 9 * 4 * 0.86 + 600)

@@ -116,8 +116,28 @@ def test_a_padding_that_computes_something_else_is_refused(monkeypatch):
 
     extend = widths._extend
     monkeypatch.setattr(widths, "_extend", wrong)
+    model = net()
     with pytest.raises(sc.InputError, match="must compute what it did"):
-        padded(net(), 8)
+        padded(model, 8)
+    with pytest.raises(sc.InputError, match="must compute what it did"):
+        pad_for(model, X, "onnxruntime", 8)
+    found = pad_for(model, X, "onnxruntime", "auto")  # which nobody asked for: the export goes on
+    assert found[0] is model
+    assert found[1].said.startswith("widths not padded: a padded network must compute what it did")
+
+
+def test_a_network_that_cannot_compute_in_float64_is_compared_in_its_own_type():
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.other(self.one(x).relu().float())
+
+    model, inputs = Single(), torch.randn(2, 4)
+    sc.inspect(model, inputs)
+    assert padded(model, 8).one.out_features == 8
 
 
 @pytest.mark.parametrize("text", ["", "1", "0", "-8", "8.0", "all", "513", "8\n"])

@@ -590,7 +590,8 @@ def _deployment(where: str, number: str, text: str) -> Deployment:
     if not where:
         raise InputError(
             f"a latency budget names the runtime it is measured with, got '{text}': write for example "
-            f"{own_value(MEASURED, number) or f'{MEASURED}=2ms@torch'} (one of: {', '.join(RUNTIMES)})"
+            f"{own_value(MEASURED, number) or f'{MEASURED}=2ms@torch'} (one of: {', '.join(RUNTIMES)}, or "
+            "file:device.json of another device)"
         )
     try:
         return Deployment.parse(where)

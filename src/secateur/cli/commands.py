@@ -157,7 +157,8 @@ def prune(
     budget: Annotated[
         list[str],
         typer.Option(
-            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, or several with commas or "
+            help="params=500k, macs=25%, bytes=1MB, latency=2ms@onnxruntime, latency=2ms@file:device.json "
+            "(docs/device.md), or several with commas or "
             "repeated: all hold; for weights nonzeros=5%, met exactly.",
             autocompletion=completing(names.BUDGETS),
         ),
@@ -359,6 +360,8 @@ def _export_in_int8(
     from secateur.records.out import check_outside_data
     from secateur.runs.quantizing import Wanted
 
+    if to == "c" and options.calibrate is not None:
+        raise InputError("--to c has weights in int8 alone, and calibrates nothing: leave --calibrate out")
     wanted = Wanted.of(
         directory,
         to,

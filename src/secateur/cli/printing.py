@@ -370,7 +370,8 @@ def _show_quantized(found: Quantized, path: Path) -> None:
         images = f"{fitted.n:,} images of the split '{fitted.split}' of {fitted.data}"
         say(f"Calibrated on {images}; {found.share:.1%} of the MACs are computed in int8.")
     shown = Table("", "", "float32", "int8")
-    shown.add_row("bytes", "", f"{found.bytes_before:,}", f"{found.bytes_after:,}")
+    title = "bytes of weights and tables" if found.runtime == "c" else "bytes"
+    shown.add_row(title, "", f"{found.bytes_before:,}", f"{found.bytes_after:,}")
     if (quality := found.quality) is not None:
         title = f"{quality.metric.name}, split '{quality.split}', n = {quality.n:,}"
         shown.add_row(title, "", quality.metric.plain(quality.before), quality.metric.plain(quality.after))

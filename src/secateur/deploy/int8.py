@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.atomic import write_bytes
+from secateur.deploy.c.compiling import find_compiler
 from secateur.deploy.described import key_in_onnx, metadata_of
 from secateur.deploy.given import Given, Inputs, said_in_one_line
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run, strip
@@ -96,6 +97,27 @@ class Int8:
         """The content of what is written, by suffix."""
         return _FILES[self.kind](self.content, metadata)
 
+    @property
+    def how(self) -> str:
+        """What is in int8 and how."""
+        return self.recipe.in_words
+
+    @property
+    def weight_bits(self) -> int:
+        """Of the weights."""
+        return self.recipe.bits
+
+    @property
+    def method(self) -> str | None:
+        """How the ranges of activations were found."""
+        return self.recipe.method
+
+    activations = "uint8"
+
+    def bytes(self, metadata: Mapping[str, str]) -> int:
+        """Of the files."""
+        return sum(map(len, self.files(metadata).values()))
+
     def plain_bytes(self) -> int:
         """Bytes of the same files in float."""
         return sum(map(len, _FILES[self.kind](self.plain, {}).values()))
@@ -104,17 +126,15 @@ class Int8:
         """Run one example in float and in int8, in turns, on the runtime."""
         arrays = [value.numpy() for value in self.traced.given.with_batch(1).tensors.values()]
         runs = [partial(_RUNS[self.kind](content, threads), arrays) for content in (self.plain, self.content)]
-        before, after = _in_turns(runs, repeats, limit_s)
         runtime = {"onnx": "onnxruntime"}.get(self.kind, self.kind)
-        return SideBySide(
+        return side_by_side(
+            runs,
             runtime=runtime,
             version=version(runtime),
-            batch=1,
             threads=threads,
             device=describe_device(torch.device("cpu")),
-            before=_pace(before),
-            after=_pace(after),
-            speedup=statistics.median(one / other for one, other in zip(before, after, strict=True)),
+            repeats=repeats,
+            limit_s=limit_s,
         )
 
     @property
@@ -229,12 +249,16 @@ def _write(
 def int8_target(path: str | Path, suffix: str) -> Path:
     """Read the path of a file to write; InputError where it may not be written."""
     path = target_path(path, suffix)
-    check_ours([path, path.with_suffix(".bin")] if suffix == ".xml" else [path])
+    beside = {".xml": [path.with_suffix(".bin")], ".c": [path.with_suffix(".h")]}
+    check_ours([path, *beside.get(suffix, [])])
     return path
 
 
 def check_packages(kind: str) -> None:
-    """Raise InputError unless what quantises and what runs the result are installed."""
+    """Raise InputError unless what quantises and what runs the result are here."""
+    if kind == "c":
+        find_compiler()
+        return
     require_packages("onnx")
     if kind == "openvino":
         require_packages("openvino")
@@ -267,12 +291,12 @@ def quantized(
     one = traced.given.with_batch(1) if traced.dynamic_batch else traced.given
     shapes = [tuple(value.shape) for value in one.tensors.values()]
     batches: list[Arrays] = [dict(zip(names, batch, strict=True)) for batch in calibration]
-    expected = _outputs(onnxruntime_run(plain), held_out)
+    expected = outputs_of(onnxruntime_run(plain), held_out)
     best: Int8 | None = None
     for recipe in recipes:
         content = _without_notes(quantize(prepared, batches, recipe))
         macs, int8_macs = macs_of(content, shapes)
-        agreement = agreement_of(expected, _outputs(_RUNS[kind](content, 1), held_out))
+        agreement = agreement_of(expected, outputs_of(_RUNS[kind](content, 1), held_out))
         examples = sum(_length(batch) for batch in calibration)
         found = Int8(kind, traced, plain, content, recipe, examples, agreement, macs, int8_macs)
         if best is None or agreement.error < best.agreement.error:
@@ -280,18 +304,18 @@ def quantized(
         if agreement.error <= GOOD:
             break
     assert best is not None
-    _refuse_if_broken(best)
-    return best
-
-
-def _refuse_if_broken(found: Int8) -> None:
-    """Raise InputError for another network than the one in float, or for one that is not in int8 at all."""
-    if not found.int8_macs:
+    if not best.int8_macs:
         raise InputError(
             "a network in int8 has layers with constant weights (convolutions, linear layers) that ONNX "
             "Runtime's quantiser takes, got none: export it without int8"
         )
-    agreement, kappa = found.agreement, found.agreement.beyond_chance
+    refuse_if_broken(best.agreement)
+    return best
+
+
+def refuse_if_broken(agreement: Agreement) -> None:
+    """Raise InputError for another network than the one in float."""
+    kappa = agreement.beyond_chance
     if agreement.error > _BROKEN_ERROR and (kappa is None or kappa < _BROKEN_KAPPA):
         raise InputError(
             f"in int8 the network must say what it says in float, got {agreement.in_words()}: no file is "
@@ -322,7 +346,7 @@ def _relative_rms(expected: np.ndarray, found: np.ndarray) -> float:
     return min(difference / size, 1e9) if size else min(difference, 1e9)
 
 
-def _outputs(run: Run, batches: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+def outputs_of(run: Run, batches: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
     """What a network gives on all batches, joined; batch by batch where an output has no examples."""
     with said_in_one_line("be run on the batches given"):
         found = [run(batch) for batch in batches]
@@ -417,6 +441,20 @@ _FILES: dict[str, Callable[[bytes, Mapping[str, str]], dict[str, bytes]]] = {
     "openvino": _openvino_files,
 }
 _PACKAGES = {"onnx": ("onnxruntime",), "openvino": ("onnxruntime", "openvino")}
+
+
+def side_by_side(
+    runs: Sequence[Callable[[], object]], *, repeats: int, limit_s: float, **where: Any
+) -> SideBySide:
+    """Time the network in float and the one in int8 on one example, in turns; `where` they run is told."""
+    before, after = _in_turns(runs, repeats, limit_s)
+    return SideBySide(
+        batch=1,
+        before=_pace(before),
+        after=_pace(after),
+        speedup=statistics.median(one / other for one, other in zip(before, after, strict=True)),
+        **where,
+    )
 
 
 def _in_turns(

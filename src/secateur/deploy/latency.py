@@ -105,6 +105,11 @@ def measure(
         0.0061 ms (quartiles 0.006 to 0.0062, 30 runs; torch 2.13.0, batch 1, 1 thread, cpu (...), float32)
     """
     where = Deployment.parse(runtime) if isinstance(runtime, str) else runtime
+    if where.table is not None:
+        raise InputError(
+            f"a latency is measured on this machine, got '{where}', a table of another device: write "
+            f"{where.runtime}, or call secateur.deploy.predicted.predicted"
+        )
     where = Deployment(
         where.runtime,
         where.batch_size if batch_size is None else batch_size,

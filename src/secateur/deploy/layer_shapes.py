@@ -33,6 +33,16 @@ class Found:
     shape: Shape
     channels: Channels
 
+    @property
+    def module(self) -> str:
+        """The module that it runs in."""
+        return module_of(self.name)
+
+
+def module_of(name: str) -> str:
+    """The module of a layer: "conv" of "conv#2"."""
+    return name.partition("#")[0]
+
 
 @dataclass(frozen=True)
 class Layers:

@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 from torch import nn
 
 from secateur.deploy.given import Inputs
-from secateur.deploy.layer_shapes import Found, Layers, layers_of
+from secateur.deploy.layer_shapes import Found, Layers, layers_of, module_of
 from secateur.errors import InputError
-from secateur.records.device_table import Channels, DeviceTable, Site, Whole
+from secateur.records.device_table import Channels, DeviceTable, Layer, Shape, Site, Whole
 
 _FEWEST = 3  # whole networks by which an error can be told
 _LARGE = 0.25
@@ -74,6 +75,19 @@ class Predicted:
         )
 
 
+class Reaching(Protocol):
+    """A site, measured or not."""
+
+    @property
+    def shape(self) -> Shape:
+        """Of its layers."""
+        ...
+
+    def reaches(self, channels: Channels) -> bool:
+        """Whether a layer of so many channels lies within its grid."""
+        ...
+
+
 def predicted(model: nn.Module, inputs: Inputs, table: DeviceTable, source: str = "the table") -> Predicted:
     """What a network will take on the table's device.
 
@@ -85,6 +99,12 @@ def predicted(model: nn.Module, inputs: Inputs, table: DeviceTable, source: str 
         InputError: where it is another network.
     """
     reader = reader_of(table)
+    real = (each.dtype for each in model.parameters() if each.is_floating_point())
+    dtypes = {str(dtype).removeprefix("torch.") for dtype in real}
+    if dtypes - {table.dtype}:
+        raise InputError(
+            f"{source} is of a network in {table.dtype}, got one in {', '.join(sorted(dtypes))}: convert it"
+        )
     layers = layers_of(model, inputs, table.batch)
     reader.check(layers, source)
     seconds = reader.nanoseconds(reader.features(layers)) / 1e9
@@ -117,6 +137,8 @@ class Reader:
     def check(self, layers: Layers, source: str) -> None:
         """Raise InputError unless these are layers of the table's network, cut or not."""
         for found in layers.found:
+            if site_of(found, self.table.layers, self.table.sites) is not None:
+                continue
             known = self._layers.get(found.name)
             if known is None:
                 raise InputError(
@@ -129,12 +151,11 @@ class Reader:
                     f"{source} is of another network, or of other inputs: '{found.name}' is a {found.shape}, "
                     f"and a {site.shape} there: emit a folder for this network at this size, and measure that"
                 )
-            if not site.reaches(found.channels) or _wider(found.channels, known.channels):
-                raise InputError(
-                    f"{source} reaches from {_in_words(tuple(axis[0] for axis in site.axes))} to "
-                    f"{_in_words(known.channels)} at '{found.name}', got {_in_words(found.channels)}: emit a "
-                    "folder for this network, and measure that"
-                )
+            raise InputError(
+                f"{source} reaches from {_in_words(tuple(axis[0] for axis in site.axes))} to "
+                f"{_in_words(known.channels)} at '{found.name}', got {_in_words(found.channels)}: emit a "
+                "folder for this network, and measure that"
+            )
 
     def features(self, layers: Layers) -> tuple[float, float, float, float]:
         """What a latency is a sum of, before it is weighed: nanoseconds of layers, counts of the rest, 1."""
@@ -146,7 +167,8 @@ class Reader:
         return float(np.dot(self._weights, features))
 
     def _cost(self, found: Found) -> float:
-        index = self._layers[found.name].site
+        index = site_of(found, self.table.layers, self.table.sites)
+        assert index is not None, found
         return interpolated(self.table.sites[index], self._grids[index], found.channels)
 
     def _features_of(self, whole: Whole) -> tuple[float, float, float, float]:
@@ -155,6 +177,23 @@ class Reader:
             for index, groups, ins, outs in whole.layers
         )
         return total, float(whole.elements), float(whole.products), 1.0
+
+
+def site_of(found: Found, layers: Sequence[Layer], sites: Sequence[Reaching]) -> int | None:
+    """The site that a layer's cost is read from; None where the table is of another network.
+
+    It is the layer's own; of a module that runs other layers once it is cut (attention, whose one projection
+    becomes three) that of any of its layers.
+    """
+    own = sorted(
+        (layer for layer in layers if module_of(layer.name) == found.module),
+        key=lambda layer: layer.name != found.name,
+    )
+    for layer in own:
+        site = sites[layer.site]
+        if site.shape == found.shape and site.reaches(found.channels):
+            return layer.site
+    return None
 
 
 def in_words(table: DeviceTable, source: str) -> str:
@@ -223,10 +262,6 @@ def _errors(features: np.ndarray, measured: np.ndarray) -> Errors | None:
         foretold = float(features[index] @ fitted(features[others], measured[others]))
         found.append(abs(foretold / measured[index] - 1))
     return Errors(float(statistics.median(found)), float(max(found)), len(found))
-
-
-def _wider(channels: Channels, known: Sequence[int]) -> bool:
-    return any(here > there for here, there in zip(channels, known, strict=True))
 
 
 def _in_words(channels: Sequence[int]) -> str:

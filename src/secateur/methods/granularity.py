@@ -58,6 +58,11 @@ def check_asked(who: str, wanted: Budgets | Limits | None) -> None:
             f"{who}: granularity auto asks the runtime of a latency budget, got none: add one, "
             "latency=2ms@onnxruntime, or give a number of channels"
         )
+    if latency.deployment is not None and latency.deployment.table is not None:
+        raise InputError(
+            f"{who}: granularity auto asks a runtime on this machine, got '{latency}', whose table is of "
+            "another device and says nothing between its widths: give a number of channels, 8 or 16"
+        )
 
 
 def granule(graph: ChannelGraph, name: str, granularity: int) -> int:

@@ -73,6 +73,11 @@ Channels = tuple[int, ...]
 """(groups, inputs of a group, outputs of a group): what of a layer may be cut."""
 
 
+def within(axes: tuple[tuple[int, ...], ...], channels: tuple[int, ...]) -> bool:
+    """Whether channels lie between the first and the last point of every axis."""
+    return all(axis[0] <= here <= axis[-1] for axis, here in zip(axes, channels, strict=True))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site(Stored):
     """What layers of one shape cost, on a grid of channels.
@@ -95,7 +100,7 @@ class Site(Stored):
 
     def reaches(self, channels: Channels) -> bool:
         """Whether a layer of so many channels lies within the grid: nothing is extrapolated."""
-        return all(axis[0] <= here <= axis[-1] for axis, here in zip(self.axes, channels, strict=True))
+        return within(self.axes, channels)
 
     def check(self) -> None:
         """What types do not say."""

@@ -142,8 +142,9 @@ class Quantized(Stored):
         file: its name; runtime: what runs it, "onnxruntime", "openvino" or "c".
         how: in a sentence, what is in int8 and how.
         weight_bits: of the weights; activations: "uint8", or "float32" where only weights are in int8.
-        macs: multiply-accumulates of one example; int8_macs: those of them that are computed in int8.
-        bytes_before, bytes_after: of the exported files.
+        macs: multiply-accumulates of one example; int8_macs: those of them that are computed in int8, none
+            where only weights are.
+        bytes_before, bytes_after: of the exported files; of C of the weights and tables in the program.
         calibration: what the ranges were found on.
         held_out: how far the two networks agree on examples that nothing was fitted to.
         quality: how good both are; None where nobody gave data.

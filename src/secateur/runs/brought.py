@@ -8,6 +8,8 @@ MANY_ZEROS, CUT = 0.3, 0.9
 """The share of zeros, and of multiply-accumulates left, from which on a runtime is held to them."""
 ALIKE = 0.02
 """So small a change of a time is none, however surely it was measured."""
+WIDE = 1.25
+"""From so large a ratio of its bounds on an interval is too wide to call a network no faster."""
 
 
 def words_on_speed(now: Sizes, before: Sizes, speeds: tuple[Speed, ...]) -> tuple[str, ...]:
@@ -25,6 +27,8 @@ def _on_zeros(speed: Speed, now: Sizes, before: Sizes) -> str:
     if faster(speed):
         also = " (channels are gone too)" if now.macs <= CUT * before.macs else ""
         return f"and it is faster, {interval(speed)}{also}"
+    if _unsure(speed):
+        return _cannot_be_told(speed)
     why = "too few for skipping them to pay" if speed.runtime == "c" else "it multiplies by zeros"
     return f"and it is {_no(speed)} faster ({interval(speed)}): {why}"
 
@@ -32,12 +36,26 @@ def _on_zeros(speed: Speed, now: Sizes, before: Sizes) -> str:
 def _on_a_cut(speed: Speed) -> str:
     if faster(speed):
         return f"and it is faster, {interval(speed)}"
+    if _unsure(speed):
+        return _cannot_be_told(speed)
     return f"and it is {_no(speed)} faster ({interval(speed)}): its time goes elsewhere"
 
 
 def faster(speed: Speed) -> bool:
     """Whether it is beyond doubt, and by more than nothing."""
     return speed.low > 1 + ALIKE
+
+
+def _unsure(speed: Speed) -> bool:
+    """Whether times varied so much that nothing can be said but that it is not faster beyond doubt."""
+    return speed.high > WIDE * speed.low
+
+
+def _cannot_be_told(speed: Speed) -> str:
+    return (
+        f"and whether it is faster cannot be told ({interval(speed)}): times varied, so measure again where "
+        "nothing else runs"
+    )
 
 
 def _no(speed: Speed) -> str:

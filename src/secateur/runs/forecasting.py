@@ -21,9 +21,11 @@ from secateur.architecture.file import TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.saved import save_model
 from secateur.budget import Budget
+from secateur.deploy.predicted import in_words, predicted
 from secateur.errors import InputError
 from secateur.methods.random import Random
 from secateur.progress import Reporter
+from secateur.records.device_table import DeviceTable
 from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.measured import NOW, Sizes
 from secateur.runs.brought import faster, words_on_speed
@@ -31,6 +33,7 @@ from secateur.runs.latency_width import width_within
 from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
 from secateur.runs.sizes import sizes_of
 from secateur.runs.timing import Subject, Timed
+from secateur.surgery.anatomy import anatomy_of
 
 UNPRUNED, WIDTH, UNIFORM, BOTTLENECK, SPARSE = "unpruned", "width", "uniform", "bottleneck", "sparse"
 MEANINGS = {
@@ -93,6 +96,7 @@ def _check(architecture: Architecture, budget: Budget, plan: Plan) -> None:
     """Raise InputError, before anything is measured, for a budget that does not bind or has no runtime."""
     if budget.deployment is None:
         budget.limit_for(architecture)
+    if budget.deployment is None or budget.deployment.table is not None:
         return
     Plan.of(
         [budget.deployment.runtime], batch=budget.deployment.batch_size, threads=budget.deployment.threads
@@ -174,6 +178,8 @@ class _Bench:
         """The widest network that is as fast as a budget says, and what was measured."""
         assert budget.deployment is not None
         where = budget.deployment
+        if where.table is not None:
+            return self._foretold(budget, where.table, where.path)
         plan = replace(
             self.plan, runtimes=(where.runtime,), missing=(), batch=where.batch_size, threads=where.threads
         )
@@ -190,6 +196,16 @@ class _Bench:
             return math.ceil(known[0] / speed_of(where.runtime, both["whole"], both["tried"]).speedup)
 
         return width_within(self.architecture, budget, nanoseconds, self.reporter)
+
+    def _foretold(self, budget: Budget, table: DeviceTable, path: str) -> tuple[Architecture, str]:
+        """The same by a table of another device, where nothing can be measured."""
+
+        def nanoseconds(architecture: Architecture) -> int:
+            model = architecture.build(seed=0)
+            return predicted(model, anatomy_of(model).inputs, table, f"the table '{path}'").nanoseconds
+
+        found, words = width_within(self.architecture, budget, nanoseconds, self.reporter, "by the table")
+        return found, f"{words}; {in_words(table, path)}"
 
     def row(self, number: int, found: Found) -> Forecast:
         """What is known of a network, and how much faster than the unpruned one it is."""

@@ -19,6 +19,7 @@ def width_within(
     budget: Budget,
     nanoseconds: Callable[[Architecture], int],
     reporter: Reporter,
+    how: str = "by measuring",
 ) -> tuple[Architecture, str]:
     """Narrow every layer alike until a latency budget is met, measuring as few networks as it takes.
 
@@ -27,7 +28,8 @@ def width_within(
 
     Args:
         budget: a latency; a share is one of the network itself.
-        nanoseconds: measures a network.
+        nanoseconds: measures a network, or foretells it.
+        how: in words.
 
     Returns:
         The network, and in words what was measured.
@@ -62,7 +64,7 @@ def width_within(
             f"{architecture.macs:,} MACs takes {ms(high[1])}: ask for more, or choose another runtime"
         )
     found, taken = best
-    return found, f"{budget} is met by measuring: {ms(taken)} of at most {ms(limit)}, of {ms(whole)} unpruned"
+    return found, f"{budget} is met {how}: {ms(taken)} of at most {ms(limit)}, of {ms(whole)} unpruned"
 
 
 def _between(low: tuple[int, int], high: tuple[int, int], limit: int, *, known: bool) -> int:

@@ -37,6 +37,7 @@ from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
 from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, hash_of
 from secateur.records.out import check_ours, expanded
+from secateur.records.results import Results
 from secateur.runs.brought import words_on_speed
 from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
 from secateur.runs.sizes import sizes_of
@@ -152,6 +153,9 @@ class Pair:
             beside = made / BEFORE
             if other is not None:
                 save_model(other, beside)
+            elif (dense := _dense_of(folder)) is not None:  # a narrower network, of a comparison
+                other, beside, _ = _opened(dense, factory, beside)
+                remark = f"before is the unpruned network of the comparison, {dense}"
         folders = {NOW: folder} | ({BEFORE: beside} if other is not None else {})
         named, by_name = _named(model, folder, factory)
         return cls(name, model, other, folders, named, by_name, made, (remark,) if remark else ())
@@ -205,8 +209,8 @@ class Pair:
         remarks = list(found.remarks)
         if "torch" in found.timed and not self.by_name:
             remarks.append(
-                "torch ran the operators that torch.export recorded, as the network's factory has no name by "
-                "which another process finds it"
+                "torch ran the operators that torch.export recorded, which takes somewhat longer than the "
+                "network itself: its factory has no name by which another process finds it"
             )
         if unknown := anatomy_of(self.now).costs.uncounted:
             remarks.append(f"nobody knows the multiply-accumulates of {', '.join(sorted(unknown))}")
@@ -221,6 +225,16 @@ def _opened(network: Any, factory: Factory | None, made: Path) -> tuple[nn.Modul
     folder = network_in(network)
     model = load_model(folder, factory)
     return model, folder, f"{Architecture.of(model).display_name} in {folder}"
+
+
+def _dense_of(folder: Path) -> Path | None:
+    """The folder of the unpruned network that a comparison's best/ stands beside; None where it is gone."""
+    results = folder.parent / "results.json"
+    if folder.name != "best" or not results.is_file():
+        return None
+    ids = [point.run_id for point in Results.load(results).dense]
+    found = (folder.parent / "runs" / run_id for run_id in ids if run_id)
+    return next((each for each in found if (each / WEIGHTS_FILE).is_file()), None)
 
 
 def _named(model: nn.Module, folder: Path, factory: Factory | None) -> tuple[str | None, bool]:

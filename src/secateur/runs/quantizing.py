@@ -26,6 +26,7 @@ from secateur.data import Data, Split
 from secateur.data.preprocessing import PixelFormat
 from secateur.deploy.described import metadata_of
 from secateur.deploy.int8 import MOST, Int8, check_packages, int8_target, quantized
+from secateur.deploy.int8_c import Int8C
 from secateur.deploy.quantizing import RECIPES, Recipe
 from secateur.deploy.traced import Traced
 from secateur.errors import InputError, unknown
@@ -37,7 +38,7 @@ from secateur.runs.evaluate import check_shape, numbers_of, scores_of
 from secateur.runs.exported import Source, file_in
 from secateur.runs.predictor import Predictor
 
-FORMATS = {"onnx": "model.int8.onnx", "openvino": "model.int8.xml"}
+FORMATS = {"onnx": "model.int8.onnx", "openvino": "model.int8.xml", "c": "model.int8.c"}
 """Format -> the name of its file in a network's folder."""
 
 _BATCH = 32
@@ -89,7 +90,7 @@ class Wanted:
             raise InputError(f"--calibrate must be at least 1 image, got {calibrate}: {MOST} are the default")
         directory = expanded(directory, "the folder to export")
         path = int8_target(file_in(out, directory, FORMATS[to]), Path(FORMATS[to]).suffix)
-        check_not_read([path, path.with_suffix(".bin"), record_path(path)], directory)
+        check_not_read([path, path.with_suffix(".bin"), path.with_suffix(".h"), record_path(path)], directory)
         check_ours([record_path(path)])
         check_packages(to)
         source = Source.of(directory, factory, with_preprocessing)
@@ -134,8 +135,12 @@ class Wanted:
 
     def quantized(
         self, data: Data, note: Note = lambda text: None, recipes: Sequence[Recipe] = RECIPES
-    ) -> Int8:
+    ) -> Int8 | Int8C:
         """Quantise the network, by the first of `recipes` that is good enough; nothing is written."""
+        if self.to == "c":
+            note("writing and building the network in C")
+            traced = Traced.of(self.source.network, self.source.inputs)
+            return Int8C.of(traced, self._batches(_held_out(data, self.calibrate)))
         fitted = _some(data.train, self.calibrate)
         note(f"finding the ranges of activations on {len(fitted):,} images of the training split")
         return quantized(
@@ -146,7 +151,7 @@ class Wanted:
             recipes,
         )
 
-    def quality(self, found: Int8, data: Data) -> Quality:
+    def quality(self, found: Int8 | Int8C, data: Data) -> Quality:
         """How good it is on the test split, beside the network in float."""
         before = _Judged.of(self.predictor, data, lambda text: None, "")
         return before.beside(_Judged.of(self._read_back(found), data, lambda text: None, ""), data)
@@ -162,25 +167,27 @@ class Wanted:
             for images in split.images.split(_BATCH)
         ]
 
-    def _read_back(self, found: Int8) -> Predictor:
-        """The file, read as any user reads it."""
+    def _read_back(self, found: Int8 | Int8C) -> Predictor:
+        """The file, read as any user reads it; C is ours."""
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-            return Predictor.open(found.write(Path(folder) / self.path.name, self._metadata).path)
+            path = Path(folder) / self.path.name
+            found.write(path, self._metadata)
+            return Predictor.open(path, trusted=True)
 
-    def _record(self, found: Int8, data: Data, quality: Quality, pace: SideBySide) -> Quantized:
+    def _record(self, found: Int8 | Int8C, data: Data, quality: Quality, pace: SideBySide) -> Quantized:
         return Quantized(
             file=self.path.name,
             runtime=pace.runtime,
-            how=found.recipe.in_words,
-            weight_bits=found.recipe.bits,
-            activations="uint8",
+            how=found.how,
+            weight_bits=found.weight_bits,
+            activations=found.activations,
             macs=found.macs,
             int8_macs=found.int8_macs,
             bytes_before=found.plain_bytes(),
-            bytes_after=sum(map(len, found.files(self._metadata).values())),
-            calibration=Calibration(
-                data=data.name, split="train", n=found.calibrated_on, method=found.recipe.method
-            ),
+            bytes_after=found.bytes(self._metadata),
+            calibration=None
+            if found.method is None
+            else Calibration(data=data.name, split="train", n=found.calibrated_on, method=found.method),
             held_out=found.agreement,
             quality=quality,
             latency=pace,
@@ -273,7 +280,9 @@ def _check_targets(data: Data, predictor: Predictor) -> None:
         )
 
 
-def _remarks(quality: Quality, pace: SideBySide, artefact: Artefact, data: Data, found: Int8) -> list[str]:
+def _remarks(
+    quality: Quality, pace: SideBySide, artefact: Artefact, data: Data, found: Int8 | Int8C
+) -> list[str]:
     """What should be known of the numbers."""
     said = []
     if quality.is_large:
@@ -281,14 +290,18 @@ def _remarks(quality: Quality, pace: SideBySide, artefact: Artefact, data: Data,
             f"int8 costs this network {quality.metric.shown(quality.before)} -> "
             f"{quality.metric.shown(quality.after)}: look whether that is too much before using it"
         )
-    if pace.speedup < 1.05:
+    if found.method is None:
+        said.append(
+            "int8 is of the weights alone, and there for the memory: products are computed in float32"
+        )
+    elif pace.speedup < 1.05:
         said.append(
             f"int8 brings no speed on {pace.runtime} here, {pace.speedup:.2f} times that of float32: what is "
             "left is the smaller file"
         )
-    if found.int8_macs < found.macs:
+    if found.method is not None and found.int8_macs < found.macs:
         said.append(f"{1 - found.int8_macs / found.macs:.1%} of the multiply-accumulates stay in float32")
-    if artefact.data is not None and artefact.data.fingerprint != data.fingerprint:
+    if found.method and artefact.data is not None and artefact.data.fingerprint != data.fingerprint:
         said.append(
             f"calibrated on other images than those that the network was made with ({artefact.data.label})"
         )

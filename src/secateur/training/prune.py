@@ -108,7 +108,8 @@ def prune(
         method: a name (fisher, taylor, filter-norm, batch-norm-scale, snip-channels, random-channels); a
             criterion of your own, `score(activations, gradients)`, both (N, C, ...) -> (C,)
             (`secateur.methods.own_criterion`); or a method object, whose settings then hold.
-        budget: e.g. "macs=40%", "params=500k,macs=40M", "latency=2ms@onnxruntime"; all met, none exceeded.
+        budget: e.g. "macs=40%", "params=500k,macs=40M", "latency=2ms@onnxruntime",
+            "latency=2ms@file:device.json"; all met, none exceeded.
             MACs and latency are those of the first batch's shapes.
         data: an iterable of (inputs, targets), gone through again and again: a DataLoader, a list. Inputs
             are a tensor, a tuple, or a dictionary of keyword arguments. Or of dictionaries with `labels` in

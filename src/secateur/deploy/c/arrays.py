@@ -22,7 +22,7 @@ PACKED_FROM = 2**16
 """Bytes from which an array is written as characters."""
 
 _WIDTH, _ROW = 110, 2048
-_TYPES = C_TYPES | {"uint16": "uint16_t", "uint32": "uint32_t"}
+_TYPES = C_TYPES | {"int8": "int8_t", "uint16": "uint16_t", "uint32": "uint32_t"}
 
 LITTLE_ENDIAN = """\
 #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)

@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from secateur.deploy.c.arrays import array
-from secateur.deploy.c.kernel import Nonzeros, floats_or_null, kernels, scratches, stored
+from secateur.deploy.c.kernel import (
+    SUFFIXES,
+    Nonzeros,
+    floats_or_null,
+    kernels,
+    scaled,
+    scratches,
+    stored,
+)
 from secateur.deploy.c.planes import Planes
 from secateur.deploy.c.program import Code, Convolution, Values
 
@@ -38,10 +46,11 @@ def code(step: Convolution, values: Values = "float32") -> Code:
 
 def _sparse(step: Convolution, planes: Planes, weight: np.ndarray, values: Values) -> Code:
     nonzeros = Nonzeros(weight, planes.places())
-    arguments = f"{step.name}_at, {step.name}_values, {step.name}_counts"
+    scales, said = scaled(step.name, step.weight, values)
+    arguments = f"{step.name}_at, {step.name}_values, {step.name}_counts{said}"
     return _code(
         *(step, planes, "sparse_convolution", values, nonzeros.wide),
-        *(nonzeros.constants(step.name), arguments, nonzeros.most),
+        *(nonzeros.constants(step.name) + scales, arguments, nonzeros.most),
     )
 
 
@@ -51,15 +60,19 @@ def _few(step: Convolution, planes: Planes, weight: np.ndarray, values: Values) 
     wide = bool(places.max() > np.iinfo(np.uint16).max)
     constants = array(f"{step.name}_at", places.astype(np.uint32 if wide else np.uint16))
     constants += array(f"{step.name}_values", weight)
-    arguments = f"{step.name}_at, {step.name}_values, NULL"
+    scales, said = scaled(step.name, step.weight, values)
+    constants += scales
+    arguments = f"{step.name}_at, {step.name}_values, NULL{said}"
     return _code(step, planes, "sparse_convolution", values, wide, constants, arguments, places.size)
 
 
 def _dense(step: Convolution, planes: Planes, weight: np.ndarray, values: Values) -> Code:
     constants = array(f"{step.name}_taps", (planes.taps() * planes.out[1]).astype(np.int32))
     constants += array(f"{step.name}_values", packed(weight, step.groups))
-    arguments = f"{step.name}_taps, {step.name}_values"
-    room = _block(planes.outputs) * weight[0].size
+    scales, said = scaled(step.name, step.weight, values)
+    constants += scales
+    arguments = f"{step.name}_taps, {step.name}_values{said}"
+    room = block_of(planes.outputs) * weight[0].size
     return _code(step, planes, "dense_convolution", values, False, constants, arguments, room)
 
 
@@ -69,13 +82,13 @@ def packed(weight: np.ndarray, groups: int) -> np.ndarray:
     for group in np.split(weight, groups):
         for first in range(0, len(group), BLOCK):
             block = group[first : first + BLOCK]
-            whole = np.zeros((_block(len(block)), *block.shape[1:]), block.dtype)
+            whole = np.zeros((block_of(len(block)), *block.shape[1:]), block.dtype)
             whole[: len(block)] = block
             blocks.append(whole.transpose(1, 3, 2, 0).reshape(-1))
     return np.concatenate(blocks)
 
 
-def _block(channels: int) -> int:
+def block_of(channels: int) -> int:
     """How wide a block of so many channels is."""
     return BLOCK if channels > BLOCK // 2 else BLOCK // 2
 
@@ -93,12 +106,12 @@ def _code(
     """The call, whose planes and room lie one after the other in the scratch."""
     name = step.name
     inner = "sparse" if function == "sparse_convolution" else "dense"
-    suffix = ("_half" if values == "float16" else "") + ("_wide" if wide else "")
+    suffix = SUFFIXES[values] + ("_wide" if wide else "")
     bias, said = floats_or_null(f"{name}_bias", step.bias)
     residual = step.residual.pointer if step.residual is not None else "NULL"
-    where, floats = scratches(planes.floats, room if values == "float16" else 0)
+    where, floats = scratches(planes.floats, 0 if values == "float32" else room)
     call = (
         f"{function}{suffix}(&{planes.literal},\n    {step.input.pointer}, {arguments}, {said}, {residual}, "
         f"{step.output.name}, {where});\n"
     )
-    return Code(constants + bias, call, floats, kernels(("planes", inner, function), values, wide))
+    return Code(constants + bias, call, floats, kernels(("shape", "planes", inner, function), values, wide))

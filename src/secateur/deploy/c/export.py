@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.artefact import artefact_of
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.atomic import write_text
 from secateur.deploy.c.compiling import Compiled, Port, has_compiler
+from secateur.deploy.c.eight import dequantized
 from secateur.deploy.c.naming import identifier
 from secateur.deploy.c.operators import lowered
 from secateur.deploy.c.program import VALUES, Convolution, Linear, Program, Values
@@ -29,6 +30,7 @@ from secateur.records.ours import MARK
 from secateur.records.out import check_ours, expanded
 from secateur.surgery.anatomy import anatomy_of
 
+_TOLERANCE = {**TOLERANCE, "int8": TOLERANCE["float32"]}  # of int8: of what its rounded weights compute
 _MOST_HEAD = 2**24  # characters of comments at the head of a file
 
 
@@ -61,11 +63,13 @@ class InC:
     """A network in C, not yet written.
 
     Attributes:
+        values: what weights are stored as.
         inputs, outputs: what it takes and gives.
     """
 
     traced: Traced
     program: Program
+    values: str
     text: Written
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -81,13 +85,24 @@ class InC:
         """
         if values not in VALUES:
             raise unknown("type of stored values", values, VALUES)
-        stored: Values = "float16" if values == "float16" else "float32"
         traced = of_one(traced)
-        program = lowered(traced)
+        return cls.of_program(traced, lowered(traced), name, values, metadata)
+
+    @classmethod
+    def of_program(
+        cls,
+        traced: Traced,
+        program: Program,
+        name: str,
+        values: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> InC:
+        """Write what a network was lowered to."""
+        stored: Values = next(each for each in VALUES if each == values)
         inputs, outputs = _ports(traced, program)
         ports = {"inputs": [asdict(port) for port in inputs], "outputs": [asdict(port) for port in outputs]}
         said = {**(metadata or metadata_of({})), "values": values, "ports": json.dumps(ports)}
-        return cls(traced, program, written(program, name, stored, said), inputs, outputs)
+        return cls(traced, program, values, written(program, name, stored, said), inputs, outputs)
 
     def compiled(self, compiler: str | None = None) -> Compiled:
         """Build it here."""
@@ -95,6 +110,43 @@ class InC:
         return Compiled(
             text.source, text.header, text.name, self.inputs, self.outputs, text.arena_bytes, compiler
         )
+
+
+def difference_of(
+    found: InC,
+    built: Compiled,
+    tolerance: float,
+    compiler: str | None = None,
+    in_float: Compiled | None = None,
+) -> float:
+    """Compare what was built with what it must compute: torch; of weights in int8, C in float32 with those weights.
+
+    Of int8 the same network in float32 is compared with torch first.
+
+    Args:
+        in_float: that one, where it is built already.
+
+    Raises:
+        InputError: where the difference is larger than allowed.
+    """
+    if found.values != "int8":
+        return check(built.run, found.traced, tolerance)
+    if in_float is None:
+        in_float = InC.of_program(found.traced, found.program, "net", "float32").compiled(compiler)
+    check(in_float.run, found.traced)
+    rounded = InC.of_program(found.traced, dequantized(found.program), "net", "float32").compiled(compiler)
+    return check(built.run, replace(found.traced, plain=_AsTorch(rounded)), tolerance)
+
+
+class _AsTorch(nn.Module):
+    """A network in C, called as torch calls one."""
+
+    def __init__(self, compiled: Compiled):
+        super().__init__()
+        self.compiled = compiled
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(map(torch.from_numpy, self.compiled.run([each.numpy() for each in inputs])))
 
 
 def of_one(traced: Traced) -> Traced:
@@ -168,15 +220,13 @@ def to_c(
         path: ends in `.c`; its stem is the name of the network in C. Missing folders are made.
         values: what weights are stored as, one of `program.VALUES`; all is computed in float32.
         tolerance: largest difference allowed, in units of the output's largest magnitude, above 0; None:
-            1e-4, for
-            float16 1e-2.
+            1e-4, for float16 1e-2. Of int8 it is the difference from the same weights, rounded, in float32.
         metadata: written into the file (`described.metadata_of`); class names and preprocessing as constants
             too.
 
     Raises:
         InputError: where the network has an operator that the C export does not know, cannot be traced, or
-            the two
-            disagree; no file is left, and one that was there stays as it was. Where no compiler is found the
+            the two disagree; no file is left, and one that was there stays as it was. Where no compiler is found the
             files are written and not compared, as the result says.
 
     Example:
@@ -194,10 +244,10 @@ def to_c(
         values,
         metadata,
     )
-    allowed = TOLERANCE[values] if tolerance is None else tolerance
+    allowed = _TOLERANCE[values] if tolerance is None else tolerance
     compared = has_compiler()
     built = found.compiled() if compared else None
-    difference = check(built.run, found.traced, allowed) if built else float("nan")
+    difference = difference_of(found, built, allowed) if built else float("nan")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(header, found.text.header)
     write_text(path, found.text.source)
@@ -265,7 +315,7 @@ def compile(  # the name it is known by: sc.deploy.c.compile
     artefact = artefact_of(model)
     found = InC.of(traced, "net", values, metadata_of(artefact.to_json() if artefact else {}))
     built = found.compiled(compiler)
-    check(built.run, found.traced, TOLERANCE[values])
+    difference_of(found, built, _TOLERANCE[values], compiler)
     return built
 
 

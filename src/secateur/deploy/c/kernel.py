@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -10,8 +11,19 @@ from string import Template
 import numpy as np
 
 from secateur.deploy.c.arrays import array
+from secateur.deploy.c.eight import quantized
 from secateur.deploy.c.program import Values
 from secateur.errors import InputError
+
+SUFFIXES = {"float32": "", "float16": "_half", "int8": "_byte"}
+"""What the kernels are called by, by the weights that they read."""
+
+PADDING = 8
+"""Scales behind the last one that may be read, times a weight of zero."""
+
+_READERS = {"float32": "floats", "float16": "halves", "int8": "bytes"}
+_TYPES = {"float32": "float", "float16": "uint16_t", "int8": "int8_t"}
+_OF_BYTES = re.compile(r"/\*8 (.*?) \*/ ?")
 
 HALF_MAX = 65504
 """The largest float16."""
@@ -25,29 +37,30 @@ def kernel(name: str, values: Values = "float32", wide: bool = False) -> str:
     """Read kernels/NAME.c and choose.
 
     Args:
-        values: what weights are stored as. float16 ones are turned to floats, some at a time, in `room`.
+        values: what weights are stored as. Others than float32 are turned to that, some at a time, in `room`;
+            of int8 ones `/*8 ... */` holds what their scales need.
         wide: whether indices need 32 bits.
     """
-    text = Template((files(__package__) / "kernels" / f"{name}.c").read_text(encoding="utf-8"))
+    content = (files(__package__) / "kernels" / f"{name}.c").read_text(encoding="utf-8")
+    text = Template(_OF_BYTES.sub(r"\1" if values == "int8" else "", content))
     index = "_wide" if wide else ""
-    half = values == "float16"
     return text.substitute(
         index="uint32_t" if wide else "uint16_t",
-        value="uint16_t" if half else "float",
+        value=_TYPES[values],
         wide=index,
-        suffix=("_half" if half else "") + index,
-        read="from_halves" if half else "from_floats",
+        suffix=SUFFIXES[values] + index,
+        read=f"from_{_READERS[values]}",
     )
 
 
 def kernels(names: Sequence[str], values: Values = "float32", wide: bool = False) -> tuple[str, ...]:
-    """Several, in this order, with what turns float16 into floats where that is needed."""
-    read = kernel("halves" if values == "float16" else "floats")
+    """Several, in this order, with what turns weights into floats where that is needed."""
+    read = kernel(_READERS[values])
     return (kernel("vectors"), read, *(kernel(name, values, wide) for name in names))
 
 
 def stored(weight: np.ndarray, values: Values, layer: str) -> np.ndarray:
-    """Weights as they are stored.
+    """Weights as they are stored; the scales of int8 ones are a constant of their own (`scaled`).
 
     Raises:
         InputError: where one is too large for float16.
@@ -57,7 +70,16 @@ def stored(weight: np.ndarray, values: Values, layer: str) -> np.ndarray:
             f"values float16 must hold every weight, {HALF_MAX} at most, got {largest:.3g} in {layer}: "
             "export float32"
         )
-    return weight.astype(values)
+    return quantized(weight)[0] if values == "int8" else weight.astype(values)
+
+
+def scaled(name: str, weight: np.ndarray, values: Values) -> tuple[str, str]:
+    """The scales of weights in int8: their declaration, and what is said in a call; of others nothing."""
+    if values != "int8":
+        return "", ""
+    padding = np.zeros(PADDING, np.float32)  # of the channels that fill a block
+    scales = np.concatenate([quantized(weight)[1], padding])
+    return array(f"{name}_scales", scales), f", {name}_scales"
 
 
 class Nonzeros:

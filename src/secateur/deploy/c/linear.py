@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from secateur.deploy.c.arrays import array
-from secateur.deploy.c.kernel import WIDEST, Nonzeros, floats_or_null, kernels, scratches, stored
+from secateur.deploy.c.convolution import BLOCK, block_of, packed
+from secateur.deploy.c.kernel import (
+    SUFFIXES,
+    WIDEST,
+    Nonzeros,
+    floats_or_null,
+    kernels,
+    scaled,
+    scratches,
+    stored,
+)
 from secateur.deploy.c.planes import activation_number
 from secateur.deploy.c.program import Code, Linear, Values
+
+SEVERAL = 8
+"""Vectors from which a dense layer is computed as a convolution of 1x1."""
+
+DENSE_BAND, SPARSE_BAND = 48, 128
+"""Vectors at a time: a tile of the dense kernel, and of the sparse one, with the widest vectors."""
 
 
 def code(step: Linear, values: Values = "float32") -> Code:
@@ -25,31 +43,37 @@ def code(step: Linear, values: Values = "float32") -> Code:
 
 def _dense(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
-    constants = array(f"{step.name}_values", weight)
-    sizes = f"{step.rows}, {inputs}, {outputs}"
-    head = f"dense_linear{_half(values)}({sizes}, {step.input.pointer}, {step.name}_values"
-    functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
-    return _code(step, constants, head, [4 * inputs if values == "float16" else 0], functions)
+    several, rounded = step.rows >= SEVERAL, values != "float32"
+    constants = array(f"{step.name}_values", packed(weight[:, :, None, None], 1) if several else weight)
+    scales, said = scaled(step.name, step.weight, values)
+    constants += scales
+    sizes, given = f"{step.rows}, {inputs}, {outputs}", f"{step.input.pointer}, {step.name}_values{said}"
+    if not several:
+        functions = kernels(("finished", "dense_linear", "dense_linear_layer"), values)
+        head = f"dense_linear{SUFFIXES[values]}({sizes}, {given}"
+        return _code(step, constants, head, [4 * inputs * rounded], functions)
+    band = min(DENSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
+    functions = kernels(("shape", "dense", "finished", "transposed", "dense_rows"), values)
+    scratch = [(inputs + BLOCK) * band, block_of(outputs) * inputs * rounded]
+    head = f"dense_rows{SUFFIXES[values]}({sizes}, {band}, {given}"
+    return _code(step, constants, head, scratch, functions)
 
 
 def _sparse(step: Linear, weight: np.ndarray, values: Values) -> Code:
     outputs, inputs = weight.shape
     nonzeros = Nonzeros(weight, np.arange(inputs))
-    suffix, name = _half(values) + ("_wide" if nonzeros.wide else ""), step.name
-    constants = nonzeros.constants(name)
-    arguments = f"{step.input.pointer}, {name}_at, {name}_values, {name}_counts"
-    room = nonzeros.most if values == "float16" else 0
+    suffix, name = SUFFIXES[values] + ("_wide" if nonzeros.wide else ""), step.name
+    scales, said = scaled(name, step.weight, values)
+    constants = nonzeros.constants(name) + scales
+    arguments = f"{step.input.pointer}, {name}_at, {name}_values, {name}_counts{said}"
+    room = 0 if values == "float32" else nonzeros.most
     if step.rows == 1:
         functions = kernels(("finished", "sparse_vector"), values, nonzeros.wide)
         return _code(step, constants, f"sparse_vector{suffix}({outputs}, {arguments}", [room], functions)
-    apart = -(-step.rows // WIDEST) * WIDEST
-    functions = kernels(("finished", "sparse", "sparse_rows"), values, nonzeros.wide)
-    head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {apart}, {arguments}"
-    return _code(step, constants, head, [(inputs + 1) * apart, room], functions)
-
-
-def _half(values: Values) -> str:
-    return "_half" if values == "float16" else ""
+    band = min(SPARSE_BAND, ceil(step.rows / WIDEST) * WIDEST)
+    functions = kernels(("sparse", "finished", "transposed", "sparse_rows"), values, nonzeros.wide)
+    head = f"sparse_rows{suffix}({step.rows}, {inputs}, {outputs}, {band}, {arguments}"
+    return _code(step, constants, head, [(inputs + 1) * band, room], functions)
 
 
 def _code(step: Linear, constants: str, head: str, scratch: list[int], functions: tuple[str, ...]) -> Code:

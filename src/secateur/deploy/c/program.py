@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 Activation = Literal["none", "relu", "relu6"]
-Values = Literal["float32", "float16"]
-VALUES: tuple[Values, ...] = ("float32", "float16")
+Values = Literal["float32", "float16", "int8"]
+VALUES: tuple[Values, ...] = ("float32", "float16", "int8")
 """What the numbers of a layer are stored as; everything is computed in float32."""
 
 C_TYPES = {

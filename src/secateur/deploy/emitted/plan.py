@@ -8,7 +8,8 @@ What no cut changes has one point. Whole networks are the network itself, cut ev
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import product
@@ -16,10 +17,11 @@ from typing import Any
 
 from torch import nn
 
-from secateur.deploy.layer_shapes import Layers, layers_of
+from secateur.deploy.layer_shapes import Found, Layers, layers_of
+from secateur.deploy.predicted import site_of
 from secateur.errors import InputError
 from secateur.network.copies import copied
-from secateur.records.device_table import FORMAT, Channels, DeviceTable, Layer, Shape
+from secateur.records.device_table import FORMAT, Channels, DeviceTable, Layer, Shape, within
 from secateur.surgery.anatomy import anatomy_of
 
 _SHARES = (1.0, 0.5, 0.25, 0.125)
@@ -47,9 +49,18 @@ class GridSite:
     outs: tuple[int, ...]
 
     @property
+    def axes(self) -> tuple[tuple[int, ...], ...]:
+        """The grid, along all of its axes."""
+        return self.groups, self.ins, self.outs
+
+    @property
     def points(self) -> Iterator[Channels]:
         """Every point of the grid, outs fastest."""
         return product(self.groups, self.ins, self.outs)
+
+    def reaches(self, channels: Channels) -> bool:
+        """Whether a layer of so many channels lies within the grid."""
+        return within(self.axes, channels)
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,6 @@ class Plan:
 
     def table(self, runtime: str) -> dict[str, Any]:
         """The table as JSON, with None for all that is to be measured: see `slots`."""
-        found = {each.name: each.site for each in self.layers}
         return {
             "schema": DeviceTable.SCHEMA,
             "format": FORMAT,
@@ -112,7 +122,7 @@ class Plan:
             ],
             "wholes": [
                 {
-                    "layers": [[found[each.name], *each.channels] for each in layers.found],
+                    "layers": [[self._site_of(each), *each.channels] for each in layers.found],
                     "elements": layers.elements,
                     "products": layers.products,
                     "ns": None,
@@ -121,6 +131,15 @@ class Plan:
             ],
         }
 
+    def _site_of(self, found: Found) -> int:
+        index = site_of(found, self.layers, self.sites)
+        if index is None:
+            raise InputError(
+                f"'{found.module}' runs other layers once it is cut, {found.shape}, which were not foreseen: "
+                "such a network cannot be measured elsewhere"
+            )
+        return index
+
     @property
     def points(self) -> list[tuple[Shape, Channels]]:
         """Every layer that is measured alone, in the order of the table."""
@@ -128,21 +147,37 @@ class Plan:
 
 
 def _sites(whole: Layers, least: Layers) -> tuple[tuple[Layer, ...], tuple[GridSite, ...]]:
-    """Layers of one shape and as many channels share a site, whose grid reaches down to the least of any."""
+    """Layers of one shape and as many channels share a site, whose grid reaches down to the least of any.
+
+    Of a module that runs other layers once it is cut the grid spans all of them.
+    """
     smallest = {found.name: found.channels for found in least.found}
+    uses = [Counter(found.module for found in each.found) for each in (whole, least)]
     reached: dict[tuple[Shape, Channels], Channels] = {}
+    keys = []
     for found in whole.found:
-        key, small = (found.shape, found.channels), smallest.get(found.name, found.channels)
-        lengths = zip(reached.get(key, small), small, strict=True)
-        groups, ins, outs = (min(pair) for pair in lengths)
-        reached[key] = groups, ins, outs
+        low, high = smallest.get(found.name, found.channels), found.channels
+        if 0 < uses[1][found.module] != uses[0][found.module]:
+            both = (*whole.found, *least.found)
+            alike = [
+                each.channels for each in both if (each.module, each.shape) == (found.module, found.shape)
+            ]
+            low, high = _each(min, alike), _each(max, alike)
+        keys.append((found.shape, high))
+        reached[found.shape, high] = _each(min, [reached.get((found.shape, high), low), low])
     index = {key: number for number, key in enumerate(reached)}
     sites = tuple(GridSite(shape, *map(_axis, low, high)) for (shape, high), low in reached.items())
     layers = tuple(
-        Layer(name=found.name, site=index[found.shape, found.channels], channels=found.channels)
-        for found in whole.found
+        Layer(name=found.name, site=index[key], channels=found.channels)
+        for found, key in zip(whole.found, keys, strict=True)
     )
     return layers, sites
+
+
+def _each(choose: Callable[[Iterable[int]], int], channels: Sequence[Channels]) -> Channels:
+    """The least, or the most, of groups, inputs and outputs."""
+    groups, ins, outs = (choose(lengths) for lengths in zip(*channels, strict=True))
+    return groups, ins, outs
 
 
 def _axis(low: int, high: int) -> tuple[int, ...]:

@@ -1,11 +1,11 @@
 /* y = activation(x weights^T + bias + residual), for `rows` vectors x. `room`: floats for the weights of four outputs,
-   where they are kept as fp16. */
-KERNEL void dense_linear$suffix(int rows, int inputs, int outputs, const float *x, const $value *weights,
+   where they are kept as fp16 or int8. */
+KERNEL void dense_linear$suffix(int rows, int inputs, int outputs, const float *x, const $value *weights, /*8 const float *scales, */
                                 const float *bias, const float *residual, int activation, float *y, float *room) {
     for (int o = 0; o < outputs;) {
         const int channels = outputs - o >= 4 ? 4 : 1, n = channels * inputs;
         const $value *value = weights + (ptrdiff_t)o * inputs;
-        const float *floats = $read(value, n, room);
+        const float *floats = $read(value, n, /*8 scales + o, inputs, channels, */ room);
         for (int r = 0; r < rows;) {
             const int several = channels == 4 && rows - r >= 4 ? 4 : 1;
             float sums[16];
