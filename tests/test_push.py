@@ -228,6 +228,20 @@ INT8 = {
 }  # fmt: skip
 
 
+def test_a_budget_of_another_device_is_said_without_its_table(cut):
+    record = json.loads((cut / "record.json").read_text())
+    record |= {"budget": "params=50%, latency=2ms@file:/home/zoe/device.json, moons=3", "latency": "1.93 ms"}
+    record |= {"limits": {"latency": 2_000_000, "params": 1}}
+    (cut / "record.json").write_text(json.dumps(record))
+    text = Publication.of(cut, "ann/small").card
+    assert (
+        "Asked: `latency=2ms@file:device.json` (at most 2.00 ms). Measured when it was made: 1.93 ms." in text
+    )
+    assert "Asked: `params=50%`, which is at most 1 parameters. It has" in text
+    assert ": **not met**." in text
+    assert "Asked: `moons=3`.\n" in text
+
+
 # Names of others
 
 

@@ -22,9 +22,14 @@ def said(text: str, most: int = _MOST) -> str:
     """
     line = shortened(text, most)
     spelt = "".join(
-        letter if i and letter in _PLAIN else _MARKUP.sub(_plainly, letter) for i, letter in enumerate(line)
+        letter if _is_plain(line, i) else _MARKUP.sub(_plainly, letter) for i, letter in enumerate(line)
     )
     return _LINKED.sub(r"\\\g<0>", spelt)
+
+
+def _is_plain(line: str, i: int) -> bool:
+    """Whether a letter of a line is no markup where it stands; a colon is none before a space."""
+    return i > 0 and (line[i] in _PLAIN or line[i : i + 2] in (":", ": "))
 
 
 def _plainly(found: re.Match[str]) -> str:

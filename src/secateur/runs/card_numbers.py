@@ -75,8 +75,10 @@ def _budgets(finished: Finished) -> Iterator[str]:
             yield f"Asked: {code(text)}{at_most}. Measured when it was made: {reached}."
             continue
         reached_count = finished.counts.get(resource)
-        unit = UNITS.get(resource, said(resource))
-        if reached_count is None:
+        unit = UNITS.get(resource)
+        if unit is None:
+            yield f"Asked: {code(text)}."
+        elif reached_count is None:
             yield f"Asked: {code(text)}. How many {unit} it has could not be counted without its code."
         elif limit is None:
             yield f"Asked: {code(text)}. It has {size(reached_count)} {unit}."
@@ -91,11 +93,12 @@ def _budgets(finished: Finished) -> Iterator[str]:
 
 
 def _asked(budget: str) -> list[tuple[str, str]]:
-    """Resource and text of every budget; the whole as it is, where it cannot be read any more."""
+    """Resource and text of every budget, also where a table that it names is elsewhere."""
     try:
         return [(each.resource, scrubbed_text(each.text)) for each in Budgets.parse(budget)]
     except InputError:
-        return [("budget", scrubbed_text(budget))]
+        parts = [part.strip() for part in budget.split(",") if part.strip()]
+        return [(part.partition("=")[0], scrubbed_text(part)) for part in parts]
 
 
 def accuracy(finished: Finished) -> Iterator[str]:
