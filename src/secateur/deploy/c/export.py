@@ -119,7 +119,7 @@ def difference_of(
     compiler: str | None = None,
     in_float: Compiled | None = None,
 ) -> float:
-    """Compare what was built with what it must compute: torch; of weights in int8, C in float32 with those weights.
+    """Compare what was built with torch; weights in int8 with C in float32 that has those weights.
 
     Of int8 the same network in float32 is compared with torch first.
 
@@ -226,8 +226,8 @@ def to_c(
 
     Raises:
         InputError: where the network has an operator that the C export does not know, cannot be traced, or
-            the two disagree; no file is left, and one that was there stays as it was. Where no compiler is found the
-            files are written and not compared, as the result says.
+            the two disagree; no file is left, and one that was there stays as it was. Where no compiler is
+            found the files are written and not compared, as the result says.
 
     Example:
         >>> to_c(model, torch.zeros(1, 3, 32, 32), "net.c").arena_bytes  # doctest: +SKIP
