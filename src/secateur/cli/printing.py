@@ -294,7 +294,7 @@ def _size_of(point: Point) -> str:
         return f"{size}), {point.bytes:,} bytes" + (f", {point.latency}" if point.latency else "")
     return (
         f"exactly {point.nonzeros:,} of {point.weights:,} weights not zero ({point.macs:,} MACs, as "
-        f"many as before: zeros alone make nothing faster), {point.bytes:,} bytes"
+        f"many as before: of runtimes only the exported C skips zeros), {point.bytes:,} bytes"
     )
 
 
