@@ -308,7 +308,7 @@ def compile(  # the name it is known by: sc.deploy.c.compile
             return _read(path, compiler)[0]
         if path.is_file():
             raise InputError(
-                f"what is compiled is a folder that sc.save left, a .c file or a model, got the file '{path}': "
+                f"sc.deploy.c.compile takes a saved folder, a .c file or a model, got the file '{path}': "
                 "name its folder"
             )
         model = load_model(path, factory)
