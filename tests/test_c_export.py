@@ -317,6 +317,11 @@ def test_a_network_that_changes_itself_is_refused(tmp_path):
         to_c(Counting(), torch.zeros(1, 4), tmp_path / "net.c")
 
 
+def test_a_file_of_another_kind_is_not_compiled(small):
+    with pytest.raises(InputError, match=r"a \.c file or a model, got the file .*model\.safetensors"):
+        compiled(small / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -306,6 +306,11 @@ def compile(  # the name it is known by: sc.deploy.c.compile
         path = expanded(what, "the network to compile")
         if path.suffix == ".c":
             return _read(path, compiler)[0]
+        if path.is_file():
+            raise InputError(
+                f"sc.deploy.c.compile takes a saved folder, a .c file or a model, got the file '{path}': "
+                "name its folder"
+            )
         model = load_model(path, factory)
     else:
         model = what
