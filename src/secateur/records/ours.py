@@ -98,8 +98,10 @@ def _is_our_page(path: Path) -> bool:
         return b'content="secateur"' in file.read(_HEAD)
 
 
-def _is_our_card(path: Path) -> bool:
-    """Whether a model card says that we wrote it."""
+def _is_our_text(path: Path) -> bool:
+    """Whether a model card says that we wrote it; other texts, a paper's tables, lie beside what does."""
+    if path.name != "README.md":
+        return _beside_ours(path)
     with path.open("rb") as file:
         return b"<!-- written by secateur:" in file.read(_HEAD)
 
@@ -142,7 +144,7 @@ def _beside_ours(path: Path) -> bool:
 _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {
     ".json": _is_our_json,
     ".html": _is_our_page,
-    ".md": _is_our_card,
+    ".md": _is_our_text,
     ".png": _is_our_figure,
     ".svg": _is_our_figure,
     ".onnx": _ends_with_mark,
