@@ -175,7 +175,12 @@ RUN_HERE = {
 }
 
 
-@pytest.mark.parametrize("name", RUN_HERE)
+SLOW = ("fisher_run",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in RUN_HERE]
+)
 def test_benchmarks_run(name):
     found = importlib.import_module(f"benchmarks.{name}").run(QUICK)
     content = records.record(name, QUICK, found, IDLE, ENVIRONMENT)

@@ -618,6 +618,7 @@ def ended(out):
     return not workers_of(str(out))
 
 
+@pytest.mark.slow  # `test_interruption.py` kills what runs in one process
 def test_interrupted_in_any_way_nothing_is_left_and_it_ends_with_the_same_bits(run, tmp_path, monkeypatch):
     two = tmp_path / "two"
     output, code = stopped(two, signal.SIGINT)
@@ -651,6 +652,7 @@ def test_interrupted_in_any_way_nothing_is_left_and_it_ends_with_the_same_bits(r
 
 
 @needs_ray
+@pytest.mark.slow
 def test_on_ray_the_bits_are_the_same_though_a_worker_is_killed(both, digits, tmp_path, monkeypatch):
     """Three workers of a real cluster, which share a folder and nothing else."""
     out, _ = both

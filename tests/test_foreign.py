@@ -77,7 +77,13 @@ def counted_by_torch(model, inputs):
 
 # Batch statistics of so few positions leave the deeper layers of EfficientNet no gradient, which is said.
 @pytest.mark.filterwarnings("ignore:the gradient at what reads the channels")
-@pytest.mark.parametrize("name", [*foreign.NETWORKS, *foreign.HUGGINGFACE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "efficientnet"))
+        for name in (*foreign.NETWORKS, *foreign.HUGGINGFACE)
+    ],
+)
 def test_pruned_saved_loaded_initialised_and_scaled(name, tmp_path):
     build, inputs = factory_and_inputs(name)
     at_once = 64 if name in ("mobilenet_v2", "efficientnet") else 4

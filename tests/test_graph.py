@@ -589,9 +589,10 @@ def listed(folder, monkeypatch, capsys):
 KNOWN = ("fisher-tuned", "width", "bottleneck")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arms", "a_seed", "seeds", "read"),
-    [(KNOWN, 7, 1430, 0), pytest.param((), 14, 715, 4, marks=pytest.mark.slow)],
+    [(KNOWN, 7, 1430, 0), ((), 14, 715, 4)],
     ids=["known", "found by pruning"],
 )
 def test_ten_thousand_runs(arms, a_seed, seeds, read, digits, network, tmp_path, opened, monkeypatch, capsys):

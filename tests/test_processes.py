@@ -62,6 +62,7 @@ def test_two_processes_train_and_prune_as_one(tmp_path):
     assert all((a - b).abs().max() < 1e-3 for a, b in weights)
 
 
+@pytest.mark.slow
 def test_two_processes_choose_the_same_connections_as_one(tmp_path):
     one, two = (launch(n, tmp_path / str(n), SNIP)[0] for n in (1, 2))
     assert one["nonzeros"] == two["nonzeros"] == 22890
@@ -72,6 +73,7 @@ def test_two_processes_choose_the_same_connections_as_one(tmp_path):
         assert (ours - theirs).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_two_processes_believe_one_clock(tmp_path):
     """The latency of the first is everybody's, or one would go on cutting where the other is done."""
     line = shlex.split(" ".join(COMMAND).replace("params=97%", "params=97%,latency=100s@torch"))
