@@ -29,6 +29,7 @@ from benchmarks.networks import network, side
 from benchmarks.processes import Partner, serve
 from benchmarks.records import Case, Found, Settings
 from benchmarks.timing import measure
+from secateur.architecture.file import WEIGHTS_FILE
 from secateur.architecture.saved import load_model
 from secateur.deploy.c import compile as compile_c
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run
@@ -73,7 +74,10 @@ def folders_given() -> list[Path]:
     named = os.environ.get(WHERE)
     where = [Path(each) for each in named.split(os.pathsep)] if named else ROOT.glob("results/shipped/*")
     found = sorted(folder.resolve() for folder in where if (folder / "architecture.json").is_file())
-    return [folder for folder in found if _zeros(load_model(folder)) >= 0.5]
+    whole = [
+        folder for folder in found if (folder / WEIGHTS_FILE).exists()
+    ]  # of controls the record alone is kept
+    return [folder for folder in whole if _zeros(load_model(folder)) >= 0.5]
 
 
 def _zeros(model: nn.Module) -> float:
