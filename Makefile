@@ -12,13 +12,13 @@ demo: $(READY)  ## compare on the embedded digits; prints the verdict and where 
 		--epochs 30 --prune-every 5 --seeds 3 --out demo
 
 test: $(READY)  ## the default suite
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)  ## the longer tier too
-	$(BIN)/pytest -n 2 --dist loadfile -m ""
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m ""
 
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
-	$(NEXT)/bin/pytest -n 2 --dist loadfile -m "not slow and not pinned"
+	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
 
 lint: $(READY)
 	$(BIN)/ruff check .

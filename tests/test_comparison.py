@@ -233,7 +233,7 @@ def test_a_profile_smaller_than_the_budget_is_scaled_up(digits, tmp_path):
     assert sum(point.widths.values()) > sum(kept)
 
 
-@pytest.mark.parametrize("model", ["conv4", "resnet18"])
+@pytest.mark.parametrize("model", ["conv4", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_other_families(model, digits, tmp_path):
     narrow = replace(
         resolve_model(model, digits),

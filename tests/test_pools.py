@@ -224,7 +224,7 @@ class Script:
         return self.process.returncode, out.split(), error.strip().splitlines()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KILLED)
 def test_ctrl_c_leaves_nothing(kind, tmp_path, calls):
     interrupted = Script(kind, tmp_path / "interrupted", calls)
     code, out, error = interrupted.stop(signal.SIGINT, group=True)
