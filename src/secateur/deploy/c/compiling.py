@@ -115,10 +115,16 @@ class Compiled:
     """
 
     def __init__(
-        self, source: str, header: str, name: str, inputs: Sequence[Port], outputs: Sequence[Port],
-            arena_bytes: int,
-        compiler: str | None = None, flags: Sequence[str] | None = None,
-    ):  # fmt: skip
+        self,
+        source: str,
+        header: str,
+        name: str,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        arena_bytes: int,
+        compiler: str | None = None,
+        flags: Sequence[str] | None = None,
+    ):
         self.inputs, self.outputs, self.arena_bytes = tuple(inputs), tuple(outputs), arena_bytes
         self.compiler = find_compiler(compiler)
         library = built(source, header, name, self.compiler, FLAGS if flags is None else flags)

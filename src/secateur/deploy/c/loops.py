@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 Axis = tuple[int, tuple[int, ...]]
 """A length, and the stride of every view along it."""
@@ -72,8 +71,3 @@ def function(kind: str, parameters: str, body: str) -> tuple[str, str]:
     """Write a static function of which equal ones are written once: (its name, its text)."""
     name = f"{kind}_{zlib.crc32((parameters + body).encode()):08x}"
     return name, f"static void {name}({parameters})\n{{\n{body}\n}}\n"
-
-
-def positions(shape: Sequence[int]) -> int:
-    """How many numbers a shape has."""
-    return prod(shape)

@@ -10,11 +10,11 @@ import numpy as np
 from secateur.deploy.c.arrays import array
 from secateur.deploy.c.half import HALF
 from secateur.deploy.c.loops import function, sum_of
-from secateur.deploy.c.program import C_TYPES, Buffer, Code, Step, Values, View
+from secateur.deploy.c.program import C_TYPES, Buffer, Code, OfOne, Step, Values, View
 
 
 @dataclass(frozen=True, eq=False)
-class Gather(Step):
+class Gather(OfOne):
     """output[i, j, ...] = input[places[i, j, ...]], of which the places are known.
 
     Attributes:
@@ -23,17 +23,7 @@ class Gather(Step):
         places: int64, indices into the flat input.
     """
 
-    input: View
-    output: Buffer
     places: np.ndarray
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:
@@ -112,9 +102,8 @@ def _kind(table: np.ndarray) -> str:
 
 _ROWS = """\
 /* Rows of n numbers, by their numbers; those below 0 count from the end. */
-static void {name}(size_t count, size_t rows, size_t n, const int64_t *restrict which, const {type} *restrict
-table,
-    {out} *restrict y)
+static void {name}(size_t count, size_t rows, size_t n, const int64_t *restrict which,
+    const {type} *restrict table, {out} *restrict y)
 {{
     for (size_t i = 0; i < count; i++, y += n) {{
         const int64_t row = which[i] < 0 ? which[i] + (int64_t)rows : which[i];
@@ -213,10 +202,11 @@ class Along(Step):
 
 _RESAMPLED = """\
 /* Every number of y is a mean of two numbers of x along each of the dimensions, by tables of places and
-weights. */ static void resampled(size_t c, size_t h, size_t w, size_t oh, size_t ow, const uint32_t *restrict
-rows,
-                      const float *restrict down, const uint32_t *restrict columns, const float *restrict
-                      right, const float *restrict x, float *restrict y)
+   weights. */
+static void resampled(size_t c, size_t h, size_t w, size_t oh, size_t ow,
+                      const uint32_t *restrict rows, const float *restrict down,
+                      const uint32_t *restrict columns, const float *restrict right,
+                      const float *restrict x, float *restrict y)
 {
     for (size_t p = 0; p < c; p++, x += h * w)
         for (size_t i = 0; i < oh; i++) {
@@ -233,7 +223,7 @@ rows,
 
 
 @dataclass(frozen=True, eq=False)
-class Resampled(Step):
+class Resampled(OfOne):
     """output = bilinear interpolation of contiguous (1, c, h, w).
 
     Attributes:
@@ -241,20 +231,10 @@ class Resampled(Step):
         down, right: (n,), how far from the first to the second, from 0 to 1.
     """
 
-    input: View
-    output: Buffer
     rows: np.ndarray
     down: np.ndarray
     columns: np.ndarray
     right: np.ndarray
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:

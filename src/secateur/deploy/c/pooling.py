@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secateur.deploy.c.program import Buffer, Code, Step, Values, View
+from secateur.deploy.c.program import Code, OfOne, Values
 
 _POOL = {
     "max_pool": """\
-static void max_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw, size_t sh,
-size_t sw,
-                     size_t ph, size_t pw, size_t dh, size_t dw, const float *restrict x, float *restrict y)
+static void max_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw,
+                     size_t sh, size_t sw, size_t ph, size_t pw, size_t dh, size_t dw,
+                     const float *restrict x, float *restrict y)
 {
     for (size_t p = 0; p < c; p++, x += h * w)
         for (size_t i = 0; i < oh; i++)
@@ -35,9 +35,8 @@ size_t sw,
 """,
     "avg_pool": """\
 /* The sum of each window over a divisor; 0: over how many pixels are in it, padding too where `padded`. */
-static void avg_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw, size_t sh,
-size_t sw,
-                     size_t ph, size_t pw, int padded, size_t divisor,
+static void avg_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow, size_t kh, size_t kw,
+                     size_t sh, size_t sw, size_t ph, size_t pw, int padded, size_t divisor,
                      const float *restrict x, float *restrict y)
 {
     for (size_t p = 0; p < c; p++, x += h * w)
@@ -99,7 +98,7 @@ static void adaptive_max_pool(size_t c, size_t h, size_t w, size_t oh, size_t ow
 
 
 @dataclass(frozen=True, eq=False)
-class Pool(Step):
+class Pool(OfOne):
     """output = the largest, or the mean, of windows of contiguous (1, c, h, w); see the C.
 
     Attributes:
@@ -107,18 +106,8 @@ class Pool(Step):
         sizes: the numbers of the C function after c, h, w, h', w'.
     """
 
-    input: View
-    output: Buffer
     kind: str
     sizes: tuple[int, ...]
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from secateur.deploy.c.arrays import array
 from secateur.deploy.c.half import HALF
-from secateur.deploy.c.program import Buffer, Code, Step, Values, View
+from secateur.deploy.c.program import Buffer, Code, OfOne, Step, Values, View
 
 _MATMUL = """\
 /* y (m x n) = a (m x k) b (k x n), of which the rows lie a1 and b1 apart and the numbers of a's rows a2. */
@@ -113,7 +113,7 @@ static void {name}(size_t cin, size_t h, size_t w, size_t cout, size_t oh, size_
 
 
 @dataclass(frozen=True, eq=False)
-class TransposedConvolution(Step):
+class TransposedConvolution(OfOne):
     """output = transposed convolution of input.
 
     Attributes:
@@ -123,22 +123,12 @@ class TransposedConvolution(Step):
         bias: float32 (cout,).
     """
 
-    input: View
-    output: Buffer
     weight: np.ndarray
     bias: np.ndarray | None
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:

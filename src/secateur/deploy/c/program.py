@@ -153,7 +153,23 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution(Step):
+class OfOne(Step):
+    """A step that makes a buffer of one view; what else it may read, it says itself."""
+
+    input: View
+    output: Buffer
+
+    @property
+    def reads(self) -> tuple[View, ...]:
+        return (self.input,)
+
+    @property
+    def writes(self) -> Buffer:
+        return self.output
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(OfOne):
     """output = activation(convolution(input, weight) + bias + residual); a line is an image (1, w).
 
     Attributes:
@@ -166,8 +182,6 @@ class Convolution(Step):
         sparse: whether so many weights are zero that the step is stored, and executed, without them.
     """
 
-    input: View
-    output: Buffer
     weight: np.ndarray
     bias: np.ndarray | None
     stride: tuple[int, int]
@@ -183,10 +197,6 @@ class Convolution(Step):
         return (self.input,) if self.residual is None else (self.input, self.residual)
 
     @property
-    def writes(self) -> Buffer:
-        return self.output
-
-    @property
     def title(self) -> str:
         cout, _, kh, kw = self.weight.shape
         cin = self.input.shape[1]
@@ -196,7 +206,7 @@ class Convolution(Step):
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Step):
+class Linear(OfOne):
     """output = activation(input @ weight.T + bias + residual).
 
     Attributes:
@@ -207,8 +217,6 @@ class Linear(Step):
         residual, activation, sparse: as of a `Convolution`.
     """
 
-    input: View
-    output: Buffer
     weight: np.ndarray
     bias: np.ndarray | None
     residual: View | None = None
@@ -223,10 +231,6 @@ class Linear(Step):
     @property
     def reads(self) -> tuple[View, ...]:
         return (self.input,) if self.residual is None else (self.input, self.residual)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:

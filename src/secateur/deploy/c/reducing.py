@@ -8,7 +8,7 @@ from math import prod
 
 from secateur.deploy.c.arrays import literal
 from secateur.deploy.c.loops import Nest, function, merged
-from secateur.deploy.c.program import C_TYPES, Buffer, Code, Step, Values, View, contiguous_strides
+from secateur.deploy.c.program import C_TYPES, Code, OfOne, Values, View, contiguous_strides
 
 KINDS = {
     "sum": ("0", "s += {x};", "s"),
@@ -25,7 +25,7 @@ _LANES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Reduction(Step):
+class Reduction(OfOne):
     """output = the sum (or another of `KINDS`) of input over some dimensions.
 
     Attributes:
@@ -33,18 +33,8 @@ class Reduction(Step):
         dims: those reduced, from 0.
     """
 
-    input: View
-    output: Buffer
     dims: tuple[int, ...]
     kind: str
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:
@@ -130,21 +120,11 @@ static void normalised(size_t rows, size_t n, float eps, const float *restrict x
 
 
 @dataclass(frozen=True, eq=False)
-class Normalised(Step):
+class Normalised(OfOne):
     """output = (input - mean) / sqrt(variance + eps), row by row; input is contiguous, rows of n numbers."""
 
-    input: View
-    output: Buffer
     n: int
     eps: float
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:
@@ -183,32 +163,26 @@ _LAST = {
 
 
 @dataclass(frozen=True, eq=False)
-class Softmax(Step):
+class Softmax(OfOne):
     """output = softmax (or log_softmax) of contiguous input along a dimension."""
 
-    input: View
-    output: Buffer
     dim: int
     kind: str
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     @property
     def title(self) -> str:
         return f"{self.kind} over {self.input.shape[self.dim]} numbers"
 
     def code(self, values: Values) -> Code:
+        title = self.kind.replace("_", " ").capitalize()
+        return self._calling(self.kind, _SOFTMAX.format(title=title, name=self.kind, last=_LAST[self.kind]))
+
+    def _calling(self, name: str, function: str) -> Code:
+        """Call a function of how often, over how many and how far apart, of which this is the text."""
         shape = self.input.shape
         outer, inner = prod(shape[: self.dim]), prod(shape[self.dim + 1 :])
-        call = f"{self.kind}({outer}, {shape[self.dim]}, {inner}, {self.input.pointer}, {self.output.name});"
-        title = self.kind.replace("_", " ").capitalize()
-        return Code("", call, 0, (_SOFTMAX.format(title=title, name=self.kind, last=_LAST[self.kind]),))
+        call = f"{name}({outer}, {shape[self.dim]}, {inner}, {self.input.pointer}, {self.output.name});"
+        return Code("", call, 0, (function,))
 
 
 _INDEX_OF = """\
@@ -233,10 +207,7 @@ class IndexOf(Softmax):
 
     def code(self, values: Values) -> Code:
         what, sign = {"argmax": ("largest", ">"), "argmin": ("smallest", "<")}[self.kind]
-        shape = self.input.shape
-        outer, inner = prod(shape[: self.dim]), prod(shape[self.dim + 1 :])
-        call = f"{self.kind}({outer}, {shape[self.dim]}, {inner}, {self.input.pointer}, {self.output.name});"
-        return Code("", call, 0, (_INDEX_OF.format(what=what, name=self.kind, sign=sign),))
+        return self._calling(self.kind, _INDEX_OF.format(what=what, name=self.kind, sign=sign))
 
 
 _CUMULATIVE = """\
@@ -257,8 +228,6 @@ class Cumulative(Softmax):
     """output = the sums so far along a dimension."""
 
     def code(self, values: Values) -> Code:
-        shape, kind = self.input.shape, self.output.dtype
-        outer, inner = prod(shape[: self.dim]), prod(shape[self.dim + 1 :])
+        kind = self.output.dtype
         name = f"sums_so_far_{kind}"
-        call = f"{name}({outer}, {shape[self.dim]}, {inner}, {self.input.pointer}, {self.output.name});"
-        return Code("", call, 0, (_CUMULATIVE.format(name=name, type=C_TYPES[kind]),))
+        return self._calling(name, _CUMULATIVE.format(name=name, type=C_TYPES[kind]))

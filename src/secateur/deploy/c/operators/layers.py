@@ -16,12 +16,12 @@ from secateur.deploy.c.elementwise import Elementwise
 from secateur.deploy.c.lowering import Build, Value, lowers
 from secateur.deploy.c.operators.pointwise import add, mul
 from secateur.deploy.c.products import Matmul, TransposedConvolution
-from secateur.deploy.c.program import Buffer, Code, Convolution, Linear, Step, Values, View
+from secateur.deploy.c.program import Buffer, Code, Convolution, Linear, OfOne, Values, View
 from secateur.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelScale(Step):
+class ChannelScale(OfOne):
     """output = input * scale + shift for every channel: a batch norm, until it is part of a layer.
 
     Attributes:
@@ -29,18 +29,8 @@ class ChannelScale(Step):
         scale, shift: float64 (channels,).
     """
 
-    input: View
-    output: Buffer
     scale: np.ndarray
     shift: np.ndarray
-
-    @property
-    def reads(self) -> tuple[View, ...]:
-        return (self.input,)
-
-    @property
-    def writes(self) -> Buffer:
-        return self.output
 
     def code(self, values: Values) -> Code:
         raise AssertionError("fusing leaves none")
@@ -112,39 +102,12 @@ def convolution(
             f"the C export takes convolutions of one image, got {source.shape[0]} {build.said}: "
             "export it to onnx"
         )
+    name, layer = build.name("s"), build.layer
+    made = (name, layer, source, target, kernel, offset, stride, padding, dilation, groups)
     if transposed:
-        build.add(
-            TransposedConvolution(
-                build.name("s"),
-                build.layer,
-                source,
-                target,
-                kernel,
-                offset,
-                stride,
-                padding,
-                dilation,
-                groups,
-            )
-        )
+        build.add(TransposedConvolution(*made))
     else:
-        build.add(
-            Convolution(
-                *(
-                    build.name("s"),
-                    build.layer,
-                    source,
-                    target,
-                    kernel,
-                    offset,
-                    stride,
-                    padding,
-                    dilation,
-                    groups,
-                ),
-                sparse=executed_sparse(kernel, prod(out_shape[2:])),
-            )
-        )
+        build.add(Convolution(*made, sparse=executed_sparse(kernel, prod(out_shape[2:]))))
     return target.view.shaped(*output.shape)
 
 

@@ -34,6 +34,17 @@ def _pair(given: Sequence[int] | int, spatial: int, fill: int) -> tuple[int, int
     return numbers[0], numbers[-1]
 
 
+def _windows(
+    kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int] | int, spatial: int
+) -> tuple[int, ...]:
+    """The numbers that every pool has: sizes, steps (by default the sizes) and padding of its windows."""
+    return (
+        *_pair(kernel, spatial, 1),
+        *_pair(stride or kernel, spatial, 1),
+        *_pair(padding, spatial, 0),
+    )
+
+
 @lowers("aten.max_pool2d_with_indices.default", "aten.max_pool2d.default", "aten.max_pool1d.default")
 def max_pool(
     build: Build,
@@ -51,9 +62,7 @@ def max_pool(
         )
     spatial = 1 if "1d" in str(build.node.target) else 2
     sizes = (
-        *_pair(kernel, spatial, 1),
-        *_pair(stride or kernel, spatial, 1),
-        *_pair(padding, spatial, 0),
+        *_windows(kernel, stride, padding, spatial),
         *_pair(dilation, spatial, 1),
     )
     found = _pooled(build, value, "max_pool", sizes, spatial, build.made(0 if several else None))
@@ -73,9 +82,7 @@ def avg_pool(
 ) -> View:
     spatial = 1 if "1d" in str(build.node.target) else 2
     sizes = (
-        *_pair(kernel, spatial, 1),
-        *_pair(stride or kernel, spatial, 1),
-        *_pair(padding, spatial, 0),
+        *_windows(kernel, stride, padding, spatial),
         *(int(count_include_pad), divisor_override or 0),
     )
     return _pooled(build, value, "avg_pool", sizes, spatial, build.made())
