@@ -127,6 +127,8 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
     weight[0, 0] = 1e5
     with pytest.raises(InputError, match="float16 holds numbers up to 65504, but 'w' has 100000"):
         sparse_file.write(tmp_path / "x.safetensors", {"w": weight}, values="float16")
+    with pytest.raises(InputError, match="float16 has no number so small, 'w' would be all zeros, got 1e-09"):
+        sparse_file.write(tmp_path / "x.safetensors", {"w": weight * 1e-14}, values="float16")
     with pytest.raises(InputError, match="unknown kind of values 'fp16'"):
         sparse_file.write(tmp_path / "x.safetensors", {"w": weight}, values="fp16")
     with pytest.raises(InputError, match=r"'w' is torch\.complex64"):

@@ -303,6 +303,11 @@ def _rounded(name: str, flat: Tensor, dtype: torch.dtype) -> Tensor:
             f"{str(dtype).removeprefix('torch.')} holds numbers up to {most:g}, but '{name}' has "
             f"{float(flat[flat.isfinite()].abs().max()):g}: write it with values='exact'"
         )
+    if flat.count_nonzero() and not found.count_nonzero():
+        raise InputError(
+            f"{str(dtype).removeprefix('torch.')} has no number so small, '{name}' would be all zeros, got "
+            f"{float(flat.abs().max()):g} at most: write it with values='exact'"
+        )
     return found
 
 
