@@ -143,3 +143,31 @@ class Replicate:
             width - gone.count(name) for name, width in zip(whole.group_names(), whole.widths, strict=True)
         ]
         return whole.with_widths(widths)
+
+
+class OnTrajectory(Replicate):
+    """The runs of one seed whose architectures another seed's trajectory gives; it prunes nothing itself.
+
+    Args:
+        leader: whose network was pruned. It teaches, too, where the question's recipe says so.
+        name: of what tells these runs from the leader's, for people.
+    """
+
+    def __init__(self, question: Comparison, leader: Replicate, seed: int, name: str = ""):
+        super().__init__(question, leader.graph, seed)
+        self.leader, self.name = leader, name
+
+    def label(self, what: str, budget: Budget) -> str:
+        return super().label(f"{what} {self.name}".rstrip(), budget)
+
+    def dense(self) -> Node:
+        return self.leader.dense()
+
+    def pruned_to(self, budget: Budget) -> Node:
+        return self.leader.pruned_to(budget)
+
+    def profile(self) -> Node:
+        return self.leader.profile()
+
+    def found_after(self, record: Record, removals: int, made: Made) -> int:
+        return self.leader.found_after(record, removals, made)

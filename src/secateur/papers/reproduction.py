@@ -68,7 +68,9 @@ class BaseReproduction:
 
     paper: str
     content: ClassVar[Callable[..., BaseCells]]
-    """What `cells.json` holds, made of `paper`, `about` and `cells`."""
+    """What the file holds, made of `paper`, `about`, `cells`, and what `more` says."""
+    file: ClassVar[str] = "cells.json"
+    """Its name."""
 
     def __init__(
         self,
@@ -118,6 +120,10 @@ class BaseReproduction:
         """Leave the tables of what `cells.json` holds."""
         raise NotImplementedError
 
+    def more(self, made: Made) -> dict[str, Any]:
+        """What the file holds besides."""
+        return {}
+
     def image_size(self, cell: Any) -> int | None:
         """To which the cell's images are resized; None: they are left as they are."""
         return None
@@ -153,9 +159,11 @@ class BaseReproduction:
 
         def finished(node: Node) -> None:
             if node.name in shown:
-                self._leave(self._rows(wanted, made), command)
+                self._leave(self._rows(wanted, made), made, command)
 
         with self.store.locked(self.runtime.is_main), self.reporter:
+            if not tables_only:
+                self.reporter.note(_cost(graph, made))
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", graph.compute)
             if not tables_only:
                 session = Session(self.store, self.runtime, self.reporter)
@@ -165,7 +173,7 @@ class BaseReproduction:
                 raise InputError(
                     f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
                 )
-            return self._leave(rows, command)
+            return self._leave(rows, made, command)
 
     def _rows(self, wanted: Mapping[tuple[Any, int], Sequence[Node]], made: Made) -> list[AnyRun]:
         """The lines of all runs that are finished."""
@@ -176,12 +184,13 @@ class BaseReproduction:
                     rows.append(self.row(cell, index, node, made, seed))
         return rows
 
-    def _leave(self, rows: list[AnyRun], command: str) -> BaseCells:
+    def _leave(self, rows: list[AnyRun], made: Made, command: str) -> BaseCells:
         """Write `cells.json` and the tables."""
         about = self._about(rows, command)
-        content = self.content(paper=self.paper, about=about, cells=tuple(self.distinct(rows)))
+        cells = tuple(self.distinct(rows))
+        content = self.content(paper=self.paper, about=about, cells=cells, **self.more(made))
         if self.runtime.is_main:
-            write_json(self.out / "cells.json", content.to_json())
+            write_json(self.out / self.file, content.to_json())
             self.write_tables(content)
         return content
 
@@ -212,6 +221,13 @@ class BaseReproduction:
             place = f" in place of {cell.dataset}" if self._scale.stand_in else ""
             texts[f"{data.label}{place}, {len(data.train):,} training images"] = None
         return "; ".join(texts)
+
+
+def _cost(graph: Graph, made: Made) -> str:
+    """What is to be made, said before anything is."""
+    left = made.unfinished()
+    macs = sum(node.compute for node in left)
+    return f"{len(left)} of {len(graph)} runs are to be made, about {macs:.2g} training MACs"
 
 
 def selection(recipe: Recipe) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from secateur.device import Runtime
 from secateur.methods import Method
+from secateur.names import SelectingSplit
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
@@ -198,8 +199,13 @@ class Training:
 
     def validated(self) -> float:
         """What the network is worth on the validation split as it is."""
+        return self.accuracy_on("val")
+
+    def accuracy_on(self, split: SelectingSplit) -> float:
+        """What the network is worth on a split as it is: a fraction in [0, 1], or the run's own metric."""
         precision, task = self.recipe.precision, self.terms.task
-        return evaluate(self.model, self.data.val, self.data, self.runtime, precision, task)
+        examples = self.data.test if split == "test" else self.data.val
+        return evaluate(self.model, examples, self.data, self.runtime, precision, task)
 
     def _done(self) -> bool:
         if self.epochs is None:

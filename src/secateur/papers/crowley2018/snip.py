@@ -2,41 +2,47 @@
 
 Section 3.2 holds the copycat networks of WRN-40-2, at about 800K and 500K parameters, against networks whose
 weights Lee et al. 2018 set to zero before training: WRN-22-8 and WRN-16-8, of which 5% are left. Below the
-paper's scale all of these networks are narrower, by about the same factor.
+paper's scale all of these networks are narrower, by about the same factor. Copycat's networks are those of
+Fig. 1 at these sizes: in the same folder they are not trained twice.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget
 from secateur.compare.arms.weights import WeightArm
-from secateur.compare.replicate import Replicate
+from secateur.compare.replicate import OnTrajectory, Replicate
 from secateur.compare.settings import Settings
 from secateur.compare.wanted import Wanted, ask
+from secateur.names import Precision
 from secateur.papers.cells import CrowleyCells, CrowleyRun
-from secateur.papers.crowley2018.grid import CELLS, SCALES, Cell
-from secateur.papers.crowley2018.tables import write_tables
+from secateur.papers.crowley2018.scales import SCALES
+from secateur.papers.crowley2018.snip_grid import CELLS, Cell
+from secateur.papers.crowley2018.snip_tables import write_tables
 from secateur.papers.reproduction import BaseReproduction
 from secateur.progress import Reporter
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
 
 
-class Reproduction(BaseReproduction):
+class Snip(BaseReproduction):
     """The comparison at one scale, in one folder.
 
     Args:
         scale: a key of `SCALES`.
-        seeds, epochs: in place of the scale's.
+        each_prunes: every seed prunes a network of its own; else the first seed's profile serves all.
+        seeds, epochs, precision: in place of the scale's.
 
     Raises:
         InputError: where one of them makes no sense.
     """
 
     paper = "crowley2018"
+    place = "snip"
     content = CrowleyCells
 
     def __init__(
@@ -46,13 +52,17 @@ class Reproduction(BaseReproduction):
         *,
         seeds: int | None = None,
         epochs: int | None = None,
+        precision: Precision | None = None,
+        each_prunes: bool = False,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
         super().__init__(
             out, scale, SCALES, CELLS, seeds=seeds, epochs=epochs, device=device, reporter=reporter
         )
-        self.scale = SCALES[scale]
+        self.scale, self.each_prunes = SCALES[scale], each_prunes
+        if precision is not None:
+            self.recipe = replace(self.recipe, precision=precision)
         self._asked: dict[Cell, Wanted] = {}
         self._replicates: dict[tuple[Cell, int], Replicate] = {}
 
@@ -60,21 +70,30 @@ class Reproduction(BaseReproduction):
         """The name of the network used at this scale."""
         return self.scale.networks.get(cell.network, cell.network)
 
+    def image_size(self, cell: Cell) -> int | None:
+        return None if self._scale.stand_in else self.scale.image_sizes.get(cell.dataset)
+
     def architecture(self, cell: Cell) -> Architecture:
         return self._wanted(cell).question.architecture
 
     def nodes(self, cell: Cell, graph: Graph, seed: int) -> list[Node]:
-        """Add SNIP's network, or copycat's and all that it stands on; both sizes have one trajectory.
+        """Add SNIP's network, or copycat's and all that it stands on; all have one trajectory.
 
         A comparison would train SNIP's unpruned network too, to say what the zeros cost; the paper does not.
         """
         wanted = self._wanted(cell)
-        replicate = self._replicates[cell, seed] = Replicate(wanted.question, graph, seed)
+        replicate = self._replicates[cell, seed] = self._replicate(cell, wanted, graph, seed)
         (arm,), (budget,) = wanted.arms, wanted.question.budgets
         if isinstance(arm, WeightArm):
             run = arm.run(wanted.question, budget, seed, f"snip {cell.network} seed {seed}")
             return [replicate.once(arm.name, budget, lambda: graph.add(run))]
         return [arm.node(replicate, budget)]
+
+    def _replicate(self, cell: Cell, wanted: Wanted, graph: Graph, seed: int) -> Replicate:
+        """One seed of a row; of copycat's the first seed's trajectory serves all."""
+        if cell.rate is not None or seed == 0 or self.each_prunes:
+            return Replicate(wanted.question, graph, seed)
+        return OnTrajectory(wanted.question, self._replicates[cell, 0], seed)
 
     def row(self, cell: Cell, index: int, node: Node, made: Made, seed: int) -> CrowleyRun:
         wanted = self._wanted(cell)
@@ -93,7 +112,7 @@ class Reproduction(BaseReproduction):
 
     def _new(self, cell: Cell) -> Wanted:
         if cell.rate is None:
-            budget = self.scale.budgets.get(cell.size, f"params={cell.size}")
+            budget = self.scale.budget(cell.size, self.network(cell))
         else:
             budget = f"nonzeros={100 - int(cell.rate[:-1])}%"
         data = self.data(cell)
@@ -101,7 +120,7 @@ class Reproduction(BaseReproduction):
             (Budget.parse(budget),),
             (cell.method,),
             recipe=self.recipe,
-            prune=self.scale.prune,
+            prune=replace(self.scale.prune, measured_on="val"),  # as the trajectory of Fig. 1
             copycat_after=self.scale.removals,
         )
         return ask(resolve_model(self.network(cell), data), data, settings)
