@@ -22,7 +22,7 @@ def reproduce(
     place: Annotated[
         str,
         typer.Argument(
-            help="dupont2021: table1, table2, table3 (of the same runs) or figure2. crowley2018: figure1 (five "
+            help="dupont2021: table1, table2, table3 (of the same runs) or figure2. crowley2018: figure1 (5 "
             "curves), figure2 (the profile), penalties (of FLOPs) or snip (the comparison of section 3.2)."
         ),
     ],
@@ -141,9 +141,9 @@ def reproduce(
 _TABLES = ("table1", "table2", "table3")
 _FIGURES = ("figure1", "figure2", "penalties")
 _TAKEN: dict[str, dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("--cells", "--methods", "--select-on"), {"dupont2021": _TABLES}),
-    **dict.fromkeys(("--network", "--data", "--sizes", "--red-on"), {"crowley2018": _FIGURES}),
-    **dict.fromkeys(("--each-prunes", "--precision"), {"crowley2018": ("snip", *_FIGURES)}),
+    **{name: {"dupont2021": _TABLES} for name in ("--cells", "--methods", "--select-on")},
+    **{name: {"crowley2018": _FIGURES} for name in ("--network", "--data", "--sizes", "--red-on")},
+    **{name: {"crowley2018": ("snip", *_FIGURES)} for name in ("--each-prunes", "--precision")},
     "--distill": {"crowley2018": ("figure1",)},
     "--flop-penalty": {"crowley2018": ("penalties",)},
 }

@@ -145,6 +145,7 @@ class Pruned(Stored):
         measured_on: the split of `accuracies`, "val" or "test".
         profile_after: removals after which copycat takes its profile.
         groups, widths: of the network before pruning.
+        strided: groups that a layer with a stride writes, as indices.
         removed: of every removal the index of its group.
         params, accuracies: of the network just before it.
         run_id: the run that went furthest.
@@ -155,6 +156,7 @@ class Pruned(Stored):
     measured_on: str
     profile_after: int
     groups: tuple[str, ...]
+    strided: tuple[int, ...]
     widths: tuple[int, ...]
     removed: tuple[int, ...]
     params: tuple[int, ...]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from secateur.papers.crowley2018.families import Asked
+from secateur.papers.crowley2018.families import Asked, FamilyReproduction
 from secateur.papers.crowley2018.figure1 import Figure1
+from secateur.papers.crowley2018.figure2 import Figure2
+from secateur.papers.crowley2018.penalties import Penalties
 from secateur.papers.crowley2018.scales import SCALES, Scale
 from secateur.papers.crowley2018.snip import Snip
 from secateur.papers.crowley2018.snip_grid import CELLS, COPYCAT, SNIP, Cell
 from secateur.papers.crowley2018.snip_tables import entries, to_csv, to_html, to_markdown, write_tables
 
-FIGURES = {"figure1": Figure1}
+FIGURES: dict[str, type[FamilyReproduction]] = {kind.place: kind for kind in (Figure1, Figure2, Penalties)}
 PLACES = ("snip", *FIGURES)
 
 
 def files_of(place: str) -> list[str]:
     """What a place leaves beside the runs."""
-    tables = [f"{place}.{kind}" for kind in ("md", "csv", "html")]
-    if place not in FIGURES:
-        return ["cells.json", *tables]
-    return [FIGURES[place].file, *tables, f"{place}.png", f"{place}.svg"]
+    kinds = ("md", "csv", "html", *(("png", "svg") if place.startswith("figure") else ()))
+    file = FIGURES[place].file if place in FIGURES else Snip.file
+    return [file, "claims.md", *(f"{place}.{kind}" for kind in kinds)]
 
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "Asked",
     "Cell",
     "Figure1",
+    "Figure2",
+    "Penalties",
     "Scale",
     "Snip",
     "entries",

@@ -6,7 +6,7 @@ In the paper one trajectory gives the architectures, and each is trained three t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +25,9 @@ from secateur.papers.cells import FamilyRun, Pruned
 from secateur.papers.crowley2018.scales import DATASET, NETWORK, SCALES, SIZES, Scale
 from secateur.papers.reproduction import BaseReproduction
 from secateur.progress import Reporter
-from secateur.runs.graph import Graph, Made, Node, NotMadeError
+from secateur.records.record import Record
+from secateur.runs.graph import Graph, Made, Node
+from secateur.surgery.anatomy import anatomy_of
 from secateur.training.recipe import DISTILLATIONS
 
 TUNED, WIDTH, BOTTLENECK = "fisher-tuned", "width", "bottleneck"
@@ -118,7 +120,7 @@ class FamilyReproduction(BaseReproduction):
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
-        self.asked = asked or Asked()
+        self.asked, self.given_seeds = asked or Asked(), seeds
         super().__init__(out, scale, SCALES, (), seeds=seeds, epochs=epochs, device=device, reporter=reporter)
         self.scale = SCALES[scale]
         if precision is not None:
@@ -146,6 +148,11 @@ class FamilyReproduction(BaseReproduction):
         """What cells say of network and data: the paper's names, unless others were asked for."""
         return {"network": self.asked.network or NETWORK, "dataset": self.asked.data or DATASET}
 
+    def cell(self, arm: str, size: str, distill: Distilled | None = None, beta: float = 0.0) -> FamilyCell:
+        """A point of a curve of what was asked for."""
+        named = self.labels
+        return FamilyCell(arm, size, distill, beta, network=named["network"], dataset=named["dataset"])
+
     def image_size(self, cell: FamilyCell) -> int | None:
         return None if self._scale.stand_in else self.scale.image_sizes.get(cell.dataset)
 
@@ -164,13 +171,13 @@ class FamilyReproduction(BaseReproduction):
 
     def _new(self, distill: Distilled | None, beta: float) -> Comparison:
         """Check what the network can do, and leave out what it cannot, with a word."""
-        data = self.data(FamilyCell("", "", **self.labels))
+        data = self.data(self.cell("", ""))
         architecture = resolve_model(self.network, data)
         recipe = self.recipe if distill is None else replace(self.recipe, distill=distill)
         settings = Settings(
             self._budgets(architecture),
             recipe=recipe,
-            prune=replace(self.scale.prune, beta=beta, measured_on=self.asked.red_on),
+            prune=replace(self.scale.pruning(self.recipe.epochs, self.asked.red_on), beta=beta),
             copycat_after=self.scale.removals if self.asked.network is None else None,
         )
         names = [name for name in self.arms if self._suits(name, architecture, settings)]
@@ -188,7 +195,7 @@ class FamilyReproduction(BaseReproduction):
         if arm.prunes or arm.removes:
             return True  # what cannot be pruned is an error: nothing of the figure is left
         try:
-            ask(architecture, self.data(FamilyCell("", "", **self.labels)), replace(settings, arms=(name,)))
+            ask(architecture, self.data(self.cell("", "")), replace(settings, arms=(name,)))
         except InputError as error:
             self.left_out[name] = str(error)
             return False
@@ -257,17 +264,16 @@ class FamilyReproduction(BaseReproduction):
         """Every trajectory as far as it is finished: the network before each removal."""
         found = []
         for (beta, seed), leader in self._leaders.items():
-            for budget in reversed(leader.question.budgets):
-                try:
-                    record = made.record(leader.pruned_to(budget))
-                except NotMadeError:
-                    continue
-                found.append(pruned_of(record, beta, seed, leader.question, self.asked.red_on))
-                break
+            nodes = [leader.pruned_to(budget) for budget in leader.question.budgets]
+            nodes += [leader.profile()] if COPYCAT in self.arms else []
+            records = [made.record(node) for node in nodes if made.has(node)]
+            if records:
+                furthest = max(records, key=lambda record: len(record.removed or ()))
+                found.append(pruned_of(furthest, beta, seed, leader.question, self.asked.red_on))
         return found
 
 
-def pruned_of(record: Any, beta: float, seed: int, question: Comparison, measured_on: str) -> Pruned:
+def pruned_of(record: Record, beta: float, seed: int, question: Comparison, measured_on: str) -> Pruned:
     """A trajectory as `cells` have it."""
     architecture = question.architecture
     names = architecture.group_names()
@@ -279,6 +285,7 @@ def pruned_of(record: Any, beta: float, seed: int, question: Comparison, measure
         measured_on=measured_on,
         profile_after=question.copycat_after,
         groups=names,
+        strided=strided(architecture),
         widths=tuple(architecture.widths),
         removed=tuple(names.index(each.group) for each in removed),
         params=tuple(each.params for each in removed),
@@ -287,9 +294,25 @@ def pruned_of(record: Any, beta: float, seed: int, question: Comparison, measure
     )
 
 
-def as_mapping(cells: Sequence[FamilyRun]) -> Mapping[tuple[str, str, str | None, float], list[FamilyRun]]:
-    """The runs of every point: (arm, size, distill, beta) -> one a seed."""
-    found: dict[tuple[str, str, str | None, float], list[FamilyRun]] = {}
-    for run in cells:
-        found.setdefault((run.arm, run.size, run.distill, run.beta), []).append(run)
-    return found
+def strided(architecture: Architecture) -> tuple[int, ...]:
+    """The groups that a layer with a stride writes, as indices: blocks 7 and 13 of WRN-40-2, less 1.
+
+    Example:
+        >>> from secateur.models import wide_resnet
+        >>> strided(Architecture.of(wide_resnet(40, 2)))
+        (6, 12)
+    """
+    model = architecture.skeleton()
+    modules, graph = dict(model.named_modules()), anatomy_of(model).graph
+    writes = {group.name: [modules.get(site.axis[0]) for site in group.writes] for group in graph}
+    return tuple(
+        index
+        for index, name in enumerate(architecture.group_names())
+        if any(_stride(layer) > 1 for layer in writes.get(name, ()))
+    )
+
+
+def _stride(layer: object) -> int:
+    """The largest stride of a layer; 1 of one that has none."""
+    found = getattr(layer, "stride", 1)
+    return max(found) if isinstance(found, tuple) else int(found)

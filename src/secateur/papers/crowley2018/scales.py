@@ -6,8 +6,9 @@ same shares: 200K of WRN-40-2's 2,243,546 is 8.9% of whatever is pruned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from secateur.names import SelectingSplit
 from secateur.papers.reproduction import BaseScale
 from secateur.runs.prune_channels import PruneSettings
 from secateur.training.recipe import Recipe
@@ -46,10 +47,11 @@ class Scale(BaseScale):
     """How large everything is.
 
     Attributes:
-        prune: of the trajectories.
+        prune: of the trajectories, at the recipe's epochs.
         removals: after which copycat takes its profile; None: the paper's share of all channels.
         networks: in place of the paper's.
         sizes: of Fig. 1, those of the paper.
+        penalties: of FLOPs, per MAC.
         image_sizes: data set -> the side its images are resized to; the others' are as they are.
     """
 
@@ -58,6 +60,17 @@ class Scale(BaseScale):
     networks: dict[str, str] = field(default_factory=dict, hash=False)
     sizes: tuple[str, ...] = SIZES
     image_sizes: dict[str, int] = field(default_factory=dict, hash=False)
+    penalties: tuple[float, ...] = (1e-10, 1e-9, 1e-8)
+
+    def pruning(self, epochs: int, measured_on: SelectingSplit) -> PruneSettings:
+        """Of the trajectory where networks are trained for so many epochs: tuning takes the same share.
+
+        Example:
+            >>> SCALES["paper"].pruning(50, "val").every
+            25
+        """
+        every = max(1, round(self.prune.every * epochs / self.recipe.epochs))
+        return replace(self.prune, every=every, measured_on=measured_on)
 
     def budget(self, size: str, network: str) -> str:
         """The budget at a size of the paper's: its own parameters of its own network, else the same share."""
@@ -67,9 +80,9 @@ class Scale(BaseScale):
 SCALES = {
     "paper": Scale(Recipe(), val_fraction=0.02, removals=500),
     "laptop": Scale(
-        Recipe(epochs=20, batch_size=64),
+        Recipe(epochs=80, batch_size=64),
         limit_train=10_000,
-        prune=PruneSettings(every=20),
+        prune=PruneSettings(every=80),
         networks={"wrn-22-8": "wrn-22-2.25", "wrn-16-8": "wrn-16-2.25", NETWORK: "wrn-16-1"},
         sizes=("200K", "500K", "800K", "1300K", "2000K"),
         image_sizes={"cifar10": 16, "tiny-imagenet": 32},

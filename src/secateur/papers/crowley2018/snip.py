@@ -20,6 +20,7 @@ from secateur.compare.settings import Settings
 from secateur.compare.wanted import Wanted, ask
 from secateur.names import Precision
 from secateur.papers.cells import CrowleyCells, CrowleyRun
+from secateur.papers.crowley2018.claims import write_claims
 from secateur.papers.crowley2018.scales import SCALES
 from secateur.papers.crowley2018.snip_grid import CELLS, Cell
 from secateur.papers.crowley2018.snip_tables import write_tables
@@ -103,6 +104,7 @@ class Snip(BaseReproduction):
 
     def write_tables(self, content: CrowleyCells) -> None:
         write_tables(content, self.out)
+        write_claims(self.out)
 
     def _wanted(self, cell: Cell) -> Wanted:
         """Ask what `secateur compare` would be asked for this row; its widths are solved for once."""
@@ -120,7 +122,7 @@ class Snip(BaseReproduction):
             (Budget.parse(budget),),
             (cell.method,),
             recipe=self.recipe,
-            prune=replace(self.scale.prune, measured_on="val"),  # as the trajectory of Fig. 1
+            prune=self.scale.pruning(self.recipe.epochs, "val"),  # as the trajectory of Fig. 1
             copycat_after=self.scale.removals,
         )
         return ask(resolve_model(self.network(cell), data), data, settings)
