@@ -1,8 +1,8 @@
 """Verdicts on what a paper claims, and the differences between two families of networks behind them.
 
 Every seed gives one mean over all sizes that both families have. The difference has a 95% interval by
-Student's t with Welch's degrees of freedom. That one family is better holds where the whole interval says so, does not
-hold where it says the reverse, and is open else. One trajectory has no spread: it counts as a number.
+Student's t with Welch's degrees of freedom. That one family is better holds where the whole interval says so,
+does not hold where it says the reverse, and is open else. One trajectory has no spread: it is a number.
 """
 
 from __future__ import annotations
