@@ -60,10 +60,10 @@ class BaseReproduction:
 
     Args:
         scale: a key of `scales`.
-        seeds, epochs, select_on: in place of the scale's.
+        seeds, epochs, select_on, limit_train: in place of the scale's.
 
     Raises:
-        InputError: where one of them is unknown.
+        InputError: where one of them is unknown, or would change nothing.
     """
 
     paper: str
@@ -80,6 +80,7 @@ class BaseReproduction:
         seeds: int | None = None,
         epochs: int | None = None,
         select_on: str | None = None,
+        limit_train: int | None = None,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
@@ -90,6 +91,12 @@ class BaseReproduction:
         given = {"epochs": epochs, "select_on": select_on}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.recipe = replace(self._scale.recipe, **changes)
+        if select_on and not self.recipe.follows_accuracy:
+            raise InputError(
+                f"select_on must be left out at scale {scale}, where nothing follows the accuracy, got "
+                f"'{select_on}'"
+            )
+        self._limit_train = limit_train
         self.seeds = self._scale.seeds if seeds is None else seeds
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
@@ -122,13 +129,17 @@ class BaseReproduction:
         """To which the cell's images are resized; None: they are left as they are."""
         return None
 
+    def limit_train(self, cell: Any) -> int | None:
+        """How many of the cell's training images are taken, validation included; None: all."""
+        return self._scale.limit_train if self._limit_train is None else self._limit_train
+
     def data(self, cell: AnyCell) -> Data:
         """The cell's images, loaded once."""
         key = (self._scale.stand_in or cell.dataset, self.image_size(cell))
         if key not in self._data:
             self._data[key] = load_data(
                 key[0],
-                limit_train=self._scale.limit_train,
+                limit_train=self.limit_train(cell),
                 val_fraction=self._scale.val_fraction,
                 image_size=key[1],
                 progress=self.reporter.decoding,
@@ -208,10 +219,16 @@ class BaseReproduction:
         """Every data set that was used, and what it stands in for."""
         texts: dict[str, None] = {}
         for cell in self.cells:
-            data = self.data(cell)
-            place = f" in place of {cell.dataset}" if self._scale.stand_in else ""
-            texts[f"{data.label}{place}, {len(data.train):,} training images"] = None
+            texts[self.about_data(cell)] = None
         return "; ".join(texts)
+
+    def about_data(self, cell: Any) -> str:
+        """What the cell's images are, for captions."""
+        data = self.data(cell)
+        place = f" in place of {cell.dataset}" if self._scale.stand_in else ""
+        size = self.image_size(cell)
+        resized = "" if size is None else f" at {size} x {size} pixels"
+        return f"{data.label}{place}{resized}, {len(data.train):,} training images"
 
 
 def selection(recipe: Recipe) -> str:

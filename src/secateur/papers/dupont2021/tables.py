@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_bytes
+from secateur.compare.arms import ARMS, WEIGHT_ARMS
 from secateur.compare.summary import interval
 from secateur.errors import InputError, unknown
 from secateur.papers.cells import About, DupontCells, DupontRun
@@ -24,13 +25,18 @@ from secateur.report.templates import environment
 Cells = Sequence[DupontRun]
 
 RATES = ("90%", "95%", "97%", "99%")
-METHODS = {
+_THEIRS = {
     "dense": "the unpruned network, the same at every rate",
     "magnitude": "the paper's Mag",
     "magnitude-tuned": "the paper's Mag+FT, fine-tuned after the cut",
     "reparametrization-faithful": "the paper's Ours",
     "reparametrization": "ours, with an exact budget (not in the paper)",
 }
+METHODS = {
+    **_THEIRS,
+    **{name: f"{ARMS[name].meaning} (not in the paper)" for name in WEIGHT_ARMS if name not in _THEIRS},
+}
+"""Every row that a table can have, in order, and what it is: the paper's, then all arms that zero weights."""
 _DATASETS = ("cifar10", "tiny-imagenet")
 _NETWORKS = ("conv4", "vgg19", "resnet18")
 _GATED = ("reparametrization-faithful", "reparametrization")
@@ -48,7 +54,7 @@ class Layout:
         place: the table in the paper.
         title: what its numbers are.
         number: that of a run, None where it has none.
-        methods: its rows, for each dataset and network.
+        methods: its rows, for each dataset and network; others follow where a run has the number.
         factor: from a cell's number to the table's unit.
         digits: decimals of the paper's numbers and of ours.
     """
@@ -63,7 +69,7 @@ class Layout:
 
 TABLES = {
     "table1": Layout(
-        "Table 1", "test accuracy (%) after the cut", lambda run: run.accuracy, tuple(METHODS), 100, (1, 1)
+        "Table 1", "test accuracy (%) after the cut", lambda run: run.accuracy, tuple(_THEIRS), 100, (1, 1)
     ),
     "table2": Layout("Table 2", "C / C_initial before the cut", lambda run: run.remaining, _GATED, 1, (2, 3)),
     "table3": Layout(
@@ -97,7 +103,7 @@ class Row:
 
 
 def table_rows(table: str, cells: Cells) -> list[Row]:
-    """The rows of one table: every method of it, for each dataset and network that any cell is of.
+    """The rows of one table: its methods and others that have runs, for each dataset and network of a cell.
 
     Raises:
         InputError: an unknown table, method or rate, or two cells of one run.
@@ -107,8 +113,14 @@ def table_rows(table: str, cells: Cells) -> list[Row]:
     return [
         Row(dataset, network, method, _entries(layout, cells, dataset, network, method))
         for dataset, network in _pairs(cells)
-        for method in layout.methods
+        for method in _methods(layout, cells)
     ]
+
+
+def _methods(layout: Layout, cells: Cells) -> list[str]:
+    """The table's own rows, and those of other arms that were run and have the number."""
+    besides = {c.method for c in cells if c.method not in _THEIRS and layout.number(c) is not None}
+    return [*layout.methods, *(method for method in METHODS if method in besides)]
 
 
 def _layout(table: str) -> Layout:
@@ -201,8 +213,8 @@ def caption(table: str, cells: Cells, about: About) -> str:
     return f"{text} Italics: above the target." if _layout(table).place == "Table 2" else text
 
 
-def _legend(layout: Layout) -> str:
-    return "; ".join(f"{method}: {METHODS[method]}" for method in layout.methods) + "."
+def _legend(layout: Layout, cells: Cells) -> str:
+    return "; ".join(f"{method}: {METHODS[method]}" for method in _methods(layout, cells)) + "."
 
 
 def to_markdown(table: str, cells: Cells, about: About) -> str:
@@ -217,7 +229,7 @@ def to_markdown(table: str, cells: Cells, about: About) -> str:
         "|---|---|---|" + "--:|" * (2 * len(RATES)),
         *(_markdown_row(layout, row) for row in table_rows(table, cells)),
         "",
-        markdown(_legend(layout)),
+        markdown(_legend(layout, cells)),
         "",
         markdown(caption(table, cells, about)),
         "",
@@ -261,7 +273,7 @@ def to_html(table: str, cells: Cells, about: About) -> str:
             rates=RATES,
             groups=[(pair, [r for r in rows if (r.dataset, r.network) == pair]) for pair in _pairs(cells)],
             shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
-            meanings={method: METHODS[method] for method in layout.methods},
+            meanings={method: METHODS[method] for method in _methods(layout, cells)},
             caption=caption(table, cells, about),
             command=about.command,
         )
