@@ -68,8 +68,8 @@ class Config(Schedule):
         mode: "exact" or "faithful".
         t_init: faithful: where every layer's t begins (the paper: 100).
         penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
-        t_rate: faithful: the learning rate of t, in rates of the weights, above 0 (the paper names none of its
-            own: 1). At 1 t hardly moves in a short training (docs/deviations.md).
+        t_rate: faithful: the learning rate of t, in rates of the weights, above 0 (the paper names none of
+            its own: 1). At 1 t hardly moves in a short training (docs/deviations.md).
         floor: exact: no layer is left with less than this part of what an even share of C would leave in
             it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
@@ -300,9 +300,9 @@ class Reparametrization(Method):
             rates[any(id(p) in ts for p in group["params"])].add(float(group["lr"]))
         if rates[True] & rates[False] - {0.0}:
             raise InputError(
-                f"reparametrization: t_rate {self.config.t_rate:g} asks for a rate of t's own, got the weights' "
-                f"({max(rates[True]):g}): set group['lr'] = rate * group.get('{RATE_SCALE}', 1) for every group "
-                "of the optimizer"
+                f"reparametrization: t_rate {self.config.t_rate:g} asks for a rate of t's own, got the "
+                f"weights' ({max(rates[True]):g}): set group['lr'] = rate * group.get('{RATE_SCALE}', 1) "
+                "for every group of the optimizer"
             )
 
     def _share(self) -> float:
