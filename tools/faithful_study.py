@@ -1,14 +1,14 @@
-"""What Dupont et al. 2021's method needs to reach its target: python tools/faithful_study.py [--study NAME...]
+"""What Dupont et al. 2021's method needs to reach its target: python tools/faithful_study.py [--study NAME]
 
-The method as written (`Reparametrization(mode="faithful")`) is trained for many steps, with the temperatures t
-at the weights' own learning rate, as in the paper, and at multiples of it (`t_rate`). On the way C / C_initial,
-the temperatures, and the test accuracy before and after a cut of a copy are noted. Two studies:
+The method as written (`Reparametrization(mode="faithful")`) is trained for many steps, with the temperatures
+t at the weights' own learning rate, as in the paper, and at multiples of it (`t_rate`). On the way
+C / C_initial, the temperatures, and the test accuracy before and after a cut of a copy are noted.
 
     long    a small Conv4 at 8 x 8 pixels, by the paper's plateau, for as many steps as a CPU can give it
     short   the paper's Conv4 at 32 x 32 pixels, by the recipe of `reproduce --scale laptop`
 
-A run is left in --out as NAME.json and never made twice; study.md is drawn of all of them. The test split steers
-nothing: the plateau follows the validation split.
+A run is left in --out as NAME.json and never made twice; study.md is drawn of all of them. The test split
+steers nothing: the plateau follows the validation split.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ STUDIES = {
 
 @dataclass
 class Looked:
-    """What was seen after so many steps; accuracies on the test split, t as (smallest, largest) of a layer."""
+    """What was seen after so many steps: accuracies on the test split; the smallest and the largest t."""
 
     steps: int
     remaining: float
@@ -163,7 +163,7 @@ def run(study: Study, data: Data, rate: float, budget: str, seed: int) -> dict[s
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """All studies: a table for each budget, C / C_initial and the accuracies against steps and the rate of t."""
+    """All studies: a table for each budget, of C / C_initial and the accuracies."""
     lines = []
     for study in dict.fromkeys(run["study"] for run in runs):
         for budget in dict.fromkeys(run["budget"] for run in runs if run["study"] == study):
@@ -189,10 +189,10 @@ def _one(study: str, budget: str, runs: Sequence[Mapping[str, Any]]) -> list[str
     return [
         *lines,
         "",
-        f"{first['data']} at {first['pixels']} x {first['pixels']} pixels, {first['train']:,} training images, "
-        f"batches of {recipe['batch_size']}, {recipe['epochs']} epochs, rate {recipe['lr']:g}, "
-        f"{recipe['schedule']}; means over n seeds, ± sample standard deviation; test accuracy of the network "
-        f"as trained, and of a copy that was cut there. Commit {commits}.",
+        f"{first['data']} at {first['pixels']} x {first['pixels']} pixels, {first['train']:,} training "
+        f"images, batches of {recipe['batch_size']}, {recipe['epochs']} epochs, rate {recipe['lr']:g}, "
+        f"{recipe['schedule']}; means over n seeds, ± sample standard deviation; test accuracy of the "
+        f"network as trained, and of a copy that was cut there. Commit {commits}.",
         "",
     ]
 

@@ -16,14 +16,15 @@ from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_json
 from secateur.data import Data, load_data
 from secateur.device import Runtime
-from secateur.errors import InputError, unknown
+from secateur.errors import InputError, UnfinishedError, unknown
 from secateur.papers.cells import About, AnyRun, BaseCells
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
-from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.executors.choice import HERE, Workers, make_graph
 from secateur.runs.graph import Graph, Made, Node, NotMadeError
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.time_limit import TimeLimit
 from secateur.training.recipe import Recipe
 
 
@@ -61,6 +62,7 @@ class BaseReproduction:
     Args:
         scale: a key of `scales`.
         seeds, epochs, select_on, limit_train: in place of the scale's.
+        minutes: after which `run` stops behind an epoch; None: it goes on to the end.
 
     Raises:
         InputError: where one of them is unknown, or would change nothing.
@@ -81,9 +83,11 @@ class BaseReproduction:
         epochs: int | None = None,
         select_on: str | None = None,
         limit_train: int | None = None,
+        minutes: float | None = None,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
+        self._limit = None if minutes is None else TimeLimit(minutes)  # from now on
         if scale not in scales:
             raise unknown("scale", scale, scales)
         self.out, self.scale_name, self._scale = Path(out), scale, scales[scale]
@@ -101,6 +105,11 @@ class BaseReproduction:
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
         self.runtime = Runtime(device)
+        if minutes is not None and self.runtime.world > 1:
+            raise InputError(
+                f"minutes must be left out where {self.runtime.world} processes share each run, got "
+                f"{minutes:g}"
+            )
         self.store = RunStore(out)
         self.reporter = reporter or Reporter()
         self._data: dict[tuple[str, int | None], Data] = {}
@@ -153,8 +162,11 @@ class BaseReproduction:
         what it has. With `tables_only` nothing is trained: they show the runs that are finished.
 
         Raises:
-            InputError: where only tables are wanted and no run is finished.
+            InputError: where only tables are wanted and no run is finished; where the runs are to be made
+                side by side within so many minutes.
+            UnfinishedError: where the minutes are over; the tables show what is finished.
         """
+        workers = self._workers(workers)
         graph = Graph(self.runtime.world)
         wanted = {
             (cell, seed): self.nodes(cell, graph, seed) for seed in range(self.seeds) for cell in self.cells
@@ -169,14 +181,36 @@ class BaseReproduction:
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", graph.compute)
             if not tables_only:
-                session = Session(self.store, self.runtime, self.reporter)
-                make_graph(graph, session, workers or Workers(1), finished)
+                session = Session(self.store, self.runtime, self.reporter, self._limit)
+                try:
+                    make_graph(graph, session, workers, finished)
+                except UnfinishedError as error:
+                    raise self._unfinished(error, made) from None
             rows = self._rows(wanted, made)
             if not rows:
                 raise InputError(
                     f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
                 )
             return self._leave(rows, command)
+
+    def _workers(self, asked: Workers | None) -> Workers:
+        """Say who makes the runs: within so many minutes this process, which looks at the clock."""
+        if self._limit is None or asked is None:
+            return asked or Workers(1)
+        if (asked.count or 1) > 1 or asked.on != HERE:
+            raise InputError(
+                f"minutes makes one run after the other, here, got workers {asked.count or 'auto'} on "
+                f"{asked.on}: leave out --workers and --on, or --minutes"
+            )
+        return Workers(1)
+
+    @staticmethod
+    def _unfinished(error: UnfinishedError, made: Made) -> UnfinishedError:
+        total, left = len(made.graph), len(made.unfinished())
+        return UnfinishedError(
+            f"{error}: {total - left} of {total} runs are finished, and the epochs of the one that was begun "
+            "are kept; the same command goes on"
+        )
 
     def _rows(self, wanted: Mapping[tuple[Any, int], Sequence[Node]], made: Made) -> list[AnyRun]:
         """The lines of all runs that are finished."""

@@ -34,6 +34,7 @@ class Reproduction(BaseReproduction):
         seeds, epochs, limit_train: in place of the scale's.
         select_on: in place of the scale's: "val" for the paper's protocol without its selection on test.
         width: factor on every network's widths, in place of the scale's.
+        minutes: after which `run` stops behind an epoch.
 
     Raises:
         InputError: at once, where one of them is unknown, or a method cannot meet a cell's budget.
@@ -54,6 +55,7 @@ class Reproduction(BaseReproduction):
         select_on: str | None = None,
         limit_train: int | None = None,
         width: float | None = None,
+        minutes: float | None = None,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
@@ -78,6 +80,7 @@ class Reproduction(BaseReproduction):
             epochs=epochs,
             select_on=select_on,
             limit_train=limit_train,
+            minutes=minutes,
             device=device,
             reporter=reporter,
         )

@@ -18,7 +18,8 @@ from secateur.compare.arms import ARMS, WEIGHT_ARMS
 from secateur.compare.summary import interval
 from secateur.errors import InputError, unknown
 from secateur.papers.cells import About, DupontCells, DupontRun
-from secateur.papers.published import published
+from secateur.papers.dupont2021.claim_pages import write_claims
+from secateur.papers.published import load_highest, published
 from secateur.papers.text import MISSING, conditions, markdown, shown
 from secateur.report.templates import environment
 
@@ -209,8 +210,27 @@ def caption(table: str, cells: Cells, about: About) -> str:
         InputError: an unknown table or scale.
     """
     counts = [entry.n for row in table_rows(table, cells) for entry in row.entries]
-    text = conditions(about, counts)
+    text = f"{_epochs(cells)}{conditions(about, counts)}"
     return f"{text} Italics: above the target." if _layout(table).place == "Table 2" else text
+
+
+def _epochs(cells: Cells) -> str:
+    """Of the unpruned networks, which are those of every method in total unless a recipe says otherwise."""
+    found = sorted({cell.epochs for cell in cells if cell.method == "dense"})
+    return f"Epochs: {' and '.join(map(str, found))} (in the paper 300). " if found else ""
+
+
+def highest(table: str, cells: Cells) -> str:
+    """What others have published for the networks of the table, at 0% and the paper's rates; or nothing."""
+    if _layout(table).place != "Table 1":
+        return ""
+    found = [row for row in load_highest() if (row.dataset, row.network) in _pairs(cells)]
+    if not found:
+        return ""
+    return (
+        f"Highest published elsewhere ({found[0].source}; in none of the paper's tables, under conditions of "
+        f"their own): {'; '.join(map(str, found))}."
+    )
 
 
 def _legend(layout: Layout, cells: Cells) -> str:
@@ -233,6 +253,7 @@ def to_markdown(table: str, cells: Cells, about: About) -> str:
         "",
         markdown(caption(table, cells, about)),
         "",
+        *([markdown(highest(table, cells)), ""] if highest(table, cells) else []),
         f"    {' '.join(about.command.split())}",
     ]
     return "\n".join(lines) + "\n"
@@ -274,14 +295,15 @@ def to_html(table: str, cells: Cells, about: About) -> str:
             groups=[(pair, [r for r in rows if (r.dataset, r.network) == pair]) for pair in _pairs(cells)],
             shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
             meanings={method: METHODS[method] for method in _methods(layout, cells)},
-            caption=caption(table, cells, about),
+            caption=f"{caption(table, cells, about)} {highest(table, cells)}".strip(),
             command=about.command,
         )
     )
 
 
 def write_tables(content: DupontCells, out: Path) -> None:
-    """Leave each table as markdown, CSV and HTML."""
+    """Leave each table, and the claims, as markdown, CSV and HTML."""
+    write_claims(content, out)
     for table in TABLES:
         for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
             text = render(table, content.cells, content.about)
