@@ -83,7 +83,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
         ("train --select-on train", "unknown split to select on 'train'"),
         ("train --early-stop 0", "early_stop must be at least 1"),
         ("reproduce dupont2020 table1", "did you mean 'dupont2021'"),
-        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, figure2)"),
+        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, claims, figure2)"),
         ("reproduce dupont2021 table1 --scale huge", "unknown scale 'huge'"),
         ("reproduce dupont2021 table1 --cells conv6", "write NETWORK/DATASET/RATE"),
         ("reproduce dupont2021 table1 --scale smoke --methods l2", "unknown method 'l2'"),

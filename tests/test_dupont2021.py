@@ -72,7 +72,9 @@ def test_one_run_serves_all_three_tables(made):
 
 def test_the_stand_in_is_named(made):
     out, content = made
-    assert content.about.data == "digits in place of cifar10, 270 training images"
+    assert (
+        content.about.data == "digits in place of cifar10, 270 training images, conv4 of 0.25 times the width"
+    )
     assert "digits in place of cifar10" in (out / "table1.md").read_text()
 
 

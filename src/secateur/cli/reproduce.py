@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,8 +23,8 @@ def reproduce(
     place: Annotated[
         str,
         typer.Argument(
-            help="dupont2021: table1, table2, table3 (of the same runs) or figure2. crowley2018: figure1 (5 "
-            "curves), figure2 (the profile), penalties (of FLOPs) or snip (the comparison of section 3.2)."
+            help="dupont2021: table1, table2, table3, claims (of the same runs) or figure2. crowley2018: "
+            "figure1 (five curves), figure2 (the profile), penalties (of FLOPs) or snip (section 3.2)."
         ),
     ],
     scale: Annotated[
@@ -80,6 +81,21 @@ def reproduce(
     precision: Annotated[
         str | None, typer.Option(help="crowley2018: fp32 or bf16, in place of the scale's.")
     ] = None,
+    limit_train: Annotated[
+        int | None,
+        typer.Option(help="Training images of every data set, validation included, in place of the scale's."),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="dupont2021: factor on the paper's widths, in place of the scale's."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop behind an epoch where another would take longer: exit code 75, the same command "
+            "goes on."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: WorkersOption = "auto",
     on: OnOption = "here",
@@ -96,6 +112,7 @@ def reproduce(
     `secateur reproduce crowley2018 snip --scale smoke`
     """
     from secateur.papers import crowley2018, dupont2021
+    from secateur.papers.cells import DupontCells
     from secateur.progress import reporter_for
     from secateur.records.out import check_out
     from secateur.runs.executors.choice import Workers
@@ -105,7 +122,9 @@ def reproduce(
     given = {
         **{"--cells": cells, "--methods": methods, "--select-on": select_on, "--network": network},
         **{"--data": data, "--sizes": sizes, "--distill": distill, "--flop-penalty": flop_penalty},
-        **{"--red-on": red_on, "--each-prunes": each_prunes, "--precision": precision},
+        **{"--red-on": red_on, "--each-prunes": each_prunes, "--precision": precision, "--width": width},
+        **{"--seeds": seeds, "--epochs": epochs, "--limit-train": limit_train, "--minutes": minutes},
+        "--tables-only": tables_only,
     }
     _refuse(paper, place, given)
     out = out or Path(f"secateur-{paper}-{scale}")
@@ -115,6 +134,8 @@ def reproduce(
     common: dict[str, Any] = {
         "seeds": seeds,
         "epochs": epochs,
+        "limit_train": limit_train,
+        "minutes": minutes,
         "device": device,
         "reporter": reporter_for(sys.stdout),
     }
@@ -126,22 +147,35 @@ def reproduce(
         chosen = dupont2021.parse_cells(",".join(cells) if cells else None)
         named = words(*methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
-            out, scale, chosen, methods=named, select_on=select_on, **common
+            out, scale, chosen, methods=named, select_on=select_on, width=width, **common
         )
-        written = "table1, table2 and table3"
-    command = command_line().replace(" --tables-only", "")  # what it is that the tables are made by
+        written = "table1, table2, table3 and claims"
+    command = _without_how(command_line())
     content = reproduction.run(command, tables_only=tables_only, workers=asked)
     if not reproduction.runtime.is_main:
         return None
-    table = (out / f"{place}.md").read_text(encoding="utf-8")
-    text = f"{table}\nWritten to {out}: {written} as .md, .csv and .html"
-    return _written(out, text, content.to_json())
+    shown = (out / f"{place}.md").read_text(encoding="utf-8")
+    found = content.to_json()
+    if isinstance(content, DupontCells):
+        found["claims"] = dupont2021.verdicts(content)
+        shown += "" if place == "claims" else "\n" + "".join(f"- {line}\n" for line in found["claims"])
+    text = f"{shown}\nWritten to {out}: {written} as .md, .csv and .html"
+    return _written(out, text, found)
 
 
-_TABLES = ("table1", "table2", "table3")
+def _without_how(command: str) -> str:
+    """What the tables are made by, whatever part of it was done this time."""
+    return re.sub(r" --(tables-only|minutes[ =]\S+)", "", command)
+
+
+_TABLES = ("table1", "table2", "table3", "claims")
 _FIGURES = ("figure1", "figure2", "penalties")
 _TAKEN: dict[str, dict[str, tuple[str, ...]]] = {
-    **{name: {"dupont2021": _TABLES} for name in ("--cells", "--methods", "--select-on")},
+    **{name: {"dupont2021": _TABLES} for name in ("--cells", "--methods", "--select-on", "--width")},
+    **{
+        name: {"dupont2021": _TABLES, "crowley2018": ("snip", *_FIGURES)}
+        for name in ("--seeds", "--epochs", "--limit-train", "--minutes", "--tables-only")
+    },
     **{name: {"crowley2018": _FIGURES} for name in ("--network", "--data", "--sizes", "--red-on")},
     **{name: {"crowley2018": ("snip", *_FIGURES)} for name in ("--each-prunes", "--precision")},
     "--distill": {"crowley2018": ("figure1",)},
@@ -163,13 +197,10 @@ def _check_place(paper: str, place: str, places: dict[str, tuple[str, ...]]) -> 
 def _refuse(paper: str, place: str, given: dict[str, Any]) -> None:
     """InputError for the first option that was given and that the place does not take."""
     for name, value in given.items():
-        if value in (None, False) or place in _TAKEN[name].get(paper, ()):
+        if value is None or value is False or place in _TAKEN[name].get(paper, ()):
             continue
-        text = (
-            ""
-            if value is True
-            else f", got '{','.join(map(str, value)) if isinstance(value, list) else value}'"
-        )
+        shown = ",".join(value) if isinstance(value, list) else value
+        text = "" if value is True else f", got '{shown}'"
         takers = "; ".join(f"{whose} {', '.join(those)}" for whose, those in _TAKEN[name].items())
         raise InputError(f"{paper} {place} has no {name}{text}: leave it out (it is an option of {takers})")
 

@@ -57,7 +57,7 @@ from secateur.methods.weight_goal import WeightGoal, largest_of
 from secateur.network.masks import apply_masks, keep_largest, magnitudes
 from secateur.network.weights import count_weights
 from secateur.surgery.constraints import Patterns
-from secateur.surgery.optimizer_state import Optimizers
+from secateur.surgery.optimizer_state import RATE_SCALE, Optimizers, listed
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Config(Schedule):
         mode: "exact" or "faithful".
         t_init: faithful: where every layer's t begins (the paper: 100).
         penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
+        t_rate: faithful: the learning rate of t, in rates of the weights, above 0 (the paper names none of
+            its own: 1). At 1 t hardly moves in a short training (docs/deviations.md).
         floor: exact: no layer is left with less than this part of what an even share of C would leave in
             it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
@@ -76,6 +78,7 @@ class Config(Schedule):
     mode: str = "exact"
     t_init: float = 100.0
     penalty_weight: float = 5.0
+    t_rate: float = 1.0
     floor: float = 0.0
     sample: int = 200_000
 
@@ -86,6 +89,7 @@ class Config(Schedule):
             **self.checks(),
             "t_init must be above 0": 0 < self.t_init < math.inf,
             "penalty_weight must be at least 0": 0 <= self.penalty_weight < math.inf,
+            "t_rate must be above 0": 0 < self.t_rate < math.inf,
             "floor must lie in [0, 1)": 0 <= self.floor < 1,
             "sample must be at least 1": self.sample >= 1,
         }
@@ -149,11 +153,15 @@ class Reparametrization(Method):
         self._gates: dict[str, Gate] = {}
         self._at_once: AllAtOnce | None = None
         self._sizes: dict[str, int] = {}
+        self._rate_checked = False
         self._c: Tensor | None = None  # faithful: C at the last step
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
+        settings = asdict(self.config)
+        if self.config.t_rate == 1:
+            del settings["t_rate"]  # runs made before there was one are found again
+        return {"method": self.name, **settings, **self.sparing.identity()}
 
     @property
     def target(self) -> int:
@@ -190,12 +198,16 @@ class Reparametrization(Method):
         return model
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-        """For the optimizer: weight decay on everything but t (Dupont et al. 2021, section 3.1)."""
+        """For the optimizer: weight decay on everything but t (Dupont et al. 2021, section 3.1).
+
+        Where t has a rate of its own, its group says so: `lr_scale`, by which the rate is to be multiplied.
+        """
         temperatures = {id(gate.t) for gate in self._gates.values()}
         rest = [p for p in model.parameters() if id(p) not in temperatures]
         groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": weight_decay}]
         if not self.exact:
-            groups.append({"params": [gate.t for gate in self._gates.values()], "weight_decay": 0.0})
+            own = {} if self.config.t_rate == 1 else {RATE_SCALE: self.config.t_rate}
+            groups.append({"params": [gate.t for gate in self._gates.values()], "weight_decay": 0.0, **own})
         return groups
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -209,7 +221,14 @@ class Reparametrization(Method):
         return self.config.penalty_weight * loss.float()
 
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
-        """Count the step; in exact mode follow the schedule."""
+        """Count the step; in exact mode follow the schedule.
+
+        Raises:
+            InputError: where the loop does not give t the rate that it was to have.
+        """
+        if self.config.t_rate != 1 and not self.exact and not self._rate_checked:
+            self._rate_checked = True
+            self._check_rate(optimizer)
         self._step += 1
         if self._at_once is not None:
             self._at_once.release()
@@ -272,6 +291,19 @@ class Reparametrization(Method):
         if "n" in state:
             ts = [float(tensors[f"t.{name}"]) for name in self._gates]
             self._set(ts, state["n"], state["open"])
+
+    def _check_rate(self, optimizers: Optimizers) -> None:
+        """A loop of the user's own may not know of `lr_scale`; then t would learn as slowly as ever."""
+        ts = {id(gate.t) for gate in self._gates.values()}
+        rates: dict[bool, set[float]] = {True: set(), False: set()}
+        for group in (group for each in listed(optimizers) for group in each.param_groups):
+            rates[any(id(p) in ts for p in group["params"])].add(float(group["lr"]))
+        if rates[True] & rates[False] - {0.0}:
+            raise InputError(
+                f"reparametrization: t_rate {self.config.t_rate:g} asks for a rate of t's own, got the "
+                f"weights' ({max(rates[True]):g}): set group['lr'] = rate * group.get('{RATE_SCALE}', 1) "
+                "for every group of the optimizer"
+            )
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""

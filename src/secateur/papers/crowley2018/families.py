@@ -20,11 +20,10 @@ from secateur.compare.replicate import OnTrajectory, Replicate
 from secateur.compare.settings import Settings
 from secateur.compare.wanted import ask
 from secateur.errors import InputError, unknown
-from secateur.names import Distilled, Precision, SelectingSplit
+from secateur.names import Distilled, SelectingSplit
 from secateur.papers.cells import FamilyRun, Pruned
 from secateur.papers.crowley2018.scales import DATASET, NETWORK, SCALES, SIZES, Scale
 from secateur.papers.reproduction import BaseReproduction
-from secateur.progress import Reporter
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
 from secateur.surgery.anatomy import anatomy_of
@@ -98,7 +97,7 @@ class FamilyReproduction(BaseReproduction):
     Args:
         scale: a key of `SCALES`.
         asked: what else the command says.
-        seeds, epochs, precision: in place of the scale's.
+        seeds, common: as of `BaseReproduction`.
 
     Raises:
         InputError: where one of them makes no sense.
@@ -115,16 +114,11 @@ class FamilyReproduction(BaseReproduction):
         asked: Asked | None = None,
         *,
         seeds: int | None = None,
-        epochs: int | None = None,
-        precision: Precision | None = None,
-        device: str = "auto",
-        reporter: Reporter | None = None,
+        **common: Any,
     ):
         self.asked, self.given_seeds = asked or Asked(), seeds
-        super().__init__(out, scale, SCALES, (), seeds=seeds, epochs=epochs, device=device, reporter=reporter)
+        super().__init__(out, scale, SCALES, (), seeds=seeds, **common)
         self.scale = SCALES[scale]
-        if precision is not None:
-            self.recipe = replace(self.recipe, precision=precision)
         if self.asked.data is not None:
             self._scale = replace(self._scale, stand_in=None)
         self.left_out: dict[str, str] = {}

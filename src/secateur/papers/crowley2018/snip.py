@@ -8,8 +8,8 @@ Fig. 1 at these sizes: in the same folder they are not trained twice.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.resolve import resolve_model
@@ -18,14 +18,12 @@ from secateur.compare.arms.weights import WeightArm
 from secateur.compare.replicate import OnTrajectory, Replicate
 from secateur.compare.settings import Settings
 from secateur.compare.wanted import Wanted, ask
-from secateur.names import Precision
 from secateur.papers.cells import CrowleyCells, CrowleyRun
 from secateur.papers.crowley2018.claims import write_claims
 from secateur.papers.crowley2018.scales import SCALES
 from secateur.papers.crowley2018.snip_grid import CELLS, Cell
 from secateur.papers.crowley2018.snip_tables import write_tables
 from secateur.papers.reproduction import BaseReproduction
-from secateur.progress import Reporter
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
 
@@ -36,7 +34,7 @@ class Snip(BaseReproduction):
     Args:
         scale: a key of `SCALES`.
         each_prunes: every seed prunes a network of its own; else the first seed's profile serves all.
-        seeds, epochs, precision: in place of the scale's.
+        common: as of `BaseReproduction`.
 
     Raises:
         InputError: where one of them makes no sense.
@@ -51,19 +49,11 @@ class Snip(BaseReproduction):
         out: str | Path,
         scale: str = "laptop",
         *,
-        seeds: int | None = None,
-        epochs: int | None = None,
-        precision: Precision | None = None,
         each_prunes: bool = False,
-        device: str = "auto",
-        reporter: Reporter | None = None,
+        **common: Any,
     ):
-        super().__init__(
-            out, scale, SCALES, CELLS, seeds=seeds, epochs=epochs, device=device, reporter=reporter
-        )
+        super().__init__(out, scale, SCALES, CELLS, **common)
         self.scale, self.each_prunes = SCALES[scale], each_prunes
-        if precision is not None:
-            self.recipe = replace(self.recipe, precision=precision)
         self._asked: dict[Cell, Wanted] = {}
         self._replicates: dict[tuple[Cell, int], Replicate] = {}
 
