@@ -15,7 +15,7 @@ from secateur.models import parse_name, wide_resnet
 from secateur.network.masks import count_nonzeros
 from secateur.network.weights import count_params, count_weights
 from secateur.papers import crowley2018
-from secateur.papers.crowley2018 import CELLS, SCALES, Reproduction, entries, to_html, to_markdown
+from secateur.papers.crowley2018 import CELLS, SCALES, Snip, entries, to_html, to_markdown
 from secateur.runs.store import RunStore
 
 
@@ -53,23 +53,25 @@ def test_the_paper_scale_is_the_papers_protocol():
     recipe = scale.recipe
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (200, 128, 0.1, 5e-4)
     assert (scale.prune.every, scale.removals, scale.seeds) == (100, 500, 3)
-    assert scale.networks == scale.budgets == {}
+    assert scale.networks == scale.image_sizes == {}
     assert scale.limit_train is None
+    assert [scale.budget(size, "wrn-40-2") for size in ("200K", "2000K")] == ["params=200K", "params=2000K"]
 
 
 def test_smaller_scales_are_proportional():
-    """WRN-40 at a quarter of the width: copycat's budgets are the paper's shares, near SNIP's 5%."""
+    """WRN-16-1: copycat's budgets are the paper's shares, and SNIP's 5% as much larger as in the paper."""
     scale = SCALES["laptop"]
     sizes = {
         cell.size: 0.05 * count_params(wide_resnet(**parse_name(scale.networks[cell.network])[1]))
         for cell in CELLS
         if cell.method == "snip"
     }
-    base = sc.Architecture.of(wide_resnet(**parse_name(scale.networks["wrn-40-2"])[1]))
+    network = scale.networks["wrn-40-2"]
+    base = sc.Architecture.of(wide_resnet(**parse_name(network)[1]))
     for snip, copycat in (("858K", "800K"), ("548K", "500K")):
         paper = int(copycat[:-1]) / int(snip[:-1])
-        found = base.scaled_to(scale.budgets[copycat]).params
-        assert found / sizes[snip] == pytest.approx(paper, rel=0.02)
+        found = base.scaled_to(scale.budget(copycat, network)).params
+        assert found / sizes[snip] == pytest.approx(paper, rel=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(crowley2018.SCALES, "smoke", replace(SCALES["smoke"], limit_train=300))
-        yield out, Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("the command")
+        yield out, Snip(out, "smoke", seeds=2, epochs=1, device="cpu").run("the command")
 
 
 def test_every_row_is_made_at_every_seed(made):
@@ -86,7 +88,7 @@ def test_every_row_is_made_at_every_seed(made):
     found = [(run.method, run.size, run.seed) for run in content.cells]
     assert sorted(found) == sorted((cell.method, cell.size, seed) for cell in CELLS for seed in (0, 1))
     runs = [path.name.split("-")[0] for path in (out / "runs").iterdir()]
-    assert {kind: runs.count(kind) for kind in runs} == {"sparse": 4, "train": 6, "prune": 2}
+    assert {kind: runs.count(kind) for kind in runs} == {"sparse": 4, "train": 5, "prune": 1}
 
 
 def test_sizes_are_those_of_the_networks_left(made):
@@ -127,7 +129,7 @@ def test_the_table_has_the_papers_numbers_beside_ours(made):
 def test_a_second_run_trains_nothing_and_tables_show_what_is_finished(made, tmp_path):
     out, content = made
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
-    again = Reproduction(out, "smoke", seeds=3, epochs=1, device="cpu").run("x", tables_only=True)
+    again = Snip(out, "smoke", seeds=3, epochs=1, device="cpu").run("x", tables_only=True)
     assert again.cells == content.cells
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
     (copycat,) = [run for run in content.cells if run.size == "500K" and run.seed == 0]
@@ -135,7 +137,7 @@ def test_a_second_run_trains_nothing_and_tables_show_what_is_finished(made, tmp_
     hidden = out / "hidden"
     store.path(copycat.run_id).rename(hidden)
     try:
-        part = Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("x", tables_only=True)
+        part = Snip(out, "smoke", seeds=2, epochs=1, device="cpu").run("x", tables_only=True)
     finally:
         hidden.rename(store.path(copycat.run_id))
     assert len(part.cells) == 7
@@ -168,6 +170,6 @@ def test_what_is_written_is_text(made):
 )
 def test_bad_arguments_are_refused_and_nothing_is_written(tmp_path, arguments, part):
     with pytest.raises(InputError) as caught:
-        Reproduction(tmp_path / "out", **{"scale": "smoke", "device": "cpu", **arguments})
+        Snip(tmp_path / "out", **{"scale": "smoke", "device": "cpu", **arguments})
     assert part in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -52,6 +52,9 @@ def reproduce(
     data: Annotated[
         str | None, typer.Option(help="crowley2018, figures: in place of CIFAR-10, as in compare.")
     ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="crowley2018, figures: side of the images, in place of the scale's.")
+    ] = None,
     sizes: Annotated[
         list[str] | None,
         typer.Option(help="crowley2018, figures: of the scale's, by the paper's names: 500K,800K."),
@@ -124,7 +127,7 @@ def reproduce(
         **{"--data": data, "--sizes": sizes, "--distill": distill, "--flop-penalty": flop_penalty},
         **{"--red-on": red_on, "--each-prunes": each_prunes, "--precision": precision, "--width": width},
         **{"--seeds": seeds, "--epochs": epochs, "--limit-train": limit_train, "--minutes": minutes},
-        "--tables-only": tables_only,
+        **{"--image-size": image_size, "--tables-only": tables_only},
     }
     _refuse(paper, place, given)
     out = out or Path(f"secateur-{paper}-{scale}")
@@ -170,13 +173,14 @@ def _without_how(command: str) -> str:
 
 _TABLES = ("table1", "table2", "table3", "claims")
 _FIGURES = ("figure1", "figure2", "penalties")
+_ASKED = ("--network", "--data", "--image-size", "--sizes", "--red-on")
 _TAKEN: dict[str, dict[str, tuple[str, ...]]] = {
     **{name: {"dupont2021": _TABLES} for name in ("--cells", "--methods", "--select-on", "--width")},
     **{
         name: {"dupont2021": _TABLES, "crowley2018": ("snip", *_FIGURES)}
         for name in ("--seeds", "--epochs", "--limit-train", "--minutes", "--tables-only")
     },
-    **{name: {"crowley2018": _FIGURES} for name in ("--network", "--data", "--sizes", "--red-on")},
+    **{name: {"crowley2018": _FIGURES} for name in _ASKED},
     **{name: {"crowley2018": ("snip", *_FIGURES)} for name in ("--each-prunes", "--precision")},
     "--distill": {"crowley2018": ("figure1",)},
     "--flop-penalty": {"crowley2018": ("penalties",)},
@@ -218,6 +222,7 @@ def _crowley(
     asked = crowley2018.Asked(
         network=given["--network"],
         data=given["--data"],
+        image_size=given["--image-size"],
         sizes=tuple(words(*sizes)) if sizes else None,
         distill=given["--distill"],
         red_on=given["--red-on"] or "val",

@@ -60,6 +60,7 @@ class Asked:
 
     Attributes:
         network, data: in place of the paper's.
+        image_size: in place of the scale's.
         sizes: of the scale's, those that are made.
         distill: what every network from scratch learns from the unpruned one in a second run.
         red_on: the split that the red curve has its error on.
@@ -69,6 +70,7 @@ class Asked:
 
     network: str | None = None
     data: str | None = None
+    image_size: int | None = None
     sizes: tuple[str, ...] | None = None
     distill: Distilled | None = None
     red_on: SelectingSplit = "val"
@@ -148,7 +150,9 @@ class FamilyReproduction(BaseReproduction):
         return FamilyCell(arm, size, distill, beta, network=named["network"], dataset=named["dataset"])
 
     def image_size(self, cell: FamilyCell) -> int | None:
-        return None if self._scale.stand_in else self.scale.image_sizes.get(cell.dataset)
+        if self.asked.image_size is not None or self._scale.stand_in:
+            return self.asked.image_size
+        return self.scale.image_sizes.get(cell.dataset)
 
     def architecture(self, cell: Any) -> Architecture:
         return self.question(None, 0.0).architecture
@@ -189,9 +193,12 @@ class FamilyReproduction(BaseReproduction):
         if arm.prunes or arm.removes:
             return True  # what cannot be pruned is an error: nothing of the figure is left
         try:
-            ask(architecture, self.data(self.cell("", "")), replace(settings, arms=(name,)))
+            wanted = ask(architecture, self.data(self.cell("", "")), replace(settings, arms=(name,)))
         except InputError as error:
             self.left_out[name] = str(error)
+            return False
+        if name == BOTTLENECK and _is_narrowed(wanted.question):
+            self.left_out[name] = f"{self.network} has no blocks, so that these are its narrower networks"
             return False
         return True
 
@@ -265,6 +272,14 @@ class FamilyReproduction(BaseReproduction):
                 furthest = max(records, key=lambda record: len(record.removed or ()))
                 found.append(pruned_of(furthest, beta, seed, leader.question, self.asked.red_on))
         return found
+
+
+def _is_narrowed(question: Comparison) -> bool:
+    """Whether bottlenecks are the narrower networks at every budget, as of a plain chain."""
+    return all(
+        question.bottlenecked(budget).identity() == question.narrowed(budget).identity()
+        for budget in question.budgets
+    )
 
 
 def pruned_of(record: Record, beta: float, seed: int, question: Comparison, measured_on: str) -> Pruned:
