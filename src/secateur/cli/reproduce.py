@@ -82,7 +82,7 @@ def reproduce(
         ),
     ] = False,
     precision: Annotated[
-        str | None, typer.Option(help="crowley2018: fp32 or bf16, in place of the scale's.")
+        str | None, typer.Option(help="crowley2018: fp32, bf16, or auto: what is faster here (laptop).")
     ] = None,
     limit_train: Annotated[
         int | None,

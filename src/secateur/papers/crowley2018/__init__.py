@@ -6,6 +6,7 @@ from secateur.papers.crowley2018.families import Asked, FamilyReproduction
 from secateur.papers.crowley2018.figure1 import Figure1
 from secateur.papers.crowley2018.figure2 import Figure2
 from secateur.papers.crowley2018.penalties import Penalties
+from secateur.papers.crowley2018.precision import PRECISION_FILE
 from secateur.papers.crowley2018.scales import SCALES, Scale
 from secateur.papers.crowley2018.snip import Snip
 from secateur.papers.crowley2018.snip_grid import CELLS, COPYCAT, SNIP, Cell
@@ -19,7 +20,7 @@ def files_of(place: str) -> list[str]:
     """What a place leaves beside the runs."""
     kinds = ("md", "csv", "html", *(("png", "svg") if place.startswith("figure") else ()))
     file = FIGURES[place].file if place in FIGURES else Snip.file
-    return [file, "claims.md", *(f"{place}.{kind}" for kind in kinds)]
+    return [file, "claims.md", PRECISION_FILE, *(f"{place}.{kind}" for kind in kinds)]
 
 
 __all__ = [

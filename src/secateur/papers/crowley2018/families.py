@@ -6,6 +6,7 @@ In the paper one trajectory gives the architectures, and each is trained three t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,8 @@ from secateur.compare.wanted import ask
 from secateur.errors import InputError, unknown
 from secateur.names import Distilled, SelectingSplit
 from secateur.papers.cells import FamilyRun, Pruned
-from secateur.papers.crowley2018.scales import DATASET, NETWORK, SCALES, SIZES, Scale
-from secateur.papers.reproduction import BaseReproduction
+from secateur.papers.crowley2018.base import CrowleyReproduction
+from secateur.papers.crowley2018.scales import DATASET, NETWORK, SIZES, Scale
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
 from secateur.surgery.anatomy import anatomy_of
@@ -84,6 +85,9 @@ class Asked:
             raise unknown("distillation", self.distill, DISTILLATIONS)
         if self.red_on not in ("val", "test"):
             raise unknown("split for --red-on", self.red_on, ("val", "test"))
+        for beta in self.betas or ():
+            if not 0 < beta < math.inf:
+                raise InputError(f"FLOP penalties must be above 0, got {beta:g}: none is made besides anyway")
         for size in self.sizes or ():
             if size not in SIZES:
                 raise unknown("size", size, SIZES)
@@ -93,20 +97,18 @@ class Asked:
         return tuple(sorted(set(self.sizes or scale.sizes), key=SIZES.index))
 
 
-class FamilyReproduction(BaseReproduction):
+class FamilyReproduction(CrowleyReproduction):
     """One of the figures at one scale, in one folder.
 
     Args:
         scale: a key of `SCALES`.
         asked: what else the command says.
-        seeds, common: as of `BaseReproduction`.
+        seeds, common: as of `CrowleyReproduction`.
 
     Raises:
         InputError: where one of them makes no sense.
     """
 
-    paper = "crowley2018"
-    place: ClassVar[str]
     arms: ClassVar[tuple[str, ...]] = FAMILIES
 
     def __init__(
@@ -119,8 +121,7 @@ class FamilyReproduction(BaseReproduction):
         **common: Any,
     ):
         self.asked, self.given_seeds = asked or Asked(), seeds
-        super().__init__(out, scale, SCALES, (), seeds=seeds, **common)
-        self.scale = SCALES[scale]
+        super().__init__(out, scale, (), seeds=seeds, **common)
         if self.asked.data is not None:
             self._scale = replace(self._scale, stand_in=None)
         self.left_out: dict[str, str] = {}
@@ -154,6 +155,9 @@ class FamilyReproduction(BaseReproduction):
             return self.asked.image_size
         return self.scale.image_sizes.get(cell.dataset)
 
+    def whole(self) -> Architecture:
+        return resolve_model(self.network, self.data(self.cell("", "")))
+
     def architecture(self, cell: Any) -> Architecture:
         return self.question(None, 0.0).architecture
 
@@ -170,7 +174,7 @@ class FamilyReproduction(BaseReproduction):
     def _new(self, distill: Distilled | None, beta: float) -> Comparison:
         """Check what the network can do, and leave out what it cannot, with a word."""
         data = self.data(self.cell("", ""))
-        architecture = resolve_model(self.network, data)
+        architecture = self.whole()
         recipe = self.recipe if distill is None else replace(self.recipe, distill=distill)
         settings = Settings(
             self._budgets(architecture),

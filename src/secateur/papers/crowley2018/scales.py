@@ -50,6 +50,7 @@ class Scale(BaseScale):
         prune: of the trajectories, at the recipe's epochs.
         removals: after which copycat takes its profile; None: the paper's share of all channels.
         networks: in place of the paper's.
+        finds_precision: whether forward passes are in bf16 where that is faster.
         sizes: of Fig. 1, those of the paper.
         penalties: of FLOPs, per MAC.
         image_sizes: data set -> the side its images are resized to; the others' are as they are.
@@ -58,6 +59,7 @@ class Scale(BaseScale):
     prune: PruneSettings = field(default_factory=PruneSettings)
     removals: int | None = None
     networks: dict[str, str] = field(default_factory=dict, hash=False)
+    finds_precision: bool = False
     sizes: tuple[str, ...] = SIZES
     image_sizes: dict[str, int] = field(default_factory=dict, hash=False)
     penalties: tuple[float, ...] = (1e-10, 1e-9, 1e-8)
@@ -82,6 +84,7 @@ SCALES = {
     "laptop": Scale(
         Recipe(epochs=80, batch_size=64),
         limit_train=10_000,
+        finds_precision=True,
         prune=PruneSettings(every=80),
         networks={"wrn-22-8": "wrn-22-2.25", "wrn-16-8": "wrn-16-2.25", NETWORK: "wrn-16-1"},
         sizes=("200K", "500K", "800K", "1300K", "2000K"),

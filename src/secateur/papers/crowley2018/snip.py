@@ -19,28 +19,26 @@ from secateur.compare.replicate import OnTrajectory, Replicate
 from secateur.compare.settings import Settings
 from secateur.compare.wanted import Wanted, ask
 from secateur.papers.cells import CrowleyCells, CrowleyRun
+from secateur.papers.crowley2018.base import CrowleyReproduction
 from secateur.papers.crowley2018.claims import write_claims
-from secateur.papers.crowley2018.scales import SCALES
-from secateur.papers.crowley2018.snip_grid import CELLS, Cell
+from secateur.papers.crowley2018.snip_grid import CELLS, COPYCAT, Cell
 from secateur.papers.crowley2018.snip_tables import write_tables
-from secateur.papers.reproduction import BaseReproduction
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
 
 
-class Snip(BaseReproduction):
+class Snip(CrowleyReproduction):
     """The comparison at one scale, in one folder.
 
     Args:
         scale: a key of `SCALES`.
         each_prunes: every seed prunes a network of its own; else the first seed's profile serves all.
-        common: as of `BaseReproduction`.
+        common: as of `CrowleyReproduction`.
 
     Raises:
         InputError: where one of them makes no sense.
     """
 
-    paper = "crowley2018"
     place = "snip"
     content = CrowleyCells
 
@@ -52,8 +50,8 @@ class Snip(BaseReproduction):
         each_prunes: bool = False,
         **common: Any,
     ):
-        super().__init__(out, scale, SCALES, CELLS, **common)
-        self.scale, self.each_prunes = SCALES[scale], each_prunes
+        super().__init__(out, scale, CELLS, **common)
+        self.each_prunes = each_prunes
         self._asked: dict[Cell, Wanted] = {}
         self._replicates: dict[tuple[Cell, int], Replicate] = {}
 
@@ -63,6 +61,10 @@ class Snip(BaseReproduction):
 
     def image_size(self, cell: Cell) -> int | None:
         return None if self._scale.stand_in else self.scale.image_sizes.get(cell.dataset)
+
+    def whole(self) -> Architecture:
+        cell = next(each for each in CELLS if each.method == COPYCAT)
+        return resolve_model(self.network(cell), self.data(cell))
 
     def architecture(self, cell: Cell) -> Architecture:
         return self._wanted(cell).question.architecture
