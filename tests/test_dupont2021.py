@@ -251,3 +251,30 @@ def test_the_papers_protocol_runs_and_names_its_selection(tmp_path, monkeypatch,
     histories = {cell.method: RunStore(tmp_path).record(cell.run_id).history for cell in content.cells}
     assert len(histories["reparametrization"]) == 3  # its schedule is never broken off
     assert all((row.test_accuracy is not None) == (select_on is None) for row in histories["dense"])
+
+
+# --- a day with a GPU, in pieces ----------------------------------------------------------------------------
+
+
+def test_the_cells_with_something_to_beat_come_first():
+    assert gpu_day.ordered()[:3] == [f"{row.network}/{row.dataset}/{row.rate}" for row in load_highest()]
+    assert sorted(gpu_day.ordered()) == sorted(map(str, CELLS))
+    assert set(gpu_day.METHODS) <= set(WEIGHT_ARMS)
+
+
+def test_a_piece_ends_with_its_minutes_and_the_next_goes_on():
+    """The second call says that its time is over; so does the clock before the third."""
+    asked = list(gpu_day.calls(["a", "b"], 2))
+    assert [" ".join(words) for words in asked] == [
+        f"--cells {cell} --seeds {count}" for count in (1, 2) for cell in "ab"
+    ]
+    codes, made = iter([0, 75]), []
+    assert gpu_day.go_on(["--x"], asked, 9, lambda words: made.append(words) or next(codes)) == 75
+    assert made[0] == "reproduce dupont2021 table1 --x --cells a --seeds 1 --minutes 9.00".split()
+    assert len(made) == 2
+    clock = iter([0.0, 0.0, 300.0, 590.0]).__next__
+    made.clear()
+    assert gpu_day.go_on([], asked, 10, lambda words: made.append(words[-1]) or 0, clock) == 75
+    assert made == ["10.00", "5.00"]  # 10 s are not worth a call
+    assert gpu_day.go_on([], asked, 9, lambda words: 0) == 0
+    assert gpu_day.go_on([], asked, 9, lambda words: 2) == 2
