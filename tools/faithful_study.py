@@ -250,7 +250,6 @@ def kernel_run(name: str, seed: int, data: Data) -> dict[str, Any]:
     """One training of the digits."""
     torch.manual_seed(seed)
     method = Reparametrization("nonzeros=5%", mode="faithful", t_rate=100)
-    method.kernel = Blocked() if name == "exp2" else ClosedForm()  # type: ignore[assignment]
     model = models.conv4(0.25, data.num_classes, data.shape[0], data.shape[1])
     reporter, runtime = Reporter(), Runtime("cpu")
     training = Training(
@@ -262,7 +261,10 @@ def kernel_run(name: str, seed: int, data: Data) -> dict[str, Any]:
         reporter=reporter,
         method=method,
         epochs=DIGITS.epochs,
-    ).fit()
+    )
+    for each in method._gates.values():
+        each.kernel = Blocked() if name == "exp2" else ClosedForm()
+    training.fit()
     remaining = method.remaining(training.model)
 
     def accuracy() -> float:
