@@ -226,7 +226,7 @@ def compare_kernels(out: Path) -> None:
     path = out / "kernels.json"
     if not path.exists():
         data, runtime = load_data("digits"), Runtime("cpu")
-        runs = [kernel_run(name, seed, data) for seed in range(3) for name in KERNELS]
+        runs = [kernel_run(name, seed, data) for seed in range(10) for name in KERNELS]
         write_json(path, {"runs": runs, "environment": describe_environment(runtime, "fp32")})
     found = json.loads(path.read_text(encoding="utf-8"))
     lines = ["| kernel | " + " | ".join(("C / C_initial", "before the cut", "after it", "n")) + " |"]
