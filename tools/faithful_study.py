@@ -169,6 +169,8 @@ def run(study: Study, data: Data, rate: float, budget: str, seed: int) -> dict[s
 
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
     """All studies: a table for each budget, of C / C_initial and the accuracies."""
+    if not runs:
+        return "Nothing is recorded yet: `python tools/faithful_study.py` makes it.\n"
     lines = []
     for study in dict.fromkeys(run["study"] for run in runs):
         for budget in dict.fromkeys(run["budget"] for run in runs if run["study"] == study):
