@@ -37,6 +37,10 @@ ArmName = Literal[
     "snip",
     "gradual-magnitude",
     "dynamic-feedback",
+    "iterative-magnitude",
+    "set",
+    "rigl",
+    "granet",
 ]
 """Ways to a smaller network: `secateur.compare.arms.ARMS`."""
 

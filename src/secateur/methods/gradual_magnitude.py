@@ -18,7 +18,7 @@ our arms do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -100,7 +100,12 @@ class GradualMethod(Method):
 
     takes_steps = True
 
-    default_shares: ClassVar[LayerShares] = "global"
+    configured: ClassVar[Callable[..., Any]] = Config
+    """What holds and checks the settings, of siblings that have others."""
+
+    default_shares: ClassVar[LayerShares | None] = "global"
+    least: ClassVar[int | None] = None
+    """Weights that every layer keeps at least, 0 or 1; None: as `Sharing` has it."""
 
     def __init__(
         self,
@@ -112,8 +117,13 @@ class GradualMethod(Method):
         **settings: Any,
     ):
         self.goal = WeightGoal(budget, self.name)
-        self.sharing = Sharing(layer_shares, self.default_shares, self.name)
-        self.config = Config(**settings)
+        if layer_shares is not None and self.default_shares is None:
+            raise InputError(
+                f"{self.name} has its layers find out how many weights they keep, got layer_shares "
+                f"'{layer_shares}': leave it out"
+            )
+        self.sharing = Sharing(layer_shares, self.default_shares or "global", self.name, self.least)
+        self.config = type(self).configured(**settings)
         if steps < 1:
             raise InputError(
                 f"{self.name}: at least 1 optimizer step is needed for the schedule, got {steps}: pass "
@@ -265,4 +275,4 @@ class GradualMagnitude(GradualMethod):
     def before_evaluation(self, model: nn.Module) -> None:
         """Put the masks on: on an average of weights too, which still has some of those that are gone."""
         if self._kept < self._covered:
-            apply_masks(model, self._masks)
+            self.put_on(model, self._masks)
