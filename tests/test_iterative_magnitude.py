@@ -146,6 +146,14 @@ def test_a_rate_has_its_place_in_the_schedule():
     assert Progress().lr(recipe, 0.5, place=0.0) == pytest.approx(0.05)  # warming up
 
 
+def test_a_round_without_a_step_is_refused_before_training():
+    with pytest.raises(
+        InputError, match=r"makes 4 trainings of all steps, each of at least 1, got steps=3: "
+    ):
+        IterativeMagnitude("nonzeros=5", steps=3).prepare(network())
+    IterativeMagnitude("nonzeros=5", steps=4).prepare(network())
+
+
 def test_an_average_of_weights_is_refused():
     settings = Settings((Budget.parse("nonzeros=5%"),), recipe=Recipe(ema=0.99))
     with pytest.raises(InputError, match=r"goes back to early weights, .* got --ema 0\.99: leave it out"):
