@@ -227,6 +227,11 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     again = json.loads((tmp_path / "t/cells.json").read_text())
     assert again["cells"] == content["cells"]
     assert "--tables-only" not in again["about"]["command"]
+    code, out, _ = run(f"reproduce dupont2021 claims --scale smoke --epochs 2 {cells} --out t --tables-only")
+    assert (
+        "The budget is reached.** The paper's own tables: not held (at 5 of 12); as written, here: not" in out
+    )
+    assert code == 0
     code, out, err = run(f"reproduce dupont2021 table2 --scale smoke {cells} --out t --tables-only")
     assert code == 2
     assert "leave out --tables-only" in err
@@ -270,6 +275,10 @@ def test_reproduce_the_comparison_with_snip(run, tmp_path, monkeypatch):
         ("crowley2018 figure1 --precision fp8", "unknown precision 'fp8'"),
         ("dupont2021 table1 --each-prunes", "dupont2021 table1 has no --each-prunes: leave it out"),
         ("dupont2021 figure2 --seeds 0", "dupont2021 figure2 has no --seeds, got '0'"),
+        ("crowley2018 snip --width 0.5", "has no --width, got '0.5'"),
+        ("dupont2021 figure2 --cells conv4", "dupont2021 figure2 has no --cells, got 'conv4'"),
+        ("dupont2021 table1 --scale smoke --minutes 1 --workers 2", "leave out --workers and --on, or --min"),
+        ("dupont2021 table1 --scale laptop --select-on val", "select_on must be left out at scale laptop"),
         ("crowley2018 snip --scale tiny", "unknown scale 'tiny'"),
         ("crowley2018 snip --seeds 0 --scale smoke", "at least 1 seed is needed, got 0"),
     ],
@@ -426,7 +435,7 @@ def test_every_field_of_a_recipe_is_an_option_with_its_help_and_default():
 def test_every_setting_with_a_help_text_is_an_option_with_its_default(settings, command):
     offered = options_of(command)
     named = [field for field in dataclasses.fields(settings) if "help" in field.metadata]
-    assert len(named) in (2, 5)
+    assert len(named) in (3, 5)
     for field in named:
         found = offered[option_name(field)]
         assert found.help == field.metadata["help"] != ""
@@ -478,7 +487,7 @@ def test_every_option_arrives_where_it_belongs():
     )
     gates = {"t_init": 50, "penalty_weight": 2, "n": 6, "n_final": 32}
     gates |= {"start": 0.2, "end": 0.5, "sharpen_until": 0.8}
-    assert given(line).sparsity() == Sparsity(0.25, None, 0.001, gates)
+    assert given(line).sparsity() == Sparsity(0.25, None, 0.001, reparametrization=gates)
     assert given("--flip").recipe().flip is True
     assert given("--compile-gates").gates()["compiled"] is True
 

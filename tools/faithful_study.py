@@ -6,6 +6,7 @@ C / C_initial, the temperatures, and the test accuracy before and after a cut of
 
     long    a small Conv4 at 8 x 8 pixels, by the paper's plateau, for as many steps as a CPU can give it
     short   the paper's Conv4 at 32 x 32 pixels, by the recipe of `reproduce --scale laptop`
+    kernels what eq. (5) by exp2 in place of expm1 (a CPU without a compiler) does to a training: the digits
 
 A run is left in --out as NAME.json and never made twice; study.md is drawn of all of them. The test split
 steers nothing: the plateau follows the validation split.
@@ -28,6 +29,8 @@ from secateur.atomic import write_bytes, write_json
 from secateur.data import Data, load_data
 from secateur.device import Runtime
 from secateur.methods import Reparametrization
+from secateur.methods.gates.gate import gate
+from secateur.methods.gates.kernels import Blocked, ClosedForm
 from secateur.network.masks import apply_masks, keep_largest, magnitudes
 from secateur.network.weights import count_weights, weight_layers
 from secateur.progress import Reporter
@@ -65,6 +68,8 @@ LONG = Recipe(
     epochs=140, batch_size=32, lr=0.05, weight_decay=5e-5, schedule="plateau", gamma=0.3, patience=10
 )
 SHORT = Recipe(epochs=20, batch_size=64, lr=0.05, weight_decay=5e-5, schedule="cosine", precision="bf16")
+DIGITS = Recipe(epochs=20, batch_size=64, lr=0.05, weight_decay=5e-5, schedule="cosine")
+KERNELS = {"exp2": "exp2 (a CPU without a compiler)", "expm1": "expm1 (the definition)"}
 STUDIES = {
     "long": Study(
         *("long", 0.25, 8, 5000, LONG, (1, 10, 100), ("nonzeros=5%", "nonzeros=1%"), (0, 1)),
@@ -164,6 +169,8 @@ def run(study: Study, data: Data, rate: float, budget: str, seed: int) -> dict[s
 
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
     """All studies: a table for each budget, of C / C_initial and the accuracies."""
+    if not runs:
+        return "Nothing is recorded yet: `python tools/faithful_study.py` makes it.\n"
     lines = []
     for study in dict.fromkeys(run["study"] for run in runs):
         for budget in dict.fromkeys(run["budget"] for run in runs if run["study"] == study):
@@ -197,21 +204,86 @@ def _one(study: str, budget: str, runs: Sequence[Mapping[str, Any]]) -> list[str
     ]
 
 
-def _row(looks: Sequence[Mapping[str, Any]]) -> list[str]:
-    def spread(values: Sequence[float], digits: int, factor: float = 1) -> str:
-        scaled = [factor * value for value in values]
-        deviation = f" ± {stdev(scaled):.{digits}f}" if len(scaled) > 1 else ""
-        return f"{mean(scaled):.{digits}f}{deviation}"
+def _spread(values: Sequence[float], digits: int, factor: float = 1) -> str:
+    """Mean and sample standard deviation."""
+    scaled = [factor * value for value in values]
+    deviation = f" ± {stdev(scaled):.{digits}f}" if len(scaled) > 1 else ""
+    return f"{mean(scaled):.{digits}f}{deviation}"
 
+
+def _row(looks: Sequence[Mapping[str, Any]]) -> list[str]:
     smallest, largest = (mean(look["t"][end] for look in looks) for end in (0, 1))
     return [
         f"{looks[0]['steps']:,}",
-        spread([look["remaining"] for look in looks], 3),
+        _spread([look["remaining"] for look in looks], 3),
         f"{smallest:.1f}, {largest:.1f}",
-        spread([look["before"] for look in looks], 1, 100),
-        spread([look["after"] for look in looks], 1, 100),
+        _spread([look["before"] for look in looks], 1, 100),
+        _spread([look["after"] for look in looks], 1, 100),
         str(len(looks)),
     ]
+
+
+def compare_kernels(out: Path) -> None:
+    """Train the digits by both kernels from the same seeds, and write kernels.json and kernels.md."""
+    path = out / "kernels.json"
+    if not path.exists():
+        data, runtime = load_data("digits"), Runtime("cpu")
+        runs = [kernel_run(name, seed, data) for seed in range(10) for name in KERNELS]
+        write_json(path, {"runs": runs, "environment": describe_environment(runtime, "fp32")})
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| kernel | " + " | ".join(("C / C_initial", "before the cut", "after it", "n")) + " |"]
+    lines += ["|---|--:|--:|--:|--:|"]
+    for name, meaning in KERNELS.items():
+        mine = [run for run in found["runs"] if run["kernel"] == name]
+        spreads = [
+            _spread([run["remaining"] for run in mine], 6),
+            *(_spread([run[key] for run in mine], 2, 100) for key in ("before", "after")),
+        ]
+        lines.append(f"| {meaning} | {' | '.join(spreads)} | {len(mine)} |")
+    lines += ["", "| tx | h | error by exp2, of h |", "|--:|--:|--:|"]
+    for x, h, error in errors_near_0():
+        lines.append(f"| {x:g} | {h:.2e} | {error:.1e} |")
+    recipe = DIGITS.in_words(DIGITS.epochs)
+    lines += ["", f"Conv4 x 0.25 on digits, {recipe}. Commit {found['environment']['commit']}.", ""]
+    write_bytes(out / "kernels.md", "\n".join(lines).encode())
+
+
+def kernel_run(name: str, seed: int, data: Data) -> dict[str, Any]:
+    """One training of the digits."""
+    torch.manual_seed(seed)
+    method = Reparametrization("nonzeros=5%", mode="faithful", t_rate=100)
+    model = models.conv4(0.25, data.num_classes, data.shape[0], data.shape[1])
+    reporter, runtime = Reporter(), Runtime("cpu")
+    training = Training(
+        model,
+        data,
+        DIGITS,
+        seed=seed,
+        runtime=runtime,
+        reporter=reporter,
+        method=method,
+        epochs=DIGITS.epochs,
+    )
+    for each in method._gates.values():
+        each.kernel = Blocked() if name == "exp2" else ClosedForm()
+    training.fit()
+    remaining = method.remaining(training.model)
+
+    def accuracy() -> float:
+        return evaluate(training.model, data.test, data, runtime, "fp32", training.terms.task)
+
+    before = accuracy()
+    training.finish()
+    return {"kernel": name, "seed": seed, "remaining": remaining, "before": before, "after": accuracy()}
+
+
+def errors_near_0() -> list[tuple[float, float, float]]:
+    """(|tx|, h in float64, by how much of it the kernel by exp2 is wrong)."""
+    x, one = torch.tensor([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]), torch.tensor(1.0)
+    found = Blocked.forward(x, one, 4, wants_total=False, wants_grad=False).apparent / x
+    exact = gate(x.double(), 1.0, 4)
+    wrong = ((found - exact) / exact).abs()
+    return list(zip(x.tolist(), exact.tolist(), wrong.tolist(), strict=True))
 
 
 def made(out: Path) -> list[dict[str, Any]]:
@@ -227,7 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--study", nargs="*", default=[*STUDIES], choices=[*STUDIES])
+    parser.add_argument("--study", nargs="*", default=[*STUDIES, "kernels"], choices=[*STUDIES, "kernels"])
     parser.add_argument("--rates", nargs="*", type=float, help="of t, in place of the study's")
     parser.add_argument("--budgets", nargs="*", help="in place of the study's")
     parser.add_argument("--seeds", nargs="*", type=int, help="in place of the study's")
@@ -235,7 +307,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "faithful-study")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    for study in () if asked.tables_only else (STUDIES[name] for name in asked.study):
+    if "kernels" in asked.study and not asked.tables_only:
+        compare_kernels(asked.out)
+    named = [STUDIES[name] for name in asked.study if name in STUDIES]
+    for study in () if asked.tables_only else named:
         data = load_data(study.data, limit_train=study.images, image_size=study.pixels)
         for seed in asked.seeds or study.seeds:
             for budget in asked.budgets or study.budgets:
