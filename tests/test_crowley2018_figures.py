@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,8 @@ from secateur.papers.crowley2018.figure2 import write_figure2
 from secateur.papers.crowley2018.penalties import write_penalties
 from secateur.papers.crowley2018.profiles import later, profile_after, ranks, spearman
 from secateur.papers.crowley2018.scales import SIZES
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(arm: str, size: str, seed: int, error: float, **changes: Any) -> FamilyRun:
@@ -391,3 +395,33 @@ def test_bf16_is_taken_where_it_is_faster_and_then_kept(tmp_path, slower, taken)
     again, why = precision.settled(tmp_path, network, data, 2, Runtime("cpu"), lambda: 1 / 0)
     assert (again, why) == (taken, f"forward passes in {taken}, as measured for this folder before")
     assert json.loads((tmp_path / "precision.json").read_text())["ratio"] == pytest.approx(slower)
+
+
+# --- the recorded figures ----------------------------------------------------------------------------------
+
+WRITERS = {"figure1": write_figure1, "figure2": write_figure2, "penalties": write_penalties}
+RECORDED = [path for place in WRITERS for path in sorted(ROOT.glob(f"results/crowley2018*/{place}.json"))]
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_recorded_runs_give_the_recorded_figures(path, tmp_path):
+    content = json.loads(path.read_text())
+    found = FamilyCells.load(path)
+    assert json.dumps(found.to_json()) == json.dumps(content)
+    WRITERS[path.stem](found, tmp_path)
+    written = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.suffix in (".md", ".csv")}
+    assert written == {name: (path.parent / name).read_bytes() for name in written}
+    assert found.about.command.startswith(f"secateur reproduce crowley2018 {path.stem} ")
+    commits = found.about.environment["trained_at"]
+    assert commits
+    assert all(re.fullmatch(r"[0-9a-f]{12}", commit) for commit in commits), "made from a clean commit"
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(ROOT.glob("results/crowley2018*/claims.md")), ids=lambda path: path.parent.name
+)
+def test_recorded_verdicts_are_those_of_the_recorded_runs(folder, tmp_path):
+    for path in folder.parent.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    claims.write_claims(tmp_path)
+    assert (tmp_path / "claims.md").read_bytes() == folder.read_bytes()

@@ -13,7 +13,7 @@ from secateur.budget import Budget
 from secateur.compare.comparison import Comparison
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.records.record import Record
-from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.graph import Graph, Made, Node, NotMadeError
 from secateur.runs.prune_channels import PruneChannels, Target
 from secateur.runs.run import Run
 from secateur.runs.train import Train
@@ -89,11 +89,14 @@ class Replicate:
         pruned = [self.pruned_to(budget) for budget in self.question.budgets]
 
         def settle(made: Made) -> PruneChannels:
-            for node in pruned:
+            finished = [node for node in pruned if made.has(node)]  # all of one trajectory: any will do
+            for node in finished:
                 if len(made.record(node).removed or ()) >= removals:
                     run = made.run(node)
                     assert isinstance(run, PruneChannels)
                     return run
+            if len(finished) < len(pruned):
+                raise NotMadeError(label)
             return further
 
         return self.graph.add_later(label, settle, pruned, compute)
