@@ -18,9 +18,9 @@ our arms do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -96,9 +96,12 @@ class GradualMethod(Method):
 
     takes_steps = True
 
+    configured: ClassVar[Callable[..., Any]] = Config
+    """What holds and checks the settings, of siblings that have others."""
+
     def __init__(self, budget: Wanted, *, steps: int, keep: Patterns = (), **settings: Any):
         self.goal = WeightGoal(budget, self.name)
-        self.config = Config(**settings)
+        self.config = type(self).configured(**settings)
         if steps < 1:
             raise InputError(
                 f"{self.name}: at least 1 optimizer step is needed for the schedule, got {steps}: pass "
@@ -236,4 +239,4 @@ class GradualMagnitude(GradualMethod):
     def before_evaluation(self, model: nn.Module) -> None:
         """Put the masks on: on an average of weights too, which still has some of those that are gone."""
         if self._kept < self._covered:
-            apply_masks(model, self._masks)
+            self.put_on(model, self._masks)
