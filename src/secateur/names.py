@@ -40,6 +40,9 @@ ArmName = Literal[
 ]
 """Ways to a smaller network: `secateur.compare.arms.ARMS`."""
 
+LayerShares = Literal["global", "uniform", "erk"]
+"""How many weights each layer keeps of all that are kept: `secateur.methods.layer_shares`."""
+
 Match = Literal["epochs", "compute"]
 """What every network of a comparison is given alike: `secateur.compare.settings.MATCHES`."""
 

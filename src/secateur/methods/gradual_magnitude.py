@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -29,8 +30,10 @@ from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
 from secateur.methods.gates.schedule import Schedule, kept_share
+from secateur.methods.layer_shares import Sharing
 from secateur.methods.sparing import Sparing
 from secateur.methods.weight_goal import WeightGoal, largest_of
+from secateur.names import LayerShares
 from secateur.network.masks import Masks, apply_masks, magnitudes
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
@@ -85,6 +88,7 @@ class GradualMethod(Method):
         budget: e.g. "nonzeros=5%": exactly so many weights of convolutions and linear layers are left.
         steps: optimizer steps of the whole training, for the schedule.
         keep: patterns of layers whose weights all stay.
+        layer_shares: "global", "uniform" or "erk" (`layer_shares`).
         settings: the fields of `Config`.
 
     Attributes:
@@ -99,8 +103,24 @@ class GradualMethod(Method):
     configured: ClassVar[Callable[..., Any]] = Config
     """What holds and checks the settings, of siblings that have others."""
 
-    def __init__(self, budget: Wanted, *, steps: int, keep: Patterns = (), **settings: Any):
+    default_shares: ClassVar[LayerShares | None] = "global"
+
+    def __init__(
+        self,
+        budget: Wanted,
+        *,
+        steps: int,
+        keep: Patterns = (),
+        layer_shares: LayerShares | None = None,
+        **settings: Any,
+    ):
         self.goal = WeightGoal(budget, self.name)
+        if layer_shares is not None and self.default_shares is None:
+            raise InputError(
+                f"{self.name} has its layers find out how many weights they keep, got layer_shares "
+                f"'{layer_shares}': leave it out"
+            )
+        self.sharing = Sharing(layer_shares, self.default_shares or "global", self.name)
         self.config = type(self).configured(**settings)
         if steps < 1:
             raise InputError(
@@ -121,6 +141,10 @@ class GradualMethod(Method):
         """What the masks are chosen by, the largest stay: layer -> scores of every weight."""
         raise NotImplementedError
 
+    def most(self) -> dict[str, int] | None:
+        """How many weights a layer can keep, by what is gone of it for good; None: all that it has."""
+        return None
+
     def put_on(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         """Have the network compute with the masked weights."""
         raise NotImplementedError
@@ -132,7 +156,12 @@ class GradualMethod(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
+        return {
+            "method": self.name,
+            **asdict(self.config),
+            **self.sharing.identity(),
+            **self.sparing.identity(),
+        }
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Begin with all weights; InputError where the budget is beyond them."""
@@ -174,8 +203,9 @@ class GradualMethod(Method):
 
     @torch.no_grad()
     def choose(self, model: nn.Module, keep: int) -> None:
-        """Keep the `keep` largest scores over all layers together."""
-        self._masks, self._kept = self.sparing.choose(self.scores(model), keep), keep
+        """Keep the `keep` largest scores, of all layers together or of each its share."""
+        choose = partial(self.sharing.choose, most=self.most())
+        self._masks, self._kept = self.sparing.choose(self.scores(model), keep, choose), keep
         self.put_on(model, self._masks)
 
     def remaining(self, model: nn.Module) -> float:
@@ -221,6 +251,10 @@ class GradualMagnitude(GradualMethod):
             name: score.masked_fill(~self._masks[name].to(score.device), -1.0)
             for name, score in magnitudes(model).items()
         }
+
+    def most(self) -> dict[str, int]:
+        """As many as it still has: rounding could else give a layer one back."""
+        return {name: int(mask.sum()) for name, mask in self._masks.items()}
 
     def put_on(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         """Set the weights outside the masks to zero."""

@@ -269,7 +269,7 @@ class Spartan(GradualMethod):
         layers = distinct_layers(model, self.name)
         model = super().prepare(model, batches)
         layers = {name: layer for name, layer in layers.items() if name not in self.sparing.sizes}
-        together = getattr(self, "sharing", None) is None or self.sharing.share == "global"
+        together = self.sharing.share == "global"
         self._pools = [Pool(layers)] if together else [Pool({name: each}) for name, each in layers.items()]
         for pool in self._pools:
             for name, layer in pool.layers.items():

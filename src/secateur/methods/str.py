@@ -121,7 +121,7 @@ class STR(GradualMethod):
 
     name = "str"
     configured = Config
-    default_shares = None  # type: ignore[assignment]
+    default_shares = None
 
     def __init__(self, budget: Wanted, *, steps: int, **settings: Any):
         super().__init__(budget, steps=steps, **settings)
