@@ -37,6 +37,11 @@ ArmName = Literal[
     "snip",
     "gradual-magnitude",
     "dynamic-feedback",
+    "ac-dc",
+    "str",
+    "powerpropagation",
+    "spartan",
+    "l0",
 ]
 """Ways to a smaller network: `secateur.compare.arms.ARMS`."""
 

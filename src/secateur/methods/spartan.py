@@ -1,6 +1,6 @@
 """Spartan: Tai et al. 2022, *Differentiable sparsity via regularized transportation* (arXiv:2205.14107).
 
-    sigma_i   = sigmoid(beta (|theta_i| - tau)),  sum sigma = k     soft top-k mask        `soft_mask`, `solve`
+    sigma_i   = sigmoid(beta (|theta_i| - tau)),  sum sigma = k     soft top-k mask        `solve_threshold`
     d tau     = sum sigma(1-sigma) d|theta| / sum sigma(1-sigma)    implicit derivative    `Threshold`
     theta~    = Pi_k(theta * sigma)                                 forward                `SoftTopK`
     backward  : Pi_k as the identity                                dual averaging         `feedback`
@@ -27,7 +27,7 @@ its threshold is a constant for the gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ from secateur.errors import require
 from secateur.methods.dynamic_feedback import feedback
 from secateur.methods.gates.gate import full
 from secateur.methods.gates.parametrization import distinct_layers, make_plain, original_weight
+from secateur.methods.gates.threshold import soft_mask, solve_threshold
 from secateur.methods.gradual_magnitude import GradualMethod
 
 
@@ -95,46 +96,6 @@ def sharpness(step: int, steps: int, config: Config) -> float:
     return config.beta_init + (config.beta - config.beta_init) * share
 
 
-def soft_mask(magnitudes: Tensor, tau: Tensor | float, beta: float) -> Tensor:
-    """sigmoid(beta (|theta| - tau)): the soft top-k mask, given its dual variable.
-
-    Example:
-        >>> soft_mask(torch.tensor([0.0, 1.0, 2.0]), 1.0, 2.0)
-        tensor([0.1192, 0.5000, 0.8808])
-    """
-    return torch.sigmoid(beta * (magnitudes - tau))
-
-
-def solve(magnitudes: Tensor, k: float, beta: float, guess: float = 0.0) -> float:
-    """The tau at which the soft mask sums to k, to one in ten thousand.
-
-    Newton's steps in a bracket: where every magnitude was the least, or the greatest, tau would be known.
-
-    Args:
-        magnitudes: |theta|, one-dimensional, float32 at least.
-        k: above 0 and below their number.
-        beta: above 0.
-        guess: where to begin; the last solution makes it 1 to 3 steps.
-
-    Example:
-        >>> round(solve(torch.tensor([0.0, 1.0, 2.0]), 1.5, 2.0), 4)
-        1.0
-    """
-    logit = math.log(k) - math.log(len(magnitudes) - k)
-    low, high = (float(end) - logit / beta for end in magnitudes.aminmax())
-    tau = guess if low <= guess <= high else (low + high) / 2
-    for _ in range(100):
-        mask = soft_mask(magnitudes, tau, beta)
-        excess = float(mask.sum(dtype=torch.float64)) - k
-        low, high = (tau, high) if excess > 0 else (low, tau)
-        if abs(excess) <= 1e-4 * k or high - low <= 1e-7 * (abs(low) + abs(high)):
-            break
-        slope = beta * float((mask * (1 - mask)).sum(dtype=torch.float64))
-        step = tau + excess / slope if slope else math.nan
-        tau = step if low < step < high else (low + high) / 2
-    return tau
-
-
 class Threshold(torch.autograd.Function):
     """tau as a function of all weights: its value is given, its derivative that of the sum's being k.
 
@@ -183,7 +144,7 @@ class Pool:
     def solve(self, k: int, beta: float) -> None:
         """Find tau for the weights as they are."""
         flat = torch.cat([full(weight.detach()).flatten() for weight in self.weights()]).abs_()
-        self.tau, self.beta = solve(flat, k, beta, self.tau), beta
+        self.tau, self.beta = solve_threshold(flat, k, beta, self.tau), beta
         self.release()
 
     def threshold(self, asks: Any) -> Tensor:
