@@ -19,9 +19,9 @@ The network computes with k weights, while all of them learn: what is outside ge
 network through its own soft mask. As beta rises the mask hardens, and less of it arrives.
 
 The exact mode of `reparametrization` is its next of kin: one temperature solved for so that a sum of gates
-is the budget, on magnitudes as they are. It differs in what is forward (soft weights, sparse only in the end),
-in its gate (whose slope at 0 is 0, so that small weights are drawn nowhere), in its schedule (cubic), and in
-that its temperature is a constant for the gradient.
+is the budget, on magnitudes as they are. It differs in what is forward (soft weights, sparse in the end
+alone), in its gate (whose slope at 0 is 0, so that small weights are drawn nowhere), in its schedule (cubic),
+and in that its temperature is a constant for the gradient.
 """
 
 from __future__ import annotations
