@@ -152,7 +152,7 @@ def test_the_soft_mask_sums_to_k_and_keeps_the_order(values, share, beta):
     mask = soft_mask(values, solve_threshold(values, k, beta), beta)
     assert float(mask.sum()) == pytest.approx(k, rel=2e-4)
     order = values.argsort()
-    assert bool((mask[order].diff() >= 0).all())
+    assert bool((mask[order].diff() >= -1e-12).all())  # rounding of a vectorised sigmoid
 
 
 @given(st.permutations(range(20)), st.integers(1, 19))
