@@ -39,7 +39,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from peers.cuts import LIBRARIES, WAYS, example_for, missing
+from peers.cuts import LIBRARIES, WAYS, missing
 from torch import nn
 
 import secateur as sc
@@ -151,7 +151,7 @@ class Peers:
         """Train, cut, tune, measure."""
         whole, spent = self._trained()
         limit = count_model_macs(whole) * share // 100
-        example = example_for(self.setting.image_size)
+        example = torch.ones(1, *self.data.shape)  # they only trace with it
         cut = WAYS[way](copy.deepcopy(whole), example, limit)
         val_cut = self._accuracy(cut.model, self.data.val)
         tuned = self._tuned(cut.model)
@@ -324,13 +324,13 @@ def table(network: str, results: Results, runs: Sequence[Run]) -> str:
     ordered = sorted(rows, key=lambda row: (-row.share, -mean(row.test)))
     commits = sorted({run["environment"]["commit"] for run in runs} | {*results.environment["trained_at"]})
     dense = results.dense
+    test, val = (spread([getattr(each, key) for each in dense]) for key in ("accuracy", "val_accuracy"))
     first = runs[0]["environment"] if runs else {}
     libraries = ", ".join(f"{name} {first[name]}" for name in LIBRARIES if name in first)
     return "\n".join(
         [
-            f"**{network}**, {whole:,} MACs, {dense[0].params:,} parameters, whole: "
-            f"{spread([each.accuracy for each in dense])}, {spread([each.val_accuracy for each in dense])} on "
-            "validation.",
+            f"**{network}**, {whole:,} MACs, {dense[0].params:,} parameters, whole: {test} "
+            f"({val} on validation).",
             "",
             "| MACs | arm | test accuracy ± std | validation | seeds | params | MACs left | training |",
             "|---|---|---|---|---|---|---|---|",
@@ -338,8 +338,8 @@ def table(network: str, results: Results, runs: Sequence[Run]) -> str:
             "",
             f"{results.data.label} at {results.data.shape[1]} px, {results.data.train:,} training, "
             f"{results.data.val:,} validation, {results.data.test:,} test images; "
-            f"{results.settings['epochs']} epochs; training in units of the whole network's, in brackets what "
-            f"finding the architecture took besides. torch {results.environment['torch']}, {libraries}; "
+            f"{results.settings['epochs']} epochs; training in units of the whole network's, in brackets "
+            f"what finding the architecture took besides. torch {results.environment['torch']}, {libraries}; "
             f"{results.environment['device']}, one thread; commits {', '.join(commits)}.",
             "",
         ]

@@ -1,16 +1,17 @@
 """The peers' own ways from a trained network down to a budget of MACs.
 
-Neither takes a budget of MACs. torch-pruning takes a share of the channels and makes it in steps; its
+Neither takes a budget of MACs. torch-pruning takes a share of the channels and makes it in steps; its own
 `reproduce/main.py` steps on until the wanted speed-up is reached (`progressive_pruning`: `pruning_ratio=1`,
 `iterative_steps=400`, no training between), and so does `Progressive`: the first of the 400 that meets the
-budget. torch-kirigami takes a share of the channels and searches by itself; `Ranked` has its `Greedy` rank them
-once, for a share beyond the budget, and finds the fewest of that order that meet the budget, by halving. (Asking
-`Greedy` again for every share would find the same: its order is fixed, and a smaller share is a beginning of it.)
+budget. torch-kirigami takes a share of the channels and searches by itself; `Ranked` has its `Greedy` rank
+them once, for a share beyond the budget, and finds the fewest of that order that meet the budget, by halving.
+(Asking `Greedy` again for every share would find the same: its order is fixed, and what it takes for a
+smaller share is a beginning of what it takes for a larger one.)
 
 Importance is what each documents first: the group's l2 norm over all that a channel's removal takes away,
 divided by the mean over the group (`GroupMagnitudeImportance(p=2)`, `GroupMagnitude(p=2)`). torch-pruning
-ranks within each group by default, over the whole network with `global_pruning`: both are here. torch-kirigami
-within each axis would be the former by a slower road, so only its global ranking is.
+ranks within each group by default, over the whole network with `global_pruning`: both are here.
+torch-kirigami within each axis would be the former by a slower road, so only its global ranking is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError
@@ -199,8 +199,3 @@ def missing(way: str) -> str | None:
     """The library that a way needs and that is not installed; None where it is."""
     library = way.split(",")[0]
     return None if find_spec(LIBRARIES[library]) else library
-
-
-def example_for(image_size: int, channels: int = 3) -> Tensor:
-    """One image of zeros and ones: the peers only trace with it."""
-    return torch.ones(1, channels, image_size, image_size)
