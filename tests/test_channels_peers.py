@@ -19,6 +19,7 @@ from secateur.network.counting import count_model_macs
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 
+import channel_trials  # noqa: E402
 import channels  # noqa: E402
 from field.measured import macs_of  # noqa: E402
 from peers import cuts  # noqa: E402
@@ -159,3 +160,14 @@ def test_a_library_cuts_to_the_budget_from_below(way):
     assert count_model_macs(cut.model) == macs_of(cut.model, torch.ones(1, 3, 8, 8))
     assert cut.model(torch.ones(2, 3, 8, 8)).shape == (2, 10)
     assert 0 < cut.share < 1
+
+
+@pytest.mark.parametrize("variant", ["cut at 35%", "whole stream"])
+def test_a_trial_meets_the_budget_and_is_judged_on_validation(variant):
+    run = channel_trials.run(SETTING, SETTING.data(), 30, variant, 100)
+    assert 0.2 * run["limit"] < run["macs"] <= run["limit"]
+    assert "accuracy" not in run
+    assert 0 <= run["val_accuracy"] <= 1
+    group = [{**run, "val_accuracy": value, "params": 1000, "train_compute": 2e9} for value in (0.5, 0.52)]
+    last = channel_trials.table(group).splitlines()[-1]
+    assert last == f"| wrn-16-1 | 30% | {variant} | 51.0% ± 1.4% | 2 | 1,000 | 2e+09 |"
