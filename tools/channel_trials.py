@@ -100,7 +100,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         "| network | MACs | variant | validation ± std | seeds | params | training MACs |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*heads, *rows, ""])
+    return "\n".join([*heads, *rows, ""]) if rows else "Nothing is recorded yet.\n"
 
 
 VAL = "val_accuracy"

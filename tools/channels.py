@@ -354,7 +354,7 @@ def tables(out: Path) -> str:
         if path.exists():
             runs = [json.loads(each.read_text("utf-8")) for each in sorted((out / "runs").glob("*.json"))]
             parts.append(table(network, Results.load(path), [r for r in runs if r["network"] == network]))
-    return "\n".join(parts)
+    return "\n".join(parts) or "Nothing is recorded yet.\n"
 
 
 def main(given: Sequence[str] | None = None) -> int:
