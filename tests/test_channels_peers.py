@@ -140,7 +140,9 @@ def test_an_unknown_network_and_an_absent_library_are_refused(monkeypatch, tmp_p
         channels.Setting("vgg").model()
     monkeypatch.setattr(cuts, "find_spec", lambda name: None)
     assert channels.main(["peers", "--out", str(tmp_path)]) == 2
-    assert "torch-kirigami and torch-pruning must be installed" in capsys.readouterr().err
+    assert "torch-kirigami and torch-pruning not found: use the environment" in capsys.readouterr().err
+    assert channels.main(["peers", "--seeds", "0", "--out", str(tmp_path)]) == 2
+    assert "at least 1 seed, got 0: pass --seeds 3" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

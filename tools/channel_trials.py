@@ -110,8 +110,24 @@ def _mean(runs: Sequence[dict[str, Any]], key: str) -> float:
     return mean(each[key] for each in runs)
 
 
-def main() -> None:
-    """Make the runs that are not there, and the table."""
+def make(network: str, share: int, seeds: int, variants: Sequence[str], out: Path) -> None:
+    """All runs that are not there yet."""
+    setting, folder = Setting(network), out / "trials"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = setting.data()
+    for seed in range(100, 100 + seeds):  # none that the comparison has
+        for variant in variants:
+            name = f"{network}-{share}-{variant.replace(' ', '-').replace('%', '')}-s{seed}.json"
+            if not (folder / name).exists():
+                made = run(setting, data, share, variant, seed)
+                write_json(folder / name, made)
+                print(f"{name}: {made[VAL]:.1%}", file=sys.stderr, flush=True)
+    runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
+    (out / "trials.md").write_text(table(runs), encoding="utf-8")
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Make the runs that are not there, and the table; exit code 2 for a budget that cannot be."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -120,21 +136,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="*", default=[*VARIANTS], choices=[*VARIANTS])
     parser.add_argument("--out", type=Path, default=OUT)
-    asked = parser.parse_args()
+    asked = parser.parse_args(given)
     torch.set_num_threads(1)
-    setting, folder = Setting(asked.network), asked.out / "trials"
-    folder.mkdir(parents=True, exist_ok=True)
-    data = setting.data()
-    for seed in range(100, 100 + asked.seeds):  # none that the comparison has
-        for variant in asked.variants:
-            name = f"{asked.network}-{asked.share}-{variant.replace(' ', '-').replace('%', '')}-s{seed}.json"
-            if not (folder / name).exists():
-                made = run(setting, data, asked.share, variant, seed)
-                write_json(folder / name, made)
-                print(f"{name}: {made['val_accuracy']:.1%}", file=sys.stderr, flush=True)
-    runs = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
-    (asked.out / "trials.md").write_text(table(runs), encoding="utf-8")
+    try:
+        make(asked.network, asked.share, asked.seeds, asked.variants, asked.out)
+    except sc.InputError as error:
+        print(f"channel_trials: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

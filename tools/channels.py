@@ -10,9 +10,9 @@ the whole network, which is then cut to at most the budget's MACs (`peers.cuts`)
 left. A forward pass of half of the MACs costs half as much, so that both spend the same, to what the widths
 round off; the table has what each did. Same images, same split, same initialisation and same order and
 augmentation for a seed, the same training loop; a fresh optimizer after the cut, as both libraries document;
-batch normalisation finds its statistics in tuning. The validation split chose between the two ways in which a
-peer may tune (`--tuning own`: both halves with a cosine of their own, the second from a fifth of the rate,
-which is what torch-pruning's own scripts do: 0.01); the test split is looked at once, in the end.
+batch normalisation finds its statistics in tuning. With `--tuning own` both halves have a cosine of their
+own, the second from a fifth of the rate, which is what torch-pruning's own scripts do (0.01); the table says
+which. The test split is looked at once, in the end.
 
 One JSON file for each network of a peer, so that a second call goes on. It wants the second virtual
 environment (docs/prunability.md), and our arms were made in it too.
@@ -220,7 +220,10 @@ def file_of(run: Run) -> str:
 def peers(setting: Setting, seeds: Iterable[int], tuning: str, ways: Sequence[str], out: Path) -> None:
     """All networks of the peers that are not there yet."""
     if absent := sorted({library for way in ways if (library := missing(way))}):
-        raise InputError(f"{' and '.join(absent)} must be installed: see docs/prunability.md, got neither")
+        raise InputError(
+            f"the libraries of all ways must be installed, {' and '.join(absent)} not found: use the "
+            "environment of docs/prunability.md, or choose --ways"
+        )
     folder, data = out / "runs", setting.data()
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
@@ -296,7 +299,7 @@ def rows_of(results: Results) -> list[Row]:
 
 
 def rows_of_peers(runs: Iterable[Run]) -> list[Row]:
-    """The peers, each by the way of tuning that validation prefers over all budgets and the seeds of both."""
+    """The peers, by way of cutting and of tuning."""
     found: dict[tuple[int, str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run["seed"]):
         found.setdefault((run["share"], run["way"], run["tuning"]), []).append(run)
@@ -373,6 +376,8 @@ def main(given: Sequence[str] | None = None) -> int:
     setting = Setting(asked.network)
     torch.set_num_threads(1)
     try:
+        if asked.seeds < 1:
+            raise InputError(f"there must be at least 1 seed, got {asked.seeds}: pass --seeds 3")
         if asked.what == "ours":
             ours(setting, asked.seeds, asked.work, asked.out)
         elif asked.what == "peers":
