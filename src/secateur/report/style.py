@@ -78,6 +78,17 @@ ARMS: dict[str, ArmStyle] = {
     "channel-reparametrization": _look(
         "#1e7896", "bowtie", ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)), (8, 1.5, 3, 1.5)
     ),
+    "iterative-magnitude": _look(
+        "#3d2332", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (7, 1, 1, 1)
+    ),
+    "set": _look("#1b0661", "triangle-se", ((-1, -1), (1, -1), (1, 1), (-1, -1)), (2.5, 1)),
+    "rigl": _look("#6e1e06", "star-square", _star(4, 0.7), (4, 2, 4, 4)),
+    "granet": _look(
+        "#b172d4",
+        "square-cross",
+        ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, 0), (0, 0), (0, -1), (-1, -1)),
+        (10, 1, 3, 1),
+    ),
 }
 _MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
 _MORE_MARKS: tuple[tuple[str, Corners | str], ...] = (
