@@ -49,6 +49,10 @@ METHODS = {
     },
     "reparametrization": lambda: Reparametrization("bytes=9kB", steps=20),
     "faithful": lambda: Reparametrization("bytes=9kB", mode="faithful"),
+    "iterative": lambda: BY_NAME["iterative-magnitude"]("bytes=9kB", steps=20),
+    "set": lambda: BY_NAME["set"]("bytes=9kB", steps=20, every=3),
+    "rigl": lambda: BY_NAME["rigl"]("bytes=9kB", steps=20, every=3),
+    "granet": lambda: BY_NAME["granet"]("bytes=9kB", steps=20, every=3),
     "keep": lambda: Magnitude("bytes=9kB", keep=["2"]),
 }
 

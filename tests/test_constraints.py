@@ -346,6 +346,7 @@ def test_gates_spare_what_is_kept_and_stop_at_floors() -> None:
     "name",
     [
         *("magnitude", "random", "snip", "l1", "gradual-magnitude", "dynamic-feedback", "reparametrization"),
+        *("iterative-magnitude", "set", "rigl", "granet"),
         *("ac-dc", "str", "powerpropagation", "spartan", "l0"),
     ],
 )

@@ -96,6 +96,11 @@ class Method:
         return False
 
     @property
+    def schedule_place(self) -> float | None:
+        """How far in the schedule of the learning rate the next step is, in [0, 1]; None: as the training."""
+        return None
+
+    @property
     def about_to_cut(self) -> bool:
         """Whether the next `after_step` is the first that removes channels."""
         return False

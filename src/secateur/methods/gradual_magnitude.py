@@ -104,6 +104,8 @@ class GradualMethod(Method):
     """What holds and checks the settings, of siblings that have others."""
 
     default_shares: ClassVar[LayerShares | None] = "global"
+    least: ClassVar[int | None] = None
+    """Weights that every layer keeps at least, 0 or 1; None: as `Sharing` has it."""
 
     def __init__(
         self,
@@ -120,7 +122,7 @@ class GradualMethod(Method):
                 f"{self.name} has its layers find out how many weights they keep, got layer_shares "
                 f"'{layer_shares}': leave it out"
             )
-        self.sharing = Sharing(layer_shares, self.default_shares or "global", self.name)
+        self.sharing = Sharing(layer_shares, self.default_shares or "global", self.name, self.least)
         self.config = type(self).configured(**settings)
         if steps < 1:
             raise InputError(
