@@ -22,8 +22,9 @@ budget holds at every step, whatever the task pulls. Between two solutions t is 
 weights follow the task alone.
 
 C(step) falls from all weights to the target on a cubic schedule (`schedule.kept_share`; Zhu & Gupta
-2017), and n rises afterwards (`schedule.crispness`), until h is all but 0 or 1 and the cut at the end
-takes nothing.
+2017), and n rises afterwards (`schedule.crispness`), until h is all but 0 or 1. At `cut_at` the weights
+outside the budget go for good: what is left of h is multiplied into the weights, h is 1 or 0 from then on,
+and the rest of training tunes what stays.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from secateur.errors import InputError, require, unknown
 from secateur.methods.base import Method
 from secateur.methods.gates.apparent import total
 from secateur.methods.gates.gate import budget_loss
+from secateur.methods.gates.gate import gate as gate_of
 from secateur.methods.gates.kernels import Compiled
 from secateur.methods.gates.parametrization import (
     AllAtOnce,
@@ -54,10 +56,11 @@ from secateur.methods.gates.schedule import Schedule
 from secateur.methods.gates.temperature import solve_with_floors
 from secateur.methods.sparing import Sparing
 from secateur.methods.weight_goal import WeightGoal, largest_of
-from secateur.network.masks import apply_masks, keep_largest, magnitudes
+from secateur.network.masks import Masks, apply_masks, keep_largest, magnitudes
 from secateur.network.weights import count_weights
 from secateur.surgery.constraints import Patterns
-from secateur.surgery.optimizer_state import Optimizers
+from secateur.surgery.cutting import scale
+from secateur.surgery.optimizer_state import Optimizers, follow_mask
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,22 @@ class Config(Schedule):
         mode: "exact" or "faithful".
         t_init: faithful: where every layer's t begins (the paper: 100).
         penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
+        cut_at: exact: the share of training after which the weights go for good, from `sharpen_until` on. 1:
+            only in `finalize`, with nothing left to make up for gates that were still between 0 and 1; C then
+            falls until 0.7 and n rises until 0.9, unless said otherwise.
         floor: exact: no layer is left with less than this part of what an even share of C would leave in
             it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
     """
 
+    end: float = 0.5
+    sharpen_until: float = 0.65
     mode: str = "exact"
     t_init: float = 100.0
     penalty_weight: float = 5.0
     floor: float = 0.0
     sample: int = 200_000
+    cut_at: float = 0.65
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -88,9 +97,28 @@ class Config(Schedule):
             "penalty_weight must be at least 0": 0 <= self.penalty_weight < math.inf,
             "floor must lie in [0, 1)": 0 <= self.floor < 1,
             "sample must be at least 1": self.sample >= 1,
+            "cut_at must lie in [sharpen_until, 1]": self.sharpen_until <= self.cut_at <= 1,
+            "cut_at must be 1 in faithful mode, which cuts when training is over": self.mode == "exact"
+            or self.cut_at == 1,
         }
         require(self, checks, "reparametrization: ")
 
+    @classmethod
+    def of(cls, **settings: Any) -> Config:
+        """Make settings: those of a cut at the end where that is asked for, or the mode has no other."""
+        late = settings.get("mode") == "faithful" or settings.get("cut_at") == 1
+        return cls(**{**(LATE if late else {}), **settings})
+
+    def identity(self) -> dict[str, Any]:
+        """All of them; without `cut_at` where the cut comes last, as in runs from before there was another."""
+        found = asdict(self)
+        if self.cut_at == 1:
+            del found["cut_at"]
+        return found
+
+
+LATE = {"end": Schedule.end, "sharpen_until": Schedule.sharpen_until, "cut_at": 1.0}
+"""The schedule whose cut comes last."""
 
 MODES = ("exact", "faithful")
 
@@ -134,7 +162,7 @@ class Reparametrization(Method):
         **settings: Any,
     ):
         self.goal = WeightGoal(budget, self.name)
-        self.config = Config(mode=mode, **settings)
+        self.config = Config.of(mode=mode, **settings)
         if self.exact and (steps is None or steps < 1):
             raise InputError(
                 f"reparametrization: exact mode needs the number of optimizer steps for its schedule, got "
@@ -146,6 +174,7 @@ class Reparametrization(Method):
         self.sparing = Sparing(keep)
         self.initial = 0  # C_initial: weights with a gate
         self._step = 0
+        self._cut = False
         self._gates: dict[str, Gate] = {}
         self._at_once: AllAtOnce | None = None
         self._sizes: dict[str, int] = {}
@@ -153,7 +182,7 @@ class Reparametrization(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
+        return {"method": self.name, **self.config.identity(), **self.sparing.identity()}
 
     @property
     def target(self) -> int:
@@ -209,13 +238,27 @@ class Reparametrization(Method):
         return self.config.penalty_weight * loss.float()
 
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
-        """Count the step; in exact mode follow the schedule."""
+        """Count the step; in exact mode follow the schedule, and at `cut_at` cut.
+
+        Args:
+            optimizer: what it keeps of weights that go is set to zero, of the others it stays.
+        """
+        cutting = self.about_to_zero
         self._step += 1
         if self._at_once is not None:
             self._at_once.release()
-        if self.exact and self._step % self.config.solve_every == 0:
+        if cutting:
+            self._cut_early(model, optimizer)
+        elif self.exact and self._step % self.config.solve_every == 0:
             self._solve(model, self.config.sample)
         return model
+
+    @property
+    def about_to_zero(self) -> bool:
+        """Whether the next `after_step` cuts."""
+        if self._cut or not self._gates or self.steps is None or self.config.cut_at == 1:
+            return False
+        return self._step + 1 >= self.config.cut_at * self.steps
 
     def before_evaluation(self, model: nn.Module) -> None:
         """Exact mode: meet the schedule's C over all weights, not only over the sample."""
@@ -225,11 +268,7 @@ class Reparametrization(Method):
     def remaining(self, model: nn.Module) -> float:
         """C / C_initial as it is now: what Table 2 of the paper shows."""
         with torch.no_grad():
-            totals = [
-                weight.numel() if gate.open else float(total(weight, gate.t, gate.n))
-                for gate, weight in self._gated(model)
-            ]
-        return math.fsum(totals) / self.initial
+            return math.fsum(_open(gate, weight) for gate, weight in self._gated(model)) / self.initial
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Effective pruning: the `target` largest apparent weights stay, all others become zero."""
@@ -238,10 +277,10 @@ class Reparametrization(Method):
         self.before_evaluation(model)
         assert self._at_once is not None
         self._at_once.detach(model)
+        masks = {} if self._cut else self._choose(model)
         for name in self._gates:
             make_plain(model.get_submodule(name))
-        floors = {**self._floors(), **self.sparing.sizes}
-        apply_masks(model, keep_largest(magnitudes(model), self.target, floors))
+        apply_masks(model, masks)
         self.goal.settle(model, self.sparing, largest_of(model, self.sparing))
         self._gates.clear()
         self._at_once = None
@@ -261,10 +300,14 @@ class Reparametrization(Method):
         if not self.exact or not self._gates:
             return found
         first = next(iter(self._gates.values()))
-        return {**found, "n": first.n, "open": first.open}
+        return {**found, "n": first.n, "open": first.open, "cut": self._cut}
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"t.{name}": gate.t for name, gate in self._gates.items()} if self.exact else {}
+        if not self.exact:
+            return {}
+        found = {f"t.{name}": gate.t for name, gate in self._gates.items()}
+        masks = {f"mask.{name}": gate.mask for name, gate in self._gates.items() if gate.mask is not None}
+        return found | masks
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
@@ -272,6 +315,10 @@ class Reparametrization(Method):
         if "n" in state:
             ts = [float(tensors[f"t.{name}"]) for name in self._gates]
             self._set(ts, state["n"], state["open"])
+        self._cut = state.get("cut", False)
+        if self._cut and self._at_once is not None:
+            for name, (gate, layer) in zip(self._gates, self._at_once.gated, strict=True):
+                gate.close(original_weight(layer), tensors[f"mask.{name}"])
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""
@@ -279,7 +326,7 @@ class Reparametrization(Method):
 
     def _solve(self, model: nn.Module, sample: int) -> None:
         """Set t and n as the schedule has them now, on about `sample` weights."""
-        if not self._gates:  # finalized
+        if self._cut or not self._gates:  # finalized
             return
         share = self._share()
         if share >= 1:
@@ -291,6 +338,27 @@ class Reparametrization(Method):
         floors = [config.floor * share * len(part) for part in magnitudes]
         guess = min(float(gate.t) for gate in self._gates.values())
         self._set(solve_with_floors(magnitudes, target, floors, n, guess), n, False)
+
+    def _choose(self, model: nn.Module) -> Masks:
+        """What stays: the `target` largest apparent weights, and of every layer what it keeps at least."""
+        return keep_largest(magnitudes(model), self.target, {**self._floors(), **self.sparing.sizes})
+
+    @torch.no_grad()
+    def _cut_early(self, model: nn.Module, optimizer: Optimizers) -> None:
+        """Multiply h into the weights, those outside the budget by zero; from now on masks are the gates."""
+        self._solve(model, self.initial)
+        masks = self._choose(model)
+        factors = []
+        for name, gate in self._gates.items():
+            weight = original_weight(model.get_submodule(name))
+            h = torch.ones_like(weight) if gate.open else gate_of(weight, float(gate.t), gate.n)
+            factors.append((weight, h * masks[name]))
+        scale(model, factors)
+        for name, gate in self._gates.items():
+            weight = original_weight(model.get_submodule(name))
+            gate.close(weight, masks[name])
+            follow_mask(optimizer, weight, masks[name])
+        self._cut = True
 
     def _floors(self) -> dict[str, int]:
         """Weights that each layer keeps at the cut at least."""
@@ -305,6 +373,13 @@ class Reparametrization(Method):
     def _gated(self, model: nn.Module) -> list[tuple[Gate, Tensor]]:
         """Every gate with the weight it is given."""
         return [(gate, original_weight(model.get_submodule(name))) for name, gate in self._gates.items()]
+
+
+def _open(gate: Gate, weight: Tensor) -> float:
+    """What a layer adds to C."""
+    if gate.mask is not None:
+        return float(gate.mask.sum())
+    return weight.numel() if gate.open else float(total(weight, gate.t, gate.n))
 
 
 def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:
