@@ -18,15 +18,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import secateur as sc
 from secateur.atomic import write_json
-from secateur.compare.summary import T_975
+from secateur.compare.summary import interval
 from secateur.data import Data
 from secateur.device import Runtime
-from secateur.methods import GradualMagnitude, Magnitude, Method, Reparametrization
+from secateur.methods import GradualMagnitude, Method, Reparametrization
 from secateur.network.masks import count_nonzeros
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
@@ -232,8 +232,8 @@ def difference(own: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any
         return "–"
     if len(apart) < 2:
         return f"{apart[0]:+.1f}"
-    half = T_975[len(apart) - 1] * stdev(apart) / math.sqrt(len(apart))
-    return f"{mean(apart):+.1f} ± {half:.1f}"
+    found = interval(apart, share=False)
+    return f"{found.mean:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
 
 
 def main() -> None:
