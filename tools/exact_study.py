@@ -1,10 +1,10 @@
 """What the settings of the exact mode's early cut are worth: python tools/exact_study.py run --network small
 
-Every variant is a training of 12 epochs, on 4,500 images of CIFAR-10, measured on 4,500 others of the training
-split, the validation split here; the test split is not looked at. What is left, in --out (by default
-results/exact-study), is a line for each run: what the network is worth right before the cut, right behind it
-and at the end. A second command skips what is there. `table` makes table.md of it: means over the seeds, and the
-difference from the first variant that was run at the same seeds, with its 95% interval.
+Every variant is a training of 12 epochs, on 4,500 images of CIFAR-10, measured on 4,500 others of the
+training split, the validation split here; the test split is not looked at. What is left, in --out (by
+default results/exact-study), is a line for each run: what the network is worth right before the cut, right
+after it and at the end. A second command skips what is there. `table` makes table.md of it: means over the
+seeds, and the difference from the variant "50/65" at the same seeds, with its 95% interval.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Variant:
     Attributes:
         settings: of `Reparametrization`.
         recipe: fields of the recipe.
-        restart: the rate goes over its cosine anew behind the cut, beginning with this share of the first rate.
+        restart: the rate goes over its cosine anew after the cut, from this share of the first rate on.
         method: "exact", or a control.
     """
 

@@ -98,7 +98,7 @@ class Method:
 
     @property
     def about_to_zero(self) -> bool:
-        """Whether the next `after_step` cuts weights, all that go, and training goes on with those that stay."""
+        """Whether the next `after_step` cuts all weights that go, and training goes on with the others."""
         return False
 
     @property

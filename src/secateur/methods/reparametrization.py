@@ -110,7 +110,7 @@ class Config(Schedule):
         return cls(**{**(LATE if late else {}), **settings})
 
     def identity(self) -> dict[str, Any]:
-        """All of them; without `cut_at` where the cut comes last, as in runs from before there was another."""
+        """All of them; no `cut_at` where the cut comes last, as in runs from before there was another."""
         found = asdict(self)
         if self.cut_at == 1:
             del found["cut_at"]

@@ -81,8 +81,8 @@ def scale(model: nn.Module, factors: list[tuple[Tensor, Tensor]]) -> None:
         parameter.mul_(factor.to(parameter.dtype))
         followers.scale(parameter, factor)
         for held in copies:
-            other = held.get(names[id(parameter)])  # of a copy from before weights had gates it goes by another
-            if other is not None:
+            other = held.get(names[id(parameter)])
+            if other is not None:  # it has another name in a copy that was made before weights had gates
                 other.mul_(factor.to(other.device, other.dtype))
 
 

@@ -1,7 +1,8 @@
-"""What a cut of weights in the middle of training costs: the network right before it and right behind it.
+"""What a cut of weights in the middle of training costs: the network right before it and right after it.
 
-A cut at the end is measured when training is over (`runs.sparsify`). One in the middle has to be measured there,
-or nobody would know what it took: training goes on, and makes up for it. Nothing depends on what is found.
+A cut at the end is measured when training is over (`runs.sparsify`). One in the middle has to be measured
+there, or nobody would know what it took: training goes on, and makes up for it. Nothing depends on what is
+found.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Costed(Protocol):
 
 @contextmanager
 def costed(training: Costed) -> Iterator[None]:
-    """Measure the network before and behind what the method does here, where that is a cut of weights.
+    """Measure the network before and after what the method does here, where that is a cut of weights.
 
     It leaves `accuracy_before`, `accuracy_after_cut`, both on the test split, the same with `val_`, and
     `remaining` in `training.progress.cut`. Where weights are averaged, it is the averages that are measured.

@@ -4,8 +4,8 @@ Read `fit`, `_epoch`, `step`, in that order: that is all of it. What they name h
 the images (`batches`), the parts of a batch (`micro`), the network that a method may shrink (`placed`), what
 steps it (`optimizers`), the teacher that it may have (`distillation`), the average of its weights
 (`average`), the sums (`meter`), how far it has come and what follows from the accuracy (`state`), the
-measuring (`evaluation`), the stop for networks that come trained (`guard`), what a cut of weights costs (`cost`), what is saved
-(`checkpoint`).
+measuring (`evaluation`), the stop for networks that come trained (`guard`), what a cut of weights costs
+(`cost`), what is saved (`checkpoint`).
 
 An epoch is a pure function of the seed and its number, and the state after each is saved, so a run that was
 killed continues to the same result: on a CPU to the bit.

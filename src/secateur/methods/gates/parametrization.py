@@ -46,11 +46,11 @@ class Ready:
 
 
 class Gate(nn.Module):
-    """The parametrization w -> w * h_t(w) of one layer; `open` the identity, behind an early cut w -> w * mask.
+    """The parametrization w -> w * h_t(w) of a layer; `open` the identity, after an early cut w -> w * mask.
 
     Attributes:
-        mask: of the weights that stay, from the cut on; then h is 0 or 1 for good, and a weight that is gone has
-            no gradient. It is no part of the network's state: the method's has it.
+        mask: of the weights that stay, from the cut on: h is 0 or 1 for good, and what is gone has no
+            gradient. It is no part of the network's state: the method's has it.
     """
 
     mask: Tensor | None
