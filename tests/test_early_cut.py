@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.compare.arms import ARMS
 from secateur.compare.comparison import Comparison
 from secateur.compare.settings import Settings, Sparsity
@@ -100,6 +100,7 @@ def test_by_default_it_comes_at_65_percent_and_a_cut_at_the_end_has_its_old_sche
     assert (early.start, early.end, early.sharpen_until, early.cut_at) == (0.1, 0.5, 0.65, 0.65)
     assert (late.start, late.end, late.sharpen_until, late.cut_at) == (0.1, 0.7, 0.9, 1.0)
     assert exact(cut_at=1, end=0.6).config == replace(late, end=0.6)
+    assert exact(sharpen_until=0.8).config == replace(early, sharpen_until=0.8, cut_at=0.8)
     loop = Loop(exact(cut_at=1.0)).to(STEPS)
     assert not loop.method.state()["cut"]
     assert count_nonzeros(loop.model) > loop.method.target
@@ -123,7 +124,6 @@ def test_runs_of_older_versions_keep_their_identity():
         ({"cut_at": 0.6}, "cut_at must lie in [sharpen_until, 1], got 0.6"),
         ({"cut_at": 1.5}, "cut_at must lie in [sharpen_until, 1], got 1.5"),
         ({"cut_at": math.nan}, "cut_at must lie in [sharpen_until, 1], got nan"),
-        ({"sharpen_until": 0.8}, "cut_at must lie in [sharpen_until, 1], got 0.65"),
         (
             {"mode": "faithful", "end": 0.3, "sharpen_until": 0.5, "cut_at": 0.5},
             "cut_at must be 1 in faithful mode, which cuts when training is over, got 0.5",
@@ -324,6 +324,16 @@ def test_interrupted_after_the_cut_a_run_ends_the_same_and_knows_what_it_cost(di
     one, two = (sc.load(tmp_path / folder / "runs" / whole.run_id) for folder in ("broken", "whole"))
     assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
     assert count_nonzeros(one) == whole.nonzeros == round(0.02 * whole.weights)
+
+
+def test_the_faithful_arm_has_nothing_of_the_exact_ones_cut():
+    sparsity = Sparsity(reparametrization={"cut_at": 0.9, "t_init": 50.0})
+    methods = [ARMS[f"reparametrization{mode}"].method(sparsity, 0) for mode in ("", "-faithful")]
+    built = [choice.build(Limits.at({"nonzeros": 9}), 10).config for choice in methods]
+    assert [(config.mode, config.cut_at, config.t_init) for config in built] == [
+        ("exact", 0.9, 50.0),
+        ("faithful", 1.0, 50.0),
+    ]
 
 
 def test_a_cut_at_the_end_is_measured_there(digits, tmp_path):

@@ -369,7 +369,7 @@ class PruneOptions(Options):
     prune_end: Annotated[float | None, option("Exact: share at which C is the budget.", SPARSE)] = None
     sharpen_until: Annotated[float | None, option("Exact: share at which n is final.", SPARSE)] = None
     cut_at: Annotated[
-        float | None, option("Exact: share at which weights go for good; 1: at the end.", SPARSE)
+        float | None, option("Exact: share at which weights go for good; by default --sharpen-until.", SPARSE)
     ] = None
     compile_gates: Annotated[
         bool,

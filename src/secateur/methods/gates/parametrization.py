@@ -190,7 +190,11 @@ def distinct_layers(model: nn.Module, who: str) -> dict[str, nn.Module]:
 
 def make_plain(layer: nn.Module) -> None:
     """Leave the weight that a layer computes with as an ordinary parameter, first in order as in every such
-    layer: optimizer states are matched by order."""
+    layer: optimizer states are matched by order. A copy of the network keeps its parametrizations."""
+    made = type(
+        layer
+    )  # copies share the class that torch made for the layer, and its property is deleted there
+    layer.__class__ = type(made.__name__, made.__bases__, dict(made.__dict__))
     parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     rest = {name: value for name, value in layer._parameters.items() if name != "weight"}
     weight = layer._parameters["weight"]
