@@ -83,7 +83,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
         ("train --select-on train", "unknown split to select on 'train'"),
         ("train --early-stop 0", "early_stop must be at least 1"),
         ("reproduce dupont2020 table1", "did you mean 'dupont2021'"),
-        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, figure2)"),
+        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, claims, figure2)"),
         ("reproduce dupont2021 table1 --scale huge", "unknown scale 'huge'"),
         ("reproduce dupont2021 table1 --cells conv6", "write NETWORK/DATASET/RATE"),
         ("reproduce dupont2021 table1 --scale smoke --methods l2", "unknown method 'l2'"),
@@ -227,6 +227,11 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     again = json.loads((tmp_path / "t/cells.json").read_text())
     assert again["cells"] == content["cells"]
     assert "--tables-only" not in again["about"]["command"]
+    code, out, _ = run(f"reproduce dupont2021 claims --scale smoke --epochs 2 {cells} --out t --tables-only")
+    assert (
+        "The budget is reached.** The paper's own tables: not held (at 5 of 12); as written, here: not" in out
+    )
+    assert code == 0
     code, out, err = run(f"reproduce dupont2021 table2 --scale smoke {cells} --out t --tables-only")
     assert code == 2
     assert "leave out --tables-only" in err
@@ -259,6 +264,10 @@ def test_reproduce_the_comparison_with_snip(run, tmp_path, monkeypatch):
         ("dupont2021 snip", "unknown table or figure of dupont2021 'snip'"),
         ("crowley2018 snip --cells conv4", "crowley2018 is made as a whole and has no --cells, got 'conv4'"),
         ("crowley2018 snip --select-on test", "has no --select-on, got 'test'"),
+        ("crowley2018 snip --width 0.5", "has no --width, got '0.5'"),
+        ("dupont2021 figure2 --cells conv4", "figure2 is drawn of the equations: it has no --cells, got"),
+        ("dupont2021 table1 --scale smoke --minutes 1 --workers 2", "leave out --workers and --on, or --min"),
+        ("dupont2021 table1 --scale laptop --select-on val", "select_on must be left out at scale laptop"),
         ("crowley2018 snip --scale tiny", "unknown scale 'tiny'"),
         ("crowley2018 snip --seeds 0 --scale smoke", "at least 1 seed is needed, got 0"),
     ],

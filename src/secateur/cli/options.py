@@ -361,6 +361,9 @@ class PruneOptions(Options):
     # Of the gates: settings of `methods.reparametrization.Config`, which loads torch. A test compares them.
     t_init: Annotated[float, option("Faithful: where every t begins.", SPARSE)] = 100.0
     penalty_weight: Annotated[float, option("Faithful: lambda of the budget loss.", SPARSE)] = 5.0
+    t_rate: Annotated[
+        float | None, option("Faithful: rate of t, in rates of the weights; as written 1.", SPARSE)
+    ] = None
     crispness: Annotated[int, option("n of the gate; exact mode: at first.", SPARSE)] = 4
     crispness_final: Annotated[
         int | None, option("Exact: n at the end; by default the method's.", SPARSE)
@@ -391,6 +394,7 @@ class PruneOptions(Options):
         given = {
             "t_init": self.t_init,
             "penalty_weight": self.penalty_weight,
+            "t_rate": self.t_rate,
             "n": self.crispness,
             "n_final": self.crispness_final,
             "start": self.prune_start,

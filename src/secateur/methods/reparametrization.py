@@ -74,7 +74,7 @@ from secateur.network.masks import Masks, apply_masks, keep_largest, magnitudes
 from secateur.network.weights import count_weights
 from secateur.surgery.constraints import Patterns
 from secateur.surgery.cutting import scale
-from secateur.surgery.optimizer_state import Optimizers, follow_mask
+from secateur.surgery.optimizer_state import RATE_SCALE, Optimizers, follow_mask, listed
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class Config(Schedule):
         mode: "exact" or "faithful".
         t_init: faithful: where every layer's t begins (the paper: 100).
         penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
+        t_rate: faithful: the learning rate of t, in rates of the weights, above 0 (the paper names none of
+            its own: 1). At 1 t hardly moves in a short training (docs/deviations.md).
         cut_at: exact: the share of training after which the weights go for good, by default at
             `sharpen_until`, never before. 1: only in `finalize`, with nothing left to make up for gates that
             were still between 0 and 1; C then falls until 0.7 and n rises until 0.9, unless said otherwise.
@@ -98,6 +100,7 @@ class Config(Schedule):
     mode: str = "exact"
     t_init: float = 100.0
     penalty_weight: float = 5.0
+    t_rate: float = 1.0
     floor: float = 0.0
     sample: int = 200_000
     cut_at: float = 0.65
@@ -109,6 +112,7 @@ class Config(Schedule):
             **self.checks(),
             "t_init must be above 0": 0 < self.t_init < math.inf,
             "penalty_weight must be at least 0": 0 <= self.penalty_weight < math.inf,
+            "t_rate must be above 0": 0 < self.t_rate < math.inf,
             "floor must lie in [0, 1)": 0 <= self.floor < 1,
             "sample must be at least 1": self.sample >= 1,
             "cut_at must lie in [sharpen_until, 1]": self.sharpen_until <= self.cut_at <= 1,
@@ -125,10 +129,12 @@ class Config(Schedule):
         return cls(**{**schedule, **settings})
 
     def identity(self) -> dict[str, Any]:
-        """All of them; no `cut_at` where the cut comes last, as in runs from before there was another."""
+        """All of them, but for those that were once not there, where they change nothing: old runs are found."""
         found = asdict(self)
         if self.cut_at == 1:
             del found["cut_at"]
+        if self.t_rate == 1:
+            del found["t_rate"]
         return found
 
 
@@ -193,6 +199,7 @@ class Reparametrization(Method):
         self._gates: dict[str, Gate] = {}
         self._at_once: AllAtOnce | None = None
         self._sizes: dict[str, int] = {}
+        self._rate_checked = False
         self._c: Tensor | None = None  # faithful: C at the last step
 
     def identity(self) -> dict[str, Any]:
@@ -234,12 +241,16 @@ class Reparametrization(Method):
         return model
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-        """For the optimizer: weight decay on everything but t (Dupont et al. 2021, section 3.1)."""
+        """For the optimizer: weight decay on everything but t (Dupont et al. 2021, section 3.1).
+
+        Where t has a rate of its own, its group says so: `lr_scale`, by which the rate is to be multiplied.
+        """
         temperatures = {id(gate.t) for gate in self._gates.values()}
         rest = [p for p in model.parameters() if id(p) not in temperatures]
         groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": weight_decay}]
         if not self.exact:
-            groups.append({"params": [gate.t for gate in self._gates.values()], "weight_decay": 0.0})
+            own = {} if self.config.t_rate == 1 else {RATE_SCALE: self.config.t_rate}
+            groups.append({"params": [gate.t for gate in self._gates.values()], "weight_decay": 0.0, **own})
         return groups
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -257,8 +268,14 @@ class Reparametrization(Method):
 
         Args:
             optimizer: what it keeps of weights that go is set to zero, of the others it stays.
+
+        Raises:
+            InputError: where the loop does not give t the rate that it was to have.
         """
         cutting = self.about_to_zero
+        if self.config.t_rate != 1 and not self.exact and not self._rate_checked:
+            self._rate_checked = True
+            self._check_rate(optimizer)
         self._step += 1
         if self._at_once is not None:
             self._at_once.release()
@@ -334,6 +351,19 @@ class Reparametrization(Method):
         if self._cut and self._at_once is not None:
             for name, (gate, layer) in zip(self._gates, self._at_once.gated, strict=True):
                 gate.close(original_weight(layer), tensors[f"mask.{name}"])
+
+    def _check_rate(self, optimizers: Optimizers) -> None:
+        """A loop of the user's own may not know of `lr_scale`; then t would learn as slowly as ever."""
+        ts = {id(gate.t) for gate in self._gates.values()}
+        rates: dict[bool, set[float]] = {True: set(), False: set()}
+        for group in (group for each in listed(optimizers) for group in each.param_groups):
+            rates[any(id(p) in ts for p in group["params"])].add(float(group["lr"]))
+        if rates[True] & rates[False] - {0.0}:
+            raise InputError(
+                f"reparametrization: t_rate {self.config.t_rate:g} asks for a rate of t's own, got the "
+                f"weights' ({max(rates[True]):g}): set group['lr'] = rate * group.get('{RATE_SCALE}', 1) "
+                "for every group of the optimizer"
+            )
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""

@@ -36,6 +36,9 @@ from secateur.errors import InputError
 Optimizers = Optimizer | Sequence[Optimizer] | None
 """One optimizer, or several."""
 
+RATE_SCALE = "lr_scale"
+"""The key under which a parameter group says by what it multiplies the rate that a loop sets."""
+
 
 @dataclass(frozen=True)
 class Cut:
