@@ -111,6 +111,8 @@ VARIANTS = {
     "40/55, n to 16, floor 0.1": cut(0.4, 0.55, n_final=16, floor=0.1),
     "40/55, n to 16, rate restarted at 1": replace(cut(0.4, 0.55, n_final=16), restart=1.0),
     "40/55, n to 16, rate restarted at 0.7": replace(cut(0.4, 0.55, n_final=16), restart=0.7),
+    "n to 16, rate restarted at 1": replace(cut(0.5, 0.65, n_final=16), restart=1.0),
+    "n to 32, rate restarted at 1": replace(cut(0.5, 0.65, n_final=32), restart=1.0),
     "gradual-magnitude": Variant(method="gradual-magnitude"),
     "dense": Variant(method="dense"),
 }
