@@ -115,7 +115,7 @@ def test_runs_of_older_versions_keep_their_identity():
     }  # fmt: skip
     assert exact(cut_at=1.0).identity() == old
     assert Reparametrization("nonzeros=5%", mode="faithful").identity() == {**old, "mode": "faithful"}
-    assert exact().identity() == {**old, "end": 0.5, "sharpen_until": 0.65, "cut_at": 0.65}
+    assert exact().identity() == {**old, "end": 0.5, "sharpen_until": 0.65, "cut_at": 0.65, "restart": True}
 
 
 @pytest.mark.parametrize(
@@ -324,6 +324,30 @@ def test_interrupted_after_the_cut_a_run_ends_the_same_and_knows_what_it_cost(di
     one, two = (sc.load(tmp_path / folder / "runs" / whole.run_id) for folder in ("broken", "whole"))
     assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
     assert count_nonzeros(one) == whole.nonzeros == round(0.02 * whole.weights)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "steps"])
+def test_the_rate_goes_over_its_schedule_anew_after_the_cut(digits, tmp_path, schedule):
+    """Four epochs of five steps: the cut is after step 13, the first of seven whose rates begin anew."""
+    recipe = replace(RECIPE, schedule=schedule, milestones=(0.5,), gamma=0.1)
+    used, step = [], torch.optim.SGD.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            torch.optim.SGD, "step", lambda self: (used.append(self.param_groups[0]["lr"]), step(self))
+        )
+        record = made(digits, tmp_path, recipe)
+        without = made(digits, tmp_path, recipe, restart=False)
+    epochs = [0, 0.5 * (1 + math.cos(math.pi / 4)), 0.5, 0.5 * (1 + math.cos(3 * math.pi / 4))]
+    plain = {"cosine": [1.0, *epochs[1:]], "steps": [1.0, 1.0, 0.1, 0.1]}[schedule]
+    plain = [0.05 * share for share in plain for _ in range(5)]
+    anew = [k / 20 for k in range(13, 20)]
+    again = [(done - 0.65) / 0.35 for done in anew]
+    again = [
+        0.5 * (1 + math.cos(math.pi * s)) if schedule == "cosine" else (0.1 if s >= 0.5 else 1) for s in again
+    ]
+    assert used[:20] == pytest.approx(plain[:13] + [0.05 * share for share in again])
+    assert used[20:] == pytest.approx(plain)
+    assert (record.history[-1].lr, without.history[-1].lr) == (used[19], used[39])
 
 
 def test_the_faithful_arm_has_nothing_of_the_exact_ones_cut():

@@ -102,6 +102,11 @@ class Method:
         return False
 
     @property
+    def restarts_at(self) -> float | None:
+        """The share of training after which the rate goes over its schedule anew; None: it does not."""
+        return None
+
+    @property
     def cuts_at_once(self) -> bool:
         """Whether all that goes is removed in one step."""
         return False

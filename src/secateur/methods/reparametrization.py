@@ -31,8 +31,9 @@ At no n does it get there. dw_hat/dw = h + w dh/dw is about n/4 where a gate is 
 wilder these weights move, and some gates are half open always. So the weights outside the budget go at
 `cut_at`, while there is training left. What is left of h is multiplied into those that stay, which changes
 nothing of what they compute; their momentum is carried over, that of the others is zero; and h is 1 or 0
-from then on, so that the rest of training solves the problem on the support that was found. What the cut
-took is measured right before and right after it (`training.cost`).
+from then on, so that the rest of training solves the problem on the support that was found. For that the
+learning rate goes over its schedule anew (`restart`): what is left of it by then is little. What the cut took
+is measured right before and right after it (`training.cost`).
 
 Closest to it: Continuous Sparsification (Savarese et al. 2020, arXiv:1912.04427), whose masks are sigmoids
 that sharpen while training goes on, of parameters of their own under a penalty, with no budget that holds;
@@ -90,6 +91,8 @@ class Config(Schedule):
         cut_at: exact: the share of training after which the weights go for good, by default at
             `sharpen_until`, never before. 1: only in `finalize`, with nothing left to make up for gates that
             were still between 0 and 1; C then falls until 0.7 and n rises until 0.9, unless said otherwise.
+        restart: exact: whether the learning rate goes over its schedule anew after an early cut. Secateur's
+            own loop does that; in a loop of yours it is yours to do.
         floor: exact: no layer is left with less than this part of what an even share of C would leave in
             it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
@@ -104,6 +107,7 @@ class Config(Schedule):
     floor: float = 0.0
     sample: int = 200_000
     cut_at: float = 0.65
+    restart: bool = True
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -129,10 +133,10 @@ class Config(Schedule):
         return cls(**{**schedule, **settings})
 
     def identity(self) -> dict[str, Any]:
-        """All of them, but for those that were once not there, where they change nothing: old runs are found."""
+        """All of them, but for newer ones where they change nothing, so that older runs are found."""
         found = asdict(self)
         if self.cut_at == 1:
-            del found["cut_at"]
+            del found["cut_at"], found["restart"]
         if self.t_rate == 1:
             del found["t_rate"]
         return found
@@ -291,6 +295,12 @@ class Reparametrization(Method):
         if self._cut or not self._gates or self.steps is None or self.config.cut_at == 1:
             return False
         return self._step + 1 >= self.config.cut_at * self.steps
+
+    @property
+    def restarts_at(self) -> float | None:
+        """Where it cuts, unless that comes last."""
+        early = self.exact and self.config.cut_at < 1
+        return self.config.cut_at if early and self.config.restart else None
 
     def before_evaluation(self, model: nn.Module) -> None:
         """Exact mode: meet the schedule's C over all weights, not only over the sample."""

@@ -191,7 +191,12 @@ class Training:
 
     def lr_after(self, batches: int) -> float:
         """The rate of the step that is so many batches into the present epoch, itself counted."""
-        return self.progress.lr(self.recipe, batches / self.batches.per_epoch())
+        start, whole = self.method.restarts_at, self.batches.per_epoch()
+        if start is not None and self.epochs and self.recipe.schedule != "plateau":
+            done = (self.progress.epoch * whole + batches - 1) / (self.epochs * whole)
+            if done >= start:
+                return self.recipe.lr_anew(done, start)
+        return self.progress.lr(self.recipe, batches / whole)
 
     @property
     def _parts(self) -> dict[str, Part]:

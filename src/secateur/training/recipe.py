@@ -237,7 +237,7 @@ class Recipe:
     def __repr__(self) -> str:
         return changed(self, type(self), Unsaid)
 
-    def lr_at(self, epoch: int, drops: int = 0) -> float:
+    def lr_at(self, epoch: float, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
 
         Example:
@@ -250,6 +250,18 @@ class Recipe:
             return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
         passed = sum(epoch >= share * self.epochs - 1e-9 for share in self.milestones)
         return self.lr * self.gamma**passed
+
+    def lr_anew(self, done: float, start: float) -> float:
+        """The learning rate where the schedule begins anew at `start`, and ends with the training.
+
+        Args:
+            done, start: shares of the training, in [0, 1).
+
+        Example:
+            >>> [round(Recipe(schedule="cosine").lr_anew(done, 0.6), 4) for done in (0.6, 0.8, 0.9)]
+            [0.1, 0.05, 0.0146]
+        """
+        return self.lr_at((done - start) / (1 - start) * self.epochs)
 
     def warmed_up(self, epochs: float) -> float:
         """The share of the rate after so many epochs, the present step with them: in (0, 1].
