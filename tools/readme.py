@@ -165,7 +165,7 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    names = ("deviations", "prunability", "surgery", "training", "verdict")
+    names = ("channels", "deviations", "prunability", "surgery", "training", "verdict")
     docs = [ROOT / "docs" / f"{name}.md" for name in names]
     for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, check_compared
 from secateur.errors import InputError, unknown
 from secateur.methods import L1, Reparametrization
+from secateur.methods.layer_shares import LAYER_SHARES
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.settings import SparseFields
 from secateur.training.recipe import Recipe
@@ -35,6 +36,8 @@ class Sparsity(SparseFields):
         if self.tune_epochs is not None and self.tune_epochs < 1:
             raise InputError(f"tuning takes at least 1 epoch, got {self.tune_epochs}")
         L1("nonzeros=1%", strength=self.l1_strength)  # has the checks
+        if self.layer_shares is not None and self.layer_shares not in LAYER_SHARES:
+            raise unknown("--layer-shares", str(self.layer_shares), LAYER_SHARES)
         method = Reparametrization("nonzeros=1%", steps=1, **self.reparametrization)
         if method.kernel is not None:  # refused now, not when the first run has begun
             method.kernel.check(torch.zeros(64), torch.tensor(method.config.t_init))

@@ -91,8 +91,8 @@ class Config(Schedule):
         cut_at: exact: the share of training after which the weights go for good, by default at
             `sharpen_until`, never before. 1: only in `finalize`, with nothing left to make up for gates that
             were still between 0 and 1; C then falls until 0.7 and n rises until 0.9, unless said otherwise.
-        restart: exact: whether the learning rate goes over its schedule anew after an early cut. Secateur's
-            own loop does that; in a loop of yours it is yours to do.
+        restart: exact: whether the learning rate goes over its schedule anew after an early cut, as
+            `schedule_place` says: Secateur's own loop asks for that, a loop of yours may.
         floor: exact: no layer is left with less than this part of what an even share of C would leave in
             it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
@@ -297,10 +297,12 @@ class Reparametrization(Method):
         return self._step + 1 >= self.config.cut_at * self.steps
 
     @property
-    def restarts_at(self) -> float | None:
-        """Where it cuts, unless that comes last."""
-        early = self.exact and self.config.cut_at < 1
-        return self.config.cut_at if early and self.config.restart else None
+    def schedule_place(self) -> float | None:
+        """After an early cut: how far in a schedule that began there."""
+        if not (self._cut and self.config.restart and self.steps):
+            return None
+        done = min(self._step, self.steps - 1) / self.steps
+        return max(0.0, (done - self.config.cut_at) / (1 - self.config.cut_at))
 
     def before_evaluation(self, model: nn.Module) -> None:
         """Exact mode: meet the schedule's C over all weights, not only over the sample."""

@@ -191,12 +191,8 @@ class Training:
 
     def lr_after(self, batches: int) -> float:
         """The rate of the step that is so many batches into the present epoch, itself counted."""
-        start, whole = self.method.restarts_at, self.batches.per_epoch()
-        if start is not None and self.epochs and self.recipe.schedule != "plateau":
-            done = (self.progress.epoch * whole + batches - 1) / (self.epochs * whole)
-            if done >= start:
-                return self.recipe.lr_anew(done, start)
-        return self.progress.lr(self.recipe, batches / whole)
+        share = batches / self.batches.per_epoch()
+        return self.progress.lr(self.recipe, share, self.method.schedule_place)
 
     @property
     def _parts(self) -> dict[str, Part]:

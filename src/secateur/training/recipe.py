@@ -240,6 +240,9 @@ class Recipe:
     def lr_at(self, epoch: float, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
 
+        Args:
+            epoch: of a method that has its own way through the schedule, so many epochs into it.
+
         Example:
             >>> [round(Recipe().lr_at(epoch), 7) for epoch in (0, 59, 60, 120, 199)]
             [0.1, 0.1, 0.02, 0.004, 0.0008]
@@ -250,18 +253,6 @@ class Recipe:
             return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
         passed = sum(epoch >= share * self.epochs - 1e-9 for share in self.milestones)
         return self.lr * self.gamma**passed
-
-    def lr_anew(self, done: float, start: float) -> float:
-        """The learning rate where the schedule begins anew at `start`, and ends with the training.
-
-        Args:
-            done, start: shares of the training, in [0, 1).
-
-        Example:
-            >>> [round(Recipe(schedule="cosine").lr_anew(done, 0.6), 4) for done in (0.6, 0.8, 0.9)]
-            [0.1, 0.05, 0.0146]
-        """
-        return self.lr_at((done - start) / (1 - start) * self.epochs)
 
     def warmed_up(self, epochs: float) -> float:
         """The share of the rate after so many epochs, the present step with them: in (0, 1].
