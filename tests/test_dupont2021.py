@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import itertools
 import json
 import math
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from secateur.compare.arms import WEIGHT_ARMS
 from secateur.compare.settings import Sparsity
 from secateur.errors import InputError, UnfinishedError
 from secateur.papers import dupont2021
 from secateur.papers.dupont2021 import CELLS, SCALES, Cell, Reproduction, parse_cells
+from secateur.papers.published import load_highest
 from secateur.papers.reproduction import selection
 from secateur.runs.executors.choice import Workers
 from secateur.runs.store import RunStore
@@ -256,13 +260,22 @@ def test_the_papers_protocol_runs_and_names_its_selection(tmp_path, monkeypatch,
 # --- a day with a GPU, in pieces ----------------------------------------------------------------------------
 
 
-def test_the_cells_with_something_to_beat_come_first():
+@pytest.fixture(scope="module")
+def gpu_day():
+    path = Path(__file__).parents[1] / "tools" / "gpu_day.py"
+    spec = importlib.util.spec_from_file_location("gpu_day", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
+def test_the_cells_with_something_to_beat_come_first(gpu_day):
     assert gpu_day.ordered()[:3] == [f"{row.network}/{row.dataset}/{row.rate}" for row in load_highest()]
     assert sorted(gpu_day.ordered()) == sorted(map(str, CELLS))
     assert set(gpu_day.METHODS) <= set(WEIGHT_ARMS)
 
 
-def test_a_piece_ends_with_its_minutes_and_the_next_goes_on():
+def test_a_piece_ends_with_its_minutes_and_the_next_goes_on(gpu_day):
     """The second call says that its time is over; so does the clock before the third."""
     asked = list(gpu_day.calls(["a", "b"], 2))
     assert [" ".join(words) for words in asked] == [
@@ -270,7 +283,7 @@ def test_a_piece_ends_with_its_minutes_and_the_next_goes_on():
     ]
     codes, made = iter([0, 75]), []
     assert gpu_day.go_on(["--x"], asked, 9, lambda words: made.append(words) or next(codes)) == 75
-    assert made[0] == "reproduce dupont2021 table1 --x --cells a --seeds 1 --minutes 9.00".split()
+    assert " ".join(made[0]) == "reproduce dupont2021 table1 --x --cells a --seeds 1 --minutes 9.00"
     assert len(made) == 2
     clock = iter([0.0, 0.0, 300.0, 590.0]).__next__
     made.clear()

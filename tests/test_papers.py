@@ -524,6 +524,25 @@ def test_claims_are_printed_with_their_numbers():
     )
 
 
+def test_the_claims_of_several_reproductions_in_paragraphs():
+    vgg = [
+        dupont_run("reparametrization-faithful", "97%", seed, network="vgg19", accuracy=0.1 + seed / 100)
+        for seed in (0, 1)
+    ]
+    vgg += [dupont_run("magnitude", "97%", seed, network="vgg19", accuracy=0.1) for seed in (0, 1)]
+    given = {
+        name: DupontCells(paper="dupont2021", about=ABOUT, cells=tuple(cells))
+        for name, cells in {"results/a": CELLS, "results/b": vgg}.items()
+    }
+    found = claim_pages.paragraphs(given)
+    assert len(found) == 11 + 1
+    assert found[2].startswith("**Ahead of magnitude without tuning on larger networks too.** “For larger")
+    assert "As written, here: held, at 1 of 1 (vgg19 on cifar10: 97% +0.5 ± 0.7 (2))." in found[2]
+    assert (
+        found[11].count("scale laptop, cifar10, 4,500 training images, 24 epochs, commit 3b4d533abcde") == 1
+    )
+
+
 # --- what others have published ----------------------------------------------------------------------------
 
 

@@ -1,14 +1,14 @@
 """Dupont et al. 2021 at the paper's scale, in pieces of some minutes: python tools/gpu_day.py --out DIR
 
 Runs `secateur reproduce dupont2021` cell by cell and seed by seed: first the cells for which more was
-published elsewhere than in the paper (ResNet18 at 95 and 99%, VGG19 at 95%), then the rest of the grid. It stops
-behind the epoch after which another would take longer than --minutes (exit code 75), with everything kept in
+published elsewhere than in the paper (ResNet18 at 95 and 99%, VGG19 at 95%), then the rest of the grid. It
+stops behind the epoch after which another would take longer than --minutes (exit code 75), and keeps all in
 DIR. The same command goes on, here or on any machine that was given DIR; when it is done its exit code is 0.
 Either way DIR holds the tables and claims of what is finished.
 
-DIR has to be kept between the calls: a run that was begun is a checkpoint of its weights and their momentum, 8
-bytes a weight: 90 MB of ResNet18, 160 MB of VGG19. Where it cannot be, take so few --epochs that the runs of a
-cell fit the minutes; the tables name the epochs. What a cell takes on a GPU was not measured yet.
+DIR has to be kept between the calls: a run that was begun is a checkpoint of its weights and their momentum,
+8 bytes a weight: 90 MB of ResNet18, 160 MB of VGG19. Where it cannot be, take so few --epochs that the runs
+of a cell fit the minutes; the tables name the epochs. What a cell takes on a GPU was not measured yet.
 `--scale smoke --device cpu` tries all of it on the embedded digits.
 """
 

@@ -3,6 +3,7 @@
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
 `<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
 stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results. Between
+`<!-- dupont-claims -->` and its end stand the claims of that paper, checked on all of its results. Between
 `<!-- verdicts -->` or `<!-- verdict-power NAME -->` and its end stand the tables of docs/verdict.md.
 """
 
@@ -16,12 +17,15 @@ from pathlib import Path
 import verdict_tables
 import verdicts
 
+from secateur.papers.cells import DupontCells
+from secateur.papers.dupont2021.claim_pages import paragraphs
 from secateur.records.results import Results, SummaryRow
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+CLAIMS = re.compile(r"(<!-- dupont-claims -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICTS = re.compile(r"(<!-- verdicts -->\n).*?(<!-- end -->)", re.DOTALL)
 POWER = re.compile(r"(<!-- verdict-power ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -31,6 +35,13 @@ def block(name: str, table: str | None) -> str:
     if table is None:
         return comparison(name)
     return (ROOT / "results" / name / f"{table}.md").read_text(encoding="utf-8").rstrip() + "\n"
+
+
+def dupont_claims() -> str:
+    """A paragraph for each claim, on all recorded reproductions at the laptop's scale together."""
+    paths = sorted((ROOT / "results").glob("dupont2021-laptop*/cells.json"))
+    contents = {f"results/{path.parent.name}": DupontCells.load(path) for path in paths}
+    return "\n\n".join(paragraphs(contents)) + "\n"
 
 
 def comparison(name: str) -> str:
@@ -165,11 +176,12 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    names = ("channels", "deviations", "prunability", "surgery", "training", "verdict")
+    names = ("channels", "deviations", "papers", "prunability", "surgery", "training", "verdict")
     docs = [ROOT / "docs" / f"{name}.md" for name in names]
     for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
+        new = CLAIMS.sub(lambda found: f"{found[1]}{dupont_claims()}{found[2]}", new)
         new = VERDICTS.sub(lambda found: f"{found[1]}{verdicts.table()}{found[2]}", new)
         new = POWER.sub(lambda found: f"{found[1]}{verdict_tables.TABLES[found[2]]()}{found[3]}", new)
         new = BENCHMARKS.sub(lambda found: f"{found[1]}{speed(RESULTS)}{found[2]}", new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,51 @@ def _rows(each: Checked) -> list[list[str]]:
         for index, outcomes in enumerate(each.outcomes)
         if any(outcome.value is not None or outcome.note for outcome in outcomes)
     ]
+
+
+def paragraphs(contents: Mapping[str, DupontCells]) -> list[str]:
+    """Every claim in a paragraph, on the runs of several reproductions together; Markdown. What those were.
+
+    Args:
+        contents: by the folder's name; of one network on one data set all are at one scale.
+    """
+    cells = [cell for content in contents.values() for cell in content.cells if cell.method != "dense"]
+    found = [_paragraph(each) for each in check(cells)]
+    sources = [f"- `{name}`: {markdown(_source(content))}" for name, content in contents.items()]
+    return [*found, "Made of:\n\n" + "\n".join(sources)]
+
+
+def _paragraph(each: Checked) -> str:
+    said = f"**{each.claim.name}.** “{each.claim.said}.” Read as: {each.claim.reading}. {contradicted(each)}"
+    parts = [said.rstrip()]
+    for column, head in enumerate(COLUMNS):
+        held, measured = each.counts(column)
+        text = f"{_capital(head)}: {each.overall(column)}"
+        if measured:
+            text += f", at {held} of {measured}"
+        if measured and column:
+            text += f" ({'; '.join(_measured(each, column))})"
+        parts.append(f"{text}.")
+    return markdown(" ".join(parts)).replace(r"\*\*", "**")
+
+
+def _measured(each: Checked, column: int) -> list[str]:
+    """Where a claim was measured, with the numbers: a text for each network."""
+    found: dict[str, list[str]] = {}
+    for place, outcomes in zip(each.claim.places, each.outcomes, strict=True):
+        outcome = outcomes[column]
+        if outcome.value is not None:
+            number = f"{_number(outcome, False, each.claim.unit)} ({outcome.n})"
+            found.setdefault(f"{place.network} on {place.dataset}", []).append(f"{place.rate} {number}")
+    return [f"{where}: {', '.join(numbers)}" for where, numbers in found.items()]
+
+
+def _source(content: DupontCells) -> str:
+    epochs = sorted({cell.epochs for cell in content.cells if cell.method == "dense"})
+    return (
+        f"scale {content.about.scale}, {content.about.data}, {' and '.join(map(str, epochs))} epochs, commit "
+        f"{content.about.commit}"
+    )
 
 
 def caption(content: DupontCells) -> str:
