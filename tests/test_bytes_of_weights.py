@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from secateur.methods import (
     Random,
     Reparametrization,
 )
-from secateur.methods import METHODS as METHOD
+from secateur.methods import METHODS as BY_NAME
 from secateur.methods.weight_goal import largest
 from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import written_state
@@ -42,12 +43,16 @@ METHODS = {
     "l1": lambda: L1("bytes=9kB"),
     "gradual": lambda: GradualMagnitude("bytes=9kB", steps=20),
     "dynamic-feedback": lambda: DynamicFeedback("bytes=9kB", steps=20),
+    **{
+        name: partial(BY_NAME[name], "bytes=9kB", steps=20)
+        for name in ("ac-dc", "str", "powerpropagation", "spartan", "l0")
+    },
     "reparametrization": lambda: Reparametrization("bytes=9kB", steps=20),
     "faithful": lambda: Reparametrization("bytes=9kB", mode="faithful"),
-    "iterative": lambda: METHOD["iterative-magnitude"]("bytes=9kB", steps=20),
-    "set": lambda: METHOD["set"]("bytes=9kB", steps=20, every=3),
-    "rigl": lambda: METHOD["rigl"]("bytes=9kB", steps=20, every=3),
-    "granet": lambda: METHOD["granet"]("bytes=9kB", steps=20, every=3),
+    "iterative": lambda: BY_NAME["iterative-magnitude"]("bytes=9kB", steps=20),
+    "set": lambda: BY_NAME["set"]("bytes=9kB", steps=20, every=3),
+    "rigl": lambda: BY_NAME["rigl"]("bytes=9kB", steps=20, every=3),
+    "granet": lambda: BY_NAME["granet"]("bytes=9kB", steps=20, every=3),
     "keep": lambda: Magnitude("bytes=9kB", keep=["2"]),
 }
 

@@ -464,7 +464,7 @@ def test_every_option_arrives_where_it_belongs():
         "--gamma 0.4 --schedule plateau --patience 3 --early-stop 6 --select-on test --pad 2 --no-flip "
         "--precision bf16 --prune-every 8 --at-once 2 --granularity 4 --flop-penalty 1e-9 --tuning-lr 0.02 "
         "--tune-share 0.25 --l1-strength 0.001 --t-init 50 --penalty-weight 2 --crispness 6 "
-        "--crispness-final 32 --prune-start 0.2 --prune-end 0.5 --sharpen-until 0.8"
+        "--crispness-final 32 --prune-start 0.2 --prune-end 0.5 --sharpen-until 0.8 --cut-at 0.9"
     )
     assert given(line).recipe() == sc.Recipe(
         epochs=7,
@@ -486,7 +486,7 @@ def test_every_option_arrives_where_it_belongs():
         every=8, beta=1e-9, lr=0.02, method="taylor", granularity=4, at_once=2
     )
     gates = {"t_init": 50, "penalty_weight": 2, "n": 6, "n_final": 32}
-    gates |= {"start": 0.2, "end": 0.5, "sharpen_until": 0.8}
+    gates |= {"start": 0.2, "end": 0.5, "sharpen_until": 0.8, "cut_at": 0.9}
     assert given(line).sparsity() == Sparsity(0.25, None, 0.001, reparametrization=gates)
     assert given("--flip").recipe().flip is True
     assert given("--compile-gates").gates()["compiled"] is True

@@ -246,7 +246,7 @@ def test_exact_mode_follows_the_schedule_at_every_evaluation():
     for step in range(100):
         model = steps_of(method, model, 1)
         method.before_evaluation(model)
-        wanted = kept_share((step + 1) / 100, method.target / method.initial, 0.1, 0.7)
+        wanted = kept_share((step + 1) / 100, method.target / method.initial, 0.1, 0.5)
         assert method.remaining(model) == pytest.approx(wanted, rel=1e-4), step
 
 

@@ -87,7 +87,10 @@ def dense_row(entry: SummaryRow) -> str:
 
 
 def sparse_rows(results: Results) -> list[str]:
-    """Arms that zero weights: one row for each, one column for each budget; before the cut in brackets."""
+    """Arms that zero weights: one row for each, one column for each budget.
+
+    In brackets stands what there was right before the cut and, where training went on, right after it.
+    """
     budgets = list(dict.fromkeys(entry.budget for entry in results.summary))
     cells = {(entry.arm, entry.budget): entry for entry in results.summary}
     limits = {entry.budget: entry.limit for entry in results.summary}
@@ -102,8 +105,8 @@ def sparse_rows(results: Results) -> list[str]:
 
 def sparse_cell(entry: SummaryRow) -> str:
     """One arm at one budget."""
-    before = entry.accuracy_before
-    return accuracy(entry) + ("" if before is None else f" ({before:.1%})")
+    known = [each for each in (entry.accuracy_before, entry.accuracy_after_cut) if each is not None]
+    return accuracy(entry) + (f" ({' → '.join(f'{each:.1%}' for each in known)})" if known else "")
 
 
 def accuracy(entry: SummaryRow) -> str:
@@ -173,7 +176,7 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    names = ("deviations", "papers", "prunability", "surgery", "training", "verdict")
+    names = ("channels", "deviations", "papers", "prunability", "surgery", "training", "verdict")
     docs = [ROOT / "docs" / f"{name}.md" for name in names]
     for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")

@@ -371,6 +371,9 @@ class PruneOptions(Options):
     prune_start: Annotated[float | None, option("Exact: share of training before C falls.", SPARSE)] = None
     prune_end: Annotated[float | None, option("Exact: share at which C is the budget.", SPARSE)] = None
     sharpen_until: Annotated[float | None, option("Exact: share at which n is final.", SPARSE)] = None
+    cut_at: Annotated[
+        float | None, option("Exact: share at which weights go for good; by default --sharpen-until.", SPARSE)
+    ] = None
     compile_gates: Annotated[
         bool,
         option(
@@ -397,6 +400,7 @@ class PruneOptions(Options):
             "start": self.prune_start,
             "end": self.prune_end,
             "sharpen_until": self.sharpen_until,
+            "cut_at": self.cut_at,
             "compiled": self.compile_gates or None,
         }
         return {name: value for name, value in given.items() if value is not None}

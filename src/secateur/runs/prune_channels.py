@@ -219,10 +219,11 @@ class PruneChannels(Run):
 
     def begun(self, training: Training) -> None:
         """Have the network measured before every removal, where that is asked for."""
-        split = self.settings.measured_on
-        if split is not None:
+        name = self.settings.measured_on
+        if name is not None:
             assert isinstance(training.method, ChannelPruning)
-            training.method.before_removal = lambda _: {f"{split}_accuracy": training.accuracy_on(split)}
+            split = self.data.test if name == "test" else self.data.val
+            training.method.before_removal = lambda _: {f"{name}_accuracy": training.worth(split)}
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
         method = training.method

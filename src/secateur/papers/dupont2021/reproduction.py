@@ -168,6 +168,7 @@ def _row(cell: Cell, method: str, record: Record, rate: str | None) -> DupontRun
         seed=record.seed,
         accuracy=record.accuracy,
         accuracy_before=record.accuracy_before,
+        accuracy_after_cut=record.accuracy_after_cut,
         remaining=record.share_remaining,
         nonzeros=nonzeros,
         weights=weights,
