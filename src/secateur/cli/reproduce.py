@@ -10,6 +10,7 @@ import typer
 
 from secateur.cli.answer import Answer
 from secateur.cli.generated import words
+from secateur.cli.options import SETTING
 from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
 from secateur.errors import InputError
 
@@ -35,6 +36,10 @@ def reproduce(
     methods: Annotated[
         list[str] | None,
         typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help=f"dupont2021: {SETTING}"),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
@@ -63,6 +68,7 @@ def reproduce(
     from secateur.progress import reporter_for
     from secateur.records.out import check_out
     from secateur.runs.executors.choice import Workers
+    from secateur.runs.method_settings import parse
 
     asked = Workers.parse(workers, on)
     places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
@@ -86,14 +92,26 @@ def reproduce(
     reproduction: BaseReproduction
     if paper == "crowley2018":
         _refuse(
-            paper, {"--cells": cells, "--methods": methods, "--select-on": [select_on] if select_on else None}
+            paper,
+            {
+                "--cells": cells,
+                "--methods": methods,
+                "--setting": setting,
+                "--select-on": [select_on] if select_on else None,
+            },
         )
         reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
     else:
         chosen = dupont2021.parse_cells(",".join(cells) if cells else None)
         named = words(*methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
-            out, scale, chosen, methods=named, select_on=select_on, **common
+            out,
+            scale,
+            chosen,
+            methods=named,
+            settings=parse(words(*setting or ())),
+            select_on=select_on,
+            **common,
         )
         written = "table1, table2 and table3"
     command = command_line().replace(" --tables-only", "")  # what it is that the tables are made by

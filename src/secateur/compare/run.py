@@ -85,7 +85,7 @@ def _asked(wanted: Wanted) -> Asked:
     identity = question.architecture.identity()
     whole = {
         "prune": asdict(asked.prune),
-        "sparsity": asdict(asked.sparsity),
+        "sparsity": asked.sparsity.identity(),
         "terms": asked.terms.identity(),
     }
     settings = {**_described(wanted), **whole}
@@ -193,6 +193,7 @@ def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
         "tune_share": sparsity.tune_share,
         "l1_strength": sparsity.l1_strength,
         "reparametrization": changed or "the method's defaults",
+        **({"settings of methods": sparsity.in_words()} if sparsity.settings else {}),
     }
 
 

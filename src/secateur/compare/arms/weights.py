@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from secateur.budget import Budget
+from secateur.budget import Budget, Limits
 from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
@@ -83,6 +83,7 @@ class WeightArm(Arm):
         settings.budgets[0].of_weights(f"the arm {self.name}")
         settings.prune.constraints.only_keeps(f"the arm {self.name}")
         self.shares(settings.recipe, settings.sparsity)
+        self._check_own(settings.sparsity)
         if settings.match == "compute":
             raise InputError(
                 f"--match compute gives each arm what fisher-tuned spent; the arm {self.name} takes "
@@ -110,9 +111,26 @@ class WeightArm(Arm):
         )
 
     def _method(self, settings: Settings, seed: int) -> MethodChoice:
-        """The method, with the layers whose weights all stay, where there are any."""
+        """The method with what was set of it, and the layers whose weights all stay, where there are any."""
         method, keep = self.method(settings.sparsity, seed), settings.prune.constraints.keep
-        return MethodChoice(method.name, {**method.settings, "keep": list(keep)}) if keep else method
+        given = settings.sparsity.settings.get(method.name, {})
+        return MethodChoice(
+            method.name, {**method.settings, **given, **({"keep": list(keep)} if keep else {})}
+        )
+
+    def _check_own(self, sparsity: Sparsity) -> None:
+        """Raise InputError where a setting is given that makes the arm what it is."""
+        method = self.method(sparsity, 0)
+        own = set(method.settings) - set(sparsity.named(method.name))
+        for name, value in sparsity.settings.get(method.name, {}).items():
+            if name in own:
+                raise InputError(
+                    f"the arm {self.name} is {method.name} with its own {name}, got {method.name}.{name}="
+                    f"{value}: leave it out, or name another arm"
+                )
+        MethodChoice(method.name, {**method.settings, **sparsity.settings.get(method.name, {})}).build(
+            Limits.at({"nonzeros": 1}), 1
+        )  # has the checks of what belongs together
 
     def check(self, question: Comparison, budget: Budget) -> None:
         keep = question.settings.prune.constraints.keep

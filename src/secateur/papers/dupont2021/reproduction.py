@@ -6,10 +6,12 @@ The runs of a cell serve Tables 1, 2 and 3 alike. The scales are explained in `s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from secateur.architecture.architecture import Architecture
 from secateur.compare.arms import ARMS, WEIGHT_ARMS
+from secateur.compare.arms import chosen as check_arms
 from secateur.compare.arms.weights import WeightArm
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
@@ -23,6 +25,7 @@ from secateur.papers.reproduction import BaseReproduction
 from secateur.progress import Reporter
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.method_settings import Given
 
 
 class Reproduction(BaseReproduction):
@@ -31,6 +34,7 @@ class Reproduction(BaseReproduction):
     Args:
         scale: a key of `SCALES`.
         methods: some of `secateur.compare.arms.WEIGHT_ARMS`.
+        settings: of these methods, besides the scale's: method -> setting -> value.
         seeds, epochs: in place of the scale's.
         select_on: in place of the scale's: "val" for the paper's protocol without its selection on test.
 
@@ -48,6 +52,7 @@ class Reproduction(BaseReproduction):
         cells: Sequence[Cell] = CELLS,
         *,
         methods: Sequence[str] = METHODS,
+        settings: Given | None = None,
         seeds: int | None = None,
         epochs: int | None = None,
         select_on: str | None = None,
@@ -70,6 +75,9 @@ class Reproduction(BaseReproduction):
             reporter=reporter,
         )
         self.scale = SCALES[scale]
+        self.sparsity = replace(self.scale.sparsity, settings=settings or {})
+        for cell in self.cells[:1]:
+            check_arms(self._settings(cell))
 
     def image_size(self, cell: Cell) -> int | None:
         return self.scale.image_sizes.get(cell.network)
@@ -101,8 +109,11 @@ class Reproduction(BaseReproduction):
 
     def _question(self, cell: Cell) -> Comparison:
         """Ask what `secateur compare` would be asked for this cell."""
-        settings = Settings((cell.budget,), self.methods, recipe=self.recipe, sparsity=self.scale.sparsity)
-        return Comparison(self.architecture(cell), self.data(cell), settings, prunes=False)
+        return Comparison(self.architecture(cell), self.data(cell), self._settings(cell), prunes=False)
+
+    def _settings(self, cell: Cell) -> Settings:
+        """What is compared in a cell, and how."""
+        return Settings((cell.budget,), self.methods, recipe=self.recipe, sparsity=self.sparsity)
 
     @staticmethod
     def _arm(method: str) -> WeightArm:
