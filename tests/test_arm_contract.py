@@ -49,6 +49,8 @@ CASES = {
     "fisher-scratch": Case(SIZE, scratch=True, finds=True),
     "fisher-tuned": Case(SIZE),
     "gradual-magnitude": Case(ZEROS),
+    "granet": Case(ZEROS),
+    "iterative-magnitude": Case(ZEROS),
     "l1": Case(ZEROS),
     "magnitude": Case(ZEROS),
     "magnitude-tuned": Case(ZEROS),
@@ -57,6 +59,8 @@ CASES = {
     "random-tuned-layers": Case(ZEROS),
     "reparametrization": Case(ZEROS),
     "reparametrization-faithful": Case(ZEROS),
+    "rigl": Case(ZEROS),
+    "set": Case(ZEROS),
     "snip": Case(ZEROS),
     "width": Case(SIZE, scratch=True),
 }

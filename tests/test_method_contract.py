@@ -57,6 +57,10 @@ CASES = {
     "gradual-magnitude": Case(
         lambda: METHODS["gradual-magnitude"]("nonzeros=10%", steps=STEPS, every=3), 0.1
     ),
+    "granet": Case(lambda: METHODS["granet"]("nonzeros=10%", steps=STEPS, every=3), 0.1),
+    "iterative-magnitude": Case(
+        lambda: METHODS["iterative-magnitude"]("nonzeros=10%", steps=STEPS, rounds=2, rewind=0.2), 0.1
+    ),
     "l1": Case(lambda: METHODS["l1"]("nonzeros=10%"), 0.1, cuts_at_the_end=True),
     "magnitude": Case(lambda: METHODS["magnitude"]("nonzeros=10%"), 0.1),
     "magnitude, layer": Case(lambda: METHODS["magnitude"]("nonzeros=10%", scope="layer"), 0.1),
@@ -71,6 +75,8 @@ CASES = {
     "reparametrization, faithful": Case(
         lambda: METHODS["reparametrization"]("nonzeros=10%", mode="faithful"), 0.1, cuts_at_the_end=True
     ),
+    "rigl": Case(lambda: METHODS["rigl"]("nonzeros=10%", steps=STEPS, every=3), 0.1),
+    "set": Case(lambda: METHODS["set"]("nonzeros=10%", steps=STEPS, every=3), 0.1),
     "snip": Case(lambda: METHODS["snip"]("nonzeros=10%"), 0.1),
     "snip-channels": Case(lambda: METHODS["snip-channels"]("params=60%", every=1), 0.6, zeroes=False),
     "snip-channels, single shot": Case(

@@ -37,8 +37,15 @@ ArmName = Literal[
     "snip",
     "gradual-magnitude",
     "dynamic-feedback",
+    "iterative-magnitude",
+    "set",
+    "rigl",
+    "granet",
 ]
 """Ways to a smaller network: `secateur.compare.arms.ARMS`."""
+
+LayerShares = Literal["global", "uniform", "erk"]
+"""How many weights each layer keeps of all that are kept: `secateur.methods.layer_shares`."""
 
 Match = Literal["epochs", "compute"]
 """What every network of a comparison is given alike: `secateur.compare.settings.MATCHES`."""

@@ -193,6 +193,7 @@ def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
         "tune_share": sparsity.tune_share,
         "l1_strength": sparsity.l1_strength,
         "reparametrization": changed or "the method's defaults",
+        **({"layer_shares": sparsity.layer_shares} if sparsity.layer_shares is not None else {}),
         **({"settings of methods": sparsity.in_words()} if sparsity.settings else {}),
     }
 

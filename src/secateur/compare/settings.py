@@ -11,6 +11,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.budget import Budget, check_compared
 from secateur.errors import InputError, unknown
 from secateur.methods import L1, Reparametrization
+from secateur.methods.layer_shares import LAYER_SHARES
 from secateur.methods.reparametrization import Config
 from secateur.runs.method_settings import Given, checked, in_words
 from secateur.runs.prune_channels import PruneSettings
@@ -41,6 +42,8 @@ class Sparsity(SparseFields):
         if self.tune_epochs is not None and self.tune_epochs < 1:
             raise InputError(f"tuning takes at least 1 epoch, got {self.tune_epochs}")
         L1("nonzeros=1%", strength=self.l1_strength)  # has the checks
+        if self.layer_shares is not None and self.layer_shares not in LAYER_SHARES:
+            raise unknown("--layer-shares", str(self.layer_shares), LAYER_SHARES)
         method = Reparametrization("nonzeros=1%", steps=1, **self.reparametrization)
         if method.kernel is not None:  # refused now, not when the first run has begun
             method.kernel.check(torch.zeros(64), torch.tensor(method.config.t_init))
@@ -54,7 +57,8 @@ class Sparsity(SparseFields):
 
     def identity(self) -> dict[str, Any]:
         """All of it, for a hash; what nobody gave is not in it."""
-        return {name: value for name, value in asdict(self).items() if name != "settings" or value}
+        unsaid = {"settings": {}, "layer_shares": None}
+        return {name: value for name, value in asdict(self).items() if value != unsaid.get(name, self)}
 
     def in_words(self) -> str:
         """The settings of methods, as the command line takes them; empty where there are none."""
@@ -65,8 +69,8 @@ class Sparsity(SparseFields):
         usual = Sparsity.__dataclass_fields__["l1_strength"].default
         defaults = {L1.name: {"strength": usual}, Reparametrization.name: asdict(Config())}
         for method, given in self.settings.items():
-            for name, value in self.named(method).items():
-                if name in given and value not in (given[name], defaults[method].get(name)):
+            for name, value in {**self.named(method), "layer_shares": self.layer_shares}.items():
+                if name in given and value not in (given[name], defaults.get(method, {}).get(name)):
                     raise InputError(
                         f"every setting is given once, got {value} and {given[name]} for {method}.{name}: "
                         "leave one out"

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from secateur.names import LayerShares
 from secateur.surgery.optimizer_state import Optimizers
 
 
@@ -27,6 +28,9 @@ class Method:
     name = "dense"
     takes_steps: ClassVar[bool] = False
     """Whether it has a schedule, over the number of optimizer steps that it is given as `steps`."""
+
+    default_shares: ClassVar[LayerShares | None] = None
+    """How it shares its weights out over layers, where it takes `layer_shares`; None: it takes none."""
 
     takes_loss: ClassVar[bool] = False
     """Whether it scores by the loss itself, which it is then given as `loss`, of (output, targets)."""
@@ -90,6 +94,11 @@ class Method:
     def finished(self) -> bool:
         """Whether the method has reached its goal, for phases that last until then."""
         return False
+
+    @property
+    def schedule_place(self) -> float | None:
+        """How far in the schedule of the learning rate the next step is, in [0, 1]; None: as the training."""
+        return None
 
     @property
     def about_to_cut(self) -> bool:

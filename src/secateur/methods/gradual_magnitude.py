@@ -18,9 +18,10 @@ our arms do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,10 @@ from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
 from secateur.methods.gates.schedule import Schedule, kept_share
+from secateur.methods.layer_shares import Sharing
 from secateur.methods.sparing import Sparing
 from secateur.methods.weight_goal import WeightGoal, largest_of
+from secateur.names import LayerShares
 from secateur.network.masks import Masks, apply_masks, magnitudes
 from secateur.network.weights import prunable_weights
 from secateur.surgery.constraints import Patterns
@@ -85,6 +88,7 @@ class GradualMethod(Method):
         budget: e.g. "nonzeros=5%": exactly so many weights of convolutions and linear layers are left.
         steps: optimizer steps of the whole training, for the schedule.
         keep: patterns of layers whose weights all stay.
+        layer_shares: "global", "uniform" or "erk" (`layer_shares`).
         settings: the fields of `Config`.
 
     Attributes:
@@ -96,9 +100,30 @@ class GradualMethod(Method):
 
     takes_steps = True
 
-    def __init__(self, budget: Wanted, *, steps: int, keep: Patterns = (), **settings: Any):
+    configured: ClassVar[Callable[..., Any]] = Config
+    """What holds and checks the settings, of siblings that have others."""
+
+    default_shares: ClassVar[LayerShares | None] = "global"
+    least: ClassVar[int | None] = None
+    """Weights that every layer keeps at least, 0 or 1; None: as `Sharing` has it."""
+
+    def __init__(
+        self,
+        budget: Wanted,
+        *,
+        steps: int,
+        keep: Patterns = (),
+        layer_shares: LayerShares | None = None,
+        **settings: Any,
+    ):
         self.goal = WeightGoal(budget, self.name)
-        self.config = Config(**settings)
+        if layer_shares is not None and self.default_shares is None:
+            raise InputError(
+                f"{self.name} has its layers find out how many weights they keep, got layer_shares "
+                f"'{layer_shares}': leave it out"
+            )
+        self.sharing = Sharing(layer_shares, self.default_shares or "global", self.name, self.least)
+        self.config = type(self).configured(**settings)
         if steps < 1:
             raise InputError(
                 f"{self.name}: at least 1 optimizer step is needed for the schedule, got {steps}: pass "
@@ -118,6 +143,10 @@ class GradualMethod(Method):
         """What the masks are chosen by, the largest stay: layer -> scores of every weight."""
         raise NotImplementedError
 
+    def most(self) -> dict[str, int] | None:
+        """How many weights a layer can keep, by what is gone of it for good; None: all that it has."""
+        return None
+
     def put_on(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         """Have the network compute with the masked weights."""
         raise NotImplementedError
@@ -129,7 +158,12 @@ class GradualMethod(Method):
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
+        return {
+            "method": self.name,
+            **asdict(self.config),
+            **self.sharing.identity(),
+            **self.sparing.identity(),
+        }
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Begin with all weights; InputError where the budget is beyond them."""
@@ -171,8 +205,9 @@ class GradualMethod(Method):
 
     @torch.no_grad()
     def choose(self, model: nn.Module, keep: int) -> None:
-        """Keep the `keep` largest scores over all layers together."""
-        self._masks, self._kept = self.sparing.choose(self.scores(model), keep), keep
+        """Keep the `keep` largest scores, of all layers together or of each its share."""
+        choose = partial(self.sharing.choose, most=self.most())
+        self._masks, self._kept = self.sparing.choose(self.scores(model), keep, choose), keep
         self.put_on(model, self._masks)
 
     def remaining(self, model: nn.Module) -> float:
@@ -219,6 +254,10 @@ class GradualMagnitude(GradualMethod):
             for name, score in magnitudes(model).items()
         }
 
+    def most(self) -> dict[str, int]:
+        """As many as it still has: rounding could else give a layer one back."""
+        return {name: int(mask.sum()) for name, mask in self._masks.items()}
+
     def put_on(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         """Set the weights outside the masks to zero."""
         apply_masks(model, masks)
@@ -236,4 +275,4 @@ class GradualMagnitude(GradualMethod):
     def before_evaluation(self, model: nn.Module) -> None:
         """Put the masks on: on an average of weights too, which still has some of those that are gone."""
         if self._kept < self._covered:
-            apply_masks(model, self._masks)
+            self.put_on(model, self._masks)

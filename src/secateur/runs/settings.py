@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from secateur.names import AUTO, ChannelMethod
+from secateur.names import AUTO, ChannelMethod, LayerShares
 from secateur.training.recipe import setting
 
 
@@ -53,8 +53,13 @@ class SparseFields:
         tune_epochs: in place of the share: so many epochs *besides* the recipe's, as Dupont et al. 2021 do,
             who train for 300 epochs and tune for up to 300 more.
         l1_strength: factor of the L1 norm.
+        layer_shares: how many weights each layer keeps, in the arms that can be told
+            (`secateur.methods.layer_shares`); None: as each method has it.
     """
 
     tune_share: float = setting(0.5, "Share of the epochs after the cut, in arms that tune.")
     tune_epochs: int | None = None
     l1_strength: float = setting(3e-4, "Factor of the L1 norm.")
+    layer_shares: LayerShares | None = setting(  # noqa: RUF009
+        None, "How many weights each layer keeps: global, uniform, erk; by default as each method has it."
+    )

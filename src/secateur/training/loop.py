@@ -188,7 +188,8 @@ class Training:
 
     def lr_after(self, batches: int) -> float:
         """The rate of the step that is so many batches into the present epoch, itself counted."""
-        return self.progress.lr(self.recipe, batches / self.batches.per_epoch())
+        share = batches / self.batches.per_epoch()
+        return self.progress.lr(self.recipe, share, self.method.schedule_place)
 
     @property
     def _parts(self) -> dict[str, Part]:

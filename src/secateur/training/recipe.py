@@ -237,8 +237,11 @@ class Recipe:
     def __repr__(self) -> str:
         return changed(self, type(self), Unsaid)
 
-    def lr_at(self, epoch: int, drops: int = 0) -> float:
+    def lr_at(self, epoch: float, drops: int = 0) -> float:
         """The learning rate in `epoch`, counted from 0; of "plateau" after so many `drops`.
+
+        Args:
+            epoch: of a method that has its own way through the schedule, so many epochs into it.
 
         Example:
             >>> [round(Recipe().lr_at(epoch), 7) for epoch in (0, 59, 60, 120, 199)]

@@ -42,9 +42,13 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     before: float | None = None
 
-    def lr(self, recipe: Recipe, share: float) -> float:
-        """The learning rate of the step with which `share` of the present epoch is done."""
-        rate = recipe.lr_at(self.epoch, self.drops)
+    def lr(self, recipe: Recipe, share: float, place: float | None = None) -> float:
+        """The learning rate of the step with which `share` of the present epoch is done.
+
+        Args:
+            place: how far in the recipe's schedule the step is, in [0, 1]; None: as far as the training.
+        """
+        rate = recipe.lr_at(self.epoch if place is None else place * recipe.epochs, self.drops)
         return rate * recipe.warmed_up(self.epoch + share) if recipe.warmup else rate
 
     def stops_early(self, recipe: Recipe) -> bool:

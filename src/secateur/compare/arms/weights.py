@@ -6,7 +6,7 @@ All of them take the recipe's epochs in total: where tuning follows the cut, it 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from secateur.budget import Budget, Limits
 from secateur.compare.arms.base import Arm, PlanRow
@@ -14,6 +14,7 @@ from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError
+from secateur.methods import METHODS
 from secateur.methods.sparing import Sparing
 from secateur.methods.weight_goal import WeightGoal, largest_of
 from secateur.records.point import Point
@@ -83,7 +84,7 @@ class WeightArm(Arm):
         settings.budgets[0].of_weights(f"the arm {self.name}")
         settings.prune.constraints.only_keeps(f"the arm {self.name}")
         self.shares(settings.recipe, settings.sparsity)
-        self._check_own(settings.sparsity)
+        self._check_method(settings)
         if settings.match == "compute":
             raise InputError(
                 f"--match compute gives each arm what fisher-tuned spent; the arm {self.name} takes "
@@ -111,12 +112,26 @@ class WeightArm(Arm):
         )
 
     def _method(self, settings: Settings, seed: int) -> MethodChoice:
-        """The method with what was set of it, and the layers whose weights all stay, where there are any."""
-        method, keep = self.method(settings.sparsity, seed), settings.prune.constraints.keep
-        given = settings.sparsity.settings.get(method.name, {})
-        return MethodChoice(
-            method.name, {**method.settings, **given, **({"keep": list(keep)} if keep else {})}
-        )
+        """The method with what was set of it, and what is said of layers: whose weights all stay, how many each
+        keeps."""
+        method, sparsity = self.method(settings.sparsity, seed), settings.sparsity
+        keep, shares = settings.prune.constraints.keep, sparsity.layer_shares
+        said: dict[str, Any] = {"keep": list(keep)} if keep else {}
+        if shares is not None:
+            said["layer_shares"] = shares
+        return MethodChoice(method.name, {**method.settings, **said, **sparsity.settings.get(method.name, {})})
+
+    def _check_method(self, settings: Settings) -> None:
+        """InputError where the method does not take its settings: before anything is trained."""
+        asked, kind = settings.sparsity.layer_shares, METHODS[self.method(settings.sparsity, 0).name]
+        if asked is not None and kind.default_shares is None:
+            takers = ", ".join(name for name, each in METHODS.items() if each.default_shares is not None)
+            raise InputError(
+                f"the arm {self.name} cannot be told how many weights each layer keeps, got --layer-shares "
+                f"{asked}: leave it out, or choose among arms of the methods {takers}"
+            )
+        self._check_own(settings.sparsity)
+        self._method(settings, 0).build(Limits.at({"nonzeros": 1}), 1)
 
     def _check_own(self, sparsity: Sparsity) -> None:
         """Raise InputError where a setting is given that makes the arm what it is."""
@@ -128,9 +143,6 @@ class WeightArm(Arm):
                     f"the arm {self.name} is {method.name} with its own {name}, got {method.name}.{name}="
                     f"{value}: leave it out, or name another arm"
                 )
-        MethodChoice(method.name, {**method.settings, **sparsity.settings.get(method.name, {})}).build(
-            Limits.at({"nonzeros": 1}), 1
-        )  # has the checks of what belongs together
 
     def check(self, question: Comparison, budget: Budget) -> None:
         keep = question.settings.prune.constraints.keep

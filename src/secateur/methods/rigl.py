@@ -1,0 +1,84 @@
+"""RigL: Evci, Gale, Menick, Castro & Elsen 2020, *Rigging the lottery* (arXiv:1911.11134).
+
+    s_l from (n_in + n_out + kh + kw) / (n_in n_out kh kw)   section 3 (1)    `layer_shares.layer_counts`
+    every Delta T steps, until T_end                         section 3 (2)    `SparseTraining.due`
+    f_decay(t) = alpha/2 (1 + cos(t pi / T_end))             section 3 (2)    `regrowth.drop_share`
+    drop the smallest |w|                                    section 3 (3)    `regrowth.dropped`
+    grow the largest |dL/dw|, new weights 0                  section 3 (4)    `regrowth.grown`
+
+Algorithm 1. alpha is `drop`, Delta T is `every`, T_end is `end` of all steps. The gradient is that of the
+dense network at the step of the update: of weights that are zero, too (`dense_gradients`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from secateur.methods.dense_gradients import DenseGradients
+from secateur.methods.regrowth import drop_share, exchanged
+from secateur.methods.sparse_training import Config, SparseTraining, sparse_weights
+from secateur.network.masks import Masks
+from secateur.surgery.optimizer_state import Optimizers
+
+
+@dataclass(frozen=True)
+class RigLConfig(Config):
+    """Settings of RigL: alpha, T_end as in the paper; Delta T for shorter trainings (docs/deviations.md).
+
+    Attributes:
+        drop: alpha, the share that is exchanged at first; it falls along a cosine.
+        every: Delta T (the paper: 100 steps of 32,000 and more).
+        end: T_end.
+    """
+
+    drop: float = 0.3
+    every: int = 20
+    end: float = 0.75
+
+
+class RigL(SparseTraining):
+    """Drops the smallest weights of every layer and grows those that the loss feels most.
+
+    Args and errors are those of `SparseTraining`, settings those of `RigLConfig`.
+
+    Example:
+        >>> method = RigL("nonzeros=5%", steps=1000)  # doctest: +SKIP
+
+    Reference: Evci et al. 2020, Algorithm 1.
+    """
+
+    name = "rigl"
+    configured = RigLConfig
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        self._gradients = DenseGradients(lambda: self._masks, lambda: self._due_at(self._step + 1), self.name)
+
+    def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
+        """Draw the weights to begin with, and watch the gradients of all."""
+        model = super().prepare(model, batches)
+        self._gradients.attach(model)
+        return model
+
+    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
+        model = super().after_step(model, optimizer)
+        self._gradients.forget()
+        return model
+
+    def exchange(self, model: nn.Module) -> Masks:
+        """Exchange f_decay of every layer's weights; none at a step whose gradient is not finite."""
+        gradients = self._gradients.of_step(model)
+        if gradients is None:
+            return self._masks
+        share = drop_share(self._step, self.config.last_step(self.steps), self.config.drop)
+        return {
+            name: exchanged(weight, self._masks[name].to(weight.device), gradients[name], share)
+            for name, weight in sparse_weights(model).items()
+        }
+
+    def finalize(self, model: nn.Module) -> nn.Module:
+        self._gradients.release()
+        return super().finalize(model)
