@@ -1,4 +1,4 @@
-"""The tables of docs/controls.md, of results/controls/comparison.json and tuning.json: `tools/controls.py`."""
+"""The tables of docs/controls.md, of what `tools/controls.py` left in results/controls."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def tuning_table(content: Mapping[str, Any]) -> str:
     ]
     tried = content["trials"]
     said = (
-        f"{tried} settings of each arm, {seeds} seed{'s' * (seeds != 1)} each, at {content['kept']}% kept; means "
-        "of the accuracy on 2,000 validation images, in percent; **chosen**."
+        f"{tried} settings of each arm, {seeds} seed{'s' * (seeds != 1)} each, at {content['kept']}% kept; "
+        "means of the accuracy on 2,000 validation images, in percent; **chosen**."
     )
     return "\n".join([*table(["arm", *(f"trial {i + 1}" for i in range(tried))], lines), said, ""])
 

@@ -41,6 +41,11 @@ ArmName = Literal[
     "set",
     "rigl",
     "granet",
+    "ac-dc",
+    "str",
+    "powerpropagation",
+    "spartan",
+    "l0",
 ]
 """Ways to a smaller network: `secateur.compare.arms.ARMS`."""
 

@@ -4,7 +4,8 @@ The hues are those of Fig. 1 in Crowley et al. 2018 (red, blue, pink, yellow, gr
 apart under simulated protanopia, deuteranopia and tritanopia and read on white. The arms that came later
 take hues between those, chosen by the same measure (the least distance in OKLab under the three simulations
 is 0.08 among them and to `width`, with whom they are compared) and one family a hue: magnitude violet,
-random rose, reparametrization blue; snip has the electric violet that was left. Nothing is told by colour
+random rose, reparametrization blue; snip has the electric violet that was left. The controls from elsewhere
+(ac-dc, str, powerpropagation, spartan, l0) are dark or muted; the least distance is 0.06 there. Nothing is told by colour
 alone: every arm has its own marker and its own dash too.
 """
 
@@ -52,6 +53,9 @@ def _star(rays: int, inner: float) -> Corners:
     return tuple((radius * math.sin(angle), radius * math.cos(angle)) for angle, radius in turns)
 
 
+_ARROW: Corners = ((0, 1), (0.8, -1), (0, -0.5), (-0.8, -1), (0, 1))
+
+
 def _look(color: str, symbol: str, marker: str | Corners, lengths: tuple[float, ...]) -> ArmStyle:
     """A look whose dash has no name: dashes and gaps, in units of the line's width."""
     px = ",".join(f"{2 * length:g}px" for length in lengths)
@@ -78,6 +82,11 @@ ARMS: dict[str, ArmStyle] = {
     "channel-reparametrization": _look(
         "#1e7896", "bowtie", ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)), (8, 1.5, 3, 1.5)
     ),
+    "ac-dc": _look("#483048", "star-square", _star(4, 0.8), (6, 1.5, 6, 4)),
+    "str": _look("#907830", "triangle-se", ((-1, -1), (1, 1), (1, -1), (-1, -1)), (2, 1.5, 2, 4)),
+    "powerpropagation": _look("#d81890", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (10, 4)),
+    "spartan": _look("#780000", "arrow-up", _ARROW, (7, 1.5, 1, 1.5, 1, 1.5)),
+    "l0": _look("#001860", "arrow-down", tuple((x, -y) for x, y in _ARROW), (1, 1.5, 1, 6)),
 }
 _MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
 _MORE_MARKS: tuple[tuple[str, Corners | str], ...] = (

@@ -112,14 +112,14 @@ class WeightArm(Arm):
         )
 
     def _method(self, settings: Settings, seed: int) -> MethodChoice:
-        """The method with what was set of it, and what is said of layers: whose weights all stay, how many each
-        keeps."""
+        """The method with what was set of it; of layers, whose weights all stay, and how many each keeps."""
         method, sparsity = self.method(settings.sparsity, seed), settings.sparsity
         keep, shares = settings.prune.constraints.keep, sparsity.layer_shares
         said: dict[str, Any] = {"keep": list(keep)} if keep else {}
         if shares is not None:
             said["layer_shares"] = shares
-        return MethodChoice(method.name, {**method.settings, **said, **sparsity.settings.get(method.name, {})})
+        given = sparsity.settings.get(method.name, {})
+        return MethodChoice(method.name, {**method.settings, **said, **given})
 
     def _check_method(self, settings: Settings) -> None:
         """InputError where the method does not take its settings: before anything is trained."""
