@@ -193,7 +193,7 @@ def there(arms: Sequence[str]) -> list[str]:
 def tuning(arms: Sequence[str] = tuple(CONTROLS), seeds: Sequence[int] = TUNING_SEEDS) -> Iterator[Wanted]:
     """Every trial, so that all controls are as far as any other at any time."""
     for seed in seeds:
-        for index in range(TRIALS):
+        for index in range(TRIALS):  # whatever is finished is a budget that all have had
             for arm in arms:
                 yield Wanted(TUNED_ON, arm, TUNED_AT, seed, CONTROLS[arm][index])
 
@@ -228,19 +228,26 @@ def bench(network: str) -> Bench:
 def tuning_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What is chosen of the trials: of every control the best mean on validation, at the same seeds.
 
-    Only seeds count for which every control that is there has all of its trials.
+    Only trials and seeds count that every control has had; a seed counts with at least two trials.
     """
     found = {(row["arm"], row["settings"], row["seed"]): row["val_accuracy"] for row in rows}
     arms = [arm for arm in CONTROLS if any(arm == key[0] for key in found)]
-    asked = {(arm, trial) for arm in arms for trial in CONTROLS[arm][:TRIALS]}
-    seeds = sorted({key[2] for key in found})
-    seeds = [seed for seed in seeds if all((*each, seed) in found for each in asked)]
+
+    def had(seed: int) -> int:
+        """The trials that every control has had at a seed, from the first on."""
+        counts = [
+            index for index in range(TRIALS) for arm in arms if (arm, CONTROLS[arm][index], seed) not in found
+        ]
+        return min(counts, default=TRIALS)
+
+    depths = {seed: depth for seed in sorted({key[2] for key in found}) if (depth := had(seed)) >= 2}
+    trials, seeds = min(depths.values(), default=0), list(depths)
     means = {
-        arm: {trial: mean(found[arm, trial, seed] for seed in seeds) for trial in CONTROLS[arm][:TRIALS]}
+        arm: {trial: mean(found[arm, trial, seed] for seed in seeds) for trial in CONTROLS[arm][:trials]}
         for arm in (arms if seeds else ())
     }
     return {
-        "trials": TRIALS,
+        "trials": trials,
         "seeds": seeds,
         "kept": TUNED_AT,
         "network": TUNED_ON,
