@@ -16,6 +16,7 @@ from secateur.compare.wanted import ask
 from secateur.data import load_data
 from secateur.errors import InputError
 from secateur.methods import METHODS
+from secateur.names import LayerShares
 from secateur.papers.dupont2021 import Reproduction
 from secateur.papers.dupont2021.grid import parse_cells
 from secateur.runs.graph import Graph
@@ -37,7 +38,8 @@ def made(data, arms, **sparsity):
 
 
 def test_what_can_be_set():
-    assert settings_of("gradual-magnitude") == {"start": float, "end": float, "every": int}
+    own = {"start": float, "end": float, "every": int}
+    assert settings_of("gradual-magnitude") == {**own, "layer_shares": LayerShares | None}
     assert settings_of("dynamic-feedback") == settings_of("gradual-magnitude")
     assert settings_of("l1") == {"strength": float}
     assert settings_of("snip") == {"batches": int}
@@ -56,7 +58,7 @@ def test_every_method_takes_the_defaults_that_it_says(name):
     usual = {
         setting: next(getattr(home, setting) for home in homes if hasattr(home, setting))
         for setting in settings_of(name)
-        if setting != "compiled"  # which it keeps as a kernel
+        if setting not in ("compiled", "layer_shares")  # which it keeps in objects of their own
     }
     assert checked({name: usual}) == ({name: usual} if usual else {})
     assert parse(in_words({name: usual}).split(", ") if usual else []) == ({name: usual} if usual else {})
@@ -141,6 +143,13 @@ def test_what_applies_to_nothing_is_refused(digits):
     )
     with pytest.raises(InputError, match=r"width takes no settings, got snip.batches=2"):
         made(digits, ("width",), settings={"snip": {"batches": 2}})
+
+
+def test_more_batches_than_there_are_cannot_be_scored(digits):
+    """300 digits less 10% held out make 5 batches of 64."""
+    assert made(digits, ("snip",), settings={"snip": {"batches": 5}})
+    with pytest.raises(InputError, match=r"at most the batches that the training images make, 5, got 6"):
+        made(digits, ("snip",), settings={"snip": {"batches": 6}})
 
 
 @pytest.mark.parametrize(
