@@ -16,6 +16,7 @@ import torch
 
 from secateur.cli.main import main
 from secateur.data import Data, load_data
+from secateur.report import figures
 from watched import gone
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of us share the cores
@@ -28,6 +29,26 @@ def _own_cache(tmp_path, monkeypatch):
     """No test reads or fills the user's cache, and none depends on the order of the others."""
     monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
+
+
+_encode = figures.encode
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_drawing():
+    """Figures are composed everywhere, but drawn where a module asks for `drawn`: it takes 2 s a report."""
+    with figures.house_style():
+        blank = {kind: _encode(figures.new_figure(1, 1), kind) for kind in ("png", "svg")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "encode", lambda figure, kind: blank[kind])
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "encode", _encode)
+        yield
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from secateur.methods import (
     Random,
     Reparametrization,
 )
+from secateur.methods import METHODS as METHOD
 from secateur.methods.weight_goal import largest
 from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import written_state
@@ -43,6 +44,10 @@ METHODS = {
     "dynamic-feedback": lambda: DynamicFeedback("bytes=9kB", steps=20),
     "reparametrization": lambda: Reparametrization("bytes=9kB", steps=20),
     "faithful": lambda: Reparametrization("bytes=9kB", mode="faithful"),
+    "iterative": lambda: METHOD["iterative-magnitude"]("bytes=9kB", steps=20),
+    "set": lambda: METHOD["set"]("bytes=9kB", steps=20, every=3),
+    "rigl": lambda: METHOD["rigl"]("bytes=9kB", steps=20, every=3),
+    "granet": lambda: METHOD["granet"]("bytes=9kB", steps=20, every=3),
     "keep": lambda: Magnitude("bytes=9kB", keep=["2"]),
 }
 

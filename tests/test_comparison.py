@@ -27,6 +27,7 @@ ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck", GATE
 BUDGETS = ("params=60%", "params=30%")
 RECIPE = Recipe(epochs=2, batch_size=64)
 FAST = {"recipe": RECIPE, "prune": PruneSettings(every=1), "device": "cpu"}
+FASTER = FAST | {"prune": PruneSettings(every=1, at_once=8)}
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_match_compute_gives_scratch_arms_what_tuning_spent(digits, tmp_path):
         arms=["fisher-tuned", "width", "copycat"],
         match="compute",
         out=tmp_path,
-        **FAST,
+        **FASTER,
     )
     tuned, *scratch = result.points
     for point in scratch:
@@ -243,7 +244,7 @@ def test_other_families(model, digits, tmp_path):
         },
     )
     narrow = narrow.with_arguments()
-    result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FAST)
+    result = sc.compare(narrow, digits, ["params=60%"], out=tmp_path, **FASTER)
     assert {point.arm for point in result.points} == {*ARMS}
 
 
@@ -253,8 +254,7 @@ def test_a_network_of_ones_own_goes_through_all_arms(digits, tmp_path):
     model = build()
     sc.inspect(model, torch.rand(4, 1, 8, 8), factory=build)
     whole = sc.Architecture.of(model)
-    fast = FAST | {"prune": PruneSettings(every=1, at_once=8)}
-    result = sc.compare(whole, digits, ["params=60%"], out=tmp_path, **fast)
+    result = sc.compare(whole, digits, ["params=60%"], out=tmp_path, **FASTER)
     found = {point.arm: point for point in result.points}
     assert list(found) == [*ARMS]
     for arm, point in found.items():

@@ -130,98 +130,123 @@ class Loop:
         return self
 
 
-@pytest.fixture(params=sorted(CASES))
+@pytest.fixture(scope="module", params=sorted(CASES))
 def case(request):
     return CASES[request.param]
 
 
-@pytest.fixture
+@dataclass(frozen=True)
+class Ended:
+    """A run that was evaluated and finalised, with what it was before.
+
+    Attributes:
+        trained: its parameters before the evaluation.
+        used: the values that it was evaluated with, the weights by `prunable_weights`.
+        logits: what it computed with them.
+        model: what `finalize` made of it.
+    """
+
+    loop: Loop
+    trained: list[torch.Tensor]
+    used: dict[str, torch.Tensor]
+    logits: torch.Tensor
+    model: torch.nn.Module
+
+
+@pytest.fixture(scope="module")
 def finished(case, digits):
+    """A run whose training is over; tests leave it as it is."""
     return Loop(digits, case.make()).run()
+
+
+@pytest.fixture(scope="module")
+def ended(case, digits):
+    """A second run with the same seed; what tests ask of its model holds for it in evaluation."""
+    loop = Loop(digits, case.make()).run()
+    trained = [parameter.detach().clone() for parameter in loop.model.parameters()]
+    loop.method.before_evaluation(loop.model)
+    logits = loop.model.eval()(some_images(digits)).detach()
+    plain = {k: v for k, v in loop.model.state_dict().items() if "parametrizations" not in k}
+    weights = {f"{name}.weight": weight for name, weight in prunable_weights(loop.model).items()}
+    used = {name: value.detach().clone() for name, value in (plain | weights).items()}
+    return Ended(loop, trained, used, logits, loop.method.finalize(loop.model).eval())
 
 
 def some_images(digits):
     return next(epoch_batches(digits.test, digits, batch_size=50, device="cpu"))[0]
 
 
-def test_the_budget_is_met_and_never_exceeded(case, finished):
-    model = finished.method.finalize(finished.model)
+def test_the_budget_is_met_and_never_exceeded(case, ended):
     if case.zeroes:
         weights = sum(weight.numel() for weight in prunable_weights(network()).values())
-        assert count_nonzeros(model) == round(case.share * weights)
+        assert count_nonzeros(ended.model) == round(case.share * weights)
     else:
-        assert finished.method.finished == step_by_step(finished.method)
-        assert count_params(model) <= int(case.share * count_params(network()))
+        assert ended.loop.method.finished == step_by_step(ended.loop.method)
+        assert count_params(ended.model) <= int(case.share * count_params(network()))
 
 
-def test_finalize_leaves_nothing_behind(finished):
-    for module in finished.method.finalize(finished.model).modules():
+def test_finalize_leaves_nothing_behind(ended):
+    for module in ended.model.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
         assert not module._backward_hooks
         assert not torch.nn.utils.parametrize.is_parametrized(module)
 
 
-def test_finalize_keeps_the_logits_but_for_the_cut(case, finished, digits):
+def test_finalize_keeps_the_logits_but_for_the_cut(case, ended, digits):
     """What is computed with after is what was before, its largest entries kept by numpy's sort."""
     x = some_images(digits)
-    finished.method.before_evaluation(finished.model)
-    reference = network()
-    state = copy.deepcopy(finished.model.eval())
     if not case.cuts_at_the_end:
-        before = finished.model(x)
-        assert torch.equal(finished.method.finalize(finished.model).eval()(x), before)
+        assert torch.equal(ended.model(x), ended.logits)
         return
     if not case.zeroes:
         pytest.skip(
             "of channels: test_channel_reparametrization.py::test_a_gate_of_zero_is_a_removed_channel"
         )
+    reference = network()
+    reference.load_state_dict(ended.used)
     with torch.no_grad():
-        plain = {k: v for k, v in state.state_dict().items() if "parametrizations" not in k}
-        reference.load_state_dict(plain, strict=False)
-        used = {name: weight.detach() for name, weight in prunable_weights(state).items()}
-        sizes = np.sort(np.concatenate([weight.abs().numpy().ravel() for weight in used.values()]))
+        weights = prunable_weights(reference)
+        sizes = np.sort(np.concatenate([weight.abs().numpy().ravel() for weight in weights.values()]))
         threshold = sizes[-round(case.share * len(sizes))]
-        for name, weight in prunable_weights(reference).items():
-            weight.copy_(torch.where(used[name].abs() >= threshold, used[name], 0.0))
-    after = finished.method.finalize(finished.model).eval()(x)
-    torch.testing.assert_close(reference.eval()(x), after, rtol=0, atol=1e-6)
+        for weight in weights.values():
+            weight.copy_(torch.where(weight.abs() >= threshold, weight, 0.0))
+    torch.testing.assert_close(reference.eval()(x), ended.model(x), rtol=0, atol=1e-6)
 
 
-def test_what_was_pruned_is_gone(case, finished):
-    model = finished.method.finalize(finished.model)
-    fresh = sc.Architecture.of(model).build(seed=0)
-    shapes = [(name, value.shape) for name, value in model.state_dict().items()]
+def test_what_was_pruned_is_gone(case, ended):
+    fresh = sc.Architecture.of(ended.model).build(seed=0)
+    shapes = [(name, value.shape) for name, value in ended.model.state_dict().items()]
     assert shapes == [(name, value.shape) for name, value in fresh.state_dict().items()]
     if not case.zeroes:
-        assert sum(model.widths) < sum(network().widths)
+        assert sum(ended.model.widths) < sum(network().widths)
 
 
-def test_save_and_load_round_trip(finished, digits, tmp_path):
-    model = finished.method.finalize(finished.model).eval()
-    sc.save(model, tmp_path)
+def test_save_and_load_round_trip(ended, digits, tmp_path):
+    sc.save(ended.model, tmp_path)
     x = some_images(digits)
-    assert torch.equal(sc.load(tmp_path)(x), model(x))
+    assert torch.equal(sc.load(tmp_path)(x), ended.model(x))
 
 
-def test_the_same_seed_gives_the_same_weights(case, finished, digits):
-    again = Loop(digits, case.make()).run()
-    for one, two in zip(finished.model.parameters(), again.model.parameters(), strict=True):
+def test_the_same_seed_gives_the_same_weights(finished, ended):
+    for one, two in zip(finished.model.parameters(), ended.trained, strict=True):
         assert torch.equal(one, two)
 
 
-def test_interrupted_and_resumed_it_ends_the_same(case, finished, digits):
-    half = Loop(digits, case.make()).run(until=finished.step // 2)
+def test_interrupted_and_resumed_it_ends_the_same(case, ended, digits):
+    """Nor does it matter that the other was evaluated before its end, and this was not."""
+    half = Loop(digits, case.make()).run(until=ended.loop.step // 2)
     resumed = Loop(digits, case.make(), sc.Architecture.of(half.model).build(seed=0))
     resumed.model.load_state_dict(half.model.state_dict())
     resumed.optimizer.load_state_dict(half.optimizer.state_dict())
     resumed.method.restore(half.method.state(), half.method.tensors())
     resumed.step = half.step
     resumed.run()
-    assert resumed.step == finished.step
-    finals = [loop.method.finalize(loop.model).state_dict() for loop in (finished, resumed)]
-    for name, one in finals[0].items():
-        assert torch.equal(one, finals[1][name]), name
+    assert resumed.step == ended.loop.step
+    final = resumed.method.finalize(resumed.model).state_dict()
+    assert final.keys() == ended.model.state_dict().keys()
+    for name, one in ended.model.state_dict().items():
+        assert torch.equal(one, final[name]), name
 
 
 def test_the_penalty_is_a_scalar(finished):
@@ -235,16 +260,16 @@ def test_the_optimizer_is_given_every_parameter_once(finished):
     assert {group["weight_decay"] for group in groups} <= {0.0, 0.1}
 
 
-def test_the_hooks_are_at_rest_after_finalize(finished):
+def test_the_hooks_are_at_rest_after_finalize(ended):
     """Other people's loops validate, save and count steps on when the training is over."""
-    model = finished.method.finalize(finished.model)
+    loop, model = ended.loop, ended.model
     before = copy.deepcopy(model.state_dict())
     for _ in range(3):
-        finished.method.before_evaluation(model)
-        finished.method.state()
-        finished.method.tensors()
-        if not step_by_step(finished.method):  # which would go on with its next window
-            model = finished.method.after_step(model, finished.optimizer)
-        model = finished.method.finalize(model)
+        loop.method.before_evaluation(model)
+        loop.method.state()
+        loop.method.tensors()
+        if not step_by_step(loop.method):  # which would go on with its next window
+            model = loop.method.after_step(model, loop.optimizer)
+        model = loop.method.finalize(model)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name

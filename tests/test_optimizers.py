@@ -319,6 +319,8 @@ def test_a_factor_of_a_weight_is_one_of_its_average():
         ("magnitude", {}),
         ("gradual-magnitude", {"steps": 10, "every": 2}),
         ("dynamic-feedback", {"steps": 10, "every": 2}),
+        ("rigl", {"steps": 10, "every": 2}),
+        ("granet", {"steps": 10, "every": 2}),
         ("reparametrization", {"steps": 10, "solve_every": 2}),
         ("reparametrization", {"mode": "faithful"}),
         ("l1", {}),

@@ -91,10 +91,24 @@ def test_the_blocks_are_found():
         "Accelerate",
         *NEEDED,
         "Validation in the middle",
+        "Sparse from the start, and rewound",
         "Removing channels",
         "Checkpoints",
         "Pruned networks on a CPU",
     }
+
+
+def test_weights_are_rewound_and_the_rate_with_them():
+    names = run("Sparse from the start, and rewound", **{"(model(x), y).backward()": SEEN})
+    check_finished(names)
+    rates, ends = names["rates"], [i for i in range(1, len(names["rates"])) if names["rates"][i - 1] < 0.05]
+    rises = [i for i in ends if rates[i] > rates[i - 1]]
+    assert len(rises) == 2  # two rounds of pruning
+    assert rates[0] == 0.1
+    assert max(rates[i] for i in rises) < 0.1  # to the rate of the early step, not the first
+
+
+SEEN = "(model(x), y).backward(); rates = [*globals().get('rates', []), optimizer.param_groups[0]['lr']]"
 
 
 def test_channels_are_removed_under_two_optimizers_with_two_averages():

@@ -47,8 +47,10 @@ def removed(out, record):
     ]
 
 
-def test_two_processes_train_and_prune_as_one(tmp_path):
-    one, _ = launch(1, tmp_path / "one")
+def test_two_processes_train_and_prune_as_one(tmp_path, command_line):
+    code, _, error = command_line(shlex.join([*COMMAND, "--out", str(tmp_path / "one")]))
+    assert code == 0, error
+    one = json.loads((tmp_path / "one/record.json").read_text())
     two, output = launch(2, tmp_path / "two")
     assert (one["environment"]["processes"], two["environment"]["processes"]) == (1, 2)
     assert one["run_id"] == two["run_id"]

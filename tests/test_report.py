@@ -28,6 +28,8 @@ from secateur.report.style import ARMS as LOOKS
 from secateur.report.style import order, styles
 from secateur.training.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 ARMS = ["fisher-tuned", "fisher-scratch", "copycat", "width", "bottleneck"]
 FIGURES = ["accuracy_vs_params", "channel_profile", "training_curves"]
 T95 = {2: 12.706, 3: 4.303}  # Student's t, 97.5%, n - 1 degrees of freedom

@@ -26,6 +26,7 @@ from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=4, batch_size=64, lr=0.05)
+CONV4 = sc.models.conv4(width=0.25, in_channels=1, image_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +34,12 @@ def compared(digits, tmp_path_factory):
     out = tmp_path_factory.mktemp("sparse")
     arms = (*WEIGHT_ARMS, "width")
     return sc.compare(
-        "conv4", digits, ["nonzeros=5%"], arms=arms, seeds=2, recipe=RECIPE, out=out, device="cpu"
+        CONV4, digits, ["nonzeros=5%"], arms=arms, seeds=2, recipe=RECIPE, out=out, device="cpu"
     )
 
 
 def test_every_arm_has_exactly_the_budget(compared):
-    model = sc.models.conv4(in_channels=1, image_size=8)
-    limit = round(0.05 * count_weights(model))
+    limit = round(0.05 * count_weights(CONV4))
     assert {point.arm for point in compared.points} == {*WEIGHT_ARMS, "width"}
     for point in compared.points:
         network = sc.load(compared.directory / "runs" / point.run_id)
@@ -48,7 +48,7 @@ def test_every_arm_has_exactly_the_budget(compared):
             assert 0.9 * limit < point.nonzeros == point.weights <= limit
         else:
             assert point.nonzeros == limit
-            assert point.weights == count_weights(model)
+            assert point.weights == count_weights(CONV4)
 
 
 def test_every_arm_takes_the_same_epochs_in_total(compared):
@@ -70,7 +70,7 @@ def test_what_the_cut_changed_is_recorded(compared):
 
 def test_magnitude_and_its_tuned_form_share_the_trained_network_between_budgets(digits, tmp_path):
     sc.compare(
-        "conv4",
+        CONV4,
         digits,
         ["nonzeros=10%", "nonzeros=5%"],
         arms=["magnitude", "magnitude-tuned", "random-tuned"],
@@ -94,7 +94,7 @@ def test_the_report_shows_nonzeros(compared):
 def test_a_second_call_trains_nothing(compared, digits):
     before = {path: path.stat().st_mtime_ns for path in compared.directory.glob("runs/*/record.json")}
     sc.compare(
-        "conv4",
+        CONV4,
         digits,
         ["nonzeros=5%"],
         arms=(*WEIGHT_ARMS, "width"),
@@ -115,8 +115,8 @@ def test_interrupted_within_a_sparse_run_the_result_is_the_same(digits, tmp_path
             if row["epoch"] == 2:
                 raise KeyboardInterrupt
 
-    architecture = resolve_model("conv4", digits)
-    budget = Budget.parse("nonzeros=5000")
+    architecture = resolve_model(CONV4, digits)
+    budget = Budget.parse("nonzeros=500")
     question = Comparison(architecture, digits, Settings((budget,), (name,), recipe=RECIPE), prunes=False)
 
     def make(folder, reporter):
@@ -190,7 +190,7 @@ def test_settings_that_make_no_sense_are_refused(settings, part):
 def test_the_plan_counts_what_is_trained(compared, digits):
     """Training before a cut is shared by budgets and arms, and counted once."""
     settings = Settings((Budget.parse("nonzeros=5%"),), arms=(*WEIGHT_ARMS, "width"), seeds=2, recipe=RECIPE)
-    rows = ask(resolve_model("conv4", digits), digits, settings).plan()
+    rows = ask(resolve_model(CONV4, digits), digits, settings).plan()
     planned = sum(row.compute for row in rows)
     store = RunStore(compared.directory)
     records = [store.record(run_id) for run_id in store.ids()]

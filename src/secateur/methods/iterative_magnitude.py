@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import require
+from secateur.errors import InputError, require
 from secateur.methods.gradual_magnitude import GradualMagnitude
 from secateur.surgery.optimizer_state import Optimizers, listed
 
@@ -135,8 +136,18 @@ class IterativeMagnitude(GradualMagnitude):
         """How far in the schedule of the learning rate the next step is."""
         return place_in_round(self._step, self.steps, self.config)
 
+    def check_rounds(self) -> None:
+        """InputError where a round had no step."""
+        bounds = [rewinding_step(self.steps, self.config), *self._ends, self.steps]
+        if any(begin >= end for begin, end in pairwise(bounds)):
+            raise InputError(
+                f"{self.name} makes {self.config.rounds + 1} trainings of all steps, each of at least 1, got "
+                f"steps={self.steps}: train for longer, or take fewer rounds"
+            )
+
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
         """Begin with all weights."""
+        self.check_rounds()
         model = super().prepare(model, batches)
         self._remember(model)
         return model

@@ -13,15 +13,12 @@ dense network at the step of the update: of weights that are zero, too (`dense_g
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from secateur.methods.dense_gradients import DenseGradients
 from secateur.methods.regrowth import drop_share, exchanged
 from secateur.methods.sparse_training import Config, SparseTraining, sparse_weights
 from secateur.network.masks import Masks
-from secateur.surgery.optimizer_state import Optimizers
 
 
 @dataclass(frozen=True)
@@ -52,25 +49,11 @@ class RigL(SparseTraining):
 
     name = "rigl"
     configured = RigLConfig
-
-    def __init__(self, *args: Any, **settings: Any):
-        super().__init__(*args, **settings)
-        self._gradients = DenseGradients(lambda: self._masks, lambda: self._due_at(self._step + 1), self.name)
-
-    def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
-        """Draw the weights to begin with, and watch the gradients of all."""
-        model = super().prepare(model, batches)
-        self._gradients.attach(model)
-        return model
-
-    def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
-        model = super().after_step(model, optimizer)
-        self._gradients.forget()
-        return model
+    looks_at_gradients = True
 
     def exchange(self, model: nn.Module) -> Masks:
         """Exchange f_decay of every layer's weights; none at a step whose gradient is not finite."""
-        gradients = self._gradients.of_step(model)
+        gradients = self.gradients.of_step(model)
         if gradients is None:
             return self._masks
         share = drop_share(self._step, self.config.last_step(self.steps), self.config.drop)
@@ -78,7 +61,3 @@ class RigL(SparseTraining):
             name: exchanged(weight, self._masks[name].to(weight.device), gradients[name], share)
             for name, weight in sparse_weights(model).items()
         }
-
-    def finalize(self, model: nn.Module) -> nn.Module:
-        self._gradients.release()
-        return super().finalize(model)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from secateur.budget import Limits, Wanted
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
+from secateur.methods.dense_gradients import DenseGradients
 from secateur.methods.layer_shares import Sharing
 from secateur.methods.random import random_scores
 from secateur.methods.regrowth import forget
@@ -78,6 +79,8 @@ class SparseTraining(Method):
     takes_steps = True
     default_shares: ClassVar[LayerShares | None] = "erk"
     configured: ClassVar[type[Config]] = Config
+    looks_at_gradients: ClassVar[bool] = False
+    """Whether `exchange` is told the gradient of all weights."""
 
     def __init__(
         self,
@@ -103,6 +106,9 @@ class SparseTraining(Method):
         self._masks: Masks = {}
         self._step = self._exchanged = 0
         self._finalized = False
+        self.gradients = DenseGradients(
+            lambda: self._masks, lambda: self.looks_at_gradients and self._due_at(self._step + 1), self.name
+        )
 
     # What siblings override
 
@@ -127,6 +133,7 @@ class SparseTraining(Method):
         self.limits = self.goal.fix(model, self.sparing, partial(self._drawn, model))
         self._masks = self._drawn(model, self.limits.units)
         apply_masks(model, self._masks)
+        self.gradients.attach(model)
         return model
 
     def _drawn(self, model: nn.Module, keep: int) -> Masks:
@@ -150,6 +157,7 @@ class SparseTraining(Method):
         apply_masks(model, self._masks)
         if self.due:
             self._put_on(model, self.exchange(model), optimizer)
+        self.gradients.forget()
         return model
 
     def _put_on(self, model: nn.Module, masks: Masks, optimizer: Optimizers) -> None:
@@ -167,6 +175,7 @@ class SparseTraining(Method):
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Let a few weights more go, where the budget is in bytes and the file needs it."""
+        self.gradients.release()
         if not self._finalized:
             apply_masks(model, self._masks)
             fewer = self.goal.settle(model, self.sparing, largest_of(model, self.sparing))

@@ -87,6 +87,17 @@ ARMS: dict[str, ArmStyle] = {
     "powerpropagation": _look("#d81890", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (10, 4)),
     "spartan": _look("#780000", "arrow-up", _ARROW, (7, 1.5, 1, 1.5, 1, 1.5)),
     "l0": _look("#001860", "arrow-down", tuple((x, -y) for x, y in _ARROW), (1, 1.5, 1, 6)),
+    "iterative-magnitude": _look(
+        "#3d2332", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (7, 1, 1, 1)
+    ),
+    "set": _look("#1b0661", "triangle-se", ((-1, -1), (1, -1), (1, 1), (-1, -1)), (2.5, 1)),
+    "rigl": _look("#6e1e06", "star-square", _star(4, 0.7), (4, 2, 4, 4)),
+    "granet": _look(
+        "#b172d4",
+        "square-cross",
+        ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, 0), (0, 0), (0, -1), (-1, -1)),
+        (10, 1, 3, 1),
+    ),
 }
 _MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
 _MORE_MARKS: tuple[tuple[str, Corners | str], ...] = (
