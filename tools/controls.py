@@ -73,8 +73,8 @@ NETWORKS = {
 }
 
 CONTROLS: dict[str, tuple[str, ...]] = {
-    EXACT: ("", "reparametrization.n_final=256", "reparametrization.floor=0.3", "reparametrization.end=0.4"),
-    "magnitude-tuned": ("", "tune_share=0.3", "tune_share=0.7", "tune_share=0.85"),
+    EXACT: ("", "reparametrization.n_final=16", "reparametrization.floor=0.3", "reparametrization.end=0.4"),
+    "magnitude-tuned": ("", "tune_share=0.7", "tune_share=0.3", "tune_share=0.85"),
     "iterative-magnitude": (
         *("", "iterative-magnitude.rounds=1", "iterative-magnitude.rounds=2"),
         "iterative-magnitude.rewind=0.15",
@@ -90,16 +90,16 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "granet": ("", "granet.end=0.5", "granet.regenerate=0.25", "granet.layer_shares=erk"),
     "set": ("", "set.every=60", "set.drop=0.15", "set.layer_shares=uniform"),
     "rigl": ("", "rigl.every=60", "rigl.drop=0.5", "rigl.layer_shares=uniform"),
-    "ac-dc": ("", "ac-dc.phase=0.05", "ac-dc.last_compressed=0.3", "ac-dc.warmup=0.2"),
+    "ac-dc": ("", "ac-dc.last_compressed=0.3", "ac-dc.layer_shares=erk", "ac-dc.phase=0.05"),
     "str": ("", "str.end=0.5", "str.s_init=-5", "str.s_init=-12"),
     "powerpropagation": (
-        *("", "powerpropagation.alpha=1.5", "powerpropagation.alpha=3"),
-        "powerpropagation.end=0.5",
+        *("", "powerpropagation.end=0.5", "powerpropagation.alpha=1.5"),
+        "powerpropagation.alpha=3",
     ),
     "spartan": ("", "spartan.beta=20", "spartan.warmup=0.5", "spartan.finetune=0.35"),
-    "l0": ("", "l0.rate=300", "l0.rate=3000", "l0.end=0.5"),
-    "l1": ("", "l1.strength=1e-4", "l1.strength=1e-3", "l1.strength=3e-5"),
-    "snip": ("", "snip.batches=4", "snip.batches=16", "snip.batches=35"),
+    "l0": ("", "l0.end=0.5", "l0.rate=300", "l0.rate=3000"),
+    "l1": ("", "l1.strength=1e-3", "l1.strength=1e-4", "l1.strength=3e-5"),
+    "snip": ("", "snip.batches=16", "snip.batches=4", "snip.batches=35"),
 }
 """Arm -> its trials: the settings that it is tried with, the first its defaults. All have `TRIALS`."""
 
@@ -278,6 +278,7 @@ def finished(wanted: Iterator[Wanted], store: RunStore) -> list[tuple[Wanted, Re
 
 def record_all(store: RunStore, networks: Sequence[str], seeds: Sequence[int], folder: Path = OUT) -> None:
     """Leave what is finished, and the tables of it."""
+    folder.mkdir(parents=True, exist_ok=True)
     about = {"environment": describe_environment(Runtime("cpu"), RECIPE.precision)}
     trials = [each.row(record) for each, record in finished(tuning(there(list(CONTROLS))), store)]
     if trials:
