@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_text
+from secateur.compare.arms import ARMS
+from secateur.compare.arms.weights import WeightArm
+from secateur.compare.settings import Sparsity
 from secateur.compare.summary import Interval, interval
+from secateur.methods import METHODS
+from secateur.runs.method_settings import SETTABLE, settings_of, written
 
 OUT = Path(__file__).parents[1] / "results" / "controls"
 EXACT, DENSE = "reparametrization", "dense"
@@ -153,6 +158,35 @@ def _trial(settings: str, value: float, is_chosen: bool) -> str:
     name = settings.split(".", 1)[-1] or "defaults"
     cell = f"{name}: {100 * value:.1f}"
     return f"**{cell}**" if is_chosen else cell
+
+
+def settings_table() -> str:
+    """What can be set of every method, with its defaults: what makes an arm what it is left out."""
+    lines = []
+    for name in SETTABLE:
+        kind: Any = METHODS[name]
+        method = kind("nonzeros=1%", **({"steps": 1} if kind.takes_steps else {}))
+        own = {key for arm in ARMS.values() if isinstance(arm, WeightArm) for key in fixed(arm, name)}
+        said = [f"`{key}` {usual(method, key)}" for key in settings_of(name) if key not in own]
+        if said:
+            lines.append([f"`{name}`", ", ".join(said)])
+    return "\n".join(table(["method", "settings and their defaults"], lines))
+
+
+def fixed(arm: WeightArm, method: str) -> set[str]:
+    """The settings of a method that an arm of it gives itself."""
+    made = arm.method(Sparsity(), 0)
+    return set(made.settings) - {"strength"} if made.name == method else set()
+
+
+def usual(method: Any, name: str) -> str:
+    """A setting's default, as it is written; of layer shares the method's own."""
+    if name == "layer_shares":
+        return str(method.default_shares)
+    if name == "compiled":
+        return "false"
+    home = next(home for home in (getattr(method, "config", None), method) if hasattr(home, name))
+    return written(getattr(home, name))
 
 
 def leave_tables(folder: Path = OUT) -> None:

@@ -34,7 +34,10 @@ def settings_of(method: str) -> dict[str, Any]:
         >>> settings_of("gradual-magnitude")["every"]
         <class 'int'>
     """
-    found = _keywords(METHODS[method])
+    kind = METHODS[method]
+    found = _keywords(kind)
+    if kind.default_shares is None:  # which cannot be told
+        found.pop("layer_shares", None)
     config = getattr(_made(method, {}), "config", None)
     if is_dataclass(config):
         hints = get_type_hints(type(config))
