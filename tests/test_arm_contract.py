@@ -42,6 +42,7 @@ class Case:
 
 
 CASES = {
+    "ac-dc": Case(ZEROS),
     "bottleneck": Case(SIZE, scratch=True),
     "channel-reparametrization": Case(SIZE),
     "copycat": Case(SIZE, scratch=True, finds=True),
@@ -51,10 +52,12 @@ CASES = {
     "gradual-magnitude": Case(ZEROS),
     "granet": Case(ZEROS),
     "iterative-magnitude": Case(ZEROS),
+    "l0": Case(ZEROS),
     "l1": Case(ZEROS),
     "magnitude": Case(ZEROS),
     "magnitude-tuned": Case(ZEROS),
     "magnitude-tuned-layerwise": Case(ZEROS),
+    "powerpropagation": Case(ZEROS),
     "random-tuned": Case(ZEROS),
     "random-tuned-layers": Case(ZEROS),
     "reparametrization": Case(ZEROS),
@@ -62,6 +65,8 @@ CASES = {
     "rigl": Case(ZEROS),
     "set": Case(ZEROS),
     "snip": Case(ZEROS),
+    "spartan": Case(ZEROS),
+    "str": Case(ZEROS),
     "width": Case(SIZE, scratch=True),
 }
 

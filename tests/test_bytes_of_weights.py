@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from secateur.methods import (
     Random,
     Reparametrization,
 )
+from secateur.methods import METHODS as BY_NAME
 from secateur.methods import METHODS as METHOD
 from secateur.methods.weight_goal import largest
 from secateur.network.masks import count_nonzeros
@@ -42,6 +44,10 @@ METHODS = {
     "l1": lambda: L1("bytes=9kB"),
     "gradual": lambda: GradualMagnitude("bytes=9kB", steps=20),
     "dynamic-feedback": lambda: DynamicFeedback("bytes=9kB", steps=20),
+    **{
+        name: partial(BY_NAME[name], "bytes=9kB", steps=20)
+        for name in ("ac-dc", "str", "powerpropagation", "spartan", "l0")
+    },
     "reparametrization": lambda: Reparametrization("bytes=9kB", steps=20),
     "faithful": lambda: Reparametrization("bytes=9kB", mode="faithful"),
     "iterative": lambda: METHOD["iterative-magnitude"]("bytes=9kB", steps=20),

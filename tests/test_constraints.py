@@ -347,6 +347,7 @@ def test_gates_spare_what_is_kept_and_stop_at_floors() -> None:
     [
         *("magnitude", "random", "snip", "l1", "gradual-magnitude", "dynamic-feedback", "reparametrization"),
         *("iterative-magnitude", "set", "rigl", "granet"),
+        *("ac-dc", "str", "powerpropagation", "spartan", "l0"),
     ],
 )
 def test_no_weight_of_a_kept_layer_is_zeroed_and_the_budget_is_exact(name: str) -> None:

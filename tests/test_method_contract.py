@@ -27,15 +27,18 @@ class Case:
     Attributes:
         zeroes: weights are set to zero, exactly round(share * N) stay; else channels go.
         cuts_at_the_end: `finalize` sets weights to zero that were in use, if only a little.
+        opens_at_the_end: `finalize` has gates open where the method left fewer open than the budget's.
     """
 
     make: Callable[[], Method]
     share: float
     zeroes: bool = True
     cuts_at_the_end: bool = False
+    opens_at_the_end: bool = False
 
 
 CASES = {
+    "ac-dc": Case(lambda: METHODS["ac-dc"]("nonzeros=10%", steps=STEPS), 0.1),
     "batch-norm-scale": Case(
         lambda: METHODS["batch-norm-scale"]("params=60%", every=1, strength=1e-3), 0.6, zeroes=False
     ),
@@ -62,8 +65,10 @@ CASES = {
         lambda: METHODS["iterative-magnitude"]("nonzeros=10%", steps=STEPS, rounds=2, rewind=0.2), 0.1
     ),
     "l1": Case(lambda: METHODS["l1"]("nonzeros=10%"), 0.1, cuts_at_the_end=True),
+    "l0": Case(lambda: METHODS["l0"]("nonzeros=10%", steps=STEPS), 0.1, opens_at_the_end=True),
     "magnitude": Case(lambda: METHODS["magnitude"]("nonzeros=10%"), 0.1),
     "magnitude, layer": Case(lambda: METHODS["magnitude"]("nonzeros=10%", scope="layer"), 0.1),
+    "powerpropagation": Case(lambda: METHODS["powerpropagation"]("nonzeros=10%", steps=STEPS, every=3), 0.1),
     "random": Case(lambda: METHODS["random"]("nonzeros=10%"), 0.1),
     "random, magnitude": Case(lambda: METHODS["random"]("nonzeros=10%", scope="magnitude"), 0.1),
     "random-channels": Case(lambda: METHODS["random-channels"]("params=60%", every=1), 0.6, zeroes=False),
@@ -82,6 +87,8 @@ CASES = {
     "snip-channels, single shot": Case(
         lambda: METHODS["snip-channels"]("params=60%", every=2, at_once=0), 0.6, zeroes=False
     ),
+    "spartan": Case(lambda: METHODS["spartan"]("nonzeros=10%", steps=STEPS), 0.1),
+    "str": Case(lambda: METHODS["str"]("nonzeros=10%", steps=STEPS), 0.1, cuts_at_the_end=True),
     "taylor": Case(lambda: METHODS["taylor"]("params=60%", every=2), 0.6, zeroes=False),
 }
 
@@ -195,6 +202,8 @@ def test_finalize_leaves_nothing_behind(ended):
 
 def test_finalize_keeps_the_logits_but_for_the_cut(case, ended, digits):
     """What is computed with after is what was before, its largest entries kept by numpy's sort."""
+    if case.opens_at_the_end:
+        pytest.skip("test_soft_methods.py::test_gates_that_are_too_few_are_opened_and_too_many_are_cut")
     x = some_images(digits)
     if not case.cuts_at_the_end:
         assert torch.equal(ended.model(x), ended.logits)

@@ -1,15 +1,16 @@
 """AC/DC: Peste et al. 2021, *AC/DC: alternating compressed/decompressed training* (arXiv:2106.12379).
 
-    T_k(w)                the k largest |w|, the others 0, once a phase         Algorithm 1     `AcDc.scores`
-    compressed phase      w <- (w - eta g) on the support of T_k(w)             Algorithm 1     `AcDc.put_on`
-    decompressed phase    w <- w - eta g, from the sparse w on; momentum 0      Algorithm 1     `forget_momentum`
-    which phase           dense first; compressed, decompressed, ...; compressed last           `compressed`
+    T_k(w)                the k largest |w|, the others 0, once a phase       `AcDc.scores`
+    compressed phase      w <- (w - eta g) on the support of T_k(w)           `GradualMagnitude.put_on`
+    decompressed phase    w <- w - eta g, from the sparse w on; momentum 0    `forget_momentum`
+    which phase           dense first, then in turns; compressed last         `compressed`
 
-Two networks are trained in one: the dense one gains from what the sparse one learnt, and the sparse one from
-the weights that the dense one found. What was zero in a compressed phase may come back in the next.
+All of it is their Algorithm 1. Two networks are trained in one: the dense one gains from what the sparse one
+learnt, and the sparse one from the weights that the dense one found. What was zero in a compressed phase may
+come back in the next.
 
-Phases are those of the authors for CIFAR, in shares of their 200 epochs: 10 dense; 20 compressed, 20 dense, and
-so on to epoch 150; 20 dense; the last 30 compressed. For ImageNet theirs are warmup=0.1, phase=0.05 of 100.
+Phases are those of the authors for CIFAR, in shares of their 200 epochs: 10 dense; 20 compressed, 20 dense,
+and so on to epoch 150; 20 dense; the last 30 compressed. For ImageNet theirs are warmup=0.1, phase=0.05.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ class AcDc(GradualMagnitude):
         """|w| of all weights: those that were gone are in the running again."""
         return magnitudes(model)
 
-    def most(self) -> None:
-        """Nothing is gone for good."""
+    def most(self) -> dict[str, int]:
+        """All that a layer has: nothing is gone for good."""
+        return {name: mask.numel() for name, mask in self._masks.items()}
 
     @property
     def scheduled(self) -> int:

@@ -1,24 +1,24 @@
 """L0 regularisation: Louizos et al. 2018, *Learning sparse neural networks through L0 regularization*
 (arXiv:1712.01312).
 
-    s    = sigmoid((log u - log(1 - u) + log alpha) / beta),  u uniform      binary concrete     `hard_concrete`
-    z    = min(1, max(0, s (zeta - gamma) + gamma))                          hard concrete       `hard_concrete`
-    P(z != 0) = sigmoid(log alpha - beta log(-gamma / zeta))                 expected L0         `open_probability`
-    L    = L_task(theta * z) + lambda sum of P(z != 0)                       objective           `L0.penalty`
-    z^   = min(1, max(0, sigmoid(log alpha) (zeta - gamma) + gamma))         at test time        `gate_at_test`
+    s    = sigmoid((log u - log(1 - u) + log alpha) / beta),  u uniform     concrete      `hard_concrete`
+    z    = min(1, max(0, s (zeta - gamma) + gamma))                         hard          `hard_concrete`
+    P    = P(z != 0) = sigmoid(log alpha - beta log(-gamma / zeta))         expected L0   `open_probability`
+    L    = L_task(theta z) + lambda sum of P                                objective     `L0.penalty`
+    z^   = min(1, max(0, sigmoid(log alpha) (zeta - gamma) + gamma))        at test       `gate_at_test`
 
-beta, gamma and zeta are the paper's: 2/3, -0.1 and 1.1. Every weight has a gate (the paper has them on neurons
-and channels in its experiments, on weights in its text; Gale et al. 2019, arXiv:1902.09574, have them on
-weights). One u is drawn for every weight at every step.
+beta, gamma and zeta are the paper's: 2/3, -0.1 and 1.1. Every weight has a gate (the paper has them on
+neurons and channels in its experiments, on weights in its text; Gale et al. 2019, arXiv:1902.09574, have them
+on weights). One u is drawn for every weight at every step.
 
 Nothing in the objective knows a budget: the paper varies lambda. A budget of ours is met in one of two ways
-(`shifting`). Exact: what lambda does to all gates alike is solved for: every few steps one number is added to
-all log alpha, so that the expected L0 is the schedule's (lambda is then of no use, and 0). Faithful: lambda is
-`strength`. The cut at the end takes the smallest |theta z^|; where fewer weights than the budget's have gates that
-are open, log alpha is raised for all alike first.
+(`shifting`). Exact: what lambda does to all gates alike is solved for. Every few steps one number is added
+to all log alpha, so that the expected L0 is the schedule's; lambda is then 0. Faithful: lambda is `strength`.
+The cut at the end takes the smallest |theta z^|; where fewer gates than the budget has weights are open, log
+alpha is raised for all alike first.
 
-The gradient of one weight's gate is its weight times the weight's own, thousands of times smaller than what the
-weight itself has, and the optimizer is the same: log alpha is sqrt(rate) times what is stored, which
+The gradient of one weight's gate is its weight times the weight's own, thousands of times smaller than what
+the weight itself has, and the optimizer is the same: log alpha is sqrt(rate) times what is stored, which
 makes its learning rate that of the weights times `rate`.
 """
 
@@ -109,13 +109,11 @@ def _stretched(s: Tensor) -> Tensor:
 class HardConcrete(nn.Module):
     """The parametrization theta -> theta z of one layer: z is drawn in training, z^ in evaluation."""
 
-    noise: Tensor
-
     def __init__(self, start: Tensor, scale: float):
         super().__init__()
         self.scale = scale
         self.stored = nn.Parameter(start / scale)
-        self.register_buffer("noise", torch.zeros_like(start), persistent=False)
+        self.noise = torch.zeros_like(start)  # no buffer: an average of weights has nothing to do with it
 
     @property
     def log_alpha(self) -> Tensor:
@@ -123,15 +121,18 @@ class HardConcrete(nn.Module):
         return full(self.stored) * self.scale
 
     def forward(self, weight: Tensor) -> Tensor:
-        z = hard_concrete(self.log_alpha, self.noise) if self.training else gate_at_test(self.log_alpha)
+        if self.training:
+            z = hard_concrete(self.log_alpha, self.noise.to(weight.device))
+        else:
+            z = gate_at_test(self.log_alpha)
         return weight * z.to(weight.dtype)
 
     @torch.no_grad()
-    def draw(self, generator: torch.Generator) -> None:
-        """Draw the noise of a step."""
-        uniform = torch.rand(self.noise.shape, generator=generator, device=generator.device)
-        least = torch.finfo(torch.float32).eps
-        self.noise.copy_(torch.logit(uniform, eps=least))
+    def draw(self, key: int) -> None:
+        """Draw the noise of a step; the same for a key, on a device of one kind."""
+        generator = torch.Generator(self.stored.device).manual_seed(key)
+        uniform = torch.rand(self.stored.shape, generator=generator, device=generator.device)
+        self.noise = torch.logit(uniform, eps=torch.finfo(torch.float32).eps)
 
 
 class L0(shifting.ShiftingMethod):
@@ -154,7 +155,7 @@ class L0(shifting.ShiftingMethod):
     def __init__(self, budget: Wanted, *, steps: int, seed: int = 0, **settings: Any):
         super().__init__(budget, steps=steps, **settings)
         self.seed = seed
-        self._beginning = self._generator(-1, torch.device("cpu"))
+        self._beginning = torch.Generator().manual_seed(self._key(-1, 0))
 
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "seed": self.seed}
@@ -228,9 +229,7 @@ class L0(shifting.ShiftingMethod):
     def _draw(self) -> None:
         """The noise of the coming step: of the seed and of its number alone."""
         for number, gate in enumerate(self._gates.values()):
-            noise: Any = gate.noise
-            gate.draw(self._generator(self._step, noise.device, number))  # type: ignore[operator]
+            gate.draw(self._key(self._step, number))  # type: ignore[operator]
 
-    def _generator(self, step: int, device: torch.device, number: int = 0) -> torch.Generator:
-        key = ((self.seed + 1) * 1_000_003 + step) * 10_007 + number
-        return torch.Generator(device).manual_seed(key % 2**63)
+    def _key(self, step: int, number: int) -> int:
+        return int((((self.seed + 1) * 1_000_003 + step) * 10_007 + number) % 2**63)

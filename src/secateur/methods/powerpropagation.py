@@ -9,8 +9,8 @@ A step on theta moves w by its own size: what is large learns fast, what is smal
 distribution of weights gathers at zero, where they can be cut. alpha = 1 is `gradual_magnitude` itself.
 
 The reparametrisation cuts nothing. The paper joins it to methods that do; of these this one is the gradual
-pruning of Zhu & Gupta 2017 (its ImageNet experiments), by the schedule that all our gradual methods have. Where
-all is cut at once after training, as in the paper's first experiments, write start=0.99, end=1.
+pruning of Zhu & Gupta 2017 (its ImageNet experiments), by the schedule that all our gradual methods have.
+Where all is cut at once after training, as in the paper's first experiments, write start=0.99, end=1.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Config(GradualConfig):
 class ShiftingMethod(GradualMethod):
     """Has gates that learn, in every layer but those whose weights all stay.
 
-    Args and errors are those of `GradualMethod`; besides, no two layers may share a weight, and layers have no
-    shares but those that they learn.
+    Args and errors are those of `GradualMethod`; besides, no two layers may share a weight, and layers have
+    no shares but those that they learn.
     """
 
     configured = Config
@@ -82,7 +82,7 @@ class ShiftingMethod(GradualMethod):
         return bool(self.config.mode == "exact")
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
-        """Parametrize the weight of every convolution and linear layer, but of those whose weights all stay."""
+        """Parametrize every convolution and linear layer, but those whose weights all stay."""
         layers = distinct_layers(model, self.name)
         model = super().prepare(model, batches)
         for name, layer in layers.items():
@@ -126,7 +126,7 @@ class ShiftingMethod(GradualMethod):
 
     @torch.no_grad()
     def _open(self, model: nn.Module) -> int:
-        """The weights that are not zero in the network's computation, and those that stay whatever they are."""
+        """The weights that the network computes with, and those that stay whatever they are."""
         found = magnitudes(model)
         return sum(int(found[name].count_nonzero()) for name in self._gates) + self.sparing.total
 

@@ -8,20 +8,20 @@
     beta(t)   : linear, from 1 to 10                                until the last fifth   `sharpness`
     the rest  : theta * (sigma, and 0 outside the k largest) with sigma a constant         `SoftTopK.freeze`
 
-The k largest of n numbers solve a transport problem, n items into two bins, kept and gone, of k and n - k. With
-an entropy term of weight 1/beta its solution is the soft mask above, which is hard for beta = inf. Sinkhorn's
-iterations, with which the paper solves it, alternate between the rows (a share of each item for each bin) and
-the columns (the bins' sizes). The rows can be solved for in closed form, which leaves the sigmoid, and one
-equation in one unknown for the columns: tau, the dual variable. We solve that one, by Newton's steps that begin
-at the last solution. The gradient of tau ties all weights together: where one mask rises, the others fall.
+The k largest of n numbers solve a transport problem, n items into two bins, kept and gone, of k and n - k.
+With an entropy term of weight 1/beta its solution is the soft mask above, which is hard for beta = inf.
+Sinkhorn's iterations, with which the paper solves it, alternate between the rows (each item's mass) and the
+columns (the bins' sizes). The rows can be solved for in closed form, which leaves the sigmoid, and one
+equation in one unknown for the columns: tau, the dual variable. We solve that one, by Newton's steps that
+begin at the last solution. The gradient of tau ties all weights together: where one mask rises, others fall.
 
 The network computes with k weights, while all of them learn: what is outside gets the gradient of the masked
 network through its own soft mask. As beta rises the mask hardens, and less of it arrives.
 
-The exact mode of `reparametrization` is its next of kin: one temperature solved for so that a sum of gates is
-the budget, on magnitudes as they are. It differs in what is forward (soft weights, sparse only in the end), in
-the gate (whose slope at 0 is 0, so that small weights are drawn nowhere), in its schedule (cubic), and in that
-its threshold is a constant for the gradient.
+The exact mode of `reparametrization` is its next of kin: one temperature solved for so that a sum of gates
+is the budget, on magnitudes as they are. It differs in what is forward (soft weights, sparse in the end
+alone), in its gate (whose slope at 0 is 0, so that small weights are drawn nowhere), in its schedule (cubic),
+and in that its temperature is a constant for the gradient.
 """
 
 from __future__ import annotations
@@ -128,14 +128,16 @@ class Threshold(torch.autograd.Function):
 class Pool:
     """Layers that share one k, and so one tau.
 
-    Every layer asks for tau whenever it computes its mask. The first makes the node of the graph that ties all
-    together, the others of the same forward pass are given it, too.
+    Every layer asks for tau whenever it computes its mask. The first makes the node of the graph that ties
+    all together, the others of the same forward pass are given it, too.
     """
 
     def __init__(self, layers: Mapping[str, nn.Module], guess: float = 0.0):
         self.layers = dict(layers)
         self.tau, self.beta = guess, 1.0
-        self.release()
+        self._node: Tensor | None = None
+        self._served: set[int] = set()
+        self._versions: list[int] = []
 
     def weights(self) -> list[Tensor]:
         """The dense weights, layer by layer."""
@@ -152,7 +154,7 @@ class Pool:
         weights = self.weights()
         versions = [weight._version for weight in weights]
         if self._node is None or id(asks) in self._served or versions != self._versions:
-            tau = torch.tensor(self.tau, device=weights[0].device)
+            tau = torch.tensor(self.tau, device=weights[0].device, dtype=full(weights[0]).dtype)
             if not torch.is_grad_enabled() or not any(weight.requires_grad for weight in weights):
                 return tau
             self._node = Threshold.apply(tau, self.beta, *weights)
@@ -162,9 +164,7 @@ class Pool:
 
     def release(self) -> None:
         """Forget the node of the last forward pass."""
-        self._node: Tensor | None = None
-        self._served: set[int] = set()
-        self._versions: list[int] = []
+        self._node, self._served, self._versions = None, set(), []
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the node, which a copy of the network cannot take along."""
@@ -175,20 +175,19 @@ class SoftTopK(nn.Module):
     """The parametrization theta -> Pi_k(theta * sigma) of one layer; while k is all weights, the identity."""
 
     gone: Tensor
-    frozen: Tensor | None
 
     def __init__(self, pool: Pool, gone: Tensor):
         super().__init__()
         self.pool = pool
         self.open = True
         self.register_buffer("gone", gone, persistent=False)
-        self.register_buffer("frozen", None, persistent=False)
+        self.frozen: Tensor | None = None  # no buffer: an average of weights has nothing to do with it
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.open:
             return weight
         if self.frozen is not None:
-            return weight * self.frozen
+            return weight * self.frozen.to(weight.device)
         mask = soft_mask(full(weight).abs(), self.pool.threshold(self), self.pool.beta)
         return feedback(weight * mask.to(weight.dtype), self.gone)
 
@@ -226,7 +225,7 @@ class Spartan(GradualMethod):
         self._pools: list[Pool] = []
 
     def prepare(self, model: nn.Module, batches: Any = None) -> nn.Module:
-        """Parametrize the weight of every convolution and linear layer, but of those whose weights all stay."""
+        """Parametrize every convolution and linear layer, but those whose weights all stay."""
         layers = distinct_layers(model, self.name)
         model = super().prepare(model, batches)
         layers = {name: layer for name, layer in layers.items() if name not in self.sparing.sizes}
@@ -273,10 +272,11 @@ class Spartan(GradualMethod):
 
     def _freeze(self, model: nn.Module) -> None:
         for name, soft in self._soft.items():
-            if not soft.open:
+            if not soft.open and soft.frozen is None:
                 soft.freeze(original_weight(model.get_submodule(name)))
 
     def leave(self, model: nn.Module) -> None:
+        self._freeze(model)
         for name in self._soft:
             make_plain(model.get_submodule(name))
         self._soft.clear()

@@ -4,8 +4,9 @@
     dL/ds     = -g'(s) sum of sign(w) dL/dS over |w| > g(s)    its threshold        autograd
     s         learned with the weights, from s_init on         one of each layer    `SoftThreshold`
 
-The network computes with weights that are shrunk by their layer's threshold, those below it 0. Each layer finds
-its own, by the gradient of the loss; what drives all of them up is weight decay on s, which is far below 0.
+The network computes with weights that are shrunk by their layer's threshold, those below it 0. Each layer
+finds its own, by the gradient of the loss; what drives all of them up is weight decay on s, which is far
+below 0.
 
 How many weights are left follows from the decay and from s_init. The paper finds both by trial, for every
 sparsity anew. A budget of ours is met in one training, in one of two ways (`shifting`):
@@ -14,9 +15,9 @@ Exact: what the decay does to every s alike is solved for. Every few steps one n
 that exactly as many weights are above their thresholds as the schedule has. As |w| > sigmoid(s + d) says that
 logit(|w|) - s > d, d lies just below the k-th largest of logit(|w|) - s over all weights (`margins`).
 
-Faithful: s decays as the weights do, or by `decay` (short trainings need a stronger one, or an s_init nearer 0),
-nothing is solved for, and the cut at the end takes the smallest |S|. Where fewer weights than the budget's are
-left, all thresholds are lowered by such a d first.
+Faithful: s decays as the weights do, or by `decay` (short trainings need a stronger one, or an s_init nearer
+0), nothing is solved for, and the cut at the end takes the smallest |S|. Where fewer weights than the budget
+has are left, all thresholds are lowered by such a d first.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ apart under simulated protanopia, deuteranopia and tritanopia and read on white.
 take hues between those, chosen by the same measure (the least distance in OKLab under the three simulations
 is 0.08 among them and to `width`, with whom they are compared) and one family a hue: magnitude violet,
 random rose, reparametrization blue; snip has the electric violet that was left. The controls from elsewhere
-(ac-dc, str, powerpropagation, spartan, l0) are dark or muted; the least distance is 0.06 there. Nothing is told by colour
-alone: every arm has its own marker and its own dash too.
+(ac-dc, str, powerpropagation, spartan, l0) are dark or muted; the least distance is 0.06 there. Nothing is
+told by colour alone: every arm has its own marker and its own dash too.
 """
 
 from __future__ import annotations

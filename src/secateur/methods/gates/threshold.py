@@ -1,4 +1,4 @@
-"""The threshold above which a sum of sigmoids counts so many: for soft masks and for gates that are random."""
+"""The threshold above which a sum of sigmoids counts so many: for soft masks, and for random gates."""
 
 from __future__ import annotations
 
