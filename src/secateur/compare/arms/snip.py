@@ -24,7 +24,8 @@ class SNIP(WeightArm):
         there = steps_per_epoch(question.data, question.recipe, 1)
         if asked > there:
             raise InputError(
-                f"snip.batches must be at most the batches that the training images make, {there}, got {asked}"
+                f"snip.batches must be at most the batches that the training images make, {there}, got "
+                f"{asked}"
             )
 
     def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:
