@@ -57,7 +57,7 @@ class Sparsity(SparseFields):
 
     def identity(self) -> dict[str, Any]:
         """All of it, for a hash; what nobody gave is not in it."""
-        unsaid = {"settings": {}, "layer_shares": None}
+        unsaid: dict[str, Any] = {"settings": {}, "layer_shares": None}
         return {name: value for name, value in asdict(self).items() if value != unsaid.get(name, self)}
 
     def in_words(self) -> str:
