@@ -25,7 +25,6 @@ from secateur.methods import (
     Reparametrization,
 )
 from secateur.methods import METHODS as BY_NAME
-from secateur.methods import METHODS as METHOD
 from secateur.methods.weight_goal import largest
 from secateur.network.masks import count_nonzeros
 from secateur.network.tensor_files import written_state
@@ -50,10 +49,10 @@ METHODS = {
     },
     "reparametrization": lambda: Reparametrization("bytes=9kB", steps=20),
     "faithful": lambda: Reparametrization("bytes=9kB", mode="faithful"),
-    "iterative": lambda: METHOD["iterative-magnitude"]("bytes=9kB", steps=20),
-    "set": lambda: METHOD["set"]("bytes=9kB", steps=20, every=3),
-    "rigl": lambda: METHOD["rigl"]("bytes=9kB", steps=20, every=3),
-    "granet": lambda: METHOD["granet"]("bytes=9kB", steps=20, every=3),
+    "iterative": lambda: BY_NAME["iterative-magnitude"]("bytes=9kB", steps=20),
+    "set": lambda: BY_NAME["set"]("bytes=9kB", steps=20, every=3),
+    "rigl": lambda: BY_NAME["rigl"]("bytes=9kB", steps=20, every=3),
+    "granet": lambda: BY_NAME["granet"]("bytes=9kB", steps=20, every=3),
     "keep": lambda: Magnitude("bytes=9kB", keep=["2"]),
 }
 

@@ -14,10 +14,13 @@ from torch import nn
 
 import secateur as sc
 from in_c import REAL, SANITIZED, SMALL, images, needs_compiler, ran, settled
+from secateur.deploy.apart import Beside
 from secateur.deploy.c import compile as compiled
 from secateur.deploy.c import to_c
 from secateur.deploy.c.compiling import WARNINGS, find_compiler
 from secateur.deploy.c.export import metadata_in
+from secateur.deploy.given import Given
+from secateur.deploy.latency import measure
 from secateur.errors import InputError
 from secateur.runs.export import export_directory
 
@@ -315,6 +318,96 @@ def test_a_network_that_changes_itself_is_refused(tmp_path):
 
     with pytest.raises(InputError, match=r"keeps nothing from call to call.*calls"):
         to_c(Counting(), torch.zeros(1, 4), tmp_path / "net.c")
+
+
+class Mixing(nn.Module):
+    """What gives an example other outputs where another is beside it."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.table = how, nn.Embedding(7, 4)
+        self.norm = nn.BatchNorm2d(2, track_running_stats=False)
+
+    def forward(self, x):
+        return {
+            "normalised": self.norm,
+            "centred": lambda x: x - x.mean(0),
+            "shared out": lambda x: x.softmax(0),
+            "whole numbers": lambda x: self.table(x).cumsum(0),
+        }[self.how](x)
+
+
+WHOLE = torch.zeros(1, 4, dtype=torch.int64)
+ALONE = r"^the C export takes one example at a time.* got a difference of \d.*export it to onnx$"
+
+
+@pytest.mark.parametrize("how", ["normalised", "centred", "shared out", "whole numbers"])
+def test_a_network_that_mixes_its_examples_is_refused(tmp_path, how):
+    """The C takes one at a time, so a batch would be computed wrongly without a word."""
+    x = WHOLE if how == "whole numbers" else torch.zeros(1, 2, 3, 3)
+    with pytest.raises(InputError, match=ALONE):
+        to_c(Mixing(how), x, tmp_path / "net.c")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda model, x: compiled(model, x),
+        lambda model, x: compiled(model, torch.cat([x, x + 1]), values="int8"),
+        lambda model, x: measure(model, x, "c:batch=1"),
+        lambda model, x: measure(model, x, "c:batch=3"),
+    ],
+    ids=["compile", "two examples", "measure", "measure a batch"],
+)
+def test_it_is_refused_wherever_it_would_be_compiled(door):
+    with pytest.raises(InputError, match=ALONE):
+        door(Mixing("centred"), torch.zeros(1, 2, 3, 3))
+
+
+def test_a_saved_network_that_mixes_its_examples_is_refused_on_the_command_line(tmp_path, run, monkeypatch):
+    (tmp_path / "mixing.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False),\n"
+        "                         nn.Flatten(), nn.Linear(144, 3))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import mixing
+
+    model = mixing.build()
+    sc.inspect(model, torch.zeros(2, 1, 8, 8), factory=mixing.build)
+    sc.save(model, tmp_path / "net")
+    before = sorted((tmp_path / "net").iterdir())
+    code, _, err = run("export net --to c --factory mixing:build")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "the C export takes one example at a time" in err
+    assert sorted((tmp_path / "net").iterdir()) == before
+
+
+def test_what_other_examples_change_is_told_in_units_of_the_largest_output():
+    """By hand: sums of 4 and 8, which are 2 and 4 in a batch of two."""
+
+    class Halves(nn.Module):
+        def forward(self, x):
+            return x, x.sum(1, keepdim=True) / len(x)
+
+    class Apart(nn.Module):
+        def forward(self, x):
+            return (2 * x,)
+
+    class OnlyOne(nn.Module):
+        def forward(self, x):
+            return (x.reshape(1, 2),)
+
+    x = torch.tensor([[1.0, 3.0], [2.0, 6.0]])
+    mixed = Beside.of(Halves(), Given.of(x))
+    assert (mixed.dims, mixed.difference) == ([0, 0], 0.5)
+    alone = Beside.of(Apart(), Given.of(x))
+    assert (alone.dims, alone.difference) == ([0], 0.0)
+    assert Beside.of(Apart(), Given.of([[torch.zeros(1, 2, 2)] * 2])) is None  # in a list
+    assert Beside.of(OnlyOne(), Given.of(x)) is None
 
 
 def test_a_file_of_another_kind_is_not_compiled(small):

@@ -83,7 +83,7 @@ PRUNING = f"{SMALL} --model wrn-10-1 --prune-every 1"
         ("train --select-on train", "unknown split to select on 'train'"),
         ("train --early-stop 0", "early_stop must be at least 1"),
         ("reproduce dupont2020 table1", "did you mean 'dupont2021'"),
-        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, figure2)"),
+        ("reproduce dupont2021 table4", "(one of: table1, table2, table3, claims, figure2)"),
         ("reproduce dupont2021 table1 --scale huge", "unknown scale 'huge'"),
         ("reproduce dupont2021 table1 --cells conv6", "write NETWORK/DATASET/RATE"),
         ("reproduce dupont2021 table1 --scale smoke --methods l2", "unknown method 'l2'"),
@@ -227,6 +227,11 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     again = json.loads((tmp_path / "t/cells.json").read_text())
     assert again["cells"] == content["cells"]
     assert "--tables-only" not in again["about"]["command"]
+    code, out, _ = run(f"reproduce dupont2021 claims --scale smoke --epochs 2 {cells} --out t --tables-only")
+    assert (
+        "The budget is reached.** The paper's own tables: not held (at 5 of 12); as written, here: not" in out
+    )
+    assert code == 0
     code, out, err = run(f"reproduce dupont2021 table2 --scale smoke {cells} --out t --tables-only")
     assert code == 2
     assert "leave out --tables-only" in err
@@ -259,6 +264,10 @@ def test_reproduce_the_comparison_with_snip(run, tmp_path, monkeypatch):
         ("dupont2021 snip", "unknown table or figure of dupont2021 'snip'"),
         ("crowley2018 snip --cells conv4", "crowley2018 is made as a whole and has no --cells, got 'conv4'"),
         ("crowley2018 snip --select-on test", "has no --select-on, got 'test'"),
+        ("crowley2018 snip --width 0.5", "has no --width, got '0.5'"),
+        ("dupont2021 figure2 --cells conv4", "figure2 is drawn of the equations: it has no --cells, got"),
+        ("dupont2021 table1 --scale smoke --minutes 1 --workers 2", "leave out --workers and --on, or --min"),
+        ("dupont2021 table1 --scale laptop --select-on val", "select_on must be left out at scale laptop"),
         ("crowley2018 snip --scale tiny", "unknown scale 'tiny'"),
         ("crowley2018 snip --seeds 0 --scale smoke", "at least 1 seed is needed, got 0"),
     ],
@@ -444,7 +453,7 @@ def test_every_option_arrives_where_it_belongs():
         "--gamma 0.4 --schedule plateau --patience 3 --early-stop 6 --select-on test --pad 2 --no-flip "
         "--precision bf16 --prune-every 8 --at-once 2 --granularity 4 --flop-penalty 1e-9 --tuning-lr 0.02 "
         "--tune-share 0.25 --l1-strength 0.001 --t-init 50 --penalty-weight 2 --crispness 6 "
-        "--crispness-final 32 --prune-start 0.2 --prune-end 0.5 --sharpen-until 0.8"
+        "--crispness-final 32 --prune-start 0.2 --prune-end 0.5 --sharpen-until 0.8 --cut-at 0.9"
     )
     assert given(line).recipe() == sc.Recipe(
         epochs=7,
@@ -466,7 +475,7 @@ def test_every_option_arrives_where_it_belongs():
         every=8, beta=1e-9, lr=0.02, method="taylor", granularity=4, at_once=2
     )
     gates = {"t_init": 50, "penalty_weight": 2, "n": 6, "n_final": 32}
-    gates |= {"start": 0.2, "end": 0.5, "sharpen_until": 0.8}
+    gates |= {"start": 0.2, "end": 0.5, "sharpen_until": 0.8, "cut_at": 0.9}
     assert given(line).sparsity() == Sparsity(0.25, None, 0.001, reparametrization=gates)
     assert given("--flip").recipe().flip is True
     assert given("--compile-gates").gates()["compiled"] is True

@@ -415,6 +415,7 @@ def test_failures_are_told_in_a_line():
     assert told.value is errors[1]
 
 
+@pytest.mark.slow  # which workers and which runs is one question for all: `both` above is its sibling
 def test_a_paper_is_reproduced_side_by_side(tmp_path):
     cells, diary, found = dupont2021.parse_cells("conv4/cifar10/90%"), Diary(), []
     for workers in (1, 2):
@@ -536,7 +537,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_others_are_finished(ru
 class Killer(Diary):
     """Kills a worker that is at it when it hears of so many epochs, until it hears that one is lost."""
 
-    def __init__(self, mark, after=3):
+    def __init__(self, mark, after=2):
         super().__init__()
         self.mark, self.after = mark, after
 
@@ -551,7 +552,11 @@ class Killer(Diary):
                 os.kill(worker, signal.SIGKILL)
 
 
-LONG = {**FAST, "recipe": Recipe(epochs=12, batch_size=32)}
+LONG = {
+    "recipe": Recipe(epochs=8, batch_size=32),
+    "prune": PruneSettings(every=1, at_once=8),
+    "device": "cpu",
+}
 
 
 def test_a_lost_worker_is_replaced_and_goes_on_from_the_last_epoch(digits, tmp_path):
@@ -565,7 +570,7 @@ def test_a_lost_worker_is_replaced_and_goes_on_from_the_last_epoch(digits, tmp_p
         "it goes on from its last epoch"
     )
     assert diary.started[:2] == ["wrn-10-1 seed 0"] * 2
-    first = diary.epochs[: diary.epochs.index(12) + 1]
+    first = diary.epochs[: diary.epochs.index(8) + 1]
     assert first.count(1) == first.count(2) == 1
     assert not workers_of(os.getpid())
     sc.compare("wrn-10-1", digits, out=tmp_path / "one", workers=1, **settings)

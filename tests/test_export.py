@@ -167,11 +167,11 @@ def test_what_disagrees_is_refused_and_leaves_the_old_file(tmp_path, image, monk
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_what_is_no_number_never_agrees(wrong):
-    assert export._relative(np.array([1.0, wrong]), torch.ones(2)) == float("inf")
-    assert export._relative(np.ones((1, 2)), torch.ones(2)) == float("inf")
-    assert export._relative(np.array([0.5, -4.0]), torch.tensor([0.5, -2.0])) == 1.0
+    assert export.relative(np.array([1.0, wrong]), torch.ones(2)) == float("inf")
+    assert export.relative(np.ones((1, 2)), torch.ones(2)) == float("inf")
+    assert export.relative(np.array([0.5, -4.0]), torch.tensor([0.5, -2.0])) == 1.0
     with pytest.raises(InputError, match="must be finite for a comparison"):
-        export._relative(np.ones(2), torch.tensor([1.0, wrong]))
+        export.relative(np.ones(2), torch.tensor([1.0, wrong]))
 
 
 class Branches(nn.Module):

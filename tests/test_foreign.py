@@ -75,18 +75,21 @@ def counted_by_torch(model, inputs):
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
 
 
+LARGE = ("efficientnet", "mobilenet_v2")  # which have what shufflenet and squeeze-excite have, in many layers
+
+
 # Batch statistics of so few positions leave the deeper layers of EfficientNet no gradient, which is said.
 @pytest.mark.filterwarnings("ignore:the gradient at what reads the channels")
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name == "efficientnet"))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
         for name in (*foreign.NETWORKS, *foreign.HUGGINGFACE)
     ],
 )
 def test_pruned_saved_loaded_initialised_and_scaled(name, tmp_path):
     build, inputs = factory_and_inputs(name)
-    at_once = 64 if name in ("mobilenet_v2", "efficientnet") else 4
+    at_once = 64 if name in LARGE else 4
     model = build()
     count = counted_by_torch if name == "group norm" else counted  # it has attention
     data = two_batches(inputs)

@@ -92,7 +92,7 @@ def test_the_schedule_is_zhu_and_guptas(steps, weights, share, shares):
 
 
 def test_it_is_a_fair_control_of_exact_mode():
-    exact = reparametrization.Config()
+    exact = reparametrization.Config.of(cut_at=1.0)
     assert Config() == Config(start=exact.start, end=exact.end, every=exact.solve_every)
     assert (Config().start, Config().end, Config().every) == (0.1, 0.7, 4)
 

@@ -20,6 +20,7 @@ COMMAND = (
     "--batch-size 64 --prune-every 2 --budget params=60% --budget params=30% --device cpu"
 )
 ONCE = f"{COMMAND} --epochs 12 --out"
+FEW = "--epochs 4 --seeds 1 --at-once 4 --arms fisher-tuned,copycat,width"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,7 +94,7 @@ def what_counts(out):
 
 @pytest.mark.parametrize(
     ("kills", "length"),
-    [(2, "--epochs 6 --seeds 1"), pytest.param(12, "--epochs 24", marks=pytest.mark.slow)],
+    [(2, FEW), pytest.param(12, "--epochs 24", marks=pytest.mark.slow)],
     ids=["few", "many"],
 )
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path, finish, kills, length):

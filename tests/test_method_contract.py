@@ -73,7 +73,10 @@ CASES = {
     "random, magnitude": Case(lambda: METHODS["random"]("nonzeros=10%", scope="magnitude"), 0.1),
     "random-channels": Case(lambda: METHODS["random-channels"]("params=60%", every=1), 0.6, zeroes=False),
     "reparametrization": Case(
-        lambda: METHODS["reparametrization"]("nonzeros=10%", steps=STEPS, solve_every=3),
+        lambda: METHODS["reparametrization"]("nonzeros=10%", steps=STEPS, solve_every=3), 0.1
+    ),
+    "reparametrization, cut at the end": Case(
+        lambda: METHODS["reparametrization"]("nonzeros=10%", steps=STEPS, solve_every=3, cut_at=1.0),
         0.1,
         cuts_at_the_end=True,
     ),

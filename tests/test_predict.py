@@ -183,6 +183,16 @@ def test_images_of_any_kind_are_made_what_the_network_was_trained_on(small, phot
         sc.predict(small, [file, tmp_path / "bad.png"], factory=build)
 
 
+def test_scores_that_depend_on_the_images_beside_are_refused(small, photos):  # noqa: F811
+    """A folder is read batch by batch, and what is said of an image must not depend on which batch."""
+    model, image = sc.load(small, build), next(photos.glob("test/*/*.png"))
+    assert sc.predict(model, image)[0].said[0] in WORDS
+    model[1] = torch.nn.BatchNorm2d(16, track_running_stats=False)
+    for use in (lambda: sc.predict(model, image), lambda: sc.evaluate(model, str(photos))):
+        with pytest.raises(InputError, match=r"^an image's scores must not depend on the images beside it"):
+            use()
+
+
 def test_any_number_of_images_is_read_batch_by_batch(small, photos, monkeypatch):  # noqa: F811
     sizes = []
     predictor = Predictor.open(small, build, device="cpu")

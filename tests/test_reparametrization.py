@@ -24,6 +24,8 @@ from secateur.methods.gates.kernels import Blocked, ClosedForm, Compiled, plain_
 from secateur.methods.gates.schedule import crispness, kept_share
 from secateur.methods.gates.temperature import solve_temperature, solve_with_floors
 from secateur.network.masks import count_nonzeros, prunable_weights
+from secateur.training.optimizers import build, set_rate
+from secateur.training.recipe import Recipe
 
 EVEN = st.integers(1, 16).map(lambda half: 2 * half)
 TEMPERATURES = st.floats(1e-3, 1e6)
@@ -244,7 +246,7 @@ def test_exact_mode_follows_the_schedule_at_every_evaluation():
     for step in range(100):
         model = steps_of(method, model, 1)
         method.before_evaluation(model)
-        wanted = kept_share((step + 1) / 100, method.target / method.initial, 0.1, 0.7)
+        wanted = kept_share((step + 1) / 100, method.target / method.initial, 0.1, 0.5)
         assert method.remaining(model) == pytest.approx(wanted, rel=1e-4), step
 
 
@@ -283,6 +285,62 @@ def test_temperatures_have_no_weight_decay():
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.5, 0.0)
     assert all(p.shape == () for p in free["params"])
     assert len(free["params"]) == 7
+
+
+def test_t_has_a_rate_of_its_own():
+    """One step of SGD from the same start: t goes so many times as far, and the weights as ever."""
+    moved, weights = [], []
+    for factor in (1, 50):
+        method = Reparametrization("nonzeros=5%", mode="faithful", t_rate=factor, penalty_weight=5e3)
+        model = method.prepare(digits_net())
+        optimizer = build(Recipe(lr=0.1, momentum=0.9), method.parameter_groups(model, 0.0))
+        set_rate(optimizer, 0.05)
+        model(torch.ones(2, 1, 8, 8))
+        method.penalty(model).backward()
+        optimizer.step()
+        method.after_step(model, optimizer)
+        moved.append([100 - float(gate.t.detach()) for gate in method._gates.values()])
+        weights.append([p.detach().clone() for p in model.parameters() if p.dim()])
+    assert moved[1] == pytest.approx([50 * each for each in moved[0]], rel=0.01, abs=1e-3)
+    assert all(torch.equal(*pair) for pair in zip(*weights, strict=True))
+
+
+def test_a_loop_that_knows_nothing_of_that_rate_is_told():
+    method = Reparametrization("nonzeros=5%", mode="faithful", t_rate=10)
+    with pytest.raises(InputError, match=r"t_rate 10 asks for a rate of t's own, got the weights' \(0.1\)"):
+        steps_of(method, method.prepare(digits_net()), 1)
+
+
+def test_an_own_optimizer_keeps_its_rates_and_that_of_t():
+    method = Reparametrization("nonzeros=5%", mode="faithful", t_rate=10)
+    groups = method.parameter_groups(method.prepare(digits_net()), 0.0)
+    recipe = Recipe().with_own_optimizer()
+    optimizer = build(recipe, groups, lambda given: torch.optim.RAdam(given, lr=0.002))
+    set_rate(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.001, 0.01])
+
+
+def test_the_rate_of_t_is_in_the_identity_only_where_there_is_one():
+    """Runs that were made before are found again."""
+    as_written = Reparametrization("nonzeros=5%", mode="faithful").identity()
+    assert "t_rate" not in as_written
+    changed = Reparametrization("nonzeros=5%", mode="faithful", t_rate=30.0).identity()
+    assert changed == {**as_written, "t_rate": 30.0}
+
+
+def test_near_0_the_kernel_without_a_compiler_is_right_to_1_and_not_to_itself():
+    """docs/deviations.md: e is 2**r - 1 there, which rounds where expm1 does not."""
+    x = torch.tensor([0.01, 0.02, 0.05, 0.1, 0.3, 1.0])
+    exact = gate(x.double(), 1.0, 4)
+    one = torch.tensor(1.0)
+    blocked = Blocked.forward(x, one, 4, wants_total=False, wants_grad=False).apparent / x
+    closed = ClosedForm.forward(x, one, 4, wants_total=False, wants_grad=False).apparent / x
+    assert (blocked - exact).abs().max() < 3e-7
+    assert ((closed - exact) / exact).abs().max() < 1e-6
+    wrong = ((blocked - exact) / exact).abs()
+    assert wrong[0] == 1  # h is 5.8e-9, and 0 here
+    assert wrong[1] > 0.1
+    assert wrong[4:].max() < 1e-4
 
 
 def test_faithful_mode_learns_its_temperatures_and_draws_the_cost_down():

@@ -166,6 +166,20 @@ def test_a_copy_has_gates_of_its_own(mode):
     assert torch.equal(other.first.weight, torch.zeros(5, 6))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_finishing_a_copy_leaves_the_original_as_it_is(mode):
+    """As who looks at what the cut would cost, in the middle of training."""
+    model, method = gated(mode)
+    expected = loss_of(model, method)
+    cut, copied = copy.deepcopy((method, model))
+    cut.finalize(copied)
+    assert type(copied.first) is nn.Linear
+    torch.testing.assert_close(loss_of(model, method), expected)
+    loss_of(model, method).backward()
+    assert type(method.finalize(model).first) is nn.Linear
+    assert torch.equal(model.first.weight, copied.first.weight)
+
+
 def test_nothing_is_left_in_a_finished_network():
     model, method = gated("exact")
     loss_of(model, method).backward()

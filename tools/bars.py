@@ -1,8 +1,10 @@
 """What the exact mode is held to, from recorded runs: python tools/bars.py results/NAME...
 
 For each network and budget, in percent points of test accuracy, means over the seeds: the exact mode, what
-the cut changed (the largest of the seeds), the lead over tuned magnitude pruning, the distance from the
-unpruned network after as many epochs, and whether every run has exactly its budget.
+the cut took at once (right before it less right after it, the most of the seeds), what of that is missing in
+the end (right before it less the end; the same number where the cut comes last), the lead over tuned
+magnitude pruning, the distance from the unpruned network after as many epochs, and whether every run has
+exactly its budget.
 """
 
 from __future__ import annotations
@@ -29,8 +31,14 @@ class Run:
     method: str
     accuracy: float
     accuracy_before: float | None
+    accuracy_after_cut: float | None
     nonzeros: int | None
     weights: int | None
+
+    @property
+    def right_after(self) -> float:
+        """What it was worth right after the cut; in the end, where that came last."""
+        return self.accuracy if self.accuracy_after_cut is None else self.accuracy_after_cut
 
 
 def load(folder: Path) -> list[Run]:
@@ -46,7 +54,8 @@ def load(folder: Path) -> list[Run]:
 
 def run(line: DupontRun | Point, network: str, budget: str | None, method: str) -> Run:
     """One line in the form of both."""
-    return Run(network, budget, method, line.accuracy, line.accuracy_before, line.nonzeros, line.weights)
+    cut = line.accuracy_before, line.accuracy_after_cut
+    return Run(network, budget, method, line.accuracy, *cut, line.nonzeros, line.weights)
 
 
 def kept(rate: str | None) -> str | None:
@@ -60,12 +69,16 @@ def rows(runs: list[Run]) -> Iterable[str]:
     for network, budget in sorted(keys, key=lambda key: (key[0], -float(key[1][9:-1]))):
         exact = chosen(runs, network, budget, EXACT)
         share = float(budget[9:-1]) / 100
-        gap = max(abs(run.accuracy - run.accuracy_before) for run in exact)
+        after_cut = [
+            run.accuracy if run.accuracy_after_cut is None else run.accuracy_after_cut for run in exact
+        ]
+        took = max(run.accuracy_before - now for run, now in zip(exact, after_cut, strict=True))
+        missing = max(run.accuracy_before - run.accuracy for run in exact)
         tuned, dense = (chosen(runs, network, key, name) for key, name in ((budget, TUNED), (None, DENSE)))
         met = all(run.nonzeros == round(share * run.weights) for run in exact)
         after = mean(run.accuracy for run in exact)
         yield (
-            f"| {network} | {budget} | {len(exact)} | {after:.1%} | {100 * gap:.2f} "
+            f"| {network} | {budget} | {len(exact)} | {after:.1%} | {100 * took:.2f} | {100 * missing:.2f} "
             f"| {difference(after, tuned)} | {difference(after, dense)} | {'yes' if met else 'NO'} |"
         )
 
@@ -83,8 +96,9 @@ def difference(after: float, others: list[Run]) -> str:
 
 def main() -> int:
     """Print the table."""
-    print("| network | budget | n | exact | cut changed | over magnitude-tuned | over dense | budget met |")
-    print("|---|---|--:|--:|--:|--:|--:|---|")
+    heads = "exact | cut took | missing in the end | over magnitude-tuned | over dense | budget met"
+    print(f"| network | budget | n | {heads} |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|---|")
     for folder in sys.argv[1:]:
         for line in rows(load(Path(folder))):
             print(line)

@@ -3,6 +3,7 @@
 A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
 `<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
 stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results. Between
+`<!-- dupont-claims -->` and its end stand the claims of that paper, checked on all of its results. Between
 `<!-- verdicts -->` or `<!-- verdict-power NAME -->` and its end stand the tables of docs/verdict.md, between
 `<!-- settings -->` and its end what can be set of methods.
 """
@@ -18,12 +19,15 @@ import controls_table
 import verdict_tables
 import verdicts
 
+from secateur.papers.cells import DupontCells
+from secateur.papers.dupont2021.claim_pages import paragraphs
 from secateur.records.results import Results, SummaryRow
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+CLAIMS = re.compile(r"(<!-- dupont-claims -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICTS = re.compile(r"(<!-- verdicts -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- end -->)", re.DOTALL)
 POWER = re.compile(r"(<!-- verdict-power ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -34,6 +38,13 @@ def block(name: str, table: str | None) -> str:
     if table is None:
         return comparison(name)
     return (ROOT / "results" / name / f"{table}.md").read_text(encoding="utf-8").rstrip() + "\n"
+
+
+def dupont_claims() -> str:
+    """A paragraph for each claim, on all recorded reproductions at the laptop's scale together."""
+    paths = sorted((ROOT / "results").glob("dupont2021-laptop*/cells.json"))
+    contents = {f"results/{path.parent.name}": DupontCells.load(path) for path in paths}
+    return "\n\n".join(paragraphs(contents)) + "\n"
 
 
 def comparison(name: str) -> str:
@@ -79,7 +90,10 @@ def dense_row(entry: SummaryRow) -> str:
 
 
 def sparse_rows(results: Results) -> list[str]:
-    """Arms that zero weights: one row for each, one column for each budget; before the cut in brackets."""
+    """Arms that zero weights: one row for each, one column for each budget.
+
+    In brackets stands what there was right before the cut and, where training went on, right after it.
+    """
     budgets = list(dict.fromkeys(entry.budget for entry in results.summary))
     cells = {(entry.arm, entry.budget): entry for entry in results.summary}
     limits = {entry.budget: entry.limit for entry in results.summary}
@@ -94,8 +108,8 @@ def sparse_rows(results: Results) -> list[str]:
 
 def sparse_cell(entry: SummaryRow) -> str:
     """One arm at one budget."""
-    before = entry.accuracy_before
-    return accuracy(entry) + ("" if before is None else f" ({before:.1%})")
+    known = [each for each in (entry.accuracy_before, entry.accuracy_after_cut) if each is not None]
+    return accuracy(entry) + (f" ({' → '.join(f'{each:.1%}' for each in known)})" if known else "")
 
 
 def accuracy(entry: SummaryRow) -> str:
@@ -165,11 +179,12 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    names = ("controls", "deviations", "prunability", "surgery", "training", "verdict")
+    names = ("channels", "controls", "deviations", "papers", "prunability", "surgery", "training", "verdict")
     docs = [ROOT / "docs" / f"{name}.md" for name in names]
     for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")
         new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
+        new = CLAIMS.sub(lambda found: f"{found[1]}{dupont_claims()}{found[2]}", new)
         new = VERDICTS.sub(lambda found: f"{found[1]}{verdicts.table()}{found[2]}", new)
         new = POWER.sub(lambda found: f"{found[1]}{verdict_tables.TABLES[found[2]]()}{found[3]}", new)
         new = SETTINGS.sub(lambda found: f"{found[1]}{controls_table.settings_table()}{found[2]}", new)

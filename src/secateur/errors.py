@@ -14,6 +14,10 @@ class TrainingError(RuntimeError):
     """A run had to stop (a non-finite loss, say). The CLI prints the line and exits with code 1."""
 
 
+class UnfinishedError(RuntimeError):
+    """The time that was given is over; all that is finished is kept. The CLI's exit code is 75."""
+
+
 def first_line(error: BaseException, most: int = 200) -> str:
     """What an error of somebody else's code says, on one line."""
     text = str(error).strip().splitlines()

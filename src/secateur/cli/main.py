@@ -14,7 +14,7 @@ from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
 from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
-from secateur.errors import InputError, TrainingError, first_line
+from secateur.errors import InputError, TrainingError, UnfinishedError, first_line
 from secateur.process import keep_freed_memory
 from secateur.records.ours import VERSION
 
@@ -42,6 +42,8 @@ _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command
 _OUT_OF_MEMORY = (
     "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
 )
+_UNFINISHED = 75
+"""EX_TEMPFAIL of sysexits.h: the same command, later, goes on."""
 _READER_LEFT = 128 + 13
 """What a shell says of a program that SIGPIPE ended."""
 
@@ -77,8 +79,8 @@ def _raise_interrupt(_signal: int, _frame: Any) -> None:
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
-    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 130 interrupted, 141 whoever read
-    the output left (`| head`), which ends a command as an interrupt does.
+    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 75 the minutes given are over,
+    130 interrupted, 141 whoever read the output left (`| head`), which ends a command as an interrupt does.
     """
     signal.signal(signal.SIGTERM, _raise_interrupt)
     prepare_streams()
@@ -111,6 +113,8 @@ def _run() -> int:
         _fail(str(error), 2)
     except TrainingError as error:
         _fail(str(error), 1)
+    except UnfinishedError as error:
+        _fail(str(error), _UNFINISHED)
     except BrokenPipeError:
         raise
     except OSError as error:

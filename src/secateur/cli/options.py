@@ -365,6 +365,9 @@ class PruneOptions(Options):
     # Of the gates: settings of `methods.reparametrization.Config`, which loads torch. A test compares them.
     t_init: Annotated[float, option("Faithful: where every t begins.", SPARSE)] = 100.0
     penalty_weight: Annotated[float, option("Faithful: lambda of the budget loss.", SPARSE)] = 5.0
+    t_rate: Annotated[
+        float | None, option("Faithful: rate of t, in rates of the weights; as written 1.", SPARSE)
+    ] = None
     crispness: Annotated[int, option("n of the gate; exact mode: at first.", SPARSE)] = 4
     crispness_final: Annotated[
         int | None, option("Exact: n at the end; by default the method's.", SPARSE)
@@ -372,6 +375,9 @@ class PruneOptions(Options):
     prune_start: Annotated[float | None, option("Exact: share of training before C falls.", SPARSE)] = None
     prune_end: Annotated[float | None, option("Exact: share at which C is the budget.", SPARSE)] = None
     sharpen_until: Annotated[float | None, option("Exact: share at which n is final.", SPARSE)] = None
+    cut_at: Annotated[
+        float | None, option("Exact: share at which weights go for good; by default --sharpen-until.", SPARSE)
+    ] = None
     compile_gates: Annotated[
         bool,
         option(
@@ -395,11 +401,13 @@ class PruneOptions(Options):
         given = {
             "t_init": self.t_init,
             "penalty_weight": self.penalty_weight,
+            "t_rate": self.t_rate,
             "n": self.crispness,
             "n_final": self.crispness_final,
             "start": self.prune_start,
             "end": self.prune_end,
             "sharpen_until": self.sharpen_until,
+            "cut_at": self.cut_at,
             "compiled": self.compile_gates or None,
         }
         return {name: value for name, value in given.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +21,8 @@ def reproduce(
     place: Annotated[
         str,
         typer.Argument(
-            help="dupont2021: table1, table2, table3 (of the same runs) or figure2. crowley2018: snip, the "
-            "comparison of section 3.2."
+            help="dupont2021: table1, table2, table3, claims (of the same runs) or figure2. "
+            "crowley2018: snip, the comparison of section 3.2."
         ),
     ],
     scale: Annotated[
@@ -47,6 +48,21 @@ def reproduce(
         str | None,
         typer.Option(help="dupont2021: val or test, in place of the scale's (paper: test, as the paper)."),
     ] = None,
+    limit_train: Annotated[
+        int | None,
+        typer.Option(help="Training images of every data set, validation included, in place of the scale's."),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="dupont2021: factor on the paper's widths, in place of the scale's."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop behind an epoch where another would take longer: exit code 75, the same command "
+            "goes on."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     workers: WorkersOption = "auto",
     on: OnOption = "here",
@@ -64,6 +80,7 @@ def reproduce(
     """
     from secateur.errors import unknown
     from secateur.papers import crowley2018, dupont2021
+    from secateur.papers.cells import DupontCells
     from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
     from secateur.records.out import check_out
@@ -79,6 +96,21 @@ def reproduce(
     out = out or Path(f"secateur-{paper}-{scale}")
     check_out(out, _files(paper, place))
     if place == "figure2":
+        _refuse(
+            "figure2 is drawn of the equations: it",
+            {
+                "--cells": cells,
+                "--methods": methods,
+                "--setting": setting,
+                "--seeds": seeds,
+                "--epochs": epochs,
+                "--limit-train": limit_train,
+                "--width": width,
+                "--minutes": minutes,
+                "--select-on": select_on,
+                "--tables-only": tables_only or None,
+            },
+        )
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "figure2.png", out / "figure2.svg"]
         dupont2021.draw_figure2(*files)
@@ -86,18 +118,21 @@ def reproduce(
     common: dict[str, Any] = {
         "seeds": seeds,
         "epochs": epochs,
+        "limit_train": limit_train,
+        "minutes": minutes,
         "device": device,
         "reporter": reporter_for(sys.stdout),
     }
     reproduction: BaseReproduction
     if paper == "crowley2018":
         _refuse(
-            paper,
+            f"{paper} is made as a whole and",
             {
                 "--cells": cells,
                 "--methods": methods,
                 "--setting": setting,
-                "--select-on": [select_on] if select_on else None,
+                "--select-on": select_on,
+                "--width": width,
             },
         )
         reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
@@ -111,16 +146,26 @@ def reproduce(
             methods=named,
             settings=parse(words(*setting or ())),
             select_on=select_on,
+            width=width,
             **common,
         )
-        written = "table1, table2 and table3"
-    command = command_line().replace(" --tables-only", "")  # what it is that the tables are made by
+        written = "table1, table2, table3 and claims"
+    command = _without_how(command_line())
     content = reproduction.run(command, tables_only=tables_only, workers=asked)
     if not reproduction.runtime.is_main:
         return None
-    table = (out / f"{place}.md").read_text(encoding="utf-8")
-    text = f"{table}\nWritten to {out}: {written} as .md, .csv and .html"
-    return _written(out, text, content.to_json())
+    shown = (out / f"{place}.md").read_text(encoding="utf-8")
+    found = content.to_json()
+    if isinstance(content, DupontCells):
+        found["claims"] = dupont2021.verdicts(content)
+        shown += "" if place == "claims" else "\n" + "".join(f"- {line}\n" for line in found["claims"])
+    text = f"{shown}\nWritten to {out}: {written} as .md, .csv and .html"
+    return _written(out, text, found)
+
+
+def _without_how(command: str) -> str:
+    """What the tables are made by, whatever part of it was done this time."""
+    return re.sub(r" --(tables-only|minutes[ =]\S+)", "", command)
 
 
 def _files(paper: str, place: str) -> list[str]:
@@ -129,7 +174,7 @@ def _files(paper: str, place: str) -> list[str]:
 
     if place == "figure2":
         return ["figure2.png", "figure2.svg"]
-    tables = ("snip",) if paper == "crowley2018" else ("table1", "table2", "table3")
+    tables = ("snip",) if paper == "crowley2018" else ("table1", "table2", "table3", "claims")
     kinds = ("md", "csv", "html")
     return [*FOLDER_FILES, "cells.json", *(f"{table}.{kind}" for table in tables for kind in kinds)]
 
@@ -138,9 +183,9 @@ def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:
     return Answer({"directory": str(out), **content}, lambda: print(text))
 
 
-def _refuse(paper: str, options: dict[str, list[str] | None]) -> None:
-    """InputError for the first option that was given: the paper has one grid and selects nothing."""
+def _refuse(what: str, options: dict[str, Any]) -> None:
+    """InputError for the first option that was given, where it would change nothing."""
     for name, value in options.items():
-        if value:
-            given = ",".join(value)
-            raise InputError(f"{paper} is made as a whole and has no {name}, got '{given}': leave it out")
+        if value is not None and value != []:
+            given = ",".join(value) if isinstance(value, list) else value
+            raise InputError(f"{what} has no {name}, got '{given}': leave it out")

@@ -70,7 +70,7 @@ def summarise(
     """One row for each arm and budget, in the points' order of first appearance.
 
     `val_mean`, sizes and compute are means over the seeds. What not every point of a cell has (`nonzeros`,
-    `weights`, `accuracy_before`, `bytes`) is left out of its row.
+    `weights`, `accuracy_before`, `accuracy_after_cut`, `bytes`) is left out of its row.
 
     Args:
         limits: budget -> units.
@@ -103,6 +103,7 @@ def _row(cell: Sequence[Point], limit: int | None, test: int | None, measure: Me
         nonzeros=_mean_of_all([point.nonzeros for point in cell]),
         weights=_mean_of_all([point.weights for point in cell]),
         accuracy_before=_mean_of_all([point.accuracy_before for point in cell]),
+        accuracy_after_cut=_mean_of_all([point.accuracy_after_cut for point in cell]),
         bytes=_mean_of_all([point.bytes for point in cell]),
     )
 

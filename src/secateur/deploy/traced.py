@@ -225,10 +225,10 @@ def _difference(run: Run, traced: Traced, batch: Mapping[str, Tensor], size: int
         expected = traced.plain(*batch.values())
     with said_in_one_line(f"be run at a batch of {size}"):
         found = run([value.numpy() for value in batch.values()])
-    return max(_relative(got, wanted) for got, wanted in zip(found, expected, strict=True))
+    return max(relative(got, wanted) for got, wanted in zip(found, expected, strict=True))
 
 
-def _relative(found: np.ndarray, expected: Tensor) -> float:
+def relative(found: np.ndarray, expected: Tensor) -> float:
     """max |found - expected| / max |expected|; infinite where the shapes differ or a number is none."""
     wanted = expected.double().numpy()
     if not np.isfinite(wanted).all():

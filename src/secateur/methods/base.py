@@ -106,6 +106,11 @@ class Method:
         return False
 
     @property
+    def about_to_zero(self) -> bool:
+        """Whether the next `after_step` cuts all weights that go, and training goes on with the others."""
+        return False
+
+    @property
     def cuts_at_once(self) -> bool:
         """Whether all that goes is removed in one step."""
         return False

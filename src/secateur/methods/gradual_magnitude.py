@@ -7,9 +7,9 @@ s_i is 0, t_0 and t_0 + n dt are the steps at `start` and `end` of `Config`, dt 
 shrink while the network trains, from its initialisation on; at `end` they are final, and training goes on
 with what is left. A weight that is gone gets no update any more, so that it stays 0 and gone.
 
-Schedule and cadence are those of the exact mode of `reparametrization` unless said otherwise: that is what it
-has to be compared with. Zhu & Gupta give every layer the same sparsity; ours ranks the whole network, as all
-our arms do.
+Schedule and cadence are, unless said otherwise, those of the exact mode of `reparametrization` where it cuts
+at the end (by default it cuts earlier, and tunes what is left for longer). Zhu & Gupta give every layer the
+same sparsity; ours ranks the whole network, as all our arms do.
 
 `GradualMethod` is what siblings share whose masks shrink while the network trains: they say what is ranked
 (`scores`), and what a mask does to a weight (`put_on`).

@@ -22,8 +22,24 @@ budget holds at every step, whatever the task pulls. Between two solutions t is 
 weights follow the task alone.
 
 C(step) falls from all weights to the target on a cubic schedule (`schedule.kept_share`; Zhu & Gupta
-2017), and n rises afterwards (`schedule.crispness`), until h is all but 0 or 1 and the cut at the end
-takes nothing.
+2017). Then n rises (`schedule.crispness`): as it does, h tends to 1 above |w| = 1/t and to 0 below, so that
+the problem above tends to
+
+    minimise L_task(w)  over w,  subject to  at most C_target entries of w are not zero.
+
+At no n does it get there. dw_hat/dw = h + w dh/dw is about n/4 where a gate is half open: the higher n, the
+wilder these weights move, and some gates are half open always. So the weights outside the budget go at
+`cut_at`, while there is training left. What is left of h is multiplied into those that stay, which changes
+nothing of what they compute; their momentum is carried over, that of the others is zero; and h is 1 or 0
+from then on, so that the rest of training solves the problem on the support that was found. For that the
+learning rate goes over its schedule anew (`restart`): what is left of it by then is little. What the cut took
+is measured right before and right after it (`training.cost`).
+
+Closest to it: Continuous Sparsification (Savarese et al. 2020, arXiv:1912.04427), whose masks are sigmoids
+that sharpen while training goes on, of parameters of their own under a penalty, with no budget that holds;
+and Spartan (Tai et al. 2022, arXiv:2205.14107), whose soft top-k masks of |w| hold a budget at every step and
+sharpen too, solved for as a regularised transport problem, with dense updates behind a hard mask. Ours has
+the paper's gate, a budget that one number t holds, and a cut long before the end.
 """
 
 from __future__ import annotations
@@ -42,6 +58,7 @@ from secateur.errors import InputError, require, unknown
 from secateur.methods.base import Method
 from secateur.methods.gates.apparent import total
 from secateur.methods.gates.gate import budget_loss
+from secateur.methods.gates.gate import gate as gate_of
 from secateur.methods.gates.kernels import Compiled
 from secateur.methods.gates.parametrization import (
     AllAtOnce,
@@ -54,10 +71,11 @@ from secateur.methods.gates.schedule import Schedule
 from secateur.methods.gates.temperature import solve_with_floors
 from secateur.methods.sparing import Sparing
 from secateur.methods.weight_goal import WeightGoal, largest_of
-from secateur.network.masks import apply_masks, keep_largest, magnitudes
+from secateur.network.masks import Masks, apply_masks, keep_largest, magnitudes
 from secateur.network.weights import count_weights
 from secateur.surgery.constraints import Patterns
-from secateur.surgery.optimizer_state import Optimizers
+from secateur.surgery.cutting import scale
+from secateur.surgery.optimizer_state import RATE_SCALE, Optimizers, follow_mask, listed
 
 
 @dataclass(frozen=True)
@@ -68,16 +86,28 @@ class Config(Schedule):
         mode: "exact" or "faithful".
         t_init: faithful: where every layer's t begins (the paper: 100).
         penalty_weight: faithful: lambda of eq. (8), at least 0 (the paper: 5).
+        t_rate: faithful: the learning rate of t, in rates of the weights, above 0 (the paper names none of
+            its own: 1). At 1 t hardly moves in a short training (docs/deviations.md).
+        cut_at: exact: the share of training after which the weights go for good, by default at
+            `sharpen_until`, never before. 1: only in `finalize`, with nothing left to make up for gates that
+            were still between 0 and 1; C then falls until 0.7 and n rises until 0.9, unless said otherwise.
+        restart: exact: whether the learning rate goes over its schedule anew after an early cut, as
+            `schedule_place` says: Secateur's own loop asks for that, a loop of yours may.
         floor: exact: no layer is left with less than this part of what an even share of C would leave in
             it, in [0, 1): a global ranking can empty a layer, and then the network is dead.
         sample: exact: how many weights that solution looks at; evaluation and the cut look at all.
     """
 
+    end: float = 0.5
+    sharpen_until: float = 0.65
     mode: str = "exact"
     t_init: float = 100.0
     penalty_weight: float = 5.0
+    t_rate: float = 1.0
     floor: float = 0.0
     sample: int = 200_000
+    cut_at: float = 0.65
+    restart: bool = True
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -86,11 +116,34 @@ class Config(Schedule):
             **self.checks(),
             "t_init must be above 0": 0 < self.t_init < math.inf,
             "penalty_weight must be at least 0": 0 <= self.penalty_weight < math.inf,
+            "t_rate must be above 0": 0 < self.t_rate < math.inf,
             "floor must lie in [0, 1)": 0 <= self.floor < 1,
             "sample must be at least 1": self.sample >= 1,
+            "cut_at must lie in [sharpen_until, 1]": self.sharpen_until <= self.cut_at <= 1,
+            "cut_at must be 1 in faithful mode, which cuts when training is over": self.mode == "exact"
+            or self.cut_at == 1,
         }
         require(self, checks, "reparametrization: ")
 
+    @classmethod
+    def of(cls, **settings: Any) -> Config:
+        """Make settings of those given: the cut follows the gates, or they the cut where that comes last."""
+        late = settings.get("mode") == "faithful" or settings.get("cut_at") == 1
+        schedule = LATE if late else {"cut_at": settings.get("sharpen_until", cls.cut_at)}
+        return cls(**{**schedule, **settings})
+
+    def identity(self) -> dict[str, Any]:
+        """All of them, but for newer ones where they change nothing, so that older runs are found."""
+        found = asdict(self)
+        if self.cut_at == 1:
+            del found["cut_at"], found["restart"]
+        if self.t_rate == 1:
+            del found["t_rate"]
+        return found
+
+
+LATE = {"end": Schedule.end, "sharpen_until": Schedule.sharpen_until, "cut_at": 1.0}
+"""The schedule whose cut comes last."""
 
 MODES = ("exact", "faithful")
 
@@ -134,7 +187,7 @@ class Reparametrization(Method):
         **settings: Any,
     ):
         self.goal = WeightGoal(budget, self.name)
-        self.config = Config(mode=mode, **settings)
+        self.config = Config.of(mode=mode, **settings)
         if self.exact and (steps is None or steps < 1):
             raise InputError(
                 f"reparametrization: exact mode needs the number of optimizer steps for its schedule, got "
@@ -146,14 +199,16 @@ class Reparametrization(Method):
         self.sparing = Sparing(keep)
         self.initial = 0  # C_initial: weights with a gate
         self._step = 0
+        self._cut = False
         self._gates: dict[str, Gate] = {}
         self._at_once: AllAtOnce | None = None
         self._sizes: dict[str, int] = {}
+        self._rate_checked = False
         self._c: Tensor | None = None  # faithful: C at the last step
 
     def identity(self) -> dict[str, Any]:
         """The settings that change the result, but for the budget and the number of steps."""
-        return {"method": self.name, **asdict(self.config), **self.sparing.identity()}
+        return {"method": self.name, **self.config.identity(), **self.sparing.identity()}
 
     @property
     def target(self) -> int:
@@ -190,12 +245,16 @@ class Reparametrization(Method):
         return model
 
     def parameter_groups(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-        """For the optimizer: weight decay on everything but t (Dupont et al. 2021, section 3.1)."""
+        """For the optimizer: weight decay on everything but t (Dupont et al. 2021, section 3.1).
+
+        Where t has a rate of its own, its group says so: `lr_scale`, by which the rate is to be multiplied.
+        """
         temperatures = {id(gate.t) for gate in self._gates.values()}
         rest = [p for p in model.parameters() if id(p) not in temperatures]
         groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": weight_decay}]
         if not self.exact:
-            groups.append({"params": [gate.t for gate in self._gates.values()], "weight_decay": 0.0})
+            own = {} if self.config.t_rate == 1 else {RATE_SCALE: self.config.t_rate}
+            groups.append({"params": [gate.t for gate in self._gates.values()], "weight_decay": 0.0, **own})
         return groups
 
     def penalty(self, model: nn.Module) -> Tensor:
@@ -209,13 +268,41 @@ class Reparametrization(Method):
         return self.config.penalty_weight * loss.float()
 
     def after_step(self, model: nn.Module, optimizer: Optimizers = None) -> nn.Module:
-        """Count the step; in exact mode follow the schedule."""
+        """Count the step; in exact mode follow the schedule, and at `cut_at` cut.
+
+        Args:
+            optimizer: what it keeps of weights that go is set to zero, of the others it stays.
+
+        Raises:
+            InputError: where the loop does not give t the rate that it was to have.
+        """
+        cutting = self.about_to_zero
+        if self.config.t_rate != 1 and not self.exact and not self._rate_checked:
+            self._rate_checked = True
+            self._check_rate(optimizer)
         self._step += 1
         if self._at_once is not None:
             self._at_once.release()
-        if self.exact and self._step % self.config.solve_every == 0:
+        if cutting:
+            self._cut_early(model, optimizer)
+        elif self.exact and self._step % self.config.solve_every == 0:
             self._solve(model, self.config.sample)
         return model
+
+    @property
+    def about_to_zero(self) -> bool:
+        """Whether the next `after_step` cuts."""
+        if self._cut or not self._gates or self.steps is None or self.config.cut_at == 1:
+            return False
+        return self._step + 1 >= self.config.cut_at * self.steps
+
+    @property
+    def schedule_place(self) -> float | None:
+        """After an early cut: how far in a schedule that began there."""
+        if not (self._cut and self.config.restart and self.steps):
+            return None
+        done = min(self._step, self.steps - 1) / self.steps
+        return max(0.0, (done - self.config.cut_at) / (1 - self.config.cut_at))
 
     def before_evaluation(self, model: nn.Module) -> None:
         """Exact mode: meet the schedule's C over all weights, not only over the sample."""
@@ -225,11 +312,7 @@ class Reparametrization(Method):
     def remaining(self, model: nn.Module) -> float:
         """C / C_initial as it is now: what Table 2 of the paper shows."""
         with torch.no_grad():
-            totals = [
-                weight.numel() if gate.open else float(total(weight, gate.t, gate.n))
-                for gate, weight in self._gated(model)
-            ]
-        return math.fsum(totals) / self.initial
+            return math.fsum(_open(gate, weight) for gate, weight in self._gated(model)) / self.initial
 
     def finalize(self, model: nn.Module) -> nn.Module:
         """Effective pruning: the `target` largest apparent weights stay, all others become zero."""
@@ -238,10 +321,10 @@ class Reparametrization(Method):
         self.before_evaluation(model)
         assert self._at_once is not None
         self._at_once.detach(model)
+        masks = {} if self._cut else self._choose(model)
         for name in self._gates:
             make_plain(model.get_submodule(name))
-        floors = {**self._floors(), **self.sparing.sizes}
-        apply_masks(model, keep_largest(magnitudes(model), self.target, floors))
+        apply_masks(model, masks)
         self.goal.settle(model, self.sparing, largest_of(model, self.sparing))
         self._gates.clear()
         self._at_once = None
@@ -261,10 +344,14 @@ class Reparametrization(Method):
         if not self.exact or not self._gates:
             return found
         first = next(iter(self._gates.values()))
-        return {**found, "n": first.n, "open": first.open}
+        return {**found, "n": first.n, "open": first.open, "cut": self._cut}
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"t.{name}": gate.t for name, gate in self._gates.items()} if self.exact else {}
+        if not self.exact:
+            return {}
+        found = {f"t.{name}": gate.t for name, gate in self._gates.items()}
+        masks = {f"mask.{name}": gate.mask for name, gate in self._gates.items() if gate.mask is not None}
+        return found | masks
 
     def restore(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._step = state["step"]
@@ -272,6 +359,23 @@ class Reparametrization(Method):
         if "n" in state:
             ts = [float(tensors[f"t.{name}"]) for name in self._gates]
             self._set(ts, state["n"], state["open"])
+        self._cut = state.get("cut", False)
+        if self._cut and self._at_once is not None:
+            for name, (gate, layer) in zip(self._gates, self._at_once.gated, strict=True):
+                gate.close(original_weight(layer), tensors[f"mask.{name}"])
+
+    def _check_rate(self, optimizers: Optimizers) -> None:
+        """A loop of the user's own may not know of `lr_scale`; then t would learn as slowly as ever."""
+        ts = {id(gate.t) for gate in self._gates.values()}
+        rates: dict[bool, set[float]] = {True: set(), False: set()}
+        for group in (group for each in listed(optimizers) for group in each.param_groups):
+            rates[any(id(p) in ts for p in group["params"])].add(float(group["lr"]))
+        if rates[True] & rates[False] - {0.0}:
+            raise InputError(
+                f"reparametrization: t_rate {self.config.t_rate:g} asks for a rate of t's own, got the "
+                f"weights' ({max(rates[True]):g}): set group['lr'] = rate * group.get('{RATE_SCALE}', 1) "
+                "for every group of the optimizer"
+            )
 
     def _share(self) -> float:
         """C(step) / C_initial by the schedule."""
@@ -279,7 +383,7 @@ class Reparametrization(Method):
 
     def _solve(self, model: nn.Module, sample: int) -> None:
         """Set t and n as the schedule has them now, on about `sample` weights."""
-        if not self._gates:  # finalized
+        if self._cut or not self._gates:  # finalized
             return
         share = self._share()
         if share >= 1:
@@ -291,6 +395,27 @@ class Reparametrization(Method):
         floors = [config.floor * share * len(part) for part in magnitudes]
         guess = min(float(gate.t) for gate in self._gates.values())
         self._set(solve_with_floors(magnitudes, target, floors, n, guess), n, False)
+
+    def _choose(self, model: nn.Module) -> Masks:
+        """What stays: the `target` largest apparent weights, and of every layer what it keeps at least."""
+        return keep_largest(magnitudes(model), self.target, {**self._floors(), **self.sparing.sizes})
+
+    @torch.no_grad()
+    def _cut_early(self, model: nn.Module, optimizer: Optimizers) -> None:
+        """Multiply h into the weights, those outside the budget by zero; from now on masks are the gates."""
+        self._solve(model, self.initial)
+        masks = self._choose(model)
+        factors = []
+        for name, gate in self._gates.items():
+            weight = original_weight(model.get_submodule(name))
+            h = torch.ones_like(weight) if gate.open else gate_of(weight, float(gate.t), gate.n)
+            factors.append((weight, h * masks[name]))
+        scale(model, factors)
+        for name, gate in self._gates.items():
+            weight = original_weight(model.get_submodule(name))
+            gate.close(weight, masks[name])
+            follow_mask(optimizer, weight, masks[name])
+        self._cut = True
 
     def _floors(self) -> dict[str, int]:
         """Weights that each layer keeps at the cut at least."""
@@ -305,6 +430,13 @@ class Reparametrization(Method):
     def _gated(self, model: nn.Module) -> list[tuple[Gate, Tensor]]:
         """Every gate with the weight it is given."""
         return [(gate, original_weight(model.get_submodule(name))) for name, gate in self._gates.items()]
+
+
+def _open(gate: Gate, weight: Tensor) -> float:
+    """What a layer adds to C."""
+    if gate.mask is not None:
+        return float(gate.mask.sum())
+    return weight.numel() if gate.open else float(total(weight, gate.t, gate.n))
 
 
 def _sample(weights: list[Tensor], total: int, size: int) -> list[Tensor]:

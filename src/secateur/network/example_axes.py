@@ -124,7 +124,7 @@ _MIXED, _RAN, _GROWN, _APART = range(4)
 def _level(model: nn.Module, tried: Examples) -> int | None:
     """Tell how well the model's outputs bear out a reading of its inputs; None where it does not run so."""
     try:
-        pair = _two_different(tried)
+        pair = two_different(tried)
         ab, ba, aa = (output_tensors(call(model, pair.take(order))) for order in ([0, 1], [1, 0], [0, 0]))
     except Exception:  # somebody's code, given what is perhaps no example
         return None
@@ -143,7 +143,7 @@ def _level(model: nn.Module, tried: Examples) -> int | None:
     return found
 
 
-def _two_different(tried: Examples) -> Examples:
+def two_different(tried: Examples) -> Examples:
     """Take two examples; where the inputs are all alike, make the second one of noise."""
     pair = tried.take([0, min(1, tried.count - 1)])
     swapped = pair.take([1, 0])

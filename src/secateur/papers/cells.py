@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from secateur.records.stored import Stored
+from secateur.records.stored import Stored, optional
 
 
 class AnyRun(Protocol):
@@ -45,7 +45,9 @@ class DupontRun(Stored):
 
     Attributes:
         rate: share of the weights that is pruned, "95%"; None for the unpruned network.
-        accuracy, accuracy_before: on the test split, after and before the cut, in [0, 1]; None without a cut.
+        accuracy, accuracy_before: on the test split, in the end and right before the cut, in [0, 1]; None
+            without a cut.
+        accuracy_after_cut: right after it, where training went on from there.
         remaining: C / C_initial at the end of training; None where there is no gate.
         epochs to run_id: as in the run's `Record`.
     """
@@ -57,6 +59,7 @@ class DupontRun(Stored):
     seed: int
     accuracy: float
     accuracy_before: float | None
+    accuracy_after_cut: float | None = optional()
     remaining: float | None
     nonzeros: int
     weights: int

@@ -1,4 +1,8 @@
-"""What the papers print in their tables: read from `published_values.csv`, never typed into code."""
+"""What the papers print in their tables: read from `published_values.csv`, never typed into code.
+
+What others have published for the same networks is in `highest_published.csv`, and never stands in a paper's
+column.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,51 @@ class Published:
     note: str
 
 
+@dataclass(frozen=True)
+class Highest:
+    """The best that somebody has published for a network at a rate, in % accuracy.
+
+    Attributes:
+        method: empty where the source names none.
+        spread: as printed behind the ±; None where there is none.
+        source: who says so.
+    """
+
+    dataset: str
+    network: str
+    rate: str
+    method: str
+    value: float
+    spread: float | None
+    note: str
+    source: str
+
+    def __str__(self) -> str:
+        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
+        note = f" ({self.note})" if self.note else ""
+        name = f"{self.method} " if self.method else ""
+        return f"{self.network} at {self.rate}: {name}{self.value:.2f}{spread}{note}"
+
+
+@cache
+def load_highest() -> tuple[Highest, ...]:
+    """Every such value, in order; the file is read once."""
+    rows = csv.DictReader(_text("highest_published.csv").splitlines())
+    return tuple(
+        Highest(
+            dataset=row["dataset"],
+            network=row["network"],
+            rate=row["rate"],
+            method=row["method"],
+            value=float(row["value"]),
+            spread=float(row["spread"]) if row["spread"] else None,
+            note=row["note"],
+            source=row["source"],
+        )
+        for row in rows
+    )
+
+
 def load_published() -> list[Published]:
     """Every published value, in the papers' order; the file is read once."""
     return list(_by_key().values())
@@ -55,13 +104,16 @@ def published(
 
 @cache
 def _by_key() -> dict[tuple[str, ...], Published]:
-    text = resources.files("secateur.papers").joinpath("published_values.csv").read_text(encoding="utf-8")
-    rows = [_parse(row) for row in csv.DictReader(text.splitlines())]
+    rows = [_parse(row) for row in csv.DictReader(_text("published_values.csv").splitlines())]
     found: dict[tuple[str, ...], Published] = {
         (r.paper, r.place, r.dataset, r.network, r.method, r.rate): r for r in rows
     }
     assert len(found) == len(rows), "published_values.csv names a place twice"
     return found
+
+
+def _text(name: str) -> str:
+    return resources.files("secateur.papers").joinpath(name).read_text(encoding="utf-8")
 
 
 def _parse(row: dict[str, str]) -> Published:

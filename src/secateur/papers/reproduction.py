@@ -16,14 +16,15 @@ from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_json
 from secateur.data import Data, load_data
 from secateur.device import Runtime
-from secateur.errors import InputError, unknown
+from secateur.errors import InputError, UnfinishedError, unknown
 from secateur.papers.cells import About, AnyRun, BaseCells
 from secateur.progress import Reporter
 from secateur.runs.environment import describe_environment
-from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.executors.choice import HERE, Workers, make_graph
 from secateur.runs.graph import Graph, Made, Node, NotMadeError
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.time_limit import TimeLimit
 from secateur.training.recipe import Recipe
 
 
@@ -60,10 +61,11 @@ class BaseReproduction:
 
     Args:
         scale: a key of `scales`.
-        seeds, epochs, select_on: in place of the scale's.
+        seeds, epochs, select_on, limit_train: in place of the scale's.
+        minutes: after which `run` stops behind an epoch; None: it goes on to the end.
 
     Raises:
-        InputError: where one of them is unknown.
+        InputError: where one of them is unknown, or would change nothing.
     """
 
     paper: str
@@ -80,9 +82,12 @@ class BaseReproduction:
         seeds: int | None = None,
         epochs: int | None = None,
         select_on: str | None = None,
+        limit_train: int | None = None,
+        minutes: float | None = None,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
+        self._limit = None if minutes is None else TimeLimit(minutes)  # from now on
         if scale not in scales:
             raise unknown("scale", scale, scales)
         self.out, self.scale_name, self._scale = Path(out), scale, scales[scale]
@@ -90,10 +95,21 @@ class BaseReproduction:
         given = {"epochs": epochs, "select_on": select_on}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.recipe = replace(self._scale.recipe, **changes)
+        if select_on and not self.recipe.follows_accuracy:
+            raise InputError(
+                f"select_on must be left out at scale {scale}, where nothing follows the accuracy, got "
+                f"'{select_on}'"
+            )
+        self._limit_train = limit_train
         self.seeds = self._scale.seeds if seeds is None else seeds
         if self.seeds < 1:
             raise InputError(f"at least 1 seed is needed, got {self.seeds}")
         self.runtime = Runtime(device)
+        if minutes is not None and self.runtime.world > 1:
+            raise InputError(
+                f"minutes must be left out where {self.runtime.world} processes share each run, got "
+                f"{minutes:g}"
+            )
         self.store = RunStore(out)
         self.reporter = reporter or Reporter()
         self._data: dict[tuple[str, int | None], Data] = {}
@@ -122,13 +138,17 @@ class BaseReproduction:
         """To which the cell's images are resized; None: they are left as they are."""
         return None
 
+    def limit_train(self, cell: Any) -> int | None:
+        """How many of the cell's training images are taken, validation included; None: all."""
+        return self._scale.limit_train if self._limit_train is None else self._limit_train
+
     def data(self, cell: AnyCell) -> Data:
         """The cell's images, loaded once."""
         key = (self._scale.stand_in or cell.dataset, self.image_size(cell))
         if key not in self._data:
             self._data[key] = load_data(
                 key[0],
-                limit_train=self._scale.limit_train,
+                limit_train=self.limit_train(cell),
                 val_fraction=self._scale.val_fraction,
                 image_size=key[1],
                 progress=self.reporter.decoding,
@@ -142,8 +162,11 @@ class BaseReproduction:
         what it has. With `tables_only` nothing is trained: they show the runs that are finished.
 
         Raises:
-            InputError: where only tables are wanted and no run is finished.
+            InputError: where only tables are wanted and no run is finished; where the runs are to be made
+                side by side within so many minutes.
+            UnfinishedError: where the minutes are over; the tables show what is finished.
         """
+        workers = self._workers(workers)
         graph = Graph(self.runtime.world)
         wanted = {
             (cell, seed): self.nodes(cell, graph, seed) for seed in range(self.seeds) for cell in self.cells
@@ -158,14 +181,36 @@ class BaseReproduction:
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", graph.compute)
             if not tables_only:
-                session = Session(self.store, self.runtime, self.reporter)
-                make_graph(graph, session, workers or Workers(1), finished)
+                session = Session(self.store, self.runtime, self.reporter, self._limit)
+                try:
+                    make_graph(graph, session, workers, finished)
+                except UnfinishedError as error:
+                    raise self._unfinished(error, made) from None
             rows = self._rows(wanted, made)
             if not rows:
                 raise InputError(
                     f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
                 )
             return self._leave(rows, command)
+
+    def _workers(self, asked: Workers | None) -> Workers:
+        """Say who makes the runs: within so many minutes this process, which looks at the clock."""
+        if self._limit is None or asked is None:
+            return asked or Workers(1)
+        if (asked.count or 1) > 1 or asked.on != HERE:
+            raise InputError(
+                f"minutes makes one run after the other, here, got workers {asked.count or 'auto'} on "
+                f"{asked.on}: leave out --workers and --on, or --minutes"
+            )
+        return Workers(1)
+
+    @staticmethod
+    def _unfinished(error: UnfinishedError, made: Made) -> UnfinishedError:
+        total, left = len(made.graph), len(made.unfinished())
+        return UnfinishedError(
+            f"{error}: {total - left} of {total} runs are finished, and the epochs of the one that was begun "
+            "are kept; the same command goes on"
+        )
 
     def _rows(self, wanted: Mapping[tuple[Any, int], Sequence[Node]], made: Made) -> list[AnyRun]:
         """The lines of all runs that are finished."""
@@ -208,10 +253,16 @@ class BaseReproduction:
         """Every data set that was used, and what it stands in for."""
         texts: dict[str, None] = {}
         for cell in self.cells:
-            data = self.data(cell)
-            place = f" in place of {cell.dataset}" if self._scale.stand_in else ""
-            texts[f"{data.label}{place}, {len(data.train):,} training images"] = None
+            texts[self.about_data(cell)] = None
         return "; ".join(texts)
+
+    def about_data(self, cell: Any) -> str:
+        """What the cell's images are, for captions."""
+        data = self.data(cell)
+        place = f" in place of {cell.dataset}" if self._scale.stand_in else ""
+        size = self.image_size(cell)
+        resized = "" if size is None else f" at {size} x {size} pixels"
+        return f"{data.label}{place}{resized}, {len(data.train):,} training images"
 
 
 def selection(recipe: Recipe) -> str:

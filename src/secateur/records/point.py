@@ -33,6 +33,8 @@ class Point(Stored):
     weights: int | None = optional()
     accuracy_before: float | None = optional()
     val_accuracy_before: float | None = optional()
+    accuracy_after_cut: float | None = optional()
+    val_accuracy_after_cut: float | None = optional()
     remaining: float | Absent | None = optional(ABSENT)  # noqa: RUF009  # a field
     bytes: int | None = optional()
     latency: str | None = optional()
@@ -99,6 +101,8 @@ class Point(Stored):
             weights=record.weights,
             accuracy_before=record.accuracy_before,
             val_accuracy_before=record.val_accuracy_before,
+            accuracy_after_cut=record.accuracy_after_cut,
+            val_accuracy_after_cut=record.val_accuracy_after_cut,
             remaining=record.remaining,
             bytes=record.bytes,
             latency=record.latency,

@@ -79,7 +79,8 @@ class Record(Stored):
         removed: the channels, in order; of runs that remove one after the other.
         trajectory: what all runs that remove channels in the same order have in common.
         trained: the run that this one went on from.
-        accuracy_before, val_accuracy_before: before weights were set to zero.
+        accuracy_before, val_accuracy_before: right before weights were set to zero.
+        accuracy_after_cut, val_accuracy_after_cut: right behind it, where training went on from there.
         remaining: the share of weights that the method counted as kept then; None: it counts none.
         limits: resource -> units, where a latency is among them (in nanoseconds).
         latency, latency_ns: measured last, in words and in nanoseconds.
@@ -115,6 +116,8 @@ class Record(Stored):
     trained: str | None = optional()
     accuracy_before: float | None = optional()
     val_accuracy_before: float | None = optional()
+    accuracy_after_cut: float | None = optional()
+    val_accuracy_after_cut: float | None = optional()
     remaining: float | Absent | None = optional(ABSENT)  # noqa: RUF009  # a field
     limits: Mapping[str, int] | None = optional()
     latency: str | None = optional()

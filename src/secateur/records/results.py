@@ -62,7 +62,8 @@ class SummaryRow(Stored):
         seeds, values: the seeds, and the accuracy of each; empty in files of older versions.
         val_mean: mean accuracy on the validation split.
         params to wall_s: means over the seeds, as in a `Point`.
-        nonzeros, weights, accuracy_before, bytes: means; there where every point of the row has them.
+        nonzeros, weights, accuracy_before, accuracy_after_cut, bytes: means; there where every point of the
+            row has them.
     """
 
     arm: str
@@ -85,6 +86,7 @@ class SummaryRow(Stored):
     nonzeros: float | None = optional()
     weights: float | None = optional()
     accuracy_before: float | None = optional()
+    accuracy_after_cut: float | None = optional()
     bytes: float | None = optional()
 
     def count_of(self, resource: str) -> float | None:

@@ -42,7 +42,10 @@ def _hover(point: Mark, results: Results) -> str:
         name += f" of {count(row.weights)}"
     before = ""
     if row.accuracy_before is not None:
-        before = f"before the cut {quantity.text(row.accuracy_before, None)}{quantity.unit}<br>"
+        before = f"before the cut {quantity.text(row.accuracy_before, None)}{quantity.unit}"
+        if row.accuracy_after_cut is not None:
+            before += f", right after it {quantity.text(row.accuracy_after_cut, None)}{quantity.unit}"
+        before += "<br>"
     return (
         f"<b>{escape(point.arm)}</b> at {escape(point.budget)}<br>"
         f"{count(point.size)} {escape(name)} ({100 * point.size / point.limit:.1f}% of the budget)<br>"

@@ -5,7 +5,7 @@ apart under simulated protanopia, deuteranopia and tritanopia and read on white.
 take hues between those, chosen by the same measure (the least distance in OKLab under the three simulations
 is 0.08 among them and to `width`, with whom they are compared) and one family a hue: magnitude violet,
 random rose, reparametrization blue; snip has the electric violet that was left. The controls from elsewhere
-(ac-dc, str, powerpropagation, spartan, l0) are dark or muted; the least distance is 0.06 there. Nothing is
+(from iterative-magnitude to l0) are dark or muted; the least distance is 0.06 there. Nothing is
 told by colour alone: every arm has its own marker and its own dash too.
 """
 
@@ -82,22 +82,25 @@ ARMS: dict[str, ArmStyle] = {
     "channel-reparametrization": _look(
         "#1e7896", "bowtie", ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)), (8, 1.5, 3, 1.5)
     ),
+    "iterative-magnitude": _look(
+        "#3b0927",
+        "square-x",
+        ((-1, -1), (0, -0.6), (1, -1), (0.6, 0), (1, 1), (0, 0.6), (-1, 1), (-0.6, 0), (-1, -1)),
+        (7, 1, 1, 1),
+    ),
+    "set": _look("#12010c", "circle-x", _star(8, 0.8), (2.5, 1)),
+    "rigl": _look("#386dff", "diamond-x", ((0, -1), (1, 0), (0, 1), (0, 0), (-1, 0), (0, -1)), (4, 2, 4, 4)),
+    "granet": _look(
+        "#9179d4",
+        "square-cross",
+        ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, 0), (0, 0), (0, -1), (-1, -1)),
+        (10, 1, 3, 1),
+    ),
     "ac-dc": _look("#483048", "star-square", _star(4, 0.8), (6, 1.5, 6, 4)),
     "str": _look("#907830", "triangle-se", ((-1, -1), (1, 1), (1, -1), (-1, -1)), (2, 1.5, 2, 4)),
     "powerpropagation": _look("#d81890", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (10, 4)),
     "spartan": _look("#780000", "arrow-up", _ARROW, (7, 1.5, 1, 1.5, 1, 1.5)),
     "l0": _look("#001860", "arrow-down", tuple((x, -y) for x, y in _ARROW), (1, 1.5, 1, 6)),
-    "iterative-magnitude": _look(
-        "#3d2332", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (7, 1, 1, 1)
-    ),
-    "set": _look("#1b0661", "triangle-se", ((-1, -1), (1, -1), (1, 1), (-1, -1)), (2.5, 1)),
-    "rigl": _look("#6e1e06", "star-square", _star(4, 0.7), (4, 2, 4, 4)),
-    "granet": _look(
-        "#b172d4",
-        "square-cross",
-        ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, 0), (0, 0), (0, -1), (-1, -1)),
-        (10, 1, 3, 1),
-    ),
 }
 _MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
 _MORE_MARKS: tuple[tuple[str, Corners | str], ...] = (

@@ -108,8 +108,14 @@ def share(nonzeros: float | None, weights: float | None) -> str:
 
 
 def before(row: SummaryRow, quantity: Quantity) -> str:
-    """What the network was worth before weights were set to zero; a dash for arms that set none."""
-    return quantity.text(row.accuracy_before, None)
+    """What the network was worth before weights were set to zero; a dash for arms that set none.
+
+    Where training went on from there, also what it was worth right after.
+    """
+    found = quantity.text(row.accuracy_before, None)
+    if row.accuracy_after_cut is None:
+        return found
+    return f"{found}, then {quantity.text(row.accuracy_after_cut, None)}"
 
 
 def sections(results: Results) -> list[Section]:

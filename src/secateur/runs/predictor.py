@@ -34,6 +34,7 @@ from secateur.network.modes import in_evaluation
 from secateur.network.task import TASKS, Task
 
 Probabilities = Callable[[np.ndarray], Tensor]
+_INDEPENDENT = 0.05  # of the largest score; low precision and int8 are far below it
 READERS: dict[str, Callable[[Path], tuple[Run, Mapping[str, str], int | None]]] = {
     ".onnx": read_onnx,
     ".xml": read_openvino,
@@ -190,11 +191,26 @@ def _described(
         found = probabilities(zeros)
     if found.dim() != 2:
         raise InputError(f"{source} must give scores (N, K), got {tuple(found.shape)}: it is no classifier")
+    _check_independent(source, zeros, found, probabilities)
     count = found.shape[1]
     names = artefact.classes or (("output",) if count == 1 else tuple(f"output {i}" for i in range(count)))
     if len(names) != count:
         raise InputError(f"{source} gives {count} scores, but names {len(names)} classes: export it again")
     return Predictor(source, names, preprocess, task, artefact, probabilities)
+
+
+def _check_independent(source: str, zeros: np.ndarray, alone: Tensor, probabilities: Probabilities) -> None:
+    """Raise InputError where scores depend on the images beside: batches are ours, not the user's."""
+    noise = np.random.default_rng(0).integers(0, 256, zeros.shape, dtype=np.uint8)
+    with _said_of(source):
+        beside = probabilities(np.concatenate([zeros, noise]))[:1]
+    gap = float((beside - alone).abs().max() / alone.abs().max().clamp_min(1e-9))
+    if not gap <= _INDEPENDENT:
+        raise InputError(
+            f"an image's scores must not depend on the images beside it, got scores from {source} that "
+            f"another image changes by {gap:.2g} of the largest: the network mixes its examples in "
+            "evaluation, as BatchNorm with track_running_stats=False does; train it with running statistics"
+        )
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from secateur.runs.environment import describe_environment
 from secateur.runs.graph import Graph
 from secateur.runs.run import Run
 from secateur.runs.store import RunStore
+from secateur.runs.time_limit import TimeLimit
 from secateur.surgery.anatomy import known_anatomy
 from secateur.training.batches import AnySplit
 from secateur.training.checkpoint import Checkpoint
@@ -32,10 +33,14 @@ from secateur.training.loop import Training
 
 
 class Session:
-    """Makes runs in one folder, on one machine, and says how far they are."""
+    """Makes runs in one folder, on one machine, and says how far they are.
 
-    def __init__(self, store: RunStore, runtime: Runtime, reporter: Reporter):
-        self.store, self.runtime, self.reporter = store, runtime, reporter
+    Args:
+        limit: how long that may take; None: as long as it takes.
+    """
+
+    def __init__(self, store: RunStore, runtime: Runtime, reporter: Reporter, limit: TimeLimit | None = None):
+        self.store, self.runtime, self.reporter, self.limit = store, runtime, reporter, limit
 
     @contextmanager
     def working(self, what: str, compute: float) -> Iterator[None]:
@@ -52,6 +57,7 @@ class Session:
 
         Raises:
             TrainingError: where a loss is not finite; what was finished is kept.
+            UnfinishedError: where the time is over; so are the epochs of this run.
         """
         if record := self.store.record(run.run_id):
             return record
@@ -75,6 +81,8 @@ class Session:
 
     def _made(self, run: Run) -> Record:
         """Begin or continue, train to the end, measure, record."""
+        if self.limit is not None:
+            self.limit.before_run()
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
         training = self._begun(run)
         self._say_before(run, training)
@@ -104,6 +112,8 @@ class Session:
         def save(checkpoint: Checkpoint, model: nn.Module) -> None:
             state = {"architecture": Architecture.of(model).as_left(), **checkpoint.state}
             self.store.save_checkpoint(run.run_id, replace(checkpoint, state=state))
+            if self.limit is not None:
+                self.limit.after_epoch()
 
         training = Training(
             start.model,

@@ -97,7 +97,8 @@ class Sparsify(Run):
         return Start(model, self.recipe, method, self.epochs, own)
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
-        """What the network is worth before weights are set to zero: where the cut comes first, as trained."""
+        """What the network is worth before weights are set to zero: where the cut comes first, as trained;
+        where it came in the middle, as it was measured there."""
         limits = self.limits.identity() if "bytes" in self.limits else None
         if self.first is not None:
             trained = session.store.record(self.first.run_id)
@@ -108,6 +109,8 @@ class Sparsify(Run):
                 "val_accuracy_before": trained.val_accuracy,
                 "limits": limits,
             }
+        if training.progress.cut:
+            return {**training.progress.cut, "limits": limits}
         training.method.before_evaluation(training.model)
         return {
             "accuracy_before": session.accuracy(training, self.data.test),

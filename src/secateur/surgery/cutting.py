@@ -81,8 +81,9 @@ def scale(model: nn.Module, factors: list[tuple[Tensor, Tensor]]) -> None:
         parameter.mul_(factor.to(parameter.dtype))
         followers.scale(parameter, factor)
         for held in copies:
-            other = held[names[id(parameter)]]
-            other.mul_(factor.to(other.device, other.dtype))
+            other = held.get(names[id(parameter)])
+            if other is not None:  # it has another name in a copy that was made before weights had gates
+                other.mul_(factor.to(other.device, other.dtype))
 
 
 def is_transposed(layer: nn.Module) -> bool:

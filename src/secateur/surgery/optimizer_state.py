@@ -36,6 +36,9 @@ from secateur.errors import InputError
 Optimizers = Optimizer | Sequence[Optimizer] | None
 """One optimizer, or several."""
 
+RATE_SCALE = "lr_scale"
+"""The key under which a parameter group says by what it multiplies the rate that a loop sets."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -163,6 +166,19 @@ def follow_cut(optimizers: Iterable[Optimizer], parameter: Tensor, cut: Cut) -> 
             _follow(optimizer, parameter, cut)
     if isinstance(parameter, nn.Parameter):
         _note(parameter, cut)
+
+
+@torch.no_grad()
+def follow_mask(optimizers: Optimizers, parameter: Tensor, mask: Tensor) -> None:
+    """Set to zero what these optimizers keep, entry by entry, of the weights outside a mask.
+
+    What is kept of the others stays as it is: momentum is carried over. State of another shape than the
+    parameter's (factored, quantised, step counters) is left alone.
+    """
+    for optimizer in listed(optimizers):
+        for value in (optimizer.state.get(parameter) or {}).values():
+            if isinstance(value, Tensor) and value.shape == mask.shape and not _is_quantised(value):
+                value.mul_(mask.to(value.device))
 
 
 def _follow(optimizer: Optimizer, parameter: Tensor, cut: Cut) -> None:

@@ -4,7 +4,8 @@ Read `fit`, `_epoch`, `step`, in that order: that is all of it. What they name h
 the images (`batches`), the parts of a batch (`micro`), the network that a method may shrink (`placed`), what
 steps it (`optimizers`), the teacher that it may have (`distillation`), the average of its weights
 (`average`), the sums (`meter`), how far it has come and what follows from the accuracy (`state`), the
-measuring (`evaluation`), the stop for networks that come trained (`guard`), what is saved (`checkpoint`).
+measuring (`evaluation`), the stop for networks that come trained (`guard`), what a cut of weights costs
+(`cost`), what is saved (`checkpoint`).
 
 An epoch is a pure function of the seed and its number, and the state after each is saved, so a run that was
 killed continues to the same result: on a CPU to the bit.
@@ -26,8 +27,9 @@ from secateur.network.inputs import Inputs, batch_of
 from secateur.progress import Reporter
 from secateur.surgery.anatomy import read_for
 from secateur.training.average import Average, average_of
-from secateur.training.batches import AnyData, batches_of
+from secateur.training.batches import AnyData, AnySplit, batches_of
 from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
+from secateur.training.cost import costed
 from secateur.training.distillation import teacher_of
 from secateur.training.evaluation import accuracies_after, evaluate
 from secateur.training.guard import FirstEpochGuard, Guard
@@ -142,7 +144,8 @@ class Training:
         examples = batch_of(read_for(self.model, x)) * self.runtime.world
         macs = TRAINING_MACS_PER_INFERENCE_MAC * self.macs + self.teacher.macs
         self.progress.compute += examples * macs
-        self.network.follow(self.method.after_step(self.model, self.optimizer))
+        with costed(self):
+            self.network.follow(self.method.after_step(self.model, self.optimizer))
         self.average.update()
         self.progress.batch += 1
 
@@ -199,8 +202,12 @@ class Training:
 
     def validated(self) -> float:
         """What the network is worth on the validation split as it is."""
+        return self.worth(self.data.val)
+
+    def worth(self, split: AnySplit) -> float:
+        """What the network is worth on a split as it is: the task's metric."""
         precision, task = self.recipe.precision, self.terms.task
-        return evaluate(self.model, self.data.val, self.data, self.runtime, precision, task)
+        return evaluate(self.model, split, self.data, self.runtime, precision, task)
 
     def _done(self) -> bool:
         if self.epochs is None:

@@ -17,14 +17,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from secateur.errors import InputError, unknown
+from secateur.surgery.optimizer_state import RATE_SCALE
 from secateur.training.recipe import CUSTOM, OPTIMIZERS, Recipe
 
 Groups = list[dict[str, Any]]
 Factory = Callable[[Groups], Optimizer]
 """Makes an optimizer of parameter groups: dictionaries with "params" and "weight_decay"."""
-
-SCALE = "lr_scale"
-"""By what a parameter group multiplies the recipe's rate."""
 
 
 def build(recipe: Recipe, groups: Groups, factory: Factory | None = None) -> Optimizer:
@@ -60,7 +58,7 @@ def named(name: str, groups: Groups, lr: float, momentum: float = 0.9) -> Optimi
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every parameter group its rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get(SCALE, 1.0)
+        group["lr"] = rate * group.get(RATE_SCALE, 1.0)
 
 
 def parameters_of(optimizer: Optimizer) -> Iterable[nn.Parameter]:
@@ -82,7 +80,7 @@ def _custom(factory: Factory, groups: Groups) -> Optimizer:
             "optimizer= must step all parameters that it is given: pass the groups on as they are"
         )
     for group in made.param_groups:
-        group[SCALE] = float(group["lr"])
+        group[RATE_SCALE] = float(group["lr"]) * group.get(RATE_SCALE, 1.0)
     return made
 
 

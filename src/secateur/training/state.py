@@ -26,6 +26,7 @@ class Progress:
         drops: how often it was, by "plateau".
         history: a row for each epoch.
         before: the accuracy on the validation split before the first step, of networks that come trained.
+        cut: what the network was worth around a cut of weights in the middle of training (`training.cost`).
     """
 
     epoch: int = 0
@@ -41,6 +42,7 @@ class Progress:
     drops: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     before: float | None = None
+    cut: dict[str, float | None] = field(default_factory=dict)
 
     def lr(self, recipe: Recipe, share: float, place: float | None = None) -> float:
         """The learning rate of the step with which `share` of the present epoch is done.

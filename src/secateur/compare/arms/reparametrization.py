@@ -30,3 +30,8 @@ class ReparametrizationFaithful(Reparametrization):
     default_for_nonzeros = 30
     scheduled = False
     mode = "faithful"
+
+    def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:
+        """As the other mode's; when that cuts is no setting of this one, which cuts when training is over."""
+        choice = super().method(sparsity, seed)
+        return MethodChoice(choice.name, {k: v for k, v in choice.settings.items() if k != "cut_at"})

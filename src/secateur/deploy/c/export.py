@@ -16,6 +16,7 @@ from secateur.architecture.artefact import artefact_of
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.atomic import write_text
+from secateur.deploy.apart import Beside
 from secateur.deploy.c.compiling import Compiled, Port, has_compiler
 from secateur.deploy.c.eight import dequantized
 from secateur.deploy.c.naming import identifier
@@ -76,17 +77,27 @@ class InC:
 
     @classmethod
     def of(
-        cls, traced: Traced, name: str, values: str = "float32", metadata: Mapping[str, str] | None = None
+        cls,
+        traced: Traced,
+        name: str,
+        values: str = "float32",
+        metadata: Mapping[str, str] | None = None,
+        given: Given | None = None,
     ) -> InC:
         """Lower a network of any fixed batch, for one example.
 
+        Args:
+            given: the examples by which it is told whether they are independent; None: those of the trace.
+
         Raises:
-            InputError: where the network does what the C export does not know.
+            InputError: where the network does what the C export does not know, or mixes its examples.
         """
         if values not in VALUES:
             raise unknown("type of stored values", values, VALUES)
-        traced = of_one(traced)
-        return cls.of_program(traced, lowered(traced), name, values, metadata)
+        one = of_one(traced)
+        program = lowered(one)
+        _check_independent(traced, given or traced.given)
+        return cls.of_program(one, program, name, values, metadata)
 
     @classmethod
     def of_program(
@@ -164,17 +175,24 @@ def of_one(traced: Traced) -> Traced:
     return found
 
 
+def _check_independent(traced: Traced, given: Given) -> None:
+    """Raise InputError where outputs depend on what else is in a batch: C takes one example at a time."""
+    found = Beside.of(traced.plain, given.on_cpu())
+    if found is None or found.difference <= TOLERANCE[traced.dtype]:
+        return
+    raise InputError(
+        "the C export takes one example at a time, so each must come out alone as it does in a batch, got a "
+        f"difference of {found.difference:.2g} of the largest output: the network mixes its examples in "
+        "evaluation, as BatchNorm with track_running_stats=False does; train it with running statistics, or "
+        "export it to onnx"
+    )
+
+
 def _ports(traced: Traced, program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """Where examples lie in inputs and outputs, found by running the network on two."""
-    one = [tuple(view.shape) for view in program.outputs.values()]
-    dims: list[int | None] = [None] * len(one)
-    two = _shapes_of_two(traced)
-    for index, (first, second) in enumerate(zip(one, two or one, strict=True)):
-        differing = [
-            axis for axis, sides in enumerate(zip(first, second, strict=False)) if sides[0] != sides[1]
-        ]
-        dims[index] = differing[0] if len(differing) == 1 and len(first) == len(second) else None
-    apart = two is not None and None not in dims
+    beside = Beside.of(traced.plain, traced.given)
+    dims: list[int | None] = beside.dims if beside else [None] * len(program.outputs)
+    apart = None not in dims
     paths = traced.given.paths
     inputs = tuple(
         Port(
@@ -190,18 +208,6 @@ def _ports(traced: Traced, program: Program) -> tuple[tuple[Port, ...], tuple[Po
         for (name, view), dim in zip(program.outputs.items(), dims, strict=True)
     )
     return inputs, outputs
-
-
-def _shapes_of_two(traced: Traced) -> list[tuple[int, ...]] | None:
-    """The shapes of the outputs for two examples; None where they are not told apart, or do not run."""
-    if not traced.given.examples.apart or traced.given.examples.lists:
-        return None
-    try:
-        with torch.inference_mode():
-            found = traced.plain(*traced.given.with_batch(2).tensors.values())
-    except Exception:  # a network that is made for one example: somebody's code, on what it does not take
-        return None
-    return [tuple(value.shape) for value in found]
 
 
 def to_c(
@@ -238,12 +244,9 @@ def to_c(
     check_ours([path, header])
     if values not in VALUES:
         raise unknown("type of stored values", values, VALUES)
-    found = InC.of(
-        Traced.of(model, Given.of(example_inputs).with_batch(1).examples, dynamic_batch=False),
-        identifier(path.stem),
-        values,
-        metadata,
-    )
+    given = Given.of(example_inputs)
+    traced = Traced.of(model, given.with_batch(1).examples, dynamic_batch=False)
+    found = InC.of(traced, identifier(path.stem), values, metadata, given)
     allowed = _TOLERANCE[values] if tolerance is None else tolerance
     compared = has_compiler()
     built = found.compiled() if compared else None
@@ -316,9 +319,11 @@ def compile(  # the name it is known by: sc.deploy.c.compile
         model = what
     if example_inputs is None:
         example_inputs = anatomy_of(model).inputs
-    traced = Traced.of(model, Given.of(example_inputs).with_batch(1).examples, dynamic_batch=False)
+    given = Given.of(example_inputs)
+    traced = Traced.of(model, given.with_batch(1).examples, dynamic_batch=False)
     artefact = artefact_of(model)
-    found = InC.of(traced, "net", values, metadata_of(artefact.to_json() if artefact else {}))
+    metadata = metadata_of(artefact.to_json() if artefact else {})
+    found = InC.of(traced, "net", values, metadata, given)
     built = found.compiled(compiler)
     difference_of(found, built, _TOLERANCE[values], compiler)
     return built

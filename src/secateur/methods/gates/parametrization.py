@@ -46,7 +46,14 @@ class Ready:
 
 
 class Gate(nn.Module):
-    """The parametrization w -> w * h_t(w) of one layer; `open` it is the identity."""
+    """The parametrization w -> w * h_t(w) of a layer; `open` the identity, after an early cut w -> w * mask.
+
+    Attributes:
+        mask: of the weights that stay, from the cut on: h is 0 or 1 for good, and what is gone has no
+            gradient. It is no part of the network's state: the method's has it.
+    """
+
+    mask: Tensor | None
 
     def __init__(self, t: Tensor, n: int, is_open: bool, kernel: Kernel | None = None):
         super().__init__()
@@ -54,10 +61,13 @@ class Gate(nn.Module):
         self.kernel = kernel
         self.n = n
         self.open = is_open
+        self.register_buffer("mask", None, persistent=False)
         self.ready: Ready | None = None
         self._total: tuple[Tensor, int] | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
+        if self.mask is not None:
+            return weight * self.mask
         if self.open:
             return weight
         if self.ready is not None and self.ready.serves(weight, self.t):
@@ -66,6 +76,16 @@ class Gate(nn.Module):
         apparent, sum_of_h = apparent_and_total(weight, self.t, self.n, self.kernel, wants_total=learns)
         self._note(sum_of_h, weight)
         return apparent
+
+    @property
+    def soft(self) -> bool:
+        """Whether h is computed at all: gates that are open, or that were cut, need no t."""
+        return not self.open and self.mask is None
+
+    def close(self, weight: Tensor, mask: Tensor) -> None:
+        """Have h be 1 within the mask and 0 outside, from now on; it is laid out as the weight is."""
+        self.mask = torch.empty_like(weight, dtype=torch.bool, requires_grad=False).copy_(mask)
+        self.ready = self._total = None
 
     def prepare(self, weight: Tensor, apparent: Tensor, sum_of_h: Tensor | None, call: Call) -> None:
         """Have an apparent weight ready for `call`."""
@@ -123,7 +143,7 @@ class AllAtOnce:
         chosen = [
             (gate, weight)
             for gate, weight in ((gate, original_weight(layer)) for gate, layer in self.gated)
-            if not gate.open and (weight.requires_grad or gate.t.requires_grad)
+            if gate.soft and (weight.requires_grad or gate.t.requires_grad)
         ]
         if not chosen:
             return
@@ -170,7 +190,11 @@ def distinct_layers(model: nn.Module, who: str) -> dict[str, nn.Module]:
 
 def make_plain(layer: nn.Module) -> None:
     """Leave the weight that a layer computes with as an ordinary parameter, first in order as in every such
-    layer: optimizer states are matched by order."""
+    layer: optimizer states are matched by order. A copy of the network keeps its parametrizations."""
+    made = type(
+        layer
+    )  # copies share the class that torch made for the layer, and its property is deleted there
+    layer.__class__ = type(made.__name__, made.__bases__, dict(made.__dict__))
     parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     rest = {name: value for name, value in layer._parameters.items() if name != "weight"}
     weight = layer._parameters["weight"]

@@ -30,7 +30,8 @@ class Reproduction(BaseReproduction):
 
     Args:
         scale: a key of `SCALES`.
-        seeds, epochs: in place of the scale's.
+        seeds, epochs, limit_train: in place of the scale's.
+        minutes: after which `run` stops behind an epoch.
 
     Raises:
         InputError: where one of them makes no sense.
@@ -46,11 +47,22 @@ class Reproduction(BaseReproduction):
         *,
         seeds: int | None = None,
         epochs: int | None = None,
+        limit_train: int | None = None,
+        minutes: float | None = None,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
         super().__init__(
-            out, scale, SCALES, CELLS, seeds=seeds, epochs=epochs, device=device, reporter=reporter
+            out,
+            scale,
+            SCALES,
+            CELLS,
+            seeds=seeds,
+            epochs=epochs,
+            limit_train=limit_train,
+            minutes=minutes,
+            device=device,
+            reporter=reporter,
         )
         self.scale = SCALES[scale]
         self._asked: dict[Cell, Wanted] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.papers.dupont2021.claim_pages import verdicts
 from secateur.papers.dupont2021.figures import draw_figure2
 from secateur.papers.dupont2021.grid import CELLS, METHODS, PLACES, SCALES, Cell, Scale, parse_cells
 from secateur.papers.dupont2021.reproduction import Reproduction
@@ -17,5 +18,6 @@ __all__ = [
     "Scale",
     "draw_figure2",
     "parse_cells",
+    "verdicts",
     "write_tables",
 ]

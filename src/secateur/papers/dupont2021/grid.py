@@ -11,7 +11,7 @@ from secateur.papers.dupont2021.tables import RATES, TABLES
 from secateur.papers.reproduction import BaseScale
 from secateur.training.recipe import Recipe
 
-PLACES = (*TABLES, "figure2")
+PLACES = (*TABLES, "claims", "figure2")
 GRID = (("conv4", "cifar10"), ("vgg19", "cifar10"), ("resnet18", "cifar10"), ("conv4", "tiny-imagenet"))
 METHODS = ("magnitude", "magnitude-tuned", "reparametrization-faithful", "reparametrization")
 
@@ -43,12 +43,23 @@ class Scale(BaseScale):
     Attributes:
         recipe: of all arms (the exact mode keeps its schedule: `WeightArm.scheduled`).
         widths: factor on each network's widths.
-        image_sizes: to which a network's images are resized; others are left as they are.
+        image_sizes: to which images are resized, by network or "NETWORK/DATASET"; others stay as they are.
+        limits: of the training images, by data set, in place of `limit_train`.
     """
 
     sparsity: Sparsity = field(default_factory=Sparsity)
     widths: dict[str, float] = field(default_factory=dict, hash=False)
     image_sizes: dict[str, int] = field(default_factory=dict, hash=False)
+    limits: dict[str, int] = field(default_factory=dict, hash=False)
+
+    def width(self, cell: Cell) -> float:
+        """The factor on the widths of the cell's network."""
+        return self.widths.get(cell.network, 1)
+
+    def image_size(self, cell: Cell) -> int | None:
+        """To which the cell's images are resized; None: they are left as they are."""
+        sizes = self.image_sizes
+        return sizes.get(f"{cell.network}/{cell.dataset}", sizes.get(cell.network))
 
 
 _PAPER = Recipe(
@@ -70,7 +81,13 @@ _SMOKE = replace(_LAPTOP, epochs=4, precision="fp32")
 
 SCALES = {
     "paper": Scale(_PAPER, sparsity=Sparsity(tune_epochs=300), val_fraction=0.002),
-    "laptop": Scale(_LAPTOP, limit_train=5000, widths={"resnet18": 0.25, "vgg19": 0.25}),
+    "laptop": Scale(
+        _LAPTOP,
+        limit_train=5000,
+        widths={"resnet18": 0.25, "vgg19": 0.25},
+        image_sizes={"conv4/tiny-imagenet": 16},
+        limits={"tiny-imagenet": 20_000},
+    ),
     "smoke": Scale(
         _SMOKE,
         seeds=2,

@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from secateur.architecture.architecture import Architecture
-from secateur.compare.arms import ARMS, WEIGHT_ARMS
-from secateur.compare.arms import chosen as check_arms
-from secateur.compare.arms.weights import WeightArm
+from secateur.budget import Budget
+from secateur.compare.arms import ARMS, WEIGHT_ARMS, chosen
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.settings import Settings
-from secateur.errors import unknown
+from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES
 from secateur.papers.cells import DupontCells, DupontRun
 from secateur.papers.dupont2021.grid import CELLS, METHODS, SCALES, Cell
@@ -35,11 +34,13 @@ class Reproduction(BaseReproduction):
         scale: a key of `SCALES`.
         methods: some of `secateur.compare.arms.WEIGHT_ARMS`.
         settings: of these methods, besides the scale's: method -> setting -> value.
-        seeds, epochs: in place of the scale's.
+        seeds, epochs, limit_train: in place of the scale's.
         select_on: in place of the scale's: "val" for the paper's protocol without its selection on test.
+        width: factor on every network's widths, in place of the scale's.
+        minutes: after which `run` stops behind an epoch.
 
     Raises:
-        InputError: where one of them is unknown.
+        InputError: at once, where one of them is unknown, or a method cannot meet a cell's budget.
     """
 
     paper = "dupont2021"
@@ -56,13 +57,24 @@ class Reproduction(BaseReproduction):
         seeds: int | None = None,
         epochs: int | None = None,
         select_on: str | None = None,
+        limit_train: int | None = None,
+        width: float | None = None,
+        minutes: float | None = None,
         device: str = "auto",
         reporter: Reporter | None = None,
     ):
         for method in methods:
             if method not in WEIGHT_ARMS:
                 raise unknown("method", method, WEIGHT_ARMS)
-        self.methods = tuple(methods)
+        if not methods:
+            raise InputError(
+                "at least one method is needed, got none: leave them out for the paper's and ours"
+            )
+        if width is not None and not 0 < width <= 4:
+            raise InputError(f"width must lie in (0, 4], a factor on the paper's, got {width:g}")
+        self.methods = tuple(dict.fromkeys(methods))
+        self._width = width
+        self._questions: dict[Cell, Comparison] = {}
         super().__init__(
             out,
             scale,
@@ -71,16 +83,26 @@ class Reproduction(BaseReproduction):
             seeds=seeds,
             epochs=epochs,
             select_on=select_on,
+            limit_train=limit_train,
+            minutes=minutes,
             device=device,
             reporter=reporter,
         )
         self.scale = SCALES[scale]
         self.sparsity = replace(self.scale.sparsity, settings=settings or {})
         for cell in self.cells[:1]:
-            check_arms(self._settings(cell))
+            chosen(self._settings(cell))
 
     def image_size(self, cell: Cell) -> int | None:
-        return self.scale.image_sizes.get(cell.network)
+        return self.scale.image_size(cell)
+
+    def limit_train(self, cell: Cell) -> int | None:
+        own = None if self.scale.stand_in else self.scale.limits.get(cell.dataset)
+        return own if own and self._limit_train is None else super().limit_train(cell)
+
+    def width(self, cell: Cell) -> float:
+        """The factor on the widths of the cell's network."""
+        return self.scale.width(cell) if self._width is None else self._width
 
     def architecture(self, cell: Cell) -> Architecture:
         """The cell's network, fitted to its images."""
@@ -89,7 +111,7 @@ class Reproduction(BaseReproduction):
         return Architecture.from_factory(
             cell.network,
             {
-                "width": self.scale.widths.get(cell.network, 1),
+                "width": self.width(cell),
                 "num_classes": data.num_classes,
                 "in_channels": data.shape[0],
                 "image_size": list(data.shape[1:]),
@@ -99,27 +121,29 @@ class Reproduction(BaseReproduction):
     def nodes(self, cell: Cell, graph: Graph, seed: int) -> list[Node]:
         """Add the unpruned network, and the network of every method."""
         question = self._question(cell)
-        replicate = Replicate(question, graph, seed)
+        replicate = _OfCell(question, graph, seed, str(cell))
         label = f"{cell.network}/{cell.dataset} seed {seed}"
-        found = [graph.add(replicate.train(question.architecture, self.recipe, label))]
-        for method in self.methods:
-            run = self._arm(method).run(question, cell.budget, seed, f"{cell} {method} seed {seed}")
-            found.append(graph.add(run))
-        return found
+        dense = graph.add(replicate.train(question.architecture, self.recipe, label))
+        return [dense, *(ARMS[method].node(replicate, cell.budget) for method in self.methods)]
 
     def _question(self, cell: Cell) -> Comparison:
-        """Ask what `secateur compare` would be asked for this cell."""
-        return Comparison(self.architecture(cell), self.data(cell), self._settings(cell), prunes=False)
+        """Ask what `secateur compare` would be asked for this cell, with its checks."""
+        if cell not in self._questions:
+            settings = self._settings(cell)
+            question = Comparison(self.architecture(cell), self.data(cell), settings, prunes=False)
+            for arm in chosen(settings, question.architecture):
+                arm.check(question, cell.budget)
+            self._questions[cell] = question
+        return self._questions[cell]
 
     def _settings(self, cell: Cell) -> Settings:
         """What is compared in a cell, and how."""
         return Settings((cell.budget,), self.methods, recipe=self.recipe, sparsity=self.sparsity)
 
-    @staticmethod
-    def _arm(method: str) -> WeightArm:
-        arm = ARMS[method]
-        assert isinstance(arm, WeightArm)
-        return arm
+    def about_data(self, cell: Cell) -> str:
+        width = self.width(cell)
+        narrowed = "" if width == 1 else f", {cell.network} of {width:g} times the width"
+        return f"{super().about_data(cell)}{narrowed}"
 
     def row(self, cell: Cell, index: int, node: Node, made: Made, seed: int) -> DupontRun:
         method = ("dense", *self.methods)[index]
@@ -132,6 +156,17 @@ class Reproduction(BaseReproduction):
         write_tables(content, self.out)
 
 
+class _OfCell(Replicate):
+    """One seed of one cell, whose runs are named by it: a graph holds those of many."""
+
+    def __init__(self, question: Comparison, graph: Graph, seed: int, cell: str):
+        super().__init__(question, graph, seed)
+        self.cell = cell
+
+    def label(self, what: str, budget: Budget) -> str:
+        return f"{self.cell} {what} seed {self.seed}"
+
+
 def _row(cell: Cell, method: str, record: Record, rate: str | None) -> DupontRun:
     nonzeros, weights = record.counted_weights()
     return DupontRun(
@@ -142,6 +177,7 @@ def _row(cell: Cell, method: str, record: Record, rate: str | None) -> DupontRun
         seed=record.seed,
         accuracy=record.accuracy,
         accuracy_before=record.accuracy_before,
+        accuracy_after_cut=record.accuracy_after_cut,
         remaining=record.share_remaining,
         nonzeros=nonzeros,
         weights=weights,

@@ -14,23 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_bytes
+from secateur.compare.arms import ARMS, WEIGHT_ARMS
 from secateur.compare.summary import interval
 from secateur.errors import InputError, unknown
 from secateur.papers.cells import About, DupontCells, DupontRun
-from secateur.papers.published import published
+from secateur.papers.dupont2021.claim_pages import write_claims
+from secateur.papers.published import load_highest, published
 from secateur.papers.text import MISSING, conditions, markdown, shown
 from secateur.report.templates import environment
 
 Cells = Sequence[DupontRun]
 
 RATES = ("90%", "95%", "97%", "99%")
-METHODS = {
+_THEIRS = {
     "dense": "the unpruned network, the same at every rate",
     "magnitude": "the paper's Mag",
     "magnitude-tuned": "the paper's Mag+FT, fine-tuned after the cut",
     "reparametrization-faithful": "the paper's Ours",
     "reparametrization": "ours, with an exact budget (not in the paper)",
 }
+METHODS = {
+    **_THEIRS,
+    **{name: f"{ARMS[name].meaning} (not in the paper)" for name in WEIGHT_ARMS if name not in _THEIRS},
+}
+"""Every row that a table can have, in order, and what it is: the paper's, then all arms that zero weights."""
 _DATASETS = ("cifar10", "tiny-imagenet")
 _NETWORKS = ("conv4", "vgg19", "resnet18")
 _GATED = ("reparametrization-faithful", "reparametrization")
@@ -48,7 +55,7 @@ class Layout:
         place: the table in the paper.
         title: what its numbers are.
         number: that of a run, None where it has none.
-        methods: its rows, for each dataset and network.
+        methods: its rows, for each dataset and network; others follow where a run has the number.
         factor: from a cell's number to the table's unit.
         digits: decimals of the paper's numbers and of ours.
     """
@@ -63,7 +70,7 @@ class Layout:
 
 TABLES = {
     "table1": Layout(
-        "Table 1", "test accuracy (%) after the cut", lambda run: run.accuracy, tuple(METHODS), 100, (1, 1)
+        "Table 1", "test accuracy (%) after the cut", lambda run: run.accuracy, tuple(_THEIRS), 100, (1, 1)
     ),
     "table2": Layout("Table 2", "C / C_initial before the cut", lambda run: run.remaining, _GATED, 1, (2, 3)),
     "table3": Layout(
@@ -97,7 +104,7 @@ class Row:
 
 
 def table_rows(table: str, cells: Cells) -> list[Row]:
-    """The rows of one table: every method of it, for each dataset and network that any cell is of.
+    """The rows of one table: its methods and others that have runs, for each dataset and network of a cell.
 
     Raises:
         InputError: an unknown table, method or rate, or two cells of one run.
@@ -107,8 +114,14 @@ def table_rows(table: str, cells: Cells) -> list[Row]:
     return [
         Row(dataset, network, method, _entries(layout, cells, dataset, network, method))
         for dataset, network in _pairs(cells)
-        for method in layout.methods
+        for method in _methods(layout, cells)
     ]
+
+
+def _methods(layout: Layout, cells: Cells) -> list[str]:
+    """The table's own rows, and those of other arms that were run and have the number."""
+    besides = {c.method for c in cells if c.method not in _THEIRS and layout.number(c) is not None}
+    return [*layout.methods, *(method for method in METHODS if method in besides)]
 
 
 def _layout(table: str) -> Layout:
@@ -197,12 +210,31 @@ def caption(table: str, cells: Cells, about: About) -> str:
         InputError: an unknown table or scale.
     """
     counts = [entry.n for row in table_rows(table, cells) for entry in row.entries]
-    text = conditions(about, counts)
+    text = f"{_epochs(cells)}{conditions(about, counts)}"
     return f"{text} Italics: above the target." if _layout(table).place == "Table 2" else text
 
 
-def _legend(layout: Layout) -> str:
-    return "; ".join(f"{method}: {METHODS[method]}" for method in layout.methods) + "."
+def _epochs(cells: Cells) -> str:
+    """Of the unpruned networks, which are those of every method in total unless a recipe says otherwise."""
+    found = sorted({cell.epochs for cell in cells if cell.method == "dense"})
+    return f"Epochs: {' and '.join(map(str, found))} (in the paper 300). " if found else ""
+
+
+def highest(table: str, cells: Cells) -> str:
+    """What others have published for the networks of the table, at 0% and the paper's rates; or nothing."""
+    if _layout(table).place != "Table 1":
+        return ""
+    found = [row for row in load_highest() if (row.dataset, row.network) in _pairs(cells)]
+    if not found:
+        return ""
+    return (
+        f"Highest published elsewhere ({found[0].source}; in none of the paper's tables, under conditions of "
+        f"their own): {'; '.join(map(str, found))}."
+    )
+
+
+def _legend(layout: Layout, cells: Cells) -> str:
+    return "; ".join(f"{method}: {METHODS[method]}" for method in _methods(layout, cells)) + "."
 
 
 def to_markdown(table: str, cells: Cells, about: About) -> str:
@@ -217,10 +249,11 @@ def to_markdown(table: str, cells: Cells, about: About) -> str:
         "|---|---|---|" + "--:|" * (2 * len(RATES)),
         *(_markdown_row(layout, row) for row in table_rows(table, cells)),
         "",
-        markdown(_legend(layout)),
+        markdown(_legend(layout, cells)),
         "",
         markdown(caption(table, cells, about)),
         "",
+        *([markdown(highest(table, cells)), ""] if highest(table, cells) else []),
         f"    {' '.join(about.command.split())}",
     ]
     return "\n".join(lines) + "\n"
@@ -261,15 +294,16 @@ def to_html(table: str, cells: Cells, about: About) -> str:
             rates=RATES,
             groups=[(pair, [r for r in rows if (r.dataset, r.network) == pair]) for pair in _pairs(cells)],
             shown=lambda entry: list(zip(_texts(layout, entry), _excess(layout, entry), strict=True)),
-            meanings={method: METHODS[method] for method in layout.methods},
-            caption=caption(table, cells, about),
+            meanings={method: METHODS[method] for method in _methods(layout, cells)},
+            caption=f"{caption(table, cells, about)} {highest(table, cells)}".strip(),
             command=about.command,
         )
     )
 
 
 def write_tables(content: DupontCells, out: Path) -> None:
-    """Leave each table as markdown, CSV and HTML."""
+    """Leave each table, and the claims, as markdown, CSV and HTML."""
+    write_claims(content, out)
     for table in TABLES:
         for suffix, render in (("md", to_markdown), ("csv", to_csv), ("html", to_html)):
             text = render(table, content.cells, content.about)

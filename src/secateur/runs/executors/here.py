@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable
 
+from secateur.errors import UnfinishedError
 from secateur.runs.executors.failures import Failures
 from secateur.runs.graph import Made, Node, NotMadeError
 from secateur.runs.session import Session
@@ -23,6 +24,7 @@ def make_here(made: Made, session: Session, finished: Finished) -> None:
     Raises:
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
         OSError: at once, where the system refuses to write.
+        UnfinishedError: at once, where the time is over.
     """
     failures = Failures(len(made.graph))
     unmade: set[str] = set()
@@ -33,7 +35,7 @@ def make_here(made: Made, session: Session, finished: Finished) -> None:
         try:
             session.make(made.run(node))
             finished(node)
-        except (OSError, NotMadeError):
+        except (OSError, NotMadeError, UnfinishedError):
             raise
         except Exception as error:
             if os.environ.get("SECATEUR_DEBUG"):

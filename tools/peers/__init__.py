@@ -1,0 +1,1 @@
+"""Channel pruning by other libraries, as arms of a benchmark: python tools/channels.py."""
