@@ -132,7 +132,7 @@ def test_the_best_on_validation_is_chosen_of_an_equal_number_of_trials():
     assert (found["trials"], found["seeds"]) == (2, [100])
     assert found["chosen"] == {"rigl": controls.CONTROLS["rigl"][1], "l1": ""}
     page = tables.tuning_table(found)
-    assert "| rigl | defaults: 30.0 | **every=60: 32.0** |" in page
+    assert "| rigl | defaults: 30.0 | **every=8: 32.0** |" in page
     assert "2 settings of each arm, 1 seed each, at 3% kept" in page
 
 

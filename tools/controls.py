@@ -88,9 +88,9 @@ CONTROLS: dict[str, tuple[str, ...]] = {
         "dynamic-feedback.every=16",
     ),
     "granet": ("", "granet.end=0.5", "granet.regenerate=0.25", "granet.layer_shares=erk"),
-    "set": ("", "set.every=60", "set.drop=0.15", "set.layer_shares=uniform"),
-    "rigl": ("", "rigl.every=60", "rigl.drop=0.5", "rigl.layer_shares=uniform"),
-    "ac-dc": ("", "ac-dc.last_compressed=0.3", "ac-dc.layer_shares=erk", "ac-dc.phase=0.05"),
+    "set": ("", "set.every=8", "set.drop=0.15", "set.layer_shares=uniform"),
+    "rigl": ("", "rigl.every=8", "rigl.drop=0.5", "rigl.layer_shares=uniform"),
+    "ac-dc": ("", "ac-dc.layer_shares=erk", "ac-dc.last_compressed=0.35", "ac-dc.phase=0.05"),
     "str": ("", "str.end=0.5", "str.s_init=-5", "str.s_init=-12"),
     "powerpropagation": (
         *("", "powerpropagation.end=0.5", "powerpropagation.alpha=1.5"),
