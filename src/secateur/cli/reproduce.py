@@ -137,7 +137,7 @@ def reproduce(
         **{"--image-size": image_size, "--tables-only": tables_only},
     }
     _refuse(paper, place, given)
-    out = out or Path(f"secateur-{paper}-{scale}")
+    out = out or _folder(paper, scale, network, data)
     check_out(out, _files(paper, place))
     if (paper, place) == ("dupont2021", "figure2"):
         return _drawn(out)
@@ -178,6 +178,12 @@ def reproduce(
         shown += "" if place == "claims" else "\n" + "".join(f"- {line}\n" for line in found["claims"])
     text = f"{shown}\nWritten to {out}: {written} as .md, .csv and .html"
     return _written(out, text, found)
+
+
+def _folder(paper: str, scale: str, *others: str | None) -> Path:
+    """The folder by default: another network or other data have one of their own."""
+    words = [re.sub(r"[^\w.-]+", "-", other).strip("-.") for other in others if other]
+    return Path("-".join(["secateur", paper, scale, *words]))
 
 
 def _without_how(command: str) -> str:
