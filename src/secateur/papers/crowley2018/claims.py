@@ -162,9 +162,7 @@ def figure2_claims(content: FamilyCells | None) -> list[Claim]:
     """What the paper says of Fig. 2(c)."""
     found = content.trajectories if content else ()
     return [
-        Claim(
-            "the profile is consistent with those after further pruning", "footnote 2", consistent(content)
-        ),
+        Claim("the profile is consistent with those after further pruning", "footnote 2", consistent(found)),
         Claim("channels are rarely pruned in strided blocks", "section 3.2", strided_stay(found)),
         Claim("channels in later layers tend to be pruned", "section 3.2", later_go(found)),
     ]
