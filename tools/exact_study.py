@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -63,7 +62,8 @@ class Variant:
     Attributes:
         settings: of `Reparametrization`.
         recipe: fields of the recipe.
-        restart: the rate goes over its cosine anew after the cut, from this share of the first rate on.
+        restart: the rate goes over its cosine anew after the cut, from this share of the first rate on; None:
+            it goes on as it was.
         method: "exact", or a control.
     """
 
@@ -119,18 +119,13 @@ VARIANTS = {
 
 
 class Restarted(Training):
-    """A training whose rate goes over a cosine anew behind the cut."""
+    """A training whose rate goes over its schedule anew after the cut, from a share of the first rate on."""
 
-    restart: float | None = None
-    cut_at = 1.0
+    restart = 1.0
 
     def lr_after(self, batches: int) -> float:
-        epochs = self.epochs or 1
-        done = (self.progress.epoch + (batches - 1) / self.batches.per_epoch()) / epochs
-        if self.restart is None or done < self.cut_at:
-            return super().lr_after(batches)
-        s = (done - self.cut_at) / (1 - self.cut_at)
-        return self.restart * self.recipe.lr * 0.5 * (1 + math.cos(math.pi * s))
+        again = self.method.schedule_place is not None
+        return super().lr_after(batches) * (self.restart if again else 1.0)
 
 
 @cache
@@ -144,7 +139,7 @@ def method_of(variant: Variant, percent: str, steps: int) -> Method:
     """The method of a variant."""
     budget = f"nonzeros={percent}%"
     if variant.method == "exact":
-        return Reparametrization(budget, steps=steps, **variant.settings)
+        return Reparametrization(budget, steps=steps, restart=variant.restart is not None, **variant.settings)
     if variant.method == "gradual-magnitude":
         return GradualMagnitude(budget, steps=steps, **variant.settings)
     assert variant.method == "dense"
@@ -169,7 +164,7 @@ def train(network: Network, percent: str, variant: Variant, seed: int, runtime: 
         architecture.build(seed=seed), data, recipe,
         seed=seed, runtime=runtime, reporter=Reporter(), method=method, epochs=recipe.epochs,
     )  # fmt: skip
-    training.restart, training.cut_at = variant.restart, variant.settings.get("cut_at", 1.0)
+    training.restart = variant.restart or 1.0
     training.fit()
     method.before_evaluation(training.model)
     around = training.progress.cut or {"val_accuracy_before": training.validated()}
