@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -188,11 +189,14 @@ class FamilyReproduction(CrowleyReproduction):
 
     def _reachable(self, architecture: Architecture, settings: Settings) -> tuple[Budget, ...]:
         """The budgets that pruning can meet; the sizes of the others are left out, with why."""
+        data, tuned = self.data(self.cell("", "")), replace(settings, arms=(TUNED,))
+        with suppress(InputError):
+            ask(architecture, data, tuned)
+            return settings.budgets
         found, last = [], None
         for size, budget in zip(self.asked.sizes_at(self.scale), settings.budgets, strict=True):
             try:
-                one = replace(settings, budgets=(budget,), arms=(TUNED,))
-                ask(architecture, self.data(self.cell("", "")), one)
+                ask(architecture, data, replace(tuned, budgets=(budget,)))
                 found.append(budget)
             except InputError as error:
                 self.left_out[size], last = str(error), error
