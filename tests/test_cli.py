@@ -292,6 +292,14 @@ def test_reproduce_refuses_what_a_paper_has_not(run, tmp_path, line, part):
     assert not list(tmp_path.glob("secateur-*"))
 
 
+def test_another_network_or_data_has_a_folder_of_its_own():
+    from secateur.cli.reproduce import _folder
+
+    assert str(_folder("crowley2018", "laptop", None, None)) == "secateur-crowley2018-laptop"
+    named = _folder("crowley2018", "smoke", "torchvision.models:resnet18", "../my images")
+    assert str(named) == "secateur-crowley2018-smoke-torchvision.models-resnet18-my-images"
+
+
 def test_compare_then_report_and_runs(run, tmp_path):
     line = f"compare {PRUNING} --budget params=50% --arms width,fisher-tuned --out out"
     code, out, _ = run(line)

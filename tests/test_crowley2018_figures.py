@@ -293,6 +293,7 @@ def test_every_penalty_is_a_row_at_every_size(tmp_path):
         "| 1e-08 | 500K | 700 | 53.8 (1) | 44.9 ± 0.1 (3) | -0.39 |",
         "| 1e-08 | 1300K | 700 | 49.8 (1) | 40.9 ± 0.1 (3) | -0.39 |",
     ]
+    assert "n = 1 to 3 runs with different seeds" in "".join(lines)
 
 
 def test_penalties_begin_with_none(tmp_path):

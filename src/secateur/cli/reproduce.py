@@ -11,6 +11,7 @@ import typer
 
 from secateur.cli.answer import Answer
 from secateur.cli.generated import numbers, words
+from secateur.cli.options import SETTING
 from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
 from secateur.errors import InputError
 
@@ -39,6 +40,10 @@ def reproduce(
     methods: Annotated[
         list[str] | None,
         typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help=f"dupont2021: {SETTING}"),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
@@ -119,18 +124,20 @@ def reproduce(
     from secateur.progress import reporter_for
     from secateur.records.out import check_out
     from secateur.runs.executors.choice import Workers
+    from secateur.runs.method_settings import parse
 
     asked = Workers.parse(workers, on)
     _check_place(paper, place, {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES})
     given = {
         **{"--cells": cells, "--methods": methods, "--select-on": select_on, "--network": network},
+        **{"--setting": setting},
         **{"--data": data, "--sizes": sizes, "--distill": distill, "--flop-penalty": flop_penalty},
         **{"--red-on": red_on, "--each-prunes": each_prunes, "--precision": precision, "--width": width},
         **{"--seeds": seeds, "--epochs": epochs, "--limit-train": limit_train, "--minutes": minutes},
         **{"--image-size": image_size, "--tables-only": tables_only},
     }
     _refuse(paper, place, given)
-    out = out or Path(f"secateur-{paper}-{scale}")
+    out = out or _folder(paper, scale, network, data)
     check_out(out, _files(paper, place))
     if (paper, place) == ("dupont2021", "figure2"):
         return _drawn(out)
@@ -150,7 +157,14 @@ def reproduce(
         chosen = dupont2021.parse_cells(",".join(cells) if cells else None)
         named = words(*methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
-            out, scale, chosen, methods=named, select_on=select_on, width=width, **common
+            out,
+            scale,
+            chosen,
+            methods=named,
+            settings=parse(words(*setting or ())),
+            select_on=select_on,
+            width=width,
+            **common,
         )
         written = "table1, table2, table3 and claims"
     command = _without_how(command_line())
@@ -166,6 +180,12 @@ def reproduce(
     return _written(out, text, found)
 
 
+def _folder(paper: str, scale: str, *others: str | None) -> Path:
+    """The folder by default: another network or other data have one of their own."""
+    words = [re.sub(r"[^\w.-]+", "-", other).strip("-.") for other in others if other]
+    return Path("-".join(["secateur", paper, scale, *words]))
+
+
 def _without_how(command: str) -> str:
     """What the tables are made by, whatever part of it was done this time."""
     return re.sub(r" --(tables-only|minutes[ =]\S+)", "", command)
@@ -173,9 +193,10 @@ def _without_how(command: str) -> str:
 
 _TABLES = ("table1", "table2", "table3", "claims")
 _FIGURES = ("figure1", "figure2", "penalties")
+_OF_DUPONT = ("--cells", "--methods", "--setting", "--select-on", "--width")
 _ASKED = ("--network", "--data", "--image-size", "--sizes", "--red-on")
 _TAKEN: dict[str, dict[str, tuple[str, ...]]] = {
-    **{name: {"dupont2021": _TABLES} for name in ("--cells", "--methods", "--select-on", "--width")},
+    **{name: {"dupont2021": _TABLES} for name in _OF_DUPONT},
     **{
         name: {"dupont2021": _TABLES, "crowley2018": ("snip", *_FIGURES)}
         for name in ("--seeds", "--epochs", "--limit-train", "--minutes", "--tables-only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,14 +128,14 @@ def caption(content: FamilyCells) -> str:
     red = " and ".join(sorted({splits[each.measured_on] for each in content.trajectories}))
     pruned = {each.seed for each in content.trajectories}
     once = "one was pruned, and its architectures serve all seeds"
-    counts = [len(mark.errors) for column in columns(content.cells) for mark in curve(content.cells, column)]
+    counts = Counter((run.arm, run.distill, run.beta, run.size) for run in content.cells)
     made_of = ", ".join(sorted({run.made_of for run in content.cells}))
     texts = [
         f"Pruned network: {made_of}; {once if len(pruned) < 2 else 'every seed pruned its own'}.",
         f"Epochs from scratch: {epochs or MISSING} (in the paper 200), passes in {content.precision}.",
         f"Before every removal the red curve was measured on {red}." if red else "",
         *(f"{name} is left out: {why.rstrip('.')}." for name, why in content.left_out.items()),
-        conditions(content.about, counts),
+        conditions(content.about, counts.values()),
     ]
     return " ".join(filter(None, texts))
 

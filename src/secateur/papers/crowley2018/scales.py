@@ -62,7 +62,7 @@ class Scale(BaseScale):
     finds_precision: bool = False
     sizes: tuple[str, ...] = SIZES
     image_sizes: dict[str, int] = field(default_factory=dict, hash=False)
-    penalties: tuple[float, ...] = (1e-10, 1e-9, 1e-8)
+    penalties: tuple[float, ...] = (1e-9, 1e-8, 1e-7)
 
     def pruning(self, epochs: int, measured_on: SelectingSplit) -> PruneSettings:
         """Of the trajectory where networks are trained for so many epochs: tuning takes the same share.
@@ -80,7 +80,7 @@ class Scale(BaseScale):
 
 
 SCALES = {
-    "paper": Scale(Recipe(), val_fraction=0.02, removals=500),
+    "paper": Scale(Recipe(), val_fraction=0.02, removals=500, penalties=(1e-11, 1e-10, 1e-9)),
     "laptop": Scale(
         Recipe(epochs=80, batch_size=64),
         limit_train=10_000,
