@@ -204,8 +204,8 @@ def _one(study: str, budget: str, runs: Sequence[Mapping[str, Any]]) -> list[str
         "",
         f"{first['data']} at {first['pixels']} x {first['pixels']} pixels, {first['train']:,} training "
         f"images, batches of {recipe['batch_size']}, at most {recipe['epochs']} epochs, rate "
-        f"{recipe['lr']:g}, {_schedule(recipe)}; means over n seeds, ± sample standard deviation; test accuracy "
-        f"of the network as trained, and of a copy that was cut there. Commit {commits}.",
+        f"{recipe['lr']:g}, {_schedule(recipe)}; means over n seeds, ± sample standard deviation; test "
+        f"accuracy of the network as trained, and of a copy that was cut there. Commit {commits}.",
         "",
     ]
 
