@@ -260,12 +260,23 @@ def test_reproduce_the_comparison_with_snip(run, tmp_path, monkeypatch):
     ("line", "part"),
     [
         ("crowley2019 snip", "unknown paper 'crowley2019': did you mean 'crowley2018'?"),
-        ("crowley2018 table1", "unknown table or figure of crowley2018 'table1': (one of: snip)"),
+        ("crowley2018 table1", "of crowley2018 'table1': (one of: snip, figure1, figure2, penalties)"),
         ("dupont2021 snip", "unknown table or figure of dupont2021 'snip'"),
-        ("crowley2018 snip --cells conv4", "crowley2018 is made as a whole and has no --cells, got 'conv4'"),
+        ("crowley2018 snip --cells conv4", "crowley2018 snip has no --cells, got 'conv4'"),
         ("crowley2018 snip --select-on test", "has no --select-on, got 'test'"),
+        ("crowley2018 snip --network vgg19", "crowley2018 snip has no --network, got 'vgg19': leave it out"),
+        ("crowley2018 figure2 --distill logits", "(it is an option of crowley2018 figure1)"),
+        ("crowley2018 figure1 --flop-penalty 1e-9", "(it is an option of crowley2018 penalties)"),
+        ("crowley2018 penalties --flop-penalty much", "--flop-penalty"),
+        ("crowley2018 figure1 --sizes 550K", "unknown size '550K'"),
+        ("crowley2018 figure1 --red-on train", "unknown split for --red-on 'train'"),
+        ("crowley2018 figure1 --network wrn40", "unknown model 'wrn40'"),
+        ("crowley2018 figure1 --scale smoke --data nowhere", "nowhere"),
+        ("crowley2018 figure1 --precision fp8", "unknown precision 'fp8'"),
+        ("dupont2021 table1 --each-prunes", "dupont2021 table1 has no --each-prunes: leave it out"),
+        ("dupont2021 figure2 --seeds 0", "dupont2021 figure2 has no --seeds, got '0'"),
         ("crowley2018 snip --width 0.5", "has no --width, got '0.5'"),
-        ("dupont2021 figure2 --cells conv4", "figure2 is drawn of the equations: it has no --cells, got"),
+        ("dupont2021 figure2 --cells conv4", "dupont2021 figure2 has no --cells, got 'conv4'"),
         ("dupont2021 table1 --scale smoke --minutes 1 --workers 2", "leave out --workers and --on, or --min"),
         ("dupont2021 table1 --scale laptop --select-on val", "select_on must be left out at scale laptop"),
         ("crowley2018 snip --scale tiny", "unknown scale 'tiny'"),
@@ -278,6 +289,14 @@ def test_reproduce_refuses_what_a_paper_has_not(run, tmp_path, line, part):
     assert part in err
     assert err.count("\n") == 1
     assert not list(tmp_path.glob("secateur-*"))
+
+
+def test_another_network_or_data_has_a_folder_of_its_own():
+    from secateur.cli.reproduce import _folder
+
+    assert str(_folder("crowley2018", "laptop", None, None)) == "secateur-crowley2018-laptop"
+    named = _folder("crowley2018", "smoke", "torchvision.models:resnet18", "../my images")
+    assert str(named) == "secateur-crowley2018-smoke-torchvision.models-resnet18-my-images"
 
 
 def test_compare_then_report_and_runs(run, tmp_path):

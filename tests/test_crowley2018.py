@@ -1,4 +1,4 @@
-"""`secateur reproduce crowley2018 snip`: the rows, the sizes, and a real run at the smallest scale."""
+"""`secateur reproduce crowley2018`: the rows and sizes, and real runs at the smallest scale."""
 
 from __future__ import annotations
 
@@ -10,13 +10,32 @@ from dataclasses import replace
 import pytest
 
 import secateur as sc
+from secateur.data import load_data
+from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.models import parse_name, wide_resnet
 from secateur.network.masks import count_nonzeros
 from secateur.network.weights import count_params, count_weights
 from secateur.papers import crowley2018
-from secateur.papers.crowley2018 import CELLS, SCALES, Reproduction, entries, to_html, to_markdown
+from secateur.papers.cells import FamilyCells
+from secateur.papers.crowley2018 import (
+    CELLS,
+    SCALES,
+    Asked,
+    Figure1,
+    Figure2,
+    Snip,
+    entries,
+    to_html,
+    to_markdown,
+)
+from secateur.papers.crowley2018.families import FAMILIES
+from secateur.progress import Reporter
+from secateur.runs.graph import Graph
+from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
+from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.training.recipe import Recipe
 
 
 def test_the_rows_are_the_papers():
@@ -53,23 +72,25 @@ def test_the_paper_scale_is_the_papers_protocol():
     recipe = scale.recipe
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (200, 128, 0.1, 5e-4)
     assert (scale.prune.every, scale.removals, scale.seeds) == (100, 500, 3)
-    assert scale.networks == scale.budgets == {}
+    assert scale.networks == scale.image_sizes == {}
     assert scale.limit_train is None
+    assert [scale.budget(size, "wrn-40-2") for size in ("200K", "2000K")] == ["params=200K", "params=2000K"]
 
 
 def test_smaller_scales_are_proportional():
-    """WRN-40 at a quarter of the width: copycat's budgets are the paper's shares, near SNIP's 5%."""
+    """WRN-16-1: copycat's budgets are the paper's shares, and SNIP's 5% as much larger as in the paper."""
     scale = SCALES["laptop"]
     sizes = {
         cell.size: 0.05 * count_params(wide_resnet(**parse_name(scale.networks[cell.network])[1]))
         for cell in CELLS
         if cell.method == "snip"
     }
-    base = sc.Architecture.of(wide_resnet(**parse_name(scale.networks["wrn-40-2"])[1]))
+    network = scale.networks["wrn-40-2"]
+    base = sc.Architecture.of(wide_resnet(**parse_name(network)[1]))
     for snip, copycat in (("858K", "800K"), ("548K", "500K")):
         paper = int(copycat[:-1]) / int(snip[:-1])
-        found = base.scaled_to(scale.budgets[copycat]).params
-        assert found / sizes[snip] == pytest.approx(paper, rel=0.02)
+        found = base.scaled_to(scale.budget(copycat, network)).params
+        assert found / sizes[snip] == pytest.approx(paper, rel=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +98,7 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("smoke")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(crowley2018.SCALES, "smoke", replace(SCALES["smoke"], limit_train=300))
-        yield out, Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("the command")
+        yield out, Snip(out, "smoke", seeds=2, epochs=1, device="cpu").run("the command")
 
 
 def test_every_row_is_made_at_every_seed(made):
@@ -86,7 +107,7 @@ def test_every_row_is_made_at_every_seed(made):
     found = [(run.method, run.size, run.seed) for run in content.cells]
     assert sorted(found) == sorted((cell.method, cell.size, seed) for cell in CELLS for seed in (0, 1))
     runs = [path.name.split("-")[0] for path in (out / "runs").iterdir()]
-    assert {kind: runs.count(kind) for kind in runs} == {"sparse": 4, "train": 6, "prune": 2}
+    assert {kind: runs.count(kind) for kind in runs} == {"sparse": 4, "train": 5, "prune": 1}
 
 
 def test_sizes_are_those_of_the_networks_left(made):
@@ -127,7 +148,7 @@ def test_the_table_has_the_papers_numbers_beside_ours(made):
 def test_a_second_run_trains_nothing_and_tables_show_what_is_finished(made, tmp_path):
     out, content = made
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
-    again = Reproduction(out, "smoke", seeds=3, epochs=1, device="cpu").run("x", tables_only=True)
+    again = Snip(out, "smoke", seeds=3, epochs=1, device="cpu").run("x", tables_only=True)
     assert again.cells == content.cells
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("runs/*/record.json")}
     (copycat,) = [run for run in content.cells if run.size == "500K" and run.seed == 0]
@@ -135,11 +156,108 @@ def test_a_second_run_trains_nothing_and_tables_show_what_is_finished(made, tmp_
     hidden = out / "hidden"
     store.path(copycat.run_id).rename(hidden)
     try:
-        part = Reproduction(out, "smoke", seeds=2, epochs=1, device="cpu").run("x", tables_only=True)
+        part = Snip(out, "smoke", seeds=2, epochs=1, device="cpu").run("x", tables_only=True)
     finally:
         hidden.rename(store.path(copycat.run_id))
     assert len(part.cells) == 7
     assert [entry.n for entry in entries(part.cells)] == [2, 2, 2, 1]
+
+
+@pytest.fixture(scope="module")
+def drawn(made):
+    """Fig. 1 at two sizes in the folder of the comparison: figures and runs."""
+    out, _ = made
+    before = {path.parent.name for path in out.glob("runs/*/record.json")}
+    asked = Asked(sizes=("500K", "1300K"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(crowley2018.SCALES, "smoke", replace(SCALES["smoke"], limit_train=300))
+        content = Figure1(out, "smoke", asked, seeds=1, epochs=1, device="cpu").run("the command")
+        yield out, content, before
+
+
+def test_figure_1_has_five_curves_of_one_trajectory(drawn):
+    out, content, before = drawn
+    assert {run.arm: run.size for run in content.cells if run.size == "500K"}.keys() == set(FAMILIES)
+    assert len(content.cells) == 10
+    limits = {"500K": 0.223, "1300K": 0.579}
+    whole = 45_210 - 288  # WRN-16-0.5 with one colour
+    assert all(run.params <= limits[run.size] * whole for run in content.cells)
+    pruned = {run.size: run.widths for run in content.cells if run.arm == "fisher-tuned"}
+    assert {run.size: run.widths for run in content.cells if run.arm == "fisher-scratch"} == pruned
+    (copycat,) = [run for run in content.cells if (run.arm, run.size) == ("copycat", "500K")]
+    assert copycat.run_id in before, "the comparison had trained it"
+    (trajectory,) = content.trajectories
+    assert trajectory.left_after(len(trajectory.removed)) == pruned["500K"]
+    assert list(trajectory.params) == sorted(trajectory.params, reverse=True)
+    assert all(accuracy is not None for accuracy in trajectory.accuracies)
+    assert FamilyCells.load(out / "figure1.json") == content
+    assert {"figure1.svg", "figure1.png", "figure1.md", "figure1.csv", "figure1.html", "claims.md"} <= {
+        path.name for path in out.iterdir()
+    }
+
+
+def test_figure_2_is_a_point_on_the_red_curve_for_which_nothing_is_trained(drawn):
+    out, content, _ = drawn
+    before = sorted(path.name for path in (out / "runs").iterdir())
+    found = Figure2(out, "smoke", Asked(sizes=("500K", "1300K")), epochs=1, device="cpu").run("the command")
+    assert sorted(path.name for path in (out / "runs").iterdir()) == before
+    assert found.trajectories == content.trajectories
+    assert "| 5\\* | blocks.4 | 32 |" in (out / "figure2.md").read_text()
+    assert "The profile is consistent with those after further pruning" in (out / "claims.md").read_text()
+    assert "Copycat's networks have a lower error than SNIP's" in (out / "claims.md").read_text()
+
+
+def test_each_seed_prunes_its_own_network_where_that_is_asked_for(tmp_path):
+    asked = Asked(sizes=("1300K",), distill="logits")
+    graphs = []
+    for each in (False, True):
+        made = Figure1(tmp_path, "smoke", replace(asked, each_prunes=each), seeds=2, device="cpu")
+        graphs.append(Graph())
+        for seed in range(2):
+            for cell in made.cells:
+                made.nodes(cell, graphs[-1], seed)
+    names = [set(graph.nodes) for graph in graphs]
+    assert "fisher-tuned params=57.9% seed 1" in names[1] - names[0]
+    assert {"wrn-16-0.5 seed 0", "fisher-scratch params=57.9% seed 1"} <= names[0] & names[1]
+    taught = [graph.nodes["width logits params=57.9% seed 1"] for graph in graphs]
+    assert [node.run.teacher.seed for node in taught] == [0, 1], "by the network that was pruned"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plain_chain_has_no_bottlenecks_and_that_is_said(tmp_path):
+    made = Figure1(tmp_path, "smoke", Asked(network="conv4", sizes=("500K",)), seeds=1, device="cpu")
+    nodes = {cell.arm: made.nodes(cell, Graph(), 0) for cell in made.cells}
+    assert made.left_out == {"bottleneck": "conv4 has no blocks, so that these are its narrower networks"}
+    assert [arm for arm, found in nodes.items() if not found] == ["bottleneck"]
+
+
+def test_measuring_before_removals_changes_nothing_else(tmp_path):
+    """What is measured before the second is the network that stops after the first, tuned for a window."""
+    data = load_data("digits", limit_train=120)
+    architecture = sc.Architecture.of(wide_resnet(10, 0.25, in_channels=1, image_size=8))
+    store = RunStore(tmp_path)
+    session = Session(store, Runtime("cpu"), Reporter())
+
+    def pruned(removals, measured_on=None):
+        settings = PruneSettings(every=2, measured_on=measured_on)
+        recipe = Recipe(epochs=1, batch_size=32)
+        common = {"architecture": architecture, "data": data, "recipe": recipe, "seed": 0}
+        run = PruneChannels(**common, settings=settings, target=Target(removals=removals))
+        return session.make(run)
+
+    short, long = pruned(1, "val"), pruned(3, "val")
+    plain = pruned(3)
+    assert plain.run_id != long.run_id
+    assert [each.val_accuracy for each in plain.removed] == [None] * 3
+    assert long.removed[1].val_accuracy == short.val_accuracy
+    assert [replace(each, val_accuracy=None) for each in long.removed] == list(plain.removed)
+    weights = [sc.load(store.path(each.run_id)).state_dict() for each in (plain, long)]
+    assert all(bool((weights[0][name] == weights[1][name]).all()) for name in weights[0])
+    on_test = pruned(1, "test")
+    assert on_test.removed[0].test_accuracy is not None
+    assert on_test.removed[0].val_accuracy is None
+    with pytest.raises(InputError, match="unknown split to measure on 'train'"):
+        PruneSettings(measured_on="train")
 
 
 def test_rows_without_runs_are_shown(made):
@@ -168,6 +286,6 @@ def test_what_is_written_is_text(made):
 )
 def test_bad_arguments_are_refused_and_nothing_is_written(tmp_path, arguments, part):
     with pytest.raises(InputError) as caught:
-        Reproduction(tmp_path / "out", **{"scale": "smoke", "device": "cpu", **arguments})
+        Snip(tmp_path / "out", **{"scale": "smoke", "device": "cpu", **arguments})
     assert part in str(caught.value)
     assert not (tmp_path / "out").exists()

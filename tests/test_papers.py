@@ -114,6 +114,7 @@ def test_data_files_are_shipped():
         package / "papers/published_values.csv",
         package / "papers/table.html",
         package / "papers/snip.html",
+        package / "papers/sheet.html",
         package / "papers/claims.html",
         package / "papers/highest_published.csv",
     }

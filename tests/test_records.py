@@ -15,7 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur.errors import InputError
-from secateur.papers.cells import About, CrowleyCells, CrowleyRun, DupontCells, DupontRun
+from secateur.papers.cells import (
+    About,
+    CrowleyCells,
+    CrowleyRun,
+    DupontCells,
+    DupontRun,
+    FamilyCells,
+    FamilyRun,
+    Pruned,
+)
 from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.found import Found
 from secateur.records.measure import Measure
@@ -41,7 +50,7 @@ CLASSES = [
     *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Record, Epoch, Removal),
-    *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun),
+    *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned),
     *(Measured, Sizes, Timing, Speed, NotMeasured, Forecasts, Forecast),
 ]
 

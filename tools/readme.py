@@ -4,7 +4,8 @@ A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparis
 `<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
 stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results. Between
 `<!-- dupont-claims -->` and its end stand the claims of that paper, checked on all of its results. Between
-`<!-- verdicts -->` or `<!-- verdict-power NAME -->` and its end stand the tables of docs/verdict.md.
+`<!-- verdicts -->` or `<!-- verdict-power NAME -->` and its end stand the tables of docs/verdict.md, between
+`<!-- settings -->` and its end what can be set of methods.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import sys
 from pathlib import Path
 
+import controls_table
 import verdict_tables
 import verdicts
 
@@ -27,6 +29,7 @@ BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 CLAIMS = re.compile(r"(<!-- dupont-claims -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICTS = re.compile(r"(<!-- verdicts -->\n).*?(<!-- end -->)", re.DOTALL)
+SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- end -->)", re.DOTALL)
 POWER = re.compile(r"(<!-- verdict-power ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -176,7 +179,7 @@ def where_from(results: list[dict]) -> str:
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    names = ("channels", "deviations", "papers", "prunability", "surgery", "training", "verdict")
+    names = ("channels", "controls", "deviations", "papers", "prunability", "surgery", "training", "verdict")
     docs = [ROOT / "docs" / f"{name}.md" for name in names]
     for path in (ROOT / "README.md", *docs):
         old = path.read_text(encoding="utf-8")
@@ -184,6 +187,7 @@ def main() -> int:
         new = CLAIMS.sub(lambda found: f"{found[1]}{dupont_claims()}{found[2]}", new)
         new = VERDICTS.sub(lambda found: f"{found[1]}{verdicts.table()}{found[2]}", new)
         new = POWER.sub(lambda found: f"{found[1]}{verdict_tables.TABLES[found[2]]()}{found[3]}", new)
+        new = SETTINGS.sub(lambda found: f"{found[1]}{controls_table.settings_table()}{found[2]}", new)
         new = BENCHMARKS.sub(lambda found: f"{found[1]}{speed(RESULTS)}{found[2]}", new)
         if "--check" not in sys.argv:
             path.write_text(new, encoding="utf-8")

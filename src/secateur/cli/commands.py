@@ -194,6 +194,7 @@ def prune(
         arm_alone,
         check_budgets,
         check_name,
+        check_settings,
         prune_one,
         with_tuning,
     )
@@ -211,6 +212,7 @@ def prune(
 
         pruning = replace(pruning, trained=True, weights=weights_for(options.model))
     check_budgets(method, wanted)
+    check_settings(method, sparsity)
     if pruning.granularity == AUTO:
         check_asked(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
@@ -228,7 +230,9 @@ def prune(
             return prune_one(where, subject, pruning, wanted, epochs)
         return arm_alone(where, subject, method, wanted, sparsity, pruning.constraints)
 
-    return planned(session, subject, work) if plan else printing.network(work(session), session)
+    if plan:
+        return planned(session, subject, work, sparsity.settings)
+    return printing.network(work(session), session)
 
 
 @taking(ModelOptions)

@@ -31,6 +31,9 @@ DATA, RECIPE, MACHINE = "Data", "Training recipe", "Machine"
 PRUNING, SPARSE = "Pruning channels", "Pruning weights (nonzeros budgets)"
 
 
+SETTING = (
+    "METHOD.NAME=VALUE: a setting of a method, rigl.drop=0.3 (docs/controls.md). Repeatable, or with commas."
+)
 MOST_CLASSES, MOST_NUMBERS = 1_000_000, 2**24  # as in architecture files
 
 
@@ -357,6 +360,7 @@ class PruneOptions(Options):
         option("Share of the channels that goes, met exactly: 'layer4.*=50%'. Repeatable.", PRUNING),
     ] = None
     sparse: Annotated[Values, OptionsOf(SparseFields, SPARSE)] = field(default_factory=dict)
+    setting: Annotated[list[str] | None, option(SETTING, SPARSE)] = None
 
     # Of the gates: settings of `methods.reparametrization.Config`, which loads torch. A test compares them.
     t_init: Annotated[float, option("Faithful: where every t begins.", SPARSE)] = 100.0
@@ -386,8 +390,11 @@ class PruneOptions(Options):
     def sparsity(self) -> Sparsity:
         """The weight pruning asked for."""
         from secateur.compare.settings import Sparsity
+        from secateur.runs.method_settings import parse
 
-        return Sparsity(**self.sparse, reparametrization=self.gates())
+        return Sparsity(
+            **self.sparse, reparametrization=self.gates(), settings=parse(words(*self.setting or ()))
+        )
 
     def gates(self) -> Values:
         """The gates' settings by their names in `Reparametrization`; without what is left to the method."""

@@ -117,12 +117,13 @@ def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
         "seconds": sum(seconds) * settings.seeds,
         "device": device,
         "workers": workers,
+        **_set(settings.sparsity.settings),
     }
     return Answer(content, lambda: _show_plan(wanted, rows, seconds, device, workers))
 
 
-def plan_of_one(graph: Graph, subject: Subject, session: Session) -> Answer:
-    """The runs that one network takes, with their compute and an estimate of the time."""
+def plan_of_one(graph: Graph, subject: Subject, session: Session, settings: Mapping[str, Any]) -> Answer:
+    """The runs that one network takes, with their compute, an estimate of the time, and what was set."""
     from secateur.compare.arms import PlanRow
     from secateur.compare.forecast import estimate_seconds
     from secateur.device import describe_device
@@ -148,8 +149,22 @@ def plan_of_one(graph: Graph, subject: Subject, session: Session) -> Answer:
         "runs": runs,
         "seconds": sum(seconds),
         "device": device,
+        **_set(settings),
     }
     return Answer(content, lambda: _show_plan_of_one(content))
+
+
+def _set(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What was set of methods, as JSON; nothing where nothing was."""
+    return {"settings": {name: dict(own) for name, own in settings.items()}} if settings else {}
+
+
+def _say_settings(settings: Mapping[str, Any]) -> None:
+    """A line of what was set of methods, where something was."""
+    from secateur.runs.method_settings import in_words
+
+    if settings:
+        say(f"With {in_words(settings)}.")
 
 
 def _found(data: AnyData) -> dict[str, Any] | None:
@@ -166,6 +181,7 @@ def _show_plan_of_one(content: Mapping[str, Any]) -> None:
     for run in content["runs"]:
         shown.add_row(run["run"], ", ".join(run["after"]), f"{run['compute']:.3g}", _duration(run["seconds"]))
     shown.show()
+    _say_settings(content.get("settings", {}))
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     say(f"In all about {_duration(content['seconds'])} on {content['device']}.")
 
@@ -187,6 +203,7 @@ def _show_plan(
     if question.tuned:
         say(f"{question.tuned}.")
     _plan_table(rows, seconds, settings.resource).show()
+    _say_settings(settings.sparsity.settings)
     for row in rows:
         if row.exact and row.limit and not row.zeroes:
             widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from secateur.cli.answer import Answer
-from secateur.cli.generated import words
+from secateur.cli.generated import numbers, words
+from secateur.cli.options import SETTING
 from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
 from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.papers.reproduction import BaseReproduction
 
 
 def reproduce(
@@ -20,8 +24,8 @@ def reproduce(
     place: Annotated[
         str,
         typer.Argument(
-            help="dupont2021: table1, table2, table3, claims (of the same runs) or figure2. "
-            "crowley2018: snip, the comparison of section 3.2."
+            help="dupont2021: table1, table2, table3, claims (of the same runs) or figure2. crowley2018: "
+            "figure1 (five curves), figure2 (the profile), penalties (of FLOPs) or snip (section 3.2)."
         ),
     ],
     scale: Annotated[
@@ -37,11 +41,53 @@ def reproduce(
         list[str] | None,
         typer.Option(help="dupont2021: rows, weight arms of compare; by default the paper's and ours."),
     ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help=f"dupont2021: {SETTING}"),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replicates, in place of the scale's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the scale's.")] = None,
     select_on: Annotated[
         str | None,
         typer.Option(help="dupont2021: val or test, in place of the scale's (paper: test, as the paper)."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="crowley2018, figures: pruned in place of the scale's; as --model.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="crowley2018, figures: in place of CIFAR-10, as in compare.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="crowley2018, figures: side of the images, in place of the scale's.")
+    ] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(help="crowley2018, figures: of the scale's, by the paper's names: 500K,800K."),
+    ] = None,
+    distill: Annotated[
+        str | None,
+        typer.Option(
+            help="crowley2018 figure1: logits or attention, a second column of networks from scratch."
+        ),
+    ] = None,
+    flop_penalty: Annotated[
+        list[str] | None,
+        typer.Option(help="crowley2018 penalties: per MAC, in place of the scale's: 1e-9,1e-8."),
+    ] = None,
+    red_on: Annotated[
+        str | None,
+        typer.Option(
+            help="crowley2018, figures: val (default) or test: before every removal (the red curve)."
+        ),
+    ] = None,
+    each_prunes: Annotated[
+        bool,
+        typer.Option(
+            "--each-prunes", help="crowley2018: every seed prunes a network; else the first serves all."
+        ),
+    ] = False,
+    precision: Annotated[
+        str | None, typer.Option(help="crowley2018: fp32, bf16, or auto: what is faster here (laptop).")
     ] = None,
     limit_train: Annotated[
         int | None,
@@ -73,41 +119,28 @@ def reproduce(
     Example: `secateur reproduce dupont2021 table1 --scale laptop --cells conv4/cifar10`, or
     `secateur reproduce crowley2018 snip --scale smoke`
     """
-    from secateur.errors import unknown
     from secateur.papers import crowley2018, dupont2021
     from secateur.papers.cells import DupontCells
-    from secateur.papers.reproduction import BaseReproduction
     from secateur.progress import reporter_for
     from secateur.records.out import check_out
     from secateur.runs.executors.choice import Workers
+    from secateur.runs.method_settings import parse
 
     asked = Workers.parse(workers, on)
-    places = {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES}
-    if paper not in places:
-        raise unknown("paper", paper, places)
-    if place not in places[paper]:
-        raise unknown(f"table or figure of {paper}", place, places[paper])
-    out = out or Path(f"secateur-{paper}-{scale}")
+    _check_place(paper, place, {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES})
+    given = {
+        **{"--cells": cells, "--methods": methods, "--select-on": select_on, "--network": network},
+        **{"--setting": setting},
+        **{"--data": data, "--sizes": sizes, "--distill": distill, "--flop-penalty": flop_penalty},
+        **{"--red-on": red_on, "--each-prunes": each_prunes, "--precision": precision, "--width": width},
+        **{"--seeds": seeds, "--epochs": epochs, "--limit-train": limit_train, "--minutes": minutes},
+        **{"--image-size": image_size, "--tables-only": tables_only},
+    }
+    _refuse(paper, place, given)
+    out = out or _folder(paper, scale, network, data)
     check_out(out, _files(paper, place))
-    if place == "figure2":
-        _refuse(
-            "figure2 is drawn of the equations: it",
-            {
-                "--cells": cells,
-                "--methods": methods,
-                "--seeds": seeds,
-                "--epochs": epochs,
-                "--limit-train": limit_train,
-                "--width": width,
-                "--minutes": minutes,
-                "--select-on": select_on,
-                "--tables-only": tables_only or None,
-            },
-        )
-        out.mkdir(parents=True, exist_ok=True)
-        files = [out / "figure2.png", out / "figure2.svg"]
-        dupont2021.draw_figure2(*files)
-        return _written(out, f"Written to {files[0]} and {files[1]}", {"figures": list(map(str, files))})
+    if (paper, place) == ("dupont2021", "figure2"):
+        return _drawn(out)
     common: dict[str, Any] = {
         "seeds": seeds,
         "epochs": epochs,
@@ -118,16 +151,20 @@ def reproduce(
     }
     reproduction: BaseReproduction
     if paper == "crowley2018":
-        _refuse(
-            f"{paper} is made as a whole and",
-            {"--cells": cells, "--methods": methods, "--select-on": select_on, "--width": width},
-        )
-        reproduction, written = crowley2018.Reproduction(out, scale, **common), "snip"
+        reproduction = _crowley(place, out, scale, given, common)
+        written = place
     else:
         chosen = dupont2021.parse_cells(",".join(cells) if cells else None)
         named = words(*methods) if methods else dupont2021.METHODS
         reproduction = dupont2021.Reproduction(
-            out, scale, chosen, methods=named, select_on=select_on, width=width, **common
+            out,
+            scale,
+            chosen,
+            methods=named,
+            settings=parse(words(*setting or ())),
+            select_on=select_on,
+            width=width,
+            **common,
         )
         written = "table1, table2, table3 and claims"
     command = _without_how(command_line())
@@ -143,29 +180,101 @@ def reproduce(
     return _written(out, text, found)
 
 
+def _folder(paper: str, scale: str, *others: str | None) -> Path:
+    """The folder by default: another network or other data have one of their own."""
+    words = [re.sub(r"[^\w.-]+", "-", other).strip("-.") for other in others if other]
+    return Path("-".join(["secateur", paper, scale, *words]))
+
+
 def _without_how(command: str) -> str:
     """What the tables are made by, whatever part of it was done this time."""
     return re.sub(r" --(tables-only|minutes[ =]\S+)", "", command)
 
 
+_TABLES = ("table1", "table2", "table3", "claims")
+_FIGURES = ("figure1", "figure2", "penalties")
+_OF_DUPONT = ("--cells", "--methods", "--setting", "--select-on", "--width")
+_ASKED = ("--network", "--data", "--image-size", "--sizes", "--red-on")
+_TAKEN: dict[str, dict[str, tuple[str, ...]]] = {
+    **{name: {"dupont2021": _TABLES} for name in _OF_DUPONT},
+    **{
+        name: {"dupont2021": _TABLES, "crowley2018": ("snip", *_FIGURES)}
+        for name in ("--seeds", "--epochs", "--limit-train", "--minutes", "--tables-only")
+    },
+    **{name: {"crowley2018": _FIGURES} for name in _ASKED},
+    **{name: {"crowley2018": ("snip", *_FIGURES)} for name in ("--each-prunes", "--precision")},
+    "--distill": {"crowley2018": ("figure1",)},
+    "--flop-penalty": {"crowley2018": ("penalties",)},
+}
+"""Options that not every place takes -> papers and places that do."""
+
+
+def _check_place(paper: str, place: str, places: dict[str, tuple[str, ...]]) -> None:
+    """InputError for a paper, or a place of it, that there is not."""
+    from secateur.errors import unknown
+
+    if paper not in places:
+        raise unknown("paper", paper, places)
+    if place not in places[paper]:
+        raise unknown(f"table or figure of {paper}", place, places[paper])
+
+
+def _refuse(paper: str, place: str, given: dict[str, Any]) -> None:
+    """InputError for the first option that was given and that the place does not take."""
+    for name, value in given.items():
+        if value is None or value is False or place in _TAKEN[name].get(paper, ()):
+            continue
+        shown = ",".join(value) if isinstance(value, list) else value
+        text = "" if value is True else f", got '{shown}'"
+        takers = "; ".join(f"{whose} {', '.join(those)}" for whose, those in _TAKEN[name].items())
+        raise InputError(f"{paper} {place} has no {name}{text}: leave it out (it is an option of {takers})")
+
+
+def _crowley(
+    place: str, out: Path, scale: str, given: dict[str, Any], common: dict[str, Any]
+) -> BaseReproduction:
+    """One place of Crowley et al. 2018."""
+    from secateur.papers import crowley2018
+
+    if place == "snip":
+        each, precision = given["--each-prunes"], given["--precision"]
+        return crowley2018.Snip(out, scale, each_prunes=each, precision=precision, **common)
+    sizes, penalties = given["--sizes"], given["--flop-penalty"]
+    asked = crowley2018.Asked(
+        network=given["--network"],
+        data=given["--data"],
+        image_size=given["--image-size"],
+        sizes=tuple(words(*sizes)) if sizes else None,
+        distill=given["--distill"],
+        red_on=given["--red-on"] or "val",
+        each_prunes=given["--each-prunes"],
+        betas=numbers("flop_penalty", ",".join(penalties)) if penalties else None,
+    )
+    return crowley2018.FIGURES[place](out, scale, asked, precision=given["--precision"], **common)
+
+
+def _drawn(out: Path) -> Answer:
+    """Fig. 2 of Dupont et al. 2021, for which nothing is trained."""
+    from secateur.papers import dupont2021
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = [out / "figure2.png", out / "figure2.svg"]
+    dupont2021.draw_figure2(*files)
+    return _written(out, f"Written to {files[0]} and {files[1]}", {"figures": list(map(str, files))})
+
+
 def _files(paper: str, place: str) -> list[str]:
     """What is left in the folder, beside the runs."""
+    from secateur.papers import crowley2018
     from secateur.records.out import FOLDER_FILES
 
+    kinds = ("md", "csv", "html")
+    if paper == "crowley2018":
+        return [*FOLDER_FILES, *crowley2018.files_of(place)]
     if place == "figure2":
         return ["figure2.png", "figure2.svg"]
-    tables = ("snip",) if paper == "crowley2018" else ("table1", "table2", "table3", "claims")
-    kinds = ("md", "csv", "html")
-    return [*FOLDER_FILES, "cells.json", *(f"{table}.{kind}" for table in tables for kind in kinds)]
+    return [*FOLDER_FILES, "cells.json", *(f"{table}.{kind}" for table in _TABLES for kind in kinds)]
 
 
 def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:
     return Answer({"directory": str(out), **content}, lambda: print(text))
-
-
-def _refuse(what: str, options: dict[str, Any]) -> None:
-    """InputError for the first option that was given, where it would change nothing."""
-    for name, value in options.items():
-        if value is not None and value != []:
-            given = ",".join(value) if isinstance(value, list) else value
-            raise InputError(f"{what} has no {name}, got '{given}': leave it out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,13 +91,22 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
     return Session(RunStore(out), runtime, reporter), data, architecture
 
 
-def planned(session: Session, subject: Subject, work: Callable[[Session], Any]) -> Answer | None:
-    """What one network would take, as `--plan` says it; nothing is trained and nothing written."""
+def planned(
+    session: Session,
+    subject: Subject,
+    work: Callable[[Session], Any],
+    settings: Mapping[str, Any] | None = None,
+) -> Answer | None:
+    """What one network would take, as `--plan` says it; nothing is trained and nothing written.
+
+    Args:
+        settings: what was set of methods: method -> setting -> value.
+    """
     from secateur.cli import printing
     from secateur.runs.rehearsal import rehearsed
 
     graph = rehearsed(session, work)
-    return printing.plan_of_one(graph, subject, session) if session.runtime.is_main else None
+    return printing.plan_of_one(graph, subject, session, settings or {}) if session.runtime.is_main else None
 
 
 def factory_named(name: str | None) -> Any:

@@ -11,7 +11,7 @@ from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFO
 from secateur.architecture.matching import check_given
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budgets, Limits
-from secateur.compare.arms import ARMS, WEIGHT_ARMS
+from secateur.compare.arms import ARMS, WEIGHT_ARMS, check_applied
 from secateur.compare.comparison import Comparison
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import leave_network
@@ -59,6 +59,17 @@ def check_budgets(method: str, budgets: Budgets) -> None:
         budgets[0].of_weights(f"{method} pruning")
     elif method == ChannelReparametrization.name:
         budgets[0].of_trainable(method)
+
+
+def check_settings(method: str, sparsity: Sparsity) -> None:
+    """Raise InputError where settings are given of other methods, or of one for channels."""
+    if method in ARMS:
+        check_applied(sparsity, [ARMS[method]])
+    elif sparsity.settings:
+        raise InputError(
+            f"settings are of methods that zero weights, and {method} removes channels; got "
+            f"{sparsity.in_words()}: leave it out"
+        )
 
 
 def with_tuning(sparsity: Sparsity, epochs: int | None, method: str) -> Sparsity:
@@ -264,6 +275,7 @@ def arm_alone(
         sparsity=sparsity,
         terms=subject.terms,
     )
+    check_settings(name, sparsity)
     arm.check_settings(settings)
     question = Comparison(subject.architecture, subject.data, settings, prunes=False)
     (budget,) = question.budgets

@@ -13,7 +13,7 @@ from secateur.budget import Budget
 from secateur.compare.comparison import Comparison
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.records.record import Record
-from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.graph import Graph, Made, Node, NotMadeError
 from secateur.runs.prune_channels import PruneChannels, Target
 from secateur.runs.run import Run
 from secateur.runs.train import Train
@@ -89,11 +89,14 @@ class Replicate:
         pruned = [self.pruned_to(budget) for budget in self.question.budgets]
 
         def settle(made: Made) -> PruneChannels:
-            for node in pruned:
+            finished = [node for node in pruned if made.has(node)]  # all of one trajectory: any will do
+            for node in finished:
                 if len(made.record(node).removed or ()) >= removals:
                     run = made.run(node)
                     assert isinstance(run, PruneChannels)
                     return run
+            if len(finished) < len(pruned):
+                raise NotMadeError(label)
             return further
 
         return self.graph.add_later(label, settle, pruned, compute)
@@ -143,3 +146,31 @@ class Replicate:
             width - gone.count(name) for name, width in zip(whole.group_names(), whole.widths, strict=True)
         ]
         return whole.with_widths(widths)
+
+
+class OnTrajectory(Replicate):
+    """The runs of one seed whose architectures another seed's trajectory gives; it prunes nothing itself.
+
+    Args:
+        leader: whose network was pruned. It teaches, too, where the question's recipe says so.
+        name: of what tells these runs from the leader's, for people.
+    """
+
+    def __init__(self, question: Comparison, leader: Replicate, seed: int, name: str = ""):
+        super().__init__(question, leader.graph, seed)
+        self.leader, self.name = leader, name
+
+    def label(self, what: str, budget: Budget) -> str:
+        return super().label(f"{what} {self.name}".rstrip(), budget)
+
+    def dense(self) -> Node:
+        return self.leader.dense()
+
+    def pruned_to(self, budget: Budget) -> Node:
+        return self.leader.pruned_to(budget)
+
+    def profile(self) -> Node:
+        return self.leader.profile()
+
+    def found_after(self, record: Record, removals: int, made: Made) -> int:
+        return self.leader.found_after(record, removals, made)

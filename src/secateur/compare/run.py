@@ -85,7 +85,7 @@ def _asked(wanted: Wanted) -> Asked:
     identity = question.architecture.identity()
     whole = {
         "prune": asdict(asked.prune),
-        "sparsity": asdict(asked.sparsity),
+        "sparsity": asked.sparsity.identity(),
         "terms": asked.terms.identity(),
     }
     settings = {**_described(wanted), **whole}
@@ -194,6 +194,7 @@ def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
         "l1_strength": sparsity.l1_strength,
         "reparametrization": changed or "the method's defaults",
         **({"layer_shares": sparsity.layer_shares} if sparsity.layer_shares is not None else {}),
+        **({"settings of methods": sparsity.in_words()} if sparsity.settings else {}),
     }
 
 

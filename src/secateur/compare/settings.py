@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from secateur.budget import Budget, check_compared
 from secateur.errors import InputError, unknown
 from secateur.methods import L1, Reparametrization
 from secateur.methods.layer_shares import LAYER_SHARES
+from secateur.methods.reparametrization import Config
+from secateur.runs.method_settings import Given, checked, in_words
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.settings import SparseFields
 from secateur.training.recipe import Recipe
@@ -26,11 +28,15 @@ class Sparsity(SparseFields):
 
     Attributes:
         reparametrization: settings of `Reparametrization`, both modes: its `Config`, `compiled`.
+        settings: of any method that zeroes weights: {"rigl": {"drop": 0.3}} (`runs.method_settings`).
     """
 
     reparametrization: dict[str, Any] = field(default_factory=dict, hash=False)
+    settings: Given = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", checked(self.settings))
+        self._check_given_once()
         if not 0 < self.tune_share < 1:
             raise InputError(f"the share of the epochs that tunes must lie in (0, 1), got {self.tune_share}")
         if self.tune_epochs is not None and self.tune_epochs < 1:
@@ -41,6 +47,34 @@ class Sparsity(SparseFields):
         method = Reparametrization("nonzeros=1%", steps=1, **self.reparametrization)
         if method.kernel is not None:  # refused now, not when the first run has begun
             method.kernel.check(torch.zeros(64), torch.tensor(method.config.t_init))
+
+    def named(self, method: str) -> dict[str, Any]:
+        """What is set of a method by fields of its own."""
+        return {
+            Reparametrization.name: self.reparametrization,
+            L1.name: {"strength": self.l1_strength},
+        }.get(method, {})
+
+    def identity(self) -> dict[str, Any]:
+        """All of it, for a hash; what nobody gave is not in it."""
+        unsaid: dict[str, Any] = {"settings": {}, "layer_shares": None}
+        return {name: value for name, value in asdict(self).items() if value != unsaid.get(name, self)}
+
+    def in_words(self) -> str:
+        """The settings of methods, as the command line takes them; empty where there are none."""
+        return in_words(self.settings)
+
+    def _check_given_once(self) -> None:
+        """Raise InputError where a setting has two values: by a field of its own and among `settings`."""
+        usual = Sparsity.__dataclass_fields__["l1_strength"].default
+        defaults = {L1.name: {"strength": usual}, Reparametrization.name: asdict(Config())}
+        for method, given in self.settings.items():
+            for name, value in {**self.named(method), "layer_shares": self.layer_shares}.items():
+                if name in given and value not in (given[name], defaults.get(method, {}).get(name)):
+                    raise InputError(
+                        f"every setting is given once, got {value} and {given[name]} for {method}.{name}: "
+                        "leave one out"
+                    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,6 +134,7 @@ class ChannelPruning(Method):
             network handed to `prepare`; give `Bounds` where the original is another one.
 
     Attributes:
+        before_removal: is given the network before channels go; what it says stands with the first of them.
         goal: the limits, from `prepare` on, and whether they are met.
         bounds: what the constraints come to, from `prepare` on.
         removed: one entry per channel: group, channel (its index in the network handed to `prepare`), and
@@ -167,6 +168,7 @@ class ChannelPruning(Method):
         if granularity == AUTO:
             check_asked(self.name, wanted)
         self.liked: Liked | None = None
+        self.before_removal: Callable[[nn.Module], dict[str, float]] | None = None
         self.removed: list[dict[str, Any]] = []
         self._steps = 0
         self._examples = 0
@@ -473,6 +475,8 @@ class ChannelPruning(Method):
         for name, values in scores.items():
             if not bool(values.isfinite().all()):
                 raise TrainingError(f"{self.name}: scores of {name} are not finite: the training diverged")
+        found = self.before_removal(model) if self.before_removal is not None else {}
+        first = len(self.removed)
         removals = Removals(self.anatomy, model, optimizer)
         self._granules.clear()
         done = 0
@@ -494,6 +498,8 @@ class ChannelPruning(Method):
                 keep = torch.ones(len(scores[name]), dtype=torch.bool)
                 keep[channels] = False
                 scores[name] = scores[name][keep.to(scores[name].device)]
+            if found:
+                self.removed[first].update(found)
         finally:
             removals.make()
 

@@ -104,6 +104,75 @@ class CrowleyRun(Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyRun(Stored):
+    """One run of the figures of Crowley et al. 2018.
+
+    Attributes:
+        arm: the curve, in our names.
+        network, dataset, size: the paper's, or what was asked for in their place.
+        budget: at this scale, "params=22.3%".
+        distill: what the network learnt from the unpruned one besides; None: nothing.
+        beta: the FLOP penalty that its architecture was found with.
+        made_of: the network that is pruned at this scale.
+        discovery_compute: training MACs that finding the architecture took.
+        the others: as in the run's `Record`.
+    """
+
+    arm: str
+    network: str
+    dataset: str
+    size: str
+    budget: str
+    distill: str | None
+    beta: float
+    made_of: str
+    seed: int
+    accuracy: float
+    val_accuracy: float
+    params: int
+    macs: int
+    widths: tuple[int, ...]
+    epochs: int
+    wall_s: float
+    train_compute: int
+    discovery_compute: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned(Stored):
+    """One trajectory of Crowley et al. 2018: the red curve, and all profiles on it.
+
+    Attributes:
+        beta: the FLOP penalty.
+        measured_on: the split of `accuracies`, "val" or "test".
+        profile_after: removals after which copycat takes its profile.
+        groups, widths: of the network before pruning.
+        strided: groups that a layer with a stride writes, as indices.
+        removed: of every removal the index of its group.
+        params, accuracies: of the network just before it.
+        run_id: the run that went furthest.
+    """
+
+    seed: int
+    beta: float
+    measured_on: str
+    profile_after: int
+    groups: tuple[str, ...]
+    strided: tuple[int, ...]
+    widths: tuple[int, ...]
+    removed: tuple[int, ...]
+    params: tuple[int, ...]
+    accuracies: tuple[float, ...]
+    run_id: str
+
+    def left_after(self, removals: int) -> tuple[int, ...]:
+        """The width of every group after so many removals."""
+        gone = self.removed[:removals]
+        return tuple(width - gone.count(index) for index, width in enumerate(self.widths))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseCells(Stored):
     """The whole file, but the lines."""
 
@@ -126,3 +195,19 @@ class CrowleyCells(BaseCells):
     """`cells.json` of Crowley et al. 2018."""
 
     cells: tuple[CrowleyRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyCells(BaseCells):
+    """`figure1.json`, `figure2.json` and `penalties.json` of Crowley et al. 2018.
+
+    Attributes:
+        precision: of the forward passes.
+        left_out: curve -> why this network has none.
+        trajectories: one for each seed and penalty that a network was pruned with.
+    """
+
+    precision: str
+    left_out: Mapping[str, str]
+    trajectories: tuple[Pruned, ...]
+    cells: tuple[FamilyRun, ...]

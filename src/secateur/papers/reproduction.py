@@ -61,7 +61,7 @@ class BaseReproduction:
 
     Args:
         scale: a key of `scales`.
-        seeds, epochs, select_on, limit_train: in place of the scale's.
+        seeds, epochs, select_on, precision, limit_train: in place of the scale's.
         minutes: after which `run` stops behind an epoch; None: it goes on to the end.
 
     Raises:
@@ -70,7 +70,9 @@ class BaseReproduction:
 
     paper: str
     content: ClassVar[Callable[..., BaseCells]]
-    """What `cells.json` holds, made of `paper`, `about` and `cells`."""
+    """What the file holds, made of `paper`, `about`, `cells`, and what `more` says."""
+    file: ClassVar[str] = "cells.json"
+    """Its name."""
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class BaseReproduction:
         seeds: int | None = None,
         epochs: int | None = None,
         select_on: str | None = None,
+        precision: str | None = None,
         limit_train: int | None = None,
         minutes: float | None = None,
         device: str = "auto",
@@ -92,7 +95,7 @@ class BaseReproduction:
             raise unknown("scale", scale, scales)
         self.out, self.scale_name, self._scale = Path(out), scale, scales[scale]
         self.cells = cells
-        given = {"epochs": epochs, "select_on": select_on}
+        given = {"epochs": epochs, "select_on": select_on, "precision": precision}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.recipe = replace(self._scale.recipe, **changes)
         if select_on and not self.recipe.follows_accuracy:
@@ -133,6 +136,10 @@ class BaseReproduction:
     def write_tables(self, content: Any) -> None:
         """Leave the tables of what `cells.json` holds."""
         raise NotImplementedError
+
+    def more(self, made: Made) -> dict[str, Any]:
+        """What the file holds besides."""
+        return {}
 
     def image_size(self, cell: Any) -> int | None:
         """To which the cell's images are resized; None: they are left as they are."""
@@ -176,9 +183,11 @@ class BaseReproduction:
 
         def finished(node: Node) -> None:
             if node.name in shown:
-                self._leave(self._rows(wanted, made), command)
+                self._leave(self._rows(wanted, made), made, command)
 
         with self.store.locked(self.runtime.is_main), self.reporter:
+            if not tables_only:
+                self.reporter.note(_cost(graph, made))
             self.reporter.begin(f"{self.paper} at scale {self.scale_name}", graph.compute)
             if not tables_only:
                 session = Session(self.store, self.runtime, self.reporter, self._limit)
@@ -191,7 +200,7 @@ class BaseReproduction:
                 raise InputError(
                     f"no finished run of these cells in '{self.out}': leave out --tables-only to make them"
                 )
-            return self._leave(rows, command)
+            return self._leave(rows, made, command)
 
     def _workers(self, asked: Workers | None) -> Workers:
         """Say who makes the runs: within so many minutes this process, which looks at the clock."""
@@ -221,12 +230,13 @@ class BaseReproduction:
                     rows.append(self.row(cell, index, node, made, seed))
         return rows
 
-    def _leave(self, rows: list[AnyRun], command: str) -> BaseCells:
+    def _leave(self, rows: list[AnyRun], made: Made, command: str) -> BaseCells:
         """Write `cells.json` and the tables."""
         about = self._about(rows, command)
-        content = self.content(paper=self.paper, about=about, cells=tuple(self.distinct(rows)))
+        cells = tuple(self.distinct(rows))
+        content = self.content(paper=self.paper, about=about, cells=cells, **self.more(made))
         if self.runtime.is_main:
-            write_json(self.out / "cells.json", content.to_json())
+            write_json(self.out / self.file, content.to_json())
             self.write_tables(content)
         return content
 
@@ -263,6 +273,13 @@ class BaseReproduction:
         size = self.image_size(cell)
         resized = "" if size is None else f" at {size} x {size} pixels"
         return f"{data.label}{place}{resized}, {len(data.train):,} training images"
+
+
+def _cost(graph: Graph, made: Made) -> str:
+    """What is to be made, said before anything is."""
+    left = made.unfinished()
+    macs = sum(node.compute for node in left)
+    return f"{len(left)} of {len(graph)} runs are to be made, about {macs:.2g} training MACs"
 
 
 def selection(recipe: Recipe) -> str:

@@ -29,7 +29,10 @@ FORMATS = (
 )
 """What files of ours say that they are, under "format"."""
 
-_TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", "cells.json", "plan.json")
+CELLS_FILES = ("cells.json", "figure1.json", "figure2.json", "penalties.json")
+"""What a paper's reproduction leaves its runs in: one file for each place that has its own."""
+
+_TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", *CELLS_FILES, "plan.json")
 _TEMPORARY = re.compile(r"\..+\.part")
 _RUN = re.compile(r"[a-z][a-z-]*-[0-9a-f]+-s\d+")
 _MOST_JSON, _HEAD, _TAIL = 2**28, 2**14, 2**18
@@ -138,7 +141,7 @@ def _beside_architecture(path: Path) -> bool:
 def _beside_ours(path: Path) -> bool:
     """Whether a table or a figure lies in a folder of results, or in its `figures/`."""
     folders = (path.parent, path.parent.parent) if path.parent.name == "figures" else (path.parent,)
-    return any(wrote(folder / name) for folder in folders for name in ("results.json", "cells.json"))
+    return any(wrote(folder / name) for folder in folders for name in ("results.json", *CELLS_FILES))
 
 
 _BY_SUFFIX: dict[str, Callable[[Path], bool]] = {

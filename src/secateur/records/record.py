@@ -49,6 +49,8 @@ class Removal(Stored):
         group, channel: which, counted in the network before pruning.
         params, macs, nonzeros, bytes: of the network that had it still; bytes where they are limited.
         examples: training examples seen since the removal before; 0 for further channels of one granule.
+        val_accuracy, test_accuracy: of the network that had it still, in [0, 1], or the run's metric; where
+            the run was asked to measure before removals.
     """
 
     group: str
@@ -58,6 +60,8 @@ class Removal(Stored):
     nonzeros: int | None = optional()
     bytes: int | None = optional()
     examples: int
+    val_accuracy: float | None = optional()
+    test_accuracy: float | None = optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

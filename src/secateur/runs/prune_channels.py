@@ -17,6 +17,7 @@ from secateur.device import Runtime
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
 from secateur.methods.channels import Config
+from secateur.names import SelectingSplit
 from secateur.records.record import Removal
 from secateur.records.shown import changed
 from secateur.runs.identity import identity_hash
@@ -27,6 +28,7 @@ from secateur.runs.train import Given, Train
 from secateur.surgery.constraints import NO_CONSTRAINTS, Bounds, Constraints
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.loop import Training
+from secateur.training.recipe import SELECTING_SPLITS
 
 
 def removable(architecture: Architecture, constraints: Constraints = NO_CONSTRAINTS) -> int:
@@ -56,14 +58,19 @@ class PruneSettings(ChannelFields):
 
     Attributes:
         constraints: what must stay; every arm of a comparison keeps to it.
+        measured_on: the split that the network is measured on before every removal ("val" or "test"), which
+            stands in the record; None: it is not. It changes no number but those.
     """
 
     constraints: Constraints = NO_CONSTRAINTS
+    measured_on: SelectingSplit | None = None
 
     def __post_init__(self) -> None:
         if self.method not in CHANNEL_METHODS:
             raise unknown("channel pruning method", self.method, CHANNEL_METHODS)
         Config(self.every, self.beta, self.granularity, self.at_once)  # refuses what makes no sense
+        if self.measured_on is not None and self.measured_on not in SELECTING_SPLITS:
+            raise unknown("split to measure on", self.measured_on, SELECTING_SPLITS)
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise InputError(f"the rate of fine-tuning must be above 0, got {self.lr}")
 
@@ -90,7 +97,8 @@ class PruneSettings(ChannelFields):
 
     def identity(self) -> dict[str, Any]:
         """What changes a result."""
-        return {"name": self.method, **self.config.identity(), **self.constraints.identity()}
+        measured = {} if self.measured_on is None else {"measured_on": self.measured_on}
+        return {"name": self.method, **self.config.identity(), **self.constraints.identity(), **measured}
 
 
 @dataclass(frozen=True)
@@ -208,6 +216,14 @@ class PruneChannels(Run):
         recipe = self.recipe.for_tuning(self.settings.lr)
         comes_trained = self.settings.trained or self.architecture.comes_trained
         return Start(model, recipe, method, checkpoint=checkpoint, comes_trained=comes_trained)
+
+    def begun(self, training: Training) -> None:
+        """Have the network measured before every removal, where that is asked for."""
+        name = self.settings.measured_on
+        if name is not None:
+            assert isinstance(training.method, ChannelPruning)
+            split = self.data.test if name == "test" else self.data.val
+            training.method.before_removal = lambda _: {f"{name}_accuracy": training.worth(split)}
 
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
         method = training.method

@@ -128,6 +128,9 @@ class Run:
         """Say where to begin, or go on from `own`, its last checkpoint; `first` is finished by now."""
         raise NotImplementedError
 
+    def begun(self, training: Training) -> None:
+        """Look at the training where it starts, and attach what watches it."""
+
     def before_finish(self, training: Training, session: Any) -> dict[str, Any]:
         """Look at the trained network before the method hands over; entries for the record."""
         return {}

@@ -131,6 +131,7 @@ class Session:
         )
         if start.checkpoint:
             training.resume(start.checkpoint)
+        run.begun(training)
         for line in training.method.found:
             self.reporter.note(f"{run.label}: {line}")
         return training

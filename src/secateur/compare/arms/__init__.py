@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from secateur.architecture.architecture import Architecture
 from secateur.compare.arms.base import Arm, PlanRow
-from secateur.compare.settings import Settings
+from secateur.compare.arms.weights import WeightArm
+from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError, unknown
 from secateur.methods.registry import named_classes
+from secateur.runs.method_settings import in_words
 from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 
 _KINDS = sorted(named_classes(__name__, __path__, Arm), key=lambda kind: kind.place)
@@ -57,6 +59,7 @@ def chosen(settings: Settings, architecture: Architecture | None = None) -> tupl
     constraints = settings.prune.constraints
     names: Sequence[str] = settings.arms or default_arms(settings.resource, architecture, constraints)
     arms = tuple(ARMS[name] for name in names)
+    check_applied(settings.sparsity, arms)
     for arm in arms:
         arm.check_settings(settings)
         if architecture is not None and not arm.suits(architecture):
@@ -68,4 +71,17 @@ def chosen(settings: Settings, architecture: Architecture | None = None) -> tupl
     return arms
 
 
-__all__ = ["ARMS", "WEIGHT_ARMS", "Arm", "PlanRow", "chosen", "default_arms"]
+def check_applied(sparsity: Sparsity, arms: Sequence[Arm]) -> None:
+    """Raise InputError where something is set of a method that is in none of these arms."""
+    used = {arm.method(sparsity, 0).name for arm in arms if isinstance(arm, WeightArm)}
+    for method, given in sparsity.settings.items():
+        if method not in used:
+            asked = ", ".join(arm.name for arm in arms)
+            takes = f"settings of {', '.join(sorted(used))}" if used else "no settings"
+            raise InputError(
+                f"{asked} take{'s' if len(arms) == 1 else ''} {takes}, got {in_words({method: given})}: "
+                f"leave it out, or ask for an arm of {method}"
+            )
+
+
+__all__ = ["ARMS", "WEIGHT_ARMS", "Arm", "PlanRow", "check_applied", "chosen", "default_arms"]

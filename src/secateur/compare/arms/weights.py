@@ -112,12 +112,14 @@ class WeightArm(Arm):
         )
 
     def _method(self, settings: Settings, seed: int) -> MethodChoice:
-        """The method, with what is said of layers: whose weights all stay, and how many each keeps."""
-        method, keep = self.method(settings.sparsity, seed), settings.prune.constraints.keep
+        """The method with what was set of it; of layers, whose weights all stay, and how many each keeps."""
+        method, sparsity = self.method(settings.sparsity, seed), settings.sparsity
+        keep, shares = settings.prune.constraints.keep, sparsity.layer_shares
         said: dict[str, Any] = {"keep": list(keep)} if keep else {}
-        if settings.sparsity.layer_shares is not None:
-            said["layer_shares"] = settings.sparsity.layer_shares
-        return MethodChoice(method.name, {**method.settings, **said}) if said else method
+        if shares is not None:
+            said["layer_shares"] = shares
+        given = sparsity.settings.get(method.name, {})
+        return MethodChoice(method.name, {**method.settings, **said, **given})
 
     def _check_method(self, settings: Settings) -> None:
         """InputError where the method does not take its settings: before anything is trained."""
@@ -128,7 +130,19 @@ class WeightArm(Arm):
                 f"the arm {self.name} cannot be told how many weights each layer keeps, got --layer-shares "
                 f"{asked}: leave it out, or choose among arms of the methods {takers}"
             )
+        self._check_own(settings.sparsity)
         self._method(settings, 0).build(Limits.at({"nonzeros": 1}), 1)
+
+    def _check_own(self, sparsity: Sparsity) -> None:
+        """Raise InputError where a setting is given that makes the arm what it is."""
+        method = self.method(sparsity, 0)
+        own = set(method.settings) - set(sparsity.named(method.name))
+        for name, value in sparsity.settings.get(method.name, {}).items():
+            if name in own:
+                raise InputError(
+                    f"the arm {self.name} is {method.name} with its own {name}, got {method.name}.{name}="
+                    f"{value}: leave it out, or name another arm"
+                )
 
     def check(self, question: Comparison, budget: Budget) -> None:
         keep = question.settings.prune.constraints.keep

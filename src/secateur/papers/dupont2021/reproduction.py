@@ -6,6 +6,7 @@ The runs of a cell serve Tables 1, 2 and 3 alike. The scales are explained in `s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from secateur.architecture.architecture import Architecture
@@ -23,6 +24,7 @@ from secateur.papers.reproduction import BaseReproduction
 from secateur.progress import Reporter
 from secateur.records.record import Record
 from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.method_settings import Given
 
 
 class Reproduction(BaseReproduction):
@@ -31,6 +33,7 @@ class Reproduction(BaseReproduction):
     Args:
         scale: a key of `SCALES`.
         methods: some of `secateur.compare.arms.WEIGHT_ARMS`.
+        settings: of these methods, besides the scale's: method -> setting -> value.
         seeds, epochs, limit_train: in place of the scale's.
         select_on: in place of the scale's: "val" for the paper's protocol without its selection on test.
         width: factor on every network's widths, in place of the scale's.
@@ -50,6 +53,7 @@ class Reproduction(BaseReproduction):
         cells: Sequence[Cell] = CELLS,
         *,
         methods: Sequence[str] = METHODS,
+        settings: Given | None = None,
         seeds: int | None = None,
         epochs: int | None = None,
         select_on: str | None = None,
@@ -85,6 +89,9 @@ class Reproduction(BaseReproduction):
             reporter=reporter,
         )
         self.scale = SCALES[scale]
+        self.sparsity = replace(self.scale.sparsity, settings=settings or {})
+        for cell in self.cells[:1]:
+            chosen(self._settings(cell))
 
     def image_size(self, cell: Cell) -> int | None:
         return self.scale.image_size(cell)
@@ -122,14 +129,16 @@ class Reproduction(BaseReproduction):
     def _question(self, cell: Cell) -> Comparison:
         """Ask what `secateur compare` would be asked for this cell, with its checks."""
         if cell not in self._questions:
-            settings = Settings(
-                (cell.budget,), self.methods, recipe=self.recipe, sparsity=self.scale.sparsity
-            )
+            settings = self._settings(cell)
             question = Comparison(self.architecture(cell), self.data(cell), settings, prunes=False)
             for arm in chosen(settings, question.architecture):
                 arm.check(question, cell.budget)
             self._questions[cell] = question
         return self._questions[cell]
+
+    def _settings(self, cell: Cell) -> Settings:
+        """What is compared in a cell, and how."""
+        return Settings((cell.budget,), self.methods, recipe=self.recipe, sparsity=self.sparsity)
 
     def about_data(self, cell: Cell) -> str:
         width = self.width(cell)

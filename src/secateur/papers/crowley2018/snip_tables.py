@@ -11,7 +11,7 @@ from pathlib import Path
 from secateur.atomic import write_bytes
 from secateur.compare.summary import interval
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun
-from secateur.papers.crowley2018.grid import CELLS, COPYCAT, SNIP, Cell
+from secateur.papers.crowley2018.snip_grid import CELLS, COPYCAT, SNIP, Cell
 from secateur.papers.text import MISSING, conditions, markdown, shown
 from secateur.report.templates import environment
 
