@@ -139,10 +139,19 @@ def test_what_applies_to_nothing_is_refused(digits):
         made(digits, ("l1", "magnitude"), settings={"snip": {"batches": 2}})
     assert str(refused.value) == (
         "l1, magnitude take settings of l1, magnitude, got snip.batches=2: leave it out, or ask for an arm "
-        "of snip"
+        "of snip that takes it"
     )
     with pytest.raises(InputError, match=r"width takes no settings, got snip.batches=2"):
         made(digits, ("width",), settings={"snip": {"batches": 2}})
+
+
+def test_when_the_exact_mode_cuts_is_nothing_to_the_faithful_one(digits):
+    given = {"reparametrization": {"cut_at": 0.8}}
+    both = ("reparametrization", "reparametrization-faithful")
+    plain, other = made(digits, both), made(digits, both, settings=given)
+    assert {name for name in both if plain[name].run_id != other[name].run_id} == {"reparametrization"}
+    with pytest.raises(InputError, match=r"faithful takes .*, got reparametrization.cut_at="):
+        made(digits, both[1:], settings=given)
 
 
 def test_more_batches_than_there_are_cannot_be_scored(digits):

@@ -73,14 +73,15 @@ def chosen(settings: Settings, architecture: Architecture | None = None) -> tupl
 
 def check_applied(sparsity: Sparsity, arms: Sequence[Arm]) -> None:
     """Raise InputError where something is set of a method that is in none of these arms."""
-    used = {arm.method(sparsity, 0).name for arm in arms if isinstance(arm, WeightArm)}
+    own = [(arm.method(sparsity, 0).name, arm.given(sparsity)) for arm in arms if isinstance(arm, WeightArm)]
+    used = {method for method, _ in own}
     for method, given in sparsity.settings.items():
-        if method not in used:
+        if not all(any(name in taken for each, taken in own if each == method) for name in given):
             asked = ", ".join(arm.name for arm in arms)
             takes = f"settings of {', '.join(sorted(used))}" if used else "no settings"
             raise InputError(
                 f"{asked} take{'s' if len(arms) == 1 else ''} {takes}, got {in_words({method: given})}: "
-                f"leave it out, or ask for an arm of {method}"
+                f"leave it out, or ask for an arm of {method} that takes it"
             )
 
 

@@ -30,8 +30,10 @@ class ReparametrizationFaithful(Reparametrization):
     default_for_nonzeros = 30
     scheduled = False
     mode = "faithful"
+    of_siblings = ("cut_at",)
 
     def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:
         """As the other mode's; when that cuts is no setting of this one, which cuts when training is over."""
         choice = super().method(sparsity, seed)
-        return MethodChoice(choice.name, {k: v for k, v in choice.settings.items() if k != "cut_at"})
+        own = {name: value for name, value in choice.settings.items() if name not in self.of_siblings}
+        return MethodChoice(choice.name, own)

@@ -48,12 +48,14 @@ class WeightArm(Arm):
         trained: the method begins with a trained network, else at initialisation.
         tuned: training goes on after the cut.
         scheduled: the method has a schedule over a fixed number of steps (`Recipe.unbroken`).
+        of_siblings: settings of its method that only other arms of it have.
     """
 
     zeroes = True
     trained: ClassVar[bool] = False
     tuned: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
+    of_siblings: ClassVar[tuple[str, ...]] = ()
 
     def method(self, sparsity: Sparsity, seed: int) -> MethodChoice:
         """The method with its settings."""
@@ -118,8 +120,12 @@ class WeightArm(Arm):
         said: dict[str, Any] = {"keep": list(keep)} if keep else {}
         if shares is not None:
             said["layer_shares"] = shares
-        given = sparsity.settings.get(method.name, {})
-        return MethodChoice(method.name, {**method.settings, **said, **given})
+        return MethodChoice(method.name, {**method.settings, **said, **self.given(sparsity)})
+
+    def given(self, sparsity: Sparsity) -> dict[str, Any]:
+        """What is set of its method, as far as it concerns this arm."""
+        found = sparsity.settings.get(self.method(sparsity, 0).name, {})
+        return {name: value for name, value in found.items() if name not in self.of_siblings}
 
     def _check_method(self, settings: Settings) -> None:
         """InputError where the method does not take its settings: before anything is trained."""
@@ -137,7 +143,7 @@ class WeightArm(Arm):
         """Raise InputError where a setting is given that makes the arm what it is."""
         method = self.method(sparsity, 0)
         own = set(method.settings) - set(sparsity.named(method.name))
-        for name, value in sparsity.settings.get(method.name, {}).items():
+        for name, value in self.given(sparsity).items():
             if name in own:
                 raise InputError(
                     f"the arm {self.name} is {method.name} with its own {name}, got {method.name}.{name}="
