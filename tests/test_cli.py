@@ -227,11 +227,12 @@ def test_reproduce_a_table_and_the_figure(run, tmp_path):
     again = json.loads((tmp_path / "t/cells.json").read_text())
     assert again["cells"] == content["cells"]
     assert "--tables-only" not in again["about"]["command"]
-    code, out, _ = run(f"reproduce dupont2021 claims --scale smoke --epochs 2 {cells} --out t --tables-only")
-    assert (
-        "The budget is reached.** The paper's own tables: not held (at 5 of 12); as written, here: not" in out
-    )
+    line = f"reproduce dupont2021 claims --scale smoke --epochs 2 {cells} --out t --tables-only --json"
+    code, out, _ = run(line)
     assert code == 0
+    said = json.loads(out)["claims"][4]
+    assert said.startswith("The budget is reached: the paper's own tables: not held (at 5 of 12); as written")
+    assert "**The budget is reached.** The paper's own" in (tmp_path / "t/claims.md").read_text()
     code, out, err = run(f"reproduce dupont2021 table2 --scale smoke {cells} --out t --tables-only")
     assert code == 2
     assert "leave out --tables-only" in err

@@ -231,6 +231,20 @@ def test_a_plain_chain_has_no_bottlenecks_and_that_is_said(tmp_path):
     assert [arm for arm, found in nodes.items() if not found] == ["bottleneck"]
 
 
+def test_sizes_that_pruning_cannot_reach_are_left_out_and_that_is_said(tmp_path):
+    """WRN-10-0.5 with one middle channel a block has 2,256 parameters, 11.0% of 20,506; 200K are 8.9%."""
+    asked = Asked(network="wrn-10-0.5", sizes=("200K", "500K"))
+    made = Figure1(tmp_path, "smoke", asked, seeds=1, device="cpu")
+    nodes = {(cell.arm, cell.size): made.nodes(cell, Graph(), 0) for cell in made.cells}
+    assert list(made.left_out) == ["200K"]
+    assert "is below what is left when every group is down to one channel" in made.left_out["200K"]
+    assert {size for (_, size), found in nodes.items() if found} == {"500K"}
+    with pytest.raises(InputError, match="ask for at least params="):
+        Figure1(tmp_path, "smoke", replace(asked, sizes=("200K",)), device="cpu").nodes(
+            made.cells[0], Graph(), 0
+        )
+
+
 def test_measuring_before_removals_changes_nothing_else(tmp_path):
     """What is measured before the second is the network that stops after the first, tuned for a window."""
     data = load_data("digits", limit_train=120)

@@ -550,6 +550,31 @@ def test_averages_of_weights_are_measured_under_the_masks(name):
     assert found == 10 or name == "l0"  # whose gates are open by chance
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize(
+    "name",
+    ["spartan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("str", "powerpropagation", "l0"))],
+)
+def test_a_compiled_network_learns_the_same(name):
+    """Traced by torch's compiler, without what generates code: 12 steps, to the bit."""
+    finals = []
+    for traced in (False, True):
+        torch._dynamo.reset()
+        method = make(name, steps=12)
+        model = method.prepare(network())
+        call = torch.compile(model, backend="eager") if traced else model
+        optimizer = torch.optim.SGD(method.parameter_groups(model, 0.01), lr=0.1, momentum=0.9)
+        for step in range(12):
+            x, y = batch(step)
+            F.cross_entropy(call(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            model = method.after_step(model, optimizer)
+        finals.append(method.finalize(model).state_dict())
+    for key, value in finals[0].items():
+        assert torch.equal(value, finals[1][key]), key
+
+
 def test_arms_name_their_methods():
     for name in NAMES:
         choice = ARMS[name].method(None, 3)

@@ -113,6 +113,7 @@ VARIANTS = {
     "40/55, n to 16, rate restarted at 0.7": replace(cut(0.4, 0.55, n_final=16), restart=0.7),
     "n to 16, rate restarted at 1": replace(cut(0.5, 0.65, n_final=16), restart=1.0),
     "n to 32, rate restarted at 1": replace(cut(0.5, 0.65, n_final=32), restart=1.0),
+    "floor 0.3, rate restarted at 1": replace(cut(0.5, 0.65, floor=0.3), restart=1.0),
     "gradual-magnitude": Variant(method="gradual-magnitude"),
     "dense": Variant(method="dense"),
 }
@@ -200,7 +201,7 @@ def run(asked: argparse.Namespace) -> None:
 def table(out: Path) -> str:
     """A row for each network, share of the weights and variant."""
     lines = [
-        "| network | kept | variant | seeds | before the cut | behind it | at the end | against 50/65 |",
+        "| network | kept | variant | seeds | before the cut | after it | at the end | against 50/65 |",
         "|---|--:|---|--:|--:|--:|--:|--:|",
     ]
     for network in NETWORKS:

@@ -203,9 +203,9 @@ def _one(study: str, budget: str, runs: Sequence[Mapping[str, Any]]) -> list[str
         *lines,
         "",
         f"{first['data']} at {first['pixels']} x {first['pixels']} pixels, {first['train']:,} training "
-        f"images, batches of {recipe['batch_size']}, {recipe['epochs']} epochs, rate {recipe['lr']:g}, "
-        f"{_schedule(recipe)}; means over n seeds, ± sample standard deviation; test accuracy of the "
-        f"network as trained, and of a copy that was cut there. Commit {commits}.",
+        f"images, batches of {recipe['batch_size']}, at most {recipe['epochs']} epochs, rate "
+        f"{recipe['lr']:g}, {_schedule(recipe)}; means over n seeds, ± sample standard deviation; test "
+        f"accuracy of the network as trained, and of a copy that was cut there. Commit {commits}.",
         "",
     ]
 
@@ -314,6 +314,7 @@ def main() -> None:
     parser.add_argument("--rates", nargs="*", type=float, help="of t, in place of the study's")
     parser.add_argument("--budgets", nargs="*", help="in place of the study's")
     parser.add_argument("--seeds", nargs="*", type=int, help="in place of the study's")
+    parser.add_argument("--epochs", type=int, help="fewer than the study's, for less time")
     parser.add_argument("--tables-only", action="store_true", help="train nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "faithful-study")
     asked = parser.parse_args()
@@ -322,6 +323,9 @@ def main() -> None:
         compare_kernels(asked.out)
     named = [STUDIES[name] for name in asked.study if name in STUDIES]
     for study in () if asked.tables_only else named:
+        if asked.epochs:
+            recipe = replace(study.recipe, epochs=asked.epochs)
+            study = replace(study, recipe=recipe, looks=tuple(e for e in study.looks if e <= asked.epochs))
         data = load_data(study.data, limit_train=study.images, image_size=study.pixels)
         for seed in asked.seeds or study.seeds:
             for budget in asked.budgets or study.budgets:

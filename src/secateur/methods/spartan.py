@@ -181,21 +181,30 @@ class SoftTopK(nn.Module):
         self.pool = pool
         self.open = True
         self.register_buffer("gone", gone, persistent=False)
+        # The node that ties all layers together is no part of one layer's graph. Made here, as it imports the
+        # compiler, which the first step of an optimizer does as well.
+        self._uncompiled: Any = torch.compiler.disable(_masked)
         self.frozen: Tensor | None = None  # no buffer: an average of weights has nothing to do with it
 
     def forward(self, weight: Tensor) -> Tensor:
-        if self.open:
-            return weight
-        if self.frozen is not None:
-            return weight * self.frozen.to(weight.device)
-        mask = soft_mask(full(weight).abs(), self.pool.threshold(self), self.pool.beta)
-        return feedback(weight * mask.to(weight.dtype), self.gone)
+        masked: Tensor = self._uncompiled(self, weight)
+        return masked
 
     @torch.no_grad()
     def freeze(self, weight: Tensor) -> None:
         """Fix the mask as it is for this weight: soft inside the k largest, 0 outside."""
         mask = soft_mask(full(weight).abs(), self.pool.tau, self.pool.beta)
         self.frozen = mask.masked_fill_(self.gone, 0.0).to(weight.dtype)
+
+
+def _masked(soft: SoftTopK, weight: Tensor) -> Tensor:
+    """What a layer computes with."""
+    if soft.open:
+        return weight
+    if soft.frozen is not None:
+        return weight * soft.frozen.to(weight.device)
+    mask = soft_mask(full(weight).abs(), soft.pool.threshold(soft), soft.pool.beta)
+    return feedback(weight * mask.to(weight.dtype), soft.gone)
 
 
 class Spartan(GradualMethod):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur.atomic import write_bytes
-from secateur.papers.cells import CrowleyCells, FamilyCells, FamilyRun, Pruned
+from secateur.papers.cells import CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned
 from secateur.papers.crowley2018.families import BOTTLENECK, COPYCAT, SCRATCH, TUNED, WIDTH
 from secateur.papers.crowley2018.judging import (
     HELD,
@@ -42,14 +42,14 @@ class Claim:
     verdict: Verdict
 
 
-def consistent(content: FamilyCells) -> Verdict:
+def consistent(trajectories: Sequence[Pruned]) -> Verdict:
     """Judge the footnote's claim: the profiles after further pruning are consistent."""
     found = [
         (
             removals,
             spearman(profile_after(each, each.profile_after).percent, profile_after(each, removals).percent),
         )
-        for each in content.trajectories
+        for each in trajectories
         if reached(each) and not each.beta
         for removals in later(each)
     ]
@@ -61,9 +61,9 @@ def consistent(content: FamilyCells) -> Verdict:
     return Verdict(word, f"Spearman's rank correlation of the percent left by block: {listed}")
 
 
-def strided_stay(content: FamilyCells) -> Verdict:
+def strided_stay(trajectories: Sequence[Pruned]) -> Verdict:
     """Judge the claim that channels of strided blocks are rarely pruned: they keep more than the others."""
-    found = [each for each in content.trajectories if reached(each) and each.strided and not each.beta]
+    found = [each for each in trajectories if reached(each) and each.strided and not each.beta]
     if not found:
         return Verdict(MISSING)
     said, kept = [], []
@@ -82,10 +82,10 @@ def _beside(pruned: Pruned, index: int) -> list[int]:
     return [other for other in others if pruned.widths[other] == pruned.widths[index]] or others or [index]
 
 
-def later_go(content: FamilyCells) -> Verdict:
+def later_go(trajectories: Sequence[Pruned]) -> Verdict:
     """Judge the claim that channels of later blocks tend to be pruned, the strided ones aside."""
     found = []
-    for each in content.trajectories:
+    for each in trajectories:
         if reached(each) and not each.beta:
             percent = profile_after(each, each.profile_after).percent
             places = [index for index in range(len(percent)) if index not in each.strided]
@@ -98,10 +98,10 @@ def later_go(content: FamilyCells) -> Verdict:
     return Verdict(word, f"rank correlation of a block's place and its percent left: {listed}")
 
 
-def beats_snip(content: CrowleyCells) -> Verdict:
+def beats_snip(cells: Sequence[CrowleyRun]) -> Verdict:
     """Judge the claim that copycat's networks are competitive with SNIP's at about as many parameters."""
     errors: dict[str, list[float]] = {}
-    for run in content.cells:
+    for run in cells:
         errors.setdefault(run.size, []).append(100 * (1 - run.accuracy))
     said, words = [], []
     for ours, theirs in (("800K", "858K"), ("500K", "548K")):
@@ -117,10 +117,11 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def figure1_claims(content: FamilyCells) -> list[Claim]:
+def figure1_claims(content: FamilyCells | None) -> list[Claim]:
     """What the paper says of Fig. 1."""
     runs: dict[tuple[str, str | None], list[FamilyRun]] = {}
-    for run in content.cells:
+    cells = content.cells if content else ()
+    for run in cells:
         runs.setdefault((run.arm, run.distill), []).append(run)
 
     def found(arm: str, distill: str | None = None) -> list[FamilyRun]:
@@ -149,7 +150,7 @@ def figure1_claims(content: FamilyCells) -> list[Claim]:
             similar(gap(found(COPYCAT), found(SCRATCH))),
         ),
     ]
-    for distill in sorted({run.distill for run in content.cells if run.distill is not None}):
+    for distill in sorted({run.distill for run in cells if run.distill is not None}):
         for arm in (SCRATCH, COPYCAT):
             verdict = better(gap(found(arm, distill), found(arm)))
             text = f"distillation ({distill}) further boosts what is trained from scratch: {arm}"
@@ -157,21 +158,20 @@ def figure1_claims(content: FamilyCells) -> list[Claim]:
     return claims
 
 
-def figure2_claims(content: FamilyCells) -> list[Claim]:
+def figure2_claims(content: FamilyCells | None) -> list[Claim]:
     """What the paper says of Fig. 2(c)."""
+    found = content.trajectories if content else ()
     return [
-        Claim(
-            "the profile is consistent with those after further pruning", "footnote 2", consistent(content)
-        ),
-        Claim("channels are rarely pruned in strided blocks", "section 3.2", strided_stay(content)),
-        Claim("channels in later layers tend to be pruned", "section 3.2", later_go(content)),
+        Claim("the profile is consistent with those after further pruning", "footnote 2", consistent(found)),
+        Claim("channels are rarely pruned in strided blocks", "section 3.2", strided_stay(found)),
+        Claim("channels in later layers tend to be pruned", "section 3.2", later_go(found)),
     ]
 
 
-def penalty_claims(content: FamilyCells) -> list[Claim]:
+def penalty_claims(content: FamilyCells | None) -> list[Claim]:
     """What the paper says of the FLOP penalty."""
     runs: dict[tuple[str, float], list[FamilyRun]] = {}
-    for run in content.cells:
+    for run in content.cells if content else ():
         runs.setdefault((run.arm, run.beta), []).append(run)
     found = {
         beta: similar(gap(runs[SCRATCH, beta], runs.get((SCRATCH, 0.0), [])))
@@ -183,10 +183,10 @@ def penalty_claims(content: FamilyCells) -> list[Claim]:
     return [Claim("several values of the FLOP penalty made little difference", "section 3.2", verdict)]
 
 
-def snip_claims(content: CrowleyCells) -> list[Claim]:
+def snip_claims(content: CrowleyCells | None) -> list[Claim]:
     """What the paper says of SNIP's networks."""
     text = "copycat's networks have a lower error than SNIP's of about as many parameters"
-    return [Claim(text, "section 3.2", beats_snip(content))]
+    return [Claim(text, "section 3.2", beats_snip(content.cells if content else ()))]
 
 
 def write_claims(out: Path) -> None:
@@ -194,13 +194,18 @@ def write_claims(out: Path) -> None:
     parts: list[str] = []
     figures = {"figure1": figure1_claims, "figure2": figure2_claims, "penalties": penalty_claims}
     for place, judge in figures.items():
-        if (out / f"{place}.json").is_file():
-            content = FamilyCells.load(out / f"{place}.json")
-            parts += paragraphs(judge(content), conditions_of(content))
-    if (out / "cells.json").is_file():
-        cells = CrowleyCells.load(out / "cells.json")
-        parts += paragraphs(snip_claims(cells), conditions_of(cells))
+        path = out / f"{place}.json"
+        content = FamilyCells.load(path) if path.is_file() else None
+        parts += paragraphs(judge(content), conditions_of(content) if content else _to_make(place))
+    path = out / "cells.json"
+    cells = CrowleyCells.load(path) if path.is_file() else None
+    parts += paragraphs(snip_claims(cells), conditions_of(cells) if cells else _to_make("snip"))
     write_bytes(out / "claims.md", "\n".join([*_HEAD, *parts]).encode())
+
+
+def _to_make(place: str) -> str:
+    """What makes the runs of a place that the folder has none of."""
+    return f"secateur reproduce crowley2018 {place}"
 
 
 _HEAD = (

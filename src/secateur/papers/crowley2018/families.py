@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -177,16 +178,31 @@ class FamilyReproduction(CrowleyReproduction):
         architecture = self.whole()
         recipe = self.recipe if distill is None else replace(self.recipe, distill=distill)
         settings = Settings(
-            self._budgets(architecture),
+            tuple(self.budget(size) for size in self.asked.sizes_at(self.scale)),
             recipe=recipe,
             prune=replace(self.scale.pruning(self.recipe.epochs, self.asked.red_on), beta=beta),
             copycat_after=self.scale.removals if self.asked.network is None else None,
         )
+        settings = replace(settings, budgets=self._reachable(architecture, settings))
         names = [name for name in self.arms if self._suits(name, architecture, settings)]
         return ask(architecture, data, replace(settings, arms=tuple(names))).question
 
-    def _budgets(self, architecture: Architecture) -> tuple[Budget, ...]:
-        return tuple(self.budget(size) for size in self.asked.sizes_at(self.scale))
+    def _reachable(self, architecture: Architecture, settings: Settings) -> tuple[Budget, ...]:
+        """The budgets that pruning can meet; the sizes of the others are left out, with why."""
+        data, tuned = self.data(self.cell("", "")), replace(settings, arms=(TUNED,))
+        with suppress(InputError):
+            ask(architecture, data, tuned)
+            return settings.budgets
+        found, last = [], None
+        for size, budget in zip(self.asked.sizes_at(self.scale), settings.budgets, strict=True):
+            try:
+                ask(architecture, data, replace(tuned, budgets=(budget,)))
+                found.append(budget)
+            except InputError as error:
+                self.left_out[size], last = str(error), error
+        if last is not None and not found:
+            raise last
+        return tuple(found)
 
     def _suits(self, name: str, architecture: Architecture, settings: Settings) -> bool:
         """Whether an arm can be had of this network at every size; where not, why stands in `left_out`."""
@@ -209,7 +225,9 @@ class FamilyReproduction(CrowleyReproduction):
     def nodes(self, cell: FamilyCell, graph: Graph, seed: int) -> list[Node]:
         """Add the cell's network, and all that it stands on."""
         question = self.question(cell.distill, cell.beta)
-        if cell.arm in self.left_out or (cell.arm == TUNED and seed and not self.asked.each_prunes):
+        if {cell.arm, cell.size} & set(self.left_out) or (
+            cell.arm == TUNED and seed and not self.asked.each_prunes
+        ):
             return []
         replicate = self._replicate(question, cell, graph, seed)
         return [ARMS[cell.arm].node(replicate, self.budget(cell.size))]

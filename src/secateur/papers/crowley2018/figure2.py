@@ -44,7 +44,7 @@ class Figure2(FamilyReproduction):
     def nodes(self, cell: FamilyCell, graph: Graph, seed: int) -> list[Node]:
         """Add the trajectory as far as the cell's size, and as far as the profile."""
         found = super().nodes(cell, graph, seed)
-        if found and cell == self.cells[-1]:
+        if found:
             self._leader(cell.beta, graph, seed).profile()
         return found
 
