@@ -24,6 +24,11 @@ NAMES = {
     "conv4": "Conv4",
 }
 
+UNTUNED = (
+    "**Not made yet**: no two trials have been made of every arm. All arms below stand with their defaults: those "
+    "of their papers, or, where these are of far longer trainings, those of [deviations.md](deviations.md).\n"
+)
+
 Row = Mapping[str, Any]
 
 
@@ -142,6 +147,8 @@ def comparison_table(content: Mapping[str, Any]) -> str:
 def tuning_table(content: Mapping[str, Any]) -> str:
     """Every trial with its mean on validation, and what was chosen."""
     seeds = len(content["seeds"])
+    if not seeds:
+        return UNTUNED
     lines = [
         [arm, *(_trial(trial, value, trial == content["chosen"][arm]) for trial, value in trials.items())]
         for arm, trials in content["val_accuracy"].items()
@@ -191,10 +198,10 @@ def usual(method: Any, name: str) -> str:
 
 def leave_tables(folder: Path = OUT) -> None:
     """Draw both tables of what is recorded."""
-    drawn = {"comparison": comparison_table, "tuning": tuning_table}
-    for name, draw in drawn.items():
+    drawn = {"comparison": (comparison_table, "table.md"), "tuning": (tuning_table, "tuning.md")}
+    for name, (draw, page) in drawn.items():
         path = folder / f"{name}.json"
-        if path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            text = draw(content)
-            write_text(folder / {"comparison": "table.md", "tuning": "tuning.md"}[name], text)
+        content = (
+            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": [], "seeds": []}
+        )
+        write_text(folder / page, draw(content))
