@@ -316,7 +316,7 @@ def test_a_papers_cells_share_what_is_trained_before_a_cut(tmp_path):
 
 def test_both_sizes_of_copycat_share_one_trajectory(tmp_path):
     """And nobody trains the large networks that SNIP prunes before training."""
-    grid = crowley2018.Reproduction(tmp_path, "smoke", seeds=1, device="cpu")
+    grid = crowley2018.Snip(tmp_path, "smoke", seeds=1, device="cpu")
     assert of_paper(grid) == {
         "snip wrn-22-8 seed 0": (),
         "wrn-16-0.5 seed 0": (),
