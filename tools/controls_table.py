@@ -25,8 +25,8 @@ NAMES = {
 }
 
 UNTUNED = (
-    "**Not made yet**: no two trials have been made of every arm. All arms below stand with their defaults: those "
-    "of their papers, or, where these are of far longer trainings, those of [deviations.md](deviations.md).\n"
+    "**Not made yet**: no two trials have been made of every arm. All arms below stand with their defaults: "
+    "those of their papers, or, where these are of far longer trainings, those of [deviations.md](deviations.md).\n"
 )
 
 Row = Mapping[str, Any]
