@@ -26,7 +26,8 @@ NAMES = {
 
 UNTUNED = (
     "**Not made yet**: no two trials have been made of every arm. All arms below stand with their defaults: "
-    "those of their papers, or, where these are of far longer trainings, those of [deviations.md](deviations.md).\n"
+    "those of their papers, or, where these are of far longer trainings, those of "
+    "[deviations.md](deviations.md).\n"
 )
 
 Row = Mapping[str, Any]
