@@ -6,7 +6,8 @@
 
 Runs are made by the ordinary `Session` in the folder --out, where a second command finds what is there;
 several may work in it. --minutes ends a command after the run that it is at. What `compare` trains is what
-results/controls/tuning.json has chosen. Arms that this checkout does not have are left out, with a word.
+results/controls/tuning.json (or that of --results) has chosen. Arms that this checkout does not have are left
+out, with a word.
 
 All: CIFAR-10, 4,500 training images, 2,000 validation images, 12 epochs, cosine, rate 0.05, batches of 64,
 bf16. The test split is measured once a run, and nothing is chosen by it.
@@ -314,6 +315,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", help="by default all")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--minutes", type=float, help="begin no run after so many")
+    parser.add_argument("--results", type=Path, default=OUT, help="folder of what is recorded and chosen")
     parser.add_argument("--out", type=Path, default=Path("controls-work"), help="folder of the runs")
     asked = parser.parse_args()
     if asked.what == "tune":
@@ -321,11 +323,12 @@ def main() -> None:
         make(tuning(arms, asked.seeds or TUNING_SEEDS), asked.out, asked.minutes, Reporter())
     elif asked.what == "compare":
         arms = there(asked.arms or [DENSE, *CONTROLS])
+        settings = chosen_settings(asked.results)
         for network in asked.network:
-            wanted = comparison(network, arms, asked.rates, asked.seeds or SEEDS, chosen_settings())
+            wanted = comparison(network, arms, asked.rates, asked.seeds or SEEDS, settings)
             make(wanted, asked.out, asked.minutes, Reporter())
     else:
-        record_all(RunStore(asked.out), asked.network, asked.seeds or SEEDS)
+        record_all(RunStore(asked.out), asked.network, asked.seeds or SEEDS, asked.results)
 
 
 if __name__ == "__main__":
