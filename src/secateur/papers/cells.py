@@ -69,6 +69,11 @@ class DupontRun(Stored):
     train_compute: int
     run_id: str
 
+    @property
+    def accuracy_at_cut(self) -> float:
+        """What is left right after the cut; in the end, where the cut comes last."""
+        return self.accuracy if self.accuracy_after_cut is None else self.accuracy_after_cut
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrowleyRun(Stored):

@@ -39,14 +39,17 @@ class Place:
 
 BySeed = Mapping[int, float]
 Numbers = Callable[[Place, str, str], BySeed]
-"""(place, what, method) -> the number of every seed; what: "after" and "before" the cut in percent points,
-"remaining" as a fraction. Nothing where there is none."""
+"""(place, what, method) -> the number of every seed; what: accuracy "before" the cut, right "after" it and in
+the "end", in percent points (in the paper the cut is the end), "remaining" as a fraction. Nothing where there
+is none."""
+
+_OURS = {"end": "accuracy", "after": "accuracy_at_cut", "before": "accuracy_before"}
+_THEIRS = {"end": "Table 1", "after": "Table 1", "remaining": "Table 2", "before": "Table 3"}
 
 
 def theirs(place: Place, what: str, method: str) -> BySeed:
     """The paper's own numbers, as of one seed."""
-    table = {"after": "Table 1", "remaining": "Table 2", "before": "Table 3"}[what]
-    found = published(table, place.dataset, place.network, method, place.rate)
+    found = published(_THEIRS[what], place.dataset, place.network, method, place.rate)
     return {} if found is None else {0: found}
 
 
@@ -59,8 +62,8 @@ def ours(cells: Sequence[DupontRun]) -> Numbers:
 
     def numbers(place: Place, what: str, method: str) -> BySeed:
         found = runs.get((place.network, place.dataset, place.rate, method), {})
-        name, factor = {"after": ("accuracy", 100), "before": ("accuracy_before", 100)}.get(what, (what, 1))
-        values = {seed: getattr(run, name) for seed, run in found.items()}
+        factor = 100 if what in _OURS else 1
+        values = {seed: getattr(run, _OURS.get(what, what)) for seed, run in found.items()}
         return {seed: factor * value for seed, value in values.items() if value is not None}
 
     return numbers
@@ -72,7 +75,7 @@ def less(one: BySeed, other: BySeed) -> BySeed:
 
 
 def cost_of_cut(numbers: Numbers, place: Place, method: str) -> BySeed:
-    """Points of accuracy that the cut takes."""
+    """Points of accuracy that the cut takes, at once."""
     return less(numbers(place, "before", method), numbers(place, "after", method))
 
 
@@ -191,9 +194,7 @@ def _places(
 
 def _over(other: str) -> Callable[[Numbers, Place, str], BySeed]:
     """Points ahead of another method, after the cut."""
-    return lambda numbers, place, method: less(
-        numbers(place, "after", method), numbers(place, "after", other)
-    )
+    return lambda numbers, place, method: less(numbers(place, "end", method), numbers(place, "end", other))
 
 
 def _over_l1(numbers: Numbers, place: Place, method: str) -> BySeed:
@@ -206,7 +207,7 @@ def _steadier(numbers: Numbers, place: Place, method: str) -> BySeed:
     first = Place(place.network, place.dataset, "90%")
 
     def lost(name: str) -> BySeed:
-        return less(numbers(first, "after", name), numbers(place, "after", name))
+        return less(numbers(first, "end", name), numbers(place, "end", name))
 
     return less(lost("magnitude-tuned"), lost(method))
 
