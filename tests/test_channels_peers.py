@@ -173,3 +173,14 @@ def test_a_trial_meets_the_budget_and_is_judged_on_validation(variant):
     group = [{**run, "val_accuracy": value, "params": 1000, "train_compute": 2e9} for value in (0.5, 0.52)]
     last = channel_trials.table(group).splitlines()[-1]
     assert last == f"| wrn-16-1 | 30% | {variant} | 51.0% ± 1.4% | 2 | 1,000 | 2e+09 |"
+
+
+def test_the_answer_for_so_many_seeds_is_taken_not_another_one(tmp_path):
+    """`compare` leaves that of another number of seeds beside the first."""
+    recorded = json.loads((channels.OUT / "wrn-16-1.json").read_text())
+    for place, seeds in (("", 1), ("reports/ab", 2)):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        answer = {**recorded, "settings": {**recorded["settings"], "seeds": seeds}}
+        (tmp_path / place / "results.json").write_text(json.dumps(answer))
+    assert channels.answer(tmp_path, 1) == tmp_path / "results.json"
+    assert channels.answer(tmp_path, 2) == tmp_path / "reports/ab/results.json"

@@ -135,7 +135,13 @@ def ours(setting: Setting, seeds: int, work: Path, out: Path) -> None:
     print("secateur", shlex.join(words), file=sys.stderr)
     subprocess.run([sys.executable, "-m", "secateur", *words], check=True)
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "results.json", out / f"{setting.network}.json")
+    shutil.copy(answer(folder, seeds), out / f"{setting.network}.json")
+
+
+def answer(folder: Path, seeds: int) -> Path:
+    """The results of so many seeds: those of another number may lie in the folder as well, in `reports/`."""
+    found = [folder / "results.json", *sorted(folder.glob("reports/*/results.json"))]
+    return next(path for path in found if Results.load(path).settings["seeds"] == seeds)
 
 
 class Peers:
