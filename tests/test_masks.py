@@ -9,16 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from secateur.methods.magnitude import Magnitude
 from secateur.network.masks import (
     apply_masks,
     count_nonzeros,
     density,
     keep_largest,
-    keep_largest_per_layer,
     prunable_weights,
     shares,
 )
 from secateur.network.weights import count_weights
+
+
+def keep_largest_per_layer(scores, keep):
+    return Magnitude("nonzeros=1%", scope="layer").sharing.choose(scores, keep)
 
 
 def network():

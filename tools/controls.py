@@ -27,6 +27,7 @@ from statistics import mean
 from typing import Any
 
 from controls_table import OUT, leave_tables
+from studied import NETWORKS, Network
 
 import secateur as sc
 from secateur.architecture.architecture import Architecture
@@ -56,22 +57,6 @@ TUNED_AT, TUNED_ON = 3, "small"
 TRIALS, TUNING_SEEDS = 4, (100, 101)
 RATES, SEEDS = (1, 5, 3, 10), (0, 1, 2)
 
-
-@dataclass(frozen=True)
-class Network:
-    """One that is pruned: a built-in family at a width, and the side of its images."""
-
-    family: str
-    width: float
-    image_size: int | None = None
-
-
-NETWORKS = {
-    "small": Network("resnet18", 0.125, 16),
-    "resnet18": Network("resnet18", 0.25),
-    "vgg19": Network("vgg19", 0.25),
-    "conv4": Network("conv4", 1.0),
-}
 
 CONTROLS: dict[str, tuple[str, ...]] = {
     EXACT: ("", "reparametrization.n_final=16", "reparametrization.floor=0.3", "reparametrization.end=0.4"),

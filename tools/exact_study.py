@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from studied import NETWORKS, Network
+
 import secateur as sc
 from secateur.atomic import write_json
 from secateur.compare.summary import interval
@@ -36,23 +38,6 @@ OUT = Path(__file__).parents[1] / "results" / "exact-study"
 RECIPE = sc.Recipe(
     epochs=12, batch_size=64, lr=0.05, momentum=0.9, weight_decay=5e-5, schedule="cosine", precision="bf16"
 )
-
-
-@dataclass(frozen=True)
-class Network:
-    """One that is studied: a built-in family at a width, and the side of its images."""
-
-    family: str
-    width: float
-    image_size: int | None = None
-
-
-NETWORKS = {
-    "small": Network("resnet18", 0.125, 16),
-    "resnet18": Network("resnet18", 0.25),
-    "vgg19": Network("vgg19", 0.25),
-    "conv4": Network("conv4", 1.0),
-}
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,14 @@ and so on to epoch 150; 20 dense; the last 30 compressed. For ImageNet theirs ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from secateur.errors import require
 from secateur.methods.gradual_magnitude import GradualMagnitude
 from secateur.network.masks import magnitudes
-from secateur.surgery.optimizer_state import Optimizers
+from secateur.surgery.optimizer_state import Optimizers, listed
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,7 @@ def forget_momentum(optimizer: Optimizers) -> None:
 
     Reference: the authors' `--reset_momentum_after_recycling`, with which all of their runs were made.
     """
-    several: Sequence[Optimizer] = [optimizer] if isinstance(optimizer, Optimizer) else optimizer or ()
-    for state in (state for each in several for state in each.state.values()):
+    for state in (state for each in listed(optimizer) for state in each.state.values()):
         for key in _MOMENTA:
             if isinstance(state.get(key), Tensor):
                 state[key].zero_()

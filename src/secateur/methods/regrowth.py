@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from secateur.network.masks import keep_counts
 from secateur.network.weights import prunable_weights
-from secateur.surgery.optimizer_state import Optimizers, listed
+from secateur.surgery.optimizer_state import Optimizers, follow_mask
 
 _BEHIND = -1.0
 """The score of what may be grown last of all: scores are at least 0."""
@@ -83,8 +83,5 @@ def forget(model: nn.Module, optimizers: Optimizers, fresh: Mapping[str, Tensor]
         fresh: layer -> boolean, of its weight's shape.
     """
     weights = prunable_weights(model)
-    for optimizer in listed(optimizers):
-        for name, where in fresh.items():
-            for value in optimizer.state.get(weights[name], {}).values():
-                if isinstance(value, Tensor) and value.shape == where.shape:
-                    value.masked_fill_(where.to(value.device), 0)
+    for name, where in fresh.items():
+        follow_mask(optimizers, weights[name], ~where)

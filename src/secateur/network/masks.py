@@ -59,12 +59,6 @@ def keep_largest(scores: Mapping[str, Tensor], keep: int, floors: Mapping[str, i
     return {name: part.view(score.shape) for (name, score), part in parts}
 
 
-def keep_largest_per_layer(scores: Mapping[str, Tensor], keep: int) -> Masks:
-    """Do as `keep_largest`, but every layer keeps the same share of its own entries (`shares`)."""
-    counts = shares([score.numel() for score in scores.values()], keep)
-    return keep_counts(scores, dict(zip(scores, counts, strict=True)))
-
-
 def keep_counts(scores: Mapping[str, Tensor], counts: Mapping[str, int]) -> Masks:
     """Make masks that keep the `counts[name]` largest entries of every layer."""
     return {

@@ -178,7 +178,7 @@ def follow_mask(optimizers: Optimizers, parameter: Tensor, mask: Tensor) -> None
     for optimizer in listed(optimizers):
         for value in (optimizer.state.get(parameter) or {}).values():
             if isinstance(value, Tensor) and value.shape == mask.shape and not _is_quantised(value):
-                value.mul_(mask.to(value.device))
+                value.masked_fill_(~mask.to(value.device), 0)
 
 
 def _follow(optimizer: Optimizer, parameter: Tensor, cut: Cut) -> None:
