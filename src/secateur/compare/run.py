@@ -25,6 +25,7 @@ from secateur.compare.wanted import Wanted, ask
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
+from secateur.errors import require_extra, require_posix
 from secateur.names import ArmName, Match, TaskName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
@@ -307,6 +308,8 @@ def compare(
 
     Reference: Crowley et al. 2018, Fig. 1.
     """
+    require_posix("a comparison")
+    require_extra("compare", "a comparison")
     asked = Workers.parse(workers, on)
     reporter = reporter or Reporter()
     given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
