@@ -24,7 +24,7 @@ from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
-from secateur.report import write_report
+from secateur.report import Beside, write_report
 from secateur.runs.store import RunStore
 from secateur.training.batches import AnyData
 
@@ -146,9 +146,11 @@ def rewrite_report(directory: Path, results: Results) -> Path:
     ids = {point.run_id for point in [*results.points, *results.dense]}
     records = {run_id: store.record(run_id) for run_id in sorted(ids)}
     histories = {run_id: record.history for run_id, record in records.items() if record}
-    meanings = {name: arm.meaning for name, arm in ARMS.items()}
-    measured = Measured.of(directory / "best" / WEIGHTS_FILE)
-    return write_report(results, histories, directory, meanings, measured)
+    beside = Beside(
+        meanings={name: arm.meaning for name, arm in ARMS.items()},
+        measured=Measured.of(directory / "best" / WEIGHTS_FILE),
+    )
+    return write_report(results, histories, directory, beside)
 
 
 def load_results(directory: Path) -> Results:
