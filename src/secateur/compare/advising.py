@@ -65,7 +65,7 @@ class Told:
             where = f"at {advice.budget} " if several else ""
             return f"One seed decides nothing; {where}ahead for now is {keep}."
         if worse and several:
-            return f"Every budget costs {self.measure.name}, {advice.budget} the least: keep {keep}."
+            return f"No budget is free: at {advice.budget}, which loses least, keep {keep}."
         if worse:
             return f"Only where {advice.budget} must hold, keep {keep}."
         return f"Take {advice.budget} and keep {keep}." if several else f"Keep {keep}."
