@@ -76,7 +76,14 @@ class Docstrings:
             lines[:] = self.whole[name]
 
     def signature(
-        self, app: Sphinx, what: str, name: str, found: Any, options: Any, arguments: str | None, given: str | None
+        self,
+        app: Sphinx,
+        what: str,
+        name: str,
+        found: Any,
+        options: Any,
+        arguments: str | None,
+        given: str | None,
     ) -> tuple[str | None, str | None] | None:
         """Say what a function gives."""
         if not inspect.isroutine(found) or given:
