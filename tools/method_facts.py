@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import secateur as sc
 from secateur.budget import COMPARED, MEASURED
@@ -22,7 +22,6 @@ from secateur.methods import CHANNEL_METHODS, METHODS, Method
 from secateur.methods.gradients import GradientCriterion
 from secateur.methods.layer_shares import LAYER_SHARES
 from secateur.methods.masked import MaskedMethod
-from secateur.names import LayerShares
 from secateur.records.results import Results
 from secateur.runs.method_settings import SETTABLE, written
 from secateur.training.recipe import Recipe
@@ -55,7 +54,9 @@ def arms_of(page: str) -> list[str]:
 def what(page: str) -> str:
     """In one sentence."""
     if page in METHODS:
-        return (inspect.getdoc(METHODS[page]) or "").split("\n")[0].removesuffix(" (see `ChannelPruning`).").rstrip(".") + "."
+        return (inspect.getdoc(METHODS[page]) or "").split("\n")[0].removesuffix(
+            " (see `ChannelPruning`)."
+        ).rstrip(".") + "."
     meaning = ARMS[page].meaning
     return meaning[0].upper() + meaning[1:] + "."
 
@@ -96,7 +97,7 @@ def _takes(name: str, resource: str) -> bool:
     try:
         method = kind(f"{resource}={amount}", **steps)
         if resource != MEASURED and not kind.takes_loss:
-            method.prepare(sc.models.conv4(width=0.1, in_channels=1, image_size=8))
+            method.prepare(sc.models.wide_resnet(depth=10, width=0.25, in_channels=1, image_size=8))
     except InputError:
         return False
     return True
@@ -150,7 +151,12 @@ def settings(page: str) -> list[Setting]:
         found.pop("layer_shares", None)
     said, ranges = _meanings(homes), _ranges(homes)
     return [
-        Setting(name, _default(kind, name, default), ranges.get(name) or _allowed(kind, name, hint), said.get(name, ""))
+        Setting(
+            name,
+            _default(kind, name, default),
+            ranges.get(name) or _allowed(kind, name, hint),
+            said.get(name, ""),
+        )
         for name, (default, hint) in found.items()
     ]
 
@@ -186,7 +192,7 @@ def _default(kind: type[Method], name: str, value: Any) -> str:
         return "needed"
     if name == "layer_shares":
         return f"`{kind.default_shares}`"
-    if name == "budget" or value in ((), None) and name in ("constraints", "loss", "removals", "keep"):
+    if name == "budget" or (value in ((), None) and name in ("constraints", "loss", "removals", "keep")):
         return "none"
     if is_dataclass(value):
         return "none"

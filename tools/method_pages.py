@@ -26,10 +26,11 @@ BLOCK = re.compile(r"(<!-- method ([\w-]+) (\w+) -->\n).*?(<!-- end -->)", re.DO
 MANY = 10
 """Rows from which on a table of results is folded."""
 KINDS = {
-    "single weights": "Methods that set single weights to zero",
-    "whole channels": "Methods that remove whole channels",
-    "nothing: a smaller network is trained": "Smaller networks, trained from scratch",
+    "weights": "single weights",
+    "channels": "whole channels",
+    "smaller": "nothing: a smaller network is trained",
 }
+"""A table of the index: what is pruned of its pages, as `method_facts.prunes` says it."""
 
 
 def head(page: str) -> str:
@@ -64,11 +65,29 @@ def results(page: str) -> str:
                 ])  # fmt: skip
     if not rows:
         return "Nothing is recorded of it: no number here says whether it is good.\n"
-    said = ["compared on", "budget", "arm", "accuracy, % ± std (seeds)", "place by mean", "unpruned", "best other arm"]
+    said = [
+        "compared on",
+        "budget",
+        "arm",
+        "accuracy, % ± std (seeds)",
+        "place by mean",
+        "unpruned",
+        "best other arm",
+    ]
     where = "; ".join(f"[{i}] `{file}`" for i, file in enumerate(dict.fromkeys(files), start=1))
-    lines = [*table(said, rows), f"{where}. A place by the mean is no verdict: [how to read one](../verdict.md).", ""]
+    lines = [
+        *table(said, rows),
+        f"{where}. A place by the mean is no verdict: [how to read one](../verdict.md).",
+        "",
+    ]
     if len(rows) > MANY:
-        lines = [f"<details><summary>All {len(rows)} recorded results</summary>", "", *lines, "</details>", ""]
+        lines = [
+            f"<details><summary>All {len(rows)} recorded results</summary>",
+            "",
+            *lines,
+            "</details>",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -79,7 +98,13 @@ def run(page: str) -> str:
     arm = arms_of(page)[0] if page != "magnitude" else "magnitude-tuned"
     weights = page in SETTABLE
     model, budget = ("conv4", "nonzeros=5%") if weights else ("wrn-16-1", "params=25%")
-    other = "width" if not weights and page != "width" else "magnitude-tuned" if page != "magnitude" else "random-tuned"
+    other = (
+        "width"
+        if not weights and page != "width"
+        else "magnitude-tuned"
+        if page != "magnitude"
+        else "random-tuned"
+    )
     other = "bottleneck" if page == "width" else other
     command = f"secateur compare --model {model} --data digits --budget {budget} --arms {arm},{other}"
     lines = [
@@ -99,8 +124,18 @@ def run(page: str) -> str:
     ]
     if page in METHODS:
         one = f"secateur prune --model {model} --data digits --method {arm} --budget {budget} --out small"
-        lines += ["One network alone:", "", "<!-- block: slow; --out -> --epochs 2 --out -->", "", f"    {one}", ""]
-        lines += [f"In a loop of your own: [own-loop.md](../own-loop.md), with `sc.methods.{METHODS[page].__name__}`.", ""]
+        lines += [
+            "One network alone:",
+            "",
+            "<!-- block: slow; --out -> --epochs 2 --out -->",
+            "",
+            f"    {one}",
+            "",
+        ]
+        lines += [
+            f"In a loop of your own: [own-loop.md](../own-loop.md), with `sc.methods.{METHODS[page].__name__}`.",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -131,10 +166,18 @@ def _run_criterion(page: str) -> str:
         "",
     ]
     if arms:
-        lines += ["Beside other ways to a network of that size:", "", "<!-- block: slow; --arms -> --epochs 1 --arms -->", ""]
+        lines += [
+            "Beside other ways to a network of that size:",
+            "",
+            "<!-- block: slow; --arms -> --epochs 1 --arms -->",
+            "",
+        ]
         compare = f"secateur compare --model wrn-16-1 --data digits --budget params=25% --arms {','.join(arms)},width"
         lines += [f"    {compare}", ""]
-    lines += [f"In a loop of your own: [own-loop.md](../own-loop.md#removing-channels), with `sc.methods.{METHODS[page].__name__}`.", ""]
+    lines += [
+        f"In a loop of your own: [own-loop.md](../own-loop.md#removing-channels), with `sc.methods.{METHODS[page].__name__}`.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -142,7 +185,11 @@ def settings_table(page: str) -> str:
     """Every argument of the method, as the code has it."""
     if page not in METHODS:
         return "It has none: its size follows from the budget.\n"
-    given = [f"`{page}.{each.name}`" for each in settings(page) if page in SETTABLE and each.default.startswith("`")]
+    given = [
+        f"`{page}.{each.name}`"
+        for each in settings(page)
+        if page in SETTABLE and each.default.startswith("`")
+    ]
     said = ""
     if given:
         said = f"\nFrom outside: `--setting {given[-1].strip('`')}=VALUE`, for any of them but what the run gives.\n"
@@ -173,7 +220,9 @@ def index(kind: str) -> str:
         for page in sorted(PAGES)
         if prunes(page) == kind
     ]
-    return "\n".join(table(["", "what it does", "when to use it", "cost", "training data", "budgets in"], rows))
+    return "\n".join(
+        table(["", "what it does", "when to use it", "cost", "training data", "budgets in"], rows)
+    )
 
 
 def when(page: str) -> str:
@@ -181,10 +230,10 @@ def when(page: str) -> str:
     text = (HOME / f"{page}.md").read_text(encoding="utf-8")
     found = re.search(r"^## When to use it\n+(.*?)(?:(?<=[.:])\s|\n\n)", text, re.MULTILINE | re.DOTALL)
     assert found, f"{page}.md says nowhere when to use it"
-    return " ".join(found[1].replace("**", "").split())
+    return " ".join(found[1].replace("**", "").split()).rstrip(":.") + "."
 
 
-def costs(_: str) -> str:
+def costs() -> str:
     """What the column of costs is."""
     return (
         f"In units of the unpruned network's own training, as the repository counts training MACs. Of arms that zero "
@@ -203,7 +252,7 @@ def written(text: str) -> str:
 
     def part(found: re.Match[str]) -> str:
         if found[2] == "index":
-            made = costs("") if found[3] == "cost" else index(list(KINDS)[("weights", "channels", "smaller").index(found[3])])
+            made = costs() if found[3] == "cost" else index(KINDS[found[3]])
         else:
             made = PARTS[found[3]](found[2])
         return f"{found[1]}{made.rstrip()}\n{found[4]}"

@@ -120,7 +120,9 @@ def grid(ax: Axes, cells: Sequence[Sequence[Any]], title: str) -> None:
         for x, color in enumerate(row):
             places.setdefault(color, []).append((x + 0.06, y + 0.06))
     for color, corners in places.items():
-        squares = [Path2D.unit_rectangle().transformed(Affine2D().scale(0.88).translate(*at)) for at in corners]
+        squares = [
+            Path2D.unit_rectangle().transformed(Affine2D().scale(0.88).translate(*at)) for at in corners
+        ]
         ax.add_patch(PathPatch(Path2D.make_compound_path(*squares), color=color, lw=0))
     ax.set(xlim=(0, len(cells[0])), ylim=(len(cells), 0), aspect="equal", title=title)
     ax.axis("off")
@@ -151,7 +153,9 @@ def reparametrization(figure: Figure) -> None:
     left.set(xlabel="w", title="the gate h_t(w)", ylim=(0, 1.35))
     left.legend(ncols=2, loc="upper center")
     config, steps = GatesConfig(), training(right, "")
-    right.plot(steps / 200, [config.share_at(step / 200, 0.05) for step in steps.tolist()], label="C / all weights")
+    right.plot(
+        steps / 200, [config.share_at(step / 200, 0.05) for step in steps.tolist()], label="C / all weights"
+    )
     sharp = [config.n_at(step / 200) / config.n_final for step in steps.tolist()]
     right.plot(steps / 200, sharp, label=f"n / {config.n_final}")
     right.axvline(config.cut_at, color=INK, lw=1, ls=":")
@@ -165,7 +169,9 @@ def channel_reparametrization(figure: Figure) -> None:
     model, config = small().double(), ChannelConfig()
     anatomy = anatomy_of(model)
     names = list(anatomy.graph.groups)
-    norms_of = [relative_norms([seeded(anatomy.graph.width(name), 9, seed=i)]) for i, name in enumerate(names)]
+    norms_of = [
+        relative_norms([seeded(anatomy.graph.width(name), 9, seed=i)]) for i, name in enumerate(names)
+    ]
     cost = SoftCost.of(anatomy.costs, "macs", names)
     whole, t, found = anatomy.costs.now["macs"], 1.0, []
     for step in range(201):
@@ -220,7 +226,8 @@ def gradual(figure: Figure) -> None:
     config, steps = gradual_magnitude.Config(), training(ax, "weights kept")
     for percent in (10, 5, 1):
         kept = [
-            gradual_magnitude.kept_weights(step, 200, percent * 10, 1000, config) / 1000 for step in steps.tolist()
+            gradual_magnitude.kept_weights(step, 200, percent * 10, 1000, config) / 1000
+            for step in steps.tolist()
         ]
         ax.plot(steps / 200, kept, label=f"nonzeros={percent}%")
     ax.axvspan(config.start, config.end, color=INK, alpha=0.1, lw=0)
@@ -385,7 +392,9 @@ def thresholds(figure: Figure) -> None:
     w = torch.linspace(-1, 1, 401, dtype=torch.float64)
     for s in (-8.0, -2.0, -0.5):
         s_tensor = torch.tensor(s, dtype=torch.float64)
-        ax.plot(w, soft.soft_threshold(w, s_tensor), label=f"s = {s:g}: threshold {float(s_tensor.sigmoid()):.2g}")
+        ax.plot(
+            w, soft.soft_threshold(w, s_tensor), label=f"s = {s:g}: threshold {float(s_tensor.sigmoid()):.2g}"
+        )
     ax.set(xlabel="w", title="S_g(w, s): what the network computes with")
     ax.legend()
 
@@ -450,7 +459,9 @@ def fisher(figure: Figure) -> None:
 
 def first_order(figure: Figure) -> None:
     kind = METHODS["taylor"].fold  # type: ignore[attr-defined]
-    _criterion(figure, lambda g: taylor.normalised(kind(None, g) / len(g)), "mean |g|, normalised: two go next")
+    _criterion(
+        figure, lambda g: taylor.normalised(kind(None, g) / len(g)), "mean |g|, normalised: two go next"
+    )
 
 
 def sensitive(figure: Figure) -> None:
@@ -468,13 +479,25 @@ def filters(figure: Figure) -> None:
         12, generator=torch.Generator().manual_seed(1)
     )].reshape(-1, 1, 1, 1)  # fmt: skip
     for ax, p in ((left, 1), (right, 2)):
-        bars(ax, norms.relative(norms.filter_norm([layer], p)).tolist(), 3, "channel k", f"p = {p}: norm / mean")
+        bars(
+            ax,
+            norms.relative(norms.filter_norm([layer], p)).tolist(),
+            3,
+            "channel k",
+            f"p = {p}: norm / mean",
+        )
 
 
 def scales(figure: Figure) -> None:
     ax = figure.subplots()
     gammas = [seeded(16, 1, seed=seed) * 0.5 + 0.6 for seed in (1, 2)]
-    bars(ax, mean_scale(gammas).tolist(), 4, "channel k", "|gamma_k|, the mean over two normalisations: four go next")
+    bars(
+        ax,
+        mean_scale(gammas).tolist(),
+        4,
+        "channel k",
+        "|gamma_k|, the mean over two normalisations: four go next",
+    )
 
 
 def drawn_channels(figure: Figure) -> None:

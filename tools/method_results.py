@@ -83,7 +83,10 @@ def contests() -> tuple[Contest, ...]:
 
 def _comparisons() -> Iterator[Contest]:
     """Comparisons in whole: `results.json`."""
-    paths = [*sorted(RESULTS.glob("*/results.json")), *sorted((RESULTS / "channels-peers").glob("wrn-*.json"))]
+    paths = [
+        *sorted(RESULTS.glob("*/results.json")),
+        *sorted((RESULTS / "channels-peers").glob("wrn-*.json")),
+    ]
     for path in paths:
         results = Results.load(path)
         dense = Reached.over(DENSE, [point.accuracy for point in results.dense])
@@ -101,7 +104,11 @@ def _controls() -> Iterator[Contest]:
     path = RESULTS / "controls" / "comparison.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     yield from _grouped(
-        path, rows, "arm", lambda row: CONTROLS[row["network"]], lambda row: row["kept"] and f"nonzeros={row['kept']}%"
+        path,
+        rows,
+        "arm",
+        lambda row: CONTROLS[row["network"]],
+        lambda row: row["kept"] and f"nonzeros={row['kept']}%",
     )
 
 
