@@ -212,7 +212,7 @@ def _allowed(kind: type[Method], name: str, hint: Any) -> str:
 
 
 def _ranges(homes: tuple[type, ...]) -> dict[str, str]:
-    """What the checks of a class say that its settings must be: the keys of its checks, read off its source."""
+    """What the checks of a class say that its settings must be: their keys, read off its source."""
     found: dict[str, list[str]] = {}
     for home in homes:
         if home.__module__.startswith("secateur"):
@@ -233,7 +233,7 @@ def _strings(home: type) -> tuple[str, ...]:
 
 
 def _meanings(homes: tuple[type, ...]) -> dict[str, str]:
-    """What docstrings say of arguments and attributes, those of the class itself before those of its bases."""
+    """What docstrings say of arguments and attributes, a class's own before those of its bases."""
     found: dict[str, str] = {}
     for home in homes:
         for name, text in _documented(home):

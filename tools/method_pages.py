@@ -2,8 +2,8 @@
 
     python tools/method_pages.py [--check]
 
-In a page it stands between `<!-- method NAME PART -->` and `<!-- end -->`; all else is written by hand. --check only
-says which pages are stale.
+In a page it stands between `<!-- method NAME PART -->` and `<!-- end -->`; all else is written by hand. With
+--check it is only said which pages are stale.
 """
 
 from __future__ import annotations
@@ -91,94 +91,92 @@ def results(page: str) -> str:
     return "\n".join(lines)
 
 
+COMPARED = """\
+<!-- block: slow; --arms -> --epochs 2{removals} --arms -->
+
+```bash
+secateur compare --model {model} --data digits --budget {budget} --arms {arm},{other}
+```
+
+<!-- block: slow; ["{budget}"] -> ["{budget}"], epochs=2{removing} -->
+
+```python
+import secateur as sc
+
+result = sc.compare("{model}", data="digits", budgets=["{budget}"], arms=["{arm}", "{other}"])
+print(result.verdict)
+```
+"""
+ALONE = """
+One network alone:
+
+<!-- block: slow; --out -> --epochs 2 --out -->
+
+```bash
+secateur prune --model {model} --data digits --method {arm} --budget {budget} --out small
+```
+
+In a loop of your own: [own-loop.md](../own-loop.md), with `sc.methods.{kind}`.
+"""
+CRITERION = """\
+<!-- block: slow; --out -> --epochs 1 --prune-every 1 --out -->
+
+```bash
+secateur prune --model wrn-16-1 --data digits --method {page} --budget params=50% --out small
+```
+
+<!-- setup: python
+import torch
+import secateur as sc
+
+torch.manual_seed(0)
+model = sc.models.wide_resnet(depth=10, width=0.5, in_channels=1, image_size=8)
+loader = [(torch.randn(16, 1, 8, 8), torch.randint(10, (16,))) for _ in range(4)]
+-->
+
+With `model` and `loader` yours, batches of (inputs, targets):
+
+<!-- block: slow; every=10 -> every=1 -->
+
+```python
+import secateur as sc
+
+model = sc.prune(model, method="{page}", budget="params=50%", data=loader, every=10)
+sc.save(model, "small/")
+```
+
+In a loop of your own: [own-loop.md](../own-loop.md#removing-channels), with `sc.methods.{kind}`.
+"""
+BESIDE = """
+Beside a narrower network:
+
+<!-- block: slow; --arms -> --epochs 1 --prune-every 1 --arms -->
+
+```bash
+secateur compare --model wrn-16-1 --data digits --budget params=25% --arms {arm},width
+```
+"""
+OTHERS = {"magnitude": "random-tuned", "width": "bottleneck"}
+"""What a method is compared with in its own example, where that is itself the usual one."""
+
+
 def run(page: str) -> str:
     """How to run it: a command, and a few lines of Python."""
-    if page in CHANNEL_METHODS:
-        return _run_criterion(page)
-    arm = arms_of(page)[0] if page != "magnitude" else "magnitude-tuned"
-    weights = page in SETTABLE
-    model, budget = ("conv4", "nonzeros=5%") if weights else ("wrn-16-1", "params=25%")
-    other = (
-        "width"
-        if not weights and page != "width"
-        else "magnitude-tuned"
-        if page != "magnitude"
-        else "random-tuned"
-    )
-    other = "bottleneck" if page == "width" else other
-    command = f"secateur compare --model {model} --data digits --budget {budget} --arms {arm},{other}"
-    lines = [
-        "<!-- block: slow; --arms -> --epochs 2 --arms -->",
-        "",
-        f"    {command}",
-        "",
-        f'<!-- block: slow; ["{budget}"] -> ["{budget}"], epochs=2 -->',
-        "",
-        "```python",
-        "import secateur as sc",
-        "",
-        f'result = sc.compare("{model}", data="digits", budgets=["{budget}"], arms=["{arm}", "{other}"])',
-        "print(result.verdict)",
-        "```",
-        "",
-    ]
-    if page in METHODS:
-        one = f"secateur prune --model {model} --data digits --method {arm} --budget {budget} --out small"
-        lines += [
-            "One network alone:",
-            "",
-            "<!-- block: slow; --out -> --epochs 2 --out -->",
-            "",
-            f"    {one}",
-            "",
-        ]
-        lines += [
-            f"In a loop of your own: [own-loop.md](../own-loop.md), with `sc.methods.{METHODS[page].__name__}`.",
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _run_criterion(page: str) -> str:
+    kind = METHODS[page].__name__ if page in METHODS else ""
     arms = arms_of(page)
-    command = f"secateur prune --model wrn-16-1 --data digits --method {page} --budget params=50% --out small"
-    lines = ["<!-- block: slow; --out -> --epochs 1 --prune-every 1 --out -->", "", f"    {command}", ""]
-    lines += [
-        "<!-- setup: python",
-        "import torch",
-        "import secateur as sc",
-        "",
-        "torch.manual_seed(0)",
-        "model = sc.models.wide_resnet(depth=10, width=0.5, in_channels=1, image_size=8)",
-        "loader = [(torch.randn(16, 1, 8, 8), torch.randint(10, (16,))) for _ in range(4)]",
-        "-->",
-        "",
-        "With `model` and `loader` yours, batches of (inputs, targets):",
-        "",
-        "<!-- block: slow; every=10 -> every=1 -->",
-        "",
-        "```python",
-        "import secateur as sc",
-        "",
-        f'model = sc.prune(model, method="{page}", budget="params=50%", data=loader, every=10)',
-        'sc.save(model, "small/")',
-        "```",
-        "",
-    ]
-    if arms:
-        lines += [
-            "Beside other ways to a network of that size:",
-            "",
-            "<!-- block: slow; --arms -> --epochs 1 --arms -->",
-            "",
-        ]
-        compare = f"secateur compare --model wrn-16-1 --data digits --budget params=25% --arms {','.join(arms)},width"
-        lines += [f"    {compare}", ""]
-    lines += [
-        f"In a loop of your own: [own-loop.md](../own-loop.md#removing-channels), with `sc.methods.{METHODS[page].__name__}`.",
-        "",
-    ]
-    return "\n".join(lines)
+    if page in CHANNEL_METHODS:
+        return CRITERION.format(page=page, kind=kind) + (BESIDE.format(arm=arms[0]) if arms else "")
+    weights, removes = page in SETTABLE, ARMS[arms[0]].removes
+    given = {
+        "model": "conv4" if weights else "wrn-16-1",
+        "budget": "nonzeros=5%" if weights else "params=25%",
+        "arm": "magnitude-tuned" if page == "magnitude" else arms[0],
+        "other": OTHERS.get(page, "magnitude-tuned" if weights else "width"),
+        "kind": kind,
+        "removals": " --prune-every 1" if removes else "",
+        "removing": ", prune_every=1" if removes else "",
+    }
+    return COMPARED.format(**given) + (ALONE.format(**given) if page in METHODS else "")
 
 
 def settings_table(page: str) -> str:
@@ -190,9 +188,8 @@ def settings_table(page: str) -> str:
         for each in settings(page)
         if page in SETTABLE and each.default.startswith("`")
     ]
-    said = ""
-    if given:
-        said = f"\nFrom outside: `--setting {given[-1].strip('`')}=VALUE`, for any of them but what the run gives.\n"
+    example = f"`--setting {given[-1].strip('`')}=VALUE`" if given else ""
+    said = f"\nFrom outside: {example}, for any of them but what the run gives.\n" if given else ""
     rows = [_row(each) for each in settings(page)]
     return "\n".join(table(["setting", "default", "may be", "is"], rows)) + said
 
@@ -236,11 +233,11 @@ def when(page: str) -> str:
 def costs() -> str:
     """What the column of costs is."""
     return (
-        f"In units of the unpruned network's own training, as the repository counts training MACs. Of arms that zero "
-        f"weights it is the epochs that they take (the recipe's, so 1.00): a weight that is zero saves nothing in this "
-        f"count, and SNIP's scoring is not in it. Of the others it is read from `results/{COUNTED[0]}/results.json` at "
-        f"`{COUNTED[1]}`, three seeds: `fisher-tuned` includes the training before it, and “to find it” is what the "
-        "pruning took that found the architecture.\n"
+        "In units of the unpruned network's own training, as the repository counts training MACs. Of arms that "
+        "zero weights it is the epochs that they take (the recipe's, so 1.00): a weight that is zero saves "
+        "nothing in this count, and SNIP's scoring is not in it. Of the others it is read from "
+        f"`results/{COUNTED[0]}/results.json` at `{COUNTED[1]}`, three seeds: `fisher-tuned` includes the "
+        "training before it, and “to find it” is what the pruning took that found the architecture.\n"
     )
 
 

@@ -2,8 +2,8 @@
 
     python tools/method_pictures.py [--check] [NAME ...]
 
-Each is readable on white and on black: the background is none, the ink in the middle. Text stays text. The same
-code draws the same bytes; --check only says whether what is there is what would be drawn.
+Each is readable on white and on black: the background is none, the ink in the middle. Text stays text. The
+same code draws the same bytes; --check only says whether what is there is what would be drawn.
 """
 
 from __future__ import annotations

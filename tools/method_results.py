@@ -78,7 +78,7 @@ class Contest:
 @cache
 def contests() -> tuple[Contest, ...]:
     """Everything recorded of arms, by file."""
-    return tuple([*_comparisons(), *_controls(), *_dupont()])
+    return (*_comparisons(), *_controls(), *_dupont())
 
 
 def _comparisons() -> Iterator[Contest]:
