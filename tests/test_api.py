@@ -33,10 +33,9 @@ NEVER_REFUSES = {
 
 def public(module: ModuleType = sc, prefix: str = "") -> Iterator[str]:
     """Every name that is there to use, below `secateur`."""
-    names = {
-        *module.__all__,
-        *(kind.__name__ for kind in sc.methods.METHODS.values() if module is sc.methods),
-    }
+    names = {*module.__all__}
+    if module is sc.methods:
+        names |= {kind.__name__ for kind in sc.methods.METHODS.values()}
     for name in sorted(names):
         found = getattr(module, name)
         if found is secateur.deploy.int8:
@@ -59,9 +58,8 @@ def named(path: str) -> Any:
 
 PUBLIC = list(public())
 CALLED = [name for name in ENTRIES if inspect.isfunction(named(name))]
-CLASSES = [
-    name for name in ENTRIES if inspect.isclass(named(name)) and not issubclass(named(name), Exception)
-]
+KINDS = [name for name in ENTRIES if inspect.isclass(named(name))]
+CLASSES = [name for name in KINDS if not issubclass(named(name), Exception)]
 
 
 def sections(found: Any) -> dict[str, str]:
