@@ -23,7 +23,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "navigation",
     "docstrings",
+    "links",
     "mathml",
+    "excerpts",
 ]
 root_doc = "index"
 exclude_patterns = ["_site"]

@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",  # a fetch is an error
     "--enable-logging=stderr",
     "--virtual-time-budget=10000",
 ]
@@ -45,9 +46,10 @@ def find_browser() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def open_page(path: Path, width: int = 1200, height: int = 900) -> Page:
+def open_page(path: Path, width: int = 1200, height: int = 900, query: str = "") -> Page:
     """Load the file and let its scripts finish. Skips the calling test where there is no browser."""
-    run = _browse(f"--window-size={width},{height}", "--dump-dom", path.resolve().as_uri())
+    address = path.resolve().as_uri() + (f"?{query}" if query else "")
+    run = _browse(f"--window-size={width},{height}", "--dump-dom", address)
     return Page(run.stdout, _CONSOLE.findall(run.stderr))
 
 
