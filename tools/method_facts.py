@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import secateur as sc
 from secateur.budget import COMPARED, MEASURED
 from secateur.compare.arms import ARMS
 from secateur.compare.arms.weights import WeightArm
@@ -42,7 +41,8 @@ def page_of(arm: str) -> str:
     return _PAGE_OF.get(arm, arm)
 
 
-PAGES = (*METHODS, *sorted({page_of(arm) for arm in ARMS} - set(METHODS)))
+_OURS = tuple(name for name, kind in METHODS.items() if kind.__module__.startswith("secateur."))
+PAGES = (*_OURS, *sorted({page_of(arm) for arm in ARMS} - set(METHODS)))
 """Every page: of a method, and of the arms that only train a smaller network."""
 
 
@@ -95,9 +95,7 @@ def _takes(name: str, resource: str) -> bool:
     steps = {"steps": 10} if kind.takes_steps else {}
     amount = "1s@torch" if resource == MEASURED else "60%"
     try:
-        method = kind(f"{resource}={amount}", **steps)
-        if resource != MEASURED and not kind.takes_loss:
-            method.prepare(sc.models.wide_resnet(depth=10, width=0.25, in_channels=1, image_size=8))
+        kind(f"{resource}={amount}", **steps)
     except InputError:
         return False
     return True

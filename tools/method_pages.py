@@ -233,9 +233,9 @@ def when(page: str) -> str:
 def costs() -> str:
     """What the column of costs is."""
     return (
-        "In units of the unpruned network's own training, as the repository counts training MACs. Of arms that "
-        "zero weights it is the epochs that they take (the recipe's, so 1.00): a weight that is zero saves "
-        "nothing in this count, and SNIP's scoring is not in it. Of the others it is read from "
+        "In units of the unpruned network's own training, as the repository counts training MACs. Of arms "
+        "that zero weights it is the epochs that they take (the recipe's, so 1.00): a weight that is zero "
+        "saves nothing in this count, and SNIP's scoring is not in it. Of the others it is read from "
         f"`results/{COUNTED[0]}/results.json` at `{COUNTED[1]}`, three seeds: `fisher-tuned` includes the "
         "training before it, and “to find it” is what the pruning took that found the architecture.\n"
     )
