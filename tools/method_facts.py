@@ -33,6 +33,7 @@ _PAGE_OF = {"fisher-tuned": "fisher"}
 _ANSWERS = {True: "true", False: "false", None: "none"}
 
 
+@cache
 def page_of(arm: str) -> str:
     """The page that an arm stands on: its method's, or its own where it only trains a smaller network."""
     found = ARMS[arm]
@@ -109,6 +110,11 @@ def cost(page: str) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
+@cache
+def _counted() -> Results:
+    return Results.load(ROOT / "results" / COUNTED[0] / "results.json")
+
+
 def _cost_of(name: str) -> str:
     arm = ARMS[name]
     if isinstance(arm, WeightArm):
@@ -116,7 +122,7 @@ def _cost_of(name: str) -> str:
         shares = arm.shares(recipe, Sparsity())
         epochs = shares.epochs + (shares.training.epochs if shares.training else 0)
         return f"{epochs / recipe.epochs:.2f}"
-    results = Results.load(ROOT / "results" / COUNTED[0] / "results.json")
+    results = _counted()
     (row,) = (row for row in results.summary if (row.arm, row.budget) == (name, COUNTED[1]))
     whole = sum(point.train_compute for point in results.dense) / len(results.dense)
     found = f" + {row.discovery_compute / whole:.2f} to find it" if row.discovery_compute else ""
