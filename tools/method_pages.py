@@ -125,7 +125,7 @@ CRITERION = """\
 secateur prune --model wrn-16-1 --data digits --method {page} --budget params=50% --out small
 ```
 
-<!-- setup: python
+<!-- setup: python slow
 import torch
 import secateur as sc
 
