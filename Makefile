@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 NEXT := .venv-next
-.PHONY: demo test test-slow test-torch-next lint bench clean
+.PHONY: demo test test-slow test-torch-next docs lint bench clean
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
@@ -19,6 +19,10 @@ test-slow: $(READY)  ## the longer tier too
 
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
+
+docs: $(READY)  ## the site, in build/site; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going --quiet -d build/doctrees docs build/site
+	@echo "open build/site/index.html; no page needs a network"
 
 lint: $(READY)
 	$(BIN)/ruff check .
