@@ -113,7 +113,7 @@ One network alone:
 <!-- block: slow; --out -> --epochs 2 --out -->
 
 ```bash
-secateur prune --model {model} --data digits --method {arm} --budget {budget} --out small
+secateur prune {arm} --model {model} --data digits --budget {budget} --out small
 ```
 
 In a loop of your own: [own-loop.md](../own-loop.md), with `sc.methods.{kind}`.
@@ -122,7 +122,7 @@ CRITERION = """\
 <!-- block: slow; --out -> --epochs 1 --prune-every 1 --out -->
 
 ```bash
-secateur prune --model wrn-16-1 --data digits --method {page} --budget params=50% --out small
+secateur prune {page} --model wrn-16-1 --data digits --budget params=50% --out small
 ```
 
 <!-- setup: python slow
