@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import secateur as sc
 from secateur.budget import COMPARED, MEASURED
 from secateur.compare.arms import ARMS
 from secateur.compare.arms.weights import WeightArm
@@ -34,6 +33,7 @@ _PAGE_OF = {"fisher-tuned": "fisher"}
 _ANSWERS = {True: "true", False: "false", None: "none"}
 
 
+@cache
 def page_of(arm: str) -> str:
     """The page that an arm stands on: its method's, or its own where it only trains a smaller network."""
     found = ARMS[arm]
@@ -42,7 +42,8 @@ def page_of(arm: str) -> str:
     return _PAGE_OF.get(arm, arm)
 
 
-PAGES = (*METHODS, *sorted({page_of(arm) for arm in ARMS} - set(METHODS)))
+_OURS = tuple(name for name, kind in METHODS.items() if kind.__module__.startswith("secateur."))
+PAGES = (*_OURS, *sorted({page_of(arm) for arm in ARMS} - set(METHODS)))
 """Every page: of a method, and of the arms that only train a smaller network."""
 
 
@@ -95,9 +96,7 @@ def _takes(name: str, resource: str) -> bool:
     steps = {"steps": 10} if kind.takes_steps else {}
     amount = "1s@torch" if resource == MEASURED else "60%"
     try:
-        method = kind(f"{resource}={amount}", **steps)
-        if resource != MEASURED and not kind.takes_loss:
-            method.prepare(sc.models.wide_resnet(depth=10, width=0.25, in_channels=1, image_size=8))
+        kind(f"{resource}={amount}", **steps)
     except InputError:
         return False
     return True
@@ -111,6 +110,11 @@ def cost(page: str) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
+@cache
+def _counted() -> Results:
+    return Results.load(ROOT / "results" / COUNTED[0] / "results.json")
+
+
 def _cost_of(name: str) -> str:
     arm = ARMS[name]
     if isinstance(arm, WeightArm):
@@ -118,7 +122,7 @@ def _cost_of(name: str) -> str:
         shares = arm.shares(recipe, Sparsity())
         epochs = shares.epochs + (shares.training.epochs if shares.training else 0)
         return f"{epochs / recipe.epochs:.2f}"
-    results = Results.load(ROOT / "results" / COUNTED[0] / "results.json")
+    results = _counted()
     (row,) = (row for row in results.summary if (row.arm, row.budget) == (name, COUNTED[1]))
     whole = sum(point.train_compute for point in results.dense) / len(results.dense)
     found = f" + {row.discovery_compute / whole:.2f} to find it" if row.discovery_compute else ""

@@ -113,7 +113,7 @@ One network alone:
 <!-- block: slow; --out -> --epochs 2 --out -->
 
 ```bash
-secateur prune --model {model} --data digits --method {arm} --budget {budget} --out small
+secateur prune {arm} --model {model} --data digits --budget {budget} --out small
 ```
 
 In a loop of your own: [own-loop.md](../own-loop.md), with `sc.methods.{kind}`.
@@ -122,10 +122,10 @@ CRITERION = """\
 <!-- block: slow; --out -> --epochs 1 --prune-every 1 --out -->
 
 ```bash
-secateur prune --model wrn-16-1 --data digits --method {page} --budget params=50% --out small
+secateur prune {page} --model wrn-16-1 --data digits --budget params=50% --out small
 ```
 
-<!-- setup: python
+<!-- setup: python slow
 import torch
 import secateur as sc
 
@@ -233,9 +233,9 @@ def when(page: str) -> str:
 def costs() -> str:
     """What the column of costs is."""
     return (
-        "In units of the unpruned network's own training, as the repository counts training MACs. Of arms that "
-        "zero weights it is the epochs that they take (the recipe's, so 1.00): a weight that is zero saves "
-        "nothing in this count, and SNIP's scoring is not in it. Of the others it is read from "
+        "In units of the unpruned network's own training, as the repository counts training MACs. Of arms "
+        "that zero weights it is the epochs that they take (the recipe's, so 1.00): a weight that is zero "
+        "saves nothing in this count, and SNIP's scoring is not in it. Of the others it is read from "
         f"`results/{COUNTED[0]}/results.json` at `{COUNTED[1]}`, three seeds: `fisher-tuned` includes the "
         "training before it, and “to find it” is what the pruning took that found the architecture.\n"
     )

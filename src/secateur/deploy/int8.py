@@ -26,9 +26,9 @@ from secateur.deploy.given import Given, Inputs, said_in_one_line
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run, strip
 from secateur.deploy.openvino import openvino_files, openvino_run
 from secateur.deploy.quantizing import RECIPES, Arrays, Recipe, folded, macs_of, quantize
-from secateur.deploy.traced import Run, Traced, check, quietly, require_packages, target_path
+from secateur.deploy.traced import Run, Traced, check, quietly, target_path
 from secateur.device import describe_device
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.network.inputs import map_inputs, pair_of
 from secateur.network.wrapped import leaves
 from secateur.records.out import check_ours
@@ -276,9 +276,9 @@ def check_packages(kind: str) -> None:
     if kind == "c":
         find_compiler()
         return
-    require_packages("onnx")
+    require_extra("onnx")
     if kind == "openvino":
-        require_packages("openvino")
+        require_extra("openvino")
 
 
 def quantized(
