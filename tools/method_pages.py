@@ -208,17 +208,16 @@ def index(kind: str) -> str:
     rows = [
         [
             f"[{page}]({page}.md)",
-            _cell(what(page)),
-            when(page),
+            f"{_cell(what(page))}<br>*{when(page)}*",
             cost(page),
-            data_needed(page),
+            data_needed(page).split(":")[0],
             ", ".join(budgets(page)),
         ]
         for page in sorted(PAGES)
         if prunes(page) == kind
     ]
     return "\n".join(
-        table(["", "what it does", "when to use it", "cost", "training data", "budgets in"], rows)
+        table(["", "what it does, *and when to use it*", "cost", "training data", "budgets in"], rows)
     )
 
 
