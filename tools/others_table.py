@@ -63,9 +63,7 @@ def others_table() -> str:
     lines = [f"| | Secateur | {' | '.join(LINKS)} |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |".format(weights=_of_weights()) for row in SAID]
     found = " | ".join(beside_others(_rows()).values())
-    lines.append(
-        f"| cut right, of [networks all three were given](docs/prunability.md) | {found} | not tried |"
-    )
+    lines.append(f"| cut right, of [networks all three were given](docs/prunability.md) | {found} | not tried |")
     read = ", ".join(READ)
     return "\n".join([*lines, "", f"Read in {read}; measured by `tools/prunability.py`.", ""])
 

@@ -74,9 +74,7 @@ def beside_others(rows: Sequence[Row]) -> dict[str, str]:
     for tool in OTHERS:
         late = sum(_other(row, tool) == "late" for row in shared)
         seconds = min(row["others made"]["part_s"] for row in shared)
-        found[tool] = _count_of(shared, tool, "right") + (
-            f" ({late} had no end in {seconds:g} s)" if late else ""
-        )
+        found[tool] = _count_of(shared, tool, "right") + (f" ({late} had no end in {seconds:g} s)" if late else "")
     return found
 
 
