@@ -1,7 +1,7 @@
 """What the pages say for GitHub, as the site needs it.
 
-A picture in two colours becomes two; comments go; of links that lead out of `docs/` the file is copied into the
-site, and the name of a folder stays text.
+A picture in two colours becomes two; comments go; of links that lead out of `docs/` the file is copied into
+the site, and the name of a folder stays text.
 """
 
 from __future__ import annotations
