@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NEXT := .venv-next
 RELEASE := .venv-release
 WHOLE := .venv-whole
-.PHONY: demo test test-slow test-torch-next lint bench dist sbom licences audit clean
+.PHONY: demo test test-slow test-torch-next docs lint bench dist sbom licences audit clean
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
@@ -21,6 +21,11 @@ test-slow: $(READY)  ## the longer tier too
 
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
+
+docs: $(READY)  ## the site, in build/site, and its tests; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going --quiet --fresh-env -d build/doctrees docs build/site
+	SECATEUR_SITE=build/site $(BIN)/pytest -q -n 0 -m "" tests/test_site.py
+	@echo "open build/site/index.html: no page needs a network"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -333,5 +333,5 @@ def test_tables_say_what_the_lines_say():
     assert other == "| own/b | none |  |  | not half, not right, not loaded |  |  |  |"
     assert written["short"].splitlines()[2:] == ["| own/b | inspect | InputError: nothing \\| here |"]
     assert (
-        written["summary"].splitlines()[2] == "| own | 2 | 1 | 1 | 1 | 1 | 1 | 1 | 1 (50%) | 0 | 0 | 1 | 0 |"
+        written["summary"].splitlines()[2] == "| own | 2 | 1 | 1 | 1 | 1 | 1 | 1 | 1 (50%) | 0 of 1 | 0 of 1 | 1 of 1 | 0 of 1 |"
     )

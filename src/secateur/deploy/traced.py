@@ -45,6 +45,7 @@ class Export:
 
     Attributes:
         path: the `.onnx`, or the `.xml` whose `.bin` lies beside it.
+        format: "onnx", "openvino" or "c".
         size: bytes on disk, of both files where there are two.
         inputs, outputs: their names in the file, in order.
         dynamic_batch: whether any batch size may be fed.
