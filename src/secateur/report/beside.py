@@ -8,6 +8,8 @@ from typing import Any
 
 from secateur.records.measured import Measured
 
+from .progress import Progress
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -27,4 +29,4 @@ class Beside:
     advice: Any = None
     checklist: Any = None
     winner: Any = None
-    progress: Any = None
+    progress: Progress | None = None
