@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,21 @@ from secateur.atomic import write_text
 from secateur.records.measured import Measured
 from secateur.records.results import Results
 
-from . import charts, differences, series, table
+from . import differences, palette, series, table
 from .accuracy import accuracy_chart
+from .charts import Chart
+from .curves import curves_chart
+from .drawing import house_style
 from .figures import write_figures
+from .forest import forest_chart
+from .legend import sample
 from .measured import parts
+from .profile import profile_chart
 from .quantity import quantity_of
 from .series import Histories
 from .style import looks_of
 from .templates import environment
+from .trajectory import trajectory_chart
 
 
 def write_report(
@@ -56,18 +61,21 @@ def render(
 ) -> str:
     """The page as text."""
     templates = environment("secateur.report")
-    templates.filters["count"] = table.count
-    shown = page_charts(results, histories)
+    templates.filters.update(count=table.count, variable=palette.variable)
+    looks = looks_of([*series.arms(results), "dense"])
+    with house_style():
+        shown = page_charts(results, histories)
+        samples = {arm: sample(look) for arm, look in looks.items()}
+    markup = [*samples.values(), *(view.svg for chart in shown for view in chart.views)]
     sections = table.sections(results)
     resource = series.resource_of(results)
     of_weights = resource.key == "nonzeros"
-    specs = {chart.id: [view.spec for view in chart.views] for chart in shown}
     return templates.get_template("template.html").render(
         results=results,
         charts={chart.id: chart for chart in shown},
-        specs=embed(specs),
-        plotly=plotly_offline(),
-        looks=looks_of([*series.arms(results), "dense"]),
+        colors=palette.style_sheet(palette.named_in(markup)),
+        samples=samples,
+        looks=looks,
         meanings=meanings or {},
         arms=series.arms(results),
         seeds=series.seed_count(results),
@@ -87,52 +95,22 @@ def render(
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,
         flat=flat,
-        csp="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:",
+        csp="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:",
     )
 
 
-def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
-    """The charts that there is something to draw for, in the order of the page."""
-    found: list[charts.Chart] = []
+def page_charts(results: Results, histories: Histories) -> list[Chart]:
+    """The charts that there is something to draw for, in the order of the page; in `house_style`."""
+    found: list[Chart] = []
     if results.summary:
-        found.append(accuracy_chart(results))
+        found += [forest_chart(results), accuracy_chart(results)]
     if series.profiles(results):
-        found.append(charts.profile_chart(results))
+        found.append(profile_chart(results))
     if runs := series.curves(results, histories):
-        found.append(charts.curves_chart(runs, quantity_of(results)))
+        found.append(curves_chart(runs, quantity_of(results)))
     if series.trajectories(results):
-        found.append(charts.trajectory_chart(results))
+        found.append(trajectory_chart(results))
     return found
-
-
-def plotly_offline() -> str:
-    """plotly.js as shipped in the Python package, with every address in its strings pointed nowhere.
-
-    The bundle names map servers and a logo link that no chart of ours uses. The Content-Security-Policy of
-    the page forbids any request anyway; this makes it plain to who searches the file. XML namespaces stay.
-    """
-    from plotly.offline import get_plotlyjs
-
-    return re.sub(r"""(["'`])https?://(?!www\.w3\.org/)""", r"\1about:blank#", get_plotlyjs())
-
-
-def embed(value: Any) -> str:
-    """JSON that can stand inside a script element: nothing in it can close the element or open another.
-
-    Example:
-        >>> embed({"a": "</script>", "b": float("nan")})
-        '{"a":"\\\\u003c/script\\\\u003e","b":null}'
-    """
-    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flat(value: Any) -> str:
