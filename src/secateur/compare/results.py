@@ -17,6 +17,7 @@ from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
+from secateur.compare.taking import taken
 from secateur.errors import InputError
 from secateur.network.task import Task
 from secateur.records.measured import Measured, hash_of
@@ -149,6 +150,7 @@ def rewrite_report(directory: Path, results: Results) -> Path:
     beside = Beside(
         meanings={name: arm.meaning for name, arm in ARMS.items()},
         measured=Measured.of(directory / "best" / WEIGHTS_FILE),
+        taken=taken(directory, results),
     )
     return write_report(results, histories, directory, beside)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secateur.records.measured import Measured
+from secateur.records.taken import NothingToTake, Taken
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Beside:
     Attributes:
         meanings: one line on each arm; without one an arm is shown by its name only.
         measured: what the network in best/ comes to where it runs.
+        taken: the network in best/; None: nobody looked.
         advice: what to do, and what could not be told apart: `partials/advice.html`.
         checklist: what the literature asks of a comparison: `partials/checklist.html`.
         winner: how the network in best/ errs: `partials/winner.html`.
@@ -24,6 +26,7 @@ class Beside:
 
     meanings: Mapping[str, str] = field(default_factory=dict)
     measured: Measured | None = None
+    taken: Taken | NothingToTake | None = None
     advice: Any = None
     checklist: Any = None
     winner: Any = None
