@@ -32,19 +32,3 @@ def tidied(text: str) -> str:
     """
     return _LONG.sub(lambda found: written(float(found[0])), text)
 
-
-def duration(seconds: float) -> str:
-    """A time that somebody waited for.
-
-    Example:
-        >>> duration(0.42), duration(75), duration(7322), duration(59.97), duration(200_000)
-        ('0.42 s', '1 min 15 s', '2 h 2 min', '1 min 0 s', '2 d 7 h')
-    """
-    if seconds < 59.95:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60) if minutes else (0, 0)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -9,6 +9,8 @@ from typing import Any
 from secateur.records.measured import Measured
 from secateur.records.taken import NothingToTake, Taken
 
+from .progress import Progress
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -30,4 +32,4 @@ class Beside:
     advice: Any = None
     checklist: Any = None
     winner: Any = None
-    progress: Any = None
+    progress: Progress | None = None

@@ -57,7 +57,8 @@ def render(results: Results, histories: Histories, beside: Beside | None = None)
     beside = beside or Beside()
     templates = environment("secateur.report")
     templates.filters.update(count=table.count, variable=palette.variable)
-    scripts = {name: templates.get_template(f"partials/{name}.js").render() for name in ("early", "script")}
+    names = ("early", "script", "live") if beside.progress else ("early", "script")
+    scripts = {name: templates.get_template(f"partials/{name}.js").render() for name in names}
     return templates.get_template("report.html").render(
         results=results,
         beside=beside,

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from secateur.progress import duration
 from secateur.records.results import Results, SummaryRow
-from secateur.records.written import duration, written
+from secateur.records.written import written
 
 from .quantity import Quantity, quantity_of
 from .series import Resource, arms, budgets, resource_of, zeroes_weights
@@ -231,11 +232,15 @@ def _costs() -> Iterator[Column]:
     yield Column("training", group, lambda row: Cell(si(row.train_compute), _value(row.train_compute)))
     yield Column("discovery", group, lambda row: Cell(_discovery(row), _value(row.discovery_compute)))
     yield Column("total", group, lambda row: Cell(si(total(row)), _value(total(row))))
-    yield Column("wall time", group, lambda row: Cell(duration(row.wall_s), _value(row.wall_s)))
+    yield Column("wall time", group, lambda row: Cell(_wall(row.wall_s), _value(row.wall_s)))
 
 
 def _discovery(row: SummaryRow) -> str:
     return "–" if row.budget is None else si(row.discovery_compute)
+
+
+def _wall(seconds: float) -> str:
+    return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _value(value: float | None) -> str:
