@@ -204,7 +204,7 @@ def _sizes(rows: Sequence[SummaryRow], resource: Resource) -> Iterator[Column]:
         yield Column("nonzero weights", group, lambda row: Cell(count(row.nonzeros), _value(row.nonzeros)))
         yield Column("of all weights", group, lambda row: Cell(share(row.nonzeros, row.weights), _part(row)))
     if resource.key != "nonzeros":
-        yield Column("parameters", group, lambda row: Cell(count(row.params), _value(row.params)))
+        yield Column("params", group, lambda row: Cell(count(row.params), _value(row.params)))
     yield Column("MACs", group, lambda row: Cell(si(row.macs), _value(row.macs)))
     if any(row.bytes is not None for row in rows):
         yield Column("bytes on disk", group, lambda row: Cell(count(row.bytes), _value(row.bytes)))
@@ -228,7 +228,7 @@ def _part(row: SummaryRow) -> str:
 
 
 def _costs() -> Iterator[Column]:
-    group = "what it cost (MACs, and the time on the wall)"
+    group = "what it cost (MACs, wall time)"
     yield Column("training", group, lambda row: Cell(si(row.train_compute), _value(row.train_compute)))
     yield Column("discovery", group, lambda row: Cell(_discovery(row), _value(row.discovery_compute)))
     yield Column("total", group, lambda row: Cell(si(total(row)), _value(total(row))))
