@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secateur.architecture.artefact import Artefact, read_artefact
-from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE, problem_with, read_architecture
+from secateur.architecture.file import (
+    ARCHITECTURE_FILE,
+    TRANSFORMERS_FILE,
+    WEIGHTS_FILE,
+    problem_with,
+    read_architecture,
+)
 from secateur.errors import InputError
 from secateur.models import FACTORIES
 from secateur.network.task import TASKS

@@ -31,4 +31,3 @@ def tidied(text: str) -> str:
         ('lr 0.0008, momentum 0.9', '0.1.00000000', 'x1.00000000')
     """
     return _LONG.sub(lambda found: written(float(found[0])), text)
-

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from secateur.records.advice import Advice
 from secateur.records.measured import Measured
 from secateur.records.taken import NothingToTake, Taken
 
+from .checklist import Check
 from .progress import Progress
 
 
@@ -29,7 +31,7 @@ class Beside:
     meanings: Mapping[str, str] = field(default_factory=dict)
     measured: Measured | None = None
     taken: Taken | NothingToTake | None = None
-    advice: Any = None
-    checklist: Any = None
-    winner: Any = None
+    advice: Advice | None = None
+    checklist: Sequence[Check] = ()
+    winner: Mapping[str, Any] | None = None
     progress: Progress | None = None

@@ -208,15 +208,12 @@ def _sizes(rows: Sequence[SummaryRow], resource: Resource) -> Iterator[Column]:
     yield Column("MACs", group, lambda row: Cell(si(row.macs), _value(row.macs)))
     if any(row.bytes is not None for row in rows):
         yield Column("bytes on disk", group, lambda row: Cell(count(row.bytes), _value(row.bytes)))
-    yield Column(
-        "of budget",
-        group,
-        lambda row: Cell(_of_budget(row, resource), _value(_known(row, resource) / row.limit) if row.limit else ""),
-    )
+    yield Column("of budget", group, lambda row: _of_budget(row, resource))
 
 
-def _of_budget(row: SummaryRow, resource: Resource) -> str:
-    return used(_known(row, resource), row.limit)
+def _of_budget(row: SummaryRow, resource: Resource) -> Cell:
+    part = _value(_known(row, resource) / row.limit) if row.limit else ""
+    return Cell(used(_known(row, resource), row.limit), part)
 
 
 def _known(row: SummaryRow, resource: Resource) -> float:

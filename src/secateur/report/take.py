@@ -27,9 +27,10 @@ def take(found: Taken | NothingToTake | None, results: Results, measured: Measur
     if not isinstance(found, Taken):
         return None
     point = found.point
+    chosen = ", the best of its arm on validation" if _several(point, results) else ""
     facts = [
         ("arm", point.arm),
-        ("seed", f"{point.seed}, the best of its arm on validation" if _several(point, results) else str(point.seed)),
+        ("seed", f"{point.seed}{chosen}"),
         ("budget", point.budget or "none"),
         (f"{quantity_of(results).name}, test split", _score(point, results)),
         ("parameters", cautious.size(point.params)),
@@ -48,7 +49,8 @@ def _score(point: Point, results: Results) -> str:
     measure, n = results.measure, results.data.test
     if not measure.fraction:
         return measure.plain(point.accuracy)
-    return f"{cautious.score(measure, point.accuracy, n)}, 95% {cautious.interval(measure, point.accuracy, n)}"
+    found, around = (each(measure, point.accuracy, n) for each in (cautious.score, cautious.interval))
+    return f"{found}, 95% {around}"
 
 
 def _nonzeros(point: Point) -> str:
