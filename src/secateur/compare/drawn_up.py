@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from secateur.architecture.artefact import describe_data
+from secateur.compare.advice import Question
 from secateur.compare.judging import judge
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import Asked
@@ -49,13 +50,15 @@ def whole(
     copycats = "copycat" in question.settings.arms
     data = describe_data(question.data)
     measure = question.settings.terms.task.metric.measure
-    found = judge(points, dense, question.units, data, session.store, measure)
+    settings = _described(wanted)
+    asked = Question.of(settings, command)
+    found = judge(points, dense, question.units, data, session.store, measure, asked)
     return Results(
         command=command,
         metric=None if measure == ACCURACY else measure,
         model=question.name,
         data=data,
-        settings=_described(wanted),
+        settings=settings,
         dense=tuple(dense),
         points=tuple(points),
         summary=found.summary,
@@ -68,6 +71,7 @@ def whole(
             **_made_with([*dense, *points], session.store),
         },
         question=asked_in(wanted).hash,
+        advice=found.advice,
     )
 
 

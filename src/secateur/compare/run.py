@@ -24,6 +24,7 @@ from secateur.compare.replicate import Replicate
 from secateur.compare.results import FILES, PAGE, histories, meanings, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
+from secateur.compare.winner import Shown
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
@@ -80,7 +81,9 @@ def answer(
             make_graph(graph, session, workers or Workers(1), about=told)
             results = whole(wanted, replicates, made, session, command)
             if session.runtime.is_main:
-                write_results(results, session.store, folder, question.data, question.settings.terms.task)
+                task, precision = question.settings.terms.task, question.settings.recipe.precision
+                shown = Shown(question.architecture, question.data, task.name, precision)
+                write_results(results, session, folder, shown, task)
     return CompareResult(results, folder)
 
 
@@ -138,6 +141,11 @@ class CompareResult:
     def verdict(self) -> str:
         """One plain sentence."""
         return self.results.verdict.text
+
+    @property
+    def advice(self) -> Advice | None:
+        """Which network to keep, what could not be told apart, and what would decide it."""
+        return self.results.advice
 
     @property
     def points(self) -> tuple[Point, ...]:
