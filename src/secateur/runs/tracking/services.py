@@ -101,9 +101,7 @@ class WeightsAndBiases(Service):
     @classmethod
     def check(cls) -> None:
         super().check()
-        import wandb
-
-        if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
+        if os.environ.get("WANDB_MODE", "online") == "online" and not _has_key():
             raise InputError(
                 "--log-with wandb needs a key, and there is none here: `wandb login`, or set "
                 "WANDB_MODE=offline and `wandb sync` later"
@@ -191,6 +189,16 @@ class MLflow(Service):
         import mlflow
 
         mlflow.end_run("FINISHED" if finished else "RUNNING")
+
+
+def _has_key() -> bool:
+    """Whether Weights & Biases knows who is there; nobody is asked."""
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except TypeError:  # of before it could be told not to ask
+        return bool(wandb.api.api_key)
 
 
 SERVICES: dict[str, type[Service]] = {each.name: each for each in (WeightsAndBiases, TensorBoard, MLflow)}

@@ -7,6 +7,7 @@ later. No service stops the work.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 EVERY_S, SHARE, GRACE_S = 2.0, 0.02, 5.0
 """The least time between two tellings of epochs, and how much of the time they may take, beside so many
 seconds that they may take anyway."""
+
+_PASSWORD = re.compile(r"://[^/@\s]*@")
+"""Who is let in where an address says so; it is not repeated."""
 
 About = Callable[[str], Mapping[str, str]]
 """What a run is in the command's question, by its id: arm, budget."""
@@ -185,8 +189,9 @@ class Tracking:
         except Exception as error:
             with suppress(ValueError):
                 self.services.remove(service)
+            why = _PASSWORD.sub("://", kind_and_line(error))
             self.note(
-                f"{service.name} is told nothing more ({kind_and_line(error)}); the runs go on, and the same "
+                f"{service.name} is told nothing more ({why}); the runs go on, and the same "
                 "command tells it the rest later"
             )
 
