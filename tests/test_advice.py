@@ -140,6 +140,15 @@ def test_an_arm_whose_seeds_differ_so_much_that_nothing_is_told_of_it_is_not_off
     assert "Behind, but not beyond doubt: magnitude-tuned by 49.4 points, where" in " ".join(found.lines)
 
 
+def test_an_equal_that_is_further_from_the_unpruned_network_than_the_leader_is_passed_over():
+    rows = [row("dear", around(0.980, by=0.01), training=9e9), row("cheap", around(0.969, by=0.01))]
+    unpruned = row("dense", around(0.998, by=0.01), budget=None)
+    assert told(*rows).arm == "cheap"
+    found = told(*rows, unpruned=unpruned)
+    assert found.text == "Keep dear, which leads but does not win: 990 parameters, 98.0%; unpruned 99.8%."
+    assert "Behind, but not beyond doubt: cheap by 1.1 points, where" in " ".join(found.lines)
+
+
 def test_one_seed_decides_nothing_and_the_command_adds_two():
     command = "secateur compare --out 'my folder' --seeds=1"
     found = told(row("one", [0.98]), row("other", [0.97], training=1.0), command=command)
@@ -148,7 +157,7 @@ def test_one_seed_decides_nothing_and_the_command_adds_two():
     assert (found.seeds, found.command) == (3, "secateur compare --out 'my folder' --seeds 3")
 
 
-def test_the_smallest_budget_that_is_not_clearly_worse_than_the_unpruned_network_is_taken():
+def test_the_smallest_budget_that_cannot_be_told_apart_from_the_unpruned_network_is_taken():
     rows = [
         row(arm, around(mean), budget=f"params={share}%", limit=share * 40, params=share * 39)
         for share, mean in ((50, 0.985), (25, 0.983), (10, 0.90))
@@ -158,7 +167,7 @@ def test_the_smallest_budget_that_is_not_clearly_worse_than_the_unpruned_network
     assert (found.budget, found.arm) == ("params=25%", "one")
     assert found.text.startswith("Take params=25% and keep one, one of 2 that cannot be told apart: 975 ")
     assert found.lines[0].startswith(
-        "params=25% is the smallest budget whose network is not clearly worse than the unpruned one; it may "
+        "params=25% is the smallest budget whose network cannot be told apart from the unpruned one; it may "
         "still be 0."
     )
     assert [entry.unpruned and entry.unpruned.stands for entry in found.per_budget] == [
