@@ -31,6 +31,7 @@ from secateur.device import Runtime
 from secateur.names import ArmName, Match, TaskName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
+from secateur.records.advice import Advice
 from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
 from secateur.records.results import Results
