@@ -1,0 +1,218 @@
+"""From a matplotlib figure to markup that stands in a page: small, in the page's colours and font, described.
+
+Of what matplotlib writes, all that a page does not need is left out: one group around each line, a style for
+each mark, numbers to six places, a font for each word. Marks are written once and used. What is not to be
+lost is where things are: coordinates are kept to a hundredth of a pixel.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from . import drawing
+from .palette import INK, SANS, variable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FONT_SIZE = 12.0
+"""Of texts that say nothing else, in pixels."""
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_DROPPED = {
+    "clip-path",
+    "font-family",
+    "font-variant",
+    "stroke-linejoin",
+    "stroke-miterlimit",
+    "id",
+    "version",
+}
+_USUAL = {
+    ("stroke-width", "1"),
+    ("stroke-linecap", "square"),
+    ("stroke-linecap", "butt"),
+    ("stroke-opacity", "1"),
+}
+_TIP = re.compile(r"tip-\d+$")
+Attributes = dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Node:
+    """An element; `inside` is markup."""
+
+    tag: str
+    attributes: Attributes
+    inside: str = ""
+
+    def __str__(self) -> str:
+        said = "".join(f' {key}="{escape(value)}"' for key, value in self.attributes.items())
+        return f"<{self.tag}{said}>{self.inside}</{self.tag}>" if self.inside else f"<{self.tag}{said}/>"
+
+    @property
+    def look(self) -> Attributes:
+        """What it can share with a neighbour: all but where it is."""
+        return {key: value for key, value in self.attributes.items() if key not in ("d", "x", "y")}
+
+    def goes_with(self, other: _Node) -> bool:
+        """Whether the two can be drawn as one."""
+        if (self.tag, self.look) != (other.tag, other.look) or "transform" in self.attributes:
+            return False
+        return self.tag in ("use", "text") or (self.tag, self.look.get("fill")) == ("path", "none")
+
+
+def tip(index: int) -> str:
+    """The id to give to what has a text of its own when it is pointed at: the index of that text."""
+    return f"tip-{index}"
+
+
+def markup(
+    figure: Figure, name: str, alt: str, *, tips: Mapping[int, str] | None = None, css: str = ""
+) -> str:
+    """A figure as an `svg` element.
+
+    Args:
+        figure: of `drawing.page_figure`, drawn in the colours of `palette`.
+        name: of the drawing on its page, a word; none other there has it.
+        alt: what the figure shows, in words.
+        tips: index -> the text of what was given `tip(index)`.
+        css: the element's classes.
+    """
+    root = ET.fromstring(drawing.encode(figure, "svg"))
+    return _Page(name, tips or {}).written(root, alt, css)
+
+
+class _Page:
+    """Writes one drawing."""
+
+    def __init__(self, name: str, tips: Mapping[int, str]) -> None:
+        self.name = name
+        self.tips = tips
+        self.marks: dict[str, str] = {}
+        self.defined = ""
+
+    def written(self, root: ET.Element, alt: str, css: str) -> str:
+        inside = _joined(found for child in root for found in self.nodes(child))
+        shared = f"<defs>{self.defined}</defs>" if self.defined else ""
+        box = root.get("viewBox", "0 0 1 1")
+        attributes = {
+            **({"class": css} if css else {}),
+            "viewBox": box,
+            "width": box.split()[2],
+            "role": "img",
+            "aria-label": alt,
+            "font-family": SANS,
+            "font-size": f"{FONT_SIZE:g}",
+            "fill": variable(INK),
+        }
+        return str(_Node("svg", attributes, f"<title>{escape(alt)}</title>{shared}{inside}"))
+
+    def nodes(self, node: ET.Element) -> list[_Node]:
+        """What a page needs of a node."""
+        tag = node.tag.rpartition("}")[2]
+        if tag in ("metadata", "style", "clipPath"):
+            return []
+        if tag == "defs":
+            for child in node:
+                self._define(child)
+            return []
+        if tag == "g":
+            return self._group(node)
+        attributes = _plain(node)
+        if tag == "use":
+            attributes["href"] = f"#{self.marks[_used(node)]}"
+        return [_text(node, attributes) if tag == "text" else _Node(tag, attributes)]
+
+    def _define(self, node: ET.Element) -> None:
+        """A mark that is used by others; what colours it has is said where it is used."""
+        old = node.get("id")
+        if old is not None and old not in self.marks and not node.tag.endswith(("clipPath", "style")):
+            self.marks[old] = f"{self.name}-{len(self.marks)}"
+            self.defined += str(_Node("path", {"id": self.marks[old], "d": _short(node.get("d", ""))}))
+
+    def _group(self, node: ET.Element) -> list[_Node]:
+        """Its inside; as one element where it has a text of its own."""
+        name = node.get("id", "")
+        inside = [found for child in node for found in self.nodes(child)]
+        if name.startswith("matplotlib.axis"):  # lines first, so that they are one
+            inside.sort(key=lambda found: found.tag == "text")
+        if inside and _TIP.match(name):
+            title = f"<title>{escape(self.tips[int(name.rpartition('-')[2])])}</title>"
+            return [_Node("g", {"class": "tip"}, title + _joined(inside))]
+        return inside
+
+
+def _used(node: ET.Element) -> str:
+    return next(value for key, value in node.attrib.items() if key.endswith("href"))[1:]
+
+
+def _plain(node: ET.Element) -> Attributes:
+    """A node's attributes and style as attributes, in the page's colours."""
+    found = {key: value for key, value in node.attrib.items() if not key.endswith("href")}
+    style = found.pop("style", "")
+    for part in filter(None, (part.strip() for part in style.split(";"))):
+        key, _, value = part.partition(":")
+        found[key.strip()] = value.strip()
+    kept = {key: _value(key, value) for key, value in found.items() if key not in _DROPPED}
+    return {key: value for key, value in kept.items() if (key, value) not in _USUAL}
+
+
+def _text(node: ET.Element, attributes: Attributes) -> _Node:
+    """Without what every text has, and without a turn by nothing."""
+    kept = dict(attributes)
+    if kept.get("transform", "").startswith(("rotate(-0 ", "rotate(0 ")):
+        del kept["transform"]
+    if size := kept.pop("font-size", "").removesuffix("px"):
+        kept["font-size"] = size
+    for key, value in (("font-size", f"{FONT_SIZE:g}"), ("text-anchor", "start"), ("fill", variable(INK))):
+        if kept.get(key) == value:
+            del kept[key]
+    return _Node("text", kept, escape(node.text or "", quote=False))
+
+
+def _value(key: str, value: str) -> str:
+    if key in ("fill", "stroke") and value.startswith("#"):
+        return variable(value)
+    return _short(value) if key in ("d", "x", "y", "transform", "stroke-width", "width", "height") else value
+
+
+def _short(text: str) -> str:
+    """Numbers to a hundredth, and no more space than paths need.
+
+    Example:
+        >>> _short("M 101.363636 160 \\nL 101.3 -0.001 \\nz\\n")
+        'M101.36 160L101.3 0z'
+    """
+    text = _NUMBER.sub(lambda found: f"{round(float(found[0]), 2) + 0.0:.10g}", text)
+    return re.sub(r"\s*([A-Za-z])\s*", r"\1", text).strip() if text[:1] == "M" else text.strip()
+
+
+def _joined(nodes: Iterable[_Node]) -> str:
+    """As markup, neighbours that look the same as one: lines as one line, marks and texts in a group."""
+    runs: list[list[_Node]] = []
+    for node in nodes:
+        if runs and runs[-1][0].goes_with(node):
+            runs[-1].append(node)
+        else:
+            runs.append([node])
+    return "".join(map(_as_one, runs))
+
+
+def _as_one(run: list[_Node]) -> str:
+    first = run[0]
+    if len(run) == 1:
+        return str(first)
+    if first.tag == "path":
+        return str(_Node("path", {"d": "".join(node.attributes["d"] for node in run), **first.look}))
+    shared = {key: value for key, value in first.look.items() if key != "href"}
+    own = ("x", "y", "href")
+    inside = (
+        _Node(node.tag, {key: value for key, value in node.attributes.items() if key in own}, node.inside)
+        for node in run
+    )
+    return str(_Node("g", shared, "".join(map(str, inside))))
