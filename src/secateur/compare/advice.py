@@ -200,9 +200,7 @@ def _macs(row: SummaryRow) -> float:
     return row.macs
 
 
-def _untold(
-    row: SummaryRow, found: Difference, smallest: float, examples: int | None, seeds: int
-) -> Untold:
+def _untold(row: SummaryRow, found: Difference, smallest: float, examples: int | None, seeds: int) -> Untold:
     needed = more = None
     if found.gap > 0:
         needed = found.seeds_needed
