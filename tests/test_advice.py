@@ -155,6 +155,7 @@ def test_one_seed_decides_nothing_and_the_command_adds_two():
     assert found.text == "One seed decides nothing; ahead for now is one: 990 parameters, 98.0%."
     assert found.lines[-1] == "3 seeds give intervals and a verdict; what is trained already is kept."
     assert (found.seeds, found.command) == (3, "secateur compare --out 'my folder' --seeds 3")
+    assert repr(found).splitlines() == [found.text, *found.lines, found.command]
 
 
 def test_the_smallest_budget_that_cannot_be_told_apart_from_the_unpruned_network_is_taken():
@@ -284,14 +285,15 @@ def test_a_true_gap_of_that_size_is_told_in_half_of_the_comparisons():
 def test_so_many_seeds_tell_the_gap():
     """The estimate of one comparison whose observed gap is the true one."""
     rows = [row("a", around(1.2, by=1.0)), row("b", around(0.0, by=1.0))]
-    found = told(*rows, measure=PLAIN)
+    found = told(*rows, measure=PLAIN, command="secateur.compare('wrn-16-1', ...)")
     assert found.seeds is not None
     rng = np.random.default_rng(2)
     wins = [decide(made_up(rng, 2, found.seeds, gap=1.2), Evidence(), PLAIN).wins for _ in range(120)]
     assert np.mean(wins) > 0.7
-    assert found.lines[-1] == (
+    assert found.lines[-2:] == (
         f"About {found.seeds} seeds would tell the 1.2 between a and b, in four of five cases; that is "
-        f"{found.seeds - 3} more, as what is trained already is kept."
+        f"{found.seeds - 3} more, as what is trained already is kept.",
+        f"The same call with seeds={found.seeds} adds them.",
     )
 
 

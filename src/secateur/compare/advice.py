@@ -98,13 +98,17 @@ def advise(
     taken, costs = _budget(choices)
     told = Told(measure, question.resource, _examples(evidence), dense, costs)
     seeds = _seeds(taken)
+    command = None if seeds is None else with_seeds(question.command, seeds)
+    lines = list(told.lines(taken, choices, seeds))
+    if seeds is not None and command is None:  # it was no command, but a call
+        lines.append(f"The same call with seeds={seeds} adds them.")
     return Advice(
         text=told.headline(taken, choices),
         budget=taken.advice.budget,
         arm=taken.advice.arm,
-        lines=tuple(told.lines(taken, choices, seeds)),
+        lines=tuple(lines),
         seeds=seeds,
-        command=None if seeds is None else with_seeds(question.command, seeds),
+        command=command,
         per_budget=tuple(replace(each.advice, text=told.at_budget(each)) for each in choices),
     )
 
