@@ -37,7 +37,7 @@ myst_links_external_new_tab = False
 
 autodoc_typehints = "description"
 autodoc_typehints_format = "short"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False
@@ -45,6 +45,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 78
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+myst_fence_as_directive = ["math"]
 napoleon_custom_sections = [("Reference", "notes_style"), ("References", "notes_style")]
 napoleon_preprocess_types = True
 default_role = "code"  # `x` in a docstring is code, as in Markdown

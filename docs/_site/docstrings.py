@@ -1,35 +1,96 @@
-"""The house's docstrings, which are plain text with `code` in them, made safe for reStructuredText."""
+"""The house's docstrings, which are plain text with `code` in them, made ready for Sphinx.
+
+What reStructuredText would take for markup is escaped; names that have an entry in the reference and pages of
+`docs/` become links; what a function gives stands in its signature.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import signature as signature_of
+from sphinx.util.typing import stringify_annotation
 
 _CODE = re.compile(r"(``.+?``|`[^`]+`)")
 _SPECIAL = re.compile(r"[*|]|(?<=\w)_(?=\W|$)")
+_PAGE = re.compile(r"\bdocs/([\w/-]+)\.md\b")
+_ENTRY = re.compile(r"^\.\. auto\w+:: (secateur\.[\w.]+)$", re.M)
+_NO_SECTIONS = ("attribute", "data", "property")
 
 
-def plain(line: str) -> str:
-    """Escape, outside of code, what reStructuredText would take for markup."""
-    parts = _CODE.split(line)
-    return "".join(part if odd else _SPECIAL.sub(r"\\\g<0>", part) for odd, part in _numbered(parts))
+def entries(folder: Path) -> dict[str, str]:
+    """Give the names that have an entry on a page of the folder, as docstrings write them: name -> path."""
+    paths = [path for page in sorted(folder.glob("*.md")) for path in _ENTRY.findall(page.read_text("utf-8"))]
+    short = {path.rpartition(".")[2]: path for path in paths}
+    return {
+        **{name: path for name, path in short.items() if name[0].isupper()},
+        **{path.replace("secateur.", "sc.", 1): path for path in paths},
+        **{path: path for path in paths},
+    }
 
 
-def _numbered(parts: list[str]) -> list[tuple[bool, str]]:
-    return [(bool(place % 2), part) for place, part in enumerate(parts)]
+def line_of(text: str, links: dict[str, str]) -> str:
+    """Escape a line outside of code, and link the names and pages in it that the site has."""
+    parts = _CODE.split(text)
+    for place, part in enumerate(parts):
+        if place % 2:
+            name = part.strip("`")
+            parts[place] = f":py:obj:`{name} <{links[name]}>`" if name in links else part
+        else:
+            parts[place] = _PAGE.sub(r":doc:`docs/\1.md </\1>`", _SPECIAL.sub(r"\\\g<0>", part))
+    return "".join(parts)
 
 
-def _escape(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
-    example = False
-    for place, line in enumerate(lines):
-        example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
-        if not example:
-            lines[place] = plain(line)
+class Docstrings:
+    """Sphinx's two chances to change what it has read."""
+
+    def __init__(self, app: Sphinx) -> None:
+        """Read which names have an entry."""
+        self.links = entries(Path(app.srcdir) / "api")
+        self.whole: dict[str, list[str]] = {}
+
+    def before_sections(
+        self, app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
+    ) -> None:
+        """Make lines safe; a dataclass's attributes are what it is made of."""
+        example = False
+        for place, line in enumerate(lines):
+            example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
+            if not example:
+                lines[place] = line_of(line, self.links)
+        if dataclasses.is_dataclass(found) and "Attributes:" in lines and "Args:" not in lines:
+            lines[lines.index("Attributes:")] = "Args:"
+        if what in _NO_SECTIONS:
+            self.whole[name] = list(lines)
+
+    def after_sections(
+        self, app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
+    ) -> None:
+        """Give an attribute's text back: napoleon takes "None: there is none" for a type and its text."""
+        if name in self.whole:
+            lines[:] = self.whole[name]
+
+    def signature(
+        self, app: Sphinx, what: str, name: str, found: Any, options: Any, arguments: str | None, given: str | None
+    ) -> tuple[str | None, str | None] | None:
+        """Say what a function gives."""
+        if not inspect.isroutine(found) or given:
+            return None
+        annotation = signature_of(found).return_annotation
+        if annotation is inspect.Signature.empty:
+            return None
+        return arguments, stringify_annotation(annotation, mode="smart", short_literals=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register with Sphinx, before napoleon reads the sections."""
-    app.connect("autodoc-process-docstring", _escape, priority=100)
+    """Register with Sphinx, before and after napoleon reads the sections."""
+    docstrings = Docstrings(app)
+    app.connect("autodoc-process-docstring", docstrings.before_sections, priority=100)
+    app.connect("autodoc-process-docstring", docstrings.after_sections, priority=900)
+    app.connect("autodoc-process-signature", docstrings.signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,8 @@
-"""The site's navigation, read from the lists of links on the front page: one list for GitHub and for the site.
+"""The site's navigation, read from the lists of links on index pages: one list for GitHub and for the site.
 
-Each `##` heading of index.md is a caption, each list item that begins with a link to a page its entry. A folder's
-`index.md` is followed by whatever else lies in the folder. A page that is in neither is a warning of Sphinx, and
-so an error of `make docs`.
+On the front page each `##` heading is a caption; each list item that begins with a link to a page is an entry.
+A folder's `index.md` has the pages it lists, in that order, and then whatever else lies in the folder. A page
+that is in neither is a warning of Sphinx, and so an error of `make docs`.
 """
 
 from __future__ import annotations
@@ -14,36 +14,42 @@ from sphinx.application import Sphinx
 
 _HEADING = re.compile(r"^## (.+)$")
 _ENTRY = re.compile(r"^- (?:\*\*)?\[([^\]]+)\]\(([\w/.-]+)\.md\)")
-_TOCTREE = """
-```{{toctree}}
-:hidden:
-{options}
-
-{entries}
-```
-"""
+_TOCTREE = "\n```{{toctree}}\n:hidden:\n{options}\n\n{entries}\n```\n"
 
 
-def toctrees(text: str) -> str:
-    """Give the toctrees, in MyST, that the lists of a front page come to."""
-    groups: list[tuple[str, list[str]]] = []
+def entries(text: str) -> dict[str, list[str]]:
+    """Give the entries of an index page, in the toctree's words, under the heading that they stand beneath."""
+    found: dict[str, list[str]] = {}
+    heading = ""
     for line in text.splitlines():
-        if heading := _HEADING.match(line):
-            groups.append((heading[1], []))
-        elif (entry := _ENTRY.match(line)) and groups:
-            groups[-1][1].append(f"{entry[1]} <{entry[2]}>")
+        if match := _HEADING.match(line):
+            heading = match[1]
+        elif match := _ENTRY.match(line):
+            found.setdefault(heading, []).append(f"{match[1]} <{match[2]}>")
+    return found
+
+
+def front_toctrees(text: str) -> str:
+    """Give the front page's toctrees, in MyST: one for each heading."""
     return "".join(
-        _TOCTREE.format(options=f":caption: {caption}", entries="\n".join(entries))
-        for caption, entries in groups
-        if entries
+        _TOCTREE.format(options=f":caption: {heading}", entries="\n".join(listed))
+        for heading, listed in entries(text).items()
     )
+
+
+def folder_toctree(text: str, pages: set[str]) -> str:
+    """Give that of a folder, in MyST: the pages it lists, then the others by name."""
+    listed = [entry for group in entries(text).values() for entry in group if "/" not in entry]
+    named = {entry.rpartition("<")[2].rstrip(">") for entry in listed}
+    return _TOCTREE.format(options=":maxdepth: 1", entries="\n".join([*listed, *sorted(pages - named)]))
 
 
 def _extend(app: Sphinx, name: str, source: list[str]) -> None:
     if name == app.config.root_doc:
-        source[0] += toctrees(source[0])
-    elif name.endswith("/index") and len(list(Path(app.env.doc2path(name)).parent.glob("*.md"))) > 1:
-        source[0] += _TOCTREE.format(options=":glob:", entries="*")
+        source[0] += front_toctrees(source[0])
+    elif name.endswith("/index"):
+        folder = Path(app.env.doc2path(name)).parent
+        source[0] += folder_toctree(source[0], {page.stem for page in folder.glob("*.md")} - {"index"})
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -23,6 +23,8 @@ from secateur.errors import InputError, unknown
 from secateur.records.found import plain
 
 DATASETS = ("digits", "cifar10", "tiny-imagenet")
+"""The data sets that go by a name of their own."""
+
 DIGITS_TEST = 500
 _SHOWN = 120  # characters of a name in messages
 

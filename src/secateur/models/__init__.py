@@ -18,7 +18,11 @@ FACTORIES: dict[str, Callable[..., Family]] = {
     "vgg19": vgg19,
     "conv4": conv4,
 }
-NAMES = ("wrn-16-1", "wrn-40-2", "resnet18", "vgg19", "conv4")  # wrn-D-K for any depth and width
+"""What makes a network of each family, by the name that `architecture.json` has."""
+
+NAMES = ("wrn-16-1", "wrn-40-2", "resnet18", "vgg19", "conv4")
+"""Examples of names, as `--model` takes them; wrn-D-K for any depth D and width K."""
+
 _WRN = re.compile(r"wrn-(\d{1,4})-(\d{1,4}(?:\.\d{1,6})?)")
 
 
