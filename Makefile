@@ -20,9 +20,10 @@ test-slow: $(READY)  ## the longer tier too
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
 
-docs: $(READY)  ## the site, in build/site; a warning is an error
+docs: $(READY)  ## the site, in build/site, and its tests; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going --quiet -d build/doctrees docs build/site
-	@echo "open build/site/index.html; no page needs a network"
+	SECATEUR_SITE=build/site $(BIN)/pytest -q -n 0 -m "" tests/test_site.py
+	@echo "open build/site/index.html: no page needs a network"
 
 lint: $(READY)
 	$(BIN)/ruff check .

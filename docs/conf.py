@@ -15,7 +15,7 @@ project = "Secateur"
 release = version = __version__
 copyright = "the authors of Secateur"
 language = "en"
-smartquotes = False  # "params=25%" is to be copied
+smartquotes_action = "D"  # dashes alone: "params=25%" is to be copied
 
 extensions = [
     "myst_parser",
@@ -23,7 +23,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "navigation",
     "docstrings",
+    "links",
     "mathml",
+    "excerpts",
 ]
 root_doc = "index"
 exclude_patterns = ["_site"]
@@ -42,7 +44,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 78
+python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 myst_fence_as_directive = ["math"]

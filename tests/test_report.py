@@ -20,7 +20,7 @@ from secateur.compare.arms import ARMS as REGISTRY
 from secateur.compare.summary import summarise
 from secateur.records.record import Epoch
 from secateur.records.results import Results
-from secateur.report import write_report
+from secateur.report import Beside, write_report
 from secateur.report.html import page_charts, render
 from secateur.report.series import marks as marks_of
 from secateur.report.series import resource_of, size_axis
@@ -637,7 +637,9 @@ def test_an_arm_that_the_report_has_never_heard_of_is_drawn_and_explained(tmp_pa
     from plotly.graph_objects import Figure
 
     results, histories = synthetic(arms=["width", "grasp"])
-    page = write_report(results, histories, tmp_path, {"grasp": "gradients kept alive", "width": "narrower"})
+    page = write_report(
+        results, histories, tmp_path, Beside({"grasp": "gradients kept alive", "width": "narrower"})
+    )
     text = Elements(page.read_text()).text
     assert "gradients kept alive" in text
     assert "narrower" in text

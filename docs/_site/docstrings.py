@@ -1,7 +1,6 @@
 """The house's docstrings, which are plain text with `code` in them, made ready for Sphinx.
 
-What reStructuredText would take for markup is escaped; names that have an entry in the reference and pages of
-`docs/` become links; what a function gives stands in its signature.
+What reStructuredText would take for markup is escaped; what a function gives stands in its signature.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -18,40 +16,23 @@ from sphinx.util.typing import stringify_annotation
 
 _CODE = re.compile(r"(``.+?``|`[^`]+`)")
 _SPECIAL = re.compile(r"[*|]|(?<=\w)_(?=\W|$)")
-_PAGE = re.compile(r"\bdocs/([\w/-]+)\.md\b")
-_ENTRY = re.compile(r"^\.\. auto\w+:: (secateur\.[\w.]+)$", re.M)
+_PAGE = re.compile(r"\bdocs/[\w/-]+\.md\b")
 _NO_SECTIONS = ("attribute", "data", "property")
 
 
-def entries(folder: Path) -> dict[str, str]:
-    """Give the names that have an entry on a page of the folder, as docstrings write them: name -> path."""
-    paths = [path for page in sorted(folder.glob("*.md")) for path in _ENTRY.findall(page.read_text("utf-8"))]
-    short = {path.rpartition(".")[2]: path for path in paths}
-    return {
-        **{name: path for name, path in short.items() if name[0].isupper()},
-        **{path.replace("secateur.", "sc.", 1): path for path in paths},
-        **{path: path for path in paths},
-    }
-
-
-def line_of(text: str, links: dict[str, str]) -> str:
-    """Escape a line outside of code, and link the names and pages in it that the site has."""
+def line_of(text: str) -> str:
+    """Escape a line outside of code; a page that it names becomes code, which leads there (`links`)."""
     parts = _CODE.split(text)
-    for place, part in enumerate(parts):
-        if place % 2:
-            name = part.strip("`")
-            parts[place] = f":py:obj:`{name} <{links[name]}>`" if name in links else part
-        else:
-            parts[place] = _PAGE.sub(r":doc:`docs/\1.md </\1>`", _SPECIAL.sub(r"\\\g<0>", part))
+    for place in range(0, len(parts), 2):
+        parts[place] = _PAGE.sub(r"`\g<0>`", _SPECIAL.sub(r"\\\g<0>", parts[place]))
     return "".join(parts)
 
 
 class Docstrings:
     """Sphinx's two chances to change what it has read."""
 
-    def __init__(self, app: Sphinx) -> None:
-        """Read which names have an entry."""
-        self.links = entries(Path(app.srcdir) / "api")
+    def __init__(self) -> None:
+        """Begin with none read."""
         self.whole: dict[str, list[str]] = {}
 
     def before_sections(
@@ -62,7 +43,7 @@ class Docstrings:
         for place, line in enumerate(lines):
             example = bool(line.strip()) and (example or line.lstrip().startswith(">>>"))
             if not example:
-                lines[place] = line_of(line, self.links)
+                lines[place] = line_of(line)
         if dataclasses.is_dataclass(found) and "Attributes:" in lines and "Args:" not in lines:
             lines[lines.index("Attributes:")] = "Args:"
         if what in _NO_SECTIONS:
@@ -76,7 +57,14 @@ class Docstrings:
             lines[:] = self.whole[name]
 
     def signature(
-        self, app: Sphinx, what: str, name: str, found: Any, options: Any, arguments: str | None, given: str | None
+        self,
+        app: Sphinx,
+        what: str,
+        name: str,
+        found: Any,
+        options: Any,
+        arguments: str | None,
+        given: str | None,
     ) -> tuple[str | None, str | None] | None:
         """Say what a function gives."""
         if not inspect.isroutine(found) or given:
@@ -89,7 +77,7 @@ class Docstrings:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx, before and after napoleon reads the sections."""
-    docstrings = Docstrings(app)
+    docstrings = Docstrings()
     app.connect("autodoc-process-docstring", docstrings.before_sections, priority=100)
     app.connect("autodoc-process-docstring", docstrings.after_sections, priority=900)
     app.connect("autodoc-process-signature", docstrings.signature)

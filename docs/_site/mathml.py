@@ -1,6 +1,6 @@
 """Mathematics as MathML, made when the site is built: browsers draw it without a script.
 
-The font is the site's own (`static/fonts`). LaTeX that cannot be read is a warning, which `make docs` refuses.
+The font is the site's own (`static/fonts`). LaTeX that cannot be read is a warning: `make docs` fails.
 """
 
 from __future__ import annotations

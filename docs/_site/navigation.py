@@ -1,6 +1,6 @@
 """The site's navigation, read from the lists of links on index pages: one list for GitHub and for the site.
 
-On the front page each `##` heading is a caption; each list item that begins with a link to a page is an entry.
+On the front page each `##` heading is a caption, each list item that begins with a link to a page an entry.
 A folder's `index.md` has the pages it lists, in that order, and then whatever else lies in the folder. A page
 that is in neither is a warning of Sphinx, and so an error of `make docs`.
 """
@@ -18,7 +18,7 @@ _TOCTREE = "\n```{{toctree}}\n:hidden:\n{options}\n\n{entries}\n```\n"
 
 
 def entries(text: str) -> dict[str, list[str]]:
-    """Give the entries of an index page, in the toctree's words, under the heading that they stand beneath."""
+    """Give the entries of an index page, in the toctree's words, by the heading above them."""
     found: dict[str, list[str]] = {}
     heading = ""
     for line in text.splitlines():

@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError, first_line, missing
 
 PREFIX = "transformers:"
 """Before the class, in `architecture.json`: "transformers:ViTForImageClassification"."""
@@ -134,7 +134,7 @@ def _package() -> Any:
     try:
         import transformers
     except ImportError:
-        raise InputError("hf: models need transformers: pip install 'secateur[hf]'") from None
+        raise missing("transformers", "an hf: model") from None
     return transformers
 
 

@@ -26,7 +26,7 @@ from secateur.cli.shared import (
     planned,
     session_for,
 )
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def compare(
     from secateur.records.out import FOLDER_FILES
     from secateur.runs.executors.choice import Workers
 
+    require_extra("compare", "secateur compare")
     asked = Workers.parse(workers, on)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
@@ -439,6 +440,7 @@ def report(
     from secateur.compare.judging import judge_folder
     from secateur.compare.results import load_results, rewrite_report
 
+    require_extra("compare", "secateur report")
     loaded = [(directory, load_results(directory)) for directory in directories]
     judged = [(directory, *judge_folder(directory, results)) for directory, results in loaded]
     written = [str(rewrite_report(directory, results)) for directory, results, _ in judged]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from secateur.cli.answer import Answer
-from secateur.cli.terminal import Table, say
+from secateur.cli.terminal import Table, printable, say
 from secateur.records.measure import number
 from secateur.records.results import counted_for
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from secateur.compare.wanted import Wanted
     from secateur.deploy.c import CExport
     from secateur.deploy.traced import Export
+    from secateur.records.advice import Advice
     from secateur.records.point import Point
     from secateur.records.quantized import Quantized
     from secateur.records.results import Results
@@ -281,12 +282,25 @@ def _show_results(found: Results, directory: Path, out: Path) -> None:
         )
     shown.show()
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
+    if found.advice:
+        _show_advice(found.advice)
     say(f"\n{found.verdict.text}")
     for entry in found.verdict.per_budget:
         say(f"  {entry.budget}: {entry.text}.")
     say(f"Report: {directory / 'report.html'}")
     if directory != out:
         say(f"{out / 'report.html'} answers another question, and was left as it is.")
+
+
+def _show_advice(found: Advice) -> None:
+    """The headline, what is beneath it, and the command that would decide what is open."""
+    say(f"\n{found.text}")
+    for line in found.lines:
+        say(f"  {line}")
+    if found.command:
+        print(f"  {printable(found.command)}")  # not broken into lines: it is to be copied
+    for entry in found.per_budget if len(found.per_budget) > 1 else ():
+        say(f"  {entry.budget}: {entry.text}.")
 
 
 def network(point: Point, session: Session) -> Answer | None:

@@ -16,18 +16,22 @@ from secateur.architecture.artefact import describe_data
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget, split
+from secateur.compare.advice import Question
 from secateur.compare.judging import judge
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import FILES, Asked, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
+from secateur.compare.winner import Shown
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
+from secateur.errors import require_extra, require_posix
 from secateur.names import ArmName, Match, TaskName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
+from secateur.records.advice import Advice
 from secateur.records.measure import ACCURACY
 from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
@@ -75,7 +79,9 @@ def answer(
         results = _results(wanted, replicates, made, session, command)
         folder = asked.folder(session.store.directory)
         if session.runtime.is_main:
-            write_results(results, session.store, folder, question.data, question.settings.terms.task)
+            task, precision = question.settings.terms.task, question.settings.recipe.precision
+            shown = Shown(question.architecture, question.data, task.name, precision)
+            write_results(results, session, folder, shown, task)
     return CompareResult(results, folder)
 
 
@@ -101,13 +107,15 @@ def _results(
     copycats = "copycat" in question.settings.arms
     data = describe_data(question.data)
     measure = question.settings.terms.task.metric.measure
-    found = judge(points, dense, question.units, data, session.store, measure)
+    settings = _described(wanted)
+    asked = Question.of(settings, command)
+    found = judge(points, dense, question.units, data, session.store, measure, asked)
     return Results(
         command=command,
         metric=None if measure == ACCURACY else measure,
         model=question.name,
         data=data,
-        settings=_described(wanted),
+        settings=settings,
         dense=tuple(dense),
         points=tuple(points),
         summary=found.summary,
@@ -120,6 +128,7 @@ def _results(
             **_made_with([*dense, *points], session.store),
         },
         question=_asked(wanted).hash,
+        advice=found.advice,
     )
 
 
@@ -234,6 +243,11 @@ class CompareResult:
         return self.results.verdict.text
 
     @property
+    def advice(self) -> Advice | None:
+        """Which network to keep, what could not be told apart, and what would decide it."""
+        return self.results.advice
+
+    @property
     def points(self) -> tuple[Point, ...]:
         """One entry for every arm, budget and seed."""
         return self.results.points
@@ -279,6 +293,9 @@ def compare(
         data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
             test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
         budgets: e.g. ["params=25%"], shares of the network given; or a text with commas.
+        seeds: networks of every arm, each from a seed of its own, at least 1; with one there is no verdict.
+        match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
+            scratch is given the training MACs that fisher-tuned had spent at that budget.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
@@ -291,11 +308,19 @@ def compare(
             the task's: what everything that selects looks at, and the verdict.
         optimizer: makes the optimizer of parameter groups, in place of the recipe's:
             `lambda groups: torch.optim.AdamW(groups, lr=1e-3)`.
+        copycat_after: removals after which `copycat` takes its profile; None: a share of all.
         out: folder for results, report and runs.
+        device: "cpu", "cuda", ...; "auto": the GPU where there is one.
         workers: how many networks to train side by side, each in a process of its own with its share of
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
+
+        reporter: shows how far it is, and is told what should be said; None: on stderr.
+        command: what `results.json` says that was asked; None: this call.
+
+    Returns:
+        The verdict, a point for every network, and the folder that has them.
 
     Raises:
         InputError: before anything is trained or written.
@@ -307,6 +332,8 @@ def compare(
 
     Reference: Crowley et al. 2018, Fig. 1.
     """
+    require_posix("a comparison")
+    require_extra("compare", "a comparison")
     asked = Workers.parse(workers, on)
     reporter = reporter or Reporter()
     given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from secateur.atomic import write_text
-from secateur.records.measured import Measured
 from secateur.records.results import Results
 
 from . import charts, differences, series, table
 from .accuracy import accuracy_chart
+from .beside import Beside
 from .figures import write_figures
 from .measured import parts
 from .quantity import quantity_of
@@ -27,8 +26,7 @@ def write_report(
     results: Results,
     histories: Histories,
     directory: Path,
-    meanings: Mapping[str, str] | None = None,
-    measured: Measured | None = None,
+    beside: Beside | None = None,
 ) -> Path:
     """Write `report.html` and `figures/*.{png,svg}` under `directory`.
 
@@ -36,25 +34,20 @@ def write_report(
         results: the content of `results.json`.
         histories: for each run id, its epochs.
         directory: where to write; made if it is not there. Each file is replaced as a whole or not at all.
-        meanings: one line on each arm; none: they are shown by name only.
-        measured: what the network in best/ comes to where it runs, where that is known.
+        beside: what was found elsewhere.
 
     Returns:
         The path of the page.
     """
     write_figures(results, histories, directory / "figures")
     page = directory / "report.html"
-    write_text(page, render(results, histories, meanings, measured))
+    write_text(page, render(results, histories, beside))
     return page
 
 
-def render(
-    results: Results,
-    histories: Histories,
-    meanings: Mapping[str, str] | None = None,
-    measured: Measured | None = None,
-) -> str:
-    """The page as text."""
+def render(results: Results, histories: Histories, beside: Beside | None = None) -> str:
+    """The page as text. Whatever is missing, of the results or beside them, is left out."""
+    beside = beside or Beside()
     templates = environment("secateur.report")
     templates.filters["count"] = table.count
     shown = page_charts(results, histories)
@@ -62,13 +55,13 @@ def render(
     resource = series.resource_of(results)
     of_weights = resource.key == "nonzeros"
     specs = {chart.id: [view.spec for view in chart.views] for chart in shown}
-    return templates.get_template("template.html").render(
+    return templates.get_template("report.html").render(
         results=results,
         charts={chart.id: chart for chart in shown},
         specs=embed(specs),
         plotly=plotly_offline(),
         looks=looks_of([*series.arms(results), "dense"]),
-        meanings=meanings or {},
+        meanings=beside.meanings,
         arms=series.arms(results),
         seeds=series.seed_count(results),
         one_seed=any(row.n == 1 for row in results.summary),
@@ -82,7 +75,8 @@ def render(
         ratios=not of_weights or any(row.arm == "fisher-tuned" for row in results.summary),
         sections=sections,
         differences=differences.lines(results),
-        measured=measured and parts(measured),
+        measured=beside.measured and parts(beside.measured),
+        beside=beside,
         basis={entry.basis for entry in results.verdict.per_budget},
         dense=table.dense_row(results),
         convention=table.COMPUTE_CONVENTION,

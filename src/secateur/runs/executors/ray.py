@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import InputError, first_line, kind_and_line
+from secateur.errors import InputError, first_line, kind_and_line, missing
 from secateur.records.ours import VERSION
 from secateur.runs.executors.call import paths_of_ones_own, thread_environment, unpack
 from secateur.runs.executors.orphans import Watch
@@ -236,7 +236,7 @@ def _imported() -> Any:
         with _environment(added):
             return import_module("ray")
     except ImportError:
-        raise InputError("Ray is not installed: pip install 'secateur[ray]'") from None
+        raise missing("ray", "--on ray") from None
 
 
 def _knock(address: str) -> None:
