@@ -21,7 +21,7 @@ test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with to
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
 
 docs: $(READY)  ## the site, in build/site, and its tests; a warning is an error
-	$(BIN)/sphinx-build -W --keep-going --quiet -d build/doctrees docs build/site
+	$(BIN)/sphinx-build -W --keep-going --quiet --fresh-env -d build/doctrees docs build/site
 	SECATEUR_SITE=build/site $(BIN)/pytest -q -n 0 -m "" tests/test_site.py
 	@echo "open build/site/index.html: no page needs a network"
 
