@@ -176,7 +176,7 @@ def wide_figure(forest: Forest, width: float = WIDE, title: tuple[str, ...] = ()
     axes.set_xlabel(f"{_axis_name(forest.quantity)}{_key(forest)}", fontsize=SMALL, color=MUTED)
     if forest.judged:
         _differences(figure, forest, (width - beside + 14, top, beside - 26), found)
-        words(page, width - beside + 14, top - 10, "from the leader", fontsize=SMALL, color=MUTED)
+        words(page, width - beside + 14, top - 10, "difference from the leader", fontsize=SMALL, color=MUTED)
     return figure
 
 
@@ -212,7 +212,11 @@ def narrow_figure(forest: Forest, differences: bool = False) -> Figure:
             _draw(axes, forest, row.mark, y + 8)
             text = _numbers(forest.quantity, row.mark)
         words(page, NARROW - 10, y - 5, text, ha="right", fontsize=SMALL)
-    what = _difference_name(forest.quantity) if differences else _axis_name(forest.quantity)
+    what = (
+        f"difference from the leader ({_difference_unit(forest.quantity)})"
+        if differences
+        else _axis_name(forest.quantity)
+    )
     axes.set_xlabel(what, fontsize=SMALL, color=MUTED)
     if not differences and (key := _key(forest)):
         words(page, NARROW / 2, found.end + 50, key.strip(" ·;"), ha="center", fontsize=SMALL, color=MUTED)
@@ -223,8 +227,8 @@ def _axis_name(quantity: Quantity) -> str:
     return quantity.axis("test")
 
 
-def _difference_name(quantity: Quantity) -> str:
-    return f"{quantity.name} minus the leader's{' (points)' if quantity.in_percent else ''}"
+def _difference_unit(quantity: Quantity) -> str:
+    return "points" if quantity.in_percent else quantity.name
 
 
 def _key(forest: Forest) -> str:
@@ -258,7 +262,9 @@ def _intervals(
 
 def _unpruned_line(axes: Axes, forest: Forest, strips: list[tuple[float, float]]) -> None:
     assert forest.dense
-    low, mean, high = (forest.quantity.of(v) for v in (forest.dense.low, forest.dense.mean, forest.dense.high))
+    low, mean, high = (
+        forest.quantity.of(v) for v in (forest.dense.low, forest.dense.mean, forest.dense.high)
+    )
     for top, end in strips:
         if low is not None and high is not None:
             low, high = max(low, forest.span[0]), min(high, forest.span[1])
@@ -378,7 +384,7 @@ def _difference_axes(figure: Figure, forest: Forest, place: tuple[float, float, 
 
 def _differences(figure: Figure, forest: Forest, place: tuple[float, float, float], found: Places) -> None:
     axes = _difference_axes(figure, forest, place, found.end)
-    axes.set_xlabel(_difference_name(forest.quantity), fontsize=SMALL, color=MUTED)
+    axes.set_xlabel(_difference_unit(forest.quantity), fontsize=SMALL, color=MUTED)
     for row, y in zip(forest.rows, found.middles, strict=True):
         if row.gap:
             _draw_gap(axes, forest, row, row.gap, y)

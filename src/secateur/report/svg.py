@@ -15,7 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from . import drawing
-from .palette import INK, SANS, variable
+from .palette import INK, SANS, dark, named_in, variable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -216,3 +216,17 @@ def _as_one(run: list[_Node]) -> str:
         for node in run
     )
     return str(_Node("g", shared, "".join(map(str, inside))))
+
+
+def picture(figure: Figure, alt: str, *, night: bool = False, tips: Mapping[int, str] | None = None) -> str:
+    """A figure as an SVG file that stands alone, where no page gives colours their values.
+
+    Args:
+        figure, alt, tips: as of `markup`.
+        night: for dark paper; else for light.
+    """
+    inline = markup(figure, "p", alt, tips=tips)
+    for color in named_in([inline]):
+        inline = inline.replace(variable(color), dark(color) if night else color)
+    height = figure.get_figheight() * 72
+    return inline.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" height="{height:g}" ', 1) + "\n"
