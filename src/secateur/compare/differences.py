@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,7 @@ OTHERS = 2
 """Fewer other arms than these say too little of what is noisy."""
 MOST_SEEDS = 1000
 """More seeds than these are said to be too many."""
+_DOUBLINGS, _HALVINGS = 12, 30
 Z_POWER = 0.8416212335729143
 """The 80% quantile of the normal distribution."""
 
@@ -206,3 +207,59 @@ def corrected(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, ps[index] * arms * (arms - 1) / 2))
         found[index] = largest
     return found
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What the differences of the leader to each of the others allow to be said; the rule itself.
+
+    Attributes:
+        wins: the leader is better than every other, and than the nearest by the two arms' own seeds too.
+        corrected: the p values as one family.
+        behind: of each of the others, whether the leader is clearly better.
+    """
+
+    wins: bool
+    corrected: tuple[float, ...]
+    behind: tuple[bool, ...]
+
+
+def conclude(found: Sequence[Difference]) -> Conclusion:
+    """Apply the rule of `docs/verdict.md` to the leader's differences; of none, nothing is said."""
+    nearest = min(found, key=lambda each: each.gap, default=None)
+    wins = nearest is not None and all(each.wins for each in found) and nearest.holds_alone
+    ps = tuple(corrected([each.p for each in found]))
+    behind = tuple(
+        wins or (each.gap > 0 and p <= LEVEL and each.holds_alone) for each, p in zip(found, ps, strict=True)
+    )
+    return Conclusion(wins, ps, behind)
+
+
+def told_from(found: Sequence[Difference]) -> tuple[float, ...]:
+    """For each difference the smallest gap from which on the rule tells it, all else as it is.
+
+    It is found by asking the rule itself, `conclude`, with that gap in the place of the observed one: what
+    the seeds' spread, the test split, the correction for several arms and the two arms' own seeds ask for.
+
+    Returns:
+        in the values' unit; infinite where no gap would do.
+    """
+    return tuple(_told_from(found, index) for index in range(len(found)))
+
+
+def _told_from(found: Sequence[Difference], index: int) -> float:
+    def told(gap: float) -> bool:
+        changed = [replace(each, gap=gap) if i == index else each for i, each in enumerate(found)]
+        return conclude(changed).behind[index]
+
+    low = high = found[index].half  # where p is 5%: nothing smaller is ever told
+    for _ in range(_DOUBLINGS):
+        if told(high):
+            break
+        low, high = high, 2 * high
+    else:
+        return math.inf
+    for _ in range(_HALVINGS if high > low else 0):
+        middle = (low + high) / 2
+        low, high = (low, middle) if told(middle) else (middle, high)
+    return high

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from secateur.atomic import write_json
+from secateur.compare.advice import Question, advise
 from secateur.compare.summary import summarise
 from secateur.compare.verdict import Evidence, verdict
+from secateur.records.advice import Advice
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.results import DataSummary, Results, SummaryRow, Verdict
@@ -22,6 +25,7 @@ class Judgement:
     summary: tuple[SummaryRow, ...]
     dense_summary: SummaryRow | None
     verdict: Verdict
+    advice: Advice | None
 
 
 def judge(
@@ -31,6 +35,7 @@ def judge(
     data: DataSummary,
     store: RunStore,
     measure: Measure = ACCURACY,
+    question: Question | None = None,
 ) -> Judgement:
     """Judge a comparison.
 
@@ -38,24 +43,34 @@ def judge(
         points, dense: its networks, and those that nothing was cut from.
         limits: budget -> units.
         store: where the runs lie; every test example's score is read there, as far as it was kept.
+        question: what was asked, as advice needs it.
     """
     test = data.test if data.test > 0 else None
     summary = summarise(points, limits, test=test, measure=measure)
     unpruned = summarise(dense, {}, test=test, measure=measure)
     scores = {}
-    for point in points:
+    for point in [*points, *dense]:
         if (found := store.scores(point.run_id)) is not None and len(found) == test:
             scores[point.arm, point.budget, point.seed] = found.numpy()
     things = "images" if len(data.shape) == 3 else "examples"
-    told = verdict(summary, Evidence(test, data.val, scores, things), measure)
-    return Judgement(summary, unpruned[0] if unpruned else None, told)
+    evidence = Evidence(test, data.val, scores, things)
+    first = unpruned[0] if unpruned else None
+    advice = advise(summary, first, evidence, measure, question)
+    return Judgement(summary, first, verdict(summary, evidence, measure), advice)
 
 
 def judged_again(results: Results, store: RunStore) -> Results:
     """The same comparison by today's rule; what was measured stays."""
     limits = {row.budget: row.limit for row in results.summary if row.budget and row.limit}
-    found = judge(results.points, results.dense, limits, results.data, store, results.measure)
-    return replace(results, summary=found.summary, dense_summary=found.dense_summary, verdict=found.verdict)
+    asked = Question.of(results.settings, results.command)
+    found = judge(results.points, results.dense, limits, results.data, store, results.measure, asked)
+    return replace(
+        results,
+        summary=found.summary,
+        dense_summary=found.dense_summary,
+        verdict=found.verdict,
+        advice=found.advice,
+    )
 
 
 def judge_folder(directory: Path, results: Results) -> tuple[Results, str]:
@@ -73,13 +88,25 @@ def judge_folder(directory: Path, results: Results) -> tuple[Results, str]:
 
 
 def _changed(directory: Path, old: Results, new: Results) -> str:
-    """The verdicts before and now, and whether `best/` holds another arm's network than the leader's."""
+    """The verdicts before and now, and whether `best/` holds another arm's network than is to be kept."""
     before, now = old.verdict, new.verdict
     if before.text == now.text:
         told = f"{directory}: judged again, with the same verdict; intervals and words may differ"
     else:
         told = f"{directory}: judged again. Before: {before.text} Now: {now.text}"
-    leaders = [min(each.per_budget, key=lambda entry: entry.limit).leader for each in (before, now)]
-    if leaders[0] != leaders[1]:
-        told += f" best/ still holds a network of {leaders[0]}; the comparison's command replaces it."
+    there, kept = _in_best(directory), new.advice and (new.advice.arm, new.advice.budget)
+    if there and kept and there != kept:
+        told += (
+            f" best/ still holds a network of {there[0]} at {there[1]}, and the advice is {kept[0]} at "
+            f"{kept[1]}; the comparison's command replaces it."
+        )
     return told
+
+
+def _in_best(directory: Path) -> tuple[str, str] | None:
+    """The arm and the budget of the network in `best/`, as its record says; None where there is none."""
+    try:
+        content = json.loads((directory / "best" / "record.json").read_text(encoding="utf-8"))
+        return str(content["arm"]), str(content["budget"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -17,22 +17,35 @@ from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
+from secateur.compare.judging import judged_again
+from secateur.compare.taking import taken
+from secateur.compare.winner import Shown
 from secateur.errors import InputError
 from secateur.network.task import Task
+from secateur.records.advice import Advice
 from secateur.records.measured import Measured, hash_of
+from secateur.records.ours import wrote
 from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
-from secateur.report import write_report
+from secateur.records.winner import WINNER_FILE, Winner
+from secateur.report import Beside, write_report
+from secateur.report.checklist import checklist
+from secateur.report.series import Histories
+from secateur.report.winner import parts
+from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.batches import AnyData
 
 REPORTS = "reports"
 """The folder of the reports whose questions are not the folder's first."""
 
+PAGE = "report.html"
+"""Of a folder of results; while runs are made, of those that are there (`live`)."""
+
 REPORT_FILES = (
-    "report.html",
+    PAGE,
     *(
         f"figures/{name}.{kind}"
         for name in (*(f"accuracy_vs_{each}" for each in RESOURCES), "channel_profile", "training_curves")
@@ -43,7 +56,10 @@ FILES = (
     "results.json",
     *(
         f"best/{name}"
-        for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
+        for name in (
+            *(ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json"),
+            WINNER_FILE,
+        )
     ),
     *REPORT_FILES,
 )
@@ -101,14 +117,31 @@ def _said(value: Any) -> str:
     return getattr(value, "__qualname__", type(value).__qualname__) if " at 0x" in text else text
 
 
-def write_results(results: Results, store: RunStore, folder: Path, data: AnyData, task: Task) -> None:
-    """Leave `results.json`, `best/`, `report.html` and `figures/` in a folder, of runs in `store`."""
+def write_results(results: Results, session: Session, folder: Path, shown: Shown, task: Task) -> None:
+    """Leave `results.json`, `best/`, `report.html` and `figures/` in a folder, of a session's runs.
+
+    Args:
+        shown: what the kept network is tried on, for the page.
+    """
     (folder / "best").mkdir(parents=True, exist_ok=True)
     write_json(folder / "results.json", results.to_json())
     best = best_point(results)
-    if record := store.record(best.run_id):
-        leave_network(store, folder / "best", record, best, data, task)
+    if record := session.store.record(best.run_id):
+        before = _winner_in(folder)
+        leave_network(session.store, folder / "best", record, best, shown.data, task)
+        if winner := shown.winner(best, session, before):
+            write_json(folder / "best" / WINNER_FILE, winner.to_json())
+        else:
+            (folder / "best" / WINNER_FILE).unlink(missing_ok=True)  # of another network
     rewrite_report(folder, results)
+
+
+def _winner_in(folder: Path) -> Winner | None:
+    """What was found of the network that lies there; None where nothing was, or nobody can read it."""
+    try:
+        return Winner.of(folder / "best" / WEIGHTS_FILE)
+    except InputError:
+        return None
 
 
 def leave_network(
@@ -143,31 +176,68 @@ def rewrite_report(directory: Path, results: Results) -> Path:
     check_out(directory, REPORT_FILES)
     shares = directory.parent.name == REPORTS and not (directory / "runs").is_dir()
     store = RunStore(directory.parent.parent if shares else directory)
+    beside = Beside(
+        meanings=meanings(),
+        measured=Measured.of(directory / "best" / WEIGHTS_FILE),
+        taken=taken(directory, results),
+        advice=_advice(results, store),
+        checklist=checklist(results),
+        winner=_winner_parts(results, directory),
+    )
+    return write_report(results, histories(results, store), directory, beside)
+
+
+def meanings() -> dict[str, str]:
+    """A line on each arm."""
+    return {name: arm.meaning for name, arm in ARMS.items()}
+
+
+def histories(results: Results, store: RunStore) -> Histories:
+    """The epochs of every run that has a point."""
     ids = {point.run_id for point in [*results.points, *results.dense]}
     records = {run_id: store.record(run_id) for run_id in sorted(ids)}
-    histories = {run_id: record.history for run_id, record in records.items() if record}
-    meanings = {name: arm.meaning for name, arm in ARMS.items()}
-    measured = Measured.of(directory / "best" / WEIGHTS_FILE)
-    return write_report(results, histories, directory, meanings, measured)
+    return {run_id: record.history for run_id, record in records.items() if record}
+
+
+def _advice(results: Results, store: RunStore) -> Advice | None:
+    """What to do; of results of older versions it follows from what is there, of unfinished ones nothing."""
+    if results.advice or not results.verdict.per_budget:
+        return results.advice
+    return judged_again(results, store).advice
+
+
+def _winner_parts(results: Results, directory: Path) -> dict[str, Any] | None:
+    found = Winner.of(directory / "best" / WEIGHTS_FILE)
+    examples = "images" if len(results.data.shape) == 3 else "examples"
+    return parts(found, examples) if found else None
 
 
 def load_results(directory: Path) -> Results:
     """The `results.json` of a folder; InputError where there is none that this version can read."""
     path = directory / "results.json"
     if not path.is_file():
-        raise InputError(f"no results.json in '{directory}': name a folder that `secateur compare` left")
+        raise InputError(f"no results.json in '{directory}': {_what_lacks(directory)}")
     return Results.load(path)
 
 
-def best_point(results: Results) -> Point:
-    """The network of `best/`: the leader at the smallest budget, of its seeds the best on validation.
+def _what_lacks(directory: Path) -> str:
+    """What to do about a folder without results."""
+    if wrote(directory / PAGE) and wrote(directory / "plan.json"):
+        return "its comparison is not finished; the same `secateur compare` goes on, and leaves it at the end"
+    return "name a folder that `secateur compare` left"
 
-    Which arm leads is judged on validation and test split together, and the verdict says so; which of its
-    seeds is shipped is not, so that the seed's test accuracy was not what it was chosen by.
+
+def best_point(results: Results) -> Point:
+    """The network of `best/`: what the advice says to keep, of its seeds the best on validation.
+
+    Which arm and which budget that is was judged on validation and test split together, and the page says so;
+    which of its seeds is shipped was not, so that its test accuracy was not what it was chosen by. Results
+    without advice, of older versions, had the leader at the smallest budget.
     """
     smallest = min(results.verdict.per_budget, key=lambda entry: entry.limit)
-    candidates = [
-        point for point in results.points if (point.arm, point.budget) == (smallest.leader, smallest.budget)
-    ]
+    kept = (smallest.leader, smallest.budget)
+    if results.advice:
+        kept = (results.advice.arm, results.advice.budget)
+    candidates = [point for point in results.points if (point.arm, point.budget) == kept]
     rank = results.measure.rank
     return max(candidates, key=lambda point: (rank(point.val_accuracy), -point.seed))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.compare.differences import LEVEL, Difference, corrected, difference
+from secateur.compare.differences import Difference, conclude, difference
 from secateur.compare.sampling import TestError, bounded, paired
 from secateur.compare.spreads import Sample, samples, spreads
 from secateur.compare.wording import clause, sentence
@@ -96,18 +96,10 @@ def decide(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure = AC
     """Decide between the arms of one budget."""
     leader = max(rows, key=lambda row: (measure.rank(evidence.pooled(row)), measure.rank(row.mean)))
     others = tuple(row for row in rows if row is not leader)
-    found = tuple(_differences(leader, rows, evidence, measure))
-    wins = _wins(others, found, measure)
-    ps = tuple(corrected([each.p for each in found]))
-    behind = (
-        tuple(
-            wins or (each.gap > 0 and p <= LEVEL and each.holds_alone)
-            for each, p in zip(found, ps, strict=True)
-        )
-        if found
-        else (False,) * len(others)
-    )
-    return Decision(leader, others, found, ps, wins, behind)
+    found = tuple(differences_from(leader, rows, evidence, measure))
+    said = conclude(found)
+    behind = said.behind if found else (False,) * len(others)
+    return Decision(leader, others, found, said.corrected, said.wins, behind)
 
 
 def _judge(
@@ -132,10 +124,10 @@ def _judge(
     return replace(judged, text=clause(judged, found.leader, found.others, test, measure))
 
 
-def _differences(
+def differences_from(
     leader: SummaryRow, rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure
 ) -> list[Difference]:
-    """Of the leader to every other, in their order; none with one seed, which has no spread."""
+    """Of one row to every other, in their order; none with one seed, which has no spread."""
     if len(rows) < 2 or min(row.n for row in rows) < 2:
         return []
     grain = 1 / evidence.test if evidence.test and measure.fraction else 0.0
@@ -176,14 +168,6 @@ def _basis(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure) -> 
     if all(evidence.scores_of(row) is not None for row in rows):
         return PAIRED
     return BOUNDED if measure.fraction and evidence.test else SEEDS
-
-
-def _wins(others: Sequence[SummaryRow], differences: Sequence[Difference], measure: Measure) -> bool:
-    """Better than every other, and than the nearest by the two arms' own seeds too."""
-    if not differences or not all(each.wins for each in differences):
-        return False
-    nearest = max(zip(others, differences, strict=True), key=lambda pair: measure.rank(pair[0].mean))[1]
-    return nearest.holds_alone
 
 
 def _gap(row: SummaryRow, found: Difference, p: float, examples: int | None) -> Gap:

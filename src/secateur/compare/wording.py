@@ -12,9 +12,9 @@ def sentence(per_budget: Sequence[BudgetVerdict]) -> str:
     """All budgets in one sentence, short where they agree; the details are in each budget's own text."""
     winners = {entry.winner for entry in per_budget}
     if winners == {None}:
-        text = f"no clear winner {_and([_at(entry) for entry in per_budget])}"
+        text = f"no clear winner {listed([_at(entry) for entry in per_budget])}"
     elif len(winners) == 1:
-        text = f"{winners.pop()} wins {_and([_at(entry) for entry in per_budget])}"
+        text = f"{winners.pop()} wins {listed([_at(entry) for entry in per_budget])}"
     else:
         text = "; ".join(
             f"{_at(entry)} {entry.winner} wins" if entry.winner else f"{_at(entry)} there is no clear winner"
@@ -54,10 +54,10 @@ def clause(
         return f"no clear winner, as one seed has no interval (--seeds 3): {_leads(leader, measure)}"
     nearest = min(judged.gaps, key=lambda gap: gap.gap)
     if judged.winner:
-        ahead = f"{_size(nearest.gap, measure)} {_range(nearest, measure)}"
+        ahead = f"{size(nearest.gap, measure)} {between(nearest.low, nearest.high, measure)}"
         return f"{leader.arm} wins with {value(leader, measure)}: {ahead} ahead of {nearest.arm}, the nearest"
     doubtful = [gap for gap in judged.gaps if gap.arm in judged.not_separated]
-    behind = f"; {_and(judged.behind)} clearly behind" if judged.behind else ""
+    behind = f"; {listed(judged.behind)} clearly behind" if judged.behind else ""
     return (
         f"no clear winner: {_leads(leader, measure)}, {_not_separated(doubtful, measure)}{behind}; "
         f"{_seen(judged, leader, nearest, test, measure)}"
@@ -69,10 +69,10 @@ def _not_separated(doubtful: Sequence[Gap], measure: Measure) -> str:
     if not doubtful:
         return "but not by its own seeds alone"
     if len(doubtful) <= 2:
-        return _and([_ahead(gap, measure) for gap in doubtful])
+        return listed([_ahead(gap, measure) for gap in doubtful])
     nearest = min(doubtful, key=lambda gap: gap.gap)
     rest = [gap.arm for gap in doubtful if gap is not nearest]
-    return f"{_ahead(nearest, measure)}, and not clearly ahead of {_and(rest)}"
+    return f"{_ahead(nearest, measure)}, and not clearly ahead of {listed(rest)}"
 
 
 def _leads(leader: SummaryRow, measure: Measure) -> str:
@@ -83,16 +83,16 @@ def _leads(leader: SummaryRow, measure: Measure) -> str:
 def _ahead(gap: Gap, measure: Measure) -> str:
     """One difference that is too small to tell."""
     if gap.gap == 0:
-        return f"as much as {gap.arm} {_range(gap, measure)}"
+        return f"as much as {gap.arm} {between(gap.low, gap.high, measure)}"
     direction = "ahead of" if gap.gap > 0 else "behind"
-    return f"{_size(abs(gap.gap), measure)} {direction} {gap.arm} {_range(gap, measure)}"
+    return f"{size(abs(gap.gap), measure)} {direction} {gap.arm} {between(gap.low, gap.high, measure)}"
 
 
 def _seen(judged: BudgetVerdict, leader: SummaryRow, nearest: Gap, test: str, measure: Measure) -> str:
     """What is too small to be seen, and what would show it."""
     kept = " (of which no single results were kept)" if judged.basis == BOUNDED else ""
     counted = f" and {test}{kept}" if test and judged.basis != SEEDS else ""
-    told = f"{leader.n} seeds{counted} show gaps from about {_size(nearest.visible, measure)} on"
+    told = f"{leader.n} seeds{counted} show gaps from about {size(nearest.visible, measure)} on"
     if nearest.gap <= 0:
         return told
     ways = []
@@ -113,14 +113,16 @@ def value(row: SummaryRow, measure: Measure) -> str:
     return f"{shown} ± {row.half * 100:.1f}" if measure.fraction else f"{shown} ± {number(row.half)}"
 
 
-def _size(gap: float, measure: Measure) -> str:
+def size(gap: float, measure: Measure) -> str:
+    """A gap: "0.7 points"; of other metrics "0.012"."""
     return f"{gap * 100:.1f} points" if measure.fraction else number(gap)
 
 
-def _range(gap: Gap, measure: Measure) -> str:
+def between(low: float, high: float, measure: Measure) -> str:
+    """An interval of a gap: "(-1.7 to 3.0)"."""
     if measure.fraction:
-        return f"({gap.low * 100:.1f} to {gap.high * 100:.1f})"
-    return f"({number(gap.low)} to {number(gap.high)})"
+        return f"({low * 100:.1f} to {high * 100:.1f})"
+    return f"({number(low)} to {number(high)})"
 
 
 def _at(entry: BudgetVerdict) -> str:
@@ -128,8 +130,9 @@ def _at(entry: BudgetVerdict) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    return _and(names) if len(names) <= 2 else f"{len(names)} arms"
+    return listed(names) if len(names) <= 2 else f"{len(names)} arms"
 
 
-def _and(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: "width", "width and copycat", "l1, width and copycat"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

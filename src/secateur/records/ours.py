@@ -26,6 +26,7 @@ FORMATS = (
     "secateur-int8",
     "secateur-measured",
     "secateur-transformers",
+    "secateur-winner",
 )
 """What files of ours say that they are, under "format"."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from secateur.records.advice import Advice
 from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
@@ -198,6 +199,7 @@ class Results(Stored):
         trajectory: of the runs that removed channels one by one, one a seed; else empty.
         environment: that it was drawn up with, as JSON, and with which commits and threads it was trained.
         question: a hash of network, data and settings; None in files of older versions.
+        advice: what to do with it; None in files of older versions, and where nothing is finished.
     """
 
     SCHEMA: ClassVar[int | None] = 1
@@ -217,6 +219,7 @@ class Results(Stored):
     verdict: Verdict
     environment: Mapping[str, Any]
     question: str | None = optional()
+    advice: Advice | None = optional()  # noqa: RUF009  # a field
 
     def check(self) -> None:
         """The one setting that is read here, and that all networks have a count of what it names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .beside import Beside
 from .html import write_report
 
-__all__ = ["write_report"]
+__all__ = ["Beside", "write_report"]

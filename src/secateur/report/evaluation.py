@@ -38,7 +38,7 @@ def render(found: Evaluated, images: Sequence[np.ndarray]) -> str:
     largest = max((count for row in found.confusion for count in row), default=0)
     return (
         environment("secateur.report")
-        .get_template("evaluation_template.html")
+        .get_template("evaluation.html")
         .render(found=found, shown=list(zip(found.worst, map(inlined, images), strict=True)), largest=largest)
     )
 

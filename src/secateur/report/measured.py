@@ -42,7 +42,7 @@ def write_measured(found: Measured, directory: Path) -> Path:
 
 def render(found: Measured) -> str:
     """The page as text."""
-    template = environment("secateur.report").get_template("measured_template.html")
+    template = environment("secateur.report").get_template("measured.html")
     return template.render(network=found.network, **parts(found))
 
 

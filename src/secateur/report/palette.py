@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 INK = "#20252b"
-MUTED = "#66707a"
+MUTED = "#59636c"
 GRID = "#e7e5df"
 DENSE = "#3a3f45"
 PALE = "#eceae4"
@@ -22,11 +22,11 @@ SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 
 _DARK = {
     INK: "#e9e7e1",
-    MUTED: "#a3abb3",
+    MUTED: "#a9b1b9",
     GRID: "#343a41",
     DENSE: "#c3c9cf",
     PALE: "#363c43",
-    CARD: "#1e2227",
+    CARD: "#1d2126",
 }
 _DARKEST, _LIGHTEST = 0.62, 0.86
 """OKLab lightness of what is black, and white, on light paper, when it is to be read on dark."""
@@ -67,12 +67,18 @@ def named_in(markup: Iterable[str]) -> list[str]:
     return sorted({f"#{found}" for text in markup for found in re.findall(r"var\(--c-([0-9a-f]{6})\)", text)})
 
 
-def style_sheet(colors: Iterable[str]) -> str:
-    """The variables' values, on light paper and on dark screens."""
+def declarations(colors: Iterable[str]) -> tuple[str, str]:
+    """The variables' values, on light paper and on dark screens, as they stand in a rule.
+
+    Example:
+        >>> declarations(["#20252b"])
+        ('--c-20252b:#20252b;', '--c-20252b:#e9e7e1;')
+    """
     listed = sorted(set(colors))
-    light = "".join(f"--c-{color[1:]}:{color};" for color in listed)
-    night = "".join(f"--c-{color[1:]}:{dark(color)};" for color in listed)
-    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{night}}}}}"
+    return (
+        "".join(f"--c-{color[1:]}:{color};" for color in listed),
+        "".join(f"--c-{color[1:]}:{dark(color)};" for color in listed),
+    )
 
 
 def _oklab(color: str) -> tuple[float, float, float]:

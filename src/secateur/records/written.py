@@ -1,0 +1,33 @@
+"""How a number is written for people: the digits that say something, never `0.0008000000000000003`."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_LONG = re.compile(r"(?<![\w.])-?\d+\.\d{7,}(?:e[+-]?\d+)?(?![\w.])")
+"""A number with more digits behind its point than anybody writes."""
+
+
+def written(value: float) -> str:
+    """A number with at most six significant digits; whole ones exactly.
+
+    Example:
+        >>> written(0.0008000000000000003), written(512), written(1e-5), written(12345678)
+        ('0.0008', '512', '1e-05', '12345678')
+        >>> written(1 / 3), written(float("nan")), written(-0.0)
+        ('0.333333', 'nan', '0')
+    """
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
+        return str(int(value))
+    return f"{value:.6g}"
+
+
+def tidied(text: str) -> str:
+    """A text whose numbers have at most six significant digits, where they had more behind the point.
+
+    Example:
+        >>> tidied("lr 0.0008000000000000003, momentum 0.9"), tidied("0.1.00000000"), tidied("x1.00000000")
+        ('lr 0.0008, momentum 0.9', '0.1.00000000', 'x1.00000000')
+    """
+    return _LONG.sub(lambda found: written(float(found[0])), text)
