@@ -18,7 +18,8 @@ from secateur.atomic import write_text
 from secateur.records.results import Results
 from secateur.report import svg
 from secateur.report.drawing import house_style
-from secateur.report.forest import forest_of, wide_figure
+from secateur.report.forest_drawing import wide_figure
+from secateur.report.forest_rows import forest_of
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "results" / "cifar10-wrn-16-1"

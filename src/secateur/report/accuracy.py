@@ -31,7 +31,7 @@ def accuracy_chart(results: Results) -> Chart:
     for index, cost in enumerate(costs(results)):
         drawing = AccuracyDrawing(results, cost)
         what = f"{quantity.title} on the test split against {cost.name}, one curve for each arm."
-        name = f"accuracy-{index}"
+        name = f"a{index}"
         views.append(
             View(cost.name, svg.markup(drawing.page(), name, what, tips=drawing.tips, css="scrolls"))
         )

@@ -31,6 +31,7 @@ _DROPPED = {
     "stroke-miterlimit",
     "id",
     "version",
+    "stroke-dashoffset",
 }
 _USUAL = {
     ("stroke-width", "1"),
@@ -38,6 +39,8 @@ _USUAL = {
     ("stroke-linecap", "butt"),
     ("stroke-opacity", "1"),
 }
+_DOT = re.compile(r"M0 ([\d.]+)(?:C[^CLMz]*){8}z$")
+"""A circle, as matplotlib draws it."""
 _TIP = re.compile(r"tip-\d+$")
 Attributes = dict[str, str]
 
@@ -94,11 +97,12 @@ class _Page:
         self.name = name
         self.tips = tips
         self.marks: dict[str, str] = {}
-        self.defined = ""
+        self.paths: dict[str, str] = {}
 
     def written(self, root: ET.Element, alt: str, css: str) -> str:
         inside = _joined(found for child in root for found in self.nodes(child))
-        shared = f"<defs>{self.defined}</defs>" if self.defined else ""
+        used = {mark: path for path, mark in self.paths.items() if f'#{mark}"' in inside}
+        shared = "".join(str(_Node("path", {"id": mark, "d": path})) for mark, path in used.items())
         box = root.get("viewBox", "0 0 1 1")
         attributes = {
             **({"class": css} if css else {}),
@@ -106,11 +110,10 @@ class _Page:
             "width": box.split()[2],
             "role": "img",
             "aria-label": alt,
-            "font-family": SANS,
             "font-size": f"{FONT_SIZE:g}",
             "fill": variable(INK),
         }
-        return str(_Node("svg", attributes, f"<title>{escape(alt)}</title>{shared}{inside}"))
+        return str(_Node("svg", attributes, (f"<defs>{shared}</defs>" if shared else "") + inside))
 
     def nodes(self, node: ET.Element) -> list[_Node]:
         """What a page needs of a node."""
@@ -125,15 +128,28 @@ class _Page:
             return self._group(node)
         attributes = _plain(node)
         if tag == "use":
-            attributes["href"] = f"#{self.marks[_used(node)]}"
+            return [self._mark(_used(node), attributes)]
         return [_text(node, attributes) if tag == "text" else _Node(tag, attributes)]
 
     def _define(self, node: ET.Element) -> None:
-        """A mark that is used by others; what colours it has is said where it is used."""
+        """A mark that is used by others, once for each outline; its colours are said where it is used."""
         old = node.get("id")
-        if old is not None and old not in self.marks and not node.tag.endswith(("clipPath", "style")):
-            self.marks[old] = f"{self.name}-{len(self.marks)}"
-            self.defined += str(_Node("path", {"id": self.marks[old], "d": _short(node.get("d", ""))}))
+        if old is not None and not node.tag.endswith(("clipPath", "style")):
+            path = _short(node.get("d", ""))
+            self.marks[old] = path
+            self.paths.setdefault(path, f"{self.name}-{len(self.paths)}")
+
+    def _mark(self, old: str, attributes: Attributes) -> _Node:
+        """A mark at its place; a dot without an outline as the round end of a line without length."""
+        path = self.marks[old]
+        dot = _DOT.match(path)
+        if dot is None or "stroke" in attributes:
+            return _Node("use", {**attributes, "href": f"#{self.paths[path]}"})
+        look = {"fill": "none", "stroke": attributes["fill"], "stroke-linecap": "round"}
+        if opacity := attributes.get("fill-opacity") or attributes.get("opacity"):
+            look["stroke-opacity"] = opacity
+        width = f"{2 * float(dot[1]):g}"
+        return _Node("path", {"d": f"M{attributes['x']} {attributes['y']}h0", "stroke-width": width, **look})
 
     def _group(self, node: ET.Element) -> list[_Node]:
         """Its inside; as one element where it has a text of its own."""
@@ -141,8 +157,9 @@ class _Page:
         inside = [found for child in node for found in self.nodes(child)]
         if name.startswith("matplotlib.axis"):  # lines first, so that they are one
             inside.sort(key=lambda found: found.tag == "text")
-        if inside and _TIP.match(name):
-            title = f"<title>{escape(self.tips[int(name.rpartition('-')[2])])}</title>"
+        said = self.tips.get(int(name.rpartition("-")[2])) if _TIP.match(name) else None
+        if inside and said is not None:
+            title = f"<title>{escape(said, quote=False)}</title>"
             return [_Node("g", {"class": "tip"}, title + _joined(inside))]
         return inside
 
@@ -229,4 +246,5 @@ def picture(figure: Figure, alt: str, *, night: bool = False, tips: Mapping[int,
     for color in named_in([inline]):
         inline = inline.replace(variable(color), dark(color) if night else color)
     height = figure.get_figheight() * 72
-    return inline.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" height="{height:g}" ', 1) + "\n"
+    alone = f'xmlns="http://www.w3.org/2000/svg" height="{height:g}" font-family="{SANS}"'
+    return inline.replace("<svg ", f"<svg {alone} ", 1) + "\n"
