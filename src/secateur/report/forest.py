@@ -10,6 +10,9 @@ from .forest_drawing import narrow_differences, narrow_figure, wide_figure
 from .forest_rows import Forest, forest_of
 from .quantity import quantity_of
 
+MANY = 60
+"""Rows; of more there is one drawing, which is scrolled on phones, as two would be too heavy for a page."""
+
 
 def forest_chart(results: Results) -> Chart:
     """The chart, drawn for wide pages, and for narrow ones; of many rows, each budget by itself."""
@@ -27,13 +30,15 @@ def forest_chart(results: Results) -> Chart:
 def _markup(forest: Forest, name: str, alt: str) -> str:
     """All drawings of a view: the wide ones, then for phones, where nothing is pointed at."""
     parts = forest.parts()
+    large = len(forest.rows) > MANY
     wide, narrow = [], []
     for index, part in enumerate(parts):
         heading = f"{part.rows[0].text}. {alt}" if len(parts) > 1 else alt
-        figure = wide_figure(part)
-        wide.append(svg.markup(figure, f"{name}{index}", heading, tips=part.tips, css="wide"))
-        narrow.append(svg.markup(narrow_figure(part), f"{name}n{index}", heading, css="narrow"))
-    for index, part in enumerate(part for part in parts if part.judged):
+        figure, css = wide_figure(part), "scrolls large" if large else "wide"
+        wide.append(svg.markup(figure, f"{name}{index}", heading, tips=part.tips, css=css))
+        if not large:
+            narrow.append(svg.markup(narrow_figure(part), f"{name}n{index}", heading, css="narrow"))
+    for index, part in enumerate(part for part in parts if part.judged and not large):
         said = "How far each arm is from the one that leads, with 95% intervals."
         narrow.append(svg.markup(narrow_differences(part), f"{name}d{index}", said, css="narrow"))
     return "".join([*wide, *narrow])

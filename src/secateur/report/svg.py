@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from . import drawing
@@ -39,6 +40,7 @@ _USUAL = {
     ("stroke-linecap", "butt"),
     ("stroke-opacity", "1"),
 }
+_LINE = re.compile(r"M[-\d.]+ [-\d.]+(?:L[-\d.]+ [-\d.]+)+")
 _DOT = re.compile(r"M0 ([\d.]+)(?:C[^CLMz]*){8}z$")
 """A circle, as matplotlib draws it."""
 _TIP = re.compile(r"tip-\d+$")
@@ -206,7 +208,34 @@ def _short(text: str) -> str:
         'M101.36 160L101.3 0z'
     """
     text = _NUMBER.sub(lambda found: f"{round(float(found[0]), 2) + 0.0:.10g}", text)
-    return re.sub(r"\s*([A-Za-z])\s*", r"\1", text).strip() if text[:1] == "M" else text.strip()
+    if text[:1] != "M":
+        return text.strip()
+    return _steps(re.sub(r"\s*([A-Za-z])\s*", r"\1", text).strip())
+
+
+def _steps(path: str) -> str:
+    """A line through points as steps from each to the next, which is shorter; all else as it is.
+
+    Example:
+        >>> _steps("M10 20L10.5 20L11 19.25L12 18"), _steps("M10 20L30 20L50 20"), _steps("M1 2L3 4z")
+        ('M10 20l.5 0 .5-.75 1-1.25', 'M10 20L50 20', 'M1 2L3 4z')
+    """
+    if not _LINE.fullmatch(path):
+        return path
+    points = [tuple(round(100 * float(v)) for v in pair.split()) for pair in path[1:].split("L")]
+    if len(points) == 3 and any(len({point[axis] for point in points}) == 1 for axis in (0, 1)):
+        first, _, last = path.split("L")  # a mean on its interval: both ends say it
+        return f"{first}L{last}"
+    if len(points) < 4:
+        return path
+    steps = [_hundredths(b - a) for one, two in pairwise(points) for a, b in zip(one, two, strict=True)]
+    apart = "".join(step if step[0] == "-" else f" {step}" for step in steps)
+    return f"{path.partition('L')[0]}l{apart.strip()}"
+
+
+def _hundredths(number: int) -> str:
+    text = f"{abs(number) / 100:.2f}".rstrip("0").rstrip(".") or "0"
+    return ("-" if number < 0 else "") + (text[1:] if text.startswith("0.") else text)
 
 
 def _joined(nodes: Iterable[_Node]) -> str:
