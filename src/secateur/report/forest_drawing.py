@@ -5,7 +5,6 @@ A line, and a band for its interval, go through all rows: the unpruned network.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +212,7 @@ def _bar(
 ) -> None:
     """A mean on its interval, as one thing to point at."""
     low, mean, high = values
-    if mean is None or not math.isfinite(mean):
+    if mean is None:
         return
     least, most = axes.get_xlim()
     if not least <= mean <= most:

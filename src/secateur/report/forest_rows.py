@@ -6,7 +6,6 @@ arm is from the one that leads is as the verdict judged it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -76,7 +75,6 @@ class Forest:
         for part in self._by_budget():
             means = [row.mark.mean for row in part if row.mark]
             values += means[: max(2, len(means) // 3)]
-        values = [value for value in values if math.isfinite(value)]
         if not values:
             return None
         air = max(0.35 * (max(values) - min(values)), 0.02 * (self.span[1] - self.span[0]))
@@ -116,15 +114,10 @@ def forest_of(results: Results) -> Forest:
     for budget in reversed(series.budgets(results)):
         rows.append(Row(f"{plain(budget.text, 60)}: at most {count(budget.limit)} {name}"))
         found = [mark for curve in by_arm.values() for mark in curve if mark.budget == budget.text]
-        found.sort(key=lambda mark: _rank(mark, quantity))
+        found.sort(key=lambda mark: -quantity.measure.rank(mark.mean))
         rows += [_row(mark, judged.get(budget.text)) for mark in found]
     low, high = accuracy_extent(by_arm, results.dense_summary, quantity)
     return Forest(rows, quantity, styles(by_arm), results.dense_summary, (low, high))
-
-
-def _rank(mark: Mark, quantity: Quantity) -> tuple[bool, float]:
-    """The best first, and last what has no value."""
-    return (not math.isfinite(mark.mean), -quantity.measure.rank(mark.mean))
 
 
 def _row(mark: Mark, entry: BudgetVerdict | None) -> Row:

@@ -56,7 +56,7 @@ def draw_profile(above: Axes, below: Axes, profile: Profile, crowded: bool) -> N
         axes.bar(positions, whole, width=0.76, color=PALE)
         bars = axes.bar(positions, values, width=0.76, color=DENSE)
         texts = [number(value, digits) + unit for value in values]
-        axes.bar_label(bars, texts, padding=2, fontsize=SMALL - 1, rotation=90 if crowded else 0)
+        axes.bar_label(bars, texts, padding=2, fontsize=SMALL, rotation=90 if crowded else 0)
         axes.set_ylim(0, 1.2 * max(whole))
         axes.set_xlim(-0.6, len(positions) - 0.4)
         axes.grid(False, axis="x")

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from . import drawing
+from .charts import plain
 from .palette import INK, SANS, dark, named_in, variable
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def markup(
         css: the element's classes.
     """
     root = ET.fromstring(drawing.encode(figure, "svg"))
-    return _Page(name, tips or {}).written(root, alt, css)
+    return _Page(name, tips or {}).written(root, plain(alt), css)
 
 
 class _Page:
