@@ -24,7 +24,7 @@ def profile_chart(results: Results) -> Chart:
     """A view for the mean over the seeds, and for each."""
     alt = "Channels retained per block: percent remaining above, number remaining below."
     views = [
-        View(profile.label, svg.markup(_figure(profile), f"profile-{index}", alt, css="scrolls"))
+        View(profile.label, svg.markup(_figure(profile), f"p{index}", alt, css="scrolls"))
         for index, profile in enumerate(series.profiles(results))
     ]
     return Chart("profile", alt, views)
