@@ -26,6 +26,7 @@ from secateur.cli.shared import (
     planned,
     session_for,
 )
+from secateur.cli.watching import OpenOption, check_open, opened
 from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
 
@@ -67,6 +68,7 @@ def compare(
     workers: WorkersOption = "auto",
     on: OnOption = "here",
     plan: PlanOption = False,
+    open_page: OpenOption = False,
 ) -> Answer | None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
 
@@ -76,6 +78,8 @@ def compare(
     --seeds 3 --epochs 30 --prune-every 10`
     """
     from secateur.compare.arms import chosen
+    from secateur.compare.drawn_up import asked_in
+    from secateur.compare.results import PAGE
     from secateur.compare.run import answer
     from secateur.compare.settings import Settings
     from secateur.compare.wanted import ask
@@ -84,6 +88,7 @@ def compare(
 
     require_extra("compare", "secateur compare")
     asked = Workers.parse(workers, on)
+    check_open(open_page, plan)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
     if options.channels.get("granularity") == AUTO:
@@ -106,8 +111,10 @@ def compare(
     wanted = ask(architecture, data, settings)
     if plan:
         return printing.plan(wanted, session, asked) if session.runtime.is_main else None
-    found = answer(wanted, session, command_line(), asked, reads=options.model_path)
-    return printing.results(found.results, found.directory, out) if session.runtime.is_main else None
+    folder, is_main = asked_in(wanted).folder(session.store.directory), session.runtime.is_main
+    with opened(open_page and is_main, folder, PAGE) as finish:
+        found = answer(wanted, session, command_line(), asked, reads=options.model_path)
+    return replace(printing.results(found.results, found.directory, out), after=finish) if is_main else None
 
 
 @taking(Options)
@@ -432,19 +439,24 @@ def _check_scaled(file: Path, source: Path) -> None:
 
 def report(
     directories: Annotated[list[Path], path_argument("Folders that `compare` left.", "DIR...")],
+    open_page: OpenOption = False,
 ) -> Answer | None:
     """Draw report.html and figures/ again from results.json. The verdict is judged again by today's rule.
 
     Example: `secateur report secateur-compare/`
     """
     from secateur.compare.judging import judge_folder
-    from secateur.compare.results import load_results, rewrite_report
+    from secateur.compare.results import PAGE, load_results, rewrite_report
 
     require_extra("compare", "secateur report")
+    if open_page and len(directories) > 1:
+        raise InputError(f"--open shows one report, got {len(directories)} folders: name one")
     loaded = [(directory, load_results(directory)) for directory in directories]
     judged = [(directory, *judge_folder(directory, results)) for directory, results in loaded]
     written = [str(rewrite_report(directory, results)) for directory, results, _ in judged]
     changes = [changed for *_, changed in judged if changed]
-    return Answer(
+    found = Answer(
         {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
     )
+    with opened(open_page, directories[0], PAGE, there=True) as finish:
+        return replace(found, after=finish)

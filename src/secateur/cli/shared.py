@@ -133,5 +133,5 @@ def only_one(budgets: tuple[Any, ...]) -> Any:
 def command_line() -> str:
     """The command as it can be given again, without what only decides how its result is shown."""
     return shlex.join(
-        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q"))]
+        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q", "--open"))]
     )

@@ -17,7 +17,7 @@ from secateur.errors import TrainingError
 from secateur.network.masks import count_nonzeros
 from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
-from secateur.progress import Reporter
+from secateur.progress import Reporter, Several
 from secateur.records.measure import ACCURACY
 from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
@@ -48,6 +48,16 @@ class Session:
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(what, compute)
             yield
+
+    @contextmanager
+    def telling(self, *others: Reporter) -> Iterator[None]:
+        """Tell others too what happens."""
+        alone = self.reporter
+        self.reporter = Several(alone, *others)
+        try:
+            yield
+        finally:
+            self.reporter = alone
 
     def before_making(self, graph: Graph) -> None:
         """Hook, told of a graph before any run of it is made; see `runs.rehearsal`."""
@@ -85,6 +95,8 @@ class Session:
             self.limit.before_run()
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
         training = self._begun(run)
+        history = training.progress.history
+        self.reporter.run_begun(run.run_id, run.label, run.seed, run.spec.identity, list(history))
         self._say_before(run, training)
         try:
             training.fit()
