@@ -174,7 +174,7 @@ def _capital(text: str) -> str:
 
 
 def to_csv(content: DupontCells) -> str:
-    """One line for each claim at each place, at full precision; empty where there is nothing."""
+    """One line for each claim at each place, to twelve digits; empty where there is nothing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_HEADS)
