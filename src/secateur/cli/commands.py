@@ -26,8 +26,8 @@ from secateur.cli.shared import (
     planned,
     session_for,
 )
-from secateur.cli.watching import OpenOption, check_open, opened
-from secateur.errors import InputError
+from secateur.cli.watching import LogWithOption, OpenOption, check_open, opened
+from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def compare(
     out: Annotated[Path, path_option("Folder for report, results and runs.")] = Path("secateur-compare"),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
+    log_with: LogWithOption = None,
     plan: PlanOption = False,
     open_page: OpenOption = False,
 ) -> Answer | None:
@@ -86,6 +87,7 @@ def compare(
     from secateur.records.out import FOLDER_FILES
     from secateur.runs.executors.choice import Workers
 
+    require_extra("compare", "secateur compare")
     asked = Workers.parse(workers, on)
     check_open(open_page, plan)
     if options.finds_rate:
@@ -105,7 +107,7 @@ def compare(
         terms=options.terms(),
     )
     chosen(settings)
-    session, data, architecture = session_for(options, out, FOLDER_FILES)
+    session, data, architecture = session_for(options, out, FOLDER_FILES, log_with)
     printing.constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan:
@@ -127,6 +129,7 @@ def train(
         str | None, option("What builds the teacher, where it is not built in.", RECIPE)
     ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
+    log_with: LogWithOption = None,
     plan: PlanOption = False,
 ) -> Answer | None:
     """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
@@ -137,7 +140,7 @@ def train(
     from secateur.compare.one_network import FILES, Subject, teacher_in, train_one
 
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
-    session, data, architecture = session_for(options, out, FILES)
+    session, data, architecture = session_for(options, out, FILES, log_with)
     recipe = tuned if architecture.comes_trained else anew
     subject = Subject(
         architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan, terms=options.terms()
@@ -186,6 +189,7 @@ def prune(
         ),
     ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-prune"),
+    log_with: LogWithOption = None,
     plan: PlanOption = False,
 ) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
@@ -224,7 +228,7 @@ def prune(
         check_asked(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
-    session, data, architecture = session_for(options, out, FILES)
+    session, data, architecture = session_for(options, out, FILES, log_with)
     printing.constraints(architecture, pruning.constraints, session, method)
     recipe = tuned if trained or architecture.comes_trained else anew
     subject = Subject(
@@ -447,6 +451,7 @@ def report(
     from secateur.compare.judging import judge_folder
     from secateur.compare.results import PAGE, load_results, rewrite_report
 
+    require_extra("compare", "secateur report")
     if open_page and len(directories) > 1:
         raise InputError(f"--open shows one report, got {len(directories)} folders: name one")
     loaded = [(directory, load_results(directory)) for directory in directories]

@@ -1,4 +1,4 @@
-"""`--open`: the page of a command in the user's browser, while it works and behind its end."""
+"""How a command is watched: `--open`, its page in a browser, and `--log-with`, its runs elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Annotated
 
 import typer
 
+from secateur.cli import names
 from secateur.cli.answer import is_json
+from secateur.cli.generated import completing
+from secateur.cli.options import MACHINE
 from secateur.cli.terminal import say
 from secateur.errors import InputError, kind_and_line
 
@@ -20,6 +23,17 @@ OpenOption = Annotated[
     typer.Option(
         "--open",
         help="Show the report in a browser, at an address of this machine alone; at a terminal until Ctrl-C.",
+    ),
+]
+
+LogWithOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-with",
+        help="Show each run in wandb, tensorboard or mlflow besides, under its own id; with commas, or "
+        "repeated.",
+        autocompletion=completing(names.TRACKERS),
+        rich_help_panel=MACHINE,
     ),
 ]
 

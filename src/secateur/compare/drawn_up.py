@@ -174,6 +174,20 @@ def waiting(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list
     return found
 
 
+def about(wanted: Wanted, replicates: Sequence[Replicate], made: Made, run_id: str) -> dict[str, str]:
+    """The arms and budgets whose network a run makes, several where they share it; else none."""
+    found: dict[str, None] = {}
+    budgets: dict[str, None] = {}
+    for budget in wanted.question.budgets:
+        for arm in wanted.arms:
+            for replicate in replicates:
+                with suppress(NotMadeError):
+                    if made.run(arm.node(replicate, budget)).run_id == run_id:
+                        found[arm.name], budgets[str(budget)] = None, None
+    named = {"arm": ", ".join(found), "budget": ", ".join(budgets)} if found else {}
+    return {"model": wanted.question.name, "data": wanted.question.data.label, **named}
+
+
 def so_far(
     wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
 ) -> Results:

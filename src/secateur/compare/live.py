@@ -19,7 +19,7 @@ from secateur.runs.graph import Made
 
 EVERY_S = 5.0
 """The least time between two writings."""
-SHARE, GRACE_S = 0.02, 3.0
+SHARE, GRACE_S = 0.03, 5.0
 """How much of the time the page may cost, beside so many seconds that it may cost anyway."""
 SURE_AFTER = 0.02
 """The share of the work behind which the rest of the time can be guessed."""
@@ -57,7 +57,7 @@ class LivePage:
         self.done_before = self._done_compute()
         self.hearers: list[Hearer] = []
         self.stale = True  # a run ended since the charts were drawn
-        self._page, self._left_out = "", False
+        self._page, self._drawn, self._left_out = "", 0, False
         self._written, self._spent, self._drawing = -EVERY_S, 0.0, 0.0
 
     def hearer(self) -> Hearer:
@@ -85,6 +85,7 @@ class LivePage:
 
     def _draw(self) -> None:
         begun = self.clock()
+        self._drawn = self._done()
         self._page = self.draw(self._progress())
         self._write(self._page)
         self.stale, self._drawing = False, self.clock() - begun
@@ -107,18 +108,21 @@ class LivePage:
             self._left_out = True
 
     def _progress(self, stopped: str = "") -> Progress:
-        done = sum(self.made.has(node) for node in self.made.graph)
         running = [Running(each.label, each.share) for each in self.hearers if each.label]
         return Progress(
-            done,
+            self._done(),
             len(self.made.graph),
             time.time(),
             self.command,
             None if stopped else self._left_s(),
             () if stopped else tuple(running),
             tuple(self.waiting()),
+            self._drawn,
             stopped,
         )
+
+    def _done(self) -> int:
+        return sum(self.made.has(node) for node in self.made.graph)
 
     def _left_s(self) -> float | None:
         """About how long it takes still, as fast as it went since this command began."""

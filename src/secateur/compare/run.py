@@ -17,7 +17,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget, split
-from secateur.compare.drawn_up import asked_in, so_far, waiting, whole
+from secateur.compare.drawn_up import about, asked_in, so_far, waiting, whole
 from secateur.compare.live import LivePage
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
@@ -28,7 +28,8 @@ from secateur.compare.winner import Shown
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
-from secateur.names import ArmName, Match, TaskName
+from secateur.errors import require_extra, require_posix
+from secateur.names import ArmName, Match, TaskName, TrackerName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.advice import Advice
@@ -43,6 +44,7 @@ from secateur.runs.graph import Graph, Made
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.tracking.tracking import check_services
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
@@ -77,7 +79,8 @@ def answer(
             session.reporter.note(question.tuned)
         folder = asked.folder(session.store.directory)
         with _watched(folder / PAGE, wanted, replicates, made, session, command):
-            make_graph(graph, session, workers or Workers(1))
+            told = partial(about, wanted, replicates, made)
+            make_graph(graph, session, workers or Workers(1), about=told)
             results = whole(wanted, replicates, made, session, command)
             if session.runtime.is_main:
                 task, precision = question.settings.terms.task, question.settings.recipe.precision
@@ -177,6 +180,7 @@ def compare(
     device: str = "auto",
     workers: int | str = "auto",
     on: str = "here",
+    log_with: TrackerName | Sequence[TrackerName] = (),
     reporter: Reporter | None = None,
     command: str | None = None,
 ) -> CompareResult:
@@ -192,6 +196,9 @@ def compare(
         data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
             test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
         budgets: e.g. ["params=25%"], shares of the network given; or a text with commas.
+        seeds: networks of every arm, each from a seed of its own, at least 1; with one there is no verdict.
+        match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
+            scratch is given the training MACs that fisher-tuned had spent at that budget.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
@@ -204,11 +211,21 @@ def compare(
             the task's: what everything that selects looks at, and the verdict.
         optimizer: makes the optimizer of parameter groups, in place of the recipe's:
             `lambda groups: torch.optim.AdamW(groups, lr=1e-3)`.
+        copycat_after: removals after which `copycat` takes its profile; None: a share of all.
         out: folder for results, report and runs.
+        device: "cpu", "cuda", ...; "auto": the GPU where there is one.
         workers: how many networks to train side by side, each in a process of its own with its share of
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
+        log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
+            id (docs/watching.md).
+
+        reporter: shows how far it is, and is told what should be said; None: on stderr.
+        command: what `results.json` says that was asked; None: this call.
+
+    Returns:
+        The verdict, a point for every network, and the folder that has them.
 
     Raises:
         InputError: before anything is trained or written.
@@ -220,7 +237,9 @@ def compare(
 
     Reference: Crowley et al. 2018, Fig. 1.
     """
-    asked = Workers.parse(workers, on)
+    require_posix("a comparison")
+    require_extra("compare", "a comparison")
+    asked, trackers = Workers.parse(workers, on), check_services(log_with)
     reporter = reporter or Reporter()
     given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     tuning = Recipe.fine_tuning(**given) if recipe is None else None
@@ -249,7 +268,7 @@ def compare(
     kind = task if isinstance(task, str) else task.name if task and task.name in TASKS else "classification"
     architecture, loaded, settings = _opened(model, data, kind, settings, reporter)
     wanted = ask(architecture, loaded, settings)
-    session = Session(store, runtime, reporter)
+    session = Session(store, runtime, reporter, trackers=trackers)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
     reads = expanded(model, "the model") if isinstance(model, str) else None
     return answer(wanted, session, told, asked, reads=reads)

@@ -36,6 +36,7 @@ class Progress:
         left_s: about how many seconds it takes still; None: nobody knows yet.
         running: the runs in hand.
         waiting: points that are not there yet, in words, with the seeds that are.
+        drawn: of the runs, how many there were when the charts were drawn.
         stopped: why it does not go on, in words; empty while it does.
     """
 
@@ -46,6 +47,7 @@ class Progress:
     left_s: float | None = None
     running: tuple[Running, ...] = ()
     waiting: tuple[str, ...] = ()
+    drawn: int = 0
     stopped: str = ""
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -37,10 +37,20 @@ class Session:
 
     Args:
         limit: how long that may take; None: as long as it takes.
+        trackers: services that show the runs, by name (`tracking.check_services`); of several processes the
+            first alone tells them.
     """
 
-    def __init__(self, store: RunStore, runtime: Runtime, reporter: Reporter, limit: TimeLimit | None = None):
+    def __init__(
+        self,
+        store: RunStore,
+        runtime: Runtime,
+        reporter: Reporter,
+        limit: TimeLimit | None = None,
+        trackers: Sequence[str] = (),
+    ):
         self.store, self.runtime, self.reporter, self.limit = store, runtime, reporter, limit
+        self.trackers = tuple(trackers) if runtime.is_main else ()
 
     @contextmanager
     def working(self, what: str, compute: float) -> Iterator[None]:

@@ -22,8 +22,8 @@
     });
     all("select").forEach(function (each, index) {
       var was = kept.chosen[name(each, index)];
-      if (was === undefined || was === each.selectedIndex || was >= each.options.length) { return; }
-      each.selectedIndex = was;
+      if (was === undefined || was >= each.options.length || was + each.selectedIndex === 0) { return; }
+      each.selectedIndex = was;  // it may be so already, put back by the browser, which tells nobody
       each.dispatchEvent(new Event("input", { bubbles: true }));
       each.dispatchEvent(new Event("change", { bubbles: true }));
     });
