@@ -6,7 +6,7 @@ where the data are away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,8 @@ class Shown:
             return before
         try:
             with torch.random.fork_rng(devices=[]):
-                model = load_model(folder, like=self.architecture)
-                found = _KINDS[self.task](self._outputs(model, session.runtime), self.data.classes)
+                model = load_model(folder, like=None if self.architecture.is_family else self.architecture)
+                found = errors_of(self.task, self._outputs(model, session.runtime), self.data.classes)
         except Exception as error:  # the comparison is finished, and the user's code may do anything
             session.reporter.note(f"where the kept network is wrong is not shown: {kind_and_line(error)}")
             return None
@@ -104,7 +104,21 @@ class Shown:
         ), None
 
 
-Batches = Iterator[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def errors_of(task: str, batches: Batches, names: Sequence[str]) -> dict[str, Any]:
+    """Find what a network is wrong about, as fields of `Winner`; `worst` without pictures.
+
+    Args:
+        task: a key of `_KINDS`.
+        batches: scores and targets of a split.
+        names: of classes, labels or outputs; others than there are: they are numbered.
+
+    Raises:
+        ValueError: where there is not one class for each example.
+    """
+    return _KINDS[task](batches, names)
 
 
 def _of_classes(batches: Batches, names: Sequence[str]) -> dict[str, Any]:

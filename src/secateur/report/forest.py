@@ -191,7 +191,10 @@ def narrow_figure(forest: Forest, differences: bool = False) -> Figure:
     if differences:
         axes = _difference_axes(figure, forest, place, found.end)
     else:
-        axes = _intervals(figure, forest, place, found.end)
+        middles = [y for row, y in zip(rows, found.middles, strict=True) if row.mark]
+        strips = [(y - 2, y + 20) for y in middles]
+        axes = _intervals(figure, forest, place, found.end, [(44, 64), *strips])
+    page.set_zorder(2)
     if dense:
         words(page, 10, 40, "unpruned")
         words(page, NARROW - 10, 40, _numbers(forest.quantity, dense), ha="right", fontsize=SMALL)
@@ -229,8 +232,19 @@ def _key(forest: Forest) -> str:
     return "".join(f"  ·  {text}" for text in said + (["|: before the cut"] if forest.before else []))
 
 
-def _intervals(figure: Figure, forest: Forest, place: tuple[float, float, float], end: float) -> Axes:
-    """The axes of values, with the unpruned network's line and band; heights are the figure's pixels."""
+def _intervals(
+    figure: Figure,
+    forest: Forest,
+    place: tuple[float, float, float],
+    end: float,
+    strips: list[tuple[float, float]] | None = None,
+) -> Axes:
+    """The axes of values, with the unpruned network's line and band; heights are the figure's pixels.
+
+    Args:
+        place: left, top, width.
+        strips: the heights between which line and band are drawn; None: from top to end.
+    """
     left, top, width = place
     axes = panel(figure, left, top, width, end - top)
     axes.set_ylim(end, top)
@@ -238,13 +252,22 @@ def _intervals(figure: Figure, forest: Forest, place: tuple[float, float, float]
     axes.set_xlim(*forest.span)
     number_axis(axes.xaxis, max(4, int(width / 70)))
     if forest.dense:
-        low, high = (forest.quantity.of(v) for v in (forest.dense.low, forest.dense.high))
-        if low is not None and high is not None:
-            axes.axvspan(
-                max(low, forest.span[0]), min(high, forest.span[1]), color=PALE, zorder=0, linewidth=0
-            )
-        axes.axvline(forest.quantity.drawn(forest.dense.mean), color=DENSE, linewidth=1.4, zorder=1)
+        _unpruned_line(axes, forest, strips or [(top, end)])
     return axes
+
+
+def _unpruned_line(axes: Axes, forest: Forest, strips: list[tuple[float, float]]) -> None:
+    assert forest.dense
+    low, mean, high = (
+        forest.quantity.of(v) for v in (forest.dense.low, forest.dense.mean, forest.dense.high)
+    )
+    for top, end in strips:
+        if low is not None and high is not None:
+            low, high = max(low, forest.span[0]), min(high, forest.span[1])
+            axes.fill([low, high, high, low], [top, top, end, end], color=PALE, zorder=0, linewidth=0)
+    if mean is not None:
+        for top, end in strips:
+            axes.plot([mean, mean], [top, end], color=DENSE, linewidth=1.4, zorder=1)
 
 
 def _heading(page: Axes, row: Row, y: float, width: float) -> None:
@@ -264,7 +287,7 @@ def _unpruned_row(axes: Axes, forest: Forest, y: float) -> None:
     drawn = forest.quantity
     low, mean, high = (drawn.of(v) for v in (forest.dense.low, forest.dense.mean, forest.dense.high))
     text = f"unpruned: {_numbers(drawn, forest.dense)}, {_seeds(forest.dense.n)}"
-    _bar(axes, (low, mean, high), y, DENSE, "*", forest.tip(text), size=12)
+    _bar(axes, (low, mean, high), y, DENSE, "*", forest.tip(text), size=14)
 
 
 def _seeds(n: int) -> str:
