@@ -20,7 +20,7 @@ import torch
 import made
 import secateur as sc
 from secateur.compare import results
-from secateur.compare.run import _made_with
+from secateur.compare.drawn_up import _made_with
 from secateur.errors import InputError, TrainingError
 from secateur.papers import dupont2021
 from secateur.progress import BarReporter, LineReporter, Reporter
