@@ -16,7 +16,7 @@ import torch
 
 from secateur.cli.main import main
 from secateur.data import Data, load_data
-from secateur.report import figures
+from secateur.report import drawing
 from watched import gone
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of us share the cores
@@ -31,23 +31,23 @@ def _own_cache(tmp_path, monkeypatch):
     torch.manual_seed(0)
 
 
-_encode = figures.encode
+_encode = drawing.encode
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_drawing():
     """Figures are composed everywhere, but drawn where a module asks for `drawn`: it takes 2 s a report."""
-    with figures.house_style():
-        blank = {kind: _encode(figures.new_figure(1, 1), kind) for kind in ("png", "svg")}
+    with drawing.house_style():
+        blank = {kind: _encode(drawing.new_figure(1, 1), kind) for kind in ("png", "svg")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "encode", lambda figure, kind: blank[kind])
+        patch.setattr(drawing, "encode", lambda figure, kind: blank[kind])
         yield
 
 
 @pytest.fixture(scope="module")
 def drawn():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "encode", _encode)
+        patch.setattr(drawing, "encode", _encode)
         yield
 
 

@@ -163,6 +163,7 @@ def test_completion_of_values():
     assert sorted(completions("prune", "method", "")) == sorted(METHODS)
     assert completions("train", "schedule", "c") == ["cosine"]
     assert completions("train", "precision", "") == ["fp32", "bf16"]
+    assert completions("compare", "log_with", "wandb,t") == ["wandb,tensorboard"]
     assert completions("train", "model", "") == [*NAMES, "hf:", "timm:"]
     assert completions("train", "data", "") == ["digits", "cifar10", "tiny-imagenet", "hf:"]
     assert completions("export", "to", "op") == ["openvino"]
@@ -278,6 +279,14 @@ def test_the_command_that_is_recorded_is_the_one_without(made):
         (
             "train --prune-every 3",
             "No such option: --prune-every: it is an option of compare, prune. See 'secateur train --help'.",
+        ),
+        (
+            "prune fisher --budget params=9% --log-with wanb",
+            "unknown service of --log-with 'wanb': did you mean",
+        ),
+        (
+            "compare --plan --open",
+            "--open shows the report of runs that are made, and --plan makes none: leave",
         ),
         ("compare --seeds 1,2", "--seeds takes one whole number, got '1,2': Replicates, for intervals. See"),
         (

@@ -99,6 +99,12 @@ def test_equations_are_drawn_by_the_browser_alone(site):
 
 
 @pytest.mark.slow
+def test_comments_that_say_how_blocks_are_tested_are_left_out(site):
+    for page in ("controls.html", "own-loop.html"):
+        assert re.findall(r"<!-- *(?:block|setup|results|end)", (site / page).read_text("utf-8")) == []
+
+
+@pytest.mark.slow
 def test_search_finds_from_disk(site):
     opened = open_page(site / "search.html", query="q=latency")
     assert opened.console_errors == opened.fetched == []

@@ -13,7 +13,7 @@ from typing import Any
 from verdict_power import ARMS, IMAGES, OUT, ROOT, SEEDS, SPREADS, TIES, Case
 
 from secateur.atomic import write_bytes
-from secateur.report.figures import encode, house_style, new_figure
+from secateur.report.drawing import encode, house_style, new_figure
 
 FIGURE = ROOT / "docs" / "verdict-power.svg"
 GAPS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)

@@ -16,7 +16,8 @@ from typing import Any
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.judging import judged_again
 from secateur.records.results import BudgetVerdict, Results
-from secateur.report import figures, series
+from secateur.report.drawing import encode, house_style
+from secateur.report.figures import figures_of
 from secateur.runs.store import RunStore
 
 ROOT = Path(__file__).parents[1]
@@ -38,11 +39,15 @@ def again(directory: Path) -> None:
         write_json(BEFORE, kept)
     found = judged_again(results, RunStore(directory))
     write_json(directory / "results.json", found.to_json())
-    with figures.house_style():
-        figure = figures.accuracy_figure(found)
-        for kind in ("png", "svg"):
-            name = f"accuracy_vs_{series.resource_of(found).key}.{kind}"
-            write_bytes(directory / "figures" / name, figures.encode(figure, kind))
+    draw(found, directory / "figures")
+
+
+def draw(results: Results, directory: Path) -> None:
+    """The figures that need no run's history."""
+    with house_style():
+        for name, figure in figures_of(results).items():
+            for kind in ("png", "svg"):
+                write_bytes(directory / f"{name}.{kind}", encode(figure, kind))
 
 
 def told(entry: BudgetVerdict) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 _MAIN = re.compile(r'<article[^>]*role="main"[^>]*>(.*?)</article>', re.S)
-_GONE = re.compile(r'<a class="headerlink".*?</a>|<(script|style)\b.*?</\1>', re.S)
+_GONE = re.compile(r'<a class="headerlink".*?</a>|<!--.*?-->|<(script|style)\b.*?</\1>', re.S)
 _SECTION = re.compile(r'<(section)\b[^>]*?\bid="([^"]+)"[^>]*>|</section>|<[^>]+>', re.S)
 
 

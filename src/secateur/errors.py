@@ -94,7 +94,8 @@ def missing(module: str, what: str = "this", reason: str = "") -> InputError:
         "a comparison needs the package scipy, which is not installed: pip install 'secateur[compare]'"
     """
     extra = extra_of(module)
-    package = {"PIL": "pillow"}.get(module, module)
+    top = module.partition(".")[0]
+    package = {"PIL": "pillow"}.get(top, top)
     why = f"cannot be imported ({reason})" if reason else "is not installed"
     return InputError(f"{what} needs the package {package}, which {why}: pip install 'secateur[{extra}]'")
 
@@ -116,7 +117,7 @@ def require_packages(*modules: str, what: str = "this") -> None:
             import_module(module)
         except ModuleNotFoundError:
             raise missing(module, what) from None
-        except ImportError as error:  # there, but broken
+        except (ImportError, RuntimeError) as error:  # broken, as a torchvision that does not fit torch
             raise missing(module, what, first_line(error)) from None
 
 

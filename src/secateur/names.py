@@ -87,3 +87,6 @@ RuntimeName = Literal["torch", "onnxruntime", "openvino", "c"]
 
 TaskName = Literal["classification", "multilabel", "regression"]
 """What a network is for: `secateur.network.task.TASKS`."""
+
+TrackerName = Literal["wandb", "tensorboard", "mlflow"]
+"""Services that show runs: `secateur.runs.tracking.services.SERVICES`."""

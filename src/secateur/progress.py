@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -39,6 +40,11 @@ class Reporter:
     def run_started(self, label: str, compute: float) -> None:
         """A run begins, worth `compute` units of the whole."""
 
+    def run_begun(
+        self, run_id: str, label: str, seed: int, identity: Mapping[str, Any], history: Sequence[Any]
+    ) -> None:
+        """Which run it is that was started, by its id and identity, and the epochs that it has behind it."""
+
     def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
         """The run in hand is `done` (a share in [0, 1]); `more` are the method's numbers."""
 
@@ -60,6 +66,61 @@ class Reporter:
     def beside(self) -> Reporter:
         """What is told of one of several runs that are made side by side; by default the same as of all."""
         return self
+
+
+class Several(Reporter):
+    """Tells each of several reporters, in their order."""
+
+    def __init__(self, *each: Reporter):
+        self.each = each
+        self._entered = ExitStack()
+
+    def __enter__(self) -> Reporter:
+        for one in self.each:
+            self._entered.enter_context(one)
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._entered.close()
+
+    def begin(self, what: str, total: float) -> None:
+        self._tell("begin", what, total)
+
+    def run_started(self, label: str, compute: float) -> None:
+        self._tell("run_started", label, compute)
+
+    def run_begun(
+        self, run_id: str, label: str, seed: int, identity: Mapping[str, Any], history: Sequence[Any]
+    ) -> None:
+        self._tell("run_begun", run_id, label, seed, identity, history)
+
+    def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
+        self._tell("step", done=done, loss=loss, accuracy=accuracy, **more)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self._tell("epoch", row)
+
+    def run_finished(self, text: str) -> None:
+        self._tell("run_finished", text)
+
+    def note(self, text: str) -> None:
+        self._tell("note", text)
+
+    def decoding(self, what: str, done: int, total: int) -> None:
+        self._tell("decoding", what, done, total)
+
+    def proving(self, done: int, total: int) -> None:
+        self._tell("proving", done, total)
+
+    def beside(self) -> Reporter:
+        return Several(*(one.beside() for one in self.each))
+
+    def _tell(self, event: str, *content: Any, **named: Any) -> None:
+        for one in self.each:
+            getattr(one, event)(*content, **named)
 
 
 class LineReporter(Reporter):
@@ -215,6 +276,18 @@ def reporter_for(stream: TextIO, silent: bool = False) -> Reporter:
     from rich.console import Console
 
     return BarReporter(Console(file=stream))
+
+
+def duration(seconds: float) -> str:
+    """A length of time in a few characters.
+
+    Example:
+        >>> duration(89), duration(840), duration(9000)
+        ('89 s', '14 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _measured(row: Mapping[str, Any]) -> str:

@@ -29,11 +29,13 @@ class Answer:
         content: for `--json`: what `json.dumps` takes.
         show: prints the same for people.
         code: the exit code; 1 where something is missing of the result, which was said on stderr.
+        after: what is done when it has been said.
     """
 
     content: Any
     show: Callable[[], None]
     code: int = 0
+    after: Callable[[], None] | None = None
 
 
 def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
@@ -52,6 +54,9 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
             print(json.dumps(answer.content, indent=1, allow_nan=False))
         elif answer is not None:
             answer.show()
+        if answer is not None and answer.after:
+            sys.stdout.flush()
+            answer.after()
         if answer is not None and answer.code:
             raise typer.Exit(answer.code)
 
@@ -63,6 +68,11 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
 def is_quiet() -> bool:
     """Whether nothing is to be said of what goes on, on stderr either."""
     return isinstance(sys.stdout, Nowhere)
+
+
+def is_json() -> bool:
+    """Whether the result is to be one JSON document, and what goes on meanwhile is said on stderr."""
+    return sys.stdout is sys.stderr
 
 
 @contextlib.contextmanager

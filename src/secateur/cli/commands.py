@@ -26,6 +26,7 @@ from secateur.cli.shared import (
     planned,
     session_for,
 )
+from secateur.cli.watching import LogWithOption, OpenOption, check_open, opened
 from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
 
@@ -66,7 +67,9 @@ def compare(
     out: Annotated[Path, path_option("Folder for report, results and runs.")] = Path("secateur-compare"),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
+    log_with: LogWithOption = None,
     plan: PlanOption = False,
+    open_page: OpenOption = False,
 ) -> Answer | None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
 
@@ -76,6 +79,8 @@ def compare(
     --seeds 3 --epochs 30 --prune-every 10`
     """
     from secateur.compare.arms import chosen
+    from secateur.compare.drawn_up import asked_in
+    from secateur.compare.results import PAGE
     from secateur.compare.run import answer
     from secateur.compare.settings import Settings
     from secateur.compare.wanted import ask
@@ -84,6 +89,7 @@ def compare(
 
     require_extra("compare", "secateur compare")
     asked = Workers.parse(workers, on)
+    check_open(open_page, plan)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
     if options.channels.get("granularity") == AUTO:
@@ -101,13 +107,15 @@ def compare(
         terms=options.terms(),
     )
     chosen(settings)
-    session, data, architecture = session_for(options, out, FOLDER_FILES)
+    session, data, architecture = session_for(options, out, FOLDER_FILES, log_with)
     printing.constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan:
         return printing.plan(wanted, session, asked) if session.runtime.is_main else None
-    found = answer(wanted, session, command_line(), asked, reads=options.model_path)
-    return printing.results(found.results, found.directory, out) if session.runtime.is_main else None
+    folder, is_main = asked_in(wanted).folder(session.store.directory), session.runtime.is_main
+    with opened(open_page and is_main, folder, PAGE) as finish:
+        found = answer(wanted, session, command_line(), asked, reads=options.model_path)
+    return replace(printing.results(found.results, found.directory, out), after=finish) if is_main else None
 
 
 @taking(Options)
@@ -121,6 +129,7 @@ def train(
         str | None, option("What builds the teacher, where it is not built in.", RECIPE)
     ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-train"),
+    log_with: LogWithOption = None,
     plan: PlanOption = False,
 ) -> Answer | None:
     """Train one network, from scratch or from its pretrained weights; leaves record.json, architecture.json
@@ -131,7 +140,7 @@ def train(
     from secateur.compare.one_network import FILES, Subject, teacher_in, train_one
 
     anew, tuned = options.recipe(), options.fine_tuning()  # refused before anything is read
-    session, data, architecture = session_for(options, out, FILES)
+    session, data, architecture = session_for(options, out, FILES, log_with)
     recipe = tuned if architecture.comes_trained else anew
     subject = Subject(
         architecture, data, recipe, seed, finds_rate=options.finds_rate and not plan, terms=options.terms()
@@ -180,6 +189,7 @@ def prune(
         ),
     ] = None,
     out: Annotated[Path, path_option("Folder for the network and its record.")] = Path("secateur-prune"),
+    log_with: LogWithOption = None,
     plan: PlanOption = False,
 ) -> Answer | None:
     """Train a network, or take a trained one, and prune it until every budget holds. The network is left in
@@ -218,7 +228,7 @@ def prune(
         check_asked(method, wanted)
     sparsity = with_tuning(sparsity, None if step_by_step else tune_epochs, method)
     anew, tuned = options.recipe(), options.fine_tuning()
-    session, data, architecture = session_for(options, out, FILES)
+    session, data, architecture = session_for(options, out, FILES, log_with)
     printing.constraints(architecture, pruning.constraints, session, method)
     recipe = tuned if trained or architecture.comes_trained else anew
     subject = Subject(
@@ -432,19 +442,24 @@ def _check_scaled(file: Path, source: Path) -> None:
 
 def report(
     directories: Annotated[list[Path], path_argument("Folders that `compare` left.", "DIR...")],
+    open_page: OpenOption = False,
 ) -> Answer | None:
     """Draw report.html and figures/ again from results.json. The verdict is judged again by today's rule.
 
     Example: `secateur report secateur-compare/`
     """
     from secateur.compare.judging import judge_folder
-    from secateur.compare.results import load_results, rewrite_report
+    from secateur.compare.results import PAGE, load_results, rewrite_report
 
     require_extra("compare", "secateur report")
+    if open_page and len(directories) > 1:
+        raise InputError(f"--open shows one report, got {len(directories)} folders: name one")
     loaded = [(directory, load_results(directory)) for directory in directories]
     judged = [(directory, *judge_folder(directory, results)) for directory, results in loaded]
     written = [str(rewrite_report(directory, results)) for directory, results, _ in judged]
     changes = [changed for *_, changed in judged if changed]
-    return Answer(
+    found = Answer(
         {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
     )
+    with opened(open_page, directories[0], PAGE, there=True) as finish:
+        return replace(found, after=finish)

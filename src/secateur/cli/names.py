@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from secateur.names import ChannelMethod, Format, Match, RuntimeName
+from secateur.names import ChannelMethod, Format, Match, RuntimeName, TrackerName
 
 _HOUSE = Path(__file__).resolve().parents[1]
 
@@ -26,6 +26,7 @@ DATA = ("digits", "cifar10", "tiny-imagenet", "hf:")
 TASKS = ("classification", "multilabel", "regression")
 """What labels are."""
 FORMATS, MATCHES, RUNTIMES = get_args(Format), get_args(Match), get_args(RuntimeName)
+TRACKERS = get_args(TrackerName)
 VALUES = ("float32", "float16")
 PADDINGS = ("auto", "off", "8", "16")
 """What weights are stored as in C."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, printable, say
+from secateur.progress import duration
 from secateur.records.measure import number
 from secateur.records.results import counted_for
 
@@ -180,11 +181,11 @@ def _show_plan_of_one(content: Mapping[str, Any]) -> None:
     say(f"{content['model']} ({size}) on {content['data']}; nothing is trained now.")
     shown = Table("run", "after", "training MACs", "about")
     for run in content["runs"]:
-        shown.add_row(run["run"], ", ".join(run["after"]), f"{run['compute']:.3g}", _duration(run["seconds"]))
+        shown.add_row(run["run"], ", ".join(run["after"]), f"{run['compute']:.3g}", duration(run["seconds"]))
     shown.show()
     _say_settings(content.get("settings", {}))
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
-    say(f"In all about {_duration(content['seconds'])} on {content['device']}.")
+    say(f"In all about {duration(content['seconds'])} on {content['device']}.")
 
 
 def _planned(row: PlanRow, seconds: float) -> dict[str, Any]:
@@ -215,7 +216,7 @@ def _show_plan(
     if not all(row.exact for row in rows):
         say("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
-    say(f"In all about {_duration(sum(seconds) * settings.seeds)} on {device}, one run after the other.")
+    say(f"In all about {duration(sum(seconds) * settings.seeds)} on {device}, one run after the other.")
     say(f"--workers: {workers}.")
 
 
@@ -228,7 +229,7 @@ def _plan_table(rows: Sequence[PlanRow], seconds: Sequence[float], resource: str
             *_planned_size(row, resource),
             str(row.epochs or "until met"),
             f"{'' if row.exact else '~ '}{row.compute:.3g}",
-            _duration(taken),
+            duration(taken),
         )
     return shown
 
@@ -246,12 +247,6 @@ def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
     if resource in ("nonzeros", "bytes"):
         return f"{row.architecture.cost(resource):,}", f"{row.macs:,}"
     return f"{row.params:,}", f"{row.macs:,}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def results(found: Results, directory: Path, out: Path) -> Answer:

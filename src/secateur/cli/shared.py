@@ -66,11 +66,14 @@ def path_argument(help_text: str, metavar: str = "DIR") -> Any:
     return typer.Argument(parser=user_path, metavar=metavar, help=help_text)
 
 
-def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Session, Data, Architecture]:
+def session_for(
+    options: Options, out: Path, files: Sequence[str], log_with: Sequence[str] | None = None
+) -> tuple[Session, Data, Architecture]:
     """What to work with, as the options say; everything is checked, nothing is written.
 
     Args:
         files: that will be written into `out`, whatever else will be; none of the user's may be among them.
+        log_with: services that the runs are shown in.
     """
     from secateur.data.batches import check_batch
     from secateur.device import Runtime
@@ -78,8 +81,10 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
     from secateur.records.out import check_out
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
+    from secateur.runs.tracking.tracking import check_services
 
     check_out(out, files, model=options.model_path, data=options.data_folder)
+    trackers = check_services(log_with)
     runtime = Runtime(options.device)
     reporter = reporter_for(sys.stdout, silent=not runtime.is_main)
     with reporter:
@@ -88,7 +93,7 @@ def session_for(options: Options, out: Path, files: Sequence[str]) -> tuple[Sess
         check_batch(data, options.recipe().batch_size, runtime.device)
     if runtime.is_main and data.found:
         say(data.found.line())
-    return Session(RunStore(out), runtime, reporter), data, architecture
+    return Session(RunStore(out), runtime, reporter, trackers=trackers), data, architecture
 
 
 def planned(
@@ -133,5 +138,5 @@ def only_one(budgets: tuple[Any, ...]) -> Any:
 def command_line() -> str:
     """The command as it can be given again, without what only decides how its result is shown."""
     return shlex.join(
-        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q"))]
+        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q", "--open"))]
     )

@@ -182,7 +182,7 @@ def train_one(session: Session, subject: Subject, teacher: Run | None = None) ->
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("train", graph.compute):
-        record = _make(graph, session).record(node)
+        record = _make(graph, session, {"arm": "dense"}).record(node)
         return _leave(session, subject, record, point_of(record, "dense", None, epochs=subject.recipe.epochs))
 
 
@@ -221,7 +221,7 @@ def prune_one(
     graph = Graph(session.runtime.world)
     node = graph.add(run)
     with session.working("prune", graph.compute):
-        made = _make(graph, session)
+        made = _make(graph, session, {"arm": settings.method, "budget": str(budgets)})
         record = made.record(node)
         point = point_of(record, f"{settings.method}-tuned", str(budgets), before=_on_the_way(record, made))
         return _leave(session, subject, record, point)
@@ -286,12 +286,13 @@ def arm_alone(
     replicate = Replicate(question, graph, subject.seed)
     node = arm.node(replicate, budget)
     with session.working("prune", graph.compute):
-        made = _make(graph, session)
+        made = _make(graph, session, {"arm": name, "budget": str(budget)})
         return _leave(session, subject, made.record(node), arm.point(replicate, budget, made))
 
 
-def _make(graph: Graph, session: Session) -> Made:
-    make_graph(graph, session, Workers(1))
+def _make(graph: Graph, session: Session, about: dict[str, str]) -> Made:
+    """Make the runs; `about` is told to trackers of each."""
+    make_graph(graph, session, Workers(1), about=lambda run_id: about)
     return Made(graph, session.store)
 
 

@@ -18,11 +18,13 @@ from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFO
 from secateur.atomic import write_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.compare.judging import judged_again
+from secateur.compare.taking import taken
 from secateur.compare.winner import Shown
 from secateur.errors import InputError
 from secateur.network.task import Task
 from secateur.records.advice import Advice
 from secateur.records.measured import Measured, hash_of
+from secateur.records.ours import wrote
 from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
@@ -30,6 +32,7 @@ from secateur.records.results import RESOURCES, Results
 from secateur.records.winner import WINNER_FILE, Winner
 from secateur.report import Beside, write_report
 from secateur.report.checklist import checklist
+from secateur.report.series import Histories
 from secateur.report.winner import parts
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -38,8 +41,11 @@ from secateur.training.batches import AnyData
 REPORTS = "reports"
 """The folder of the reports whose questions are not the folder's first."""
 
+PAGE = "report.html"
+"""Of a folder of results; while runs are made, of those that are there (`live`)."""
+
 REPORT_FILES = (
-    "report.html",
+    PAGE,
     *(
         f"figures/{name}.{kind}"
         for name in (*(f"accuracy_vs_{each}" for each in RESOURCES), "channel_profile", "training_curves")
@@ -170,17 +176,27 @@ def rewrite_report(directory: Path, results: Results) -> Path:
     check_out(directory, REPORT_FILES)
     shares = directory.parent.name == REPORTS and not (directory / "runs").is_dir()
     store = RunStore(directory.parent.parent if shares else directory)
-    ids = {point.run_id for point in [*results.points, *results.dense]}
-    records = {run_id: store.record(run_id) for run_id in sorted(ids)}
-    histories = {run_id: record.history for run_id, record in records.items() if record}
     beside = Beside(
-        meanings={name: arm.meaning for name, arm in ARMS.items()},
+        meanings=meanings(),
         measured=Measured.of(directory / "best" / WEIGHTS_FILE),
+        taken=taken(directory, results),
         advice=_advice(results, store),
         checklist=checklist(results),
         winner=_winner_parts(results, directory),
     )
-    return write_report(results, histories, directory, beside)
+    return write_report(results, histories(results, store), directory, beside)
+
+
+def meanings() -> dict[str, str]:
+    """A line on each arm."""
+    return {name: arm.meaning for name, arm in ARMS.items()}
+
+
+def histories(results: Results, store: RunStore) -> Histories:
+    """The epochs of every run that has a point."""
+    ids = {point.run_id for point in [*results.points, *results.dense]}
+    records = {run_id: store.record(run_id) for run_id in sorted(ids)}
+    return {run_id: record.history for run_id, record in records.items() if record}
 
 
 def _advice(results: Results, store: RunStore) -> Advice | None:
@@ -200,8 +216,15 @@ def load_results(directory: Path) -> Results:
     """The `results.json` of a folder; InputError where there is none that this version can read."""
     path = directory / "results.json"
     if not path.is_file():
-        raise InputError(f"no results.json in '{directory}': name a folder that `secateur compare` left")
+        raise InputError(f"no results.json in '{directory}': {_what_lacks(directory)}")
     return Results.load(path)
+
+
+def _what_lacks(directory: Path) -> str:
+    """What to do about a folder without results."""
+    if wrote(directory / PAGE) and wrote(directory / "plan.json"):
+        return "its comparison is not finished; the same `secateur compare` goes on, and leaves it at the end"
+    return "name a folder that `secateur compare` left"
 
 
 def best_point(results: Results) -> Point:

@@ -6,21 +6,22 @@ test split, once a run. Which arm leads in the end is judged on both together: `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from secateur.architecture.architecture import Architecture
-from secateur.architecture.artefact import describe_data
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget, split
-from secateur.compare.advice import Question
-from secateur.compare.judging import judge
+from secateur.compare.drawn_up import about, asked_in, so_far, waiting, whole
+from secateur.compare.live import LivePage
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.replicate import Replicate
-from secateur.compare.results import FILES, Asked, write_results
+from secateur.compare.results import FILES, PAGE, histories, meanings, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.compare.winner import Shown
@@ -28,21 +29,22 @@ from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
 from secateur.errors import require_extra, require_posix
-from secateur.names import ArmName, Match, TaskName
+from secateur.names import ArmName, Match, TaskName, TrackerName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.advice import Advice
-from secateur.records.measure import ACCURACY
 from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
-from secateur.records.results import Profile, ProfileGroup, Results, Trajectory
-from secateur.runs.environment import describe_environment
+from secateur.records.results import Results
+from secateur.report.beside import Beside
+from secateur.report.html import render
+from secateur.report.progress import Progress
 from secateur.runs.executors.choice import Workers, make_graph
 from secateur.runs.graph import Graph, Made
-from secateur.runs.points import point_of
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.tracking.tracking import check_services
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
@@ -69,154 +71,54 @@ def answer(
     question, graph = wanted.question, Graph(session.runtime.world)
     replicates = wanted.add_to(graph)
     made = Made(graph, session.store)
-    asked = _asked(wanted)
+    asked = asked_in(wanted)
     check_out(session.store.directory, FOLDER_FILES)
     check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
         if question.tuned:
             session.reporter.note(question.tuned)
-        make_graph(graph, session, workers or Workers(1))
-        results = _results(wanted, replicates, made, session, command)
         folder = asked.folder(session.store.directory)
-        if session.runtime.is_main:
-            task, precision = question.settings.terms.task, question.settings.recipe.precision
-            shown = Shown(question.architecture, question.data, task.name, precision)
-            write_results(results, session, folder, shown, task)
+        with _watched(folder / PAGE, wanted, replicates, made, session, command):
+            told = partial(about, wanted, replicates, made)
+            make_graph(graph, session, workers or Workers(1), about=told)
+            results = whole(wanted, replicates, made, session, command)
+            if session.runtime.is_main:
+                task, precision = question.settings.terms.task, question.settings.recipe.precision
+                shown = Shown(question.architecture, question.data, task.name, precision)
+                write_results(results, session, folder, shown, task)
     return CompareResult(results, folder)
 
 
-def _asked(wanted: Wanted) -> Asked:
-    """The question, to be told from others that were asked in the same folder."""
-    question, asked = wanted.question, wanted.question.settings
-    identity = question.architecture.identity()
-    whole = {
-        "prune": asdict(asked.prune),
-        "sparsity": asked.sparsity.identity(),
-        "terms": asked.terms.identity(),
-    }
-    settings = {**_described(wanted), **whole}
-    return Asked(question.name, identity, question.data.fingerprint, settings)
+@contextmanager
+def _watched(
+    page: Path, wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
+) -> Iterator[None]:
+    """Keep the page up to date while runs are made (`live`), and say on it where that is broken off."""
+    if not session.runtime.is_main or not made.unfinished():
+        yield
+        return
+
+    def draw(progress: Progress) -> str:
+        found = so_far(wanted, replicates, made, session, command)
+        return render(found, histories(found, session.store), Beside(meanings(), progress=progress))
+
+    lacking = partial(waiting, wanted, replicates, made)
+    live = LivePage(page, made, draw, lacking, command, session.reporter.note)
+    live.look()
+    try:
+        with session.telling(live.hearer()):
+            yield
+    except BaseException as error:
+        live.stop(_why(error))
+        raise
 
 
-def _results(
-    wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
-) -> Results:
-    question = wanted.question
-    points = _points(wanted, replicates, made)
-    dense = [_dense_point(replicate, made) for replicate in replicates if wanted.needs_dense]
-    copycats = "copycat" in question.settings.arms
-    data = describe_data(question.data)
-    measure = question.settings.terms.task.metric.measure
-    settings = _described(wanted)
-    asked = Question.of(settings, command)
-    found = judge(points, dense, question.units, data, session.store, measure, asked)
-    return Results(
-        command=command,
-        metric=None if measure == ACCURACY else measure,
-        model=question.name,
-        data=data,
-        settings=settings,
-        dense=tuple(dense),
-        points=tuple(points),
-        summary=found.summary,
-        dense_summary=found.dense_summary,
-        profiles=tuple(_profile(replicate, made) for replicate in replicates if copycats),
-        trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
-        verdict=found.verdict,
-        environment={
-            **describe_environment(session.runtime, question.settings.recipe.precision),
-            **_made_with([*dense, *points], session.store),
-        },
-        question=_asked(wanted).hash,
-        advice=found.advice,
-    )
-
-
-def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list[Point]:
-    """One point for every budget, arm and seed, the largest budget first."""
-    return [
-        arm.point(replicate, budget, made)
-        for budget in wanted.question.budgets
-        for arm in wanted.arms
-        for replicate in replicates
-    ]
-
-
-def _dense_point(replicate: Replicate, made: Made) -> Point:
-    """The unpruned network, as a point without a budget."""
-    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.question.recipe.epochs)
-
-
-def _profile(replicate: Replicate, made: Made) -> Profile:
-    """Channels kept in each group where copycat took its profile (Crowley et al. 2018, Fig. 2c)."""
-    whole, left = replicate.question.architecture, replicate.profile_architecture(made)
-    groups = tuple(
-        ProfileGroup(name=name, kept=kept, of=width)
-        for name, kept, width in zip(left.group_names(), left.widths, whole.widths, strict=True)
-    )
-    return Profile(seed=replicate.seed, removed=replicate.question.copycat_after, groups=groups)
-
-
-def _trajectory(replicate: Replicate, made: Made) -> Trajectory:
-    """Validation accuracy while pruning, once an epoch."""
-    rows = made.record(replicate.pruned_to(replicate.question.budgets[-1])).history
-    return Trajectory(
-        seed=replicate.seed,
-        removed=tuple(int(row.more["removed"]) for row in rows),
-        params=tuple(row.params for row in rows),
-        val_accuracy=tuple(row.val_accuracy for row in rows),
-    )
-
-
-def _described(wanted: Wanted) -> dict[str, Any]:
-    """The settings as results show them."""
-    question, settings = wanted.question, wanted.question.settings
-    augmentation = settings.recipe.augmentation(question.data)
-    recipe = settings.recipe.shown() | {
-        "pad": augmentation.pad,
-        "flip": augmentation.flip,
-        "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
-    }
-    return {
-        "arms": ", ".join(settings.arms),
-        "budgets": ", ".join(map(str, question.budgets)),
-        "resource": settings.resource,
-        "seeds": settings.seeds,
-        "match": settings.match,
-        "prune_every": settings.prune.every,
-        "flop_penalty": settings.prune.beta,
-        "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
-        "copycat_after": question.copycat_after,
-        **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
-        **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
-        **recipe,
-        **settings.terms.in_words(),
-        **({"tuned": question.tuned} if question.tuned else {}),
-    }
-
-
-def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
-    """The settings of the arms that zero weights."""
-    changed = ", ".join(f"{name} {value}" for name, value in sparsity.reparametrization.items())
-    return {
-        "tune_share": sparsity.tune_share,
-        "l1_strength": sparsity.l1_strength,
-        "reparametrization": changed or "the method's defaults",
-        **({"layer_shares": sparsity.layer_shares} if sparsity.layer_shares is not None else {}),
-        **({"settings of methods": sparsity.in_words()} if sparsity.settings else {}),
-    }
-
-
-def _made_with(points: Sequence[Point], store: RunStore) -> dict[str, Any]:
-    """The commits and the threads that the runs were made with; results may be drawn up with others."""
-    commits: set[str] = set()
-    threads: set[int] = set()
-    for run_id in sorted({point.run_id for point in points}):
-        if record := store.record(run_id):
-            commits.add(record.commit)
-            threads.add(record.threads)
-    several = " or ".join(map(str, sorted(threads)))
-    return {"trained_at": sorted(commits), "threads": several if len(threads) != 1 else threads.pop()}
+def _why(error: BaseException) -> str:
+    """What broke a comparison off, as a sentence."""
+    if isinstance(error, KeyboardInterrupt):
+        return "The command was interrupted."
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"The command ended: {text}."
 
 
 @dataclass(frozen=True)
@@ -278,6 +180,7 @@ def compare(
     device: str = "auto",
     workers: int | str = "auto",
     on: str = "here",
+    log_with: TrackerName | Sequence[TrackerName] = (),
     reporter: Reporter | None = None,
     command: str | None = None,
 ) -> CompareResult:
@@ -315,6 +218,8 @@ def compare(
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
+        log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
+            id (docs/watching.md).
 
         reporter: shows how far it is, and is told what should be said; None: on stderr.
         command: what `results.json` says that was asked; None: this call.
@@ -334,7 +239,7 @@ def compare(
     """
     require_posix("a comparison")
     require_extra("compare", "a comparison")
-    asked = Workers.parse(workers, on)
+    asked, trackers = Workers.parse(workers, on), check_services(log_with)
     reporter = reporter or Reporter()
     given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     tuning = Recipe.fine_tuning(**given) if recipe is None else None
@@ -363,7 +268,7 @@ def compare(
     kind = task if isinstance(task, str) else task.name if task and task.name in TASKS else "classification"
     architecture, loaded, settings = _opened(model, data, kind, settings, reporter)
     wanted = ask(architecture, loaded, settings)
-    session = Session(store, runtime, reporter)
+    session = Session(store, runtime, reporter, trackers=trackers)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
     reads = expanded(model, "the model") if isinstance(model, str) else None
     return answer(wanted, session, told, asked, reads=reads)

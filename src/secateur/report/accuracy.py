@@ -1,237 +1,194 @@
-"""Chart of accuracy against size (Fig. 1): as accuracy, as error, and with the arms side by side.
-
-Where networks are judged by something else, it is in the place of accuracy, and there is no error.
-"""
+"""Accuracy, or what networks are judged by in its place, against what they cost: one view for each cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from secateur.records.results import Results
 
-from . import series
-from .charts import Chart, Spec, View, budget_lines, layout, size_axis, title
+from . import series, svg
+from .charts import SMALL, Chart, View, log_axis, number_axis, panel, plain, tick
+from .costs import Axis, Cost, cost_axis, costs, dense_cost
+from .drawing import page_figure
+from .marks import Mark, accuracy_extent, marks
+from .palette import CARD, DENSE, MUTED
 from .quantity import Quantity, quantity_of
-from .series import Mark
-from .style import DENSE, INK, ArmStyle, styles
-from .table import count, interval
+from .style import ArmStyle, styles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 760, 430
+"""In pixels."""
+MANY = 60
+"""Marks; of more, seeds and the words of marks are in the first view alone."""
 
 
 def accuracy_chart(results: Results) -> Chart:
-    """Fig. 1: accuracy against what the budgets limit, error against it, and every interval side by side."""
-    by_arm = series.marks(results)
-    resource = series.resource_of(results)
+    """Fig. 1: what networks are worth against what they cost, one curve for each arm."""
     quantity = quantity_of(results)
-    views = [View(quantity.title, _accuracy_view(results, by_arm, error=False))]
-    if quantity.in_percent:
-        heading = "Error, as in the paper" if resource.key == "params" else "Error"
-        views.append(View(heading, _accuracy_view(results, by_arm, error=True)))
-    if sum(len(curve) for curve in by_arm.values()) <= 40:
-        views.append(View("Side by side", _interval_view(results, by_arm)))
-    what = f"{quantity.title} on the test split against {resource.name}, one curve per arm."
-    return Chart("accuracy", what, views)
-
-
-def _hover(point: Mark, results: Results) -> str:
-    row = next(r for r in results.summary if (r.arm, r.budget) == (point.arm, point.budget))
-    seeds = "1 seed" if point.n == 1 else f"{point.n} seeds"
-    name, quantity = series.resource_of(results).name, quantity_of(results)
-    if series.zeroes_weights(row):
-        name += f" of {count(row.weights)}"
-    before = ""
-    if row.accuracy_before is not None:
-        before = f"before the cut {quantity.text(row.accuracy_before, None)}{quantity.unit}"
-        if row.accuracy_after_cut is not None:
-            before += f", right after it {quantity.text(row.accuracy_after_cut, None)}{quantity.unit}"
-        before += "<br>"
-    return (
-        f"<b>{escape(point.arm)}</b> at {escape(point.budget)}<br>"
-        f"{count(point.size)} {escape(name)} ({100 * point.size / point.limit:.1f}% of the budget)<br>"
-        f"{before}{escape(quantity.name)} {quantity.text(row.mean, row.std)}{quantity.unit}, {seeds}<br>"
-        f"95% interval: {interval(row, quantity)}"
-    )
-
-
-def _error_bars(curve: Sequence[Mark], color: str, error: bool, thin: bool = False) -> Spec:
-    """Distances to the ends of the interval; error is 100 minus accuracy, so there the two change places."""
-    up = [p.high - p.mean if p.high is not None else 0 for p in curve]
-    down = [p.mean - p.low if p.low is not None else 0 for p in curve]
-    if error:
-        up, down = down, up
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": up,
-        "arrayminus": down,
-        "color": color,
-        "thickness": 0.9 if thin else 1.6,
-        "width": 2 if thin else 5,
-        "visible": any(p.low is not None for p in curve),
-    }
-
-
-def _marker(look: ArmStyle, size: float = 10) -> Spec:
-    return {"symbol": look.symbol, "size": size, "color": look.color, "line": {"color": "#fff", "width": 1}}
-
-
-def _dots(
-    arm: str, color: str, seeds: Sequence[tuple[int, float, float]], axis: str, quantity: Quantity
-) -> Spec:
-    """Single seeds, faint: (seed, x, y); `axis` is the one that measures."""
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": escape(arm),
-        "legendgroup": escape(arm),
-        "showlegend": False,
-        "x": [x for _, x, _ in seeds],
-        "y": [y for _, _, y in seeds],
-        "text": [f"{escape(arm)}, seed {seed}" for seed, _, _ in seeds],
-        "hovertemplate": f"%{{text}}: %{{{axis}:{quantity.pattern}}}{quantity.unit}<extra></extra>",
-        "marker": {"symbol": "circle", "size": 6, "color": color, "opacity": 0.35},
-    }
-
-
-def _accuracy_view(results: Results, by_arm: Mapping[str, list[Mark]], error: bool) -> Spec:
-    looks = styles(by_arm)
-    show = (lambda a: 100 - a) if error else (lambda a: a)
-    quantity = quantity_of(results)
-    crowded = sum(len(curve) for curve in by_arm.values()) > 20
-    data: list[Spec] = []
-    for arm, curve in by_arm.items():
-        seeds = [(seed, x, show(a)) for p in curve if p.n > 1 for seed, x, a in p.seeds]
-        data.append(_dots(arm, looks[arm].color, seeds, "y", quantity))
-    for arm, curve in by_arm.items():
-        look = looks[arm]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": escape(arm),
-                "legendgroup": escape(arm),
-                "x": [p.x for p in curve],
-                "y": [show(p.mean) for p in curve],
-                "text": [_hover(p, results) for p in curve],
-                "hovertemplate": "%{text}<extra></extra>",
-                "line": {"color": look.color, "width": 2, "dash": look.dash},
-                "marker": _marker(look, 8 if crowded else 10),
-                "error_y": _error_bars(curve, look.color, error, thin=crowded),
-            }
+    alt = f"{quantity.title} on the test split against what networks cost, one curve for each arm."
+    views = []
+    for index, cost in enumerate(costs(results)):
+        drawing = AccuracyDrawing(results, cost, brief=index > 0 and len(results.summary) > MANY)
+        what = f"{quantity.title} on the test split against {cost.name}, one curve for each arm."
+        name = f"a{index}"
+        views.append(
+            View(cost.name, svg.markup(drawing.page(), name, what, tips=drawing.tips, css="scrolls"))
         )
-    data += _dense_trace(results, show, error)
-    limits = series.budgets(results)
-    axis = series.size_axis(results)
-    span = axis.extent([v for t in data for v in t["x"]] + [b.limit for b in limits], pad=0.05)
-    low, high = series.accuracy_extent(by_arm, results.dense_summary, quantity)
-    resource = series.resource_of(results)
-    lines = budget_lines(limits, span[1] - span[0], axis)
-    if resource.key != "params" and series.dense_size(results) is None:
-        lines.setdefault("margin", {"l": 56, "r": 20, "t": 56, "b": 52})  # the last label: below the buttons
-    return {
-        "data": data,
-        "layout": layout(
-            520,
-            size_axis(resource.name, axis, span),
-            {
-                "title": title("error on the test split (%)" if error else quantity.axis("test")),
-                "range": [show(high), show(low)] if error else [low, high],
-            },
-            **lines,
-        ),
-    }
+    return Chart("accuracy", alt, views)
 
 
-def _dense_trace(results: Results, show: Any, error: bool) -> list[Spec]:
-    row, size = results.dense_summary, series.dense_size(results)
-    if not row or size is None:
-        return []
-    quantity = quantity_of(results)
-    low, high = quantity.of(row.low), quantity.of(row.high)
-    mean = quantity.drawn(row.mean)
-    point = Mark("unpruned", "", 1, size, size, row.n, mean, None, low, high, ())
-    text = (
-        f"<b>unpruned</b><br>{count(size)} {escape(series.resource_of(results).name)}<br>"
-        f"{escape(quantity.name)} {quantity.text(row.mean, row.std)}{quantity.unit}, n = {row.n}<br>"
-        f"95% interval: {interval(row, quantity)}"
-    )
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "unpruned",
-            "x": [size],
-            "y": [show(mean)],
-            "text": [text],
-            "hovertemplate": "%{text}<extra></extra>",
-            "marker": {"symbol": "star", "size": 14, "color": DENSE, "line": {"color": "#fff", "width": 1}},
-            "error_y": _error_bars([point], DENSE, error),
-        }
-    ]
+class AccuracyDrawing:
+    """One view: marks where their values put them, intervals, seeds, budgets, the unpruned network."""
 
+    def __init__(self, results: Results, cost: Cost, brief: bool = False) -> None:
+        self.results, self.cost, self.brief = results, cost, brief
+        self.quantity: Quantity = quantity_of(results)
+        self.by_arm = marks(results, cost)
+        self.looks = styles(self.by_arm)
+        self.axis: Axis = cost_axis(results, cost)
+        self.tips: dict[int, str] = {}
 
-def _interval_view(results: Results, by_arm: Mapping[str, list[Mark]]) -> Spec:
-    """Every arm on its own row, one block per budget: the view in which intervals can be compared."""
-    looks = styles(by_arm)
-    place: dict[tuple[str, str], float] = {}
-    headings: list[Spec] = []
-    name, quantity = series.resource_of(results).name, quantity_of(results)
-    y = 0.0
-    for budget in series.budgets(results):
-        headings.append(
-            {
-                "x": 0,
-                "y": y,
-                "xref": "paper",
-                "yref": "y",
-                "xanchor": "left",
-                "yanchor": "middle",
-                "showarrow": False,
-                "text": f"<b>{escape(budget.text)}</b>, at most {count(budget.limit)} {escape(name)}",
-                "font": {"size": 13, "color": INK},
-            }
+    def page(self) -> Figure:
+        """The drawing of a page."""
+        figure = page_figure(WIDTH, HEIGHT)
+        limited = self.cost.key == self.results.resource
+        axes = panel(figure, 58, 30 if limited else 14, WIDTH - 78, HEIGHT - (84 if limited else 68))
+        self.draw(axes)
+        return figure
+
+    def draw(self, axes: Axes) -> None:
+        """Everything but a heading and a legend."""
+        axes.set_ylim(*accuracy_extent(self.by_arm, self.results.dense_summary, self.quantity))
+        axes.set_xlim(*self._extent())
+        if self.axis.log:
+            axes.set_xscale("log")
+            log_axis(axes.xaxis)
+        else:
+            number_axis(axes.xaxis)
+        number_axis(axes.yaxis)
+        axes.set_xlabel(self.cost.name, fontsize=SMALL, color=MUTED)
+        axes.set_ylabel(self.quantity.axis("test"), fontsize=SMALL, color=MUTED)
+        if self.cost.key == self.results.resource:
+            draw_budgets(axes, series.budgets(self.results))
+        for arm, curve in self.by_arm.items():
+            self._curve(axes, curve, self.looks[arm])
+        self._unpruned(axes)
+
+    def _extent(self) -> list[float]:
+        """The sizes between which the axis runs."""
+        found = [mark.size for curve in self.by_arm.values() for mark in curve]
+        found += [size for curve in self.by_arm.values() for mark in curve for _, size, _ in mark.seeds]
+        found.append(dense_cost(self.results, self.cost))
+        known = [size for size in found if size is not None]
+        if self.cost.key == self.results.resource:
+            known += [budget.limit for budget in series.budgets(self.results)]
+        return [self.axis.value(place) for place in self.axis.extent(known, pad=0.05)]
+
+    def _curve(self, axes: Axes, curve: list[Mark], look: ArmStyle) -> None:
+        known = [(mark, mark.size) for mark in curve if mark.size is not None]
+        known.sort(key=lambda pair: pair[1])
+        if len(known) > 1:
+            sizes, means = [size for _, size in known], [mark.mean for mark, _ in known]
+            axes.plot(sizes, means, color=look.color, linestyle=look.line, linewidth=1.5, alpha=0.8)
+        for mark, size in known:
+            if not self.brief:
+                self._seeds(axes, mark, look)
+            text = (
+                f"{mark.arm}, {mark.budget}: {self.quantity.written(mark.mean, mark.low, mark.high)}, "
+                f"{mark.n} seed{'' if mark.n == 1 else 's'}; {tick_exact(size)} {self.cost.name}"
+            )
+            self._mark(axes, size, (mark.low, mark.mean, mark.high), look, text)
+
+    def _seeds(self, axes: Axes, mark: Mark, look: ArmStyle) -> None:
+        seeds = [(size, value) for _, size, value in mark.seeds if size is not None and mark.n > 1]
+        axes.plot(
+            [size for size, _ in seeds],
+            [value for _, value in seeds],
+            linestyle="none",
+            marker="o",
+            markersize=4.5,
+            color=look.color,
+            alpha=0.4,
+            markeredgewidth=0,
+            clip_on=False,
         )
-        for arm, curve in by_arm.items():
-            if any(p.budget == budget.text for p in curve):
-                y += 1
-                place[arm, budget.text] = y
-        y += 1.3
-    data: list[Spec] = []
-    for arm, curve in by_arm.items():
-        look = looks[arm]
-        seeds = [(seed, a, place[arm, p.budget]) for p in curve if p.n > 1 for seed, _, a in p.seeds]
-        data.append(_dots(arm, look.color, seeds, "x", quantity))
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": escape(arm),
-                "x": [p.mean for p in curve],
-                "y": [place[arm, p.budget] for p in curve],
-                "text": [_hover(p, results) for p in curve],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": _marker(look, 11),
-                "error_x": _error_bars(curve, look.color, error=False),
-            }
+
+    def _mark(
+        self,
+        axes: Axes,
+        size: float,
+        values: tuple[float | None, float | None, float | None],
+        look: ArmStyle,
+        text: str,
+        marker_size: float = 9,
+    ) -> None:
+        """A mean on its interval, as one thing to point at."""
+        low, mean, high = values
+        if mean is None:
+            return
+        spans = [mean if low is None or high is None else v for v in (low, mean, high)]
+        number = len(self.tips)
+        if not self.brief:
+            self.tips[number] = plain(text)
+        axes.plot(
+            [size] * 3,
+            [v for v in spans if v is not None],
+            color=look.color,
+            linewidth=1.5,
+            solid_capstyle="butt",
+            marker=look.marker,  # type: ignore[arg-type]
+            markevery=[1],
+            markersize=marker_size,
+            markeredgecolor=CARD,
+            markeredgewidth=1,
+            clip_on=False,
+            zorder=4,
+            gid=svg.tip(number),
         )
-    rows = sorted(place.items(), key=lambda item: item[1])
-    return {
-        "data": data,
-        "layout": layout(
-            max(520, int(30 * (y + 1)) + 90),
-            {
-                "title": title(quantity.axis("test")),
-                "range": series.accuracy_extent(by_arm, None, quantity),
-            },
-            {
-                "tickvals": [row for _, row in rows],
-                "ticktext": [escape(arm) for (arm, _), _ in rows],
-                "range": [y - 0.3, -0.7],
-                "ticks": "",
-                "showgrid": False,
-            },
-            annotations=headings,
-            showlegend=False,
-        ),
-    }
+
+    def _unpruned(self, axes: Axes) -> None:
+        row, size = self.results.dense_summary, dense_cost(self.results, self.cost)
+        if not row:
+            return
+        low, mean, high = (self.quantity.of(v) for v in (row.low, row.mean, row.high))
+        if mean is None:
+            return
+        axes.axhline(mean, color=DENSE, linewidth=1, linestyle=(0, (1.2, 2)), zorder=1)
+        if size is not None:
+            text = f"unpruned: {self.quantity.written(mean, low, high)}; {tick_exact(size)} {self.cost.name}"
+            self._mark(axes, size, (low, mean, high), ArmStyle(DENSE, "*", "-"), text, marker_size=14)
+
+
+def tick_exact(value: float) -> str:
+    """A cost in words: whole numbers in full, others with four digits.
+
+    Example:
+        >>> tick_exact(43766.0), tick_exact(1.23456), tick_exact(2.5e12)
+        ('43,766', '1.235', '2.5T')
+    """
+    if value >= 1e9:
+        return tick(float(f"{value:.4g}"))
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:.4g}"
+
+
+def draw_budgets(axes: Axes, limits: list[series.Budget]) -> None:
+    """A dotted line for each budget, named above; names stand upright where they would touch."""
+    from matplotlib.transforms import blended_transform_factory
+
+    left, right = axes.get_xlim()
+    scale = axes.xaxis.get_transform()
+    *spots, left, right = scale.transform([*(budget.limit for budget in limits), left, right])
+    gaps = [float(b - a) for a, b in pairwise(spots)]
+    tight = bool(gaps) and min(gaps) < 0.09 * (right - left)
+    above = blended_transform_factory(axes.transData, axes.transAxes)
+    for index, budget in enumerate(limits):
+        axes.axvline(budget.limit, color=MUTED, linewidth=1.2, linestyle=(0, (1.2, 2)), zorder=1)
+        lifted = 1.01 + (0.045 * (index % 2) if tight else 0)
+        axes.text(
+            budget.limit, lifted, plain(budget.label, 16), transform=above, ha="center", va="bottom",
+            color=MUTED, fontsize=SMALL,
+        )  # fmt: skip

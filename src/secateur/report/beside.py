@@ -8,8 +8,10 @@ from typing import Any
 
 from secateur.records.advice import Advice
 from secateur.records.measured import Measured
+from secateur.records.taken import NothingToTake, Taken
 
 from .checklist import Check
+from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Beside:
     Attributes:
         meanings: one line on each arm; without one an arm is shown by its name only.
         measured: what the network in best/ comes to where it runs.
+        taken: the network in best/; None: nobody looked.
         advice: what to do, and what could not be told apart: `partials/advice.html`.
         checklist: what the literature asks of a comparison: `partials/checklist.html`.
         winner: how the network in best/ errs: `partials/winner.html`.
@@ -27,7 +30,8 @@ class Beside:
 
     meanings: Mapping[str, str] = field(default_factory=dict)
     measured: Measured | None = None
+    taken: Taken | NothingToTake | None = None
     advice: Advice | None = None
     checklist: Sequence[Check] = ()
     winner: Mapping[str, Any] | None = None
-    progress: Any = None
+    progress: Progress | None = None

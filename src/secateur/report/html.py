@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from secateur.atomic import write_text
 from secateur.records.results import Results
+from secateur.records.written import tidied, written
 
-from . import charts, differences, series, table
+from . import differences, palette, series, table
 from .accuracy import accuracy_chart
 from .beside import Beside
+from .charts import Chart
+from .curves import curves_chart
+from .drawing import house_style
 from .figures import write_figures
+from .forest import forest_chart
+from .legend import sample
 from .measured import parts
+from .profile import profile_chart
 from .quantity import quantity_of
 from .series import Histories
 from .style import looks_of
+from .take import take
 from .templates import environment
+from .trajectory import trajectory_chart
 
 
 def write_report(
-    results: Results,
-    histories: Histories,
-    directory: Path,
-    beside: Beside | None = None,
+    results: Results, histories: Histories, directory: Path, beside: Beside | None = None
 ) -> Path:
     """Write `report.html` and `figures/*.{png,svg}` under `directory`.
 
@@ -49,97 +56,108 @@ def render(results: Results, histories: Histories, beside: Beside | None = None)
     """The page as text. Whatever is missing, of the results or beside them, is left out."""
     beside = beside or Beside()
     templates = environment("secateur.report")
-    templates.filters["count"] = table.count
-    shown = page_charts(results, histories)
-    sections = table.sections(results)
-    resource = series.resource_of(results)
-    of_weights = resource.key == "nonzeros"
-    specs = {chart.id: [view.spec for view in chart.views] for chart in shown}
+    templates.filters.update(count=table.count, variable=palette.variable)
+    names = ("early", "script", "live") if beside.progress else ("early", "script")
+    scripts = {name: templates.get_template(f"partials/{name}.js").render() for name in names}
     return templates.get_template("report.html").render(
         results=results,
-        charts={chart.id: chart for chart in shown},
-        specs=embed(specs),
-        plotly=plotly_offline(),
-        looks=looks_of([*series.arms(results), "dense"]),
-        meanings=beside.meanings,
-        arms=series.arms(results),
-        seeds=series.seed_count(results),
-        one_seed=any(row.n == 1 for row in results.summary),
-        several=any(row.n > 1 for row in results.summary),
-        resource=resource,
-        quantity=quantity_of(results),
-        examples="images" if len(results.data.shape) == 3 else "examples",
-        of_weights=of_weights,
-        zeroes=of_weights and any(series.zeroes_weights(row) for row in results.summary),
-        cut=of_weights and any(row.accuracy_before is not None for row in results.summary),
-        ratios=not of_weights or any(row.arm == "fisher-tuned" for row in results.summary),
-        sections=sections,
-        differences=differences.lines(results),
-        measured=beside.measured and parts(beside.measured),
         beside=beside,
-        basis={entry.basis for entry in results.verdict.per_budget},
-        dense=table.dense_row(results),
-        convention=table.COMPUTE_CONVENTION,
-        flat=flat,
-        csp="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:",
+        **_drawn(results, histories),
+        **_said(results, beside),
+        **scripts,
+        csp=policy(scripts.values()),
     )
 
 
-def page_charts(results: Results, histories: Histories) -> list[charts.Chart]:
-    """The charts that there is something to draw for, in the order of the page."""
-    found: list[charts.Chart] = []
+def _drawn(results: Results, histories: Histories) -> dict[str, Any]:
+    """Charts and marks, and the colours that they name."""
+    looks = looks_of([*series.arms(results), "dense"])
+    with house_style():
+        shown = page_charts(results, histories)
+        samples = {arm: sample(look) for arm, look in looks.items()}
+    markup = [*samples.values(), *(view.svg for chart in shown for view in chart.views)]
+    named = {*palette.named_in(markup), *(look.color for look in looks.values())}
+    light, dark = palette.declarations(named)
+    return {
+        "charts": {chart.id: chart for chart in shown},
+        "looks": looks,
+        "samples": samples,
+        "drawn_light": light,
+        "drawn_dark": dark,
+    }
+
+
+def _said(results: Results, beside: Beside) -> dict[str, Any]:
+    """Tables, facts and words."""
+    resource = series.resource_of(results)
+    return {
+        "meanings": beside.meanings,
+        "arms": series.arms(results),
+        "seeds": series.seed_count(results),
+        "one_seed": any(row.n == 1 for row in results.summary),
+        "several": any(row.n > 1 for row in results.summary),
+        "resource": resource,
+        "quantity": quantity_of(results),
+        "examples": "images" if len(results.data.shape) == 3 else "examples",
+        "of_weights": resource.key == "nonzeros",
+        "zeroes": any(series.zeroes_weights(row) for row in results.summary),
+        "take": take(beside.taken, results, beside.measured),
+        "table": table.table(results),
+        "csv": f"data:text/csv;charset=utf-8,{quote(table.as_csv(results))}",
+        "differences": differences.lines(results),
+        "measured": beside.measured and parts(beside.measured),
+        "basis": {entry.basis for entry in results.verdict.per_budget},
+        "convention": table.COMPUTE_CONVENTION,
+        "flat": flat,
+    }
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """The page's Content-Security-Policy: nothing is loaded; only these scripts run, told by their hash."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:"
+
+
+def page_charts(results: Results, histories: Histories) -> list[Chart]:
+    """The charts that there is something to draw for, in the order of the page; in `house_style`."""
+    found: list[Chart] = []
     if results.summary:
-        found.append(accuracy_chart(results))
+        found += [forest_chart(results), accuracy_chart(results)]
     if series.profiles(results):
-        found.append(charts.profile_chart(results))
+        found.append(profile_chart(results))
     if runs := series.curves(results, histories):
-        found.append(charts.curves_chart(runs, quantity_of(results)))
+        found.append(curves_chart(runs, quantity_of(results)))
     if series.trajectories(results):
-        found.append(charts.trajectory_chart(results))
+        found.append(trajectory_chart(results))
     return found
 
 
-def plotly_offline() -> str:
-    """plotly.js as shipped in the Python package, with every address in its strings pointed nowhere.
-
-    The bundle names map servers and a logo link that no chart of ours uses. The Content-Security-Policy of
-    the page forbids any request anyway; this makes it plain to who searches the file. XML namespaces stay.
-    """
-    from plotly.offline import get_plotlyjs
-
-    return re.sub(r"""(["'`])https?://(?!www\.w3\.org/)""", r"\1about:blank#", get_plotlyjs())
-
-
-def embed(value: Any) -> str:
-    """JSON that can stand inside a script element: nothing in it can close the element or open another.
-
-    Example:
-        >>> embed({"a": "</script>", "b": float("nan")})
-        '{"a":"\\\\u003c/script\\\\u003e","b":null}'
-    """
-    text = json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def flat(value: Any) -> str:
-    """A setting as text.
+    """A setting as text: no number in it has more digits than say something.
 
     Example:
-        >>> flat([30, 60, 90]), flat(None), flat(True), flat("digits")
-        ('30, 60, 90', '–', 'yes', 'digits')
+        >>> flat([30, 60, 90]), flat(None), flat(True), flat("digits"), flat(0.0008000000000000003)
+        ('30, 60, 90', '–', 'yes', 'digits', '0.0008')
+        >>> flat({"lr": 0.30000000000000004, "steps": (1, 2)})
+        'lr: 0.3, steps: (1, 2)'
     """
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return written(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_inside(each)}" for key, each in value.items()) or "–"
     if isinstance(value, list | tuple):
-        return ", ".join(flat(v) for v in value) or "–"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+        return ", ".join(map(_inside, value)) or "–"
+    return tidied(str(value))
+
+
+def _inside(value: Any) -> str:
+    """A value within another: what has parts of its own is in brackets."""
+    nested = isinstance(value, Mapping | list | tuple) and value
+    return f"({flat(value)})" if nested else flat(value)

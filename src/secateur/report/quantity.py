@@ -77,6 +77,19 @@ class Quantity:
         one, other = self.of(low), self.of(high)
         return None if one is None or other is None else f"{self._written(one)} to {self._written(other)}"
 
+    def written(self, mean: float, low: float | None, high: float | None, signed: bool = False) -> str:
+        """A value that is drawn, and its interval.
+
+        Example:
+            >>> Quantity(ACCURACY).written(96.5, 95.0, 97.25)
+            '96.50 (95.00 to 97.25)'
+            >>> Quantity(ACCURACY).written(1.5, None, None, signed=True)
+            '+1.50'
+        """
+        sign = "+" if signed and mean > 0 else ""
+        span = "" if low is None or high is None else f" ({self._written(low)} to {self._written(high)})"
+        return f"{sign}{self._written(mean)}{span}"
+
     def _written(self, value: float) -> str:
         return f"{value:.2f}" if self.in_percent else number(value)
 
@@ -84,11 +97,6 @@ class Quantity:
     def limits(self) -> tuple[float, float]:
         """Between which its values lie."""
         return (0.0, 100.0) if self.in_percent else (-math.inf, math.inf)
-
-    @property
-    def pattern(self) -> str:
-        """How plotly writes a value."""
-        return ".2f" if self.in_percent else ".4~g"
 
 
 def quantity_of(results: Results) -> Quantity:

@@ -10,7 +10,6 @@ import math
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from secateur.records.point import Point
 from secateur.records.record import Epoch
@@ -37,54 +36,12 @@ class Resource:
         return found
 
 
-_NAMES = {"params": "parameters", "macs": "MACs", "nonzeros": "nonzero weights", "bytes": "bytes on disk"}
+NAMES = {"params": "parameters", "macs": "MACs", "nonzeros": "nonzero weights", "bytes": "bytes on disk"}
 
 
 def resource_of(results: Results) -> Resource:
     """The resource of a comparison."""
-    return Resource(results.resource, _NAMES[results.resource])
-
-
-@dataclass(frozen=True)
-class Axis:
-    """The axis of sizes. What is measured on it, distances say, is measured between places.
-
-    Example:
-        >>> Axis(log=True).place(1000), Axis(log=True).value(2), Axis(log=False).place(1000)
-        (3.0, 100.0, 1000)
-    """
-
-    log: bool
-
-    def place(self, value: float) -> float:
-        """Where a size lies: its decimal logarithm or itself, as plotly has it in ranges."""
-        return math.log10(value) if self.log else value
-
-    def value(self, place: float) -> float:
-        """The size at a place."""
-        return 10.0**place if self.log else place
-
-    def extent(self, values: Sequence[float], pad: float) -> list[float]:
-        """The places between which the axis runs, with a little air."""
-        return extent([self.place(v) for v in values], pad, floor=-math.inf if self.log else 0)
-
-
-WIDE = 20
-"""Sizes further apart than this factor would lie on top of each other on a linear axis."""
-
-
-def size_axis(results: Results) -> Axis:
-    """Logarithmic where budgets, networks and the unpruned network span more than the factor `WIDE`."""
-    resource = resource_of(results)
-    sizes = [b.limit for b in budgets(results)] + [resource.of(row) for row in results.summary]
-    if (dense := dense_size(results)) is not None:
-        sizes.append(dense)
-    return Axis(log=bool(sizes) and min(sizes) > 0 and max(sizes) > WIDE * min(sizes))
-
-
-def dense_size(results: Results) -> float | None:
-    """What the unpruned network has; None without one, or where its run is older than the resource."""
-    return results.dense_summary.count_of(results.resource) if results.dense_summary else None
+    return Resource(results.resource, NAMES[results.resource])
 
 
 def zeroes_weights(row: SummaryRow) -> bool:
@@ -102,23 +59,6 @@ class Budget:
     @property
     def label(self) -> str:
         return "≤ " + self.text.rpartition("=")[2]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One arm at one budget. `x` is where it is drawn, `size` what it has; the rest as it is drawn."""
-
-    arm: str
-    budget: str
-    limit: float
-    x: float
-    size: float
-    n: int
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
-    seeds: tuple[tuple[int, float, float], ...]  # (seed, x, accuracy)
 
 
 @dataclass(frozen=True)
@@ -178,72 +118,6 @@ def budgets(results: Results) -> list[Budget]:
     return sorted(found, key=lambda b: (b.limit, b.text))
 
 
-def marks(results: Results) -> dict[str, list[Mark]]:
-    """Arm -> its marks, smallest budget first, drawn so that none hides another (see `spread`)."""
-    groups = budgets(results)
-    resource, axis = resource_of(results), size_axis(results)
-    gap = _gap(results, groups, axis)
-    by_arm: dict[str, list[Mark]] = {arm: [] for arm in arms(results)}
-    for budget in groups:
-        rows = [r for r in results.summary if r.budget == budget.text]
-        rows.sort(key=lambda r: list(by_arm).index(r.arm))
-        places = spread([axis.place(resource.of(r)) for r in rows], gap)
-        for row, place in zip(rows, places, strict=True):
-            x = min(axis.value(place), resource.of(row))  # a logarithm there and back may end above
-            by_arm[row.arm].append(_mark(results, row, budget, x, axis))
-    return by_arm
-
-
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Positions at least `gap` apart, each at or below its value: never beyond the budget that it met.
-
-    Example:
-        >>> spread([100, 99, 50, 100], 5)
-        [100, 90, 50, 95]
-    """
-    positions = list(values)
-    ceiling = math.inf
-    for i in sorted(range(len(values)), key=lambda i: (-values[i], i)):
-        positions[i] = min(values[i], ceiling)
-        ceiling = positions[i] - gap
-    return positions
-
-
-def _gap(results: Results, groups: Sequence[Budget], axis: Axis) -> float:
-    """How far apart the points of one budget are drawn: little, and never into the next budget's."""
-    limits = [axis.place(b.limit) for b in groups]
-    dense = dense_size(results)
-    most = max(limits if dense is None else [*limits, axis.place(dense)], default=0)
-    reach = most - min(limits, default=0)
-    room = min((b - a for a, b in pairwise(limits) if b > a), default=math.inf)
-    return min(0.008 * (reach or max(limits, default=0) * 0.3), 0.8 * room / (len(arms(results)) + 1))
-
-
-def _mark(results: Results, row: SummaryRow, budget: Budget, x: float, axis: Axis) -> Mark:
-    resource = resource_of(results)
-    shift = axis.place(x) - axis.place(resource.of(row))
-    quantity = quantity_of(results)
-    seeds = tuple(
-        (p.seed, axis.value(axis.place(resource.of(p)) + shift), quantity.drawn(p.accuracy))
-        for p in results.points
-        if (p.arm, p.budget) == (row.arm, row.budget)
-    )
-    low, high = quantity.of(row.low), quantity.of(row.high)
-    return Mark(
-        arm=row.arm,
-        budget=budget.text,
-        limit=budget.limit,
-        x=x,
-        size=resource.of(row),
-        n=row.n,
-        mean=quantity.drawn(row.mean),
-        std=quantity.of(row.std),
-        low=low if high is not None else None,
-        high=high if low is not None else None,
-        seeds=seeds,
-    )
-
-
 def extent(
     values: Sequence[float], pad: float = 0.06, floor: float = -math.inf, ceiling: float = math.inf
 ) -> list[float]:
@@ -251,19 +125,6 @@ def extent(
     low, high = min(values), max(values)
     air = pad * (high - low) or min(1.0, 0.1 * abs(high) or 1.0)
     return [max(low - air, floor), min(high + air, ceiling)]
-
-
-def accuracy_extent(
-    by_arm: Mapping[str, Sequence[Mark]], dense: SummaryRow | None, quantity: Quantity
-) -> list[float]:
-    """The range that shows every mean, seed and interval; of accuracies within 0 to 100 percent."""
-    seen = [p for curve in by_arm.values() for p in curve]
-    values = [v for p in seen for v in (p.mean, p.low, p.high, *(s[2] for s in p.seeds)) if v is not None]
-    if dense:
-        values += [v for v in map(quantity.of, (dense.mean, dense.low, dense.high)) if v is not None]
-    least, most = quantity.limits
-    values = [min(max(v, least), most) for v in values]
-    return extent(values or [0.0, 100.0], floor=least - 1.0, ceiling=most + 1.0)
 
 
 def seed_count(results: Results) -> str:

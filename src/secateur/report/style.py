@@ -16,24 +16,17 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-INK = "#20252b"
-MUTED = "#66707a"
-GRID = "#e7e5df"
-DENSE = "#3a3f45"
-SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-
+from .palette import DENSE
 
 Corners = tuple[tuple[float, float], ...]  # of a mark that matplotlib has no name for
 
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """One arm's look: `symbol` and `dash` for plotly, `marker` and `line` for matplotlib."""
+    """One arm's look: `marker` and `line` as matplotlib has them."""
 
     color: str
-    symbol: str
     marker: str | Corners
-    dash: str
     line: str | tuple[int, tuple[float, ...]]
 
 
@@ -56,62 +49,57 @@ def _star(rays: int, inner: float) -> Corners:
 _ARROW: Corners = ((0, 1), (0.8, -1), (0, -0.5), (-0.8, -1), (0, 1))
 
 
-def _look(color: str, symbol: str, marker: str | Corners, lengths: tuple[float, ...]) -> ArmStyle:
+def _look(color: str, marker: str | Corners, lengths: tuple[float, ...]) -> ArmStyle:
     """A look whose dash has no name: dashes and gaps, in units of the line's width."""
-    px = ",".join(f"{2 * length:g}px" for length in lengths)
-    return ArmStyle(color, symbol, marker, px, (0, lengths))
+    return ArmStyle(color, marker, (0, lengths))
 
 
 ARMS: dict[str, ArmStyle] = {
-    "fisher-tuned": ArmStyle("#b3261e", "circle", "o", "solid", _DASHES["solid"]),
-    "fisher-scratch": ArmStyle("#1f5bb5", "square", "s", "dash", _DASHES["dash"]),
-    "copycat": ArmStyle("#df65a8", "diamond", "D", "longdash", _DASHES["longdash"]),
-    "width": ArmStyle("#bf8700", "triangle-up", "^", "dashdot", _DASHES["dashdot"]),
-    "bottleneck": ArmStyle("#4a9f68", "triangle-down", "v", "dot", _DASHES["dot"]),
-    "magnitude": _look("#875ad2", "x", "X", (4, 1.5, 1, 1.5, 1, 1.5)),
-    "magnitude-tuned": _look("#870f87", "cross", "P", (3, 1.5)),
-    "magnitude-tuned-layerwise": _look("#a596c3", "star-diamond", _star(4, 0.5), (5, 1.5, 2, 1.5)),
-    "random-tuned": _look("#f06978", "triangle-left", "<", (2, 3.5)),
-    "random-tuned-layers": _look("#a54b5a", "triangle-right", ">", (1, 3)),
-    "l1": _look("#695a00", "hourglass", ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)), (1.5, 1.5)),
-    "reparametrization": _look("#2d3cb4", "hexagram", _star(6, 0.58), (12, 1.5)),
-    "reparametrization-faithful": _look("#0096ff", "pentagon", "p", (4, 4)),
-    "snip": _look(
-        "#7800f0", "diamond-tall", ((0, -1), (0.55, 0), (0, 1), (-0.55, 0), (0, -1)), (1, 1.5, 1, 4)
-    ),
+    "fisher-tuned": ArmStyle("#b3261e", "o", _DASHES["solid"]),
+    "fisher-scratch": ArmStyle("#1f5bb5", "s", _DASHES["dash"]),
+    "copycat": ArmStyle("#df65a8", "D", _DASHES["longdash"]),
+    "width": ArmStyle("#bf8700", "^", _DASHES["dashdot"]),
+    "bottleneck": ArmStyle("#4a9f68", "v", _DASHES["dot"]),
+    "magnitude": _look("#875ad2", "X", (4, 1.5, 1, 1.5, 1, 1.5)),
+    "magnitude-tuned": _look("#870f87", "P", (3, 1.5)),
+    "magnitude-tuned-layerwise": _look("#a596c3", _star(4, 0.5), (5, 1.5, 2, 1.5)),
+    "random-tuned": _look("#f06978", "<", (2, 3.5)),
+    "random-tuned-layers": _look("#a54b5a", ">", (1, 3)),
+    "l1": _look("#695a00", ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)), (1.5, 1.5)),
+    "reparametrization": _look("#2d3cb4", _star(6, 0.58), (12, 1.5)),
+    "reparametrization-faithful": _look("#0096ff", "p", (4, 4)),
+    "snip": _look("#7800f0", ((0, -1), (0.55, 0), (0, 1), (-0.55, 0), (0, -1)), (1, 1.5, 1, 4)),
     "channel-reparametrization": _look(
-        "#1e7896", "bowtie", ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)), (8, 1.5, 3, 1.5)
+        "#1e7896", ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -1)), (8, 1.5, 3, 1.5)
     ),
     "iterative-magnitude": _look(
         "#3b0927",
-        "square-x",
         ((-1, -1), (0, -0.6), (1, -1), (0.6, 0), (1, 1), (0, 0.6), (-1, 1), (-0.6, 0), (-1, -1)),
         (7, 1, 1, 1),
     ),
-    "set": _look("#12010c", "circle-x", _star(8, 0.8), (2.5, 1)),
-    "rigl": _look("#386dff", "diamond-x", ((0, -1), (1, 0), (0, 1), (0, 0), (-1, 0), (0, -1)), (4, 2, 4, 4)),
+    "set": _look("#12010c", _star(8, 0.8), (2.5, 1)),
+    "rigl": _look("#386dff", ((0, -1), (1, 0), (0, 1), (0, 0), (-1, 0), (0, -1)), (4, 2, 4, 4)),
     "granet": _look(
         "#9179d4",
-        "square-cross",
         ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, 0), (0, 0), (0, -1), (-1, -1)),
         (10, 1, 3, 1),
     ),
-    "ac-dc": _look("#483048", "star-square", _star(4, 0.8), (6, 1.5, 6, 4)),
-    "str": _look("#907830", "triangle-se", ((-1, -1), (1, 1), (1, -1), (-1, -1)), (2, 1.5, 2, 4)),
-    "powerpropagation": _look("#d81890", "triangle-nw", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (10, 4)),
-    "spartan": _look("#780000", "arrow-up", _ARROW, (7, 1.5, 1, 1.5, 1, 1.5)),
-    "l0": _look("#001860", "arrow-down", tuple((x, -y) for x, y in _ARROW), (1, 1.5, 1, 6)),
+    "ac-dc": _look("#483048", _star(4, 0.8), (6, 1.5, 6, 4)),
+    "str": _look("#907830", ((-1, -1), (1, 1), (1, -1), (-1, -1)), (2, 1.5, 2, 4)),
+    "powerpropagation": _look("#d81890", ((-1, -1), (-1, 1), (1, 1), (-1, -1)), (10, 4)),
+    "spartan": _look("#780000", _ARROW, (7, 1.5, 1, 1.5, 1, 1.5)),
+    "l0": _look("#001860", tuple((x, -y) for x, y in _ARROW), (1, 1.5, 1, 6)),
 }
 _MORE_COLORS = ("#5f6f7c", "#7b5b3a", "#0b6e4f", "#a23b72", "#5a7d00", "#c4501b", "#3d5a80", "#6b3fa0")
-_MORE_MARKS: tuple[tuple[str, Corners | str], ...] = (
-    ("hexagon", "h"),
-    ("octagon", "8"),
-    ("star-triangle-up", _star(3, 0.35)),
-    ("hexagon2", "H"),
-    ("diamond-wide", ((0, -0.55), (1, 0), (0, 0.55), (-1, 0), (0, -0.55))),
-    ("star-triangle-down", tuple((x, -y) for x, y in _star(3, 0.35))),
-    ("triangle-ne", ((-1, 1), (1, 1), (1, -1), (-1, 1))),
-    ("triangle-sw", ((1, -1), (-1, -1), (-1, 1), (1, -1))),
+_MORE_MARKS: tuple[Corners | str, ...] = (
+    "h",
+    "8",
+    _star(3, 0.35),
+    "H",
+    ((0, -0.55), (1, 0), (0, 0.55), (-1, 0), (0, -0.55)),
+    tuple((x, -y) for x, y in _star(3, 0.35)),
+    ((-1, 1), (1, 1), (1, -1), (-1, 1)),
+    ((1, -1), (-1, -1), (-1, 1), (1, -1)),
 )
 _MORE_DASHES = ((6, 1), (2, 2), (7, 2, 2, 2), (1, 2.5), (9, 1.5, 1, 1.5), (3, 3, 1, 3), (5, 5), (2, 1, 1, 1))
 """What arms look like that `ARMS` does not know; none of it is used there."""
@@ -128,7 +116,7 @@ def _derived(arm: str, taken: Iterable[ArmStyle]) -> ArmStyle:
     looks = [
         _look(
             _MORE_COLORS[i % count],
-            *_MORE_MARKS[(i + shift) % count],
+            _MORE_MARKS[(i + shift) % count],
             _MORE_DASHES[(i + 2 * shift) % count],
         )
         for shift in range(count)
@@ -153,8 +141,8 @@ def styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
 
     Example:
         >>> looks = styles(["copycat", "snip", "grasp"])
-        >>> looks["copycat"].symbol, looks["grasp"].symbol, looks["snip"].symbol
-        ('diamond', 'octagon', 'diamond-tall')
+        >>> looks["copycat"].marker, looks["grasp"].marker
+        ('D', '8')
     """
     ordered = order(arms)
     looks = {arm: ARMS[arm] for arm in ordered if arm in ARMS}
@@ -167,12 +155,12 @@ def looks_of(names: Sequence[str]) -> dict[str, ArmStyle]:
     """`styles`, with the unpruned network and unassigned runs in grey."""
     looks = styles(name for name in names if name not in ("dense", "other"))
     grey = {
-        "dense": ArmStyle(DENSE, "star", "*", "solid", "-"),
-        "other": ArmStyle("#9aa1a8", "circle", ".", "dot", ":"),
+        "dense": ArmStyle(DENSE, "*", "-"),
+        "other": ArmStyle("#9aa1a8", ".", (0, (1, 1.6))),
     }
     return {**looks, **{name: grey[name] for name in names if name in grey}}
 
 
-def dash(i: int) -> tuple[str, str | tuple[int, tuple[float, ...]]]:
-    """The i-th dash, for plotly and for matplotlib: tells budgets apart within one arm."""
-    return list(_DASHES.items())[i % len(_DASHES)]
+def dash(i: int) -> str | tuple[int, tuple[float, ...]]:
+    """The i-th dash: tells budgets apart within one arm."""
+    return list(_DASHES.values())[i % len(_DASHES)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from secateur.errors import TrainingError
 from secateur.network.masks import count_nonzeros
 from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
-from secateur.progress import Reporter
+from secateur.progress import Reporter, Several
 from secateur.records.measure import ACCURACY
 from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
@@ -37,10 +37,20 @@ class Session:
 
     Args:
         limit: how long that may take; None: as long as it takes.
+        trackers: services that show the runs, by name (`tracking.check_services`); of several processes the
+            first alone tells them.
     """
 
-    def __init__(self, store: RunStore, runtime: Runtime, reporter: Reporter, limit: TimeLimit | None = None):
+    def __init__(
+        self,
+        store: RunStore,
+        runtime: Runtime,
+        reporter: Reporter,
+        limit: TimeLimit | None = None,
+        trackers: Sequence[str] = (),
+    ):
         self.store, self.runtime, self.reporter, self.limit = store, runtime, reporter, limit
+        self.trackers = tuple(trackers) if runtime.is_main else ()
 
     @contextmanager
     def working(self, what: str, compute: float) -> Iterator[None]:
@@ -48,6 +58,16 @@ class Session:
         with self.store.locked(self.runtime.is_main), self.reporter:
             self.reporter.begin(what, compute)
             yield
+
+    @contextmanager
+    def telling(self, *others: Reporter) -> Iterator[None]:
+        """Tell others too what happens."""
+        alone = self.reporter
+        self.reporter = Several(alone, *others)
+        try:
+            yield
+        finally:
+            self.reporter = alone
 
     def before_making(self, graph: Graph) -> None:
         """Hook, told of a graph before any run of it is made; see `runs.rehearsal`."""
@@ -85,6 +105,8 @@ class Session:
             self.limit.before_run()
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
         training = self._begun(run)
+        history = training.progress.history
+        self.reporter.run_begun(run.run_id, run.label, run.seed, run.spec.identity, list(history))
         self._say_before(run, training)
         try:
             training.fit()

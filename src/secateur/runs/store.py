@@ -6,6 +6,7 @@ processes, paths and names are not in it. The folder holds for each:
     runs/ID/record.json               written last: a run is finished when it is there
     runs/ID/architecture.json, model.safetensors      the finished network
     runs/ID/scores.safetensors        of every test example, whether the network is right
+    runs/ID/tracked.json              how much of it which service was told (`tracking`)
     runs/ID/checkpoint.safetensors    the state after the last epoch; JSON in its header, no pickle
 """
 
@@ -39,6 +40,7 @@ RUN_FILES = (
     "artefact.json",
     "transformers.json",
     MEASURED_FILE,
+    "tracked.json",
     "model.safetensors",
     *("checkpoint.safetensors", "scores.safetensors"),
 )

@@ -17,7 +17,7 @@ from secateur.papers.crowley2018.claims import write_claims
 from secateur.papers.crowley2018.families import FAMILIES, TUNED, FamilyCell, FamilyReproduction
 from secateur.papers.crowley2018.figure1_drawing import figure1
 from secateur.papers.crowley2018.figure1_tables import to_csv, to_sheet
-from secateur.report.figures import encode, house_style
+from secateur.report.drawing import encode, house_style
 
 
 class Figure1(FamilyReproduction):

@@ -15,8 +15,9 @@ from secateur.papers.crowley2018.figure1_tables import (
     named,
     published_at,
 )
-from secateur.report.figures import new_figure
-from secateur.report.style import ARMS, INK, MUTED
+from secateur.report.drawing import new_figure
+from secateur.report.palette import INK, MUTED
+from secateur.report.style import ARMS
 
 FEWEST = 3
 """Seeds behind an interval that is drawn: of two it would hide all else."""

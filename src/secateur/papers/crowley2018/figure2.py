@@ -21,7 +21,7 @@ from secateur.papers.crowley2018.figure2_drawing import figure2
 from secateur.papers.crowley2018.profiles import Profile, later, profile_after, reached, spearman
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, conditions
-from secateur.report.figures import encode, house_style
+from secateur.report.drawing import encode, house_style
 from secateur.runs.graph import Graph, Node
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from secateur.papers.cells import FamilyCells
 from secateur.papers.crowley2018.profiles import profile_after, reached
-from secateur.report.figures import new_figure
-from secateur.report.style import DENSE, MUTED
+from secateur.report.drawing import new_figure
+from secateur.report.palette import DENSE, MUTED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

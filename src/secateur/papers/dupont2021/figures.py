@@ -10,8 +10,9 @@ from torch import Tensor
 
 from secateur.atomic import write_bytes
 from secateur.methods.gates.gate import gate, unstable_gate
-from secateur.report.figures import encode, house_style, new_figure
-from secateur.report.style import ARMS, MUTED
+from secateur.report.drawing import encode, house_style, new_figure
+from secateur.report.palette import MUTED
+from secateur.report.style import ARMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

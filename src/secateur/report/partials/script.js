@@ -1,53 +1,81 @@
 (function () {
   "use strict";
-  var specs = JSON.parse(document.getElementById("specs").textContent);
-  var narrow = window.matchMedia("(max-width: 640px)").matches;
-  var config = {
-    displaylogo: false, responsive: true, displayModeBar: narrow ? false : "hover",
-    showSendToCloud: false, plotlyServerURL: "",  // plotly.js 4 shows a button that uploads the data, unless told not to
-    modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]]
-  };
-  function draw(id, view) {
-    var spec = structuredClone(specs[id][view]);
-    if (narrow) {
-      spec.layout.dragmode = false;
-      spec.layout.font.size = 12;
-      spec.layout.margin.l = 44;
-      spec.layout.margin.r = 10;
-      var names = new Set(spec.data.filter(function (trace) { return trace.name && trace.showlegend !== false; }).map(function (trace) { return trace.name; }));
-      if (spec.layout.showlegend) spec.layout.height += 19 * Math.max(0, names.size - 6);  // one name a line
-      spec.data.forEach(function (trace) { if (trace.type === "bar" && trace.x.length > 7) trace.textangle = -90; });
-    }
-    var chart = document.getElementById(id);
-    chart.style.minHeight = spec.layout.height + "px";
-    return Plotly.react(chart, spec.data, spec.layout, config);
+  var root = document.documentElement;
+  function each(selector, action) { document.querySelectorAll(selector).forEach(action); }
+
+  function show(chart, view) {
+    document.querySelectorAll("#" + chart + " > .view").forEach(function (one, index) {
+      one.toggleAttribute("data-shown", index === view);
+    });
   }
-  document.querySelectorAll(".segments button").forEach(function (button) {
+  each(".segments button", function (button) {
     button.addEventListener("click", function () {
       button.parentNode.querySelectorAll("button").forEach(function (other) {
         other.setAttribute("aria-pressed", String(other === button));
       });
-      draw(button.dataset.chart, Number(button.dataset.view));
+      show(button.dataset.chart, Number(button.dataset.view));
     });
   });
-  document.querySelectorAll("select[data-chart]").forEach(function (select) {
-    select.addEventListener("change", function () { draw(select.dataset.chart, Number(select.value)); });
+  each("select[data-chart]", function (select) {
+    function chosen() { show(select.dataset.chart, Number(select.value)); }
+    select.addEventListener("change", chosen);
+    chosen();  // a browser may keep the choice over a reload
   });
-  document.getElementById("copy").addEventListener("click", function (event) {
-    var button = event.currentTarget;
-    var range = document.createRange();
-    range.selectNodeContents(document.getElementById("command"));
-    window.getSelection().removeAllRanges();
-    window.getSelection().addRange(range);
-    button.textContent = document.execCommand("copy") ? "Copied" : "Selected";
-    window.setTimeout(function () { button.textContent = "Copy"; }, 2000);
-  });
-  function fit(width) {
-    Object.keys(specs).forEach(function (id) { Plotly.relayout(id, width ? { width: width, autosize: false } : { width: null, autosize: true }); });
+
+  function copy(text) {
+    var area = document.createElement("textarea");  // navigator.clipboard is not there for files
+    area.value = text;
+    area.style.position = "fixed";
+    document.body.append(area);
+    area.select();
+    var done = document.execCommand("copy");
+    area.remove();
+    return done;
   }
-  window.addEventListener("beforeprint", function () { fit(640); });
-  window.addEventListener("afterprint", function () { fit(null); });
-  Promise.all(Object.keys(specs).map(function (id) { return draw(id, 0); })).then(function () {
-    document.documentElement.dataset.charts = "drawn";
+  each("button[data-copy]", function (button) {
+    button.addEventListener("click", function () {
+      var code = document.getElementById(button.dataset.copy);
+      var done = copy(code.textContent);
+      if (!done) window.getSelection().selectAllChildren(code);
+      button.textContent = done ? "Copied" : "Selected";
+      button.focus();
+      window.setTimeout(function () { button.textContent = "Copy"; }, 2000);
+    });
+  });
+
+  var dark = window.matchMedia("(prefers-color-scheme: dark)");
+  each("#theme", function (button) {
+    function shown() { return root.dataset.theme || (dark.matches ? "dark" : "light"); }
+    function name() { button.textContent = shown() === "dark" ? "Light" : "Dark"; }
+    button.addEventListener("click", function () {
+      root.dataset.theme = shown() === "dark" ? "light" : "dark";
+      try { sessionStorage.setItem("secateur-theme", root.dataset.theme); } catch (error) { /* not kept */ }
+      name();
+    });
+    dark.addEventListener("change", name);
+    name();
+  });
+
+  function order(table, column, up) {
+    var body = table.tBodies[0];
+    var rows = Array.from(body.rows);
+    function key(row) { return row.cells[column].dataset.value; }
+    rows.sort(function (one, other) {
+      var a = key(one), b = key(other);
+      if (a === b) return rows.indexOf(one) - rows.indexOf(other);
+      if (a === "" || b === "") return a === "" ? 1 : -1;  // what is not known comes last either way
+      var less = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+      return up ? less : -less;
+    });
+    body.append.apply(body, rows);
+  }
+  each("table.sortable .sort", function (button) {
+    button.addEventListener("click", function () {
+      var head = button.closest("th"), table = button.closest("table");
+      var up = head.getAttribute("aria-sort") !== "ascending";
+      table.querySelectorAll("[aria-sort]").forEach(function (other) { other.removeAttribute("aria-sort"); });
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      order(table, Number(button.dataset.column), up);
+    });
   });
 })();

@@ -17,6 +17,7 @@ from secateur.runs.executors.sharing import Sharing, check_portable, workplace
 from secateur.runs.graph import Graph, Made, write_plan
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
+from secateur.runs.tracking.tracking import About, tracked
 
 SMALL_STEP = 2e9
 """Training MACs (batch x 3 x MACs of the network) below which a step does not keep several threads busy.
@@ -127,7 +128,11 @@ def in_words(workers: int, on: str = HERE) -> str:
 
 
 def make_graph(
-    graph: Graph, session: Session, asked: Workers, finished: Finished = lambda node: None
+    graph: Graph,
+    session: Session,
+    asked: Workers,
+    finished: Finished = lambda node: None,
+    about: About | None = None,
 ) -> None:
     """Make every run of a graph that is not finished. The session holds the store.
 
@@ -136,6 +141,7 @@ def make_graph(
 
     Args:
         finished: is told of every node whose run is finished now and was not before.
+        about: what a run is in the question, for the session's trackers.
 
     Raises:
         InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
@@ -147,7 +153,8 @@ def make_graph(
     if session.runtime.is_main:
         write_plan(made)
     try:
-        _make(made, session, asked, count, finished)
+        with tracked(made, session, about):
+            _make(made, session, asked, count, finished)
     finally:
         if session.runtime.is_main:
             write_plan(made)  # with the runs that are known by now

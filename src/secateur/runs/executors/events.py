@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ class EventWriter(Reporter):
 
     def run_started(self, label: str, compute: float) -> None:
         self._tell("run_started", label=label, compute=compute)
+
+    def run_begun(
+        self, run_id: str, label: str, seed: int, identity: Mapping[str, Any], history: Sequence[Any]
+    ) -> None:
+        self._tell(
+            "run_begun", run_id=run_id, label=label, seed=seed, identity=identity, history=list(history)
+        )
 
     def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
         if time.monotonic() - self._last >= STEP_EVERY_S:
@@ -51,7 +59,7 @@ class EventWriter(Reporter):
 class EventReader:
     """Passes on to a reporter what a worker wrote, as far as it came."""
 
-    EVENTS = ("run_started", "step", "epoch", "run_finished", "note")
+    EVENTS = ("run_started", "run_begun", "step", "epoch", "run_finished", "note")
 
     def __init__(self, path: Path, reporter: Reporter):
         self.path, self.reporter = path, reporter

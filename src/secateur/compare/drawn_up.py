@@ -1,0 +1,231 @@
+"""What a comparison found, drawn up: of all its runs in the end, of those that are there while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
+
+from secateur.architecture.artefact import describe_data
+from secateur.compare.advice import Question
+from secateur.compare.judging import judge
+from secateur.compare.replicate import Replicate
+from secateur.compare.results import Asked
+from secateur.compare.settings import Sparsity
+from secateur.compare.summary import summarise
+from secateur.compare.wanted import Wanted
+from secateur.records.measure import ACCURACY
+from secateur.records.point import Point
+from secateur.records.results import Profile, ProfileGroup, Results, Trajectory, Verdict
+from secateur.runs.environment import describe_environment
+from secateur.runs.graph import Made, NotMadeError
+from secateur.runs.points import point_of
+from secateur.runs.session import Session
+from secateur.runs.store import RunStore
+
+T = TypeVar("T")
+
+
+def asked_in(wanted: Wanted) -> Asked:
+    """The question, to be told from others that were asked in the same folder."""
+    question, asked = wanted.question, wanted.question.settings
+    identity = question.architecture.identity()
+    whole = {
+        "prune": asdict(asked.prune),
+        "sparsity": asked.sparsity.identity(),
+        "terms": asked.terms.identity(),
+    }
+    settings = {**_described(wanted), **whole}
+    return Asked(question.name, identity, question.data.fingerprint, settings)
+
+
+def whole(
+    wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
+) -> Results:
+    question = wanted.question
+    points = _points(wanted, replicates, made)
+    dense = [_dense_point(replicate, made) for replicate in replicates if wanted.needs_dense]
+    copycats = "copycat" in question.settings.arms
+    data = describe_data(question.data)
+    measure = question.settings.terms.task.metric.measure
+    settings = _described(wanted)
+    asked = Question.of(settings, command)
+    found = judge(points, dense, question.units, data, session.store, measure, asked)
+    return Results(
+        command=command,
+        metric=None if measure == ACCURACY else measure,
+        model=question.name,
+        data=data,
+        settings=settings,
+        dense=tuple(dense),
+        points=tuple(points),
+        summary=found.summary,
+        dense_summary=found.dense_summary,
+        profiles=tuple(_profile(replicate, made) for replicate in replicates if copycats),
+        trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
+        verdict=found.verdict,
+        environment={
+            **describe_environment(session.runtime, question.settings.recipe.precision),
+            **_made_with([*dense, *points], session.store),
+        },
+        question=asked_in(wanted).hash,
+        advice=found.advice,
+    )
+
+
+def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list[Point]:
+    """One point for every budget, arm and seed, the largest budget first."""
+    return [
+        arm.point(replicate, budget, made)
+        for budget in wanted.question.budgets
+        for arm in wanted.arms
+        for replicate in replicates
+    ]
+
+
+def _dense_point(replicate: Replicate, made: Made) -> Point:
+    """The unpruned network, as a point without a budget."""
+    return point_of(made.record(replicate.dense()), "dense", None, epochs=replicate.question.recipe.epochs)
+
+
+def _profile(replicate: Replicate, made: Made) -> Profile:
+    """Channels kept in each group where copycat took its profile (Crowley et al. 2018, Fig. 2c)."""
+    whole, left = replicate.question.architecture, replicate.profile_architecture(made)
+    groups = tuple(
+        ProfileGroup(name=name, kept=kept, of=width)
+        for name, kept, width in zip(left.group_names(), left.widths, whole.widths, strict=True)
+    )
+    return Profile(seed=replicate.seed, removed=replicate.question.copycat_after, groups=groups)
+
+
+def _trajectory(replicate: Replicate, made: Made) -> Trajectory:
+    """Validation accuracy while pruning, once an epoch."""
+    rows = made.record(replicate.pruned_to(replicate.question.budgets[-1])).history
+    return Trajectory(
+        seed=replicate.seed,
+        removed=tuple(int(row.more["removed"]) for row in rows),
+        params=tuple(row.params for row in rows),
+        val_accuracy=tuple(row.val_accuracy for row in rows),
+    )
+
+
+def _described(wanted: Wanted) -> dict[str, Any]:
+    """The settings as results show them."""
+    question, settings = wanted.question, wanted.question.settings
+    augmentation = settings.recipe.augmentation(question.data)
+    recipe = settings.recipe.shown() | {
+        "pad": augmentation.pad,
+        "flip": augmentation.flip,
+        "milestones": ", ".join(f"{share:g}" for share in settings.recipe.milestones),
+    }
+    return {
+        "arms": ", ".join(settings.arms),
+        "budgets": ", ".join(map(str, question.budgets)),
+        "resource": settings.resource,
+        "seeds": settings.seeds,
+        "match": settings.match,
+        "prune_every": settings.prune.every,
+        "flop_penalty": settings.prune.beta,
+        "tuning_lr": question.recipe.for_tuning(settings.prune.lr).lr,
+        "copycat_after": question.copycat_after,
+        **({"what must stay": str(settings.prune.constraints)} if settings.prune.constraints else {}),
+        **(_described_sparsity(settings.sparsity) if any(arm.zeroes for arm in wanted.arms) else {}),
+        **recipe,
+        **settings.terms.in_words(),
+        **({"tuned": question.tuned} if question.tuned else {}),
+    }
+
+
+def _described_sparsity(sparsity: Sparsity) -> dict[str, Any]:
+    """The settings of the arms that zero weights."""
+    changed = ", ".join(f"{name} {value}" for name, value in sparsity.reparametrization.items())
+    return {
+        "tune_share": sparsity.tune_share,
+        "l1_strength": sparsity.l1_strength,
+        "reparametrization": changed or "the method's defaults",
+        **({"layer_shares": sparsity.layer_shares} if sparsity.layer_shares is not None else {}),
+        **({"settings of methods": sparsity.in_words()} if sparsity.settings else {}),
+    }
+
+
+def _made_with(points: Sequence[Point], store: RunStore) -> dict[str, Any]:
+    """The commits and the threads that the runs were made with; results may be drawn up with others."""
+    commits: set[str] = set()
+    threads: set[int] = set()
+    for run_id in sorted({point.run_id for point in points}):
+        if record := store.record(run_id):
+            commits.add(record.commit)
+            threads.add(record.threads)
+    several = " or ".join(map(str, sorted(threads)))
+    return {"trained_at": sorted(commits), "threads": several if len(threads) != 1 else threads.pop()}
+
+
+def waiting(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list[str]:
+    """The arms that are not there with every seed, in words."""
+    total, found = len(replicates), []
+    for budget in wanted.question.budgets:
+        for arm in wanted.arms:
+            there = sum(made.has(arm.node(replicate, budget)) for replicate in replicates)
+            if there < total:
+                seeds = f", {there} of {total} seeds there" if there else ""
+                found.append(f"{arm.name} {budget}{seeds}")
+    return found
+
+
+def about(wanted: Wanted, replicates: Sequence[Replicate], made: Made, run_id: str) -> dict[str, str]:
+    """The arms and budgets whose network a run makes, several where they share it; else none."""
+    found: dict[str, None] = {}
+    budgets: dict[str, None] = {}
+    for budget in wanted.question.budgets:
+        for arm in wanted.arms:
+            for replicate in replicates:
+                with suppress(NotMadeError):
+                    if made.run(arm.node(replicate, budget)).run_id == run_id:
+                        found[arm.name], budgets[str(budget)] = None, None
+    named = {"arm": ", ".join(found), "budget": ", ".join(budgets)} if found else {}
+    return {"model": wanted.question.name, "data": wanted.question.data.label, **named}
+
+
+def so_far(
+    wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
+) -> Results:
+    """What is there of the results, judged by nobody: a verdict on a part would be none on the whole."""
+    question, arms = wanted.question, wanted.question.settings.arms
+    data, measure = describe_data(question.data), question.settings.terms.task.metric.measure
+    points = _there(
+        partial(arm.point, replicate, budget, made)
+        for budget in question.budgets
+        for arm in wanted.arms
+        for replicate in replicates
+    )
+    dense = _there(partial(_dense_point, replicate, made) for replicate in replicates if wanted.needs_dense)
+    test = data.test if data.test > 0 else None
+    unpruned = summarise(dense, {}, test=test, measure=measure)
+    return Results(
+        command=command,
+        metric=None if measure == ACCURACY else measure,
+        model=question.name,
+        data=data,
+        settings=_described(wanted),
+        dense=tuple(dense),
+        points=tuple(points),
+        summary=summarise(points, question.units, test=test, measure=measure),
+        dense_summary=unpruned[0] if unpruned else None,
+        profiles=tuple(_there(partial(_profile, each, made) for each in replicates if "copycat" in arms)),
+        trajectory=tuple(
+            _there(partial(_trajectory, replicate, made) for replicate in replicates if question.prunes)
+        ),
+        verdict=Verdict(text="No verdict yet: not every run is finished."),
+        environment=describe_environment(session.runtime, question.settings.recipe.precision),
+    )
+
+
+def _there(found: Iterable[Callable[[], T]]) -> list[T]:
+    """Those that can be told from the runs that are finished."""
+    there = []
+    for each in found:
+        with suppress(NotMadeError):
+            there.append(each())
+    return there

@@ -1,0 +1,41 @@
+"""How a number is written for people: the digits that say something, never `0.0008000000000000003`."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_NUMBER = re.compile(r"(?<![\w.])-?(\d+)\.(\d+)(?:e[+-]?\d+)?(?![\w.])")
+_MOST_DECIMALS, _MOST_DIGITS = 6, 11
+"""Of a number that somebody wrote; what a computer prints of one that is not round has 15 to 17 digits."""
+
+
+def written(value: float) -> str:
+    """A number with at most six significant digits; whole ones exactly.
+
+    Example:
+        >>> written(0.0008000000000000003), written(512), written(1e-5), written(12345678)
+        ('0.0008', '512', '1e-05', '12345678')
+        >>> written(1 / 3), written(float("nan")), written(-0.0)
+        ('0.333333', 'nan', '0')
+    """
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
+        return str(int(value))
+    return f"{value:.6g}"
+
+
+def tidied(text: str) -> str:
+    """A text whose numbers have at most six significant digits, where they had more behind the point.
+
+    Example:
+        >>> tidied("lr 0.0008000000000000003, momentum 0.9"), tidied("0.1.00000000"), tidied("x1.00000000")
+        ('lr 0.0008, momentum 0.9', '0.1.00000000', 'x1.00000000')
+    """
+    return _NUMBER.sub(_shortened, text)
+
+
+def _shortened(found: re.Match[str]) -> str:
+    whole, decimals = found.groups()
+    if len(decimals) > _MOST_DECIMALS or len(whole) + len(decimals) > _MOST_DIGITS:
+        return written(float(found[0]))
+    return found[0]

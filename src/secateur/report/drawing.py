@@ -1,0 +1,104 @@
+"""How we draw with matplotlib: its settings, its figures, and their bytes, the same every time.
+
+Drawn through matplotlib's object interface; pyplot and its global state are never touched. Matplotlib is
+imported when something is drawn, never before.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from secateur.errors import InputError
+from secateur.records.ours import MARK
+
+from .palette import GRID, INK, MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXTRA = "plots"
+"""What is installed to draw: `pip install 'secateur[plots]'`."""
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": "white",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.formatter.useoffset": False,
+    "font.size": 9.5,
+    "grid.color": GRID,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: small, searchable, editable
+    "svg.hashsalt": "secateur",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+
+
+def need_matplotlib() -> None:
+    """Say in a line what is to be installed, where there is no matplotlib."""
+    try:
+        import matplotlib as _  # noqa: F401
+    except ImportError:
+        raise InputError(
+            f"charts are drawn by matplotlib, which is not installed: pip install 'secateur[{EXTRA}]'"
+        ) from None
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Our settings on top of matplotlib's own defaults, whatever the user's configuration; undone after."""
+    need_matplotlib()
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a label in a script without a font
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """A figure as "png" (200 dpi) or "svg"."""
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Software": MARK} if kind == "png" else {"Date": None, "Creator": MARK}
+    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    return buffer.getvalue()
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, which arranges what is put into it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def page_figure(width: float, height: float) -> Figure:
+    """An empty figure for a page, of so many pixels; a size in points is one in pixels there.
+
+    Nothing in it is arranged by itself: that would take as long again as drawing it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72))
+    FigureCanvasAgg(figure)
+    figure.patch.set_visible(False)
+    return figure
