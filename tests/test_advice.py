@@ -13,6 +13,7 @@ import torch
 
 from secateur.compare.advice import Question, advise, with_seeds
 from secateur.compare.differences import told_from
+from secateur.compare.judging import judged_again
 from secateur.compare.results import best_point, rewrite_report
 from secateur.compare.verdict import Evidence, decide
 from secateur.compare.winner import errors_of
@@ -24,6 +25,7 @@ from secateur.records.winner import Miss, Winner
 from secateur.report.checklist import checklist
 from secateur.report.thumbnails import thumbnails
 from secateur.report.winner import parts
+from secateur.runs.store import RunStore
 
 ROOT = Path(__file__).parents[1]
 PLAIN = Measure(name="gain", higher_is_better=True, fraction=False)
@@ -248,6 +250,15 @@ def test_networks_that_have_learnt_nothing_are_said_to():
 
 def test_names_that_are_markup_are_only_text_in_the_sentences():
     assert "<b>" in told(row("<b>", around(0.9))).text  # pages escape it: see below
+
+
+def test_the_advice_that_the_docs_quote_is_that_of_the_recorded_comparison(tmp_path):
+    recorded = Results.load(ROOT / "results/digits-channels/results.json")
+    found = judged_again(recorded, RunStore(tmp_path)).advice
+    assert found is not None
+    quoted = re.sub(r"\n> ?", " ", (ROOT / "docs/verdict.md").read_text())
+    for line in (found.text, *found.lines):
+        assert " ".join(line.split()) in " ".join(quoted.split())
 
 
 # The smallest gap
