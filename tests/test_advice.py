@@ -136,6 +136,11 @@ def test_an_arm_whose_seeds_differ_so_much_that_nothing_is_told_of_it_is_not_off
     recorded = Results.load(ROOT / "results/digits-gradual/results.json")
     rows = [each for each in recorded.summary if each.budget == "nonzeros=1%"]
     cheap = [replace(each, train_compute=1.0) if each.arm == "magnitude-tuned" else each for each in rows]
+    alone = advise(
+        cheap, None, Evidence(test=500, val=130)
+    )  # nor where no unpruned network speaks against it
+    assert alone is not None
+    assert alone.arm == "gradual-magnitude"
     found = advise(cheap, recorded.dense_summary, Evidence(test=500, val=130))
     assert found is not None
     assert found.arm == "gradual-magnitude"
