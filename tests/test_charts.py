@@ -450,7 +450,7 @@ def test_the_files_are_svg_and_name_arms_that_nobody_has_heard_of() -> None:
 
 def test_where_nothing_can_be_drawn_one_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"matplotlib.*not installed: pip install 'secateur\[\w+\]'"):
+    with pytest.raises(InputError, match=r"matplotlib.*not installed: pip install 'secateur\[compare\]'"):
         render(*synthetic(arms=["width"]))
 
 
