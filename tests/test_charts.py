@@ -344,6 +344,15 @@ def test_a_panel_for_each_arm_all_on_the_same_axes(shown: Any) -> None:
     ]
     assert lines == [3, 6, 6, 6, 6, 3]  # a run each; one trajectory of a seed serves both budgets
     assert "params=25%" in {text.text for text in key.iter("text")}
+    rows = synthetic()[1]["dense-0"]
+    line = next(p.attrib["d"] for p in panels[-1].iter("path") if "l" in p.attrib["d"]).split("M")[1]
+    start, steps = (
+        [float(v) for v in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", part)] for part in line.split("l")
+    )
+    points = np.cumsum(np.array([*start, *steps]).reshape(-1, 2), axis=0)
+    assert len(points) == len(rows) == 30
+    assert off_the_line([(row.epoch, x) for row, (x, _) in zip(rows, points, strict=True)]) < 0.011
+    assert off_the_line([(row.val_accuracy, y) for row, (_, y) in zip(rows, points, strict=True)]) < 0.011
 
 
 def test_a_long_run_is_thinned_and_says_so() -> None:
