@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from secateur.architecture.saved import load_model as load
     from secateur.architecture.saved import save_model as save
     from secateur.budget import Budget, Limits
-    from secateur.compare.run import CompareResult, compare
+    from secateur.compare.run import CompareResult, compare, plan
     from secateur.data import load_data
     from secateur.errors import InputError, TrainingError
     from secateur.network.metrics import Metric
@@ -85,6 +85,7 @@ _HOMES = {
     "load_data": "secateur.data:load_data",
     "make_permanent": "secateur.surgery.computed_weights:make_permanent",
     "measure": "secateur.runs.measuring:measure",
+    "plan": "secateur.compare.run:plan",
     "predict": "secateur.runs.predict:predict",
     "prune": "secateur.training.prune:prune",
     "push": "secateur.runs.push:push",
@@ -118,6 +119,7 @@ __all__ = [
     "measure",
     "methods",
     "models",
+    "plan",
     "predict",
     "prune",
     "push",

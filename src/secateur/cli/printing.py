@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from secateur.architecture.architecture import Architecture
-    from secateur.compare.arms import PlanRow
     from secateur.compare.one_network import Subject
+    from secateur.compare.planned import Planned
     from secateur.compare.wanted import Wanted
     from secateur.deploy.c import CExport
     from secateur.deploy.traced import Export
@@ -97,31 +97,10 @@ def _show_differences(rows: Sequence[tuple[str, Any, Any]]) -> None:
 
 def plan(wanted: Wanted, session: Session, asked: Workers) -> Answer:
     """The arms with their sizes, compute and an estimate of the time."""
-    from secateur.compare.forecast import estimate_seconds
-    from secateur.device import describe_device
-    from secateur.runs.executors.choice import count_for, in_words
-    from secateur.runs.graph import Graph
+    from secateur.compare.planned import Planned
 
-    question, settings = wanted.question, wanted.question.settings
-    rows = wanted.plan(session.runtime.world)
-    seconds = estimate_seconds(session.runtime, question.data, question.architecture, settings.recipe, rows)
-    graph = Graph(session.runtime.world)
-    wanted.add_to(graph)
-    workers = in_words(count_for(asked, graph, session), asked.on)
-    device = describe_device(session.runtime.device)
-    content = {
-        "model": question.name,
-        "data": question.data.label,
-        "found": _found(question.data),
-        "resource": settings.resource,
-        "seeds": settings.seeds,
-        "rows": [_planned(row, taken) for row, taken in zip(rows, seconds, strict=True)],
-        "seconds": sum(seconds) * settings.seeds,
-        "device": device,
-        "workers": workers,
-        **_set(settings.sparsity.settings),
-    }
-    return Answer(content, lambda: _show_plan(wanted, rows, seconds, device, workers))
+    found = Planned.of(wanted, session, asked)
+    return Answer(found.to_json(), lambda: _show_plan(found))
 
 
 def plan_of_one(graph: Graph, subject: Subject, session: Session, settings: Mapping[str, Any]) -> Answer:
@@ -188,65 +167,16 @@ def _show_plan_of_one(content: Mapping[str, Any]) -> None:
     say(f"In all about {duration(content['seconds'])} on {content['device']}.")
 
 
-def _planned(row: PlanRow, seconds: float) -> dict[str, Any]:
-    """A row of a plan as JSON, for one seed."""
-    kept = {name: value for name, value in vars(row).items() if name != "architecture"}
-    widths = None if row.architecture is None else list(row.architecture.widths)
-    return {**kept, "budget": row.budget or None, "exact": row.exact, "widths": widths, "seconds": seconds}
-
-
-def _show_plan(
-    wanted: Wanted, rows: Sequence[PlanRow], seconds: Sequence[float], device: str, workers: str
-) -> None:
-    from secateur.network.counting import MACS_CONVENTION, TRAINING_CONVENTION
-
-    question, settings = wanted.question, wanted.question.settings
-    say(f"{question.name} on {question.data.label}: one seed of {settings.seeds}; nothing is trained now.")
-    if question.tuned:
-        say(f"{question.tuned}.")
-    _plan_table(rows, seconds, settings.resource).show()
-    _say_settings(settings.sparsity.settings)
-    for row in rows:
-        if row.exact and row.limit and not row.zeroes:
-            widths = ", ".join(map(str, row.architecture.widths))  # type: ignore[union-attr]
-            say(f"{row.arm} {row.budget}: widths {widths}")
-    if any(row.zeroes for row in rows):
-        met = "the budget is met exactly" if settings.resource == "nonzeros" else "the file is small enough"
-        say(f"Weights are set to zero until {met}; the MACs stay the network's.")
-    if not all(row.exact for row in rows):
-        say("~ and ≤: pruning decides; the estimate takes channels evenly from all groups.")
-    say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
-    say(f"In all about {duration(sum(seconds) * settings.seeds)} on {device}, one run after the other.")
-    say(f"--workers: {workers}.")
-
-
-def _plan_table(rows: Sequence[PlanRow], seconds: Sequence[float], resource: str) -> Table:
-    shown = Table("arm", "budget", counted_for(resource), "MACs", "epochs", "training MACs", "about")
-    for row, taken in zip(rows, seconds, strict=True):
-        shown.add_row(
-            row.arm,
-            row.budget and f"{row.budget} ({row.limit:,})",
-            *_planned_size(row, resource),
-            str(row.epochs or "until met"),
-            f"{'' if row.exact else '~ '}{row.compute:.3g}",
-            duration(taken),
-        )
-    return shown
-
-
-def _planned_size(row: PlanRow, resource: str) -> tuple[str, str]:
-    """What a planned network will have of parameters (of nonzeros, where those are limited) and of MACs."""
-    if row.zeroes:
-        return f"{'=' if resource == 'nonzeros' else '≤'} {row.limit:,}", f"{row.macs:,}"
-    if row.architecture is None and row.limit is None:
-        return "", f"~ {row.macs:,}"
-    if row.architecture is None:
-        if resource == "macs":
-            return "", f"≤ {row.limit:,}"
-        return f"≤ {row.limit:,}", f"~ {row.macs:,}"
-    if resource in ("nonzeros", "bytes"):
-        return f"{row.architecture.cost(resource):,}", f"{row.macs:,}"
-    return f"{row.params:,}", f"{row.macs:,}"
+def _show_plan(found: Planned) -> None:
+    say(found.title)
+    if found.tuned:
+        say(f"{found.tuned}.")
+    shown = Table(*found.heads)
+    for cells in found.cells():
+        shown.add_row(*cells)
+    shown.show()
+    for note in found.notes():
+        say(note)
 
 
 def results(found: Results, directory: Path, out: Path) -> Answer:

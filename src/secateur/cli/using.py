@@ -169,22 +169,15 @@ def evaluate(
 
 
 def _show_evaluation(found: Evaluated, page: Path | None) -> None:
+    from secateur.records.evaluated import HEADS
+
     say(found.found)
     say(f"{found.network} on the split '{found.split}': {found.in_words()}")
     for remark in found.remarks:
         say(f"Note: {remark}.")
-    shown = Table("class", "", "images", "right", "recall", "95% interval", "precision")
-    for row in found.classes:
-        between = "-" if row.low is None or row.high is None else f"{row.low:.1%} to {row.high:.1%}"
-        shown.add_row(
-            _printable(row.name),
-            "",
-            str(row.n),
-            str(row.right),
-            _share(row.recall),
-            between,
-            _share(row.precision),
-        )
+    shown = Table(HEADS[0], "", *HEADS[1:])
+    for name, *numbers in found.cells():
+        shown.add_row(_printable(name), "", *numbers)
     shown.show()
     if len(found.classes) <= _MOST_COLUMNS:
         _show_confusion(found)
@@ -192,10 +185,6 @@ def _show_evaluation(found: Evaluated, page: Path | None) -> None:
         say(f"Written to {page}")
     elif found.worst:
         say("--out DIR leaves a page with the images that it is surest and wrong about.")
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
 
 
 def _show_confusion(found: Evaluated) -> None:

@@ -6,12 +6,14 @@ test split, once a run. Which arm leads in the end is judged on both together: `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, cast
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.pretrained import normalized_for
@@ -20,6 +22,7 @@ from secateur.budget import Budget, split
 from secateur.compare.drawn_up import about, asked_in, so_far, waiting, whole
 from secateur.compare.live import LivePage
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
+from secateur.compare.planned import Planned
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import FILES, PAGE, histories, meanings, write_results
 from secateur.compare.settings import Settings, Sparsity
@@ -155,6 +158,11 @@ class CompareResult:
         return self.results.points
 
 
+P = ParamSpec("P")
+_END: ContextVar[Callable[..., Any]] = ContextVar("end", default=answer)
+"""What is done with a comparison that was checked: its runs are made, or (`plan`) only told."""
+
+
 def compare(
     model: Model = "wrn-16-1",
     data: str | Data | Loaders | Sequence[Iterable[Any]] = "digits",
@@ -271,7 +279,42 @@ def compare(
     session = Session(store, runtime, reporter, trackers=trackers)
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
     reads = expanded(model, "the model") if isinstance(model, str) else None
-    return answer(wanted, session, told, asked, reads=reads)
+    return _END.get()(wanted, session, told, asked, reads=reads)
+
+
+def _planning(compare: Callable[P, CompareResult]) -> Callable[P, Planned]:
+    """`plan`, which takes what `compare` takes and goes the same way up to the first run."""
+
+    def plan(*arguments: P.args, **settings: P.kwargs) -> Planned:
+        """Say what `sc.compare` would train with the same arguments, and about how long that takes.
+
+        Nothing is trained and nothing written; a few steps of throwaway networks are timed. The same as the
+        command's `--plan`.
+
+        Args:
+            arguments, settings: as `secateur.compare` takes them.
+
+        Returns:
+            the networks of one seed, with sizes and training MACs; it shows itself as a table.
+
+        Raises:
+            InputError: as `secateur.compare` does before anything is trained.
+
+        Example:
+            >>> sc.plan("wrn-16-1", data="digits", budgets=["params=25%"])  # doctest: +SKIP
+        """
+        before = _END.set(lambda wanted, session, told, asked, reads: Planned.of(wanted, session, asked))
+        try:
+            return cast(Planned, compare(*arguments, **settings))
+        finally:
+            _END.reset(before)
+
+    plan.__signature__ = signature(compare).replace(return_annotation="Planned")  # type: ignore[attr-defined]
+    plan.__qualname__ = "plan"
+    return plan
+
+
+plan = _planning(compare)
 
 
 def _loaded(name: str, model: Model, task: str, reporter: Reporter) -> Data:

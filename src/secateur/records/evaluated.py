@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from secateur.records.shown import Shown
 from secateur.records.stored import Stored
+
+HEADS = ("class", "images", "right", "recall", "95% interval", "precision")
+"""What is shown of each class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ class Mistake(Stored):
     p_said: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Evaluated(Stored):
     """A network on a split.
 
@@ -80,9 +84,38 @@ class Evaluated(Stored):
     worst: tuple[Mistake, ...]
     remarks: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return self.shown().text()
+
+    def _repr_html_(self) -> str:
+        return self.shown().html()
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """A line for each class, in the columns of `HEADS`."""
+        return [
+            (
+                row.name,
+                f"{row.n:,}",
+                f"{row.right:,}",
+                _percent(row.recall),
+                "-" if row.low is None or row.high is None else f"{row.low:.1%} to {row.high:.1%}",
+                _percent(row.precision),
+            )
+            for row in self.classes
+        ]
+
+    def shown(self) -> Shown:
+        """The accuracy, and the classes."""
+        title = f"{self.network} on {self.data}, split '{self.split}': {self.in_words()}"
+        return Shown(title, HEADS, self.cells(), [f"Note: {remark}." for remark in self.remarks])
+
     def in_words(self) -> str:
         """The accuracy, in a line."""
         return (
             f"{self.accuracy:.1%} of {self.n:,} images right (95% interval {self.low:.1%} to "
             f"{self.high:.1%}); {self.balanced_accuracy:.1%} balanced over classes"
         )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
