@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 NEXT := .venv-next
-.PHONY: demo test test-slow test-torch-next lint bench clean
+RELEASE := .venv-release
+WHOLE := .venv-whole
+.PHONY: demo test test-slow test-torch-next docs lint bench dist sbom licences audit clean
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
@@ -20,6 +22,11 @@ test-slow: $(READY)  ## the longer tier too
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
 
+docs: $(READY)  ## the site, in build/site, and its tests; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going --quiet --fresh-env -d build/doctrees docs build/site
+	SECATEUR_SITE=build/site $(BIN)/pytest -q -n 0 -m "" tests/test_site.py
+	@echo "open build/site/index.html: no page needs a network"
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,8 +35,22 @@ lint: $(READY)
 bench: $(READY)  ## every claim of speed, measured here: leave the machine alone meanwhile
 	$(BIN)/python -m benchmarks all
 
+dist: $(RELEASE)/.ready  ## sdist and wheel: built, looked into, installed in an empty environment, tried
+	$(RELEASE)/bin/python tools/release_check.py
+
+sbom: $(RELEASE)/.ready $(WHOLE)/.ready  ## dist/secateur.cdx.json: what secateur[all] brings, as CycloneDX
+	mkdir -p dist
+	$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+		--output-file dist/secateur.cdx.json $(WHOLE)/bin/python
+
+licences: $(RELEASE)/.ready $(WHOLE)/.ready  ## docs/licences.md, of what secateur[all] brings
+	$(RELEASE)/bin/python tools/licences.py $(WHOLE)/bin/python
+
+audit: $(RELEASE)/.ready  ## known weaknesses of the pinned versions; needs a network that reaches PyPI's JSON service
+	$(RELEASE)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --desc off
+
 clean:
-	rm -rf $(VENV) $(NEXT) demo build src/*.egg-info
+	rm -rf $(VENV) $(NEXT) $(RELEASE) $(WHOLE) demo build dist src/*.egg-info
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,4 +60,14 @@ $(READY): pyproject.toml constraints.txt
 $(NEXT)/.ready: pyproject.toml constraints-next.txt
 	$(PYTHON) -m venv $(NEXT)
 	$(NEXT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-next.txt --editable '.[field]'
+	touch $@
+
+$(RELEASE)/.ready: constraints-release.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip install --quiet --disable-pip-version-check --requirement constraints-release.txt
+	touch $@
+
+$(WHOLE)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(WHOLE)
+	$(WHOLE)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[all]'
 	touch $@

@@ -22,15 +22,20 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",  # a fetch is an error
     "--enable-logging=stderr",
     "--virtual-time-budget=10000",
 ]
+_ASKED = re.compile(r'"url":"(https?://([^"/:]+)[^"]*)"')
+_ITS_OWN = ("accounts.google.com", "clients2.google.com", "update.googleapis.com")  # whatever the page is
+_HERE = ("localhost", "127.0.0.1")
 _CONSOLE = re.compile(r":CONSOLE[:(]\d+\)?\] (.*)")
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the browser made of a page: its DOM after all scripts ran, and every line on its console.
+    """What the browser made of a page: its DOM after all scripts ran, every line on its console, and the
+    addresses on other machines that it asked for, in vain.
 
     Chromium gives all console lines one level in its log, and our pages have nothing to say there:
     each line counts as an error.
@@ -38,6 +43,7 @@ class Page:
 
     dom: str
     console_errors: list[str]
+    fetched: list[str]
 
 
 def find_browser() -> str | None:
@@ -45,10 +51,15 @@ def find_browser() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def open_page(path: Path, width: int = 1200, height: int = 900) -> Page:
+def open_page(path: Path, width: int = 1200, height: int = 900, query: str = "") -> Page:
     """Load the file and let its scripts finish. Skips the calling test where there is no browser."""
-    run = _browse(f"--window-size={width},{height}", "--dump-dom", path.resolve().as_uri())
-    return Page(run.stdout, _CONSOLE.findall(run.stderr))
+    address = path.resolve().as_uri() + (f"?{query}" if query else "")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "network.json"
+        run = _browse(f"--window-size={width},{height}", f"--log-net-log={log}", "--dump-dom", address)
+        asked = dict(_ASKED.findall(log.read_text("utf-8", "replace")))
+    fetched = sorted(url for url, host in asked.items() if host not in (*_ITS_OWN, *_HERE))
+    return Page(run.stdout, _CONSOLE.findall(run.stderr), fetched)
 
 
 def screenshot(path: Path, png: Path, width: int, height: int) -> Path:

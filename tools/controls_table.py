@@ -118,6 +118,19 @@ def of_network(rows: Sequence[Row], name: str) -> list[str]:
     ]
 
 
+def said() -> str:
+    """How the exact mode stands beside all other ways at the smallest share that was compared."""
+    rows = json.loads((OUT / "comparison.json").read_text(encoding="utf-8"))["rows"]
+    kept = min(row["kept"] for row in rows if row["kept"])
+    arms = {row["arm"] for row in rows if row["kept"] == kept} - {EXACT}
+    words = [verdict(found) for arm in arms if (found := paired(rows, arm, kept)) is not None]
+    ours = len(values(rows, EXACT, kept))
+    return (
+        f"beside {len(arms)} other ways to {kept}% of the weights, ours is ahead of {words.count('ahead')}, "
+        f"level with {words.count('level')} and behind {words.count('behind') or 'none'} (n = {ours} seeds)"
+    )
+
+
 def counted(rows: Sequence[Row]) -> str:
     """How often the exact mode is ahead of controls, level with them, and behind, over all cells."""
     said = [

@@ -1,11 +1,8 @@
 """Write the tables of README and docs from the files in results/; with --check only say if they are stale.
 
-A table stands between `<!-- results/NAME -->` and `<!-- end -->`: of a comparison (results.json), or with
-`<!-- results/NAME TABLE -->` a paper's table made again (TABLE.md). Between `<!-- benchmarks -->` and its end
-stand the claims of speed, from the newest file of each theme and hardware in benchmarks/results. Between
-`<!-- dupont-claims -->` and its end stand the claims of that paper, checked on all of its results. Between
-`<!-- verdicts -->` or `<!-- verdict-power NAME -->` and its end stand the tables of docs/verdict.md, between
-`<!-- settings -->` and its end what can be set of methods.
+What is generated stands between `<!-- NAME -->`, or `<!-- NAME WORD -->`, and `<!-- end -->`: NAME is one of
+`BLOCKS`, or `results/FOLDER`, which is a recorded comparison (results.json), or with a word that table of it
+(WORD.md). Other comments are left alone.
 """
 
 from __future__ import annotations
@@ -13,11 +10,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import controls_table
+import others_table
 import verdict_tables
 import verdicts
+from field import table
+from prunability import OURS, recorded
 
 from secateur.papers.cells import DupontCells
 from secateur.papers.dupont2021.claim_pages import paragraphs
@@ -25,19 +26,17 @@ from secateur.records.results import Results, SummaryRow
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
-BLOCK = re.compile(r"(<!-- results/([\w.-]+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
-CLAIMS = re.compile(r"(<!-- dupont-claims -->\n).*?(<!-- end -->)", re.DOTALL)
-VERDICTS = re.compile(r"(<!-- verdicts -->\n).*?(<!-- end -->)", re.DOTALL)
-SETTINGS = re.compile(r"(<!-- settings -->\n).*?(<!-- end -->)", re.DOTALL)
-POWER = re.compile(r"(<!-- verdict-power ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-
-def block(name: str, table: str | None) -> str:
+def block(name: str, word: str | None) -> str:
     """What stands between the marks."""
-    if table is None:
-        return comparison(name)
-    return (ROOT / "results" / name / f"{table}.md").read_text(encoding="utf-8").rstrip() + "\n"
+    if name in BLOCKS:
+        return BLOCKS[name]()
+    if name == "verdict-power":
+        return verdict_tables.TABLES[word]()
+    folder = name.removeprefix("results/")
+    if word is None:
+        return comparison(folder)
+    return (ROOT / "results" / folder / f"{word}.md").read_text(encoding="utf-8").rstrip() + "\n"
 
 
 def dupont_claims() -> str:
@@ -176,19 +175,40 @@ def where_from(results: list[dict]) -> str:
     return "; ".join(parts) + ". Notes and times: `benchmarks/results/`."
 
 
+def prunable() -> str:
+    """How many of the networks that were tried are pruned to half of their MACs, right, and loaded again."""
+    rows = recorded(ROOT / "results" / "prunability" / OURS).values()
+    return f"{sum(map(table.done, rows))} of {len(rows)}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "benchmarks": lambda: speed(RESULTS),
+    "controls": controls_table.said,
+    "dupont-claims": dupont_claims,
+    "others": others_table.others_table,
+    "prunable": prunable,
+    "settings": controls_table.settings_table,
+    "verdicts": verdicts.table,
+}
+"""What can be generated, by the name in its mark."""
+
+BLOCK = re.compile(
+    rf"(<!-- (results/[\w.-]+|verdict-power|{'|'.join(BLOCKS)})(?: ([\w-]+))? -->)(\n?).*?(<!-- end -->)",
+    re.DOTALL,
+)
+
+
+def written(text: str) -> str:
+    """A page with every generated part made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}{found[4]}{block(found[2], found[3])}{found[5]}", text)
+
+
 def main() -> int:
     """Exit code 1 where --check finds a difference."""
     stale = 0
-    names = ("channels", "controls", "deviations", "papers", "prunability", "surgery", "training", "verdict")
-    docs = [ROOT / "docs" / f"{name}.md" for name in names]
-    for path in (ROOT / "README.md", *docs):
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         old = path.read_text(encoding="utf-8")
-        new = BLOCK.sub(lambda found: f"{found[1]}{block(found[2], found[3])}{found[4]}", old)
-        new = CLAIMS.sub(lambda found: f"{found[1]}{dupont_claims()}{found[2]}", new)
-        new = VERDICTS.sub(lambda found: f"{found[1]}{verdicts.table()}{found[2]}", new)
-        new = POWER.sub(lambda found: f"{found[1]}{verdict_tables.TABLES[found[2]]()}{found[3]}", new)
-        new = SETTINGS.sub(lambda found: f"{found[1]}{controls_table.settings_table()}{found[2]}", new)
-        new = BENCHMARKS.sub(lambda found: f"{found[1]}{speed(RESULTS)}{found[2]}", new)
+        new = written(old)
         if "--check" not in sys.argv:
             path.write_text(new, encoding="utf-8")
         elif new != old:

@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from importlib import import_module
+
+WINDOWS = sys.platform == "win32"
+
+EXTRAS = {
+    "compare": ("scipy", "matplotlib"),
+    "data": ("PIL", "pyarrow"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "hub": ("datasets", "huggingface_hub"),
+    "heic": ("pillow_heif",),
+    "hf": ("transformers",),
+    "timm": ("timm", "torchvision"),
+    "ray": ("ray",),
+}
+"""What is installed by its name in brackets, `secateur[compare]`, and the modules that it brings."""
 
 
 class InputError(ValueError):
@@ -53,3 +70,57 @@ def require(settings: object, checks: dict[str, bool], who: str = "") -> None:
     for invariant, holds in checks.items():
         if not holds:
             raise InputError(f"{who}{invariant}, got {getattr(settings, invariant.split()[0])}")
+
+
+def require_posix(what: str) -> None:
+    """Raise InputError on Windows: our locks, workers and signals are POSIX's (docs/install.md)."""
+    if WINDOWS:
+        raise InputError(
+            f"{what} needs Linux or another POSIX system, and this is Windows: run it in WSL 2 "
+            "(sc.prune, sc.save and sc.load in your own loop are not refused)"
+        )
+
+
+def missing(module: str, what: str = "this", reason: str = "") -> InputError:
+    """The `InputError` for a package that is not installed: which extra brings it.
+
+    Args:
+        module: by which it is imported, one of `EXTRAS`.
+        what: needs it.
+        reason: why it cannot be imported, where it is there.
+
+    Example:
+        >>> str(missing("scipy", "a comparison"))
+        "a comparison needs the package scipy, which is not installed: pip install 'secateur[compare]'"
+    """
+    extra = extra_of(module)
+    top = module.partition(".")[0]
+    package = {"PIL": "pillow"}.get(top, top)
+    why = f"cannot be imported ({reason})" if reason else "is not installed"
+    return InputError(f"{what} needs the package {package}, which {why}: pip install 'secateur[{extra}]'")
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that brings a module, by its dotted name; None where none does."""
+    top = module.partition(".")[0]
+    return next((extra for extra, brought in EXTRAS.items() if top in brought), None)
+
+
+def require_packages(*modules: str, what: str = "this") -> None:
+    """Import optional packages, before anything is done that would be lost without them.
+
+    Raises:
+        InputError: one of them is not installed, with the extra that brings it.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ModuleNotFoundError:
+            raise missing(module, what) from None
+        except (ImportError, RuntimeError) as error:  # broken, as a torchvision that does not fit torch
+            raise missing(module, what, first_line(error)) from None
+
+
+def require_extra(extra: str, what: str = "this") -> None:
+    """`require_packages` of all that an extra brings."""
+    require_packages(*EXTRAS[extra], what=what)

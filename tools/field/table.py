@@ -56,9 +56,26 @@ def _summary(rows: Sequence[Row]) -> str:
         cells += [str(sum(map(check, part))) for check in CHECKS.values()]
         cells.append(f"{sum(map(done, part))} ({sum(map(done, part)) / max(1, len(part)):.0%})")
         for outcome in ("right", "wrong"):
-            cells += [str(sum(_other(row, tool) == outcome for row in part)) for tool in OTHERS]
+            cells += [_count_of(part, tool, outcome) for tool in OTHERS]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *_notes(rows), ""])
+
+
+def _count_of(rows: Sequence[Row], tool: str, outcome: str) -> str:
+    """How many of the networks that the other library was given; nothing where it was given none."""
+    given = [row for row in rows if tool in row.get("others", {})]
+    return f"{sum(_other(row, tool) == outcome for row in given)} of {len(given)}" if given else ""
+
+
+def beside_others(rows: Sequence[Row]) -> dict[str, str]:
+    """Who cut how many right of the networks that all three were given, and what had no end: by name."""
+    shared = [row for row in rows if all(tool in row.get("others", {}) for tool in OTHERS)]
+    found = {"secateur": f"{sum(bool(row.get('right')) for row in shared)} of {len(shared)}"}
+    for tool in OTHERS:
+        late = [row["others made"]["part_s"] for row in shared if _other(row, tool) == "late"]
+        ended = f" ({len(late)} had no end in {min(late):g} s)" if late else ""
+        found[tool] = _count_of(shared, tool, "right") + ended
+    return found
 
 
 def _networks(rows: Sequence[Row]) -> str:

@@ -64,6 +64,7 @@ class Artefact(Stored):
     """What a network tells apart, what it takes, and how it came about.
 
     Attributes:
+        format: what the file says that it is.
         classes: their names, in the order of its scores; none where it gives numbers.
         preprocessing: `data.preprocessing.Preprocessing`, as JSON; None where nobody knows it.
         task, metric: what it was trained for, and judged by, by name.
@@ -167,7 +168,14 @@ def read_artefact(directory: Path, count: int | None = None) -> Artefact | None:
 
 
 def artefact_of(model: nn.Module) -> Artefact | None:
-    """Look up what is known of a network that was loaded, or that one is a copy of; None: nothing."""
+    """Look up what is known of a network that was loaded, or that one is a copy of.
+
+    Args:
+        model: what `sc.load` gave, or a copy of it.
+
+    Returns:
+        Its classes, what it takes and how it came about; None where nothing is known.
+    """
     found = model.__dict__.get(_ATTRIBUTE)
     return found if isinstance(found, Artefact) else None
 

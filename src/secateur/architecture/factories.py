@@ -25,7 +25,7 @@ from secateur.architecture.opening import open_factory
 from secateur.architecture.origin import OFFERED
 from secateur.data import Data
 from secateur.data.batches import first_images
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError, first_line, require_packages
 
 PREFIXES = ("hf:", "timm:")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -168,12 +168,8 @@ def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str,
 
 
 def _from_timm(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # a torchvision that does not fit torch fails at import
-        raise InputError(
-            f"timm: models need timm and torchvision: pip install 'secateur[timm]' ({error})"
-        ) from None
+    require_packages("timm", what="a timm: model")
+    import timm
 
     if not timm.is_model(name):
         raise InputError(f"timm has no model '{name}': timm.list_models() names them")

@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError, first_line, require_packages
 
 PREFIX = "transformers:"
 """Before the class, in `architecture.json`: "transformers:ViTForImageClassification"."""
@@ -131,10 +131,9 @@ def _is_theirs(kind: type) -> bool:
 
 
 def _package() -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise InputError("hf: models need transformers: pip install 'secateur[hf]'") from None
+    require_packages("transformers", what="an hf: model")
+    import transformers
+
     return transformers
 
 

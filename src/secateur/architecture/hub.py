@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError, first_line, require_packages
 from secateur.records.out import expanded
 
 PREFIX = "hf:"
@@ -27,14 +27,9 @@ _ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.
 
 def library() -> Any:
     """The package `huggingface_hub`, told to send nothing of itself; InputError where it is not installed."""
-    try:
-        found: Any = importlib.import_module("huggingface_hub")
-        constants = importlib.import_module("huggingface_hub.constants")
-    except ImportError:
-        raise InputError(
-            "the Hugging Face Hub needs the package huggingface_hub, which is not installed: "
-            "pip install 'secateur[hub]'"
-        ) from None
+    require_packages("huggingface_hub", what="the Hugging Face Hub")
+    found: Any = importlib.import_module("huggingface_hub")
+    constants = importlib.import_module("huggingface_hub.constants")
     constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
     return found
 

@@ -61,6 +61,8 @@ def save_model(
     called and what it takes: a network that was loaded knows it.
 
     Args:
+        model: of a built-in family, of `transformers`, or one that was pruned or inspected.
+        directory: the folder; files of these names that Secateur wrote are replaced.
         data: what it was trained on, as `load_data` gives it: names its classes and says what it takes.
         classes: their names, in the order of its scores; in place of the data's.
         preprocessing: what makes an input of an image; in place of the data's.
@@ -175,6 +177,9 @@ def load_model(
             in that package, and built from `transformers.json`.
         like: an architecture of the same whole network, which then need not be built and traced again, and
             which says what inputs the network runs on.
+
+    Returns:
+        The network, a plain `nn.Module` as wide as it was saved.
 
     Raises:
         InputError: where a file is missing, damaged, or the two do not belong together; weights are compared

@@ -27,7 +27,7 @@ from secateur.cli.shared import (
     session_for,
 )
 from secateur.cli.watching import LogWithOption, OpenOption, check_open, opened
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def compare(
     from secateur.records.out import FOLDER_FILES
     from secateur.runs.executors.choice import Workers
 
+    require_extra("compare", "secateur compare")
     asked = Workers.parse(workers, on)
     check_open(open_page, plan)
     if options.finds_rate:
@@ -450,6 +451,7 @@ def report(
     from secateur.compare.judging import judge_folder
     from secateur.compare.results import PAGE, load_results, rewrite_report
 
+    require_extra("compare", "secateur report")
     if open_page and len(directories) > 1:
         raise InputError(f"--open shows one report, got {len(directories)} folders: name one")
     loaded = [(directory, load_results(directory)) for directory in directories]

@@ -14,7 +14,15 @@ from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
 from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
-from secateur.errors import InputError, TrainingError, UnfinishedError, first_line
+from secateur.errors import (
+    InputError,
+    TrainingError,
+    UnfinishedError,
+    extra_of,
+    first_line,
+    missing,
+    require_posix,
+)
 from secateur.process import keep_freed_memory
 from secateur.records.ours import VERSION
 
@@ -102,6 +110,7 @@ def _run() -> int:
     from typer.main import get_command
 
     try:
+        require_posix("the command line")
         code = app(standalone_mode=False, prog_name="secateur")
     except TyperException as error:
         if not error.format_message():
@@ -117,6 +126,10 @@ def _run() -> int:
         _fail(str(error), _UNFINISHED)
     except BrokenPipeError:
         raise
+    except ModuleNotFoundError as error:
+        if not (error.name and extra_of(error.name)):
+            _fail_of_ours(error)
+        _fail(str(missing(error.name)), 2)
     except OSError as error:
         _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
     except (MemoryError, RuntimeError) as error:

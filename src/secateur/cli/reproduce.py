@@ -13,7 +13,7 @@ from secateur.cli.answer import Answer
 from secateur.cli.generated import numbers, words
 from secateur.cli.options import SETTING
 from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 
 if TYPE_CHECKING:
     from secateur.papers.reproduction import BaseReproduction
@@ -126,6 +126,7 @@ def reproduce(
     from secateur.runs.executors.choice import Workers
     from secateur.runs.method_settings import parse
 
+    require_extra("compare", "secateur reproduce")
     asked = Workers.parse(workers, on)
     _check_place(paper, place, {"dupont2021": dupont2021.PLACES, "crowley2018": crowley2018.PLACES})
     given = {

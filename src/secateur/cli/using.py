@@ -15,7 +15,7 @@ from secateur.cli.generated import taking
 from secateur.cli.options import DataOptions
 from secateur.cli.shared import factory_named, path_argument, path_option
 from secateur.cli.terminal import Table, say
-from secateur.errors import InputError
+from secateur.errors import InputError, require_packages
 
 if TYPE_CHECKING:
     from secateur.records.evaluated import Evaluated
@@ -152,6 +152,7 @@ def evaluate(
     from secateur.runs.predictor import Predictor
 
     if out is not None:
+        require_packages("PIL", what="the page of an evaluation")
         check_out(out, [PAGE], data=options.data_folder)
     predictor = Predictor.open(network, factory_named(factory), device, trust)
     check_evaluable(predictor, split)

@@ -31,6 +31,7 @@ from secateur.compare.winner import Shown
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
+from secateur.errors import require_extra, require_posix
 from secateur.names import ArmName, Match, TaskName, TrackerName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
@@ -203,6 +204,9 @@ def compare(
         data: a name or folder as `secateur.data.load_data` takes, loaded data, or your own (train, val,
             test): iterables of (inputs, targets), DataLoaders for example (`Loaders`).
         budgets: e.g. ["params=25%"], shares of the network given; or a text with commas.
+        seeds: networks of every arm, each from a seed of its own, at least 1; with one there is no verdict.
+        match: "epochs": every network trains for the recipe's epochs; "compute": every network trained from
+            scratch is given the training MACs that fisher-tuned had spent at that budget.
         epochs, prune_every: short for these settings of `recipe` and `prune`.
         arms: some of `secateur.compare.arms.ARMS`; none: those that suit budgets and network.
         recipe, prune, sparsity: every number of training, of Fisher pruning and of weight pruning. Without
@@ -215,13 +219,21 @@ def compare(
             the task's: what everything that selects looks at, and the verdict.
         optimizer: makes the optimizer of parameter groups, in place of the recipe's:
             `lambda groups: torch.optim.AdamW(groups, lr=1e-3)`.
+        copycat_after: removals after which `copycat` takes its profile; None: a share of all.
         out: folder for results, report and runs.
+        device: "cpu", "cuda", ...; "auto": the GPU where there is one.
         workers: how many networks to train side by side, each in a process of its own with its share of
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
+
+        reporter: shows how far it is, and is told what should be said; None: on stderr.
+        command: what `results.json` says that was asked; None: this call.
+
+    Returns:
+        The verdict, a point for every network, and the folder that has them.
 
     Raises:
         InputError: before anything is trained or written.
@@ -233,6 +245,8 @@ def compare(
 
     Reference: Crowley et al. 2018, Fig. 1.
     """
+    require_posix("a comparison")
+    require_extra("compare", "a comparison")
     asked, trackers = Workers.parse(workers, on), check_services(log_with)
     reporter = reporter or Reporter()
     given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}

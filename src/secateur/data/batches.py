@@ -43,6 +43,14 @@ def count_batches(n: int, batch_size: int, world: int = 1) -> int:
     A short last batch counts only if it has two examples for each of `world` processes: batch
     normalisation needs more than one.
 
+    Args:
+        n: examples, at least 0.
+        batch_size: examples of all processes together.
+        world: processes, at least 1.
+
+    Returns:
+        Batches of every process.
+
     Raises:
         InputError: `batch_size` itself is below two for each process.
 
@@ -79,6 +87,10 @@ def epoch_batches(
     The generator is drawn from when this function is called, never later.
 
     Args:
+        split: the images and their labels.
+        data: whose mean and std they are normalised by.
+        generator: draws the order and the augmentation; None: neither.
+        augmentation: what is done to the images of a training epoch; None: nothing.
         batch_size: examples of all processes together, >= 1 (training: >= 2 * world).
         device: where the batches shall be. The split is copied there if it fits, once for all epochs: the
             copy stays as long as the split does, which must not be written to.

@@ -20,12 +20,12 @@ from typing import Any
 
 from secateur.data.cache_files import cache_folder, cache_limit, tidy, use
 from secateur.data.decode import Decoded
-from secateur.data.formats import decodable
+from secateur.data.formats import READING, decodable
 from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
 from secateur.data.store import Place, read
 from secateur.data.survey import FileState, state_of
-from secateur.errors import InputError
+from secateur.errors import InputError, require_packages
 
 FORMAT = 3  # raise it when decoding or the file changes: older files are then not found
 _ATTEMPTS = 2  # to read files that change meanwhile
@@ -125,6 +125,7 @@ def _unchanged(states: dict[str, FileState]) -> bool:
 
 
 def _key(states: dict[str, FileState], reading: Reading) -> str:
+    require_packages("PIL", what=READING)
     from PIL import __version__ as pillow
 
     listed = [(os.path.abspath(name), *state) for name, state in states.items()]

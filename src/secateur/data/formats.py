@@ -13,8 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from secateur.errors import require_packages
+
 if TYPE_CHECKING:
     from PIL import Image
+
+READING = "reading images"
 
 # Formats that can be told by their first bytes.
 _BY_CONTENT = (
@@ -54,6 +58,7 @@ UNREADABLE = "unreadable"
 @cache
 def decodable() -> tuple[str, ...]:
     """Pillow's names of the formats that are told by content and that this installation decodes."""
+    require_packages("PIL", what=READING)
     from PIL import Image
 
     _register_heic()
@@ -67,9 +72,9 @@ def open_image(source: Path | bytes) -> Image.Image:
     Raises:
         OSError, ValueError, SyntaxError: what Pillow and the file system raise for what is no readable image.
     """
+    formats = decodable()
     from PIL import Image
 
-    formats = decodable()
     if isinstance(source, bytes):
         return Image.open(io.BytesIO(source), formats=formats)
     by_name = _BY_NAME.get(source.suffix.lower())
@@ -115,9 +120,9 @@ def hint(reasons: Iterable[str]) -> str:
 @cache
 def _image_extensions() -> frozenset[str]:
     """What images are called: those of the formats that this installation decodes."""
+    formats = {*decodable(), *_BY_NAME.values()}
     from PIL import Image
 
-    formats = {*decodable(), *_BY_NAME.values()}
     return frozenset(name for name, kind in Image.registered_extensions().items() if kind in formats)
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from secateur.data.flatten import flattened, is_swapped, upright, upright_size
-from secateur.data.formats import open_image
+from secateur.data.formats import READING, open_image
 from secateur.data.wide_colour import is_wide_colour, narrow_colour
-from secateur.errors import require
+from secateur.errors import require, require_packages
 from secateur.names import Fit
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def unlimited() -> Iterator[None]:
 
     Above 179 million it refuses them still. Filters of warnings are the whole process's: not for threads.
     """
+    require_packages("PIL", what=READING)
     from PIL import Image
 
     with warnings.catch_warnings():

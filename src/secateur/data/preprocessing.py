@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.data.formats import READING
 from secateur.data.pixels import PixelFormat, unlimited
-from secateur.errors import InputError, first_line, require
+from secateur.errors import InputError, first_line, require, require_packages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -119,6 +120,7 @@ def why_unreadable(error: Exception) -> str:
 
 
 def _image_of(array: np.ndarray) -> Image.Image:
+    require_packages("PIL", what=READING)
     from PIL import Image
 
     if array.dtype != np.uint8 or array.ndim not in (2, 3):

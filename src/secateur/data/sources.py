@@ -19,10 +19,12 @@ from secateur.data.hub import HUB, fetch, hub_repository, read_fetched
 from secateur.data.pixels import PixelFormat
 from secateur.data.reading import Reading
 from secateur.data.splits import hold_out_test
-from secateur.errors import InputError, unknown
+from secateur.errors import InputError, require_packages, unknown
 from secateur.records.found import plain
 
 DATASETS = ("digits", "cifar10", "tiny-imagenet")
+"""The data sets that go by a name of their own."""
+
 DIGITS_TEST = 500
 _SHOWN = 120  # characters of a name in messages
 
@@ -144,9 +146,10 @@ def load_digits(image_size: int | None = None, pixels: PixelFormat | None = None
 
 def _made(images: torch.Tensor, wanted: PixelFormat) -> torch.Tensor:
     """The digits in another format; in their own they are what is stored."""
-    from PIL import Image
-
     if wanted == PixelFormat(1, 8, 8):
         return images
+    require_packages("PIL", what="resizing images")
+    from PIL import Image
+
     resized = [wanted.pixels(Image.fromarray(image)) for image in images[:, 0].numpy()]
     return torch.from_numpy(np.stack(resized))

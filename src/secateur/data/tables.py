@@ -21,7 +21,7 @@ from secateur.data.labels import (
 from secateur.data.listing import Listing
 from secateur.data.names import split_of, tokens
 from secateur.data.reading import Reading
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError, first_line, require_packages
 from secateur.records.found import plain
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
 
 def may_have_images(path: Path) -> bool:
     """Whether a parquet file has a column of images, or of their paths; a broken file may."""
+    require_packages("pyarrow", what="reading tables")
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -230,6 +231,7 @@ def _short(kind: pyarrow.DataType) -> str:
 
 def _read(path: Path, reading: Reading) -> pyarrow.Table:
     """Only the two columns needed, the file's metadata included."""
+    require_packages("pyarrow", what="reading tables")
     import pyarrow
     import pyarrow.parquet as parquet
 

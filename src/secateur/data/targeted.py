@@ -17,7 +17,7 @@ from secateur.data.reading import Reading
 from secateur.data.tables import file_beneath
 from secateur.data.targets import Targets, targets_of
 from secateur.data.tree import LISTS, TABLES, Folder, scan
-from secateur.errors import InputError, first_line
+from secateur.errors import InputError, first_line, require_packages
 from secateur.records.found import plain
 
 _IMAGE_NAMES = ("image", "img", "images", "path", "file", "file_name", "filename")
@@ -228,6 +228,7 @@ def _image_columns(schema: Any) -> list[str]:
 
 
 def _read(path: Path) -> Any:
+    require_packages("pyarrow", what="reading tables")
     import pyarrow
     import pyarrow.parquet as parquet
 

@@ -26,9 +26,9 @@ from secateur.deploy.given import Given, Inputs, said_in_one_line
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run, strip
 from secateur.deploy.openvino import openvino_files, openvino_run
 from secateur.deploy.quantizing import RECIPES, Arrays, Recipe, folded, macs_of, quantize
-from secateur.deploy.traced import Run, Traced, check, quietly, require_packages, target_path
+from secateur.deploy.traced import Run, Traced, check, quietly, target_path
 from secateur.device import describe_device
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.network.inputs import map_inputs, pair_of
 from secateur.network.wrapped import leaves
 from secateur.records.out import check_ours
@@ -48,11 +48,16 @@ class Int8Export:
     """A file in int8 that was written, and what is known of it.
 
     Attributes:
-        path: the `.onnx`, or the `.xml` whose `.bin` lies beside it; size: bytes on disk, of both.
+        path: the `.onnx`, or the `.xml` whose `.bin` lies beside it.
+        format: "onnx" or "openvino".
+        size: bytes on disk, of both files where there are two.
         inputs, outputs: their names in the file, in order.
-        recipe: how it was quantised; calibrated_on: so many examples.
+        dynamic_batch: whether any batch size may be fed.
+        recipe: how it was quantised.
+        calibrated_on: so many examples.
         agreement: with the network in float, on the examples held out.
         macs, int8_macs: multiply-accumulates of one example, and those of them in int8.
+        versions: of torch and of the runtime.
     """
 
     path: Path
@@ -184,6 +189,10 @@ def to_int8_onnx(
             pair (inputs, targets) of which the targets are left out. Taken until there are `most` examples.
         held_out: batches that the result is compared with float on; None: the last batch of `calibration`,
             which is then not calibrated on, unless it is the only one.
+        most: examples that are calibrated on at most.
+
+    Returns:
+        What was written, and how far it agrees with the network in float.
 
     Raises:
         InputError: where a package is missing, the network cannot be exported or quantised, or agrees with
@@ -212,7 +221,15 @@ def to_int8_openvino(
 ) -> Int8Export:
     """Write the network in int8 for OpenVINO: what ONNX Runtime's quantiser made, as OpenVINO reads it.
 
-    Args and Raises: as of `to_int8_onnx`, but that `path` ends in `.xml`; both packages are needed.
+    Args:
+        model, example_inputs, calibration, held_out, most, dynamic_batch, metadata: as of `to_int8_onnx`.
+        path: ends in `.xml`; the weights lie in the `.bin` beside it.
+
+    Returns:
+        What was written, and how far it agrees with the network in float.
+
+    Raises:
+        InputError: as of `to_int8_onnx`; both packages are needed.
     """
     return _write(
         "openvino", ".xml", model, example_inputs, path, calibration, held_out, most, dynamic_batch, metadata
@@ -259,9 +276,9 @@ def check_packages(kind: str) -> None:
     if kind == "c":
         find_compiler()
         return
-    require_packages("onnx")
+    require_extra("onnx")
     if kind == "openvino":
-        require_packages("openvino")
+        require_extra("openvino")
 
 
 def quantized(

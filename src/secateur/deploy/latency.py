@@ -25,9 +25,9 @@ from secateur.deploy.c import c_run, find_compiler
 from secateur.deploy.given import Given, Inputs
 from secateur.deploy.onnx import onnx_bytes, onnxruntime_run
 from secateur.deploy.openvino import openvino_bytes, openvino_run
-from secateur.deploy.traced import Run, Traced, check, copy_of, require_packages
+from secateur.deploy.traced import Run, Traced, check, copy_of
 from secateur.device import describe_device
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.network.inputs import call
 
 _FEWEST, _PRECISE, _LOOK_EVERY = 5, 0.01, 10
@@ -236,7 +236,7 @@ def run_of(traced: Traced, where: Deployment) -> Run:
 def check_installed(runtime: str) -> None:
     """Raise InputError, which says what to install, unless what a runtime needs is there."""
     if runtime in _PACKAGES:
-        require_packages(_PACKAGES[runtime])
+        require_extra(_PACKAGES[runtime])
     elif runtime == "c":
         find_compiler()
 

@@ -18,10 +18,9 @@ from secateur.deploy.traced import (
     Traced,
     check,
     quietly,
-    require_packages,
     target_path,
 )
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.records.out import check_ours
 
 _MAX_ONNX_BYTES = 2**31 - 1  # of one protobuf message
@@ -65,7 +64,7 @@ def to_onnx(
     """
     path = target_path(path, ".onnx")
     check_ours([path])
-    require_packages("onnx")
+    require_extra("onnx")
     traced = Traced.of(model, example_inputs, dynamic_batch)
     content, found = onnx_bytes(traced, opset, metadata or metadata_of({}))
     difference = check(onnxruntime_run(content), traced, tolerance)
@@ -140,7 +139,7 @@ def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
 
 def read_onnx(path: Path) -> tuple[Run, dict[str, str], int | None]:
     """Read a file: what runs it with all threads, the metadata that we wrote, its batch size if fixed."""
-    require_packages("onnx")
+    require_extra("onnx")
     import onnx
 
     content = path.read_bytes()

@@ -19,11 +19,10 @@ from secateur.deploy.traced import (
     Traced,
     check,
     quietly,
-    require_packages,
     said_in_one_line,
     target_path,
 )
-from secateur.errors import InputError
+from secateur.errors import InputError, require_extra
 from secateur.records.ours import MARK
 from secateur.records.out import check_ours
 
@@ -46,7 +45,7 @@ def to_openvino(
     """
     path = target_path(path, ".xml")
     check_ours([path, path.with_suffix(".bin")])
-    require_packages("openvino")
+    require_extra("openvino")
     traced = Traced.of(model, example_inputs, dynamic_batch)
     xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
@@ -114,7 +113,7 @@ def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Ru
 
 def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
     """Read an .xml with its .bin: what runs it with all threads, our metadata, its batch size if fixed."""
-    require_packages("openvino")
+    require_extra("openvino")
     import openvino
 
     weights = path.with_suffix(".bin")

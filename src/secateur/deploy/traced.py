@@ -8,7 +8,6 @@ the traced one where the batch size is free. The network keeps its precision: no
 
 from __future__ import annotations
 
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,9 +36,6 @@ TOLERANCE = {"float16": 1e-2, "float32": 1e-4, "float64": 1e-6}
 """Largest difference from torch that an export may have, in units of the output's largest magnitude."""
 
 
-EXTRAS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
-
-
 _TRACED, _CHECKED = 2, (1, 3)  # batch sizes: torch.export makes a constant of 1, so it is traced at 2
 
 
@@ -49,6 +45,7 @@ class Export:
 
     Attributes:
         path: the `.onnx`, or the `.xml` whose `.bin` lies beside it.
+        format: "onnx", "openvino" or "c".
         size: bytes on disk, of both files where there are two.
         inputs, outputs: their names in the file, in order.
         dynamic_batch: whether any batch size may be fed.
@@ -240,17 +237,6 @@ def relative(found: np.ndarray, expected: Tensor) -> float:
         return float("inf")
     scale = np.abs(wanted).max(initial=0.0) or 1.0
     return float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0) / scale)
-
-
-def require_packages(extra: str) -> None:
-    """Raise InputError unless the packages of an optional extra can be imported."""
-    for package in EXTRAS[extra]:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise InputError(
-                f"this needs the package {package}, which is not installed: pip install 'secateur[{extra}]'"
-            ) from None
 
 
 def target_path(path: str | Path, suffix: str) -> Path:

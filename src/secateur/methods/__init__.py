@@ -12,14 +12,16 @@ from secateur.methods.magnitude import Magnitude
 from secateur.methods.norms import FilterNorm
 from secateur.methods.random import Random
 from secateur.methods.random_channels import RandomChannels
-from secateur.methods.registry import named_classes
+from secateur.methods.registry import named_classes, offered
 from secateur.methods.reparametrization import Reparametrization
 from secateur.methods.snip import SNIP
 from secateur.methods.snip_channels import SNIPChannels
 from secateur.methods.taylor import Taylor
 
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in named_classes(__name__, __path__, Method)}
-"""Every method, by name: a class in this folder's files that has one."""
+"""Every method, by name: a class in this folder's files that has one, and what other packages offer."""
+
+METHODS.update((kind.name, kind) for kind in offered("secateur.methods", Method, frozenset(METHODS)))
 
 CHANNEL_METHODS: dict[str, type[ChannelPruning]] = {
     name: kind for name, kind in METHODS.items() if issubclass(kind, ChannelPruning)

@@ -26,6 +26,9 @@ class Method:
     """Does nothing at all: plain training. Every method derives from it and overrides what it needs."""
 
     name = "dense"
+    package: ClassVar[str | None] = None
+    """Who offers it, and in which version, where it is another package (`registry.offered`)."""
+
     takes_steps: ClassVar[bool] = False
     """Whether it has a schedule, over the number of optimizer steps that it is given as `steps`."""
 

@@ -45,7 +45,8 @@ class Config:
     """Settings of every method whose masks shrink gradually, by default those of exact mode's `Schedule`.
 
     Attributes:
-        start, end: the shares of training between which the kept weights fall to the budget.
+        start: the share of training from which on fewer weights are kept.
+        end: the share of training at which no more than the budget's are.
         every: steps from one choice of masks to the next, at least 1 (exact mode solves as often; Zhu &
             Gupta choose every 100 to 1000 steps of far longer trainings).
     """

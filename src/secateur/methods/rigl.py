@@ -27,8 +27,8 @@ class RigLConfig(Config):
 
     Attributes:
         drop: alpha, the share that is exchanged at first; it falls along a cosine.
-        every: Delta T (the paper: 100 steps of 32,000 and more).
-        end: T_end.
+        every: Delta T, steps from one exchange to the next (the paper: 100 of 32,000 and more).
+        end: T_end, the share of training after which nothing is exchanged.
     """
 
     drop: float = 0.3

@@ -34,7 +34,9 @@ class Config(GradualConfig):
     """Settings.
 
     Attributes:
-        start, end, every: exact: of the schedule, and how often it is solved for.
+        start: exact: the share of training from which on fewer weights are open.
+        end: exact: the share of training at which no more than the budget's are.
+        every: exact: steps from one solution to the next, at least 1.
         mode: "exact" or "faithful".
     """
 

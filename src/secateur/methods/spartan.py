@@ -52,7 +52,8 @@ class Config:
     Attributes:
         warmup: the share of training in which k falls to the budget, in [0, 1 - finetune].
         finetune: the share of training at the end, in which the mask is fixed, in [0, 1].
-        beta_init, beta: sharpness at first, and when the mask is fixed, above 0.
+        beta_init: sharpness at first, above 0.
+        beta: sharpness when the mask is fixed, above 0.
     """
 
     warmup: float = 0.2

@@ -18,12 +18,23 @@ FACTORIES: dict[str, Callable[..., Family]] = {
     "vgg19": vgg19,
     "conv4": conv4,
 }
-NAMES = ("wrn-16-1", "wrn-40-2", "resnet18", "vgg19", "conv4")  # wrn-D-K for any depth and width
+"""What makes a network of each family, by the name that `architecture.json` has."""
+
+NAMES = ("wrn-16-1", "wrn-40-2", "resnet18", "vgg19", "conv4")
+"""Examples of names, as `--model` takes them; wrn-D-K for any depth D and width K."""
+
 _WRN = re.compile(r"wrn-(\d{1,4})-(\d{1,4}(?:\.\d{1,6})?)")
 
 
 def parse_name(name: str) -> tuple[str, dict[str, Any]] | None:
-    """(factory, its arguments) for a name as the command line takes it, e.g. 'wrn-40-2'; None if unknown."""
+    """Read a name as the command line takes it.
+
+    Args:
+        name: one of `NAMES`, or wrn-D-K for any depth and width; upper case will do.
+
+    Returns:
+        The factory's name and its arguments; None for a name that is none of ours.
+    """
     name = name.lower()
     if found := _WRN.fullmatch(name):
         width = float(found[2])
@@ -32,7 +43,14 @@ def parse_name(name: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def display_name(model: Family) -> str:
-    """A model's name for people, e.g. 'wrn-16-0.75' (k is that of the widest stage) or 'vgg19 x0.5'."""
+    """Name a model for people.
+
+    Args:
+        model: of a built-in family, pruned or not.
+
+    Returns:
+        For example 'wrn-16-0.75', where k is that of the widest stage, or 'vgg19 x0.5'.
+    """
     arguments = model.arguments
     if model.factory == "wide_resnet":
         return f"wrn-{arguments['depth']}-{arguments['stages'][-1] / STAGES[-1]:.3g}"

@@ -71,8 +71,20 @@ def conv4(
 ) -> Conv4:
     """Conv4 for (N, in_channels, H, W) images of exactly `image_size` (>= 4x4); logits (N, num_classes).
 
-    `width` multiplies the widths 64, 64, 128, 128 and 256, 256; `widths` sets all six. 2,425,024 weights at
-    32x32x3 without biases. Raises ValueError where an argument makes no sense.
+    2,425,024 weights at 32x32x3 without biases.
+
+    Args:
+        width: a multiplier of the widths 64, 64, 128, 128 and 256, 256 (rounded down), above 0.
+        num_classes, in_channels: at least 1.
+        image_size: a side or (height, width), at least 4: the first linear layer is made for it.
+        widths: of the four convolutions and the two linear layers, in place of these.
+
+    Returns:
+        The network, its weights drawn at random.
+
+    Raises:
+        ValueError: where an argument makes no sense; the message names it.
+
     Reference: Frankle & Carbin 2019, Fig. 2.
     """
     return Conv4(width, num_classes, in_channels, image_size, widths)

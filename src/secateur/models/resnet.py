@@ -121,8 +121,19 @@ def resnet18(
 ) -> ResNet18:
     """ResNet18 with the CIFAR stem, for (N, in_channels, H, W) images of at least 8x8.
 
-    `width` multiplies the stage widths 64, 128, 256, 512 and `stages` replaces them; `widths` sets the middle
-    width of each of the eight blocks. Logits are (N, num_classes). Raises ValueError where an argument makes
-    no sense. Reference: He et al. 2016, sections 3.3, 4.2.
+    Args:
+        width: a multiplier of the stage widths 64, 128, 256, 512 (rounded down), above 0.
+        num_classes, in_channels: at least 1.
+        image_size: a side or (height, width), at least 8; used for counting MACs, not fixed in the weights.
+        stages: the output channels of the four stages, in place of these.
+        widths: the middle width of each of the eight blocks.
+
+    Returns:
+        The network, its weights drawn at random; logits are (N, num_classes).
+
+    Raises:
+        ValueError: where an argument makes no sense; the message names it.
+
+    Reference: He et al. 2016, sections 3.3, 4.2.
     """
     return ResNet18(width, num_classes, in_channels, image_size, stages, widths)

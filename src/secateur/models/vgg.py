@@ -85,8 +85,20 @@ def vgg19(
 ) -> VGG19:
     """VGG19 with batch norm for (N, in_channels, H, W) images of at least 32x32; logits (N, num_classes).
 
-    `width` multiplies the widths 64 ... 512; `widths` sets each of the sixteen convolutions. The five
-    poolings leave 1x1 of 32x32; what a larger image leaves is averaged. Raises ValueError where an argument
-    makes no sense. Reference: Simonyan & Zisserman 2015, Table 1, column E.
+    The five poolings leave 1x1 of 32x32; what a larger image leaves is averaged.
+
+    Args:
+        width: a multiplier of the widths 64 to 512 (rounded down), above 0.
+        num_classes, in_channels: at least 1.
+        image_size: a side or (height, width), at least 32; used for counting MACs, not fixed in the weights.
+        widths: of each of the sixteen convolutions, in place of these.
+
+    Returns:
+        The network, its weights drawn at random.
+
+    Raises:
+        ValueError: where an argument makes no sense; the message names it.
+
+    Reference: Simonyan & Zisserman 2015, Table 1, column E.
     """
     return VGG19(width, num_classes, in_channels, image_size, widths)

@@ -130,6 +130,9 @@ def wide_resnet(
         stages: the output channels of the three stages, in place of 16k, 32k, 64k.
         widths: the middle width N_m of each of the 3n blocks; by default N_m = N_o, as in the paper.
 
+    Returns:
+        The network, its weights drawn at random.
+
     Raises:
         ValueError: where an argument makes no sense; the message names it.
 

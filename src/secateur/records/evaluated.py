@@ -54,9 +54,12 @@ class Evaluated(Stored):
     """A network on a split.
 
     Attributes:
-        network, data: what was evaluated on what, in words; `found`: how the data were understood.
-        split: "test", "val", "train" or "all"; n: its images; right: those that are called what they are.
-        accuracy: right / n, with Wilson's 95% interval from `low` to `high`.
+        network, data: what was evaluated on what, in words.
+        found: how the data were understood, in words.
+        split: "test", "val", "train" or "all".
+        n, right: its images, and those that are called what they are.
+        accuracy: right / n, in [0, 1].
+        low, high: Wilson's 95% interval of it.
         balanced_accuracy: the mean of the recalls of the classes that occur.
         classes: a row for each class of the network, in its order.
         confusion: [true][said] -> images, in the order of `classes`.

@@ -127,6 +127,7 @@ class Measured(Stored):
     """A network, measured: sizes and times, now and before pruning.
 
     Attributes:
+        format: what the file says that it is.
         network: for people: "wrn-16-1", or the folder's name.
         weights_sha256: the first 16 hex digits of the hash of its file of weights: of another file these are
             not the numbers.
@@ -135,7 +136,8 @@ class Measured(Stored):
         speeds: a row for each runtime of which both are known.
         not_measured: the runtimes asked for, or known, that gave no numbers.
         remarks: what should be known of the numbers: what sparsity brings on which runtime.
-        versions: of secateur, torch and Python; platform: of the system.
+        versions: of secateur, torch and Python.
+        platform: the system.
     """
 
     SCHEMA: ClassVar[int | None] = 1

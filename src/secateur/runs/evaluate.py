@@ -56,8 +56,12 @@ def evaluate(
         data: as `load_data` takes it; or loaded data, of the network's own size.
         split: one of `SPLITS`.
         factory: builds the network of a folder, where it is not of a built-in family.
+        device: "cpu", "cuda", ...; "auto": the GPU where there is one. Of an exported file always the CPU.
         trusted: whether a `.c` file may be built and run: it is a program, whatever it says of itself.
         reading: other options of `load_data`.
+
+    Returns:
+        Accuracy with its interval, each class, the confusion matrix, the worst mistakes.
 
     Raises:
         InputError: where the data's classes are not the network's.

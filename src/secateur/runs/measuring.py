@@ -75,6 +75,9 @@ def measure(
         device: of torch; the other runtimes are measured on the CPU.
         limits: `seconds`, seconds for each network and runtime; `timeout_s`, for a runtime as a whole.
 
+    Returns:
+        Sizes and times; `print` shows them as tables.
+
     Raises:
         InputError: where there is no network, a setting makes no sense, or a runtime asked for is not there.
 

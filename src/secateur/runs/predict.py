@@ -89,7 +89,11 @@ def predict(
         images: a path, a pattern or a folder, which is read with all below it; an image of Pillow; an array
             uint8 (H, W) or (H, W, C); or a sequence of these.
         factory: builds the network of a folder, where it is not of a built-in family.
+        device: "cpu", "cuda", ...; "auto": the GPU where there is one. Of an exported file always the CPU.
         trusted: whether a `.c` file may be built and run: it is a program, whatever it says of itself.
+
+    Returns:
+        One for each image, in order.
 
     Raises:
         InputError: where the network does not say what it takes, or an image cannot be read.

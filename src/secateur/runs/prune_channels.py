@@ -17,6 +17,7 @@ from secateur.device import Runtime
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
 from secateur.methods.channels import Config
+from secateur.methods.registry import package_of
 from secateur.names import SelectingSplit
 from secateur.records.record import Removal
 from secateur.records.shown import changed
@@ -98,7 +99,8 @@ class PruneSettings(ChannelFields):
     def identity(self) -> dict[str, Any]:
         """What changes a result."""
         measured = {} if self.measured_on is None else {"measured_on": self.measured_on}
-        return {"name": self.method, **self.config.identity(), **self.constraints.identity(), **measured}
+        own = {**self.config.identity(), **self.constraints.identity(), **measured}
+        return {"name": self.method, **own, **package_of(CHANNEL_METHODS[self.method])}
 
 
 @dataclass(frozen=True)

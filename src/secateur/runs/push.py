@@ -30,6 +30,7 @@ class Pushed:
     """What was published.
 
     Attributes:
+        repo: OWNER/NAME.
         url: of the repository, or of the branch.
         commit: its id.
         created: whether the repository was made for it.
@@ -79,6 +80,9 @@ def push(
         into_other: whether a repository that holds something else is written to as well.
         factory: builds the network, where it is not of a built-in family.
         token: of the Hub; None: that of `hf auth login`, or $HF_TOKEN.
+
+    Returns:
+        Where it lies, and what was sent.
 
     Raises:
         InputError: before anything is sent, where the folder holds no whole network, or the name is none; and

@@ -9,6 +9,7 @@ from typing import Any
 from secateur.budget import Limits
 from secateur.device import Runtime
 from secateur.methods import METHODS, Method
+from secateur.methods.registry import package_of
 from secateur.network.task import Loss
 from secateur.runs.run import Run, Start
 from secateur.runs.store import RunStore
@@ -42,6 +43,10 @@ class MethodChoice:
         if kind.takes_loss and loss is not None:
             given["loss"] = loss
         return kind(limits, **given, **self.settings)
+
+    def identity(self, limits: Limits) -> dict[str, Any]:
+        """What changes a result: its settings, and whose it is, where it is not ours."""
+        return {**self.build(limits, 1).identity(), **package_of(METHODS[self.name])}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +86,7 @@ class Sparsify(Run):
             "architecture": self.architecture.identity(),
             "recipe": {**self.recipe.identity(self.data), "epochs": self.epochs},
             "data": self.data.fingerprint,
-            "method": self.method.build(self.limits, 1).identity(),
+            "method": self.method.identity(self.limits),
             "target": self.limits.identity(),
             "dense": self.first.spec.identity if self.first else None,
         }

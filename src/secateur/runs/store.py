@@ -26,7 +26,7 @@ from torch import Tensor
 
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
-from secateur.errors import InputError
+from secateur.errors import InputError, require_posix
 from secateur.network.tensor_files import unshared
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
@@ -182,6 +182,7 @@ class RunStore:
     @contextmanager
     def claimed(self, run_id: str) -> Iterator[None]:
         """Hold a run that is to be made, after whoever makes it now; a process that ends lets go, however."""
+        require_posix("a folder of runs")
         import fcntl
 
         self.path(run_id).mkdir(parents=True, exist_ok=True)
@@ -198,7 +199,8 @@ class RunStore:
 
         Of several processes of one run only the first needs it (`needed`).
         """
-        import fcntl  # POSIX only, like the rest of our process handling
+        require_posix("a folder of runs")
+        import fcntl
 
         if not needed:
             yield
@@ -210,6 +212,11 @@ class RunStore:
             except BlockingIOError:
                 raise InputError(
                     f"another secateur is at work in '{self.directory}': wait for it, or choose another --out"
+                ) from None
+            except OSError as error:  # a network's disk without a lock manager, say
+                raise InputError(
+                    f"--out must lie where files can be locked, but '{self.directory}' cannot "
+                    f"({error.strerror}): choose a folder on another disk"
                 ) from None
             self.lock = file.fileno()
             try:

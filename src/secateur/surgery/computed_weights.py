@@ -131,6 +131,9 @@ def make_permanent(model: nn.Module) -> nn.Module:
     Layers stay as wide as they are; `sc.inspect` then opens the model, and a criterion that looks at weights
     (`filter-norm`) removes the channels first that are all zeros.
 
+    Args:
+        model: with masks or without.
+
     Returns:
         `model`.
 

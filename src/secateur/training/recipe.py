@@ -91,6 +91,8 @@ class Recipe:
         schedule: "steps": it is multiplied by `gamma` at each share of the epochs in `milestones`;
             "cosine": it falls to 0 along half a cosine, epoch by epoch;
             "plateau": it is multiplied by `gamma` whenever accuracy has not improved for `patience` epochs.
+        milestones: of "steps": shares of the epochs, in [0, 1], rising.
+        gamma: of "steps" and "plateau": what the rate is multiplied by.
         patience: of "plateau", in epochs.
         early_stop: end the training after so many epochs without improvement; None: never.
         select_on: the split whose accuracy "plateau" and `early_stop` follow: "val", or "test" as Dupont et

@@ -1,6 +1,7 @@
 """The arms of a comparison: siblings of one shape, one file for each kind.
 
-A class in this folder that derives from `Arm` and has a name is an arm; nothing else lists them.
+A class in this folder that derives from `Arm` and has a name is an arm; nothing else lists them. Other
+packages offer theirs as entry points (`secateur.methods.registry.offered`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from secateur.compare.arms.base import Arm, PlanRow
 from secateur.compare.arms.weights import WeightArm
 from secateur.compare.settings import Settings, Sparsity
 from secateur.errors import InputError, unknown
-from secateur.methods.registry import named_classes
+from secateur.methods.registry import named_classes, offered
 from secateur.runs.method_settings import in_words
 from secateur.surgery.constraints import NO_CONSTRAINTS, Constraints
 
-_KINDS = sorted(named_classes(__name__, __path__, Arm), key=lambda kind: kind.place)
-ARMS: dict[str, Arm] = {kind.name: kind() for kind in _KINDS}
+_OURS = {kind.name: kind for kind in named_classes(__name__, __path__, Arm)}
+_KINDS = [*_OURS.values(), *offered("secateur.arms", Arm, _OURS, needs=("meaning", "place"))]
+ARMS: dict[str, Arm] = {kind.name: kind() for kind in sorted(_KINDS, key=lambda kind: kind.place)}
 """Every arm, by name."""
 
 WEIGHT_ARMS = tuple(name for name, arm in ARMS.items() if arm.zeroes)

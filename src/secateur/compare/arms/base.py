@@ -57,6 +57,7 @@ class Arm:
         removes: it needs channels to be removed one by one, if only once.
         zeroes: it sets weights to zero.
         limited_in: resources that its budgets may be in; in others it is no default.
+        package: who offers it, where it is another package (`secateur.methods.registry.offered`).
     """
 
     name: ClassVar[str]
@@ -68,6 +69,7 @@ class Arm:
     removes: ClassVar[bool] = False
     zeroes: ClassVar[bool] = False
     limited_in: ClassVar[tuple[str, ...]] = COMPARED
+    package: ClassVar[str | None] = None
 
     def suits(self, architecture: Architecture) -> bool:
         """Say whether it can be compared on this network at all."""

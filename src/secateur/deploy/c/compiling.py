@@ -48,6 +48,12 @@ class Compiler:
 def find_compiler(named: str | None = None) -> Compiler:
     """Find a C compiler: the one named, else that of $CC, else what the system has.
 
+    Args:
+        named: a command, with options if need be: "gcc", "zig cc".
+
+    Returns:
+        How it is started, and its version.
+
     Raises:
         InputError: where there is none.
     """
@@ -108,10 +114,12 @@ class Port:
 class Compiled:
     """A network in C, built and loaded: arrays in, arrays out. It may be called from several threads at once.
 
-    Attributes:
+    Args:
+        source, header, name: the text of the `.c` and of the `.h`, and what the network is called in them.
         inputs, outputs: what it takes and gives, in order.
         arena_bytes: the memory that a call needs.
-        compiler: what built it.
+        compiler: what builds it, a command; None: $CC, else cc, gcc or clang. Then: what built it.
+        flags: of the compiler; None: ours.
     """
 
     def __init__(

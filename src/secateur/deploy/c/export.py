@@ -45,8 +45,7 @@ class CExport(Export):
         constant_bytes: weights and tables, as they lie in the program.
         values: what weights are stored as.
         sparse_layers, layers: how many layers with weights are stored and executed without their zeros, of
-            how
-            many.
+            how many.
         compared: whether it was built and compared with torch; not where there is no compiler.
     """
 
@@ -230,6 +229,9 @@ def to_c(
         metadata: written into the file (`described.metadata_of`); class names and preprocessing as constants
             too.
 
+    Returns:
+        What was written, and how far it is from torch.
+
     Raises:
         InputError: where the network has an operator that the C export does not know, cannot be traced, or
             the two disagree; no file is left, and one that was there stays as it was. Where no compiler is
@@ -288,13 +290,15 @@ def compile(  # the name it is known by: sc.deploy.c.compile
 
     Args:
         what: a folder that `secateur.save` left, a `.c` file that we wrote (it is built and run as it stands:
-            whoever
-            gives it to you runs code on your machine), or a model with example inputs.
+            whoever gives it to you runs code on your machine), or a model with example inputs.
         example_inputs: of a model, as `to_c` takes them.
         values: what weights are stored as; of a `.c` file, what it says itself.
         compiler: a command; None: $CC, else cc, gcc or clang.
         threads: 1, as the C code has no threads.
         factory: builds the network of a folder, where it is not of a built-in family.
+
+    Returns:
+        A callable on numpy arrays, by position or by name, of any batch size.
 
     Raises:
         InputError: where there is no compiler, or the network cannot be lowered or built, or disagrees with
@@ -354,12 +358,34 @@ class CRun:
 
 
 def c_run(traced: Traced, values: str = "float32", compiler: str | None = None) -> CRun:
-    """Make C code run a traced network; a batch example by example."""
+    """Make C code run a traced network; a batch example by example.
+
+    Args:
+        traced: the network, as `secateur.deploy.traced.Traced.of` records it.
+        values: what weights are stored as: "float32", "float16" or "int8".
+        compiler: a command; None: $CC, else cc, gcc or clang.
+
+    Returns:
+        A callable: arrays in by position, arrays out.
+
+    Raises:
+        InputError: where the network does what the C export does not know, or there is no compiler.
+    """
     return CRun(InC.of(traced, "net", values).compiled(compiler))
 
 
 def read_c(path: Path) -> tuple[CRun, dict[str, str], int | None]:
-    """Build a file that we wrote: what runs it, the metadata that we wrote, its batch size if fixed."""
+    """Build a file that we wrote, and read what it says of itself.
+
+    Args:
+        path: the `.c`, with its `.h` beside it. It is a program: whoever gives it to you runs code here.
+
+    Returns:
+        What runs it; the metadata that we wrote; its batch size, None where any will do.
+
+    Raises:
+        InputError: where a file is missing or does not say what we write, or there is no compiler.
+    """
     compiled, said = _read(path)
     fixed = any(port.dim is None for port in compiled.inputs)
     shape = compiled.inputs[0].shape

@@ -18,8 +18,8 @@ from secateur.deploy.emitted.plan import PLAN_FILE, Plan, kept_text
 from secateur.deploy.emitted.reading import readme
 from secateur.deploy.given import Given
 from secateur.deploy.onnx import onnx_bytes
-from secateur.deploy.traced import Traced, require_packages
-from secateur.errors import InputError
+from secateur.deploy.traced import Traced
+from secateur.errors import InputError, require_extra
 from secateur.records.device_table import Channels, Shape
 from secateur.surgery.anatomy import anatomy_of
 
@@ -61,7 +61,7 @@ def onnx_files(plan: Plan) -> dict[str, bytes]:
     Raises:
         InputError: where a package is missing, or a network cannot be written as ONNX.
     """
-    require_packages("onnx")
+    require_extra("onnx")
     weights, protos = Weights(), dict[str, Any]()
     for index, (shape, channels) in enumerate(plan.points):
         protos[f"{_FOLDER}/layer_{index}.onnx"] = layer_proto(shape, channels, plan.batch)

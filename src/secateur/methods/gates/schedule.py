@@ -30,7 +30,8 @@ class Schedule:
 
     Attributes:
         n: crispness of h at first, even, at least 2 (the paper: 4).
-        start, end: the shares of training between which C falls to its target.
+        start: the share of training from which on C falls.
+        end: the share of training at which C is at its target.
         n_final: the crispness reached at `sharpen_until`, even, at least n.
         sharpen_until: a share of training, above `end`.
         solve_every: steps from one solution for t to the next, at least 1.

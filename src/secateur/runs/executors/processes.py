@@ -27,10 +27,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from multiprocessing.reduction import DupFd
 from typing import IO, Any
 
-from secateur.errors import first_line
+from secateur.errors import first_line, require_posix
 from secateur.runs.executors.call import outcome, prepare, search_paths, thread_environment, unpack
 from secateur.runs.executors.pool import NoWorkerError, ThreadedPool, WorkerLostError
 
@@ -55,6 +54,7 @@ class ProcessPool(ThreadedPool):
     """
 
     def __init__(self, workers: int, threads: int, held: Sequence[int] = ()):
+        require_posix("a pool of workers")
         super().__init__(workers)
         self._all = [_Worker(threads, held) for _ in range(workers)]
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -195,6 +195,8 @@ class _Inherited:
         self.descriptor = descriptor
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.reduction import DupFd  # which there is not on Windows
+
         return _descriptor, (DupFd(self.descriptor),)
 
 

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import InputError, first_line, kind_and_line
+from secateur.errors import InputError, first_line, kind_and_line, require_packages
 from secateur.records.ours import VERSION
 from secateur.runs.executors.call import paths_of_ones_own, thread_environment, unpack
 from secateur.runs.executors.orphans import Watch
@@ -232,11 +232,9 @@ class _Running:
 def _imported() -> Any:
     """Ray, which is told while it is loaded to leave standard output alone, where it reports lost workers."""
     added = {} if "RAY_DEDUP_LOGS_SKIP_REGEX" in os.environ else {"RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-    try:
-        with _environment(added):
-            return import_module("ray")
-    except ImportError:
-        raise InputError("Ray is not installed: pip install 'secateur[ray]'") from None
+    with _environment(added):
+        require_packages("ray", what="--on ray")
+        return import_module("ray")
 
 
 def _knock(address: str) -> None:
