@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from secateur.errors import InputError
+from secateur.errors import require_packages
 from secateur.records.ours import MARK
 
 from .palette import GRID, INK, MUTED
@@ -20,8 +20,6 @@ from .palette import GRID, INK, MUTED
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXTRA = "compare"
-"""What is installed to draw: `pip install 'secateur[compare]'`."""
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "axes.edgecolor": MUTED,
@@ -47,20 +45,10 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def need_matplotlib() -> None:
-    """Say in a line what is to be installed, where there is no matplotlib."""
-    try:
-        import matplotlib as _  # noqa: F401
-    except ImportError:
-        raise InputError(
-            f"charts are drawn by matplotlib, which is not installed: pip install 'secateur[{EXTRA}]'"
-        ) from None
-
-
 @contextmanager
 def house_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's configuration; undone after."""
-    need_matplotlib()
+    require_packages("matplotlib", what="a chart")
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
