@@ -27,6 +27,7 @@ from secateur.records.results import Results, SummaryRow
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
+
 def block(name: str, word: str | None) -> str:
     """What stands between the marks."""
     if name in BLOCKS:
