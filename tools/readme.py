@@ -27,7 +27,6 @@ from secateur.records.results import Results, SummaryRow
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-
 def block(name: str, word: str | None) -> str:
     """What stands between the marks."""
     if name in BLOCKS:
