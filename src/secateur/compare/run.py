@@ -228,9 +228,6 @@ def compare(
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
-        reporter: is told how far it is; by default nobody is.
-        command: what the report says was called.
-
         reporter: shows how far it is, and is told what should be said; None: on stderr.
         command: what `results.json` says that was asked; None: this call.
 
