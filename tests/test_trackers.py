@@ -217,6 +217,8 @@ def test_names_of_services(monkeypatch):
     with pytest.raises(InputError, match="MLFLOW_RUN_ID names one for all: unset it"):
         check_services("mlflow")
     monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "a key")
+    assert check_services("wandb") == ("wandb",)  # whether it is taken is seen later
     monkeypatch.setattr(services, "_has_key", lambda: False)
     with pytest.raises(InputError, match="needs a key, and there is none here: `wandb login`"):
         check_services("wandb")

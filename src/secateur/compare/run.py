@@ -228,7 +228,7 @@ def compare(
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
-        reporter: shows how far it is, and is told what should be said; None: on stderr.
+        reporter: shows how far it is, and is told what should be said (`secateur.progress`); None: nobody is.
         command: what `results.json` says that was asked; None: this call.
 
     Returns:

@@ -192,13 +192,17 @@ class MLflow(Service):
 
 
 def _has_key() -> bool:
-    """Whether Weights & Biases knows who is there; nobody is asked."""
+    """Whether Weights & Biases knows who is there; nobody is asked, and nothing waits for a network."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
     import wandb
 
     try:
         return bool(wandb.login(prompt=False))
     except TypeError:  # of before it could be told not to ask
         return bool(wandb.api.api_key)
+    except Exception:  # there is one, and whether it is taken is seen when the first run begins
+        return True
 
 
 SERVICES: dict[str, type[Service]] = {each.name: each for each in (WeightsAndBiases, TensorBoard, MLflow)}
