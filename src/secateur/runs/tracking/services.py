@@ -64,8 +64,14 @@ class Service:
         """
         raise NotImplementedError
 
-    def tell_outcome(self, tracker: GeneralTracker, found: Mapping[str, float], epochs: int) -> None:
-        """Tell what a run came to."""
+    def tell_outcome(
+        self,
+        tracker: GeneralTracker,
+        found: Mapping[str, float],
+        epochs: int,
+        settings: Mapping[str, Value],
+    ) -> None:
+        """Tell what a run came to, behind so many epochs, and of which settings."""
         tracker.log(dict(found), step=epochs)
 
     def close(self, tracker: GeneralTracker, finished: bool) -> None:
@@ -89,8 +95,21 @@ class TensorBoard(Service):
 
         tracker = _started(TensorBoardTracker(told.run_id, self.out / self.name))
         if first:
-            tracker.store_init_configuration(dict(settings))
+            rows = "\n".join(
+                f"| {name} | {str(value).replace('|', ' ')} |" for name, value in settings.items()
+            )
+            tracker.log({"settings": f"| setting | value |\n|---|---|\n{rows}"}, step=0)
         return tracker
+
+    def tell_outcome(
+        self,
+        tracker: GeneralTracker,
+        found: Mapping[str, float],
+        epochs: int,
+        settings: Mapping[str, Value],
+    ) -> None:
+        """As its table of hyperparameters wants it: of the run itself, where accelerate makes one more."""
+        tracker.tracker.add_hparams(dict(settings), dict(found), run_name=".", global_step=epochs)
 
 
 class WeightsAndBiases(Service):
@@ -131,7 +150,13 @@ class WeightsAndBiases(Service):
         )
         return _started(tracker)
 
-    def tell_outcome(self, tracker: GeneralTracker, found: Mapping[str, float], epochs: int) -> None:
+    def tell_outcome(
+        self,
+        tracker: GeneralTracker,
+        found: Mapping[str, float],
+        epochs: int,
+        settings: Mapping[str, Value],
+    ) -> None:
         tracker.tracker.summary.update(dict(found))
 
 
