@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import secateur as sc
-from secateur.methods import Fisher
-from secateur.training.average import Average
 
 
 class Net(nn.Module):
@@ -54,10 +52,10 @@ def main(folder: Path) -> None:
     x, y, val_x, val_y = digits()
     model, epochs, batch = Net(), 10, 64
     sc.inspect(model, x[:4], factory=Net)
-    method = Fisher("params=60%", every=4)
+    method = sc.methods.Fisher("params=60%", every=4)
     model = method.prepare(model)
     optimizer = torch.optim.AdamW(method.parameter_groups(model, 0.01), lr=4e-3)
-    average = Average(model, decay=0.98)
+    average = sc.Average(model, decay=0.98)
     steps = epochs * (len(x) // batch)
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -91,6 +91,10 @@ class Block:
     def where(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
+    def as_it_stands(self) -> Block:
+        """The block without the changes of its mark."""
+        return replace(self, mark=replace(self.mark, changes=()))
+
     def changed(self) -> str:
         """The code with the changes of its mark, each of which must find something to change."""
         code = self.code
@@ -109,9 +113,11 @@ class Page:
     files: tuple[str, ...]
     inline: tuple[tuple[int, str], ...]
 
-    def has(self, *kinds: str) -> bool:
-        """Whether a block is one of these kinds."""
-        return any(block.mark.kind in kinds for block in self.blocks)
+    @property
+    def is_longer(self) -> bool:
+        """Whether the slow tier runs more of it."""
+        marks = [block.mark for block in self.blocks]
+        return any(mark.kind in ("slow", "needs") or (mark.kind == "run" and mark.changes) for mark in marks)
 
 
 def read_page(path: Path) -> Page:

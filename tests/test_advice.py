@@ -140,15 +140,25 @@ def test_an_arm_whose_seeds_differ_so_much_that_nothing_is_told_of_it_is_not_off
     assert "Behind, but not beyond doubt: magnitude-tuned by 49.4 points, where" in " ".join(found.lines)
 
 
+def test_an_equal_that_is_further_from_the_unpruned_network_than_the_leader_is_passed_over():
+    rows = [row("dear", around(0.980, by=0.01), training=9e9), row("cheap", around(0.969, by=0.01))]
+    unpruned = row("dense", around(0.998, by=0.01), budget=None)
+    assert told(*rows).arm == "cheap"
+    found = told(*rows, unpruned=unpruned)
+    assert found.text == "Keep dear, which leads but does not win: 990 parameters, 98.0%; unpruned 99.8%."
+    assert "Behind, but not beyond doubt: cheap by 1.1 points, where" in " ".join(found.lines)
+
+
 def test_one_seed_decides_nothing_and_the_command_adds_two():
     command = "secateur compare --out 'my folder' --seeds=1"
     found = told(row("one", [0.98]), row("other", [0.97], training=1.0), command=command)
     assert found.text == "One seed decides nothing; ahead for now is one: 990 parameters, 98.0%."
     assert found.lines[-1] == "3 seeds give intervals and a verdict; what is trained already is kept."
     assert (found.seeds, found.command) == (3, "secateur compare --out 'my folder' --seeds 3")
+    assert repr(found).splitlines() == [found.text, *found.lines, found.command]
 
 
-def test_the_smallest_budget_that_is_not_clearly_worse_than_the_unpruned_network_is_taken():
+def test_the_smallest_budget_that_cannot_be_told_apart_from_the_unpruned_network_is_taken():
     rows = [
         row(arm, around(mean), budget=f"params={share}%", limit=share * 40, params=share * 39)
         for share, mean in ((50, 0.985), (25, 0.983), (10, 0.90))
@@ -158,7 +168,7 @@ def test_the_smallest_budget_that_is_not_clearly_worse_than_the_unpruned_network
     assert (found.budget, found.arm) == ("params=25%", "one")
     assert found.text.startswith("Take params=25% and keep one, one of 2 that cannot be told apart: 975 ")
     assert found.lines[0].startswith(
-        "params=25% is the smallest budget whose network is not clearly worse than the unpruned one; it may "
+        "params=25% is the smallest budget whose network cannot be told apart from the unpruned one; it may "
         "still be 0."
     )
     assert [entry.unpruned and entry.unpruned.stands for entry in found.per_budget] == [
@@ -275,14 +285,15 @@ def test_a_true_gap_of_that_size_is_told_in_half_of_the_comparisons():
 def test_so_many_seeds_tell_the_gap():
     """The estimate of one comparison whose observed gap is the true one."""
     rows = [row("a", around(1.2, by=1.0)), row("b", around(0.0, by=1.0))]
-    found = told(*rows, measure=PLAIN)
+    found = told(*rows, measure=PLAIN, command="secateur.compare('wrn-16-1', ...)")
     assert found.seeds is not None
     rng = np.random.default_rng(2)
     wins = [decide(made_up(rng, 2, found.seeds, gap=1.2), Evidence(), PLAIN).wins for _ in range(120)]
     assert np.mean(wins) > 0.7
-    assert found.lines[-1] == (
+    assert found.lines[-2:] == (
         f"About {found.seeds} seeds would tell the 1.2 between a and b, in four of five cases; that is "
-        f"{found.seeds - 3} more, as what is trained already is kept."
+        f"{found.seeds - 3} more, as what is trained already is kept.",
+        f"The same call with seeds={found.seeds} adds them.",
     )
 
 

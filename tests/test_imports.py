@@ -14,7 +14,7 @@ import secateur
 
 HEAVY = [
     *("PIL", "accelerate", "datasets", "jinja2", "matplotlib", "onnx", "onnxruntime", "onnxscript"),
-    *("openvino", "pandas", "plotly", "pyarrow", "rich", "scipy", "sklearn", "torch._dynamo"),
+    *("openvino", "pandas", "pyarrow", "rich", "scipy", "sklearn", "torch._dynamo"),
     *("torch._inductor", "torchvision", "transformers", "typer"),
 ]
 

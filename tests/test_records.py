@@ -25,6 +25,7 @@ from secateur.papers.cells import (
     FamilyRun,
     Pruned,
 )
+from secateur.records.advice import Advice, BudgetAdvice, Unpruned, Untold
 from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.found import Found
 from secateur.records.measure import Measure
@@ -43,14 +44,17 @@ from secateur.records.results import (
     Verdict,
 )
 from secateur.records.stored import ABSENT, Absent, Stored
+from secateur.records.winner import LabelErrors, Miss, OutputErrors, Pair, Winner
 
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
 CLASSES = [
     *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
     *(Verdict, BudgetVerdict, Gap, Measure),
+    *(Advice, BudgetAdvice, Untold, Unpruned),
     *(Record, Epoch, Removal),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned),
+    *(Winner, Pair, LabelErrors, OutputErrors, Miss),
     *(Measured, Sizes, Timing, Speed, NotMeasured, Forecasts, Forecast),
 ]
 
@@ -185,6 +189,12 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
         )
     if cls is Measured:
         parts["format"] = st.just("secateur-measured")
+    if cls is Miss:
+        parts["image"] = st.none() | st.just("data:image/png;base64,iVBORw0KGgo=")
+    if cls is Winner:
+        pair = st.tuples(st.integers(), st.integers())
+        parts |= {"format": st.just("secateur-winner"), "classes": st.just(("a", "b"))}
+        parts["confusion"] = st.just(()) | st.tuples(pair, pair)
     if cls is Results:
         parts["settings"] = st.dictionaries(st.text().filter(lambda key: key != "resource"), st.integers())
     return st.builds(cls, **parts)

@@ -66,7 +66,7 @@ sc.comparee()  # wrong: attr-defined
 
 SETTINGS = """\
 [mypy]
-[mypy-torch.*,numpy.*,scipy.*,pyarrow.*,PIL.*,rich.*,plotly.*,matplotlib.*,jinja2.*,accelerate.*,safetensors.*]
+[mypy-torch.*,numpy.*,scipy.*,pyarrow.*,PIL.*,rich.*,matplotlib.*,jinja2.*,accelerate.*,safetensors.*]
 follow_imports = skip
 """
 

@@ -450,6 +450,8 @@ def a_comparison(directory: Path, kept: bool) -> None:
         },
     }
     (directory / "results.json").write_text(json.dumps({**recorded, **changed}))
+    (directory / "best").mkdir()
+    (directory / "best/record.json").write_text(json.dumps({"arm": "arm1", "budget": "params=25%"}))
     store = RunStore(directory)
     for point in points if kept else []:
         store.save_scores(point.run_id, torch.tensor(scores[point.arm, point.budget, point.seed]))
@@ -465,7 +467,7 @@ def test_report_judges_again_says_what_changed_and_shows_differences(tmp_path, k
     (entry,) = now.verdict.per_budget
     assert (entry.leader, entry.winner, entry.basis) == ("arm0", "arm0", basis)
     assert "Before: No clear winner at params=25% (250). Now: Arm0 wins at params=25% (250)." in told
-    assert "best/ still holds a network of arm1" in told
+    assert "best/ still holds a network of arm1 at params=25%, and the advice is arm0 at params=25%" in told
     page = (tmp_path / "report.html").read_text()
     (rows,) = re.findall(r'<table class="compute gaps">.*?</table>', page, re.DOTALL)
     body = re.findall(r"<tr>.*?</tr>", rows, re.DOTALL)

@@ -77,10 +77,10 @@ def data_needed(page: str) -> str:
     if issubclass(kind, GradientCriterion):
         return "yes: it looks at gradients"
     if page in CHANNEL_METHODS:
-        return "not for the cut (`train=False`)"
+        return "no: not for the cut (`train=False`)"
     if kind.takes_loss:
         return "yes: it looks at gradients before training"
-    return "not for the cut; for tuning" if issubclass(kind, MaskedMethod) else "yes: it works while training"
+    return "for tuning: not for the cut" if issubclass(kind, MaskedMethod) else "yes: it works while training"
 
 
 @cache

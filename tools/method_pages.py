@@ -49,46 +49,38 @@ def head(page: str) -> str:
 
 def results(page: str) -> str:
     """Everything recorded of its arms, beside the unpruned network and the best of the others."""
-    rows, files = [], []
-    for contest in method_results.contests():
-        for arm in arms_of(page):
-            if arm in contest.reached:
-                best, files = contest.best_other(arm), [*files, contest.file]
-                rows.append([
-                    f"{contest.where} [{len(dict.fromkeys(files))}]",
-                    f"`{contest.budget}`",
-                    f"`{arm}`",
-                    str(contest.reached[arm]),
-                    f"{contest.place(arm)} of {len(contest.reached)}",
-                    "" if contest.dense is None else str(contest.dense),
-                    "" if best is None else f"`{best.arm}` {best}",
-                ])  # fmt: skip
-    if not rows:
+    arms = arms_of(page)
+    found = [
+        (arm, contest) for contest in method_results.contests() for arm in arms if arm in contest.reached
+    ]
+    if not found:
         return "Nothing is recorded of it: no number here says whether it is good.\n"
-    said = [
-        "compared on",
-        "budget",
-        "arm",
-        "accuracy, % ± std (seeds)",
-        "place by mean",
-        "unpruned",
-        "best other arm",
-    ]
-    where = "; ".join(f"[{i}] `{file}`" for i, file in enumerate(dict.fromkeys(files), start=1))
-    lines = [
-        *table(said, rows),
-        f"{where}. A place by the mean is no verdict: [how to read one](../verdict.md).",
-        "",
-    ]
+    files = list(dict.fromkeys(contest.file for _, contest in found))
+    heads = ["compared on", "budget", "arm", "accuracy, % ± std (seeds)", "place by mean", "unpruned"]
+    rows = [_result(arm, contest, files.index(contest.file) + 1) for arm, contest in found]
+    cells = [[*heads, "best other arm"], *rows]
+    if len(arms) == 1:
+        cells = [[*row[:2], *row[3:]] for row in cells]
+    lines = table(cells[0], cells[1:])
+    where = "; ".join(f"[{i}] `{file}`" for i, file in enumerate(files, start=1))
+    lines += [f"{where}. A place by the mean is no verdict: [how to read one](../verdict.md).", ""]
     if len(rows) > MANY:
-        lines = [
-            f"<details><summary>All {len(rows)} recorded results</summary>",
-            "",
-            *lines,
-            "</details>",
-            "",
-        ]
+        lines = [f"<details><summary>All {len(rows)} results</summary>", "", *lines, "</details>", ""]
     return "\n".join(lines)
+
+
+def _result(arm: str, contest: method_results.Contest, number: int) -> list[str]:
+    """One arm in one contest; `number` is its file's."""
+    best = contest.best_other(arm)
+    return [
+        f"{contest.where} [{number}]",
+        f"`{contest.budget}`",
+        f"`{arm}`",
+        str(contest.reached[arm]),
+        f"{contest.place(arm)} of {len(contest.reached)}",
+        "" if contest.dense is None else str(contest.dense),
+        "" if best is None else f"`{best.arm}` {best}",
+    ]
 
 
 COMPARED = """\
@@ -208,17 +200,16 @@ def index(kind: str) -> str:
     rows = [
         [
             f"[{page}]({page}.md)",
-            _cell(what(page)),
-            when(page),
+            f"{_cell(what(page))}<br>*{when(page)}*",
             cost(page),
-            data_needed(page),
+            data_needed(page).split(":")[0],
             ", ".join(budgets(page)),
         ]
         for page in sorted(PAGES)
         if prunes(page) == kind
     ]
     return "\n".join(
-        table(["", "what it does", "when to use it", "cost", "training data", "budgets in"], rows)
+        table(["", "what it does, *and when to use it*", "cost", "training data", "budgets in"], rows)
     )
 
 

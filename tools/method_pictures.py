@@ -68,12 +68,12 @@ INK = "#7a7a7a"
 COLORS = ("#3987c9", "#d97a1f", "#3a9d63", "#c9519a", "#8f7ae0")
 STYLE: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans"],  # others are named in the file at every word
-    "font.size": 11,
+    "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
     "axes.titlecolor": INK,
-    "axes.titlesize": 11,
+    "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.facecolor": "none",
     "axes.spines.top": False,
@@ -81,8 +81,8 @@ STYLE: dict[Any, Any] = {
     "axes.prop_cycle": matplotlib.cycler(color=COLORS),
     "figure.facecolor": "none",
     "legend.frameon": False,
-    "legend.fontsize": 10,
-    "lines.linewidth": 2,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "secateur",
@@ -139,7 +139,7 @@ def bars(ax: Axes, values: Sequence[float], lowest: int, xlabel: str, title: str
     order = sorted(range(len(values)), key=lambda k: values[k])[:lowest]
     colors = [GONE if k in order else KEPT for k in range(len(values))]
     ax.bar(range(len(values)), values, color=colors)
-    ax.set(xlabel=xlabel, title=title, xticks=range(len(values)))
+    ax.set(xlabel=xlabel, title=title, xticks=range(0, len(values), 1 if len(values) <= 8 else 2))
 
 
 # The pictures
@@ -189,7 +189,7 @@ def channel_reparametrization(figure: Figure) -> None:
     for at in (0.2, 0.35, 0.5):
         step, h = min(found, key=lambda each: abs(each[0] - at))
         right.plot(order, h.sort().values, marker="o", ms=3, label=f"after {at:.0%}")
-    right.set(xlabel="s_k, the norm of what writes the channel", title="h_k = h_t(s_k)", ylim=(-0.03, 1.05))
+    right.set(xlabel="s_k, the norm of what writes the channel", title="h_k = h_t(s_k)", ylim=(-0.03, 1.6))
     right.legend(loc="upper left")
 
 
@@ -435,7 +435,7 @@ def hard_concrete(figure: Figure) -> None:
     ax.fill_between(at, quantiles[0], quantiles[2], alpha=0.15, lw=0, label="z in training, 80% of the draws")
     ax.plot(at, l0.gate_at_test(at), label="z^ at test")
     ax.plot(at, l0.open_probability(at), label="P(z != 0)")
-    ax.set(xlabel="log alpha", ylim=(0, 1.03))
+    ax.set(xlabel="log alpha", ylim=(0, 1.5))
     ax.legend(loc="upper left")
 
 
@@ -563,7 +563,7 @@ PICTURES: dict[str, Callable[[Figure], None]] = {
 def svg(name: str) -> bytes:
     """Draw one."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        figure = Figure(figsize=(5.8, 2.7), layout="constrained")
         PICTURES[name](figure)
         held = io.BytesIO()
         figure.savefig(held, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")

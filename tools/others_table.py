@@ -1,4 +1,4 @@
-"""Secateur beside other libraries, for the README: what each says of itself, and what was measured of all three.
+"""Secateur beside other libraries, for the README: what each says of itself, and what was measured.
 
 What is said of the others was read in the packages named in `READ`, and nowhere else.
 """
@@ -63,7 +63,8 @@ def others_table() -> str:
     lines = [f"| | Secateur | {' | '.join(LINKS)} |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |".format(weights=_of_weights()) for row in SAID]
     found = " | ".join(beside_others(_rows()).values())
-    lines.append(f"| cut right, of [networks all three were given](docs/prunability.md) | {found} | not tried |")
+    given = "of [networks all three were given](docs/prunability.md)"
+    lines.append(f"| cut right, {given} | {found} | not tried |")
     read = ", ".join(READ)
     return "\n".join([*lines, "", f"Read in {read}; measured by `tools/prunability.py`.", ""])
 

@@ -72,9 +72,9 @@ def beside_others(rows: Sequence[Row]) -> dict[str, str]:
     shared = [row for row in rows if all(tool in row.get("others", {}) for tool in OTHERS)]
     found = {"secateur": f"{sum(bool(row.get('right')) for row in shared)} of {len(shared)}"}
     for tool in OTHERS:
-        late = sum(_other(row, tool) == "late" for row in shared)
-        seconds = min(row["others made"]["part_s"] for row in shared)
-        found[tool] = _count_of(shared, tool, "right") + (f" ({late} had no end in {seconds:g} s)" if late else "")
+        late = [row["others made"]["part_s"] for row in shared if _other(row, tool) == "late"]
+        ended = f" ({len(late)} had no end in {min(late):g} s)" if late else ""
+        found[tool] = _count_of(shared, tool, "right") + ended
     return found
 
 

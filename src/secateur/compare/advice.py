@@ -80,7 +80,7 @@ def advise(
 
     At each budget the winner is kept. Where nobody wins, it is the cheapest to train of those that might as
     well be the best; equally cheap, the smallest. Of several budgets the smallest is taken whose network is
-    not clearly worse than the unpruned one; where all are, the one that loses least.
+    as near to the unpruned one as can be told; where none is, the one that loses least.
 
     Args:
         summary: one row for each arm and budget.
@@ -95,16 +95,20 @@ def advise(
     ]
     if not choices:
         return None
-    taken = _budget(choices)
-    told = Told(measure, question.resource, _examples(evidence), dense)
+    taken, costs = _budget(choices)
+    told = Told(measure, question.resource, _examples(evidence), dense, costs)
     seeds = _seeds(taken)
+    command = None if seeds is None else with_seeds(question.command, seeds)
+    lines = list(told.lines(taken, choices, seeds))
+    if seeds is not None and command is None:  # it was no command, but a call
+        lines.append(f"The same call with seeds={seeds} adds them.")
     return Advice(
         text=told.headline(taken, choices),
         budget=taken.advice.budget,
         arm=taken.advice.arm,
-        lines=tuple(told.lines(taken, choices, seeds)),
+        lines=tuple(lines),
         seeds=seeds,
-        command=None if seeds is None else with_seeds(question.command, seeds),
+        command=command,
         per_budget=tuple(replace(each.advice, text=told.at_budget(each)) for each in choices),
     )
 
@@ -122,7 +126,8 @@ def _choice(
 ) -> Choice:
     decision = decide(rows, evidence, measure)
     known = told_from(decision.differences)
-    equals = _equals(decision)
+    beside = _unpruned(rows, dense, evidence, measure)
+    equals = _equals(decision, beside)
     kept, by = _cheapest(equals, decision.leader, question.resource)
     advice = BudgetAdvice(
         budget=kept.budget or "",
@@ -139,7 +144,7 @@ def _choice(
             if not behind
         ),
         told_from=_finite(min(known, default=math.inf)),
-        unpruned=_unpruned(kept, rows, dense, evidence, measure),
+        unpruned=beside.get(kept.arm),
         missing=_missing(rows, question),
         text="",
     )
@@ -154,22 +159,34 @@ def _why(decision: Decision, equals: Sequence[SummaryRow]) -> str:
     return WINS if decision.wins else EQUALS if len(equals) > 1 else LEADS
 
 
-def _equals(decision: Decision) -> list[SummaryRow]:
+def _equals(decision: Decision, beside: Mapping[str, Unpruned]) -> list[SummaryRow]:
     """Find the arms that may be chosen from: the leader, and those that might be as good as it.
 
     "Not clearly behind" is not enough for that: an arm whose seeds lie far apart is behind beyond doubt only
     where it is far behind. So an arm must be nearer to the leader than half the narrowest interval of a
-    difference: no gap that would have been told of a quiet arm is passed over in a noisy one.
+    difference: no gap that would have been told of a quiet arm is passed over in a noisy one. As near it must
+    be to the unpruned network, where the leader is.
+
+    Args:
+        beside: every arm's distance to the unpruned network, as far as it is known.
     """
     if decision.wins:
         return [decision.leader]
     nearest = min((each.half for each in decision.differences), default=0.0)
+    good = _near(beside)
     near = [
         row
         for row, each, behind in zip(decision.others, decision.differences, decision.behind, strict=False)
         if not behind and each.gap < nearest
+        if row.arm in good or decision.leader.arm not in good or each.gap <= 0
     ]
     return [decision.leader, *near]
+
+
+def _near(beside: Mapping[str, Unpruned]) -> set[str]:
+    """Name those that are nearer to the unpruned network than half the narrowest interval."""
+    narrowest = min((each.high - each.gap for each in beside.values()), default=0.0)
+    return {name for name, each in beside.items() if each.gap < narrowest}
 
 
 def _cheapest(equals: Sequence[SummaryRow], leader: SummaryRow, resource: str) -> tuple[SummaryRow, str]:
@@ -188,14 +205,18 @@ def _macs(row: SummaryRow) -> float:
 
 
 def _untold(row: SummaryRow, found: Difference, smallest: float, examples: int | None, seeds: int) -> Untold:
-    ahead = found.gap > 0
-    needed = found.seeds_needed if ahead else None
+    needed = more = None
+    if found.gap > 0:
+        needed = found.seeds_needed
+        if needed is not None and needed <= seeds:  # enough for two arms, but not for the rule as a whole
+            needed = found.seeds_to_tell(smallest) if math.isfinite(smallest) else None
+        more = found.examples_needed(examples) if examples else None
     return Untold(
         arm=row.arm,
         gap=found.gap,
         told_from=_finite(smallest),
         seeds=None if needed is None else max(needed, seeds + 1),
-        examples=found.examples_needed(examples) if ahead and examples else None,
+        examples=more if more and examples and more > examples else None,
     )
 
 
@@ -204,30 +225,25 @@ def _finite(gap: float) -> float | None:
 
 
 def _unpruned(
-    kept: SummaryRow,
-    rows: Sequence[SummaryRow],
-    dense: SummaryRow | None,
-    evidence: Evidence,
-    measure: Measure,
-) -> Unpruned | None:
-    """Compare the unpruned network with the one to keep, as the verdict compares two arms."""
-    if dense is None:
-        return None
-    found = differences_from(dense, [*rows, dense], evidence, measure)
-    if not found:
-        return None
-    each = next(each for each, row in zip(found, rows, strict=True) if row is kept)
-    stands = WORSE if conclude([each]).wins else ALIKE
-    if conclude([replace(each, gap=-each.gap)]).wins:
+    rows: Sequence[SummaryRow], dense: SummaryRow | None, evidence: Evidence, measure: Measure
+) -> dict[str, Unpruned]:
+    """Compare the unpruned network with each of a budget's arms, as the verdict compares two arms."""
+    found = [] if dense is None else differences_from(dense, [*rows, dense], evidence, measure)
+    return {row.arm: _stands(each, row.n) for row, each in zip(rows, found, strict=False)}
+
+
+def _stands(found: Difference, seeds: int) -> Unpruned:
+    stands = WORSE if conclude([found]).wins else ALIKE
+    if conclude([replace(found, gap=-found.gap)]).wins:
         stands = BETTER
-    needed = each.seeds_needed if each.gap > 0 and stands == ALIKE else None
+    needed = found.seeds_needed if found.gap > 0 and stands == ALIKE else None
     return Unpruned(
-        gap=each.gap,
-        low=each.gap - each.half,
-        high=each.gap + each.half,
-        told_from=_finite(told_from([each])[0]),
+        gap=found.gap,
+        low=found.gap - found.half,
+        high=found.gap + found.half,
+        told_from=_finite(told_from([found])[0]),
         stands=stands,
-        seeds=None if needed is None else max(needed, kept.n + 1),
+        seeds=None if needed is None else max(needed, seeds + 1),
     )
 
 
@@ -238,17 +254,19 @@ def _missing(rows: Sequence[SummaryRow], question: Question) -> tuple[str, ...]:
     return tuple(arm for arm in wanted if found.get(arm, 0) < max(question.seeds, 1))
 
 
-def _budget(choices: Sequence[Choice]) -> Choice:
-    """Choose among budgets, the largest of which comes first."""
-    known = [each for each in choices if each.advice.unpruned is not None]
-    if not known:
-        return choices[-1]
-    good = [each for each in known if each.advice.unpruned and each.advice.unpruned.stands != WORSE]
-    return good[-1] if good else min(reversed(known), key=_lost)
+def _budget(choices: Sequence[Choice]) -> tuple[Choice, bool]:
+    """Choose among budgets, the largest of which comes first, and say whether it costs what can be told.
 
-
-def _lost(choice: Choice) -> float:
-    return choice.advice.unpruned.gap if choice.advice.unpruned else math.inf
+    The smallest whose network is as near to the unpruned one as `_near` says; else what loses least.
+    """
+    beside = {each.advice.budget: each.advice.unpruned for each in choices if each.advice.unpruned}
+    if not beside:
+        return choices[-1], False
+    good = _near(beside)
+    known = [each for each in choices if each.advice.budget in beside]
+    if good:
+        return [each for each in known if each.advice.budget in good][-1], False
+    return min(reversed(known), key=lambda each: beside[each.advice.budget].gap), True
 
 
 def _seeds(taken: Choice) -> int | None:

@@ -47,12 +47,14 @@ class Told:
         resource: what the budgets limit.
         examples: how many the test split has, "500 test images"; empty where that is not known.
         dense: the unpruned network; None where it was not trained.
+        costs: the network to keep is further from the unpruned one than what cannot be told.
     """
 
     measure: Measure
     resource: str
     examples: str
     dense: SummaryRow | None
+    costs: bool
 
     def headline(self, taken: Choice, choices: Sequence[Choice]) -> str:
         """What to do, in a sentence."""
@@ -64,7 +66,7 @@ class Told:
         if advice.why == ONE_SEED:
             where = f"at {advice.budget} " if several else ""
             return f"One seed decides nothing; {where}ahead for now is {keep}."
-        if worse and several:
+        if self.costs and several:
             return f"No budget is free: at {advice.budget}, which loses least, keep {keep}."
         if worse:
             return f"Only where {advice.budget} must hold, keep {keep}."
@@ -111,11 +113,11 @@ class Told:
 
     def _why_this_budget(self, taken: Choice, choices: Sequence[Choice]) -> Iterator[str]:
         known, budget = taken.advice.unpruned, taken.advice.budget
-        if len(choices) == 1 or (known is not None and known.stands == WORSE):
+        if len(choices) == 1 or self.costs:
             return
         if known is not None:
             yield (
-                f"{budget} is the smallest budget whose network is not clearly worse than the unpruned one"
+                f"{budget} is the smallest budget whose network cannot be told apart from the unpruned one"
                 f"{f'; it may still be {self._gap(known.high)} worse' if known.high > 0 else ''}."
             )
         elif self.dense is None:
@@ -212,7 +214,9 @@ class Told:
         gap = f"{self._gap(less)} {between(low, high, self.measure)} {side} than the unpruned network"
         if found.gap == 0:
             gap = f"as good as the unpruned network {between(low, high, self.measure)}"
-        return f"{gap}, {'not told apart from it' if found.stands == ALIKE else 'beyond doubt'}"
+        if found.stands != ALIKE:
+            return f"{gap}, beyond doubt"
+        return f"{gap}, {'not told apart from it' if found.low <= 0 <= found.high else 'not beyond doubt'}"
 
     def _what_would_decide(self, taken: Choice, seeds: int | None) -> Iterator[str]:
         if taken.of_one_seed:

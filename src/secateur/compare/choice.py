@@ -33,8 +33,8 @@ class Choice:
         """What is worth deciding, the most important first: two questions at most.
 
         Whether the leader is better than the arm that is kept for its cheapness, or, where the leader itself
-        is kept, than another that might be as good; and where no number of seeds says that, whether it is
-        better than one that lies further behind, which is told soonest.
+        is kept, than another that might as well be the best. Where no number of seeds says that, or there is
+        no such arm: whether it is better than those further behind, all of them, or at least one.
         """
         ahead = sorted(
             (each for each in self.advice.untold if each.gap > 0),
@@ -43,9 +43,11 @@ class Choice:
         near = [each for each in ahead if each.arm in self.advice.equals]
         if self.kept is not self.decision.leader:
             near = [each for each in near if each.arm == self.advice.arm]
-        far = [each for each in ahead if each.arm not in self.advice.equals and each.seeds is not None]
-        answered = any(each.seeds is not None for each in near)
-        return near[:1] + (far[:1] if not answered else [])
+        if any(each.seeds is not None for each in near):
+            return near[:1]
+        far = [each for each in ahead if each.arm not in self.advice.equals]
+        told = [each for each in far if each.seeds is not None]
+        return near[:1] + (told[-1:] if told == far else told[:1])
 
 
 def cost(row: SummaryRow) -> float:

@@ -126,11 +126,6 @@ class Difference:
         return self.by_seeds + self.test.between
 
     @property
-    def _variance_that_shows_it(self) -> float:
-        """The variance at which the gap is as large as the smallest visible one."""
-        return self.variance * (self.gap / self.visible) ** 2
-
-    @property
     def visible(self) -> float:
         """The smallest true gap that such a comparison finds in four of five cases."""
         return self.half + Z_POWER * math.sqrt(self.variance)
@@ -138,16 +133,24 @@ class Difference:
     @property
     def seeds_needed(self) -> int | None:
         """How many seeds would show this gap in four of five cases; None: none would, or more than 1,000."""
-        room = self._variance_that_shows_it - self.test.between
+        return self.seeds_to_tell(self.half)
+
+    def seeds_to_tell(self, smallest: float) -> int | None:
+        """The same where a gap is told from `smallest` on now, by whatever rule."""
+        room = self._variance_at(smallest) - self.test.between
         if room <= 0:
             return None
         needed = max(math.ceil(self.seeds * self.by_seeds / room), 2)
         return needed if needed <= MOST_SEEDS else None
 
+    def _variance_at(self, smallest: float) -> float:
+        """The variance at which this gap is found in four of five cases; what is told shrinks with it."""
+        return self.variance * (self.gap / (smallest + Z_POWER * math.sqrt(self.variance))) ** 2
+
     def examples_needed(self, examples: int) -> int | None:
         """How many test examples would show this gap in four of five cases; None: none would."""
         split = self.test.between + min(self.test.within, self.by_seeds)
-        room = self._variance_that_shows_it - (self.variance - split)
+        room = self._variance_at(self.half) - (self.variance - split)
         return None if room <= 0 or split <= 0 else math.ceil(examples * split / room)
 
 

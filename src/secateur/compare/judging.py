@@ -91,7 +91,7 @@ def _changed(directory: Path, old: Results, new: Results) -> str:
     """The verdicts before and now, and whether `best/` holds another arm's network than is to be kept."""
     before, now = old.verdict, new.verdict
     if before.text == now.text:
-        told = f"{directory}: judged again, with the same verdict; intervals and words may differ"
+        told = f"{directory}: judged again, with the same verdict; intervals and words may differ."
     else:
         told = f"{directory}: judged again. Before: {before.text} Now: {now.text}"
     there, kept = _in_best(directory), new.advice and (new.advice.arm, new.advice.budget)

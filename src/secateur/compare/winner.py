@@ -60,7 +60,7 @@ class Shown:
             return before
         try:
             with torch.random.fork_rng(devices=[]):
-                model = load_model(folder, like=self.architecture)
+                model = load_model(folder, like=None if self.architecture.is_family else self.architecture)
                 found = errors_of(self.task, self._outputs(model, session.runtime), self.data.classes)
         except Exception as error:  # the comparison is finished, and the user's code may do anything
             session.reporter.note(f"where the kept network is wrong is not shown: {kind_and_line(error)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secateur.records.shown import Shown
 from secateur.records.stored import Stored, optional
 
 WINS, EQUALS, LEADS, ONE_SEED, ALONE = "wins", "equals", "leads", "one seed", "alone"
@@ -82,7 +83,7 @@ class BudgetAdvice(Stored):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Advice(Stored):
     """What to do with a comparison.
 
@@ -102,3 +103,14 @@ class Advice(Stored):
     seeds: int | None = None
     command: str | None = None
     per_budget: tuple[BudgetAdvice, ...]
+
+    def __repr__(self) -> str:
+        return self.shown().text()
+
+    def _repr_html_(self) -> str:
+        return self.shown().html()
+
+    def shown(self) -> Shown:
+        """The headline, and what stands beneath it."""
+        budgets = [f"{each.budget}: {each.text}." for each in self.per_budget if len(self.per_budget) > 1]
+        return Shown(self.text, notes=[*self.lines, *filter(None, [self.command]), *budgets])

@@ -243,7 +243,7 @@ class Results(Stored):
         return self.shown().html()
 
     def shown(self, *more: str) -> Shown:
-        """The verdict, with a line for each arm at each budget; `more` are lines below."""
+        """The verdict, with a line for each arm at each budget; below it the advice, and lines `more`."""
         counted = counted_for(self.resource)
         name = self.measure.name
         rows = [
@@ -257,7 +257,8 @@ class Results(Stored):
             for row in self.summary
         ]
         title = f"{self.verdict.text} ({self.model} on {self.data.label})"
-        return Shown(title, ("arm", counted, name, "95% interval", "seeds"), rows, more)
+        told = (self.advice.text,) if self.advice else ()
+        return Shown(title, ("arm", counted, name, "95% interval", "seeds"), rows, (*told, *more))
 
     def _interval(self, low: float, high: float) -> str:
         return f"{self.measure.plain(low)} to {self.measure.plain(high)}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 
-_LONG = re.compile(r"(?<![\w.])-?\d+\.\d{7,}(?:e[+-]?\d+)?(?![\w.])")
-"""A number with more digits behind its point than anybody writes."""
+_NUMBER = re.compile(r"(?<![\w.])-?(\d+)\.(\d+)(?:e[+-]?\d+)?(?![\w.])")
+_MOST_DECIMALS, _MOST_DIGITS = 6, 11
+"""Of a number that somebody wrote; what a computer prints of one that is not round has 15 to 17 digits."""
 
 
 def written(value: float) -> str:
@@ -30,4 +31,11 @@ def tidied(text: str) -> str:
         >>> tidied("lr 0.0008000000000000003, momentum 0.9"), tidied("0.1.00000000"), tidied("x1.00000000")
         ('lr 0.0008, momentum 0.9', '0.1.00000000', 'x1.00000000')
     """
-    return _LONG.sub(lambda found: written(float(found[0])), text)
+    return _NUMBER.sub(_shortened, text)
+
+
+def _shortened(found: re.Match[str]) -> str:
+    whole, decimals = found.groups()
+    if len(decimals) > _MOST_DECIMALS or len(whole) + len(decimals) > _MOST_DIGITS:
+        return written(float(found[0]))
+    return found[0]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 760, 430
+"""In pixels."""
+MANY = 60
+"""Marks; of more, seeds and the words of marks are in the first view alone."""
 
 
 def accuracy_chart(results: Results) -> Chart:
@@ -29,9 +32,9 @@ def accuracy_chart(results: Results) -> Chart:
     alt = f"{quantity.title} on the test split against what networks cost, one curve for each arm."
     views = []
     for index, cost in enumerate(costs(results)):
-        drawing = AccuracyDrawing(results, cost)
+        drawing = AccuracyDrawing(results, cost, brief=index > 0 and len(results.summary) > MANY)
         what = f"{quantity.title} on the test split against {cost.name}, one curve for each arm."
-        name = f"accuracy-{index}"
+        name = f"a{index}"
         views.append(
             View(cost.name, svg.markup(drawing.page(), name, what, tips=drawing.tips, css="scrolls"))
         )
@@ -41,8 +44,8 @@ def accuracy_chart(results: Results) -> Chart:
 class AccuracyDrawing:
     """One view: marks where their values put them, intervals, seeds, budgets, the unpruned network."""
 
-    def __init__(self, results: Results, cost: Cost) -> None:
-        self.results, self.cost = results, cost
+    def __init__(self, results: Results, cost: Cost, brief: bool = False) -> None:
+        self.results, self.cost, self.brief = results, cost, brief
         self.quantity: Quantity = quantity_of(results)
         self.by_arm = marks(results, cost)
         self.looks = styles(self.by_arm)
@@ -92,7 +95,8 @@ class AccuracyDrawing:
             sizes, means = [size for _, size in known], [mark.mean for mark, _ in known]
             axes.plot(sizes, means, color=look.color, linestyle=look.line, linewidth=1.5, alpha=0.8)
         for mark, size in known:
-            self._seeds(axes, mark, look)
+            if not self.brief:
+                self._seeds(axes, mark, look)
             text = (
                 f"{mark.arm}, {mark.budget}: {self.quantity.written(mark.mean, mark.low, mark.high)}, "
                 f"{mark.n} seed{'' if mark.n == 1 else 's'}; {tick_exact(size)} {self.cost.name}"
@@ -127,7 +131,9 @@ class AccuracyDrawing:
         if mean is None:
             return
         spans = [mean if low is None or high is None else v for v in (low, mean, high)]
-        self.tips[len(self.tips)] = plain(text)
+        number = len(self.tips)
+        if not self.brief:
+            self.tips[number] = plain(text)
         axes.plot(
             [size] * 3,
             [v for v in spans if v is not None],
@@ -141,7 +147,7 @@ class AccuracyDrawing:
             markeredgewidth=1,
             clip_on=False,
             zorder=4,
-            gid=svg.tip(len(self.tips) - 1),
+            gid=svg.tip(number),
         )
 
     def _unpruned(self, axes: Axes) -> None:

@@ -30,8 +30,8 @@ _LONGEST_KEY = 900
 def curves_chart(found: Sequence[Curve], quantity: Quantity) -> Chart:
     """Validation accuracy by epoch, and training loss."""
     views = [
-        _view(found, "val_accuracy", f"validation {quantity.heading}", "curves-v"),
-        _view(found, "loss", "training loss", "curves-l"),
+        _view(found, "val_accuracy", f"validation {quantity.heading}", "v"),
+        _view(found, "loss", "training loss", "l"),
     ]
     alt = f"Validation {quantity.name} by epoch: a panel for each arm, a line for each run."
     return Chart("curves", alt, views)

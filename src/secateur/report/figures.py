@@ -15,7 +15,8 @@ from .charts import plain
 from .costs import costs
 from .curves import Panels
 from .drawing import house_style, new_figure
-from .forest import forest_of, wide_figure
+from .forest_drawing import wide_figure
+from .forest_rows import forest_of
 from .palette import DENSE, INK, MUTED
 from .profile import draw_profile
 from .quantity import quantity_of

@@ -113,7 +113,7 @@ def _said(results: Results, beside: Beside) -> dict[str, Any]:
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """The page's Content-Security-Policy: nothing is loaded, only these scripts run, told by their hash."""
+    """The page's Content-Security-Policy: nothing is loaded; only these scripts run, told by their hash."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         for script in scripts

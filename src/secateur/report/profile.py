@@ -24,7 +24,7 @@ def profile_chart(results: Results) -> Chart:
     """A view for the mean over the seeds, and for each."""
     alt = "Channels retained per block: percent remaining above, number remaining below."
     views = [
-        View(profile.label, svg.markup(_figure(profile), f"profile-{index}", alt, css="scrolls"))
+        View(profile.label, svg.markup(_figure(profile), f"p{index}", alt, css="scrolls"))
         for index, profile in enumerate(series.profiles(results))
     ]
     return Chart("profile", alt, views)
@@ -56,7 +56,7 @@ def draw_profile(above: Axes, below: Axes, profile: Profile, crowded: bool) -> N
         axes.bar(positions, whole, width=0.76, color=PALE)
         bars = axes.bar(positions, values, width=0.76, color=DENSE)
         texts = [number(value, digits) + unit for value in values]
-        axes.bar_label(bars, texts, padding=2, fontsize=SMALL - 1, rotation=90 if crowded else 0)
+        axes.bar_label(bars, texts, padding=2, fontsize=SMALL, rotation=90 if crowded else 0)
         axes.set_ylim(0, 1.2 * max(whole))
         axes.set_xlim(-0.6, len(positions) - 0.4)
         axes.grid(False, axis="x")

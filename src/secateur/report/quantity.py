@@ -86,8 +86,6 @@ class Quantity:
             >>> Quantity(ACCURACY).written(1.5, None, None, signed=True)
             '+1.50'
         """
-        if not math.isfinite(mean):
-            return "–"
         sign = "+" if signed and mean > 0 else ""
         span = "" if low is None or high is None else f" ({self._written(low)} to {self._written(high)})"
         return f"{sign}{self._written(mean)}{span}"

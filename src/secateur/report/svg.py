@@ -12,10 +12,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from . import drawing
-from .palette import INK, SANS, variable
+from .charts import plain
+from .palette import INK, SANS, dark, named_in, variable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +33,7 @@ _DROPPED = {
     "stroke-miterlimit",
     "id",
     "version",
+    "stroke-dashoffset",
 }
 _USUAL = {
     ("stroke-width", "1"),
@@ -38,6 +41,9 @@ _USUAL = {
     ("stroke-linecap", "butt"),
     ("stroke-opacity", "1"),
 }
+_LINE = re.compile(r"M[-\d.]+ [-\d.]+(?:L[-\d.]+ [-\d.]+)+")
+_DOT = re.compile(r"M0 ([\d.]+)(?:C[^CLMz]*){8}z$")
+"""A circle, as matplotlib draws it."""
 _TIP = re.compile(r"tip-\d+$")
 Attributes = dict[str, str]
 
@@ -84,7 +90,7 @@ def markup(
         css: the element's classes.
     """
     root = ET.fromstring(drawing.encode(figure, "svg"))
-    return _Page(name, tips or {}).written(root, alt, css)
+    return _Page(name, tips or {}).written(root, plain(alt), css)
 
 
 class _Page:
@@ -94,11 +100,12 @@ class _Page:
         self.name = name
         self.tips = tips
         self.marks: dict[str, str] = {}
-        self.defined = ""
+        self.paths: dict[str, str] = {}
 
     def written(self, root: ET.Element, alt: str, css: str) -> str:
         inside = _joined(found for child in root for found in self.nodes(child))
-        shared = f"<defs>{self.defined}</defs>" if self.defined else ""
+        used = {mark: path for path, mark in self.paths.items() if f'#{mark}"' in inside}
+        shared = "".join(str(_Node("path", {"id": mark, "d": path})) for mark, path in used.items())
         box = root.get("viewBox", "0 0 1 1")
         attributes = {
             **({"class": css} if css else {}),
@@ -106,11 +113,10 @@ class _Page:
             "width": box.split()[2],
             "role": "img",
             "aria-label": alt,
-            "font-family": SANS,
             "font-size": f"{FONT_SIZE:g}",
             "fill": variable(INK),
         }
-        return str(_Node("svg", attributes, f"<title>{escape(alt)}</title>{shared}{inside}"))
+        return str(_Node("svg", attributes, (f"<defs>{shared}</defs>" if shared else "") + inside))
 
     def nodes(self, node: ET.Element) -> list[_Node]:
         """What a page needs of a node."""
@@ -125,15 +131,28 @@ class _Page:
             return self._group(node)
         attributes = _plain(node)
         if tag == "use":
-            attributes["href"] = f"#{self.marks[_used(node)]}"
+            return [self._mark(_used(node), attributes)]
         return [_text(node, attributes) if tag == "text" else _Node(tag, attributes)]
 
     def _define(self, node: ET.Element) -> None:
-        """A mark that is used by others; what colours it has is said where it is used."""
+        """A mark that is used by others, once for each outline; its colours are said where it is used."""
         old = node.get("id")
-        if old is not None and old not in self.marks and not node.tag.endswith(("clipPath", "style")):
-            self.marks[old] = f"{self.name}-{len(self.marks)}"
-            self.defined += str(_Node("path", {"id": self.marks[old], "d": _short(node.get("d", ""))}))
+        if old is not None and not node.tag.endswith(("clipPath", "style")):
+            path = _short(node.get("d", ""))
+            self.marks[old] = path
+            self.paths.setdefault(path, f"{self.name}-{len(self.paths)}")
+
+    def _mark(self, old: str, attributes: Attributes) -> _Node:
+        """A mark at its place; a dot without an outline as the round end of a line without length."""
+        path = self.marks[old]
+        dot = _DOT.match(path)
+        if dot is None or "stroke" in attributes:
+            return _Node("use", {**attributes, "href": f"#{self.paths[path]}"})
+        look = {"fill": "none", "stroke": attributes["fill"], "stroke-linecap": "round"}
+        if opacity := attributes.get("fill-opacity") or attributes.get("opacity"):
+            look["stroke-opacity"] = opacity
+        width = f"{2 * float(dot[1]):g}"
+        return _Node("path", {"d": f"M{attributes['x']} {attributes['y']}h0", "stroke-width": width, **look})
 
     def _group(self, node: ET.Element) -> list[_Node]:
         """Its inside; as one element where it has a text of its own."""
@@ -141,8 +160,9 @@ class _Page:
         inside = [found for child in node for found in self.nodes(child)]
         if name.startswith("matplotlib.axis"):  # lines first, so that they are one
             inside.sort(key=lambda found: found.tag == "text")
-        if inside and _TIP.match(name):
-            title = f"<title>{escape(self.tips[int(name.rpartition('-')[2])])}</title>"
+        said = self.tips.get(int(name.rpartition("-")[2])) if _TIP.match(name) else None
+        if inside and said is not None:
+            title = f"<title>{escape(said, quote=False)}</title>"
             return [_Node("g", {"class": "tip"}, title + _joined(inside))]
         return inside
 
@@ -189,7 +209,34 @@ def _short(text: str) -> str:
         'M101.36 160L101.3 0z'
     """
     text = _NUMBER.sub(lambda found: f"{round(float(found[0]), 2) + 0.0:.10g}", text)
-    return re.sub(r"\s*([A-Za-z])\s*", r"\1", text).strip() if text[:1] == "M" else text.strip()
+    if text[:1] != "M":
+        return text.strip()
+    return _steps(re.sub(r"\s*([A-Za-z])\s*", r"\1", text).strip())
+
+
+def _steps(path: str) -> str:
+    """A line through points as steps from each to the next, which is shorter; all else as it is.
+
+    Example:
+        >>> _steps("M10 20L10.5 20L11 19.25L12 18"), _steps("M10 20L30 20L50 20"), _steps("M1 2L3 4z")
+        ('M10 20l.5 0 .5-.75 1-1.25', 'M10 20L50 20', 'M1 2L3 4z')
+    """
+    if not _LINE.fullmatch(path):
+        return path
+    points = [tuple(round(100 * float(v)) for v in pair.split()) for pair in path[1:].split("L")]
+    if len(points) == 3 and any(len({point[axis] for point in points}) == 1 for axis in (0, 1)):
+        first, _, last = path.split("L")  # a mean on its interval: both ends say it
+        return f"{first}L{last}"
+    if len(points) < 4:
+        return path
+    steps = [_hundredths(b - a) for one, two in pairwise(points) for a, b in zip(one, two, strict=True)]
+    apart = "".join(step if step[0] == "-" else f" {step}" for step in steps)
+    return f"{path.partition('L')[0]}l{apart.strip()}"
+
+
+def _hundredths(number: int) -> str:
+    text = f"{abs(number) / 100:.2f}".rstrip("0").rstrip(".") or "0"
+    return ("-" if number < 0 else "") + (text[1:] if text.startswith("0.") else text)
 
 
 def _joined(nodes: Iterable[_Node]) -> str:
@@ -216,3 +263,18 @@ def _as_one(run: list[_Node]) -> str:
         for node in run
     )
     return str(_Node("g", shared, "".join(map(str, inside))))
+
+
+def picture(figure: Figure, alt: str, *, night: bool = False, tips: Mapping[int, str] | None = None) -> str:
+    """A figure as an SVG file that stands alone, where no page gives colours their values.
+
+    Args:
+        figure, alt, tips: as of `markup`.
+        night: for dark paper; else for light.
+    """
+    inline = markup(figure, "p", alt, tips=tips)
+    for color in named_in([inline]):
+        inline = inline.replace(variable(color), dark(color) if night else color)
+    height = figure.get_figheight() * 72
+    alone = f'xmlns="http://www.w3.org/2000/svg" height="{height:g}" font-family="{SANS}"'
+    return inline.replace("<svg ", f"<svg {alone} ", 1) + "\n"

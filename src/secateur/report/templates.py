@@ -9,11 +9,12 @@ if TYPE_CHECKING:
 
 
 def environment(package: str) -> jinja2.Environment:
-    """The templates that lie in `package`, a dotted name."""
+    """The templates that lie in `package`, a dotted name, and the `partials/` of all our pages."""
     import jinja2
 
+    packages = dict.fromkeys((package, "secateur.report"))
     return jinja2.Environment(
-        loader=jinja2.PackageLoader(package, ""),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, "") for name in packages]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

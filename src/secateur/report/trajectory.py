@@ -27,7 +27,7 @@ def trajectory_chart(results: Results) -> Chart:
     """A line for each seed."""
     name = quantity_of(results).name
     alt = f"Validation {name} against parameters while channels are removed one by one."
-    drawn = svg.markup(_figure(results), "trajectory-0", alt, css="scrolls")
+    drawn = svg.markup(_figure(results), "t", alt, css="scrolls")
     return Chart("trajectory", alt, [View("trajectory", drawn)])
 
 

@@ -46,6 +46,7 @@ def parts(found: Winner, examples: str = "images") -> dict[str, Any]:
         "table": table,
         "worst": [_miss(each) for each in found.worst],
         "worst_title": _worst_title(found, examples),
+        "called": "said to be" if found.task == "regression" else "called",
         "pictured": any(each.image for each in found.worst),
         "no_images": found.no_images,
     }
@@ -68,7 +69,7 @@ def _worst_title(found: Winner, examples: str) -> str:
 
 
 def _miss(found: Miss) -> dict[str, Any]:
-    sure = "" if found.confidence is None else f" {found.confidence:.0%}"
+    sure = "" if found.confidence is None else f", {found.confidence:.0%} sure"
     return {
         "index": f"{found.index:,}",
         "true": found.true,
