@@ -390,7 +390,7 @@ def test_where_nothing_can_be_handed_to_ray_it_is_one_line(digits, tmp_path, mon
     with pytest.raises(InputError) as refused:
         sc.compare("wrn-10-0.5", digits, out=tmp_path, workers=2, on="ray", **LITTLE)
     assert str(refused.value) == "the runs cannot be handed to Ray ([Errno 28] No space left on device)"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "plan.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "plan.json", "report.html"]
 
 
 def test_failures_are_told_in_a_line():

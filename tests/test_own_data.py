@@ -440,7 +440,7 @@ def test_of_an_error_the_lowest_is_the_best(tmp_path):
     pooled = {arm: row.mean + row.val_mean for arm, row in of_arm.items()}  # the splits are of one size
     assert pooled[judged.leader] < pooled[other]
     best = best_point(result.results)
-    assert best.val_accuracy == min(p.val_accuracy for p in result.points if p.arm == judged.leader)
+    assert best.val_accuracy == min(p.val_accuracy for p in result.points if p.arm == result.advice.arm)
     assert "rmse" in judged.text
     assert "%" not in judged.text
 

@@ -45,6 +45,7 @@ from secateur.records.results import (
 )
 from secateur.records.stored import ABSENT, Absent, Stored
 from secateur.records.winner import LabelErrors, Miss, OutputErrors, Pair, Winner
+from secateur.runs.tracking.mark import Mark, Marks
 
 ROOT = Path(__file__).parents[1]
 RECORDED = sorted((ROOT / "results").glob("*/results.json"))
@@ -53,6 +54,7 @@ CLASSES = [
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Advice, BudgetAdvice, Untold, Unpruned),
     *(Record, Epoch, Removal),
+    *(Marks, Mark),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned),
     *(Winner, Pair, LabelErrors, OutputErrors, Miss),
     *(Measured, Sizes, Timing, Speed, NotMeasured, Forecasts, Forecast),
