@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from browser import open_page
 from secateur.compare.arms import ARMS as REGISTRY
 from secateur.errors import InputError
+from secateur.records.record import Epoch
 from secateur.records.results import Gap, Results
 from secateur.report import drawing
 from secateur.report.accuracy import accuracy_chart
@@ -399,6 +401,34 @@ def test_near_the_best_has_a_view_where_all_is_several_times_as_wide() -> None:
     arrow = next(g for t, g in tips(drawings(near.svg)[0]).items() if t.startswith(f"{first.arm}, "))
     assert next(arrow.iter("use")).get("fill") == variable(CARD)  # hollow: it stands beyond the edge
     assert "arrow: beyond the edge" in near.svg
+
+
+RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_recorded_comparison_is_a_light_page(name: str) -> None:
+    """With curves as ragged as can be, which are not recorded."""
+    results = Results.load(ROOT / "results" / name / "results.json")
+    rng = random.Random(0)
+    ragged = {
+        point.run_id: tuple(
+            Epoch(
+                epoch=epoch,
+                loss=rng.random(),
+                train_accuracy=0.5,
+                val_accuracy=rng.random(),
+                lr=0.1,
+                params=1,
+            )
+            for epoch in range(1, 41)
+        )
+        for point in (*results.points, *results.dense)
+    }
+    page = render(results, ragged)
+    assert len(page.encode()) < 400_000
+    assert not re.search(r"\d\.\d{13}", re.sub(r"<script.*?</script>|data:[^\"]*", "", page, flags=re.DOTALL))
 
 
 def channel(value: int) -> float:

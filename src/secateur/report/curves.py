@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 224, 168
 """Of a panel, in pixels."""
-MOST = 3000
+MOST = 2400
 """Points of a view; of longer curves every second epoch is drawn, or every third."""
 FEWEST = 8
 """Points of a curve that are drawn however many there are of others."""
