@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from secateur.architecture.architecture import Architecture
+from secateur.records.results import Results
 
 ROOT = Path(__file__).parents[1]
 ROWS = re.findall(
@@ -126,3 +127,12 @@ def test_the_list_of_commands_is_what_the_command_line_says():
         [sys.executable, ROOT / "tools/cli.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_quick_start_quotes_its_record():
+    """The advice on the page is that of the recorded comparison, made by the page's own command."""
+    page = (ROOT / "docs/quick-start.md").read_text()
+    results = Results.load(ROOT / "results/quick-start/results.json")
+    quoted = re.search(r"```text\n(.*?)```", page, re.S)[1].split("\n")
+    assert [line.strip() for line in quoted if line] == [results.advice.text, *results.advice.lines[:3]]
+    assert f"\n{results.command}\n" in page
