@@ -47,7 +47,7 @@ licences: $(RELEASE)/.ready $(WHOLE)/.ready  ## docs/licences.md, of what secate
 	$(RELEASE)/bin/python tools/licences.py $(WHOLE)/bin/python
 
 audit: $(RELEASE)/.ready  ## known weaknesses of the pinned versions; needs a network that reaches PyPI's JSON service
-	$(RELEASE)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --desc off
+	$(RELEASE)/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --desc off
 
 clean:
 	rm -rf $(VENV) $(NEXT) $(RELEASE) $(WHOLE) demo build dist src/*.egg-info

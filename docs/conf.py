@@ -22,7 +22,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "navigation",
-    "pictures",
+    "github",
     "docstrings",
     "links",
     "mathml",

@@ -230,6 +230,15 @@ def test_a_metric_where_lower_is_better():
     assert "b is behind by 0.06." in found.lines[1]
 
 
+def test_networks_that_have_learnt_nothing_are_said_to():
+    guessed = told(row("a", around(0.15)), row("b", around(0.14)), classes=10)
+    assert guessed.lines[0] == (
+        "Hardly better than guessing, which is right in 10.0% of the cases: train longer before you take any "
+        "of these."
+    )
+    assert "guessing" not in " ".join(told(row("a", around(0.2)), row("b", around(0.14)), classes=10).lines)
+
+
 def test_names_that_are_markup_are_only_text_in_the_sentences():
     assert "<b>" in told(row("<b>", around(0.9))).text  # pages escape it: see below
 
@@ -467,14 +476,19 @@ def check_what_is_left(folder, found):
     assert found.advice.text in page
     assert page.count('<img src="data:image/png;base64,') == len(winner.worst) == 12
 
+    assert "best/ still holds" not in page
     hostile = replace(winner, classes=("<script>alert(1)</script>", *winner.classes[1:]))
     (folder / "best/winner.json").write_text(json.dumps(hostile.to_json()))
-    page = rewrite_report(folder, replace(found, advice=None)).read_text()  # as results of older versions are
-    assert found.advice.text in page
+    other = replace(found, advice=replace(found.advice, arm="copycat"))
+    page = rewrite_report(folder, other).read_text()
+    assert f"best/ still holds a network of {best.arm} at {best.budget}" in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
-    (folder / "best/model.safetensors").unlink()  # of which weights it is, nobody can say then
-    assert "h-winner" not in rewrite_report(folder, found).read_text()
+
+    (folder / "best/model.safetensors").unlink()  # of which weights the matrix is, nobody can say then
+    page = rewrite_report(folder, replace(found, advice=None)).read_text()  # as of older versions
+    assert found.advice.text in page
+    assert "h-winner" not in page
 
 
 def test_a_picture_that_is_an_address_is_refused():

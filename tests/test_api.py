@@ -109,7 +109,8 @@ def test_there_is_an_entry_for_the_settings_of_every_method():
 @pytest.mark.parametrize("name", CALLED)
 def test_a_function_says_what_it_takes_and_gives(name):
     function, said = named(name), sections(named(name))
-    assert parameters(function) <= described(function)
+    if described(function) != {"arguments", "settings"}:  # it takes what another does, and says which
+        assert parameters(function) <= described(function)
     if inspect.signature(function).return_annotation not in ("None", None):
         assert "Returns" in said or "Yields" in said
     assert ("Raises" in said) != (name in NEVER_REFUSES)

@@ -165,7 +165,7 @@ def test_a_picture_is_small_and_readable_on_white_and_on_black(name):
 
 
 @pytest.mark.pinned
-@pytest.mark.parametrize("name", ["reparametrization", "rigl", "str", "fisher"])
+@pytest.mark.parametrize("name", ["reparametrization", "granet", "rigl", "str", "fisher"])
 def test_a_picture_is_what_the_code_draws(name):
     """`PYTHONPATH=src python tools/method_pictures.py` draws them."""
     assert method_pictures.stale([name]) == []

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -278,16 +279,17 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     source = folder / "source"
     source.mkdir()
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    listed = "\n".join(line for line in tracked.stdout.splitlines() if (ROOT / line).is_file())
-    subprocess.run(
-        ["tar", "-cf", folder / "files.tar", "-T", "-"], input=listed, text=True, cwd=ROOT, check=True
-    )
-    subprocess.run(["tar", "-xf", folder / "files.tar", "-C", source], check=True)
+    for name in tracked.stdout.splitlines():
+        if (
+            name.startswith(("src/", *PROJECT["license-files"], "README", "pyproject"))
+            and (ROOT / name).is_file()
+        ):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
 
     def build(hook: str, where: Path) -> None:
-        subprocess.run(
-            [sys.executable, "-c", program, hook, folder], cwd=where, capture_output=True, check=True
-        )
+        command = [sys.executable, "-c", program, hook, folder]
+        subprocess.run(command, cwd=where, capture_output=True, check=True)
 
     build("build_sdist", source)
     (sdist,) = folder.glob("*.tar.gz")

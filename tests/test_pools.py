@@ -74,7 +74,7 @@ def opened(text):
     return json.dumps([os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")])
 """
 THREADS, WORKERS = 2, 2
-NO_RAY = "Ray is not installed: pip install 'secateur[ray]'"
+NO_RAY = "--on ray needs the package ray, which is not installed: pip install 'secateur[ray]'"
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=NO_RAY)
 KINDS = ["processes", pytest.param("ray", marks=[needs_ray, pytest.mark.slow])]
 

@@ -203,7 +203,7 @@ def test_a_package_that_is_not_there_is_one_early_line(name, monkeypatch, tmp_pa
     with pytest.raises(InputError) as refused:
         sc.compare(**SMALL, data="digits", out=tmp_path / "out", log_with=name)
     assert str(refused.value) == (
-        f"--log-with {name} needs a package that is not installed: pip install 'secateur[{name}]'"
+        f"--log-with {name} needs the package {name}, which is not installed: pip install 'secateur[{name}]'"
     )
     assert not (tmp_path / "out").exists()
 

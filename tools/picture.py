@@ -20,24 +20,55 @@ from secateur.report import svg
 from secateur.report.drawing import house_style
 from secateur.report.forest_drawing import wide_figure
 from secateur.report.forest_rows import forest_of
+from secateur.report.series import NAMES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "results" / "cifar10-wrn-16-1"
 PICTURES = ROOT / "docs" / "pictures"
+WORDS = {
+    "fisher-tuned": "pruned and tuned",
+    "fisher-scratch": "the pruned architecture trained from scratch",
+}
+"""What arms are called in the claim, where their names say little."""
 WIDTH = 880
 """Pixels: as wide as GitHub shows a README."""
 
 
+def claim(results: Results) -> str:
+    """What the verdict found, in a sentence: the arm that is furthest behind the one that leads."""
+    found = [
+        (gap, entry)
+        for entry in results.verdict.per_budget
+        for gap in entry.gaps
+        if gap.arm in entry.behind and results.measure.fraction
+    ]
+    if not found:
+        return f"{results.model} on {results.data.label}: no way to a smaller network is told apart"
+    gap, entry = max(found, key=lambda pair: pair[0].gap)
+    resource, _, size = entry.budget.partition("=")
+    where = f"{size} of the {NAMES[resource]}" if size.endswith("%") else entry.budget
+    return (
+        f"At {where}, {WORDS.get(gap.arm, gap.arm)} is {100 * gap.gap:.1f} points behind "
+        f"{WORDS.get(entry.leader, entry.leader)}"
+    )
+
+
 def title(results: Results) -> tuple[str, str]:
-    """What is shown, and by how much work: of what, how many, where."""
+    """What was found, and of how much work: of what, how many, where."""
     data, settings = results.data, results.settings
     seeds = settings["seeds"]
     return (
-        f"{results.model} on {data.label}: every way to a smaller network, at every budget",
-        f"{seeds} seed{'' if seeds == 1 else 's'} each · {data.train:,} training images, "
-        f"{settings['epochs']} epochs · {data.test:,} test images · {results.environment['device']}, "
-        f"{results.environment['date']}",
+        claim(results),
+        f"{results.model} on {data.label} · {seeds} seed{'' if seeds == 1 else 's'} each · "
+        f"{data.train:,} training images, {settings['epochs']} epochs · {data.test:,} test images · "
+        f"{results.environment['device']}, {results.environment['date']}",
     )
+
+
+def caption(directory: Path = SOURCE) -> str:
+    """The same in a line of Markdown, with the file that it is read from."""
+    said, work = title(Results.load(directory / "results.json"))
+    return f"*{said}* ({work}; `{directory.relative_to(ROOT)}/results.json`)."
 
 
 def drawn(directory: Path) -> dict[Path, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import controls_table
 import others_table
+import picture
 import verdict_tables
 import verdicts
 from field import table
@@ -26,6 +27,7 @@ from secateur.records.results import Results, SummaryRow
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+
 
 def block(name: str, word: str | None) -> str:
     """What stands between the marks."""
@@ -186,6 +188,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "controls": controls_table.said,
     "dupont-claims": dupont_claims,
     "others": others_table.others_table,
+    "picture": picture.caption,
     "prunable": prunable,
     "settings": controls_table.settings_table,
     "verdicts": verdicts.table,

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from secateur.atomic import write_bytes, write_json
+import redraw
+
+from secateur.atomic import write_json
 from secateur.compare.judging import judged_again
 from secateur.records.results import BudgetVerdict, Results
-from secateur.report.drawing import encode, house_style
-from secateur.report.figures import figures_of
 from secateur.runs.store import RunStore
 
 ROOT = Path(__file__).parents[1]
@@ -39,15 +39,7 @@ def again(directory: Path) -> None:
         write_json(BEFORE, kept)
     found = judged_again(results, RunStore(directory))
     write_json(directory / "results.json", found.to_json())
-    draw(found, directory / "figures")
-
-
-def draw(results: Results, directory: Path) -> None:
-    """The figures that need no run's history."""
-    with house_style():
-        for name, figure in figures_of(results).items():
-            for kind in ("png", "svg"):
-                write_bytes(directory / f"{name}.{kind}", encode(figure, kind))
+    redraw.comparison(directory)
 
 
 def told(entry: BudgetVerdict) -> dict[str, Any]:

@@ -19,6 +19,9 @@ EXTRAS = {
     "hf": ("transformers",),
     "timm": ("timm", "torchvision"),
     "ray": ("ray",),
+    "wandb": ("wandb",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
 }
 """What is installed by its name in brackets, `secateur[compare]`, and the modules that it brings."""
 

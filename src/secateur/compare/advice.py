@@ -50,12 +50,14 @@ class Question:
         resource: what the budgets limit.
         command: that gives the comparison again.
         arms, seeds: that were asked for; none and 0 where that is not known.
+        classes: of the data; 0 where that is not known.
     """
 
     resource: str = "params"
     command: str = ""
     arms: tuple[str, ...] = ()
     seeds: int = 0
+    classes: int = 0
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], command: str) -> Question:
@@ -96,7 +98,8 @@ def advise(
     if not choices:
         return None
     taken, costs = _budget(choices)
-    told = Told(measure, question.resource, _examples(evidence), dense, costs)
+    chance = 1 / question.classes if measure == ACCURACY and question.classes > 1 else 0.0
+    told = Told(measure, question.resource, _examples(evidence), dense, costs, chance)
     seeds = _seeds(taken)
     command = None if seeds is None else with_seeds(question.command, seeds)
     lines = list(told.lines(taken, choices, seeds))

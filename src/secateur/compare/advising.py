@@ -36,6 +36,8 @@ UNITS = {
 """What a network's size is said in, by what its budget limits."""
 _NAMED, _SHORT = 2, 50
 """More arms than these are counted, not named; longer words on an arm are left out of the headline."""
+_LEARNT = 0.1
+"""Of the way from guessing to 100%: what has not come so far has learnt nothing to speak of."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Told:
         examples: how many the test split has, "500 test images"; empty where that is not known.
         dense: the unpruned network; None where it was not trained.
         costs: the network to keep is further from the unpruned one than what cannot be told.
+        chance: what guessing is right in, of accuracies; 0 where that is not known.
     """
 
     measure: Measure
@@ -55,6 +58,7 @@ class Told:
     examples: str
     dense: SummaryRow | None
     costs: bool
+    chance: float
 
     def headline(self, taken: Choice, choices: Sequence[Choice]) -> str:
         """What to do, in a sentence."""
@@ -101,6 +105,7 @@ class Told:
 
     def lines(self, taken: Choice, choices: Sequence[Choice], seeds: int | None) -> Iterator[str]:
         """Say beneath the headline why, what could not be told apart, and what would decide it."""
+        yield from self._no_better_than_guessing(taken)
         yield from self._why_this_budget(taken, choices)
         yield from self._why_this_arm(taken)
         yield from self._smallest_told(taken)
@@ -110,6 +115,15 @@ class Told:
         for each in choices:
             if each.advice.missing:
                 yield f"Not finished at {each.advice.budget}: {listed(each.advice.missing)}."
+
+    def _no_better_than_guessing(self, taken: Choice) -> Iterator[str]:
+        """Warn where nothing has learnt: all of it may then be told apart by nothing but luck."""
+        best = max(row.mean for row in (taken.kept, self.dense or taken.kept))
+        if self.chance and best < self.chance + _LEARNT * (1 - self.chance):
+            yield (
+                f"Hardly better than guessing, which is right in {self.chance:.1%} of the cases: train "
+                "longer before you take any of these."
+            )
 
     def _why_this_budget(self, taken: Choice, choices: Sequence[Choice]) -> Iterator[str]:
         known, budget = taken.advice.unpruned, taken.advice.budget

@@ -55,7 +55,8 @@ def judge(
     things = "images" if len(data.shape) == 3 else "examples"
     evidence = Evidence(test, data.val, scores, things)
     first = unpruned[0] if unpruned else None
-    advice = advise(summary, first, evidence, measure, question)
+    asked = replace(question or Question(), classes=data.classes)
+    advice = advise(summary, first, evidence, measure, asked)
     return Judgement(summary, first, verdict(summary, evidence, measure), advice)
 
 

@@ -26,10 +26,12 @@ class Planned:
     """The networks of one seed, about what each takes, and about how long all seeds take.
 
     Attributes:
-        model, data: names, as people know them; `found`: what the data were understood to be.
+        model, data: names, as people know them.
+        found: what the data were understood to be; None where nobody looked.
         resource: what budgets limit.
         seeds: replicates; each takes what `rows` say.
-        rows: a network each, in order; `row_seconds`: about how long each takes here.
+        rows: a network each, in order.
+        row_seconds: about how long each takes here, in seconds.
         device, workers: on what, and how many side by side, in words.
         tuned: what is said of a network that comes trained; empty for others.
         settings: what was set of methods: method -> setting -> value.

@@ -48,7 +48,12 @@ REPORT_FILES = (
     PAGE,
     *(
         f"figures/{name}.{kind}"
-        for name in (*(f"accuracy_vs_{each}" for each in RESOURCES), "channel_profile", "training_curves")
+        for name in (
+            "forest",
+            *(f"accuracy_vs_{each}" for each in RESOURCES),
+            "channel_profile",
+            "training_curves",
+        )
         for kind in ("png", "svg")
     ),
 )

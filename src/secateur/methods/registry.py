@@ -69,7 +69,8 @@ def offered(
         else:
             kind, wrong = _loaded(entry, base, needs)
         if kind is None:
-            warnings.warn(f"{group}: '{entry.name}' of {package} is left out: {wrong}", stacklevel=2)
+            said = f"{group}: '{entry.name}' of {package} is left out: {wrong}"
+            warnings.warn_explicit(said, UserWarning, "secateur", 1)  # no line of code of ours beneath it
             continue
         found[entry.name] = package
         kind.package = package  # type: ignore[attr-defined]

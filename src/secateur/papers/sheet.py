@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from secateur.papers.text import markdown
+from secateur.report.palette import declarations, named_in
 from secateur.report.templates import environment
 
 
@@ -41,7 +42,7 @@ class Sheet:
         notes: what words in the tables mean.
         caption: under what conditions the numbers were made.
         command: makes it again.
-        figure: a picture as SVG, of our own drawing; "": none.
+        figure: a drawing of `secateur.report.svg`; "": none.
     """
 
     title: str
@@ -62,5 +63,6 @@ class Sheet:
 
     def to_html(self) -> str:
         """One page that loads nothing and runs nothing; every text in it is escaped."""
-        figure = self.figure[self.figure.find("<svg") :] if "<svg" in self.figure else ""
-        return environment("secateur.papers").get_template("sheet.html").render(sheet=self, figure=figure)
+        light, dark = declarations(named_in([self.figure]))
+        template = environment("secateur.papers").get_template("sheet.html")
+        return template.render(sheet=self, figure=self.figure, drawn_light=light, drawn_dark=dark)

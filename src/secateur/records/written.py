@@ -24,6 +24,16 @@ def written(value: float) -> str:
     return f"{value:.6g}"
 
 
+def exact(value: object) -> object:
+    """A value as a file for programs has it: numbers to twelve significant digits, all else as it is.
+
+    Example:
+        >>> exact(62.114999999999995), exact(7), exact(None), exact("a"), exact(1 / 3)
+        (62.115, 7, None, 'a', 0.333333333333)
+    """
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def tidied(text: str) -> str:
     """A text whose numbers have at most six significant digits, where they had more behind the point.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 760, 430
+WIDTH, HEIGHT = 960, 460
 """In pixels."""
 MANY = 60
 """Marks; of more, seeds and the words of marks are in the first view alone."""

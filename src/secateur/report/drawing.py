@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from secateur.errors import InputError
+from secateur.errors import require_packages
 from secateur.records.ours import MARK
 
 from .palette import GRID, INK, MUTED
@@ -20,8 +20,6 @@ from .palette import GRID, INK, MUTED
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXTRA = "plots"
-"""What is installed to draw: `pip install 'secateur[plots]'`."""
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "axes.edgecolor": MUTED,
@@ -47,20 +45,10 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def need_matplotlib() -> None:
-    """Say in a line what is to be installed, where there is no matplotlib."""
-    try:
-        import matplotlib as _  # noqa: F401
-    except ImportError:
-        raise InputError(
-            f"charts are drawn by matplotlib, which is not installed: pip install 'secateur[{EXTRA}]'"
-        ) from None
-
-
 @contextmanager
 def house_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's configuration; undone after."""
-    need_matplotlib()
+    require_packages("matplotlib", what="a chart")
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -73,11 +61,19 @@ def house_style() -> Iterator[None]:
 
 
 def encode(figure: Figure, kind: str) -> bytes:
-    """A figure as "png" (200 dpi) or "svg"."""
+    """A figure as "png" (200 dpi, of at most 256 colours: a third of the bytes) or "svg"."""
     buffer = io.BytesIO()
-    metadata: dict[str, Any] = {"Software": MARK} if kind == "png" else {"Date": None, "Creator": MARK}
-    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-    return buffer.getvalue()
+    if kind == "svg":
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": MARK})
+        return buffer.getvalue()
+    from PIL import Image, PngImagePlugin
+
+    figure.savefig(buffer, format="png", dpi=200)
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", MARK)
+    few = Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(smaller := io.BytesIO(), format="PNG", pnginfo=about, dpi=(200, 200))
+    return smaller.getvalue()
 
 
 def new_figure(width: float, height: float) -> Figure:

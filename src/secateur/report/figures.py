@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.atomic import write_bytes
 from secateur.records.results import Results
 
-from . import drawing, series
+from . import drawing, series, svg
 from .accuracy import AccuracyDrawing
 from .charts import plain
 from .costs import costs
@@ -43,9 +43,16 @@ def write_figures(results: Results, histories: Histories, directory: Path) -> li
             for kind in ("png", "svg"):
                 path = directory / f"{name}.{kind}"
                 directory.mkdir(parents=True, exist_ok=True)
-                write_bytes(path, drawing.encode(figure, kind))
+                write_bytes(path, encoded(figure, kind, name))
                 written.append(path)
     return written
+
+
+def encoded(figure: Figure, kind: str, name: str) -> bytes:
+    """A figure's file: "png", or "svg" as light as a page's drawings are."""
+    if kind == "png":
+        return drawing.encode(figure, "png")
+    return svg.picture(figure, name.replace("_", " ")).encode()
 
 
 def figures_of(results: Results) -> dict[str, Figure]:

@@ -55,7 +55,7 @@ def wide_figure(forest: Forest, width: float = WIDE, title: tuple[str, ...] = ()
     figure = page_figure(width, found.end + 46)
     page = canvas(figure)
     for index, line in enumerate(title):
-        words(page, 8, 20 + 20 * index, line, fontsize=12 if index else 14, weight=400 if index else 700)
+        words(page, 8, 20 + 20 * index, line, fontsize=12 if index else 13, weight=400 if index else 700)
     words(page, right, top - 10, "mean (95% interval)", ha="right", fontsize=SMALL, color=MUTED)
     _texts(page, forest, found, (left - 10, right), 4, top + 19)
     for row, y in zip(forest.rows, found.middles, strict=True):

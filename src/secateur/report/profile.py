@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 760, 420
+WIDTH, HEIGHT = 960, 420
 
 
 def profile_chart(results: Results) -> Chart:

@@ -15,6 +15,8 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from secateur.records.ours import MARK
+
 from . import drawing
 from .charts import plain
 from .palette import INK, SANS, dark, named_in, variable
@@ -78,7 +80,13 @@ def tip(index: int) -> str:
 
 
 def markup(
-    figure: Figure, name: str, alt: str, *, tips: Mapping[int, str] | None = None, css: str = ""
+    figure: Figure,
+    name: str,
+    alt: str,
+    *,
+    tips: Mapping[int, str] | None = None,
+    css: str = "",
+    clipped: bool = False,
 ) -> str:
     """A figure as an `svg` element.
 
@@ -88,17 +96,17 @@ def markup(
         alt: what the figure shows, in words.
         tips: index -> the text of what was given `tip(index)`.
         css: the element's classes.
+        clipped: whether lines may reach beyond their axes, and are cut off there.
     """
     root = ET.fromstring(drawing.encode(figure, "svg"))
-    return _Page(name, tips or {}).written(root, plain(alt), css)
+    return _Page(name, tips or {}, clipped).written(root, plain(alt), css)
 
 
 class _Page:
     """Writes one drawing."""
 
-    def __init__(self, name: str, tips: Mapping[int, str]) -> None:
-        self.name = name
-        self.tips = tips
+    def __init__(self, name: str, tips: Mapping[int, str], clipped: bool) -> None:
+        self.name, self.tips, self.clipped = name, tips, clipped
         self.marks: dict[str, str] = {}
         self.paths: dict[str, str] = {}
 
@@ -106,6 +114,7 @@ class _Page:
         inside = _joined(found for child in root for found in self.nodes(child))
         used = {mark: path for path, mark in self.paths.items() if f'#{mark}"' in inside}
         shared = "".join(str(_Node("path", {"id": mark, "d": path})) for mark, path in used.items())
+        shared += "".join(self._window(node) for node in root.iter() if node.tag.endswith("clipPath"))
         box = root.get("viewBox", "0 0 1 1")
         attributes = {
             **({"class": css} if css else {}),
@@ -130,6 +139,8 @@ class _Page:
         if tag == "g":
             return self._group(node)
         attributes = _plain(node)
+        if self.clipped and "clip-path" in node.attrib:
+            attributes["clip-path"] = node.attrib["clip-path"].replace("(#", f"(#{self.name}-")
         if tag == "use":
             return [self._mark(_used(node), attributes)]
         return [_text(node, attributes) if tag == "text" else _Node(tag, attributes)]
@@ -141,6 +152,14 @@ class _Page:
             path = _short(node.get("d", ""))
             self.marks[old] = path
             self.paths.setdefault(path, f"{self.name}-{len(self.paths)}")
+
+    def _window(self, node: ET.Element) -> str:
+        """Where lines are cut off."""
+        if not self.clipped:
+            return ""
+        (shape,) = node
+        inside = str(_Node(shape.tag.rpartition("}")[2], _plain(shape)))
+        return str(_Node("clipPath", {"id": f"{self.name}-{node.get('id')}"}, inside))
 
     def _mark(self, old: str, attributes: Attributes) -> _Node:
         """A mark at its place; a dot without an outline as the round end of a line without length."""
@@ -277,4 +296,5 @@ def picture(figure: Figure, alt: str, *, night: bool = False, tips: Mapping[int,
         inline = inline.replace(variable(color), dark(color) if night else color)
     height = figure.get_figheight() * 72
     alone = f'xmlns="http://www.w3.org/2000/svg" height="{height:g}" font-family="{SANS}"'
-    return inline.replace("<svg ", f"<svg {alone} ", 1) + "\n"
+    begin, _, rest = inline.replace("<svg ", f"<svg {alone} ", 1).partition(">")
+    return f"{begin}><metadata>{MARK}</metadata>{rest}\n"

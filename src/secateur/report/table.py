@@ -11,7 +11,7 @@ from itertools import groupby
 
 from secateur.progress import duration
 from secateur.records.results import Results, SummaryRow
-from secateur.records.written import written
+from secateur.records.written import exact, written
 
 from .quantity import Quantity, quantity_of
 from .series import Resource, arms, budgets, resource_of, zeroes_weights
@@ -267,4 +267,4 @@ def as_csv(results: Results) -> str:
 def _field(value: float | str | None) -> str:
     if isinstance(value, str):
         return f"'{value}" if value[:1] in "=+-@\t\r" and value else value
-    return _value(value)
+    return "" if value is None or not math.isfinite(value) else str(exact(value))

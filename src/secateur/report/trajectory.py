@@ -18,7 +18,7 @@ from .style import dash, styles
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 760, 360
+WIDTH, HEIGHT = 960, 360
 MOST = 3000
 """Points that are drawn, of all seeds."""
 

@@ -17,7 +17,10 @@ from secateur.papers.crowley2018.claims import write_claims
 from secateur.papers.crowley2018.families import FAMILIES, TUNED, FamilyCell, FamilyReproduction
 from secateur.papers.crowley2018.figure1_drawing import figure1
 from secateur.papers.crowley2018.figure1_tables import to_csv, to_sheet
+from secateur.report import svg
 from secateur.report.drawing import encode, house_style
+
+_SHOWN = "Test error against parameters, a curve for each family of networks; the table has the numbers."
 
 
 class Figure1(FamilyReproduction):
@@ -46,7 +49,9 @@ def write_figure1(content: FamilyCells, out: Path) -> None:
     with house_style():
         figure = figure1(content)
         pictures = {kind: encode(figure, kind) for kind in ("png", "svg")}
-    sheet = to_sheet(content, pictures["svg"].decode())
+        figure.patch.set_visible(False)
+        inline = svg.markup(figure, "figure1", _SHOWN, clipped=True)
+    sheet = to_sheet(content, inline)
     texts = {"md": sheet.to_markdown(), "csv": to_csv(content), "html": sheet.to_html()}
     for kind, data in {**pictures, **{kind: text.encode() for kind, text in texts.items()}}.items():
         write_bytes(out / f"figure1.{kind}", data)

@@ -17,6 +17,7 @@ from secateur.papers.crowley2018.scales import DATASET, NETWORK, SIZES
 from secateur.papers.crowley2018.snip_grid import CELLS, SNIP
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, conditions, shown
+from secateur.records.written import exact
 
 Column = tuple[str, str | None]
 """An arm, and what its networks learnt from the unpruned one."""
@@ -162,7 +163,7 @@ _COLUMNS = (
 
 
 def to_csv(content: FamilyCells) -> str:
-    """One line for each point of each curve, at full precision; empty where there is nothing."""
+    """One line for each point of each curve, to twelve digits; empty where there is nothing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -174,10 +175,13 @@ def to_csv(content: FamilyCells) -> str:
             published = paper[1] if column == (paper[0], None) else None
             found = mark.found
             writer.writerow(
-                (
-                    *(*column, run.network, run.dataset, mark.size, run.budget, published, run.made_of),
-                    *(mark.params, found.mean, found.std, found.low, found.high, found.n),
-                    *(about.scale, about.device, about.commit),
+                map(
+                    exact,
+                    (
+                        *(*column, run.network, run.dataset, mark.size, run.budget, published, run.made_of),
+                        *(mark.params, found.mean, found.std, found.low, found.high, found.n),
+                        *(about.scale, about.device, about.commit),
+                    ),
                 )
             )
     return out.getvalue()

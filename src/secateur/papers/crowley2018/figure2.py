@@ -21,8 +21,12 @@ from secateur.papers.crowley2018.figure2_drawing import figure2
 from secateur.papers.crowley2018.profiles import Profile, later, profile_after, reached, spearman
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, conditions
+from secateur.records.written import exact
+from secateur.report import svg
 from secateur.report.drawing import encode, house_style
 from secateur.runs.graph import Graph, Node
+
+_SHOWN = "Percent of each block's channels that remain, and their number below; the table has the numbers."
 
 
 class Figure2(FamilyReproduction):
@@ -58,7 +62,9 @@ def write_figure2(content: FamilyCells, out: Path) -> None:
     with house_style():
         figure = figure2(content)
         pictures = {kind: encode(figure, kind) for kind in ("png", "svg")}
-    sheet = to_sheet(content, pictures["svg"].decode())
+        figure.patch.set_visible(False)
+        inline = svg.markup(figure, "figure2", _SHOWN, clipped=True)
+    sheet = to_sheet(content, inline)
     texts = {"md": sheet.to_markdown(), "csv": to_csv(content), "html": sheet.to_html()}
     for kind, data in {**pictures, **{kind: text.encode() for kind, text in texts.items()}}.items():
         write_bytes(out / f"figure2.{kind}", data)
@@ -124,5 +130,5 @@ def to_csv(content: FamilyCells) -> str:
             alike = spearman(first.percent, profile.percent)
             for index, name in enumerate(each.groups):
                 block = (index + 1, name, index in profile.strided, profile.whole[index], profile.left[index])
-                writer.writerow((each.seed, removals, *block, profile.percent[index], alike))
+                writer.writerow(map(exact, (each.seed, removals, *block, profile.percent[index], alike)))
     return out.getvalue()

@@ -21,6 +21,7 @@ from secateur.papers.crowley2018.figure1_tables import Mark, caption, curve
 from secateur.papers.crowley2018.profiles import profile_after, spearman
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, shown
+from secateur.records.written import exact
 
 
 class Penalties(FamilyReproduction):
@@ -111,7 +112,7 @@ _COLUMNS = ("beta", "arm", "size", "budget", "params", "macs", "mean", "std", "n
 
 
 def to_csv(content: FamilyCells) -> str:
-    """One line for each penalty, arm and size, at full precision."""
+    """One line for each penalty, arm and size, to twelve digits."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -123,5 +124,6 @@ def to_csv(content: FamilyCells) -> str:
                 counted = (budget, mark.params, macs(cells, beta, size))
                 found = mark.found
                 profile = alike(content, beta) if beta else None
-                writer.writerow((beta, arm, size, *counted, found.mean, found.std, found.n, profile))
+                row = (beta, arm, size, *counted, found.mean, found.std, found.n, profile)
+                writer.writerow(map(exact, row))
     return out.getvalue()

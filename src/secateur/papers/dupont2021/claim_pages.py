@@ -12,6 +12,7 @@ from secateur.atomic import write_bytes
 from secateur.papers.cells import DupontCells
 from secateur.papers.dupont2021.claims import NOT_HELD, NOT_MEASURED, Checked, Outcome, check
 from secateur.papers.text import MISSING, conditions, markdown
+from secateur.records.written import exact
 from secateur.report.templates import environment
 
 TITLE = "What Dupont et al. 2021 say of their method, checked"
@@ -174,7 +175,7 @@ def _capital(text: str) -> str:
 
 
 def to_csv(content: DupontCells) -> str:
-    """One line for each claim at each place, at full precision; empty where there is nothing."""
+    """One line for each claim at each place, to twelve digits; empty where there is nothing."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_HEADS)
@@ -186,7 +187,7 @@ def to_csv(content: DupontCells) -> str:
             found += [claim.relation, claim.bound(place)]
             for outcome in outcomes:
                 found += [outcome.verdict, outcome.value, outcome.std, outcome.n, outcome.note]
-            writer.writerow([*found, about.scale, about.device, about.commit])
+            writer.writerow([*map(exact, found), about.scale, about.device, about.commit])
     return out.getvalue()
 
 

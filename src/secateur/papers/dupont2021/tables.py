@@ -21,6 +21,7 @@ from secateur.papers.cells import About, DupontCells, DupontRun
 from secateur.papers.dupont2021.claim_pages import write_claims
 from secateur.papers.published import load_highest, published
 from secateur.papers.text import MISSING, conditions, markdown, shown
+from secateur.records.written import exact
 from secateur.report.templates import environment
 
 Cells = Sequence[DupontRun]
@@ -270,7 +271,7 @@ def _markdown_row(layout: Layout, row: Row) -> str:
 
 
 def to_csv(table: str, cells: Cells, about: About) -> str:
-    """One line for each entry, at full precision; empty where there is nothing (the unpruned has no rate)."""
+    """One line for each entry, to twelve digits; empty where there is nothing (the unpruned has no rate)."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -278,7 +279,7 @@ def to_csv(table: str, cells: Cells, about: About) -> str:
     for row in table_rows(table, cells):
         for e in row.entries:
             numbers = (e.rate, e.published, e.mean, e.std, e.n)
-            writer.writerow((table, row.dataset, row.network, row.method, *numbers, *made))
+            writer.writerow((table, row.dataset, row.network, row.method, *map(exact, numbers), *made))
     return out.getvalue()
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from secateur.errors import InputError
+from secateur.errors import InputError, missing
 from secateur.runs.tracking.told import Told, Value
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ class Service:
     def check(cls) -> None:
         """Raise InputError where it cannot be used here."""
         if find_spec(cls.name) is None:
-            raise InputError(
-                f"--log-with {cls.name} needs a package that is not installed: "
-                f"pip install 'secateur[{cls.name}]'"
-            )
+            raise missing(cls.name, f"--log-with {cls.name}")
 
     def place(self, told: Told) -> str:
         """Where the run is shown, by 12 hex digits: no address, which may hold a password, is kept."""
