@@ -184,15 +184,28 @@ def test_the_smallest_budget_that_cannot_be_told_apart_from_the_unpruned_network
     assert (found.budget, found.arm) == ("params=25%", "one")
     assert found.text == "Keep one at params=25%: 975 parameters, 98.3%; unpruned 98.4%."
     assert found.lines[2].startswith(
-        "params=25% is the smallest budget whose network cannot be told apart from the unpruned one: 0.1 "
-        "points ("
+        "params=25% is the smallest budget whose network is near the unpruned one and cannot be told apart "
+        "from it: 0.1 points ("
     )
+    assert "farther off" not in found.lines[2]
     assert [entry.unpruned and entry.unpruned.stands for entry in found.per_budget] == [
         "alike",
         "alike",
         "worse",
     ]
     assert found.per_budget[2].text.endswith("worse than the unpruned network, beyond doubt")
+
+
+def test_a_smaller_budget_that_is_passed_over_for_its_noise_is_named():
+    rows = [
+        row(arm, scores, budget=f"params={share}%", limit=share * 40, params=share * 39)
+        for share, scores in ((50, around(0.983)), (25, [0.99, 0.93, 0.97]))
+        for arm in ("one", "other")
+    ]
+    found = told(*rows, unpruned=dense(0.984))
+    assert found.budget == "params=50%"
+    assert [entry.unpruned and entry.unpruned.stands for entry in found.per_budget] == ["alike", "alike"]
+    assert found.lines[2].endswith(" worse; farther off, if not told apart either: params=25% (2.1 points).")
 
 
 def test_where_the_unpruned_network_is_better_than_all():

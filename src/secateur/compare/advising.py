@@ -92,7 +92,7 @@ class Told:
         yield from self._no_better_than_guessing(taken)
         yield self._why_this_arm(taken)
         yield from self._untold(taken)
-        yield from self._to_the_unpruned(taken, len(choices) > 1)
+        yield from self._to_the_unpruned(taken, choices)
         yield from self._what_would_decide(taken, seeds)
         for each in choices:
             if each.advice.missing:
@@ -180,18 +180,28 @@ class Told:
     def _counts_examples(self) -> bool:
         return bool(self.examples) and self.measure.fraction
 
-    def _to_the_unpruned(self, taken: Choice, several: bool) -> Iterator[str]:
+    def _to_the_unpruned(self, taken: Choice, choices: Sequence[Choice]) -> Iterator[str]:
+        several = len(choices) > 1
         found, budget, arm = taken.advice.unpruned, taken.advice.budget, taken.advice.arm
         smallest = f"{budget} is the smallest budget"
         if found is not None and several and not self.costs and found.stands == ALIKE:
-            alike = "whose network cannot be told apart from the unpruned one"
-            yield f"{smallest} {alike}: {self._distance(found)}."
+            alike = "whose network is near the unpruned one and cannot be told apart from it"
+            yield f"{smallest} {alike}: {self._distance(found)}{self._farther(taken, choices)}."
         elif found is not None:
             yield f"{arm} is {self._against(found)}."
         elif several and self.dense is None:
             yield f"{smallest}; what a budget costs nothing says, as the unpruned network was not trained."
         elif several:
             yield f"{smallest}; one seed does not say what a budget costs."
+
+    def _farther(self, taken: Choice, choices: Sequence[Choice]) -> str:
+        """Smaller budgets that were passed over, though nothing tells their networks apart either."""
+        lost = [
+            f"{each.advice.budget} ({self._gap(each.advice.unpruned.gap)})"
+            for each in choices[choices.index(taken) + 1 :]
+            if each.advice.unpruned is not None and each.advice.unpruned.stands == ALIKE
+        ]
+        return f"; farther off, if not told apart either: {listed(lost)}" if lost else ""
 
     def _against(self, found: Unpruned) -> str:
         """How a network stands to the unpruned one."""
