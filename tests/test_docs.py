@@ -44,6 +44,18 @@ def test_equations_lead_to_code_and_tests(function, file, test):
     assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.M)
 
 
+def test_a_stranger_finds_what_is_needed_first():
+    """What docs/stranger.md says of the README's first screen, in this order, and of its length."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    first = "\n".join(lines[:20])
+    places = [first.index(each) for each in ("budget", "pip install", "make demo", "make test", "<picture>")]
+    assert places == sorted(places)
+    assert "forest-dark.svg" in first and "forest-light.svg" in first
+    second = "\n".join(lines[20:50])
+    assert all(each in second for each in ("sc.prune(", "sc.save(", "sc.load(", "secateur compare", "export"))
+    assert len(lines) < 120
+
+
 def test_the_example_of_an_architecture_is_one():
     text = (ROOT / "docs/architecture.md").read_text()
     (code,), (example,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.S) for kind in ("python", "json"))
