@@ -50,7 +50,8 @@ def test_a_stranger_finds_what_is_needed_first():
     first = "\n".join(lines[:20])
     places = [first.index(each) for each in ("budget", "pip install", "make demo", "make test", "<picture>")]
     assert places == sorted(places)
-    assert "forest-dark.svg" in first and "forest-light.svg" in first
+    assert "forest-dark.svg" in first
+    assert "forest-light.svg" in first
     second = "\n".join(lines[20:50])
     assert all(each in second for each in ("sc.prune(", "sc.save(", "sc.load(", "secateur compare", "export"))
     assert len(lines) < 120
