@@ -492,7 +492,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(run, tmp_path, harm):
     memory = "width params=50% seed {}: RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB"
     for workers, what, said in ((1, "loss", loss), (1, "memory", memory), (2, "memory", memory)):
         harm.write_text(f"{what} {NARROW}")
-        code, out, error = run(f"{OWN} --workers {workers} --out {tmp_path / str(workers)}")
+        code, out, error = run(f"{OWN} --retry-failed --workers {workers} --out {tmp_path / str(workers)}")
         assert ("2 runs side by side, 1 thread each" in out) == (workers == 2)
         assert (code, error.count("\n")) == (3, 1)
         assert error.startswith("secateur: 2 runs failed (")

@@ -192,11 +192,12 @@ def results(found: Results, directory: Path, out: Path) -> Answer:
     content = {"directory": str(directory), "report": str(directory / "report.html"), **found.to_json()}
     if found.failed:
         first, count = found.failed[0], len(found.failed)
+        them = "them" if count > 1 else "it"
         said = f"{first.label}: {first.error}"
         print(
             f"secateur: {count} run{'s' if count > 1 else ''} failed ({printable(said)}"
             f"{f'; and {count - 1} more' if count > 1 else ''}); the results are of all others. Alone, with "
-            f"all that is said of {'them' if count > 1 else 'it'}: SECATEUR_DEBUG=1 {printable(found.command)} "
+            f"all that is said of {them}: SECATEUR_DEBUG=1 {printable(found.command)} "
             "--workers 1 --retry-failed",
             file=sys.stderr,
         )

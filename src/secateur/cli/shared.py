@@ -42,10 +42,11 @@ OnOption = Annotated[
 
 RetryFailedOption = Annotated[
     bool,
-    option(
-        "Make runs again that failed under an earlier command; else they are told and left, and the others "
+    typer.Option(
+        "--retry-failed",
+        help="Make runs again that failed under an earlier command; else they are told and left, and the others "
         "go on.",
-        MACHINE,
+        rich_help_panel=MACHINE,
     ),
 ]
 

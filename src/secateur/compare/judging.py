@@ -62,8 +62,8 @@ def judge(
     asked = replace(question or Question(), classes=data.classes)
     judged = with_intervals(summary) if missing else summary
     advice = advise(judged, first, evidence, measure, asked)
-    found = verdict(judged, evidence, measure)
-    return Judgement(summary, first, with_gaps(found, summary, missing) if missing else found, advice)
+    said = verdict(judged, evidence, measure)
+    return Judgement(summary, first, with_gaps(said, summary, missing) if missing else said, advice)
 
 
 def judged_again(results: Results, store: RunStore) -> Results:

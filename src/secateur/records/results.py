@@ -261,8 +261,8 @@ class Results(Stored):
             for row in self.summary
         ]
         title = f"{self.verdict.text} ({self.model} on {self.data.label})"
-        told = (self.advice.text,) if self.advice else ()
-        told += tuple(f"failed: {each.label}: {each.error}" for each in self.failed)
+        told = [self.advice.text] if self.advice else []
+        told += [f"failed: {each.label}: {each.error}" for each in self.failed]
         return Shown(title, ("arm", counted, name, "95% interval", "seeds"), rows, (*told, *more))
 
     def _interval(self, low: float, high: float) -> str:

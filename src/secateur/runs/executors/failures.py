@@ -1,4 +1,4 @@
-"""Runs that fail while others go on: kept in their folders, told when they happen, raised or given at the end."""
+"""Runs that fail while others go on: kept in their folders, told at once, raised or given at the end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Failures:
         failed = Failed(
             run_id=_id_of(node, made),
             label=node.name,
-            error=" ".join(message.split()),
+            error=" ".join(message.split()).removeprefix(f"{node.name}: "),
             refused=isinstance(error, InputError),
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             environment={"secateur": VERSION},
@@ -100,12 +100,12 @@ class Failures:
         named = "; ".join(_named(name, each.error) for name, each in list(self.told.items())[:SHOWN])
         more = len(self.told) - SHOWN
         refused = next(iter(self.told.values())).refused
-        again = "the same command tries these again"
+        again = f"the same command tries these again{'' if self.retried else ' with --retry-failed'}"
         raise (InputError if refused else TrainingError)(
             f"{len(self.told)} of {self.total} runs failed: {named}"
             + (f"; and {more} more" if more > 0 else "")
             + (f"; {left} that wait for them were not begun" if left else "")
-            + f"; the others are finished and kept, and {again if self.retried else f'{again} with --retry-failed'}"
+            + f"; the others are finished and kept, and {again}"
         ) from first
 
 
