@@ -27,6 +27,7 @@ from secateur.papers.cells import (
 )
 from secateur.records.advice import Advice, BudgetAdvice, Unpruned, Untold
 from secateur.records.forecasted import Forecast, Forecasts
+from secateur.records.failed import Failed, FailedRun, Missing
 from secateur.records.found import Found
 from secateur.records.measure import Measure
 from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing
@@ -53,6 +54,7 @@ CLASSES = [
     *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Advice, BudgetAdvice, Untold, Unpruned),
+    *(Failed, FailedRun, Missing),
     *(Record, Epoch, Removal),
     *(Marks, Mark),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned),

@@ -44,8 +44,8 @@ RetryFailedOption = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
-        help="Make runs again that failed under an earlier command; else they are told and left, and the others "
-        "go on.",
+        help="Make runs again that failed under an earlier command; else they are told and left, and the "
+        "others go on.",
         rich_help_panel=MACHINE,
     ),
 ]
