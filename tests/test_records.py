@@ -26,8 +26,8 @@ from secateur.papers.cells import (
     Pruned,
 )
 from secateur.records.advice import Advice, BudgetAdvice, Unpruned, Untold
-from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.failed import Failed, FailedRun, Missing
+from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.found import Found
 from secateur.records.measure import Measure
 from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing
