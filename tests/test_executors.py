@@ -492,19 +492,17 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(run, tmp_path, harm):
     memory = "width params=50% seed {}: RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB"
     for workers, what, said in ((1, "loss", loss), (1, "memory", memory), (2, "memory", memory)):
         harm.write_text(f"{what} {NARROW}")
-        code, out, error = run(f"{OWN} --workers {workers} --out {tmp_path / str(workers)}")
+        code, out, error = run(f"{OWN} --retry-failed --workers {workers} --out {tmp_path / str(workers)}")
         assert ("2 runs side by side, 1 thread each" in out) == (workers == 2)
-        assert (code, error.count("\n")) == (1, 1)
-        assert error.startswith("secateur: 2 of 4 runs failed: ")
-        assert error.endswith("; the others are finished and kept, and the same command tries these again\n")
+        assert (code, error.count("\n")) == (3, 1)
+        assert error.startswith("secateur: 2 runs failed (")
         for seed in (0, 1):
-            assert said.format(seed) in error
-            assert f"failed: width params=50% seed {seed}: " in out
+            assert f"failed: {said.format(seed)}" in out
         assert labels(tmp_path / str(workers)) == ["width params=80% seed 0", "width params=80% seed 1"]
         assert not workers_of(os.getpid())
     harm.unlink()
     for workers in (1, 2):
-        code, out, error = run(f"{OWN} --workers 1 --out {tmp_path / str(workers)}")
+        code, out, error = run(f"{OWN} --workers 1 --retry-failed --out {tmp_path / str(workers)}")
         assert (code, error) == (0, "")
         assert "width params=50% seed 0: " in out
         assert "width params=80% seed 0: " not in out  # it was made before
@@ -514,10 +512,11 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(run, tmp_path, harm):
 def test_what_waits_for_a_failed_run_is_not_begun_and_said(run, tmp_path, harm):
     harm.write_text(f"loss {WHOLE}")
     line = OWN.replace("--arms width", "--arms fisher-tuned,fisher-scratch,width").replace(" --seeds 2", "")
-    code, _, error = run(f"{line} --prune-every 1 --workers 2 --out {tmp_path / 'out'}")
-    assert (code, error.count("\n")) == (1, 1)
-    assert error.startswith("secateur: 1 of 7 runs failed: usersnets2:build seed 0: the loss is not finite")
-    assert "; 4 that wait for them were not begun; the others are finished and kept" in error
+    code, out, error = run(f"{line} --prune-every 1 --workers 2 --out {tmp_path / 'out'}")
+    assert (code, error.count("\n")) == (3, 1)
+    assert error.startswith("secateur: 1 run failed (usersnets2:build seed 0: the loss is not finite")
+    missing = "unpruned seed 0, fisher-tuned params=80% seed 0, fisher-scratch params=80% seed 0, "
+    assert f"; missing for it: dense {missing}" in " ".join(out.split())
     assert labels(tmp_path / "out") == ["width params=50% seed 0", "width params=80% seed 0"]
 
 
@@ -525,7 +524,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_others_are_finished(ru
     harm.write_text(f"kill {NARROW}")
     line = OWN.replace(" --seeds 2", "")
     code, out, error = run(f"{line} --workers 2 --out {tmp_path / 'out'}")
-    assert (code, error.count("\n")) == (1, 1)
+    assert (code, error.count("\n")) == (3, 1)
     how = "a worker ended (killed, as happens where memory runs out), 3 times"
     assert f"width params=50% seed 0: {how}" in error
     assert out.count("it goes on from its last epoch") == 2

@@ -26,6 +26,7 @@ from secateur.papers.cells import (
     Pruned,
 )
 from secateur.records.advice import Advice, BudgetAdvice, Unpruned, Untold
+from secateur.records.failed import Failed, FailedRun, Missing
 from secateur.records.forecasted import Forecast, Forecasts
 from secateur.records.found import Found
 from secateur.records.measure import Measure
@@ -53,6 +54,7 @@ CLASSES = [
     *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Advice, BudgetAdvice, Untold, Unpruned),
+    *(Failed, FailedRun, Missing),
     *(Record, Epoch, Removal),
     *(Marks, Mark),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned),

@@ -28,7 +28,7 @@ class Answer:
     Attributes:
         content: for `--json`: what `json.dumps` takes.
         show: prints the same for people.
-        code: the exit code; 1 where something is missing of the result, which was said on stderr.
+        code: the exit code; 1 or 3 where something is missing of the result, which was said on stderr.
         after: what is done when it has been said.
     """
 

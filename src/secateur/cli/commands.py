@@ -16,6 +16,7 @@ from secateur.cli.options import PRUNING, RECIPE, Int8Options, ModelOptions, Opt
 from secateur.cli.shared import (
     OnOption,
     PlanOption,
+    RetryFailedOption,
     WorkersOption,
     budgets_of,
     command_line,
@@ -67,13 +68,15 @@ def compare(
     out: Annotated[Path, path_option("Folder for report, results and runs.")] = Path("secateur-compare"),
     workers: WorkersOption = "auto",
     on: OnOption = "here",
+    retry_failed: RetryFailedOption = False,
     log_with: LogWithOption = None,
     plan: PlanOption = False,
     open_page: OpenOption = False,
 ) -> Answer | None:
     """Prune and tune, or train something smaller from scratch? All arms at equal budget, and a verdict.
 
-    Interrupt it at any moment; the same command continues.
+    Interrupt it at any moment; the same command continues. A run that fails is told, and the others go on:
+    exit code 3.
 
     Example: `secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25%
     --seeds 3 --epochs 30 --prune-every 10`
@@ -108,6 +111,7 @@ def compare(
     )
     chosen(settings)
     session, data, architecture = session_for(options, out, FOLDER_FILES, log_with)
+    session.retries_failed = retry_failed
     printing.constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan:

@@ -87,7 +87,8 @@ def _raise_interrupt(_signal: int, _frame: Any) -> None:
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
-    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 75 the minutes given are over,
+    Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 3 some runs of a comparison failed
+    and its results are of the others, 75 the minutes given are over,
     130 interrupted, 141 whoever read the output left (`| head`), which ends a command as an interrupt does.
     """
     signal.signal(signal.SIGTERM, _raise_interrupt)

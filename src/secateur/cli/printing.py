@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from secateur.runs.session import Session
     from secateur.surgery.constraints import Constraints
     from secateur.training.batches import AnyData
+
+FAILED = 3
+"""The exit code of a comparison some runs of which failed; the others are in its results."""
 
 
 def or_dash(value: object) -> str:
@@ -186,7 +190,18 @@ def results(found: Results, directory: Path, out: Path) -> Answer:
         directory: where its report lies: `out`, or a folder in it where that has another question's.
     """
     content = {"directory": str(directory), "report": str(directory / "report.html"), **found.to_json()}
-    return Answer(content, lambda: _show_results(found, directory, out))
+    if found.failed:
+        first, count = found.failed[0], len(found.failed)
+        them = "them" if count > 1 else "it"
+        said = f"{first.label}: {first.error}"
+        print(
+            f"secateur: {count} run{'s' if count > 1 else ''} failed ({printable(said)}"
+            f"{f'; and {count - 1} more' if count > 1 else ''}); the results are of all others. Alone, with "
+            f"all that is said of {them}: SECATEUR_DEBUG=1 {printable(found.command)} "
+            "--workers 1 --retry-failed",
+            file=sys.stderr,
+        )
+    return Answer(content, lambda: _show_results(found, directory, out), FAILED if found.failed else 0)
 
 
 def _show_results(found: Results, directory: Path, out: Path) -> None:
@@ -209,12 +224,21 @@ def _show_results(found: Results, directory: Path, out: Path) -> None:
     say(f"{MACS_CONVENTION}; {TRAINING_CONVENTION}.")
     if found.advice:
         _show_advice(found.advice)
+    _show_failed(found)
     say(f"\n{found.verdict.text}")
     for entry in found.verdict.per_budget:
         say(f"  {entry.budget}: {entry.text}.")
     say(f"Report: {directory / 'report.html'}")
     if directory != out:
         say(f"{out / 'report.html'} answers another question, and was left as it is.")
+
+
+def _show_failed(found: Results) -> None:
+    """The runs that failed, and the networks that are missing for it."""
+    for run in found.failed:
+        waiting = [each for each in found.missing if each.failed == run.label]
+        lost = [f"{each.arm} {each.budget or 'unpruned'} seed {each.seed}" for each in waiting]
+        say(f"failed: {run.label}: {run.error}" + (f"; missing for it: {', '.join(lost)}" if lost else ""))
 
 
 def _show_advice(found: Advice) -> None:

@@ -40,6 +40,15 @@ OnOption = Annotated[
     ),
 ]
 
+RetryFailedOption = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Make runs again that failed under an earlier command; else they are told and left, and the "
+        "others go on.",
+        rich_help_panel=MACHINE,
+    ),
+]
 
 PlanOption = Annotated[
     bool, typer.Option("--plan", help="Say what was found and what would be trained; train nothing.")
@@ -135,8 +144,9 @@ def only_one(budgets: tuple[Any, ...]) -> Any:
     return budgets[0]
 
 
+_NOT_ASKED = ("--json", "--quiet", "-q", "--open", "--retry-failed")
+
+
 def command_line() -> str:
-    """The command as it can be given again, without what only decides how its result is shown."""
-    return shlex.join(
-        ["secateur", *(word for word in sys.argv[1:] if word not in ("--json", "--quiet", "-q", "--open"))]
-    )
+    """The command as it can be given again, without what is only of this once: how its result is shown."""
+    return shlex.join(["secateur", *(word for word in sys.argv[1:] if word not in _NOT_ASKED)])

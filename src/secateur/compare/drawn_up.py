@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from secateur.architecture.artefact import describe_data
 from secateur.compare.advice import Question
+from secateur.compare.gaps import failed_runs, missing_in
 from secateur.compare.judging import judge
 from secateur.compare.replicate import Replicate
 from secateur.compare.results import Asked
 from secateur.compare.settings import Sparsity
 from secateur.compare.summary import summarise
 from secateur.compare.wanted import Wanted
+from secateur.records.failed import Failed
 from secateur.records.measure import ACCURACY
 from secateur.records.point import Point
 from secateur.records.results import Profile, ProfileGroup, Results, Trajectory, Verdict
@@ -42,17 +44,32 @@ def asked_in(wanted: Wanted) -> Asked:
 
 
 def whole(
-    wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
+    wanted: Wanted,
+    replicates: Sequence[Replicate],
+    made: Made,
+    session: Session,
+    command: str,
+    failed: Mapping[str, Failed] | None = None,
 ) -> Results:
-    question = wanted.question
-    points = _points(wanted, replicates, made)
-    dense = [_dense_point(replicate, made) for replicate in replicates if wanted.needs_dense]
+    """Draw up what was found, judged.
+
+    Args:
+        failed: why runs failed, by node: what waits for them, or is theirs, is missing.
+
+    Raises:
+        NotMadeError: where a network is missing and no run failed.
+    """
+    question, failed = wanted.question, failed or {}
+    told = _there if failed else _all
+    points = told(_points(wanted, replicates, made))
+    dense = told(partial(_dense_point, replicate, made) for replicate in replicates if wanted.needs_dense)
     copycats = "copycat" in question.settings.arms
+    missing = missing_in(wanted, replicates, made, failed) if failed else ()
     data = describe_data(question.data)
     measure = question.settings.terms.task.metric.measure
     settings = _described(wanted)
     asked = Question.of(settings, command)
-    found = judge(points, dense, question.units, data, session.store, measure, asked)
+    found = judge(points, dense, question.units, data, session.store, measure, asked, missing)
     return Results(
         command=command,
         metric=None if measure == ACCURACY else measure,
@@ -63,8 +80,8 @@ def whole(
         points=tuple(points),
         summary=found.summary,
         dense_summary=found.dense_summary,
-        profiles=tuple(_profile(replicate, made) for replicate in replicates if copycats),
-        trajectory=tuple(_trajectory(replicate, made) for replicate in replicates if question.prunes),
+        profiles=tuple(told(partial(_profile, each, made) for each in replicates if copycats)),
+        trajectory=tuple(told(partial(_trajectory, each, made) for each in replicates if question.prunes)),
         verdict=found.verdict,
         environment={
             **describe_environment(session.runtime, question.settings.recipe.precision),
@@ -72,17 +89,22 @@ def whole(
         },
         question=asked_in(wanted).hash,
         advice=found.advice,
+        failed=failed_runs(failed),
+        missing=missing,
     )
 
 
-def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list[Point]:
-    """One point for every budget, arm and seed, the largest budget first."""
-    return [
-        arm.point(replicate, budget, made)
-        for budget in wanted.question.budgets
-        for arm in wanted.arms
-        for replicate in replicates
-    ]
+def _points(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> Iterator[Callable[[], Point]]:
+    """What tells one point for every budget, arm and seed, the largest budget first."""
+    for budget in wanted.question.budgets:
+        for arm in wanted.arms:
+            for replicate in replicates:
+                yield partial(arm.point, replicate, budget, made)
+
+
+def any_there(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> bool:
+    """Whether there is a network of any arm."""
+    return bool(_there(_points(wanted, replicates, made)))
 
 
 def _dense_point(replicate: Replicate, made: Made) -> Point:
@@ -194,12 +216,7 @@ def so_far(
     """What is there of the results, judged by nobody: a verdict on a part would be none on the whole."""
     question, arms = wanted.question, wanted.question.settings.arms
     data, measure = describe_data(question.data), question.settings.terms.task.metric.measure
-    points = _there(
-        partial(arm.point, replicate, budget, made)
-        for budget in question.budgets
-        for arm in wanted.arms
-        for replicate in replicates
-    )
+    points = _there(_points(wanted, replicates, made))
     dense = _there(partial(_dense_point, replicate, made) for replicate in replicates if wanted.needs_dense)
     test = data.test if data.test > 0 else None
     unpruned = summarise(dense, {}, test=test, measure=measure)
@@ -220,6 +237,11 @@ def so_far(
         verdict=Verdict(text="No verdict yet: not every run is finished."),
         environment=describe_environment(session.runtime, question.settings.recipe.precision),
     )
+
+
+def _all(found: Iterable[Callable[[], T]]) -> list[T]:
+    """All of them; NotMadeError where one cannot be told."""
+    return [each() for each in found]
 
 
 def _there(found: Iterable[Callable[[], T]]) -> list[T]:

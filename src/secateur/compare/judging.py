@@ -9,9 +9,11 @@ from pathlib import Path
 
 from secateur.atomic import write_json
 from secateur.compare.advice import Question, advise
+from secateur.compare.gaps import with_gaps, with_intervals
 from secateur.compare.summary import summarise
 from secateur.compare.verdict import Evidence, verdict
 from secateur.records.advice import Advice
+from secateur.records.failed import Missing
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.results import DataSummary, Results, SummaryRow, Verdict
@@ -36,6 +38,7 @@ def judge(
     store: RunStore,
     measure: Measure = ACCURACY,
     question: Question | None = None,
+    missing: Sequence[Missing] = (),
 ) -> Judgement:
     """Judge a comparison.
 
@@ -44,6 +47,7 @@ def judge(
         limits: budget -> units.
         store: where the runs lie; every test example's score is read there, as far as it was kept.
         question: what was asked, as advice needs it.
+        missing: the networks that are not there, as runs failed.
     """
     test = data.test if data.test > 0 else None
     summary = summarise(points, limits, test=test, measure=measure)
@@ -56,15 +60,26 @@ def judge(
     evidence = Evidence(test, data.val, scores, things)
     first = unpruned[0] if unpruned else None
     asked = replace(question or Question(), classes=data.classes)
-    advice = advise(summary, first, evidence, measure, asked)
-    return Judgement(summary, first, verdict(summary, evidence, measure), advice)
+    judged = with_intervals(summary) if missing else summary
+    advice = advise(judged, first, evidence, measure, asked)
+    said = verdict(judged, evidence, measure)
+    return Judgement(summary, first, with_gaps(said, summary, missing) if missing else said, advice)
 
 
 def judged_again(results: Results, store: RunStore) -> Results:
     """The same comparison by today's rule; what was measured stays."""
     limits = {row.budget: row.limit for row in results.summary if row.budget and row.limit}
     asked = Question.of(results.settings, results.command)
-    found = judge(results.points, results.dense, limits, results.data, store, results.measure, asked)
+    found = judge(
+        results.points,
+        results.dense,
+        limits,
+        results.data,
+        store,
+        results.measure,
+        asked,
+        results.missing,
+    )
     return replace(
         results,
         summary=found.summary,

@@ -19,7 +19,7 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget, split
-from secateur.compare.drawn_up import about, asked_in, so_far, waiting, whole
+from secateur.compare.drawn_up import about, any_there, asked_in, so_far, waiting, whole
 from secateur.compare.live import LivePage
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.planned import Planned
@@ -36,6 +36,7 @@ from secateur.names import ArmName, Match, TaskName, TrackerName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.advice import Advice
+from secateur.records.failed import FailedRun
 from secateur.records.out import FOLDER_FILES, check_out, expanded
 from secateur.records.point import Point
 from secateur.records.results import Results
@@ -68,8 +69,11 @@ def answer(
     Args:
         reads: the file or folder that the network was read from, which is not replaced.
 
+    Runs that failed are told in the results; what does not wait for them is judged. Without the session's
+    `retries_failed`, those of an earlier command are not made again.
+
     Raises:
-        InputError, TrainingError: where runs failed; the others are finished and kept.
+        InputError, TrainingError: where runs failed and no network is there; what is finished is kept.
     """
     question, graph = wanted.question, Graph(session.runtime.world)
     replicates = wanted.add_to(graph)
@@ -83,8 +87,10 @@ def answer(
         folder = asked.folder(session.store.directory)
         with _watched(folder / PAGE, wanted, replicates, made, session, command):
             told = partial(about, wanted, replicates, made)
-            make_graph(graph, session, workers or Workers(1), about=told)
-            results = whole(wanted, replicates, made, session, command)
+            failures = make_graph(graph, session, workers or Workers(1), about=told, goes_on=True)
+            if failures and not any_there(wanted, replicates, made):
+                failures.raise_if_any()
+            results = whole(wanted, replicates, made, session, command, failures.told)
             if session.runtime.is_main:
                 task, precision = question.settings.terms.task, question.settings.recipe.precision
                 shown = Shown(question.architecture, question.data, task.name, precision)
@@ -153,6 +159,11 @@ class CompareResult:
         return self.results.advice
 
     @property
+    def failed(self) -> tuple[FailedRun, ...]:
+        """The runs that failed, with their errors; empty where all went well."""
+        return self.results.failed
+
+    @property
     def points(self) -> tuple[Point, ...]:
         """One entry for every arm, budget and seed."""
         return self.results.points
@@ -188,6 +199,7 @@ def compare(
     device: str = "auto",
     workers: int | str = "auto",
     on: str = "here",
+    retry_failed: bool = False,
     log_with: TrackerName | Sequence[TrackerName] = (),
     reporter: Reporter | None = None,
     command: str | None = None,
@@ -226,17 +238,19 @@ def compare(
             the threads, or "auto" (`runs.executors.choice.count_for`). Scripts need no guard for it; a
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
+        retry_failed: make runs again that failed when this was called before; else they stay `failed`.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
         reporter: shows how far it is, and is told what should be said (`secateur.progress`); None: nobody is.
         command: what `results.json` says that was asked; None: this call.
 
     Returns:
-        The verdict, a point for every network, and the folder that has them.
+        The verdict, a point for every network, and the folder that has them. Where runs failed the others are
+        made and judged; `failed` says which and why.
 
     Raises:
         InputError: before anything is trained or written.
-        TrainingError: where a loss is not finite.
+        TrainingError: where runs failed, as by a loss that is not finite, and no network is there.
 
     Example:
         >>> result = sc.compare("wrn-16-1", data="digits", budgets=["params=25%"])  # doctest: +SKIP
@@ -276,6 +290,7 @@ def compare(
     architecture, loaded, settings = _opened(model, data, kind, settings, reporter)
     wanted = ask(architecture, loaded, settings)
     session = Session(store, runtime, reporter, trackers=trackers)
+    session.retries_failed = retry_failed
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
     reads = expanded(model, "the model") if isinstance(model, str) else None
     return _END.get()(wanted, session, told, asked, reads=reads)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from secateur.records.advice import Advice
+from secateur.records.failed import FailedRun, Missing
 from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
@@ -200,6 +201,7 @@ class Results(Stored):
         environment: that it was drawn up with, as JSON, and with which commits and threads it was trained.
         question: a hash of network, data and settings; None in files of older versions.
         advice: what to do with it; None in files of older versions, and where nothing is finished.
+        failed: the runs that failed; missing: the networks that are not there for it. Both mostly empty.
     """
 
     SCHEMA: ClassVar[int | None] = 1
@@ -220,6 +222,8 @@ class Results(Stored):
     environment: Mapping[str, Any]
     question: str | None = optional()
     advice: Advice | None = optional()  # noqa: RUF009  # a field
+    failed: tuple[FailedRun, ...] = optional(())  # a field
+    missing: tuple[Missing, ...] = optional(())  # a field
 
     def check(self) -> None:
         """The one setting that is read here, and that all networks have a count of what it names."""
@@ -257,7 +261,8 @@ class Results(Stored):
             for row in self.summary
         ]
         title = f"{self.verdict.text} ({self.model} on {self.data.label})"
-        told = (self.advice.text,) if self.advice else ()
+        told = [self.advice.text] if self.advice else []
+        told += [f"failed: {each.label}: {each.error}" for each in self.failed]
         return Shown(title, ("arm", counted, name, "95% interval", "seeds"), rows, (*told, *more))
 
     def _interval(self, low: float, high: float) -> str:

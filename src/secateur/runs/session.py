@@ -39,7 +39,12 @@ class Session:
         limit: how long that may take; None: as long as it takes.
         trackers: services that show the runs, by name (`tracking.check_services`); of several processes the
             first alone tells them.
+
+    Attributes:
+        retries_failed: whether a run that failed under an earlier command is made again.
     """
+
+    retries_failed = True
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class Session:
         """Begin or continue, train to the end, measure, record."""
         if self.limit is not None:
             self.limit.before_run()
+        self.store.forget_failure(run.run_id)
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
         training = self._begun(run)
         history = training.progress.history

@@ -7,6 +7,7 @@ processes, paths and names are not in it. The folder holds for each:
     runs/ID/architecture.json, model.safetensors      the finished network
     runs/ID/scores.safetensors        of every test example, whether the network is right
     runs/ID/tracked.json              how much of it which service was told (`tracking`)
+    runs/ID/failed.json               why it failed, until it is begun again
     runs/ID/checkpoint.safetensors    the state after the last epoch; JSON in its header, no pickle
 """
 
@@ -28,6 +29,7 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError, require_posix
 from secateur.network.tensor_files import unshared
+from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.out import expanded
@@ -40,6 +42,7 @@ RUN_FILES = (
     "artefact.json",
     "transformers.json",
     MEASURED_FILE,
+    FAILED_FILE,
     "tracked.json",
     "model.safetensors",
     *("checkpoint.safetensors", "scores.safetensors"),
@@ -95,6 +98,24 @@ class RunStore:
         """Declare the run finished."""
         self.path(record.run_id).mkdir(parents=True, exist_ok=True)
         write_json(self.path(record.run_id) / "record.json", record.to_json())
+
+    def save_failure(self, failed: Failed) -> None:
+        """Keep why a run failed; one that cannot be told has no folder."""
+        if failed.run_id is not None and not self.finished(failed.run_id):
+            self.path(failed.run_id).mkdir(parents=True, exist_ok=True)
+            write_json(self.path(failed.run_id) / FAILED_FILE, failed.to_json())
+
+    def failure(self, run_id: str) -> Failed | None:
+        """Why a run failed; None where it did not, or was begun again since, or the file is damaged."""
+        path = self.path(run_id) / FAILED_FILE
+        try:
+            return Failed.load(path) if path.is_file() and not self.finished(run_id) else None
+        except InputError:
+            return None
+
+    def forget_failure(self, run_id: str) -> None:
+        """Take a run for one that did not fail: it is begun again."""
+        (self.path(run_id) / FAILED_FILE).unlink(missing_ok=True)
 
     def save_scores(self, run_id: str, scores: Tensor) -> None:
         """Keep the score of every test example, (N,), for verdicts; before the run is declared finished."""

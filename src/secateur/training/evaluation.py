@@ -24,6 +24,7 @@ from secateur.network.modes import in_evaluation, in_training, modes_kept
 from secateur.network.task import CLASSIFICATION, Task
 from secateur.surgery.anatomy import read_for
 from secateur.training.batches import EVALUATION_BATCH, AnyData, AnySplit, measured_batches
+from secateur.training.finite import unsure
 from secateur.training.meter import scores_of
 from secateur.training.recipe import Recipe
 
@@ -64,7 +65,7 @@ def measure_and_score(
     All processes take part.
 
     Raises:
-        TrainingError: where a metric gives no finite number.
+        TrainingError: where a metric gives no finite number, or the network no finite scores.
 
     Returns:
         the metrics; and (N,) on the CPU, in the order of the split: 1 where an example is right, 0 where it
@@ -82,13 +83,14 @@ def measure_and_score(
             output = call(model, inputs)
         examples = batch_of(read_for(model, inputs))
         if counted:
-            scores.parts.append(scores_of(logits_of(output), targets))
+            scores.add(logits_of(output), targets)
         for each in others:
             each.add(output, targets, examples)
     in_training(model) if was_training else in_evaluation(model)
     found = {each.metric.name: each.value() for each in others}
     if counted:
         whole = scores.whole(len(split), runtime, shared and isinstance(split, Split))
+        scores.check(runtime, len(split))
         found[ACCURACY.name] = float(whole.sum(dtype=torch.float64)) / len(split)
     return {metric.name: found[metric.name] for metric in metrics}, whole if counted else None
 
@@ -118,6 +120,22 @@ class _Scores:
 
     def __init__(self) -> None:
         self.parts: list[Tensor] = []
+        self._unsure: Tensor | None = None
+
+    def add(self, scores: Tensor, targets: Any) -> None:
+        """Count a batch, whose scores must be finite numbers: `check` says."""
+        self.parts.append(scores_of(scores, targets))
+        count = unsure(scores)
+        self._unsure = count if self._unsure is None else self._unsure + count
+
+    def check(self, runtime: Runtime, n: int) -> None:
+        """Raise TrainingError where an example's best score was no finite number; all processes take part."""
+        count = 0 if self._unsure is None else int(runtime.sum(self._unsure))
+        if count:
+            raise TrainingError(
+                f"the network gives no finite scores for {count:,} of {n:,} examples: its numbers overflow; "
+                "lower the rate, or use fp32"
+            )
 
     def whole(self, n: int, runtime: Runtime, shared: bool) -> Tensor:
         """All examples' scores, on the CPU; all processes take part where each had its share.

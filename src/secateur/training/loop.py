@@ -32,6 +32,7 @@ from secateur.training.checkpoint import Checkpoint, Part, pack, unpack
 from secateur.training.cost import costed
 from secateur.training.distillation import teacher_of
 from secateur.training.evaluation import accuracies_after, evaluate
+from secateur.training.finite import check_weights
 from secateur.training.guard import FirstEpochGuard, Guard
 from secateur.training.meter import Meter, means_over_processes
 from secateur.training.micro import BatchPart, parts_of
@@ -131,6 +132,7 @@ class Training:
                 if self.epochs is None and self.method.finished:
                     break
         self._look(meter)
+        check_weights(self.model, f"after step {progress.batch} of epoch {progress.epoch + 1}")
         meter.keep_in(progress)
 
     def step(self, x: Inputs, y: Any, meter: Meter) -> None:
@@ -170,8 +172,13 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
 
     def finish(self) -> Training:
-        """Have the method hand over the finished network, which `model` is then."""
+        """Have the method hand over the finished network, which `model` is then.
+
+        Raises:
+            TrainingError: where its weights are not finite.
+        """
         self.network.place(self.method.finalize(self.model))
+        check_weights(self.model, "at the end")
         return self
 
     @property

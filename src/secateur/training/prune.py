@@ -37,6 +37,7 @@ from secateur.training.arguments import (
     OfTaylor,
 )
 from secateur.training.evaluation import metrics_on
+from secateur.training.finite import check_weights
 from secateur.training.optimizers import Factory, build
 from secateur.training.reached import check_reached
 from secateur.training.recalibration import batch_norms, recalibrated
@@ -146,7 +147,7 @@ def prune(
     Raises:
         InputError: for a budget out of reach, data that hold nothing or that the model does not take, a model
             in which nothing can be cut: before anything is trained.
-        TrainingError: where the loss is not finite any more, or the final proof fails.
+        TrainingError: where the loss or a weight is not finite any more, or the final proof fails.
 
     Example:
         >>> model = sc.prune(model, method="fisher", budget="macs=40%", data=loader)  # doctest: +SKIP
@@ -196,6 +197,7 @@ def prune(
                     break
                 model = step(model, inputs, targets)
                 reporter.step(done=pruning.completion, loss=step.loss_value, **pruning.progress())
+            check_weights(model, "after the last step")
         except BaseException:  # Ctrl-C among them: what was cut so far stays, as a plain model
             pruning.unwatch()
             raise
@@ -203,6 +205,8 @@ def prune(
     for _ in range(tune_epochs):
         for batch in data:
             step.tune(model, *pair_of(batch))
+    if tune_epochs:
+        check_weights(model, "after tuning")
     return in_evaluation(handle_of(handle, judged.again(in_evaluation(model))))
 
 

@@ -9,6 +9,7 @@ import torch
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.runs.executors.failures import Failures
 from secateur.runs.executors.here import Finished, make_here
 from secateur.runs.executors.pool import NoWorkerError, Pool
 from secateur.runs.executors.processes import ProcessPool
@@ -133,7 +134,9 @@ def make_graph(
     asked: Workers,
     finished: Finished = lambda node: None,
     about: About | None = None,
-) -> None:
+    *,
+    goes_on: bool = False,
+) -> Failures:
     """Make every run of a graph that is not finished. The session holds the store.
 
     Where processes cannot be had, or the runs not be handed to them, that is said, and one follows the other
@@ -142,9 +145,13 @@ def make_graph(
     Args:
         finished: is told of every node whose run is finished now and was not before.
         about: what a run is in the question, for the session's trackers.
+        goes_on: runs that failed are given back, and nothing is raised for them.
+
+    Returns:
+        The runs that failed; all that do not wait for them were made.
 
     Raises:
-        InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
+        InputError, TrainingError: at the end, where runs failed, unless it `goes_on`.
         OSError: at once, where the system refuses to write.
     """
     session.before_making(graph)
@@ -154,45 +161,49 @@ def make_graph(
         write_plan(made)
     try:
         with tracked(made, session, about):
-            _make(made, session, asked, count, finished)
+            failures = _make(made, session, asked, count, finished)
     finally:
         if session.runtime.is_main:
             write_plan(made)  # with the runs that are known by now
+    if not goes_on:
+        failures.raise_if_any()
+    return failures
 
 
-def _make(made: Made, session: Session, asked: Workers, count: int, finished: Finished) -> None:
+def _make(made: Made, session: Session, asked: Workers, count: int, finished: Finished) -> Failures:
     """Make what is not finished, where it was asked for."""
-    if asked.on == HERE and (count == 1 or not _handed_out(made, session, count, finished)):
-        make_here(made, session, finished)
-    elif asked.on != HERE and made.unfinished():
-        check_portable(made.graph)
-        try:
-            _share_out(made, session, count, asked.on, finished)
-        except NoWorkerError as error:
-            raise InputError(f"the runs cannot be handed to Ray ({error})") from None
+    if asked.on == HERE:
+        found = None if count == 1 else _handed_out(made, session, count, finished)
+        return make_here(made, session, finished) if found is None else found
+    if not made.unfinished():
+        return Failures(len(made.graph))
+    check_portable(made.graph)
+    try:
+        return _share_out(made, session, count, asked.on, finished)
+    except NoWorkerError as error:
+        raise InputError(f"the runs cannot be handed to Ray ({error})") from None
 
 
-def _handed_out(made: Made, session: Session, count: int, finished: Finished) -> bool:
-    """Whether processes of this machine made the runs; where they cannot, that is said."""
+def _handed_out(made: Made, session: Session, count: int, finished: Finished) -> Failures | None:
+    """Have processes of this machine make the runs; None where they cannot, and that is said."""
     try:
         check_portable(made.graph)
     except InputError as error:
         session.reporter.note(f"one run after the other: {error}")
-        return False
+        return None
     try:
-        _share_out(made, session, count, HERE, finished)
+        return _share_out(made, session, count, HERE, finished)
     except NoWorkerError as error:
         session.reporter.note(f"one run after the other: {error}")
-        return False
-    return True
+        return None
 
 
-def _share_out(made: Made, session: Session, count: int, on: str, finished: Finished) -> None:
+def _share_out(made: Made, session: Session, count: int, on: str, finished: Finished) -> Failures:
     session.reporter.note(in_words(count, on))
     with workplace(session.store) as folder, _pool(session, count, on) as pool:
         if isinstance(pool, RayPool):
             pool.probe(folder)
-        Sharing(made, session, pool, folder, finished).make_all()
+        return Sharing(made, session, pool, folder, finished).make_all()
 
 
 def _pool(session: Session, count: int, on: str) -> Pool:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from secateur.errors import UnfinishedError
-from secateur.runs.executors.failures import Failures
+from secateur.runs.executors.failures import Failures, stops_all
 from secateur.runs.graph import Made, Node, NotMadeError
 from secateur.runs.session import Session
 
@@ -15,34 +15,43 @@ Finished = Callable[[Node], None]
 """Is told of every node whose run is finished."""
 
 
-def make_here(made: Made, session: Session, finished: Finished) -> None:
+def make_here(made: Made, session: Session, finished: Finished) -> Failures:
     """Make every run of a graph that is not finished, each after those that it waits for.
 
     Args:
         finished: is told of every node whose run is finished now and was not before.
 
+    Returns:
+        The runs that failed; all that do not wait for them were made.
+
     Raises:
-        InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
         OSError: at once, where the system refuses to write.
         UnfinishedError: at once, where the time is over.
     """
-    failures = Failures(len(made.graph))
+    failures = Failures(len(made.graph), session.retries_failed)
     unmade: set[str] = set()
     for node in made.unfinished():
         if unmade.intersection(node.after) and not _settled(made, node):
             unmade.add(node.name)
             continue
+        if failures.passes_over(node, made, session.reporter):
+            unmade.add(node.name)
+            continue
         try:
             session.make(made.run(node))
-            finished(node)
-        except (OSError, NotMadeError, UnfinishedError):
+        except (NotMadeError, UnfinishedError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if stops_all(error):
+                raise
             if os.environ.get("SECATEUR_DEBUG"):
                 traceback.print_exc()
-            failures.add(node, error, session.reporter)
+            failures.add(node, error, session.reporter, made)
             unmade.add(node.name)
-    failures.raise_if_any(len(unmade) - len(failures.errors))
+        else:
+            finished(node)
+    failures.left = len(unmade) - len(failures.told)
+    return failures
 
 
 def _settled(made: Made, node: Node) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from secateur.data import Data
 from secateur.errors import InputError, TrainingError
 from secateur.runs.executors.events import EventReader
-from secateur.runs.executors.failures import Failures
+from secateur.runs.executors.failures import Failures, stops_all
 from secateur.runs.executors.here import Finished
 from secateur.runs.executors.pool import NoWorkerError, Pool, WorkerLostError
 from secateur.runs.executors.worker import MAKE, order
@@ -58,17 +58,19 @@ class Sharing:
         self.made, self.finished = made, finished
         self.session, self.pool, self.folder = session, pool, folder
         self.schedule = Schedule(made.unfinished(), made)
-        self.failures = Failures(len(made.graph))
+        self.failures = Failures(len(made.graph), session.retries_failed)
         self.attempts: Counter[str] = Counter()
         self.running: dict[Future[str], tuple[Node, EventReader]] = {}
         self._reporters = [session.reporter.beside() for _ in range(pool.workers)]
         self._orders = 0
 
-    def make_all(self) -> None:
+    def make_all(self) -> Failures:
         """Make every run that is not finished.
 
+        Returns:
+            The runs that failed; all that do not wait for them were made.
+
         Raises:
-            InputError, TrainingError: at the end, where runs failed; all that do not wait for them were made.
             OSError: at once, where the system refuses to write.
         """
         while True:
@@ -80,13 +82,16 @@ class Sharing:
                 events.pass_on()
             for future in ended:
                 self._hear(future, *self.running.pop(future))
-        self.failures.raise_if_any(len(self.schedule.waiting))
+        self.failures.left = len(self.schedule.waiting)
+        return self.failures
 
     def _begin_what_can(self) -> None:
         while len(self.running) < self.pool.workers and (node := self.schedule.take()) is not None:
             if self.made.has(node):  # it is another node's run too
                 self.schedule.finish(node)
                 self.finished(node)
+            elif self.failures.passes_over(node, self.made, self.session.reporter):
+                self.schedule.fail(node)
             else:
                 self._begin(node)
 
@@ -128,10 +133,10 @@ class Sharing:
         elif isinstance(error, WorkerLostError) and self.attempts[node.name] < ATTEMPTS:
             self._say(f"{node.name}: {error}; it goes on from its last epoch")
             self._begin(node)
-        elif isinstance(error, (OSError, NoWorkerError)):
+        elif isinstance(error, NoWorkerError) or stops_all(error):
             raise error
         else:
-            self.failures.add(node, self._as_it_is_told(error), self.session.reporter)
+            self.failures.add(node, self._as_it_is_told(error), self.session.reporter, self.made)
             self.schedule.fail(node)
 
     @staticmethod

@@ -1,0 +1,290 @@
+"""Runs that fail: what is not finite is never a result, and one failed arm does not cost the others."""
+
+from __future__ import annotations
+
+import html
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import made
+import secateur as sc
+from secateur.compare.gaps import with_intervals
+from secateur.compare.judging import judged_again
+from secateur.compare.summary import summarise
+from secateur.device import Runtime
+from secateur.errors import TrainingError
+from secateur.methods import ChannelPruning
+from secateur.network.metrics import ACCURACY
+from secateur.records.results import Results
+from secateur.runs.session import Session
+from secateur.runs.store import RunStore
+from secateur.training.evaluation import measure_and_score
+from secateur.training.finite import not_finite, unsure
+from secateur.training.loop import Training
+
+# What is not finite
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
+
+
+def test_the_first_number_that_is_none_is_named():
+    model = net()
+    assert not_finite(model) is None
+    model[1].running_var[2] = torch.inf
+    assert not_finite(model) == "1.running_var"
+    model[3].bias.data[0] = torch.nan
+    assert not_finite(model) == "3.bias"
+    masked = nn.Linear(2, 2)
+    masked.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    assert not_finite(masked) is None
+    masked.weight.requires_grad_(False)[0, 0] = torch.inf  # of somebody's own making, and never stepped
+    assert not_finite(masked) is None
+    masked.weight[0, 0] = torch.nan
+    assert not_finite(masked) == "weight"
+
+
+def test_scores_that_no_class_can_lead_are_counted():
+    inf, nan = torch.inf, torch.nan
+    scores = torch.tensor([[1.0, 2.0], [-inf, 3.0], [nan, 1.0], [inf, 1.0], [-inf, -inf]])
+    assert unsure(scores) == 3
+    maps = torch.zeros(2, 3, 4, 4)
+    maps[1, 0, 2] = nan
+    assert unsure(maps) == 1
+
+
+@pytest.fixture
+def last_step_of_nan(monkeypatch):
+    """Of a training by epochs: the gradient of its very last step is NaN, and the loss before it finite."""
+    update = Training._update
+
+    def harmed(training: Training) -> None:
+        progress, per_epoch = training.progress, training.batches.per_epoch()
+        if progress.epoch * per_epoch + progress.batch + 1 == (training.epochs or 0) * per_epoch:
+            next(training.model.parameters()).grad.fill_(torch.nan)
+        update(training)
+
+    monkeypatch.setattr(Training, "_update", harmed)
+
+
+def test_nan_in_the_very_last_step_is_in_no_checkpoint(digits, last_step_of_nan):
+    saved = []
+    training = made.training(digits, save=lambda checkpoint, _: saved.append(checkpoint.state["progress"]))
+    with pytest.raises(
+        TrainingError, match=r"the weights are not finite after step 5 of epoch 3 \(stem.weight"
+    ):
+        training.fit()
+    assert [state["epoch"] for state in saved] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "prune fisher --budget params=80%", "prune l1 --budget nonzeros=9%"]
+)
+def test_nan_in_the_very_last_step_is_no_record(run, tmp_path, last_step_of_nan, command):
+    """It was 10.0%, with exit code 0."""
+    small = "--model wrn-10-0.5 --data digits --limit-train 200 --epochs 1 --device cpu"
+    code, _, error = run(f"{command} {small} --out {tmp_path / 'out'}")
+    assert code == 1
+    assert "the weights are not finite after step" in error
+    assert "the last step" not in error
+    assert not [*(tmp_path / "out").rglob("record.json")]
+
+
+def test_a_loop_of_ones_own_gets_no_network_of_nan(monkeypatch):
+    after_step = ChannelPruning.after_step
+
+    def harmed(pruning, model, optimizer):
+        model = after_step(pruning, model, optimizer)
+        if pruning.finished:
+            model[3].bias.data.fill_(torch.nan)
+        return model
+
+    monkeypatch.setattr(ChannelPruning, "after_step", harmed)
+    batch = (torch.randn(8, 1, 8, 8), torch.randint(0, 10, (8,)))
+    with pytest.raises(TrainingError, match=r"the weights are not finite after the last step \(3.bias\)"):
+        sc.prune(net(), method="filter-norm", budget="params=80%", data=[batch], every=1)
+
+
+def test_finite_weights_whose_scores_overflow_are_no_result(digits):
+    """They would be told apart from a network that knows nothing by nobody: 10.0% each."""
+    huge = net()
+    for parameter in huge[1].parameters():
+        nn.init.constant_(parameter, 3e38)
+    assert not_finite(huge) is None
+    with pytest.raises(TrainingError, match=r"no finite scores for 500 of 500 examples: its numbers"):
+        measure_and_score(huge, digits.test, digits, Runtime("cpu"), "fp32", (ACCURACY,))
+
+
+# One failed arm of several
+
+NETS = """
+import os, signal, time
+from pathlib import Path
+import torch
+from torch import nn
+
+class Harm(nn.Module):
+    def forward(self, x):
+        harm = Path(os.environ["SECATEUR_HARM"])
+        what, fewest, most = harm.read_text().split() if harm.exists() else ("none", 0, 0)
+        if self.training and x.shape[0] == 64 and int(fewest) <= x.shape[1] <= int(most):
+            with harm.with_suffix(".count").open("a") as file:
+                file.write("x")
+            if what == "exit":
+                raise SystemExit(7)
+            if what == "file":
+                raise FileNotFoundError(2, "No such file or directory", "weights.bin")
+            if what == "hang":
+                time.sleep(600)
+            if what == "nan":
+                x = x * float("nan")
+            if what == "once" and len(harm.with_suffix(".count").read_text()) == 1:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            if what == "memory":
+                raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return x
+
+def build(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(), Harm(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(128, num_classes),
+    )
+"""
+OWN = (
+    "compare --model failingnets:build --data digits --limit-train 150 --epochs 1 --batch-size 64 "
+    "--device cpu --arms width --budget params=80% --budget params=50%"
+)
+NARROW, WHOLE = "1 5", "8 8"
+FAILS = {
+    "nan": "the loss is not finite in epoch 1",
+    "exit": "SystemExit: 7",
+    "file": "FileNotFoundError: [Errno 2] No such file or directory: 'weights.bin'",
+    "memory": "RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB",
+}
+
+
+@pytest.fixture
+def harm(tmp_path, monkeypatch):
+    """The file that says what happens in networks of so many to so many channels; there is none yet."""
+    (tmp_path / "failingnets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SECATEUR_HARM", str(tmp_path / "harm"))
+    yield tmp_path / "harm"
+    sys.modules.pop("failingnets", None)
+
+
+def results_in(folder: Path) -> Results:
+    return Results.load(folder / "results.json")
+
+
+@pytest.mark.parametrize("what", FAILS)
+def test_a_failed_arm_costs_no_other(run, tmp_path, harm, what):
+    harm.write_text(f"{what} {NARROW}")
+    code, out, error = run(f"{OWN} --workers 1 --out {tmp_path / 'out'}")
+    assert code == 3
+    label = "width params=50% seed 0"
+    assert error.startswith(f"secateur: 1 run failed ({label}: ")
+    assert error.count("\n") == 1
+    assert "--workers 1 --retry-failed" in error
+    assert FAILS[what] in error
+    found = results_in(tmp_path / "out")
+    assert [(point.arm, point.budget) for point in found.points] == [("width", "params=80%")]
+    (failed,) = found.failed
+    assert (failed.label, found.missing[0].failed) == (label, label)
+    assert FAILS[what] in failed.error
+    assert found.verdict.text.endswith(" Runs failed: width failed at params=50%.")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Runs that failed" in page
+    assert html.escape(FAILS[what]).replace("&#x27;", "&#39;") in page
+    assert "failed: width params=50% seed 0: " in out
+
+
+def test_what_failed_is_tried_again_when_that_is_asked_for(run, tmp_path, harm):
+    harm.write_text(f"once {NARROW}")
+    line = f"{OWN} --workers 1 --out {tmp_path / 'out'}"
+    assert run(line)[0] == 3
+    before = (tmp_path / "out" / "results.json").read_bytes()
+    code, out, _ = run(line)
+    assert code == 3
+    assert "failed before: width params=50% seed 0: RuntimeError: CUDA out of memory" in out
+    assert "(--retry-failed tries it again)" in out
+    assert harm.with_suffix(".count").read_text() == "x"  # it was not tried
+    assert (tmp_path / "out" / "results.json").read_bytes() == before
+    code, _, error = run(f"{line} --retry-failed")
+    assert (code, error) == (0, "")
+    found = results_in(tmp_path / "out")
+    assert (found.failed, found.missing, len(found.points)) == ((), (), 2)
+    assert "--retry-failed" not in found.command
+    assert not [*(tmp_path / "out").rglob("failed.json")]
+
+
+def test_a_verdict_says_on_how_many_seeds_it_stands(run, tmp_path, harm):
+    """With two workers; what waits for the run that failed is told as missing for it."""
+    harm.write_text(f"memory {WHOLE}")
+    line = OWN.replace("--arms width", "--arms fisher-tuned,width") + " --prune-every 1 --workers 2"
+    code, _, error = run(f"{line} --out {tmp_path / 'out'}")
+    assert code == 3
+    assert error.startswith(
+        "secateur: 1 run failed (failingnets:build seed 0: RuntimeError: CUDA out of memory"
+    )
+    found = results_in(tmp_path / "out")
+    assert [(point.arm, point.budget) for point in found.points] == [
+        ("width", "params=80%"),
+        ("width", "params=50%"),
+    ]
+    assert {(each.arm, each.budget, each.failed) for each in found.missing} == {
+        ("dense", None, "failingnets:build seed 0"),
+        ("fisher-tuned", "params=80%", "failingnets:build seed 0"),
+        ("fisher-tuned", "params=50%", "failingnets:build seed 0"),
+    }
+
+
+def test_python_gives_what_failed_and_the_others(digits, tmp_path, monkeypatch):
+    def failing(session, run):
+        if run.label == "width params=80% seed 1":
+            raise MemoryError("17 GB")
+        return made_by_session(session, run)
+
+    made_by_session = Session._made
+    monkeypatch.setattr(Session, "_made", failing)
+    asked = {"epochs": 1, "arms": ["width", "bottleneck"], "seeds": 3, "budgets": "params=80%", "workers": 1}
+    found = sc.compare("wrn-10-0.5", digits, out=tmp_path / "out", **asked)
+    assert [(each.label, each.error) for each in found.failed] == [
+        ("width params=80% seed 1", "MemoryError: 17 GB")
+    ]
+    assert len(found.points) == 5
+    assert {row.arm: row.n for row in found.results.summary} == {"bottleneck": 3, "width": 2}
+    assert found.verdict.endswith(" Runs failed: width stands on 2 of 3 seeds at params=80%.")
+    assert "width stands on 2 of 3 seeds" in found.results.verdict.per_budget[0].text
+    assert "failed: width params=80% seed 1: MemoryError: 17 GB" in repr(found)
+    assert judged_again(found.results, RunStore(tmp_path / "out")) == found.results
+    monkeypatch.setattr(Session, "_made", made_by_session)
+    assert len(sc.compare("wrn-10-0.5", digits, out=tmp_path / "out", **asked).points) == 5
+    whole = sc.compare("wrn-10-0.5", digits, out=tmp_path / "out", retry_failed=True, **asked)
+    assert (len(whole.points), whole.failed) == (6, ())
+
+
+def test_where_nothing_is_left_it_is_an_error(digits, tmp_path, monkeypatch):
+    def failing(session, run):
+        raise MemoryError("17 GB")
+
+    monkeypatch.setattr(Session, "_made", failing)
+    with pytest.raises(TrainingError, match=r"2 of 2 runs failed: .* tries these again with --retry-failed"):
+        sc.compare(
+            "wrn-10-0.5", digits, out=tmp_path, arms=["width"], budgets="params=80%", seeds=2, workers=1
+        )
+
+
+def test_a_row_that_lost_its_interval_takes_no_verdict_from_the_others():
+    def row(arm, n):
+        return summarise([made.point(arm, seed=seed) for seed in range(n)], {})[0]
+
+    rows = [row("a", 3), row("b", 1), row("c", 2)]
+    assert [each.arm for each in with_intervals(rows)] == ["a", "c"]
+    assert [each.arm for each in with_intervals([row("a", 1), row("b", 1)])] == ["a", "b"]
