@@ -229,7 +229,7 @@ def load_results(directory: Path) -> Results:
 
 @contextmanager
 def agreeing(directory: Path) -> Iterator[None]:
-    """Raise InputError for whatever is met where the parts of somebody's `results.json` contradict each other.
+    """Raise InputError for whatever is met where the parts of a `results.json` contradict each other.
 
     Each has its type, which `Results` checked; that its verdict names arms that its summary lacks, say, is
     found by who uses both. SECATEUR_DEBUG=1 shows where.
