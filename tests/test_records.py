@@ -201,6 +201,8 @@ def values(cls: type[Stored]) -> st.SearchStrategy[Any]:
         parts["confusion"] = st.just(()) | st.tuples(pair, pair)
     if cls is Results:
         parts["settings"] = st.dictionaries(st.text().filter(lambda key: key != "resource"), st.integers())
+    ids = st.sampled_from(["train-2bc92b92550b-s0", "abc"])  # a text that is no name is refused
+    parts |= {name: ids for name in ("run_id", "trained") if name in hints}
     return st.builds(cls, **parts)
 
 

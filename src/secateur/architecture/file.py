@@ -5,7 +5,6 @@ docs/architecture.md describes every key.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from secateur.errors import InputError
 from secateur.models import FACTORIES
 from secateur.network.described import without_values
 from secateur.records.out import expanded
+from secateur.records.reading import read_json
 
 FORMAT = "secateur-architecture"
 SCHEMA = 3
@@ -41,18 +41,7 @@ def read_architecture(path: str | Path) -> tuple[Any, Path]:
         raise InputError(
             f"no architecture at '{path}': name an {ARCHITECTURE_FILE} or a folder that holds one"
         )
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise InputError(
-            f"{path}: an architecture file holds at most {_MAX_FILE_BYTES:,} bytes, got "
-            f"{path.stat().st_size:,}"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not valid JSON ({type(error).__name__}): it was cut off or is another kind of file"
-        ) from None
-    return content, path
+    return read_json(path, most=_MAX_FILE_BYTES), path
 
 
 def diff_files(first: str | Path, second: str | Path) -> list[tuple[str, Any, Any]]:

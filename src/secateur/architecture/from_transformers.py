@@ -21,6 +21,7 @@ from torch import nn
 
 from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE
 from secateur.errors import InputError, first_line, require_packages
+from secateur.records.reading import read_json
 
 PREFIX = "transformers:"
 """Before the class, in `architecture.json`: "transformers:ViTForImageClassification"."""
@@ -91,12 +92,7 @@ def factory_beside(path: Path) -> Factory | None:
 
 def _read(file: Path) -> dict[str, Any]:
     """Read a description; InputError where it is none."""
-    if file.stat().st_size > _MAX_BYTES:
-        raise InputError(f"{file}: a configuration holds at most {_MAX_BYTES:,} bytes, got more")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not valid JSON ({type(error).__name__}): it was damaged") from None
+    content = read_json(file, most=_MAX_BYTES)
     if not isinstance(content, dict) or (content.get("format"), content.get("schema")) != (FORMAT, 1):
         raise InputError(f'{file}: its "format" must be "{FORMAT}", schema 1: it is another kind of file')
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from secateur.data import Data
 from secateur.data.normalization import NORMALIZATIONS, Normalization, named
 from secateur.errors import InputError
 from secateur.models import parse_name
+from secateur.records.reading import read_json
 
 _ARTEFACT = "artefact.json"
 _RESCALED = 1 / 255
@@ -74,8 +74,8 @@ def _of_saved(place: Path) -> Normalization | None:
     """Of a folder that Secateur saved, or of the architecture file in it."""
     file = (place.parent if place.suffix == ".json" else place) / _ARTEFACT
     try:
-        return _read(json.loads(file.read_bytes()).get("preprocessing"), str(place))
-    except (OSError, ValueError, AttributeError):
+        return _read(read_json(file).get("preprocessing"), str(place))
+    except (InputError, AttributeError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from secateur.network.tensor_files import load_state, repeats, written_state
 from secateur.network.weight_file import content_of, open_tensors
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.out import check_out, expanded
+from secateur.records.reading import read_json
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.probe import RUN_ERRORS
@@ -244,6 +244,6 @@ def _check_runs(model: nn.Module, origin: ForeignOrigin, source: Path) -> None:
 
 def _like(like: Architecture, path: Path) -> Architecture:
     """Read widths and kept channels in an architecture file that we wrote ourselves, of a network at hand."""
-    groups = json.loads(path.read_text(encoding="utf-8"))["groups"]
+    groups = read_json(path)["groups"]
     widths = {group["name"]: group["width"] for group in groups}
     return Architecture.at(like.origin, [widths[name] for name in like.group_names()], kept_from(groups))

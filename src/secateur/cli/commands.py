@@ -453,15 +453,19 @@ def report(
     Example: `secateur report secateur-compare/`
     """
     from secateur.compare.judging import judge_folder
-    from secateur.compare.results import PAGE, load_results, rewrite_report
+    from secateur.compare.results import PAGE, agreeing, load_results, rewrite_report
 
     require_extra("compare", "secateur report")
     if open_page and len(directories) > 1:
         raise InputError(f"--open shows one report, got {len(directories)} folders: name one")
     loaded = [(directory, load_results(directory)) for directory in directories]
-    judged = [(directory, *judge_folder(directory, results)) for directory, results in loaded]
-    written = [str(rewrite_report(directory, results)) for directory, results, _ in judged]
-    changes = [changed for *_, changed in judged if changed]
+    written: list[str] = []
+    changes: list[str] = []
+    for directory, results in loaded:
+        with agreeing(directory):
+            judged, changed = judge_folder(directory, results)
+            written.append(str(rewrite_report(directory, judged)))
+        changes += [changed] if changed else []
     found = Answer(
         {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
     )

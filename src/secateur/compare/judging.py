@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,12 @@ from secateur.compare.advice import Question, advise
 from secateur.compare.gaps import with_gaps, with_intervals
 from secateur.compare.summary import summarise
 from secateur.compare.verdict import Evidence, verdict
+from secateur.errors import InputError
 from secateur.records.advice import Advice
 from secateur.records.failed import Missing
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
+from secateur.records.reading import read_json
 from secateur.records.results import DataSummary, Results, SummaryRow, Verdict
 from secateur.runs.store import RunStore
 
@@ -122,7 +123,7 @@ def _changed(directory: Path, old: Results, new: Results) -> str:
 def _in_best(directory: Path) -> tuple[str, str] | None:
     """The arm and the budget of the network in `best/`, as its record says; None where there is none."""
     try:
-        content = json.loads((directory / "best" / "record.json").read_text(encoding="utf-8"))
+        content = read_json(directory / "best" / "record.json")
         return str(content["arm"]), str(content["budget"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, KeyError, TypeError):
         return None

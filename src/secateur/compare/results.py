@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from secateur.compare.arms import ARMS
 from secateur.compare.judging import judged_again
 from secateur.compare.taking import taken
 from secateur.compare.winner import Shown
-from secateur.errors import InputError
+from secateur.errors import InputError, kind_and_line
 from secateur.network.task import Task
 from secateur.records.advice import Advice
 from secateur.records.measured import Measured, hash_of
@@ -223,6 +225,26 @@ def load_results(directory: Path) -> Results:
     if not path.is_file():
         raise InputError(f"no results.json in '{directory}': {_what_lacks(directory)}")
     return Results.load(path)
+
+
+@contextmanager
+def agreeing(directory: Path) -> Iterator[None]:
+    """Raise InputError for whatever is met where the parts of a `results.json` contradict each other.
+
+    Each has its type, which `Results` checked; that its verdict names arms that its summary lacks, say, is
+    found by who uses both. SECATEUR_DEBUG=1 shows where.
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        if os.environ.get("SECATEUR_DEBUG"):
+            raise
+        raise InputError(
+            f"{directory / 'results.json'}: its parts must go together, and do not "
+            f"({kind_and_line(error)}): {Results.AGAIN}"
+        ) from error
 
 
 def _what_lacks(directory: Path) -> str:

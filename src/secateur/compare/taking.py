@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from secateur.errors import InputError
 from secateur.models import FACTORIES
 from secateur.network.task import TASKS
 from secateur.records.point import Point
+from secateur.records.reading import read_json
 from secateur.records.results import Results
 from secateur.records.taken import Line, NothingToTake, Taken
 
@@ -57,9 +57,9 @@ def taken(directory: Path, results: Results) -> Taken | NothingToTake:
 def _point(folder: Path, results: Results) -> Point | None:
     """The point whose network lies there, by what its record says; None where it is none of these."""
     try:
-        said = json.loads((folder / "record.json").read_text("utf-8"))
+        said = read_json(folder / "record.json")
         key = (said["run_id"], said["arm"], said["budget"], said["seed"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         return None
     return next((each for each in results.points if _key(each) == key), None)
 

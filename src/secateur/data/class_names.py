@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from secateur.errors import InputError
+from secateur.records.reading import parse_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -50,8 +52,8 @@ def _features(schema: pyarrow.Schema) -> dict[str, Any] | None:
     if text is None:
         return {}
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = parse_json(text, "the metadata")
+    except InputError:
         return None
     for key in ("info", "features"):
         if not isinstance(content, dict):

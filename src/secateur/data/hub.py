@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from secateur.data.tables import from_dataset_dict
 from secateur.data.tree import Folder
 from secateur.errors import InputError, first_line
 from secateur.records.found import plain
+from secateur.records.reading import read_json
 
 HUB = {"cifar10": "uoft-cs/cifar10", "tiny-imagenet": "zh-plus/tiny-imagenet"}
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -111,9 +111,9 @@ def _data_files(folder: Folder) -> list[Path]:
     state = folder.path / STATE_FILE
     there = {path.name: path for path in folder.tables}
     try:
-        content = json.loads(state.read_text(encoding="utf-8"))
+        content = read_json(state)
         listed = [str(file["filename"]) for file in content.get("_data_files") or []]
-    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+    except (InputError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{plain(str(state))} must name the data's files, but cannot be read "
             f"({first_line(error) or type(error).__name__}): save the data set again"

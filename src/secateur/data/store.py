@@ -22,6 +22,7 @@ from secateur.data.cache_files import cache_folder
 from secateur.data.mapped import mapped
 from secateur.data.memory import address_space, available_disk, available_memory, in_words
 from secateur.errors import InputError
+from secateur.records.reading import parse_json
 
 _HEADER = 1024  # bytes before the images, the length of the header included
 
@@ -150,7 +151,7 @@ def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
         length = int.from_bytes(file.read(8), "little")
         if length != _HEADER - 8:
             raise ValueError("another kind of file")
-        header = json.loads(file.read(length))
+        header = parse_json(file.read(length), str(path))
         (_, begin), (_, middle), (_, end) = (
             header[name]["data_offsets"] for name in ("images", "labels", "facts")
         )
@@ -158,7 +159,7 @@ def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
             raise ValueError("it is not complete")
         file.seek(_HEADER + begin)
         labels = torch.frombuffer(bytearray(file.read(middle - begin)), dtype=torch.int64)
-        facts = json.loads(file.read(end - middle))
+        facts = parse_json(file.read(end - middle), str(path))
         return mapped(file, _HEADER, header["images"]["shape"]), labels, facts
 
 

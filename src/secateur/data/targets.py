@@ -181,7 +181,7 @@ def _labels(value: Any) -> list[str]:
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = value.strip(" []")
     if isinstance(value, list | tuple):
         return [str(each) for each in value]

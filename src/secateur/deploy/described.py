@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from secateur.data.preprocessing import Preprocessing, scale_and_shift
+from secateur.errors import InputError
 from secateur.network.inputs import logits_of
 from secateur.network.task import Task
 from secateur.records.ours import MARK, VERSION
+from secateur.records.reading import parse_json
 
 OUTSIDE, INSIDE = "outside", "inside"
 """Whether images are normalised before the network is called, or by its own operators."""
@@ -92,8 +94,8 @@ def example_images(preprocessing: Preprocessing) -> dict[str, Tensor]:
 def of_file(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
     """Read back what `metadata_of` made, of untrusted texts: the artefact, not checked; where normalised."""
     try:
-        artefact = json.loads(metadata.get("artefact", "null"))
-    except (ValueError, RecursionError):
+        artefact = parse_json(metadata.get("artefact", "null"), "artefact")
+    except InputError:
         artefact = None
     return artefact if isinstance(artefact, dict) else None, metadata.get("normalisation", OUTSIDE)
 

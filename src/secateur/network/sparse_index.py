@@ -12,6 +12,7 @@ import torch
 
 from secateur.errors import InputError
 from secateur.network.tensor_files import SPELLED
+from secateur.records.reading import parse_json
 
 MOST_BYTES = 16_000_000
 """Of an index, unpacked."""
@@ -126,10 +127,7 @@ def written_index(entries: Iterable[Entry]) -> bytes:
 
 def read_index(content: bytes) -> list[Entry]:
     """Read and check an index; InputError where anything in it cannot be."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"its index is not valid JSON ({type(error).__name__})") from None
+    found = parse_json(content, "its index")
     listed = found.get("tensors") if isinstance(found, dict) and len(found) == 1 else None
     if not isinstance(listed, list):
         raise InputError('its index must be an object with a list "tensors"')

@@ -7,11 +7,13 @@ lies beside what has. Nothing of torch is needed, so that readers of data can as
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from secateur.errors import InputError
+from secateur.records.reading import read_json
 
 VERSION = "0.1.0"
 """Of Secateur, at its one place: the package's metadata take it from here; mere sources have none."""
@@ -36,7 +38,7 @@ CELLS_FILES = ("cells.json", "figure1.json", "figure2.json", "penalties.json")
 _TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", *CELLS_FILES, "plan.json")
 _TEMPORARY = re.compile(r"\..+\.part")
 _RUN = re.compile(r"[a-z][a-z-]*-[0-9a-f]+-s\d+")
-_MOST_JSON, _HEAD, _TAIL = 2**28, 2**14, 2**18
+_HEAD, _TAIL = 2**14, 2**18
 
 
 def is_ours(folder: Path) -> bool:
@@ -73,11 +75,9 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def _is_our_json(path: Path) -> bool:
-    if path.stat().st_size > _MOST_JSON:
-        return False
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        content = read_json(path)
+    except InputError:
         return False
     return isinstance(content, dict) and _says_ours(content)
 

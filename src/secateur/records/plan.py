@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from secateur.records.stored import Stored
+from secateur.records.stored import Stored, check_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,10 @@ class PlannedRun(Stored):
     after: tuple[str, ...]
     compute: float
     run_id: str | None
+
+    def check(self) -> None:
+        """A run's id is a name."""
+        check_id("run_id", self.run_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.record import Record
-from secateur.records.stored import ABSENT, Absent, Stored, optional
+from secateur.records.stored import ABSENT, Absent, Stored, check_id, optional
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,10 @@ class Point(Stored):
     widths: Mapping[str, int]
 
     AGAIN: ClassVar[str] = "run the command that left it again"
+
+    def check(self) -> None:
+        """A run's id is a name."""
+        check_id("run_id", self.run_id)
 
     @property
     def measure(self) -> Measure:

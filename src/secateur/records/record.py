@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from secateur.errors import InputError
 from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
-from secateur.records.stored import ABSENT, Absent, Stored, Wrong, optional, rest
+from secateur.records.stored import ABSENT, Absent, Stored, Wrong, check_id, optional, rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,9 @@ class Record(Stored):
     data: Found | None = optional()  # noqa: RUF009  # a field
 
     def check(self) -> None:
-        """The two keys of an architecture that are read here."""
+        """The two keys of an architecture that are read here; the ids of runs are names."""
+        check_id("run_id", self.run_id)
+        check_id("trained", self.trained)
         widths, names = self.architecture.get("widths"), self.architecture.get("groups", [])
         if not isinstance(widths, list) or not all(type(width) is int for width in widths):
             raise Wrong("a list of whole numbers", widths).inside("architecture.widths")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from secateur.errors import InputError
+from secateur.records.reading import is_file_name, read_json
 
 LARGEST = sys.float_info.max
 """No number may be beyond it, either way: whole ones too become fractions when they are shown."""
@@ -127,13 +128,9 @@ class Stored:
         """The value in a file.
 
         Raises:
-            InputError: where it is not valid JSON, or not what `from_json` takes.
+            InputError: where `read_json` refuses it, or it is not what `from_json` takes.
         """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            raise InputError(f"{path}: not valid JSON: {cls.AGAIN}") from None
-        return cls.from_json(content, str(path))
+        return cls.from_json(read_json(path, cls.AGAIN), str(path))
 
     @classmethod
     def read(cls, content: Any) -> Self:
@@ -155,6 +152,12 @@ class Stored:
 
     def check(self) -> None:
         """Hook for what types do not say: Wrong where something is not as it must be."""
+
+
+def check_id(where: str, run_id: str | None) -> None:
+    """Raise Wrong for the id of a run that would, as a folder's name, lead anywhere else."""
+    if run_id is not None and not is_file_name(run_id):
+        raise Wrong("the id of a run, one name of letters, digits, '-', '_' and '.'", run_id).inside(where)
 
 
 def _plain(value: Any) -> Any:

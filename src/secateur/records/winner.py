@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from secateur.records.measured import hash_of
-from secateur.records.stored import Stored, Wrong, optional
+from secateur.records.stored import Stored, Wrong, check_id, optional
 
 FORMAT = "secateur-winner"
 WINNER_FILE = "winner.json"
@@ -111,6 +111,7 @@ class Winner(Stored):
         """What types do not say."""
         if self.format != FORMAT:
             raise Wrong(f"'{FORMAT}'", self.format).inside("format")
+        check_id("run_id", self.run_id)
         if any(len(row) != len(self.classes) for row in self.confusion) or (
             self.confusion and len(self.confusion) != len(self.classes)
         ):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 from secateur.atomic import write_json
+from secateur.errors import InputError
+from secateur.records.reading import read_json
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run
 from secateur.runs.session import Session
@@ -55,6 +56,6 @@ def _try(session: Session, run: Run, key: str) -> list[Tried]:
 def _read(session: Session) -> dict[str, Any]:
     path = session.store.directory / RATES
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # none yet, or cut off: it is found again
+        return dict(read_json(path))
+    except (InputError, TypeError, ValueError):  # none yet, or cut off: it is found again
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from secateur.errors import InputError
 from secateur.records.found import Found
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
+from secateur.records.reading import read_json
 from secateur.records.record import Record
 
 RECORD_FILE = "record.json"
-_MOST_RECORD = 2**28
 
 
 @dataclass(frozen=True)
@@ -145,12 +144,7 @@ def _targets(identity: Mapping[str, Any]) -> Mapping[str, int]:
 
 def _json(path: Path) -> dict[str, Any]:
     """The content of a JSON file; InputError where it holds no object."""
-    if path.stat().st_size > _MOST_RECORD:
-        raise InputError(f"{path}: a record holds at most {_MOST_RECORD:,} bytes: it is another kind of file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: not valid JSON: run the command that left it again") from None
+    content = read_json(path, "run the command that left it again")
     if not isinstance(content, dict):
         raise InputError(f"{path}: must hold an object, got {str(content)[:40]}: run its command again")
     return content

@@ -41,6 +41,7 @@ from secateur.records.results import Results
 from secateur.runs.brought import words_on_speed
 from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
 from secateur.runs.sizes import sizes_of
+from secateur.runs.store import RunStore
 from secateur.runs.timing import Subject
 from secateur.surgery.anatomy import anatomy_of
 
@@ -235,8 +236,8 @@ def _dense_of(folder: Path) -> Path | None:
     results = folder.parent / "results.json"
     if folder.name != "best" or not results.is_file():
         return None
-    ids = [point.run_id for point in Results.load(results).dense]
-    found = (folder.parent / "runs" / run_id for run_id in ids if run_id)
+    store = RunStore(folder.parent)
+    found = (store.path(point.run_id) for point in Results.load(results).dense)
     return next((each for each in found if (each / WEIGHTS_FILE).is_file()), None)
 
 

@@ -24,6 +24,7 @@ from secateur.network.task import TASKS, Task
 from secateur.network.tensor_files import unshared
 from secateur.records.device_table import DeviceTable
 from secateur.records.found import SPLITS, Found
+from secateur.records.reading import parse_json
 from secateur.runs.gate_channels import GateChannels
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.run import Run
@@ -213,7 +214,7 @@ def write_data(data: Data, path: Path) -> None:
 def read_data(path: Path) -> Data:
     """Read what `write_data` wrote."""
     with safe_open(path, "pt") as file:
-        facts = json.loads(file.metadata()["secateur"])
+        facts = parse_json(file.metadata()["secateur"], str(path))
         splits = {
             name: Split(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
             for name in SPLITS

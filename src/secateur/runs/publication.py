@@ -17,6 +17,7 @@ from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import wrote
 from secateur.records.out import expanded
 from secateur.records.quantized import record_path
+from secateur.records.reading import read_json
 from secateur.records.scrubbed import scrubbed
 from secateur.runs.card import body
 from secateur.runs.card_metadata import metadata
@@ -137,10 +138,7 @@ def _exported(named: str | Path, folder: Path) -> Iterator[Path]:
 
 def _without_places(path: Path) -> Content:
     """A record as it is, or, where it names places on this machine, without them."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}: not valid JSON: run the command that left it again") from None
+    content = read_json(path, "run the command that left it again")
     clean = scrubbed(content)
     return path if clean == content else (json.dumps(clean, indent=1, allow_nan=False) + "\n").encode()
 

@@ -33,6 +33,7 @@ from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.out import expanded
+from secateur.records.reading import is_file_name, parse_json
 from secateur.records.record import Record
 from secateur.training.checkpoint import Checkpoint
 
@@ -79,7 +80,11 @@ class RunStore:
         self._stops: dict[str, Stop] = {}
 
     def path(self, run_id: str) -> Path:
-        """The run's folder; it need not exist."""
+        """The run's folder, which need not exist; InputError for an id that would lead elsewhere."""
+        if not is_file_name(run_id):
+            raise InputError(
+                f"a run's id is one name of letters, digits, '-', '_' and '.', got {run_id!r:.80}"
+            )
         return self.runs / run_id
 
     def finished(self, run_id: str) -> bool:
@@ -159,7 +164,8 @@ class RunStore:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return Checkpoint(json.loads(file.metadata()["state"]), tensors)
+                state = parse_json(file.metadata()["state"], str(path), finite=False)
+                return Checkpoint(state, tensors) if isinstance(state, dict) else None
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             return None
 

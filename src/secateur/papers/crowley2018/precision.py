@@ -5,7 +5,6 @@ A run's precision is part of what it is, so a folder keeps to the one that its f
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from secateur.atomic import write_json
 from secateur.data import Data
 from secateur.device import Runtime
 from secateur.names import AUTO, Precision
+from secateur.records.reading import read_json
 from secateur.runs.environment import describe_environment
 
 PRECISION_FILE = "precision.json"
@@ -40,8 +40,9 @@ def settled(
     """Read the folder's precision, or measure which it shall be and keep that; it, and why, in words."""
     path = out / PRECISION_FILE
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        precision: Precision = "bf16" if found.get("precision") == "bf16" else "fp32"
+        found = read_json(path)
+        kept = isinstance(found, dict) and found.get("precision") == "bf16"
+        precision: Precision = "bf16" if kept else "fp32"
         return precision, f"forward passes in {precision}, as measured for this folder before"
     ratio = speed_of_bf16(architecture, data, batch_size, runtime, clock)
     precision = "bf16" if ratio >= WORTH else "fp32"
