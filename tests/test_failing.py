@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
 import signal
@@ -24,6 +23,7 @@ import secateur as sc
 from secateur.compare.gaps import with_intervals
 from secateur.compare.judging import judged_again
 from secateur.compare.summary import summarise
+from secateur.data import load_data
 from secateur.device import Runtime
 from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
@@ -37,6 +37,7 @@ from secateur.runs.store import RunStore
 from secateur.training.evaluation import measure_and_score
 from secateur.training.finite import not_finite, unsure
 from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
 
 # What is not finite
@@ -157,6 +158,8 @@ class Harm(nn.Module):
                 raise SystemExit(7)
             if what == "file":
                 raise FileNotFoundError(2, "No such file or directory", "weights.bin")
+            if what == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
             if what == "hang":
                 time.sleep(600)
             if what == "nan":
@@ -345,21 +348,27 @@ def test_a_loss_of_ones_own_that_gets_wrong_labels_names_their_range(digits):
 # Runs that hang, and what became of each
 
 
-def states(run, folder: Path) -> dict[str, str]:
-    """Label and words of every run that is not finished -> its state."""
-    content = json.loads(run(f"runs list {folder} --json")[1])
-    return {each["what"]: each["state"] for each in content["runs"] if each["state"] != "finished"}
+HANGS = [
+    (1, "hang"),
+    pytest.param(2, "hang", marks=pytest.mark.slow),
+    pytest.param(2, "stop", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_hangs_is_ended_and_the_others_go_on(run, tmp_path, harm, workers):
-    harm.write_text(f"hang {NARROW}")
-    code, _, error = run(f"{OWN} --workers {workers} --run-limit 0.1 --out {tmp_path / 'out'}")
-    assert code == 3
-    said = "it was ended, as it took longer than --run-limit allows (6 s)"
-    assert f"secateur: 1 run failed (width params=50% seed 0: {said})" in error
-    assert [point.budget for point in results_in(tmp_path / "out").points] == ["params=80%"]
-    assert states(run, tmp_path / "out") == {f"width params=50% seed 0: failed ({said})": "failed"}
+@pytest.mark.parametrize(("workers", "what"), HANGS)
+def test_a_run_that_hangs_is_ended_and_the_others_go_on(tmp_path, harm, workers, what):
+    """It is waiting within Python, or its process is stopped and hears no alarm."""
+    harm.write_text(f"{what} {NARROW}")
+    out, asked = tmp_path / "out", {"epochs": 1, "recipe": Recipe(batch_size=64), "arms": ["width"]}
+    budgets, data = "params=80%,params=50%", load_data("digits", limit_train=150)
+    found = sc.compare(
+        "failingnets:build", data, budgets, out=out, workers=workers, run_limit=0.1, device="cpu", **asked
+    )
+    (failed,) = found.failed
+    assert failed.label == "width params=50% seed 0"
+    assert failed.error.startswith("it was ended, as it took longer than --run-limit allows (6 s)")
+    assert [point.budget for point in found.points] == ["params=80%"]
+    assert state_of(RunStore(out), failed.run_id) == State("failed", failed.label, failed.error)
 
 
 def test_a_limit_must_be_one(run, tmp_path):

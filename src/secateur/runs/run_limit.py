@@ -29,9 +29,7 @@ def seconds_of(minutes: float | None) -> float | None:
 
 def overdue(seconds: float) -> TrainingError:
     """What is said of a run that takes too long."""
-    return TrainingError(
-        f"it took longer than a run may take ({duration(seconds)}, --run-limit), and was ended"
-    )
+    return TrainingError(f"it was ended, as it took longer than --run-limit allows ({duration(seconds)})")
 
 
 @contextmanager
