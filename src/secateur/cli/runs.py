@@ -109,12 +109,13 @@ def show_run(
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
     directory: _Folder = Path("secateur-compare"),
 ) -> Answer:
-    """One run's record, as JSON.
+    """One run's record, as JSON; its numbers to six digits, with --json as they are.
 
     Example: `secateur runs show train-3fa9 secateur-compare/`
     """
     import json
 
+    from secateur.records.written import rounded
     from secateur.runs.life import state_of
     from secateur.runs.store import RunStore
 
@@ -124,7 +125,7 @@ def show_run(
     state = state_of(store, run_id)
     unfinished = {"run_id": run_id, "finished": False, "state": state.name, "label": state.label}
     shown = record.to_json() if record else {**unfinished, "said": state.said}
-    return Answer(shown, lambda: print(json.dumps(shown, indent=1)))
+    return Answer(shown, lambda: print(json.dumps(rounded(shown), indent=1)))
 
 
 def delete_run(
