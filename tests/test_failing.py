@@ -24,7 +24,7 @@ from secateur.compare.gaps import with_intervals
 from secateur.compare.judging import judged_again
 from secateur.compare.summary import summarise
 from secateur.data import load_data
-from secateur.device import Runtime
+from secateur.device import Runtime, patience
 from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.network.metrics import ACCURACY
@@ -418,3 +418,62 @@ def test_who_holds_a_folder_is_named_and_whether_it_is_stopped(tmp_path):
                 pass
         finally:
             other.kill()
+
+
+# Two processes that make a run together
+
+
+def test_how_long_others_are_waited_for_is_said_in_minutes(monkeypatch):
+    monkeypatch.setenv("SECATEUR_RANK_TIMEOUT", "")
+    assert patience().total_seconds() == 3600
+    monkeypatch.setenv("SECATEUR_RANK_TIMEOUT", "1.5")
+    assert patience().total_seconds() == 90
+    monkeypatch.setenv("SECATEUR_RANK_TIMEOUT", "soon")
+    with pytest.raises(InputError, match="SECATEUR_RANK_TIMEOUT must be minutes above 0, got 'soon'"):
+        patience()
+
+
+@pytest.mark.slow  # two processes and their epochs: half a minute
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (signal.SIGKILL, "ended"),
+        (signal.SIGSTOP, "did not answer for 0.1 minutes (SECATEUR_RANK_TIMEOUT)"),
+    ],
+)
+def test_a_lost_process_ends_the_other_with_a_line_and_its_run_is_kept(tmp_path, sent, said):
+    line = f"train --model wrn-10-0.5 --data digits --epochs 200 --device cpu --out {tmp_path / 'out'}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    common |= {"SECATEUR_RANK_TIMEOUT": "0.1", "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "secateur", *line.split()],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        begun = time.monotonic()
+        while not [*(tmp_path / "out").glob("runs/*/checkpoint.safetensors")]:
+            assert time.monotonic() < begun + 120
+            time.sleep(0.1)
+        both[1].send_signal(sent)
+        error = both[0].communicate(timeout=120)[1]
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
+    assert both[0].returncode == 1
+    assert error.splitlines()[-1] == (
+        f"secateur: another of the 2 processes that make this run together {said}: finished epochs and runs "
+        "are kept; the same command continues"
+    )
+    (left,) = (tmp_path / "out" / "runs").iterdir()
+    assert (left / "checkpoint.safetensors").is_file()
+    assert not (left / "failed.json").exists()
