@@ -244,8 +244,9 @@ def test_what_failed_is_tried_again_when_that_is_asked_for(run, tmp_path, harm):
     assert not [*(tmp_path / "out").rglob("failed.json")]
 
 
-def test_a_verdict_says_on_how_many_seeds_it_stands(run, tmp_path, harm):
-    """With two workers; what waits for the run that failed is told as missing for it."""
+@pytest.mark.slow  # its sibling, by the console, is in test_executors
+def test_what_waits_for_a_failed_run_is_missing_for_it(run, tmp_path, harm):
+    """With two workers."""
     harm.write_text(f"memory {WHOLE}")
     line = OWN.replace("--arms width", "--arms fisher-tuned,width") + " --prune-every 1 --workers 2"
     code, _, error = run(f"{line} --out {tmp_path / 'out'}")
