@@ -134,6 +134,8 @@ def _run() -> int:
     except OSError as error:
         _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
     except (MemoryError, RuntimeError) as error:
+        if said := _lost_another(error):
+            _fail(said, 1)
         if not _out_of_memory(error):
             _fail_of_ours(error)
         _fail(f"{_OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
@@ -149,6 +151,15 @@ def _fail_of_ours(error: Exception) -> NoReturn:
         raise error
     what = f"internal error, {type(error).__name__}: {error}"
     _fail(f"{what}: SECATEUR_DEBUG=1 shows where; please report it", 1)
+
+
+def _lost_another(error: BaseException) -> str | None:
+    """Whether one of several processes is gone, outside of a run; without torch there are not several."""
+    if "secateur.device" not in sys.modules:
+        return None
+    from secateur.device import lost_another
+
+    return lost_another(error)
 
 
 def _out_of_memory(error: BaseException) -> bool:

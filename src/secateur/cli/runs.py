@@ -58,7 +58,7 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
-    rows = [_listed(run_id, store.record(run_id)) for run_id in store.ids()]
+    rows = [_listed(store, run_id, store.record(run_id)) for run_id in store.ids()]
     rows += _not_begun(read_plan(store), store, {row.what for row in rows})
     content = {"directory": str(directory), "runs": [row.to_json() for row in rows]}
     return Answer(content, lambda: _show(rows))
@@ -71,10 +71,14 @@ def _show(rows: list[Listed]) -> None:
     shown.show()
 
 
-def _listed(run_id: str, record: Record | None) -> Listed:
+def _listed(store: RunStore, run_id: str, record: Record | None) -> Listed:
     """One run that has begun."""
     if record is None:
-        return Listed(run_id, "unfinished", "unfinished")
+        from secateur.runs.life import state_of
+
+        state = state_of(store, run_id)
+        label = f"{state.label}: " if state.label else ""
+        return Listed(run_id, f"{label}{state.text}", state.name)
     shown = record.measure.shown(record.accuracy)
     return Listed(run_id, record.label, "finished", record.params, record.accuracy, shown, record.epochs)
 
@@ -112,12 +116,15 @@ def show_run(
     import json
 
     from secateur.records.written import rounded
+    from secateur.runs.life import state_of
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
     run_id = _named(store, run)
     record = store.record(run_id)
-    shown = record.to_json() if record else {"run_id": run_id, "finished": False}
+    state = state_of(store, run_id)
+    unfinished = {"run_id": run_id, "finished": False, "state": state.name, "label": state.label}
+    shown = record.to_json() if record else {**unfinished, "said": state.said}
     return Answer(shown, lambda: print(json.dumps(rounded(shown), indent=1)))
 
 
