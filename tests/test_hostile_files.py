@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import resource
+import shutil
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from secateur.architecture.architecture import Architecture
+from secateur.cli.main import _run
+from secateur.cli.runs import list_runs
+from secateur.cli.terminal import Table, say, show
 from secateur.compare.results import agreeing, load_results, rewrite_report
 from secateur.errors import InputError
+from secateur.names import harmless
+from secateur.progress import BarReporter, LineReporter
 from secateur.records.plan import Plan
 from secateur.records.reading import MOST_BYTES, MOST_DEPTH, MOST_DIGITS, MOST_VALUES, is_file_name, read_json
 from secateur.records.results import Results
@@ -18,6 +29,12 @@ from secateur.runs.store import RunStore
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "digits-channels" / "results.json"
 NETWORK = REPOSITORY / "results" / "shipped" / "conv4-1"
+RECORDED = Path(__file__).parent / "left_by_e086a27" / "in-pruning" / "runs" / "train-bb51b42ebeb2-s0"
+
+GROWTH_KB = 400_000
+"""What reading hostile files may add to the memory of this process at most, in KiB."""
+SECONDS = 20.0
+"""What one of them may take at most."""
 
 # --- one way of reading ---------------------------------------------------------------------------------
 
@@ -129,3 +146,85 @@ def test_a_report_on_somebodys_results_stays_in_its_folder(tmp_path):
         rewrite_report(folder, load_results(folder))  # these arms are not those of the verdict
     assert [each.name for each in tmp_path.rglob("*")][:2] == ["in", "theirs"]
     assert all(each.is_relative_to(folder) for each in tmp_path.rglob("*.*"))
+
+
+# --- small files that ask for much ----------------------------------------------------------------------
+
+LARGE = {
+    "images of 4096x4096": ({"image_size": [4096, 4096]}, "at most 33,554,432 entries"),
+    "images of many channels": ({"in_channels": 4096, "image_size": 4096}, "at most 33,554,432 entries"),
+    "images of 3000x3000": ({"image_size": [3000, 3000]}, "MACs, but the file says"),
+    "thousands of layers": ({"stages": [4096] * 4}, "at most 1,300 layers"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_small_architecture_takes_neither_memory_nor_time(name, tmp_path):
+    """Such a file of 2 KB took 16.5 GB and 110 s before it was refused."""
+    changes, said = LARGE[name]
+    content = json.loads((NETWORK.parent / "resnet18-1" / "architecture.json").read_text())
+    content["arguments"] |= changes
+    (tmp_path / "architecture.json").write_text(json.dumps(content))
+    before, begin = memory_kb(), time.process_time()
+    with pytest.raises(InputError, match=said):
+        Architecture.load(tmp_path)
+    assert memory_kb() - before < GROWTH_KB
+    assert time.process_time() - begin < SECONDS
+
+
+def memory_kb() -> int:
+    """The most memory that this process has had, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+# --- terminals ------------------------------------------------------------------------------------------
+
+COMMANDS = "a\x1b[2Jb\u202ec\u2066d\x07e\r\x9bf\u200eg\u2028h"
+SHOWN = "a?[2Jb?c?d?e??f?g?h"
+
+
+def test_what_commands_a_terminal_is_not_shown(capsys):
+    assert harmless(COMMANDS) == SHOWN
+    assert harmless("é 猫 \u05d0 👩\u200d🚀\n\ta\xa0b") == "é 猫 \u05d0 👩\u200d🚀\n\ta\xa0b"
+    say(COMMANDS)
+    show(COMMANDS)
+    table = Table("run", COMMANDS)
+    table.add_row(f"{COMMANDS}\n", "1")
+    table.show()
+    LineReporter(sys.stdout).note(COMMANDS)
+    printed = capsys.readouterr().out
+    assert printed.count(SHOWN) == 5
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+
+
+def test_bars_show_no_commands_and_read_no_markup():
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with BarReporter(console) as reporter:
+        reporter.begin(f"{COMMANDS}[/x]", 1.0)
+        reporter.run_started(f"{COMMANDS}[/y]", 1.0)
+        reporter.note(f"{COMMANDS} [red]z[/w]")
+    printed = console.file.getvalue()
+    assert f"{SHOWN} [red]z[/w]" in printed
+    assert not set(printed) & set("\u202e\u2066\x07\x9b\u200e\u2028")
+    assert "\x1b[2J" not in printed
+
+
+def test_labels_in_records_do_not_reach_the_terminal(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "runs" / RECORDED.name
+    shutil.copytree(RECORDED, folder)
+    content = json.loads((folder / "record.json").read_text())
+    content["label"] = COMMANDS
+    (folder / "record.json").write_text(json.dumps(content))
+    list_runs(tmp_path).show()
+    assert SHOWN in (printed := capsys.readouterr().out)
+    assert "\x1b" not in printed
+    content["seed"] = "\x1b[2J\u202e"
+    (folder / "record.json").write_text(json.dumps(content))
+    monkeypatch.setattr(sys, "argv", ["secateur", "runs", "list", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        _run()
+    said = capsys.readouterr().err
+    assert "'seed' must be a whole number" in said
+    assert not set(said) & set("\x1b\u202e")
