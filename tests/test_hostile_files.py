@@ -305,6 +305,28 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
+def test_a_poisoned_cache_is_not_believed(tmp_path, monkeypatch):
+    """Whatever is changed behind the images, or in the header, has them decoded again."""
+    monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path / "cache"))
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(6):
+            Image.new("L", (8, 8), index).save(tmp_path / "photos" / label / f"{index}.png")
+    labels = load_data(str(tmp_path / "photos")).train.labels
+    (path,) = (tmp_path / "cache").glob("data-*.safetensors")
+    whole = path.read_bytes()
+    images = 1024 + 12 * 64
+    draw = random.Random(0)
+    read_store(path)  # as it is it is taken
+    for place in (*draw.sample(range(images, len(whole)), 20), *draw.sample(range(8, 200), 20)):
+        poisoned = bytearray(whole)
+        poisoned[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(poisoned)
+        found = load_data(str(tmp_path / "photos"))
+        assert found.classes == ("a", "b")
+        assert torch.equal(found.train.labels, labels)
+
+
 # --- mutations ------------------------------------------------------------------------------------------
 
 BAD = [
