@@ -13,6 +13,7 @@ import torch
 
 from secateur.compare.advice import Question, advise, with_seeds
 from secateur.compare.differences import told_from
+from secateur.compare.judging import judged_again
 from secateur.compare.results import best_point, rewrite_report
 from secateur.compare.verdict import Evidence, decide
 from secateur.compare.winner import errors_of
@@ -24,6 +25,7 @@ from secateur.records.winner import Miss, Winner
 from secateur.report.checklist import checklist
 from secateur.report.thumbnails import thumbnails
 from secateur.report.winner import parts
+from secateur.runs.store import RunStore
 
 ROOT = Path(__file__).parents[1]
 PLAIN = Measure(name="gain", higher_is_better=True, fraction=False)
@@ -79,7 +81,7 @@ def test_a_winner():
     found = told(row("grasp", around(0.993)), row("snip2", around(0.95)), unpruned=dense(0.984))
     assert found.text == "Keep grasp: 990 parameters, 99.3%; unpruned 98.4%, clearly worse."
     first, smallest, beside = found.lines
-    assert first == "It wins: 4.3 points (3.7 to 4.9) ahead of snip2, the nearest."
+    assert first == "grasp wins: 4.3 points (3.7 to 4.9) ahead of snip2, the nearest."
     assert re.fullmatch(
         r"3 seeds cannot tell gaps under 0\.\d points; snip2 is behind by 4\.3 points\.", smallest
     )
@@ -94,15 +96,16 @@ def test_a_choice_among_equals_is_the_cheapest_and_is_not_sold_as_a_win():
         row("far", around(0.60, by=0.01), training=1e9),
         unpruned=dense(0.985, by=0.01),
     )
-    assert found.text == (
-        "Keep cheap, the cheapest to train of 2 that cannot be told apart: 990 parameters, 98.1%; "
-        "unpruned 98.5%."
-    )
+    assert found.text == "Keep cheap: 990 parameters, 98.1%; unpruned 98.5%."
     assert found.lines[0] == (
-        "A choice among equals, not a win: dear and cheap cannot be told apart, and cheap takes the least "
-        "training, 3 times less than dear; dear leads, cheap is 0.4 points behind it on the test split."
+        "A choice among equals, not a win: 2 arms cannot be told apart; of them cheap takes the least "
+        "training, 3 times less than dear; dear leads."
     )
-    assert "far is behind by 38.5 points." in found.lines[1]
+    assert re.fullmatch(
+        r"Not told apart from dear: cheap \(-0\.4\): 3 seeds cannot tell gaps under \d\.\d points; far is "
+        r"behind by 38\.5 points\.",
+        found.lines[1],
+    )
     (entry,) = found.per_budget
     assert (entry.arm, entry.why, entry.by, entry.equals) == (
         "cheap",
@@ -133,11 +136,19 @@ def test_an_arm_whose_seeds_differ_so_much_that_nothing_is_told_of_it_is_not_off
     recorded = Results.load(ROOT / "results/digits-gradual/results.json")
     rows = [each for each in recorded.summary if each.budget == "nonzeros=1%"]
     cheap = [replace(each, train_compute=1.0) if each.arm == "magnitude-tuned" else each for each in rows]
+    alone = advise(
+        cheap, None, Evidence(test=500, val=130)
+    )  # nor where no unpruned network speaks against it
+    assert alone is not None
+    assert alone.arm == "gradual-magnitude"
     found = advise(cheap, recorded.dense_summary, Evidence(test=500, val=130))
     assert found is not None
     assert found.arm == "gradual-magnitude"
-    assert "magnitude-tuned" not in found.per_budget[0].equals
-    assert "Behind, but not beyond doubt: magnitude-tuned by 49.4 points, where" in " ".join(found.lines)
+    (entry,) = found.per_budget
+    assert set(entry.equals) == {row.arm for row in rows}
+    assert entry.near == ("gradual-magnitude", "dynamic-feedback")
+    assert "4 arms cannot be told apart; the 2 near enough to the best and to the unpruned" in found.lines[0]
+    assert "magnitude-tuned (-49.4, as its seeds differ much): 3 seeds and 500 test images" in found.lines[1]
 
 
 def test_an_equal_that_is_further_from_the_unpruned_network_than_the_leader_is_passed_over():
@@ -145,8 +156,13 @@ def test_an_equal_that_is_further_from_the_unpruned_network_than_the_leader_is_p
     unpruned = row("dense", around(0.998, by=0.01), budget=None)
     assert told(*rows).arm == "cheap"
     found = told(*rows, unpruned=unpruned)
-    assert found.text == "Keep dear, which leads but does not win: 990 parameters, 98.0%; unpruned 99.8%."
-    assert "Behind, but not beyond doubt: cheap by 1.1 points, where" in " ".join(found.lines)
+    assert found.text == "Keep dear: 990 parameters, 98.0%; unpruned 99.8%."
+    assert found.lines[0] == (
+        "dear leads on validation and test together, but does not win; no other is near enough to replace it."
+    )
+    assert found.lines[1].startswith(
+        "Not told apart from dear: cheap (-1.1): 3 seeds cannot tell gaps under "
+    )
 
 
 def test_one_seed_decides_nothing_and_the_command_adds_two():
@@ -166,11 +182,12 @@ def test_the_smallest_budget_that_cannot_be_told_apart_from_the_unpruned_network
     ]
     found = told(*rows, unpruned=dense(0.984))
     assert (found.budget, found.arm) == ("params=25%", "one")
-    assert found.text.startswith("Take params=25% and keep one, one of 2 that cannot be told apart: 975 ")
-    assert found.lines[0].startswith(
-        "params=25% is the smallest budget whose network cannot be told apart from the unpruned one; it may "
-        "still be 0."
+    assert found.text == "Keep one at params=25%: 975 parameters, 98.3%; unpruned 98.4%."
+    assert found.lines[2].startswith(
+        "params=25% is the smallest budget whose network is near the unpruned one and cannot be told apart "
+        "from it: 0.1 points ("
     )
+    assert "farther off" not in found.lines[2]
     assert [entry.unpruned and entry.unpruned.stands for entry in found.per_budget] == [
         "alike",
         "alike",
@@ -179,17 +196,29 @@ def test_the_smallest_budget_that_cannot_be_told_apart_from_the_unpruned_network
     assert found.per_budget[2].text.endswith("worse than the unpruned network, beyond doubt")
 
 
+def test_a_smaller_budget_that_is_passed_over_for_its_noise_is_named():
+    rows = [
+        row(arm, scores, budget=f"params={share}%", limit=share * 40, params=share * 39)
+        for share, scores in ((50, around(0.983)), (25, [0.99, 0.93, 0.97]))
+        for arm in ("one", "other")
+    ]
+    found = told(*rows, unpruned=dense(0.984))
+    assert found.budget == "params=50%"
+    assert [entry.unpruned and entry.unpruned.stands for entry in found.per_budget] == ["alike", "alike"]
+    assert found.lines[2].endswith(" worse; farther off, if not told apart either: params=25% (2.1 points).")
+
+
 def test_where_the_unpruned_network_is_better_than_all():
     one = [row(arm, around(0.95)) for arm in ("one", "other")]
     found = told(*one, unpruned=dense(0.984))
     assert found.text == (
-        "Only where params=25% must hold, keep one, one of 2 that cannot be told apart: 990 parameters, "
-        "95.0%; unpruned 98.4%, clearly better."
+        "Keep one only where params=25% must hold: 990 parameters, 95.0%; unpruned 98.4%, clearly better."
     )
     more = [row(arm, around(0.90), budget="params=10%", limit=400) for arm in ("one", "other")]
     both = told(*one, *more, unpruned=dense(0.984))
-    assert both.text.startswith(
-        "No budget is free: at params=25%, which loses least, keep one, one of 2 that"
+    assert both.text == (
+        "No budget is free; keep one at params=25%, which loses least: 990 parameters, 95.0%; unpruned "
+        "98.4%, clearly better."
     )
 
 
@@ -200,13 +229,11 @@ def test_the_only_arm_without_the_unpruned_network_and_what_is_not_finished():
         arms=("width", "copycat"),
         seeds=3,
     )
-    assert found.text == (
-        "Take params=10% and keep width (a narrower network, from scratch), the only arm: 990 parameters, "
-        "90.0%."
-    )
+    assert found.text == "Keep width at params=10%: 990 parameters, 90.0%."
     assert found.lines == (
-        "params=10% is the smallest budget; the unpruned network was not trained, so that nothing here says "
-        "what a budget costs.",
+        "width (a narrower network, from scratch) is the only arm.",
+        "params=10% is the smallest budget; what a budget costs nothing says, as the unpruned network was "
+        "not trained.",
         "Not finished at params=25%: copycat.",
         "Not finished at params=10%: copycat.",
     )
@@ -226,7 +253,7 @@ def test_a_metric_where_lower_is_better():
     rows = [row("a", around(0.02)), row("b", around(0.08))]
     found = told(*rows, unpruned=dense(0.05), measure=LOSS)
     assert found.text == "Keep a: 990 parameters, mae 0.02; unpruned mae 0.05, clearly worse."
-    assert found.lines[0].startswith("It wins: 0.06 (0.05")
+    assert found.lines[0].startswith("a wins: 0.06 (0.05")
     assert "b is behind by 0.06." in found.lines[1]
 
 
@@ -241,6 +268,15 @@ def test_networks_that_have_learnt_nothing_are_said_to():
 
 def test_names_that_are_markup_are_only_text_in_the_sentences():
     assert "<b>" in told(row("<b>", around(0.9))).text  # pages escape it: see below
+
+
+def test_the_advice_that_the_docs_quote_is_that_of_the_recorded_comparison(tmp_path):
+    recorded = Results.load(ROOT / "results/digits-channels/results.json")
+    found = judged_again(recorded, RunStore(tmp_path)).advice
+    assert found is not None
+    quoted = re.sub(r"\n> ?", " ", (ROOT / "docs/verdict.md").read_text())
+    for line in (found.text, *found.lines):
+        assert " ".join(line.split()) in " ".join(quoted.split())
 
 
 # The smallest gap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from browser import open_page
 from secateur.compare.arms import ARMS as REGISTRY
 from secateur.errors import InputError
+from secateur.records.record import Epoch
 from secateur.records.results import Gap, Results
 from secateur.report import drawing
 from secateur.report.accuracy import accuracy_chart
@@ -293,9 +295,10 @@ def test_every_kind_of_results_is_drawn(kind: str) -> None:
 
 def test_names_from_outside_are_text_wherever_they_stand() -> None:
     nasty = ["<script>alert(1)</script>", "a" * 200, '\u202eמחיר & "x"', "line\nbreak\x00\x1b $\\alpha$"]
-    content, histories = synthetic_json(arms=[*nasty, "width"])
-    results, epochs = read(content, histories)
-    charts = page_charts(results, epochs)
+    content, histories = synthetic_json(arms=nasty, epochs=2)
+    content.update(profiles=[], trajectory=[])
+    charts = page_charts(*read(content, histories))
+    assert [chart.id for chart in charts] == ["forest", "accuracy", "curves"]
     for chart in charts:
         for view in chart.views:
             for drawn in drawings(view.svg):  # well-formed
@@ -344,6 +347,15 @@ def test_a_panel_for_each_arm_all_on_the_same_axes(shown: Any) -> None:
     ]
     assert lines == [3, 6, 6, 6, 6, 3]  # a run each; one trajectory of a seed serves both budgets
     assert "params=25%" in {text.text for text in key.iter("text")}
+    rows = synthetic()[1]["dense-0"]
+    line = next(p.attrib["d"] for p in panels[-1].iter("path") if "l" in p.attrib["d"]).split("M")[1]
+    start, steps = (
+        [float(v) for v in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", part)] for part in line.split("l")
+    )
+    points = np.cumsum(np.array([*start, *steps]).reshape(-1, 2), axis=0)
+    assert len(points) == len(rows) == 30
+    assert off_the_line([(row.epoch, x) for row, (x, _) in zip(rows, points, strict=True)]) < 0.011
+    assert off_the_line([(row.val_accuracy, y) for row, (_, y) in zip(rows, points, strict=True)]) < 0.011
 
 
 def test_a_long_run_is_thinned_and_says_so() -> None:
@@ -373,18 +385,50 @@ def test_bars_of_the_profile_are_as_long_as_their_numbers(shown: Any) -> None:
         assert off_the_line([(0.0, 0.0), *pairs], reach=50) < 0.03
 
 
-def test_many_arms_and_budgets_are_a_drawing_each_and_near_the_best_has_a_view() -> None:
-    budgets = tuple((f"params={p}%", 781 * p) for p in (50, 25, 10))
-    results, _ = synthetic(arms=[f"arm-{i}" for i in range(12)], budgets=budgets)
+def test_of_many_rows_each_budget_has_a_drawing() -> None:
+    results, _ = synthetic(arms=[f"arm-{i}" for i in range(15)], epochs=1)
     (view,) = forest_chart(results).views
-    assert [d.get("class") for d in drawings(view.svg)] == ["wide"] * 3 + ["narrow"] * 3
-    rows = list(results.summary)
-    rows[0] = replace(rows[0], mean=0.1, low=0.05, high=0.15)
-    everything, near = forest_chart(replace(results, summary=tuple(rows))).views
+    assert [d.get("class") for d in drawings(view.svg)] == ["wide"] * 2 + ["narrow"] * 2
+
+
+def test_near_the_best_has_a_view_where_all_is_several_times_as_wide() -> None:
+    results, _ = synthetic(arms=["width", "copycat", "bottleneck"], epochs=1)
+    assert [view.label for view in forest_chart(results).views] == ["everything"]
+    first, *others = results.summary
+    first = replace(first, mean=0.1, low=0.05, high=0.15)
+    everything, near = forest_chart(replace(results, summary=(first, *others))).views
     assert (everything.label, near.label) == ("everything", "near the best")
-    arrow = next(g for t, g in tips(drawings(near.svg)[0]).items() if t.startswith(f"{rows[0].arm}, "))
+    arrow = next(g for t, g in tips(drawings(near.svg)[0]).items() if t.startswith(f"{first.arm}, "))
     assert next(arrow.iter("use")).get("fill") == variable(CARD)  # hollow: it stands beyond the edge
     assert "arrow: beyond the edge" in near.svg
+
+
+RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_recorded_comparison_is_a_light_page(name: str) -> None:
+    """With curves as ragged as can be, which are not recorded."""
+    results = Results.load(ROOT / "results" / name / "results.json")
+    rng = random.Random(0)
+    ragged = {
+        point.run_id: tuple(
+            Epoch(
+                epoch=epoch,
+                loss=rng.random(),
+                train_accuracy=0.5,
+                val_accuracy=rng.random(),
+                lr=0.1,
+                params=1,
+            )
+            for epoch in range(1, 41)
+        )
+        for point in (*results.points, *results.dense)
+    }
+    page = render(results, ragged)
+    assert len(page.encode()) < 400_000
+    assert not re.search(r"\d\.\d{13}", re.sub(r"<script.*?</script>|data:[^\"]*", "", page, flags=re.DOTALL))
 
 
 def channel(value: int) -> float:
@@ -450,7 +494,7 @@ def test_the_files_are_svg_and_name_arms_that_nobody_has_heard_of() -> None:
 
 def test_where_nothing_can_be_drawn_one_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"matplotlib.*not installed: pip install 'secateur\[\w+\]'"):
+    with pytest.raises(InputError, match=r"matplotlib.*not installed: pip install 'secateur\[compare\]'"):
         render(*synthetic(arms=["width"]))
 
 
@@ -490,7 +534,9 @@ MEASURE = """<script>
 </script></body>"""
 
 
-@pytest.mark.parametrize(("width", "least", "seen"), [(1200, 10.0, 11), (390, 8.0, 12)])
+@pytest.mark.parametrize(
+    ("width", "least", "seen"), [pytest.param(1200, 10.0, 11, marks=pytest.mark.slow), (390, 8.0, 12)]
+)
 def test_in_a_browser_views_are_switched_and_no_text_is_too_small(
     tmp_path: Path, width: int, least: float, seen: int
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from secateur.architecture.architecture import Architecture
+from secateur.records.results import Results
 
 ROOT = Path(__file__).parents[1]
 ROWS = re.findall(
@@ -41,6 +42,19 @@ def test_equations_lead_to_code_and_tests(function, file, test):
         found = getattr(found, name)
     assert callable(found)
     assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.M)
+
+
+def test_a_stranger_finds_what_is_needed_first():
+    """What docs/stranger.md says of the README's first screen, in this order, and of its length."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    first = "\n".join(lines[:20])
+    places = [first.index(each) for each in ("budget", "pip install", "make demo", "make test", "<picture>")]
+    assert places == sorted(places)
+    assert "forest-dark.svg" in first
+    assert "forest-light.svg" in first
+    second = "\n".join(lines[20:50])
+    assert all(each in second for each in ("sc.prune(", "sc.save(", "sc.load(", "secateur compare", "export"))
+    assert len(lines) < 120
 
 
 def test_the_example_of_an_architecture_is_one():
@@ -126,3 +140,12 @@ def test_the_list_of_commands_is_what_the_command_line_says():
         [sys.executable, ROOT / "tools/cli.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_quick_start_quotes_its_record():
+    """The advice on the page is that of the recorded comparison, made by the page's own command."""
+    page = (ROOT / "docs/quick-start.md").read_text()
+    results = Results.load(ROOT / "results/quick-start/results.json")
+    quoted = re.search(r"```text\n(.*?)```", page, re.S)[1].split("\n")
+    assert [line.strip() for line in quoted if line] == [results.advice.text, *results.advice.lines[:3]]
+    assert f"\n{results.command}\n" in page

@@ -114,7 +114,7 @@ def test_an_example_runs(path, tmp_path, request):
 
 def test_every_example_is_told_of():
     """In the order in which people need them, and each short enough to be read."""
-    told = re.findall(r"^\| \[([\w.]+)\]\(\1\) \|", (ROOT / "examples/README.md").read_text(), re.M)
+    told = re.findall(r"^\| \[([\w.]+)\]\(../examples/\1\) \|", (ROOT / "docs/examples.md").read_text(), re.M)
     assert sorted(told) == [path.name for path in EXAMPLES]
     assert len(told) >= 10
     assert [path.name for path in EXAMPLES if len(path.read_text().splitlines()) > 100] == []

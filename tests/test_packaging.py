@@ -118,7 +118,7 @@ BARE = {
 }
 """Command -> what it says where nothing but the core is installed."""
 REFUSED = {
-    "compare --out compared": NEEDS.format("scipy", "compare"),
+    f"compare {TINY} --budget params=90% --arms width --out compared": NEEDS.format("scipy", "compare"),
     "compare --plan": NEEDS.format("scipy", "compare"),
     "reproduce crowley2018 snip --scale smoke": NEEDS.format("scipy", "compare"),
     "report dense": NEEDS.format("scipy", "compare"),

@@ -299,3 +299,28 @@ def test_a_folder_without_its_network_says_so(nonzeros: sc.CompareResult, tmp_pa
     assert "cannot be read" in why()
     architecture.unlink()
     assert "does not lie beside this page" in why()
+
+
+NOISE = re.compile(r"\d\.\d{8,}")
+
+
+def test_no_door_shows_a_number_that_nobody_wrote(
+    nonzeros: sc.CompareResult, command_line: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate of tuning is 0.05 times 0.2 three times: 0.00040000000000000013 to a computer."""
+    monkeypatch.chdir(nonzeros.directory.parent)
+    assert NOISE.search(json.dumps(dict(nonzeros.results.settings)))
+    assert not NOISE.search(Elements((nonzeros.directory / "report.html").read_text()).text)
+    folder = shlex.quote(nonzeros.directory.name)
+    tuned = next(point for point in nonzeros.points if point.arm == "magnitude-tuned")
+    shown = pasted(command_line, f"secateur runs show {tuned.run_id} {folder}")
+    assert not NOISE.search(shown)
+    exact = json.loads(pasted(command_line, f"secateur runs show {tuned.run_id} {folder} --json"))
+    assert json.loads(shown)["accuracy"] == pytest.approx(exact["accuracy"], rel=1e-5)
+    assert NOISE.search(json.dumps(exact))
+    for line in (
+        f"secateur runs list {folder}",
+        f"secateur push {folder}/best ann/small --dry-run",
+    ):
+        assert not NOISE.search(pasted(command_line, line))
+    assert not NOISE.search(repr(nonzeros) + repr(tuned) + repr(Recipe(lr=0.1 + 0.2)))

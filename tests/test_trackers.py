@@ -167,8 +167,11 @@ def test_tensorboard_reads_what_was_told(digits, tmp_path):
     assert found["loss"] == [(row.epoch, pytest.approx(row.loss)) for row in record.history]
     assert found["lr"] == [(row.epoch, pytest.approx(row.lr)) for row in record.history]
     assert found["final/test_accuracy"] == [(3, pytest.approx(record.accuracy))]
-    (settings,) = (tmp_path / "tensorboard" / run_id).rglob("hparams.yml")
-    assert "recipe.epochs: 3\n" in settings.read_text()
+    folders = [each for each in (tmp_path / "tensorboard").rglob("*") if each.is_dir()]
+    assert [each.name for each in folders] == [run_id]  # one run is one there
+    events = b"".join(each.read_bytes() for each in folders[0].iterdir())
+    assert b"| recipe.epochs | 3 |" in events
+    assert b"_hparams_/session_start_info" in events
     shutil.rmtree(tmp_path / "tensorboard")
     sc.compare(**SMALL, data=digits, out=tmp_path, log_with="tensorboard")
     assert read(run_id) == found
@@ -217,6 +220,8 @@ def test_names_of_services(monkeypatch):
     with pytest.raises(InputError, match="MLFLOW_RUN_ID names one for all: unset it"):
         check_services("mlflow")
     monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "a key")
+    assert check_services("wandb") == ("wandb",)  # whether it is taken is seen later
     monkeypatch.setattr(services, "_has_key", lambda: False)
     with pytest.raises(InputError, match="needs a key, and there is none here: `wandb login`"):
         check_services("wandb")

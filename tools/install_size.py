@@ -61,6 +61,15 @@ def required() -> dict[str, list[str]]:
     return {"core": project["dependencies"], **project["optional-dependencies"]}
 
 
+def asked_for() -> dict[str, list[str]]:
+    """What each row of the table installs."""
+    groups, wanted = required(), {"before": list(BEFORE)}
+    for key in ROWS.values():
+        extras = [each for part in key.split(",") if part != "core" for each in groups[part]]
+        wanted[key] = [*groups["core"], *extras]
+    return wanted
+
+
 def closure(requirements: Iterable[str]) -> dict[str, Distribution]:
     """Everything that is installed with these: canonical name -> its distribution."""
     from packaging.requirements import Requirement
@@ -93,11 +102,7 @@ def size(package: Distribution) -> int:
 
 def measured() -> dict[str, Any]:
     """The rows of the table, and what they were measured on."""
-    groups = required()
-    wanted = {"before": BEFORE}
-    for key in ROWS.values():
-        extras = [each for part in key.split(",") if part != "core" for each in groups[part]]
-        wanted[key] = [*groups["core"], *extras]
+    wanted = asked_for()
     sizes: dict[str, int] = {}
     rows = {}
     for key, requirements in wanted.items():
@@ -114,6 +119,7 @@ def measured() -> dict[str, Any]:
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
         },
+        "required": {key: sorted(wanted[key]) for key in rows},
         "rows": rows,
         "packages": {name: {"version": versions[name], "bytes": sizes[name]} for name in sorted(sizes)},
     }
@@ -158,9 +164,11 @@ def main() -> int:
     """Measure and write, or with --check compare; the exit code."""
     text = PAGE.read_text(encoding="utf-8")
     if "--check" in sys.argv[1:]:
-        if page(text, json.loads(FILE.read_text(encoding="utf-8"))) == text:
+        content = json.loads(FILE.read_text(encoding="utf-8"))
+        now = {key: sorted(each) for key, each in asked_for().items()}
+        if page(text, content) == text and content["required"] == now:
             return 0
-        print("docs/install.md is stale: python tools/install_size.py")
+        print("docs/install.md or what it was made of is stale: python tools/install_size.py")
         return 1
     try:
         content = measured()

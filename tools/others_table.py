@@ -21,7 +21,7 @@ LINKS = (
 )
 SAID = (
     (
-        "asked for in",
+        "the budget is in",
         "parameters, MACs, bytes of the file, measured milliseconds, nonzero weights",
         "a share of the channels",
         "parameters, or limits on channels",
@@ -35,7 +35,7 @@ SAID = (
         "2:4, by magnitude or SparseGPT",
     ),
     (
-        "beside the smaller network trained from scratch",
+        "the smaller network from scratch beside it",
         "every time, with seeds and intervals",
         "–",
         "–",

@@ -65,12 +65,6 @@ def title(results: Results) -> tuple[str, str]:
     )
 
 
-def caption(directory: Path = SOURCE) -> str:
-    """The same in a line of Markdown, with the file that it is read from."""
-    said, work = title(Results.load(directory / "results.json"))
-    return f"*{said}* ({work}; `{directory.relative_to(ROOT)}/results.json`)."
-
-
 def drawn(directory: Path) -> dict[Path, str]:
     """The pictures of a comparison: path -> content."""
     results = Results.load(directory / "results.json")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import controls_table
 import others_table
-import picture
 import verdict_tables
 import verdicts
 from field import table
@@ -188,7 +187,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "controls": controls_table.said,
     "dupont-claims": dupont_claims,
     "others": others_table.others_table,
-    "picture": picture.caption,
     "prunable": prunable,
     "settings": controls_table.settings_table,
     "verdicts": verdicts.table,

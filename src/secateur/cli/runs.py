@@ -105,19 +105,20 @@ def show_run(
     run: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
     directory: _Folder = Path("secateur-compare"),
 ) -> Answer:
-    """One run's record, as JSON.
+    """One run's record, as JSON; its numbers to six digits, with --json as they are.
 
     Example: `secateur runs show train-3fa9 secateur-compare/`
     """
     import json
 
+    from secateur.records.written import rounded
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
     run_id = _named(store, run)
     record = store.record(run_id)
     shown = record.to_json() if record else {"run_id": run_id, "finished": False}
-    return Answer(shown, lambda: print(json.dumps(shown, indent=1)))
+    return Answer(shown, lambda: print(json.dumps(rounded(shown), indent=1)))
 
 
 def delete_run(

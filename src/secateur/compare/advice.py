@@ -130,15 +130,18 @@ def _choice(
     decision = decide(rows, evidence, measure)
     known = told_from(decision.differences)
     beside = _unpruned(rows, dense, evidence, measure)
-    equals = _equals(decision, beside)
-    kept, by = _cheapest(equals, decision.leader, question.resource)
+    near = _near_enough(decision, beside)
+    kept, by = _cheapest(near, decision.leader, question.resource)
+    told = zip(decision.others, decision.behind, strict=False) if decision.differences else ()
+    alike = [row.arm for row, behind in told if not behind]
     advice = BudgetAdvice(
         budget=kept.budget or "",
         limit=kept.limit or 0,
         arm=kept.arm,
-        why=_why(decision, equals),
-        by=by if len(equals) > 1 else None,
-        equals=tuple(row.arm for row in equals) if len(equals) > 1 else (),
+        why=_why(decision, near),
+        by=by if len(near) > 1 else None,
+        equals=(decision.leader.arm, *alike) if alike else (),
+        near=tuple(row.arm for row in near) if alike else (),
         untold=tuple(
             _untold(row, each, smallest, evidence.test, decision.leader.n)
             for row, each, smallest, behind in zip(
@@ -154,16 +157,16 @@ def _choice(
     return Choice(decision, kept, advice)
 
 
-def _why(decision: Decision, equals: Sequence[SummaryRow]) -> str:
+def _why(decision: Decision, near: Sequence[SummaryRow]) -> str:
     if not decision.others:
         return ALONE
     if not decision.differences:
         return ONE_SEED
-    return WINS if decision.wins else EQUALS if len(equals) > 1 else LEADS
+    return WINS if decision.wins else EQUALS if len(near) > 1 else LEADS
 
 
-def _equals(decision: Decision, beside: Mapping[str, Unpruned]) -> list[SummaryRow]:
-    """Find the arms that may be chosen from: the leader, and those that might be as good as it.
+def _near_enough(decision: Decision, beside: Mapping[str, Unpruned]) -> list[SummaryRow]:
+    """Find the arms that may be chosen from: the leader, and of those not told apart from it the near ones.
 
     "Not clearly behind" is not enough for that: an arm whose seeds lie far apart is behind beyond doubt only
     where it is far behind. So an arm must be nearer to the leader than half the narrowest interval of a
@@ -192,9 +195,9 @@ def _near(beside: Mapping[str, Unpruned]) -> set[str]:
     return {name for name, each in beside.items() if each.gap < narrowest}
 
 
-def _cheapest(equals: Sequence[SummaryRow], leader: SummaryRow, resource: str) -> tuple[SummaryRow, str]:
+def _cheapest(near: Sequence[SummaryRow], leader: SummaryRow, resource: str) -> tuple[SummaryRow, str]:
     """Choose by training, then size, then MACs; of what costs the same in all of them, the leader's mean."""
-    left = list(equals)
+    left = list(near)
     for by, count in ((TRAINING, cost), (SIZE, lambda row: row.count_of(resource) or 0.0), (MACS, _macs)):
         least = min(map(count, left))
         left = [row for row in left if count(row) <= least]

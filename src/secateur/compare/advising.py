@@ -24,7 +24,7 @@ from secateur.records.advice import (
     Unpruned,
     Untold,
 )
-from secateur.records.measure import Measure
+from secateur.records.measure import Measure, number
 from secateur.records.results import SummaryRow
 
 UNITS = {
@@ -34,8 +34,8 @@ UNITS = {
     "bytes": "bytes",
 }
 """What a network's size is said in, by what its budget limits."""
-_NAMED, _SHORT = 2, 50
-"""More arms than these are counted, not named; longer words on an arm are left out of the headline."""
+_NAMED = 2
+"""More arms than these are counted, not named."""
 _LEARNT = 0.1
 """Of the way from guessing to 100%: what has not come so far has learnt nothing to speak of."""
 
@@ -64,31 +64,15 @@ class Told:
         """What to do, in a sentence."""
         advice, several = taken.advice, len(choices) > 1
         worse = advice.unpruned is not None and advice.unpruned.stands == WORSE
-        keep = (
-            f"{_explained(advice.arm)}{self._of_equals(taken)}: {self._numbers(taken)}{self._beside(taken)}"
-        )
+        where = f" at {advice.budget}" if several else ""
+        numbers = f"{self._numbers(taken)}{self._beside(taken)}"
         if advice.why == ONE_SEED:
-            where = f"at {advice.budget} " if several else ""
-            return f"One seed decides nothing; {where}ahead for now is {keep}."
+            return f"One seed decides nothing; ahead for now is {advice.arm}{where}: {numbers}."
         if self.costs and several:
-            return f"No budget is free: at {advice.budget}, which loses least, keep {keep}."
+            return f"No budget is free; keep {advice.arm}{where}, which loses least: {numbers}."
         if worse:
-            return f"Only where {advice.budget} must hold, keep {keep}."
-        return f"Take {advice.budget} and keep {keep}." if several else f"Keep {keep}."
-
-    def _of_equals(self, taken: Choice) -> str:
-        """What keeps a choice among equals from being taken for a win."""
-        advice = taken.advice
-        count = len(advice.equals)
-        if advice.why == EQUALS:
-            what = {
-                TRAINING: "the cheapest to train of",
-                SIZE: "the smallest of",
-                MACS: "the one with the fewest MACs of",
-                MEAN: "one of",
-            }[advice.by or MEAN]
-            return f", {what} {count} that cannot be told apart"
-        return {LEADS: ", which leads but does not win", ALONE: ", the only arm"}.get(advice.why, "")
+            return f"Keep {advice.arm} only where {advice.budget} must hold: {numbers}."
+        return f"Keep {advice.arm}{where}: {numbers}."
 
     def _numbers(self, taken: Choice) -> str:
         count = taken.kept.count_of(self.resource)
@@ -106,11 +90,9 @@ class Told:
     def lines(self, taken: Choice, choices: Sequence[Choice], seeds: int | None) -> Iterator[str]:
         """Say beneath the headline why, what could not be told apart, and what would decide it."""
         yield from self._no_better_than_guessing(taken)
-        yield from self._why_this_budget(taken, choices)
-        yield from self._why_this_arm(taken)
-        yield from self._smallest_told(taken)
-        yield from self._passed_over(taken)
-        yield from self._to_the_unpruned(taken)
+        yield self._why_this_arm(taken)
+        yield from self._untold(taken)
+        yield from self._to_the_unpruned(taken, choices)
         yield from self._what_would_decide(taken, seeds)
         for each in choices:
             if each.advice.missing:
@@ -125,119 +107,127 @@ class Told:
                 "longer before you take any of these."
             )
 
-    def _why_this_budget(self, taken: Choice, choices: Sequence[Choice]) -> Iterator[str]:
-        known, budget = taken.advice.unpruned, taken.advice.budget
-        if len(choices) == 1 or self.costs:
-            return
-        if known is not None:
-            yield (
-                f"{budget} is the smallest budget whose network cannot be told apart from the unpruned one"
-                f"{f'; it may still be {self._gap(known.high)} worse' if known.high > 0 else ''}."
-            )
-        elif self.dense is None:
-            yield (
-                f"{budget} is the smallest budget; the unpruned network was not trained, so that nothing "
-                "here says what a budget costs."
-            )
-        else:
-            yield f"{budget} is the smallest budget; one seed does not say what a budget costs."
-
-    def _why_this_arm(self, taken: Choice) -> Iterator[str]:
-        advice, leader = taken.advice, taken.decision.leader
+    def _why_this_arm(self, taken: Choice) -> str:
+        advice, who = taken.advice, _explained(taken.advice.arm)
+        together = "on validation and test together"
         if advice.why == WINS:
             found = zip(taken.decision.others, taken.decision.differences, strict=True)
             row, nearest = min(found, key=lambda pair: pair[1].gap)
             ahead = between(nearest.gap - nearest.half, nearest.gap + nearest.half, self.measure)
-            yield f"It wins: {self._gap(nearest.gap)} {ahead} ahead of {row.arm}, the nearest."
-        elif advice.why == EQUALS:
-            yield (
-                f"A choice among equals, not a win: {listed(advice.equals)} cannot be told apart, and "
-                f"{self._chosen(taken)}."
+            return f"{who} wins: {self._gap(nearest.gap)} {ahead} ahead of {row.arm}, the nearest."
+        if advice.why == EQUALS:
+            return (
+                f"A choice among equals, not a win: {len(advice.equals)} arms cannot be told apart; "
+                f"{self._chosen(taken, who)}."
             )
-        elif advice.why == LEADS:
-            yield (
-                f"{leader.arm} has the best mean on validation and test together; no other is near enough to "
-                "be chosen in its place, but not all of them are clearly behind."
-            )
-        elif advice.why == ONE_SEED:
-            yield (
-                f"{leader.arm} has the best {self.measure.name} on validation and test together; another "
-                "seed may turn that round."
-            )
+        return {
+            LEADS: f"{who} leads {together}, but does not win; no other is near enough to replace it.",
+            ALONE: f"{who} is the only arm.",
+            ONE_SEED: f"{who} has the best {self.measure.name} {together}; another seed may turn that round.",
+        }[advice.why]
 
-    def _chosen(self, taken: Choice) -> str:
+    def _chosen(self, taken: Choice, who: str) -> str:
         """What spoke for one of the equals."""
-        advice, leader, kept = taken.advice, taken.decision.leader, taken.kept
+        advice, leader = taken.advice, taken.decision.leader
+        enough = f"the {len(advice.near)} near enough to the best"
+        if self.dense is not None:
+            enough += " and to the unpruned network"
+        everyone = len(advice.near) == len(advice.equals)
         if advice.by == MEAN:
-            return f"they cost the same: {advice.arm} has the best mean on validation and test together"
+            those = "they" if everyone else enough
+            return f"{those} cost the same, and {who} has the best mean on validation and test together"
         why = {
             TRAINING: "takes the least training",
             SIZE: f"takes as little training as any, with the fewest {UNITS[self.resource]}",
             MACS: "takes as little training as any, with the fewest MACs",
         }[advice.by or MEAN]
-        if kept is leader:
-            return f"{advice.arm}, which leads, {why}"
-        times = _times(leader, kept) if advice.by == TRAINING else ""
-        (found,) = [each for each in advice.untold if each.arm == advice.arm]
-        stands = f"{self._gap(abs(found.gap))} {'behind' if found.gap > 0 else 'ahead of'} it"
-        level = "level with it" if found.gap == 0 else stands
-        return f"{advice.arm} {why}{times}; {leader.arm} leads, {advice.arm} is {level} on the test split"
+        those = "of them" if everyone else f"of {enough}"
+        if taken.kept is leader:
+            return f"{those} {who}, which leads, {why}"
+        times = _times(leader, taken.kept) if advice.by == TRAINING else ""
+        return f"{those} {who} {why}{times}; {leader.arm} leads"
 
-    def _smallest_told(self, taken: Choice) -> Iterator[str]:
-        """The resolution of the comparison, and who is beyond it."""
+    def _untold(self, taken: Choice) -> Iterator[str]:
+        """What could not be told apart, by what resolution, and who is beyond it."""
         advice, decision = taken.advice, taken.decision
         if not decision.differences:
             return
         seeds = f"{taken.kept.n} seeds{f' and {self.examples}' if self._counts_examples else ''}"
-        if advice.told_from is None or (self.measure.fraction and advice.told_from > 1):
-            yield f"{seeds} cannot tell any gap here."
-            return
-        found = zip(decision.others, decision.differences, decision.behind, strict=True)
+        smallest = advice.told_from
+        none = smallest is None or (self.measure.fraction and smallest > 1)
+        tells = "any gap here" if none or smallest is None else f"gaps under {self._gap(smallest)}"
+        nearest_first = sorted(advice.untold, key=lambda each: each.gap)
+        arms = ", ".join(self._apart(each, smallest) for each in nearest_first)
+        before = f"Not told apart from {decision.leader.arm}: {arms}: " if arms else ""
+        who = self._behind(taken)
+        yield f"{before}{seeds} cannot tell {tells}{f'; {who}' if who else ''}."
+
+    def _apart(self, found: Untold, smallest: float | None) -> str:
+        """An arm and how far it is from the leader: below 0 where it is worse."""
+        noisy = ", as its seeds differ much" if smallest is not None and found.gap > smallest else ""
+        if not self.measure.fraction:
+            return f"{found.arm} ({number(-found.gap)}{noisy})"
+        return f"{found.arm} ({round(-100 * found.gap, 1) + 0.0:+.1f}{noisy})".replace("(+0.0", "(0.0")
+
+    def _behind(self, taken: Choice) -> str:
+        found = zip(taken.decision.others, taken.decision.differences, taken.decision.behind, strict=True)
         behind = [(row.arm, each.gap) for row, each, is_behind in found if is_behind]
-        if len(behind) <= _NAMED:
-            who = listed([f"{arm} is behind by {self._gap(gap)}" for arm, gap in behind]) if behind else ""
-        else:
-            who = f"{len(behind)} arms are behind by {self._gap(min(gap for _, gap in behind))} or more"
-        yield f"{seeds} cannot tell gaps under {self._gap(advice.told_from)}{f'; {who}' if who else ''}."
+        if len(behind) > _NAMED:
+            return f"{len(behind)} arms are behind by {self._gap(min(gap for _, gap in behind))} or more"
+        return listed([f"{arm} is behind by {self._gap(gap)}" for arm, gap in behind]) if behind else ""
 
     @property
     def _counts_examples(self) -> bool:
         return bool(self.examples) and self.measure.fraction
 
-    def _passed_over(self, taken: Choice) -> Iterator[str]:
-        """Say which arms are neither clearly behind nor near enough to be chosen."""
-        advice = taken.advice
-        left = [each for each in advice.untold if each.arm not in advice.equals]
-        if left:
-            yield f"Behind, but not beyond doubt: {'; '.join(map(self._doubtful, left))}."
+    def _to_the_unpruned(self, taken: Choice, choices: Sequence[Choice]) -> Iterator[str]:
+        several = len(choices) > 1
+        found, budget, arm = taken.advice.unpruned, taken.advice.budget, taken.advice.arm
+        smallest = f"{budget} is the smallest budget"
+        if found is not None and several and not self.costs and found.stands == ALIKE:
+            alike = "whose network is near the unpruned one and cannot be told apart from it"
+            yield f"{smallest} {alike}: {self._distance(found)}{self._farther(taken, choices)}."
+        elif found is not None:
+            yield f"{arm} is {self._against(found)}."
+        elif several and self.dense is None:
+            yield f"{smallest}; what a budget costs nothing says, as the unpruned network was not trained."
+        elif several:
+            yield f"{smallest}; one seed does not say what a budget costs."
 
-    def _doubtful(self, found: Untold) -> str:
-        told = "no gap is" if found.told_from is None else f"{self._gap(found.told_from)} would be"
-        return f"{found.arm} by {self._gap(found.gap)}, where {told} told"
-
-    def _to_the_unpruned(self, taken: Choice) -> Iterator[str]:
-        found = taken.advice.unpruned
-        if found is not None:
-            yield f"{taken.advice.arm} is {self._against(found)}."
+    def _farther(self, taken: Choice, choices: Sequence[Choice]) -> str:
+        """Smaller budgets that were passed over, though nothing tells their networks apart either."""
+        lost = [
+            f"{each.advice.budget} ({self._gap(each.advice.unpruned.gap)})"
+            for each in choices[choices.index(taken) + 1 :]
+            if each.advice.unpruned is not None and each.advice.unpruned.stands == ALIKE
+        ]
+        return f"; farther off, if not told apart either: {listed(lost)}" if lost else ""
 
     def _against(self, found: Unpruned) -> str:
         """How a network stands to the unpruned one."""
-        less = -found.gap if found.gap < 0 else found.gap
-        low, high = (-found.high, -found.low) if found.gap < 0 else (found.low, found.high)
-        side = "better" if found.gap < 0 else "worse"
-        gap = f"{self._gap(less)} {between(low, high, self.measure)} {side} than the unpruned network"
-        if found.gap == 0:
-            gap = f"as good as the unpruned network {between(low, high, self.measure)}"
+        gap = f"{self._distance(found)} {'than' if found.gap else 'as'} the unpruned network"
         if found.stands != ALIKE:
             return f"{gap}, beyond doubt"
         return f"{gap}, {'not told apart from it' if found.low <= 0 <= found.high else 'not beyond doubt'}"
 
+    def _distance(self, found: Unpruned) -> str:
+        low, high = (-found.high, -found.low) if found.gap < 0 else (found.low, found.high)
+        interval = between(low, high, self.measure)
+        if found.gap == 0:
+            return f"as good {interval}"
+        return f"{self._gap(abs(found.gap))} {interval} {'better' if found.gap < 0 else 'worse'}"
+
     def _what_would_decide(self, taken: Choice, seeds: int | None) -> Iterator[str]:
         if taken.of_one_seed:
             yield f"{seeds} seeds give intervals and a verdict; what is trained already is kept."
-        for found in taken.open:
-            pair = f"the {self._gap(found.gap)} between {taken.decision.leader.arm} and {found.arm}"
-            yield self._ways(found, pair, taken.kept.n)
+        elif taken.open:
+            leader = taken.decision.leader.arm
+            yield " ".join(
+                self._ways(each, f"the {self._gap(each.gap)} between {leader} and {each.arm}", taken.kept.n)
+                for each in taken.open
+            )
+        elif taken.advice.untold:
+            yield "No number of seeds is known to decide it: nothing is behind the leader on the test split."
 
     def _ways(self, found: Untold, pair: str, n: int) -> str:
         of_images = self.examples.partition(" ")[2]
@@ -278,8 +268,7 @@ class Told:
 
 def _explained(arm: str) -> str:
     """An arm's name, with what it means."""
-    meaning = ARMS[arm].meaning if arm in ARMS else ""
-    return f"{arm} ({meaning})" if 0 < len(meaning) <= _SHORT else arm
+    return f"{arm} ({ARMS[arm].meaning})" if arm in ARMS else arm
 
 
 def _rounded(count: int) -> int:

@@ -40,14 +40,14 @@ class Choice:
             (each for each in self.advice.untold if each.gap > 0),
             key=lambda each: (each.seeds is None, each.seeds or 0, -each.gap),
         )
-        near = [each for each in ahead if each.arm in self.advice.equals]
+        near = [each for each in ahead if each.arm in self.advice.near]
         if self.kept is not self.decision.leader:
             near = [each for each in near if each.arm == self.advice.arm]
         if any(each.seeds is not None for each in near):
             return near[:1]
-        far = [each for each in ahead if each.arm not in self.advice.equals]
+        far = [each for each in ahead if each.arm not in self.advice.near]
         told = [each for each in far if each.seeds is not None]
-        return near[:1] + (told[-1:] if told == far else told[:1])
+        return near[:1] + (told[-1:] if told == far else told[:1]) or ahead[:1]
 
 
 def cost(row: SummaryRow) -> float:

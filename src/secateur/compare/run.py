@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
-from inspect import signature
+from inspect import cleandoc, signature
 from pathlib import Path
 from typing import Any, ParamSpec, cast
 
@@ -228,8 +228,7 @@ def compare(
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
-
-        reporter: shows how far it is, and is told what should be said; None: on stderr.
+        reporter: shows how far it is, and is told what should be said (`secateur.progress`); None: nobody is.
         command: what `results.json` says that was asked; None: this call.
 
     Returns:
@@ -282,6 +281,14 @@ def compare(
     return _END.get()(wanted, session, told, asked, reads=reads)
 
 
+_HERE = "    arguments, settings: those of `secateur.compare`."
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+    """What a docstring says of the arguments; with `python -OO` there is none."""
+    return cleandoc(function.__doc__ or "Args:\n").partition("Args:\n")[2].partition("\n\n")[0]
+
+
 def _planning(compare: Callable[P, CompareResult]) -> Callable[P, Planned]:
     """`plan`, which takes what `compare` takes and goes the same way up to the first run."""
 
@@ -292,7 +299,7 @@ def _planning(compare: Callable[P, CompareResult]) -> Callable[P, Planned]:
         command's `--plan`.
 
         Args:
-            arguments, settings: as `secateur.compare` takes them.
+            arguments, settings: those of `secateur.compare`.
 
         Returns:
             the networks of one seed, with sizes and training MACs; it shows itself as a table.
@@ -309,6 +316,7 @@ def _planning(compare: Callable[P, CompareResult]) -> Callable[P, Planned]:
         finally:
             _END.reset(before)
 
+    plan.__doc__ = cleandoc(plan.__doc__ or "").replace(_HERE, _arguments(compare))
     plan.__signature__ = signature(compare).replace(return_annotation="Planned")  # type: ignore[attr-defined]
     plan.__qualname__ = "plan"
     return plan

@@ -58,11 +58,12 @@ class BudgetAdvice(Stored):
     Attributes:
         limit: the budget in units of its resource.
         arm: to keep.
-        why: it "wins"; it is chosen among "equals"; it "leads", and nothing else is near enough to be chosen;
+        why: it "wins"; it is chosen among "equals"; it "leads", and no other is near enough to be chosen;
             it is ahead by "one seed"; it is "alone".
         by: what it was chosen by among equals: "training", "size", "macs", or "mean" where they cost the
             same; left out of everything else.
-        equals: the arms that it was chosen among, itself one of them.
+        equals: the leader and the arms that cannot be told apart from it; empty where there is none.
+        near: those of them that are near enough to the best to be chosen among; itself one of them.
         untold: the arms that are not clearly behind the leader.
         told_from: the smallest gap to any arm that the verdict's rule would tell; None where there is none.
         unpruned: None where the unpruned network was not trained, or one seed tells nothing.
@@ -76,6 +77,7 @@ class BudgetAdvice(Stored):
     why: str
     by: str | None = optional()
     equals: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
     untold: tuple[Untold, ...] = ()
     told_from: float | None = None
     unpruned: Unpruned | None = None

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
+from secateur.records.written import exact
+
 MOST_ROWS = 60
 
 
@@ -73,7 +75,7 @@ def changed(settings: Any, defaults: Callable[[], Any], unsaid: type | tuple[()]
     """
     standard = defaults()
     told = [
-        f"{each.name}={value!r}"
+        f"{each.name}={exact(value) if isinstance(value, float) else value!r}"
         for each in fields(settings)
         if each.init and each.repr and not isinstance(value := getattr(settings, each.name), unsaid)
         if value != getattr(standard, each.name)

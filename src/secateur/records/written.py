@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _NUMBER = re.compile(r"(?<![\w.])-?(\d+)\.(\d+)(?:e[+-]?\d+)?(?![\w.])")
 _MOST_DECIMALS, _MOST_DIGITS = 6, 11
@@ -24,14 +26,30 @@ def written(value: float) -> str:
     return f"{value:.6g}"
 
 
-def exact(value: object) -> object:
-    """A value as a file for programs has it: numbers to twelve significant digits, all else as it is.
+def rounded(value: Any, digits: int = 6) -> Any:
+    """JSON whose numbers have so many significant digits; whole ones are exact.
 
     Example:
-        >>> exact(62.114999999999995), exact(7), exact(None), exact("a"), exact(1 / 3)
-        (62.115, 7, None, 'a', 0.333333333333)
+        >>> rounded({"lr": 0.0008000000000000003, "n": [1 / 3, 12345678, True, "a"]})
+        {'lr': 0.0008, 'n': [0.333333, 12345678, True, 'a']}
     """
-    return float(f"{value:.12g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) and value == int(value) else float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {key: rounded(each, digits) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(each, digits) for each in value]
+    return value
+
+
+def exact(value: Any) -> Any:
+    """The same for files that programs read: twelve digits, which tell all that was measured apart.
+
+    Example:
+        >>> exact(62.114999999999995), exact(7), exact(None), exact("a")
+        (62.115, 7, None, 'a')
+    """
+    return rounded(value, 12)
 
 
 def tidied(text: str) -> str:

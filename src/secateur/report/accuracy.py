@@ -56,7 +56,8 @@ class AccuracyDrawing:
         """The drawing of a page."""
         figure = page_figure(WIDTH, HEIGHT)
         limited = self.cost.key == self.results.resource
-        axes = panel(figure, 58, 30 if limited else 14, WIDTH - 78, HEIGHT - (84 if limited else 68))
+        left, top = self.quantity.room, 30 if limited else 14
+        axes = panel(figure, left, top, WIDTH - left - 20, HEIGHT - top - 54)
         self.draw(axes)
         return figure
 

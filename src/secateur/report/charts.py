@@ -124,6 +124,6 @@ def words(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     axes.text(x, y, text, **{"fontsize": 12, "color": INK, "va": "baseline", **look})
 
 
-def gutter(names: Iterable[str], least: float = 60, most: float = 240) -> float:
+def gutter(names: Iterable[str], least: float = 60, most: float = 264) -> float:
     """How wide a column of names is, about, in pixels."""
-    return min(max([6.6 * len(name) + 14 for name in names] + [least]), most)
+    return min(max([7.2 * len(name) + 16 for name in names] + [least]), most)

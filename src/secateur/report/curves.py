@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 224, 168
 """Of a panel, in pixels."""
-MOST = 3000
+MOST = 2400
 """Points of a view; of longer curves every second epoch is drawn, or every third."""
 FEWEST = 8
 """Points of a curve that are drawn however many there are of others."""
@@ -106,7 +106,7 @@ def _view(found: Sequence[Curve], measure: str, heading: str, name: str) -> View
 def _panel(panels: Panels, mine: Sequence[Curve], title: str) -> Figure:
     figure = page_figure(WIDTH, HEIGHT)
     words(canvas(figure), 4, 14, plain(title, 30), fontsize=12, weight=700)
-    axes = panel(figure, 36, 24, WIDTH - 46, HEIGHT - 48)
+    axes = panel(figure, 46, 24, WIDTH - 56, HEIGHT - 48)
     axes.set_xlim(*panels.across)
     axes.set_ylim(*panels.up)
     number_axis(axes.xaxis, 4)

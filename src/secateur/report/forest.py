@@ -7,7 +7,7 @@ from secateur.records.results import Results
 from . import svg
 from .charts import Chart, View
 from .forest_drawing import narrow_differences, narrow_figure, wide_figure
-from .forest_rows import Forest, forest_of
+from .forest_rows import MOST_ROWS, Forest, forest_of
 from .quantity import quantity_of
 
 MANY = 60
@@ -21,16 +21,16 @@ def forest_chart(results: Results) -> Chart:
         f"{quantity.title} on the test split: every arm at every budget with its 95% interval and its seeds"
         f"{', beside the unpruned network' if results.dense_summary else ''}; the table has the numbers."
     )
-    views = [View("everything", _markup(forest, "f", alt))]
+    views = [View("everything", _markup(forest, "f", alt, MANY))]
     if (near := forest.near()) is not None:
-        views.append(View("near the best", _markup(near, "g", alt)))
+        views.append(View("near the best", _markup(near, "g", alt, MOST_ROWS)))
     return Chart("forest", alt, views)
 
 
-def _markup(forest: Forest, name: str, alt: str) -> str:
-    """All drawings of a view: the wide ones, then for phones, where nothing is pointed at."""
+def _markup(forest: Forest, name: str, alt: str, most: int) -> str:
+    """All drawings of a view: the wide ones, then, of no more rows than `most`, those for phones."""
     parts = forest.parts()
-    large = len(forest.rows) > MANY
+    large = len(forest.rows) > most
     wide, narrow = [], []
     for index, part in enumerate(parts):
         heading = f"{part.rows[0].text}. {alt}" if len(parts) > 1 else alt

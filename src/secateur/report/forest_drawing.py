@@ -115,7 +115,8 @@ def narrow_differences(forest: Forest) -> Figure:
     found = places(rows, 30.0, 42, 36)
     figure = page_figure(NARROW, found.end + 40)
     page = canvas(figure)
-    axes = _difference_axes(figure, forest, (10, 22, NARROW - 20), found.end)
+    strips = [(y - 2, y + 20) for row, y in zip(rows, found.middles, strict=True) if row.gap]
+    axes = _difference_axes(figure, forest, (10, 22, NARROW - 20), found.end, strips)
     page.set_zorder(2)
     for row, y in zip(rows, found.middles, strict=True):
         if row.gap:
@@ -275,7 +276,13 @@ def _points(axes: Axes, across: list[float], up: list[float], **look: Any) -> No
     )
 
 
-def _difference_axes(figure: Figure, forest: Forest, place: tuple[float, float, float], end: float) -> Axes:
+def _difference_axes(
+    figure: Figure,
+    forest: Forest,
+    place: tuple[float, float, float],
+    end: float,
+    strips: list[tuple[float, float]] | None = None,
+) -> Axes:
     left, top, width = place
     axes = panel(figure, left, top, width, end - top)
     axes.set_ylim(end, top)
@@ -283,7 +290,8 @@ def _difference_axes(figure: Figure, forest: Forest, place: tuple[float, float, 
     found = [v for row in forest.rows if row.gap for v in forest.difference(row.gap)]
     axes.set_xlim(*series.extent([*found, 0.0], pad=0.05))
     number_axis(axes.xaxis, max(3, int(width / 60)))
-    axes.axvline(0, color=DENSE, linewidth=1.4, zorder=1)
+    for low, high in strips or [(top, end)]:
+        axes.plot([0, 0], [low, high], color=DENSE, linewidth=1.4, zorder=1)
     return axes
 
 

@@ -45,6 +45,11 @@ class Quantity:
         """Of a column or an axis."""
         return f"{self.name} (%)" if self.in_percent else self.name
 
+    @property
+    def room(self) -> float:
+        """Pixels that an axis of its values takes, with its name."""
+        return 58.0 if self.in_percent else 82.0
+
     def axis(self, split: str) -> str:
         """The title of an axis of values on a split."""
         return f"{self.name} on the {split} split{' (%)' if self.in_percent else ''}"

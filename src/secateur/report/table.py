@@ -203,8 +203,7 @@ def _sizes(rows: Sequence[SummaryRow], resource: Resource) -> Iterator[Column]:
     if resource.key == "nonzeros" or any(zeroes_weights(row) for row in rows):
         yield Column("nonzero weights", group, lambda row: Cell(count(row.nonzeros), _value(row.nonzeros)))
         yield Column("of all weights", group, lambda row: Cell(share(row.nonzeros, row.weights), _part(row)))
-    if resource.key != "nonzeros":
-        yield Column("params", group, lambda row: Cell(count(row.params), _value(row.params)))
+    yield Column("params", group, lambda row: Cell(count(row.params), _value(row.params)))
     yield Column("MACs", group, lambda row: Cell(si(row.macs), _value(row.macs)))
     if any(row.bytes is not None for row in rows):
         yield Column("bytes on disk", group, lambda row: Cell(count(row.bytes), _value(row.bytes)))

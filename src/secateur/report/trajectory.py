@@ -35,7 +35,7 @@ def _figure(results: Results) -> Figure:
     found, quantity = series.trajectories(results), quantity_of(results)
     limits = series.budgets(results) if series.resource_of(results).key == "params" else []
     figure = page_figure(WIDTH, HEIGHT)
-    axes = panel(figure, 58, 30, WIDTH - 78, HEIGHT - 84)
+    axes = panel(figure, quantity.room, 30, WIDTH - quantity.room - 20, HEIGHT - 84)
     sizes = [v for each in found for v in each.params] + [budget.limit for budget in limits]
     axes.set_xlim(*Axis(log=False).extent(sizes, pad=0.04))
     every = max(1, -(-sum(len(each.params) for each in found) // MOST))

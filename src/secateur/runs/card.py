@@ -16,6 +16,7 @@ from typing import Any
 from secateur.architecture.file import ARTEFACT_FILE
 from secateur.records.found import counted
 from secateur.records.scrubbed import scrubbed_text
+from secateur.records.written import rounded
 from secateur.report.cautious import size
 from secateur.report.markdown import block, code, said
 from secateur.runs.card_latency import latency, quantized
@@ -184,8 +185,15 @@ def _recipes(identity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(values, dict) and values:
             yield (
                 name,
-                code(" ".join(f"{key}={json.dumps(scrubbed_value(v))}" for key, v in values.items()), 1000),
+                code(
+                    " ".join(f"{key}={json.dumps(rounded(scrubbed_value(v)))}" for key, v in values.items()),
+                    1000,
+                ),
             )
+
+
+def _setting(value: Any) -> str:
+    return json.dumps(rounded(scrubbed_value(value)))
 
 
 def scrubbed_value(value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, METHODS, ChannelReparametrization, Method
+from secateur.records.written import exact
 
 Given = dict[str, dict[str, Any]]
 """Method -> setting -> value."""
@@ -112,7 +113,7 @@ def written(value: Any) -> str:
     """A value as the command line takes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    return str(exact(value) if isinstance(value, float) else value)
 
 
 def _hint(method: str, name: str) -> Any:

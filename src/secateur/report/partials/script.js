@@ -69,6 +69,7 @@
     });
     body.append.apply(body, rows);
   }
+  var sorted = "secateur-sorted " + location.pathname;  // a page that is watched loads itself again
   each("table.sortable .sort", function (button) {
     button.addEventListener("click", function () {
       var head = button.closest("th"), table = button.closest("table");
@@ -76,6 +77,12 @@
       table.querySelectorAll("[aria-sort]").forEach(function (other) { other.removeAttribute("aria-sort"); });
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       order(table, Number(button.dataset.column), up);
+      try { sessionStorage.setItem(sorted, button.dataset.column + (up ? " up" : " down")); } catch (error) { /* not kept */ }
     });
+  });
+  try { var kept = (sessionStorage.getItem(sorted) || "").split(" "); } catch (error) { kept = []; }
+  if (kept.length === 2) each("table.sortable .sort[data-column='" + Number(kept[0]) + "']", function (button) {
+    button.click();
+    if (kept[1] === "down") button.click();
   });
 })();

@@ -61,8 +61,14 @@ class Service:
         """
         raise NotImplementedError
 
-    def tell_outcome(self, tracker: GeneralTracker, found: Mapping[str, float], epochs: int) -> None:
-        """Tell what a run came to."""
+    def tell_outcome(
+        self,
+        tracker: GeneralTracker,
+        found: Mapping[str, float],
+        epochs: int,
+        settings: Mapping[str, Value],
+    ) -> None:
+        """Tell what a run came to, behind so many epochs, and of which settings."""
         tracker.log(dict(found), step=epochs)
 
     def close(self, tracker: GeneralTracker, finished: bool) -> None:
@@ -86,8 +92,21 @@ class TensorBoard(Service):
 
         tracker = _started(TensorBoardTracker(told.run_id, self.out / self.name))
         if first:
-            tracker.store_init_configuration(dict(settings))
+            rows = "\n".join(
+                f"| {name} | {str(value).replace('|', ' ')} |" for name, value in settings.items()
+            )
+            tracker.log({"settings": f"| setting | value |\n|---|---|\n{rows}"}, step=0)
         return tracker
+
+    def tell_outcome(
+        self,
+        tracker: GeneralTracker,
+        found: Mapping[str, float],
+        epochs: int,
+        settings: Mapping[str, Value],
+    ) -> None:
+        """As its table of hyperparameters wants it: of the run itself, where accelerate makes one more."""
+        tracker.tracker.add_hparams(dict(settings), dict(found), run_name=".", global_step=epochs)
 
 
 class WeightsAndBiases(Service):
@@ -128,7 +147,13 @@ class WeightsAndBiases(Service):
         )
         return _started(tracker)
 
-    def tell_outcome(self, tracker: GeneralTracker, found: Mapping[str, float], epochs: int) -> None:
+    def tell_outcome(
+        self,
+        tracker: GeneralTracker,
+        found: Mapping[str, float],
+        epochs: int,
+        settings: Mapping[str, Value],
+    ) -> None:
         tracker.tracker.summary.update(dict(found))
 
 
@@ -189,13 +214,17 @@ class MLflow(Service):
 
 
 def _has_key() -> bool:
-    """Whether Weights & Biases knows who is there; nobody is asked."""
+    """Whether Weights & Biases knows who is there; nobody is asked, and nothing waits for a network."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
     import wandb
 
     try:
         return bool(wandb.login(prompt=False))
     except TypeError:  # of before it could be told not to ask
         return bool(wandb.api.api_key)
+    except Exception:  # there is one, and whether it is taken is seen when the first run begins
+        return True
 
 
 SERVICES: dict[str, type[Service]] = {each.name: each for each in (WeightsAndBiases, TensorBoard, MLflow)}

@@ -150,14 +150,14 @@ class Tracking:
         rows = [row for row in found.rows if row["epoch"] > mark.epoch]
         if mark.finished or not (rows or record):
             return
+        settings = found.told.settings(record.commit if record else self._commit)
         tracker = found.trackers.pop(service.name, None)
         if tracker is None:
-            settings = found.told.settings(record.commit if record else self._commit)
             tracker = service.open(found.told, settings, service.name not in found.marks.services)
         for row in rows:
             tracker.log(numbers(row), step=row["epoch"])
         if record is not None:
-            service.tell_outcome(tracker, outcome(record), record.epochs)
+            service.tell_outcome(tracker, outcome(record), record.epochs, settings)
         if record is not None or not service.stays_open:
             service.close(tracker, record is not None)
         else:
