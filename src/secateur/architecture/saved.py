@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, read_artefact, told
@@ -216,9 +216,21 @@ def _read(architecture: Architecture, directory: Path) -> Any:
             f"{found.get(wrong, 'missing')} instead of {expected.get(wrong, 'absent')}"
         )
     tensors = file.tensors(_WIDEST * sum(map(math.prod, expected.values())))
+    _check_kinds(skeleton, {name: tensors[one] for name, one in names.items()}, path)
     model = architecture.rebuild()
     load_state(model, {name: tensors[one] for name, one in names.items()})
     return in_evaluation(model)
+
+
+def _check_kinds(skeleton: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise InputError where a file's floats are whole numbers, or the reverse; any width is right."""
+    for name, value in skeleton.state_dict().items():
+        found, wanted = tensors[name].dtype, value.dtype
+        if found != wanted and not (found.is_floating_point and wanted.is_floating_point):
+            raise InputError(
+                f"{path}: the weights must have the network's dtypes, but {ascii(name)[:200]} is {found} "
+                f"instead of {wanted}: its header was edited or damaged"
+            )
 
 
 def _check_runs(model: nn.Module, origin: ForeignOrigin, source: Path) -> None:

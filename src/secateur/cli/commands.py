@@ -28,6 +28,7 @@ from secateur.cli.shared import (
     planned,
     session_for,
 )
+from secateur.cli.terminal import show
 from secateur.cli.watching import LogWithOption, OpenOption, check_open, opened
 from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
@@ -470,7 +471,7 @@ def report(
             written.append(str(rewrite_report(directory, judged)))
         changes += [changed] if changed else []
     found = Answer(
-        {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
+        {"reports": written, "judged_again": changes}, lambda: show("\n".join([*changes, *written]))
     )
     with opened(open_page, directories[0], PAGE, there=True) as finish:
         return replace(found, after=finish)

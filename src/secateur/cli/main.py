@@ -23,6 +23,7 @@ from secateur.errors import (
     missing,
     require_posix,
 )
+from secateur.names import harmless
 from secateur.process import keep_freed_memory
 from secateur.records.ours import VERSION
 
@@ -169,5 +170,5 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
+    print(f"secateur: {' '.join(harmless(message).split())}", file=sys.stderr)
     sys.exit(code)

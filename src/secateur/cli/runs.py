@@ -11,7 +11,7 @@ import typer
 
 from secateur.cli.answer import Answer
 from secateur.cli.shared import path_argument
-from secateur.cli.terminal import Table
+from secateur.cli.terminal import Table, show
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def delete_run(
         raise InputError(f"{run_id} was not deleted: add --yes to confirm")
     with store.locked():
         store.delete(run_id)
-    return Answer({"deleted": run_id}, lambda: print(f"Deleted {run_id}"))
+    return Answer({"deleted": run_id}, lambda: show(f"Deleted {run_id}"))
 
 
 def _named(store: RunStore, run: str) -> str:
