@@ -5,6 +5,7 @@ processes, paths and names are not in it. The folder holds for each:
 
     runs/ID/record.json               written last: a run is finished when it is there
     runs/ID/architecture.json, model.safetensors      the finished network
+    runs/ID/manifest.json             the hashes of its files
     runs/ID/scores.safetensors        of every test example, whether the network is right
     runs/ID/tracked.json              how much of it which service was told (`tracking`)
     runs/ID/alive.json                who makes it; its time of change is the last sign of life
@@ -32,6 +33,7 @@ from secateur.errors import InputError, require_posix
 from secateur.network.tensor_files import unshared
 from secateur.process import holders
 from secateur.records.failed import FAILED_FILE, Failed
+from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.out import expanded
@@ -44,7 +46,7 @@ RUN_FILES = (
     "architecture.json",
     "artefact.json",
     "transformers.json",
-    MEASURED_FILE,
+    *(MANIFEST_FILE, MEASURED_FILE),
     FAILED_FILE,
     "alive.json",
     "tracked.json",
