@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated, Any, NoReturn
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,7 +14,7 @@ from secateur.cli import commands, measuring, pushing, runs, using
 from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
-from secateur.cli.terminal import prepare_streams, reader_left, write_nowhere
+from secateur.cli.terminal import prepare_streams, unwritten
 from secateur.errors import (
     InputError,
     TrainingError,
@@ -81,29 +82,62 @@ def of_every_command(
     """
 
 
-def _raise_interrupt(_signal: int, _frame: Any) -> None:
+def _raise_interrupt(_signal: int, frame: FrameType | None) -> None:
+    """Interrupt what goes on; an import, which may swallow that or break, is left at once.
+
+    torch's own modules made a RecursionError of it, numpy's "cannot load module more than once". To leave so
+    loses nothing: whatever is written survives a SIGKILL at any moment.
+    """
+    if _is_importing(frame):
+        os.write(2, f"secateur: {_INTERRUPTED}\n".encode())
+        os._exit(130)
     raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _listen_to_signals() -> None:
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as by nohup
+        signal.signal(signal.SIGINT, _raise_interrupt)
 
 
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
     Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 3 some runs of a comparison failed
-    and its results are of the others, 75 the minutes given are over,
-    130 interrupted, 141 whoever read the output left (`| head`), which ends a command as an interrupt does.
+    and its results are of the others, 75 the minutes given are over, 130 interrupted. Output that cannot be
+    written stops nothing: all is done, then 141 says that its reader left (`| head`), 1 that it was lost.
     """
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    _listen_to_signals()
     prepare_streams()
     keep_freed_memory()
-    try:
-        code = _run()
-        sys.stdout.flush()
-    except (OSError, SystemExit) as error:  # typer and rich make SystemExit(1) of a closed pipe
-        if not reader_left(error):
-            raise
-        write_nowhere()
-        code = _READER_LEFT
+    code = _ended()
+    problem = unwritten()
+    if problem is not None and code == 0:
+        code = _READER_LEFT if isinstance(problem, BrokenPipeError) else _said_of(problem)
     sys.exit(code)
+
+
+def _ended() -> int:
+    """Run the command line, and give its exit code."""
+    try:
+        return _run()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def _said_of(problem: OSError) -> int:
+    _say_on_stderr(
+        f"stdout could not be written ({problem.strerror}): the work was done, what it said is lost"
+    )
+    return 1
 
 
 def _run() -> int:
@@ -126,8 +160,6 @@ def _run() -> int:
         _fail(str(error), 1)
     except UnfinishedError as error:
         _fail(str(error), _UNFINISHED)
-    except BrokenPipeError:
-        raise
     except ModuleNotFoundError as error:
         if not (error.name and extra_of(error.name)):
             _fail_of_ours(error)
@@ -170,5 +202,9 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"secateur: {' '.join(harmless(message).split())}", file=sys.stderr)
+    _say_on_stderr(message)
     sys.exit(code)
+
+
+def _say_on_stderr(message: str) -> None:
+    print(f"secateur: {' '.join(harmless(message).split())}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The streams that the command line writes to: any encoding, any width, and readers that leave early."""
+"""The streams that the command line writes to: any encoding, any width, full, or read by nobody."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from secateur.names import harmless
 
@@ -38,33 +39,71 @@ def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("secateur", _in_plain_letters)
 
 
+class Enduring(io.RawIOBase):
+    """What a stream writes to: what cannot be written is lost, and stops nobody's work.
+
+    Attributes:
+        problem: why something could not be written, the first time.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, raw: io.RawIOBase):
+        self._stream, self._raw = stream, raw  # the stream is kept, as it would close what it writes to
+        self.problem: OSError | None = None
+
+    def write(self, content: Any) -> int | None:
+        """Write bytes, or remember why not."""
+        try:
+            return self._raw.write(content)
+        except OSError as error:
+            self.problem = self.problem or error
+            return len(content)
+
+    def writable(self) -> bool:
+        """It is: that is the point."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether a terminal shows it."""
+        return self._raw.isatty()
+
+    def fileno(self) -> int:
+        """Of what it writes to."""
+        return self._raw.fileno()
+
+
 def prepare_streams() -> None:
-    """Have stdout and stderr take every character, also in Latin-1 and ASCII, and be there at all."""
+    """Have stdout and stderr take every character, be there at all, and fail nobody where they are full."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by who started us
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="secateur")
+            setattr(sys, name, _enduring(stream))
 
 
-def reader_left(error: BaseException | None) -> bool:
-    """Whether an error comes of a closed stdout: `| head` has read enough."""
-    while error is not None:
-        if isinstance(error, BrokenPipeError):
-            return True
-        error = error.__context__
-    return False
+def _enduring(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    buffer: Any = stream.buffer
+    raw = getattr(buffer, "raw", buffer)  # PYTHONUNBUFFERED leaves the buffer out
+    if isinstance(raw, Enduring) or not isinstance(buffer, io.BufferedWriter | io.FileIO):
+        return stream
+    enduring = Enduring(stream, raw)
+    unbuffered: Any = enduring  # which Python itself gives a stream of text, too
+    return io.TextIOWrapper(
+        unbuffered if raw is buffer else io.BufferedWriter(enduring),
+        encoding=stream.encoding,
+        errors="secateur",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
-def write_nowhere() -> None:
-    """Let what is still to be flushed at the end go nowhere: nobody reads it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
+def unwritten() -> OSError | None:
+    """Why something that was printed could not be written; None where all was."""
+    sys.stdout.flush()
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return raw.problem if isinstance(raw, Enduring) else None
 
 
 def width() -> int | None:
