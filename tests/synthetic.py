@@ -88,7 +88,7 @@ def synthetic_json(
             rows = []
             for seed in range(seeds):
                 shared = arm == "fisher-tuned"
-                own = re.sub(r"[^\w-]", "", arm) or "run"  # ids are names of folders
+                own = re.sub(r"[^A-Za-z0-9_-]", "", arm)[:40] or "run"  # ids are names of folders
                 run_id = f"{own}-{seed}" if shared else f"{own}-{budget}-{seed}"
                 small = 1 - limit / dense_params
                 top = 0.974 - 0.05 * small**2 + skill.get(arm, 1.0) / 100 * small + rng.gauss(0, 0.003)
