@@ -219,3 +219,44 @@ def test_a_checkpoint_with_other_fields_is_set_aside_and_its_run_made_anew(run, 
     assert "set aside as checkpoint.safetensors.1.damaged" in said
     assert (folder / "checkpoint.safetensors.1.damaged").read_bytes() == damaged
     assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_who_holds_the_folder_sweeps_what_killed_processes_left_and_nothing_else(tmp_path):
+    gone = (
+        ".work/0123.safetensors",
+        ".model.safetensors.abc.part",
+        "best/.record.json.abc.part",
+        "reports/0123456789ab/.results.json.abc.part",
+        "runs/train-0123456789ab-s0/.checkpoint.safetensors.abc.part",
+        "runs/train-0123456789ab-s0/.saving-abc.part/model.safetensors",
+        ".network.onnx.old.part",
+    )
+    stays = (
+        ".saving-abc.part/model.safetensors",  # sc.save at work there
+        ".network.onnx.new.part",  # export
+        "runs/train-0123456789ab-s0/.measured.json.abc.part",  # measure
+        "runs/train-0123456789ab-s0/record.json",
+        "mine/.model.safetensors.abc.part",
+        "report.part",
+    )
+    for name in (*gone, *stays):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    os.utime(tmp_path / ".network.onnx.old.part", (0, 0))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".model.safetensors.abc.part").write_bytes(b"x")
+    (tmp_path / "runs" / "link").symlink_to(elsewhere)
+    with RunStore(tmp_path).locked():
+        there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
+    assert there == {*stays, ".lock", "elsewhere/.model.safetensors.abc.part"}
+
+
+def test_who_does_not_hold_the_folder_sweeps_nothing(tmp_path):
+    store = RunStore(tmp_path)
+    (tmp_path / ".work").mkdir()
+    with store.locked():
+        (tmp_path / ".work").mkdir()
+        with pytest.raises(InputError, match="another secateur is at work"), RunStore(tmp_path).locked():
+            pass
+        assert (tmp_path / ".work").is_dir()

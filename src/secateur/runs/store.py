@@ -14,8 +14,6 @@ processes, paths and names are not in it. The folder holds for each:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +22,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -32,14 +29,15 @@ from torch import Tensor
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError, require_posix
-from secateur.network.tensor_files import unshared
 from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.out import expanded
-from secateur.records.reading import is_file_name, parse_json, read_json
+from secateur.records.reading import is_file_name, read_json
 from secateur.records.record import Record
+from secateur.runs.checkpoint_file import checkpoint_bytes, read_checkpoint
+from secateur.runs.sweeping import sweep
 from secateur.training.checkpoint import Checkpoint
 
 RUN_FILES = (
@@ -55,8 +53,8 @@ RUN_FILES = (
 )
 """What a run's folder may hold; with anything else in it, it is not deleted."""
 
-CHECKPOINT_VERSION = "1"
-"""Of what a checkpoint holds; those of older versions of Secateur do not say it."""
+_UNDER_LOCK = (*(name for name in RUN_FILES if name != MEASURED_FILE), "results.json", "plan.json")
+"""What only who holds the folder writes."""
 
 ASIDE = ".damaged"
 """How files are called that were set aside, after a number."""
@@ -194,9 +192,7 @@ class RunStore:
         """Replace the run's checkpoint, whole or not at all."""
         folder = self.path(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors, state = unshared(checkpoint.tensors), json.dumps(checkpoint.state)
-        about = {"state": state, "version": CHECKPOINT_VERSION, "digest": _digest(state, tensors)}
-        write_bytes(folder / "checkpoint.safetensors", save(tensors, metadata=about))
+        write_bytes(folder / "checkpoint.safetensors", checkpoint_bytes(checkpoint))
 
     def checkpoint_path(self, run_id: str) -> Path:
         """Where the run's checkpoint lies, if it has one."""
@@ -205,20 +201,7 @@ class RunStore:
     def checkpoint(self, run_id: str) -> Checkpoint | None:
         """The run's last checkpoint, else None; one that cannot be read counts as none."""
         path = self.checkpoint_path(run_id)
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                about = file.metadata() or {}
-            if about.get("version", CHECKPOINT_VERSION) != CHECKPOINT_VERSION:
-                return None
-            if "digest" in about and about["digest"] != _digest(about["state"], tensors):
-                return None  # those of older versions have none
-            state = parse_json(about["state"], str(path), finite=False)
-            return Checkpoint(state, tensors) if isinstance(state, dict) else None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-            return None
+        return read_checkpoint(path) if path.is_file() else None
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
@@ -297,20 +280,11 @@ class RunStore:
                     f"({error.strerror}): choose a folder on another disk"
                 ) from None
             self.lock = file.fileno()
+            sweep(self.directory, _UNDER_LOCK)
             try:
                 yield
             finally:
                 self.lock = None
-
-
-def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all that a checkpoint holds, in hex digits."""
-    found = hashlib.sha256(state.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def _is_newer(path: Path) -> bool:

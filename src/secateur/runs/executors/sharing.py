@@ -27,11 +27,11 @@ from secateur.runs.portable import run_as_json, write_data
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.sweeping import WORK
 
 ATTEMPTS = 3
 """How often a run is begun whose worker is lost; a run that kills its workers is given up then."""
 LOOK_EVERY_S = 0.2
-WORK = ".work"
 
 
 @contextmanager
