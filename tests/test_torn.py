@@ -14,6 +14,8 @@ import secateur as sc
 from secateur.atomic import write_bytes
 from secateur.errors import InputError
 from secateur.records.manifest import replace_files
+from secateur.runs.store import RunStore
+from secateur.training.checkpoint import Checkpoint
 
 TRAIN = "train --model wrn-10-1 --data digits --limit-train 100 --epochs 1 --device cpu --out out"
 ONE_NETWORK = "its files must be of one network"
@@ -135,3 +137,126 @@ def test_export_refuses_what_a_killed_train_left_and_the_same_command_mends_it(t
     assert not Path("there.onnx").exists()
     assert run(f"{TRAIN} --seed 1")[0] == 0
     assert sc.load("out") is not None
+
+
+def run_of(folder: str) -> Path:
+    (found,) = Path(folder).glob("runs/*")
+    return found
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"schema": 1}'])
+def test_a_damaged_record_is_set_aside_with_a_note_and_its_run_made_again(run, damage):
+    assert run(TRAIN)[0] == 0
+    folder = run_of("out")
+    before = (folder / "model.safetensors").read_bytes()
+    (folder / "record.json").write_bytes(damage)
+    code, listed, _ = run("runs list out")
+    assert code == 0
+    assert "damaged" in listed
+    code, said, _ = run(TRAIN)
+    assert code == 0
+    assert "set aside as record.json.1.damaged" in said
+    assert (folder / "record.json.1.damaged").read_bytes() == damage
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert "damaged" not in run("runs list out")[1]
+    assert run(f"runs delete {folder.name} out --yes")[0] == 0
+
+
+def test_a_record_of_a_newer_version_stays(run):
+    assert run(TRAIN)[0] == 0
+    path = run_of("out") / "record.json"
+    newer = json.dumps({**json.loads(path.read_text()), "schema": 2})
+    path.write_text(newer)
+    code, _, said = run(TRAIN)
+    assert code == 2
+    assert "schema 1 is read here, got 2" in said
+    assert path.read_text() == newer
+
+
+def without_progress(store, run_id, found):
+    state = {key: value for key, value in found.state.items() if key != "progress"}
+    store.save_checkpoint(run_id, Checkpoint(state, found.tensors))
+
+
+def with_more_progress(store, run_id, found):
+    state = {**found.state, "progress": {**found.state["progress"], "more": 1}}
+    store.save_checkpoint(run_id, Checkpoint(state, found.tensors))
+
+
+def without_a_tensor(store, run_id, found):
+    gone = next(name for name in found.tensors if name.startswith("model."))
+    kept = {name: value for name, value in found.tensors.items() if name != gone}
+    store.save_checkpoint(run_id, Checkpoint(found.state, kept))
+
+
+def cut(store, run_id, found):
+    path = store.checkpoint_path(run_id)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flipped(store, run_id, found):
+    path = store.checkpoint_path(run_id)
+    content = bytearray(path.read_bytes())
+    content[-400] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [without_progress, with_more_progress, without_a_tensor, cut, flipped])
+def test_a_checkpoint_with_other_fields_is_set_aside_and_its_run_made_anew(run, monkeypatch, damage):
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("secateur.runs.store.RunStore.save_record", killed)
+        with pytest.raises(Killed):
+            run(TRAIN)
+    folder, store = run_of("out"), RunStore("out")
+    weights = (folder / "model.safetensors").read_bytes()
+    damage(store, folder.name, store.checkpoint(folder.name))
+    damaged = store.checkpoint_path(folder.name).read_bytes()
+    code, said, _ = run(TRAIN)
+    assert code == 0
+    assert "set aside as checkpoint.safetensors.1.damaged" in said
+    assert (folder / "checkpoint.safetensors.1.damaged").read_bytes() == damaged
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_who_holds_the_folder_sweeps_what_killed_processes_left_and_nothing_else(tmp_path):
+    gone = (
+        ".work/0123.safetensors",
+        ".model.safetensors.abc.part",
+        "best/.record.json.abc.part",
+        "reports/0123456789ab/.results.json.abc.part",
+        "runs/train-0123456789ab-s0/.checkpoint.safetensors.abc.part",
+        "runs/train-0123456789ab-s0/.saving-abc.part/model.safetensors",
+        ".network.onnx.old.part",
+    )
+    stays = (
+        ".saving-abc.part/model.safetensors",  # sc.save at work there
+        ".network.onnx.new.part",  # export
+        "runs/train-0123456789ab-s0/.measured.json.abc.part",  # measure
+        "runs/train-0123456789ab-s0/record.json",
+        "mine/.model.safetensors.abc.part",
+        "report.part",
+    )
+    for name in (*gone, *stays):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    os.utime(tmp_path / ".network.onnx.old.part", (0, 0))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".model.safetensors.abc.part").write_bytes(b"x")
+    (tmp_path / "runs" / "link").symlink_to(elsewhere)
+    with RunStore(tmp_path).locked():
+        there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
+    assert there == {*stays, ".lock", "elsewhere/.model.safetensors.abc.part"}
+
+
+def test_who_does_not_hold_the_folder_sweeps_nothing(tmp_path):
+    store = RunStore(tmp_path)
+    (tmp_path / ".work").mkdir()
+    with store.locked():
+        (tmp_path / ".work").mkdir()
+        with pytest.raises(InputError, match="another secateur is at work"), RunStore(tmp_path).locked():
+            pass
+        assert (tmp_path / ".work").is_dir()

@@ -21,7 +21,7 @@ from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
 from secateur.architecture.origin import Origin
 from secateur.architecture.sites import kept_from
-from secateur.atomic import write_bytes, write_json
+from secateur.atomic import sync_folder, write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError, kind_and_line
 from secateur.network.copies import copied
@@ -109,6 +109,7 @@ def save_model(
                 (made / name).replace(directory / name)
             else:
                 (directory / name).unlink(missing_ok=True)  # of another network that was saved here
+        sync_folder(directory)
 
 
 def rehearse(origin: Origin) -> None:

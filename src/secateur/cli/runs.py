@@ -16,7 +16,6 @@ from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.records.plan import Plan
-    from secateur.records.record import Record
     from secateur.runs.store import RunStore
 
 _Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
@@ -58,7 +57,7 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
-    rows = [_listed(store, run_id, store.record(run_id)) for run_id in store.ids()]
+    rows = [_listed(run_id, store) for run_id in store.ids()]
     rows += _not_begun(read_plan(store), store, {row.what for row in rows})
     content = {"directory": str(directory), "runs": [row.to_json() for row in rows]}
     return Answer(content, lambda: _show(rows))
@@ -71,8 +70,12 @@ def _show(rows: list[Listed]) -> None:
     shown.show()
 
 
-def _listed(store: RunStore, run_id: str, record: Record | None) -> Listed:
+def _listed(run_id: str, store: RunStore) -> Listed:
     """One run that has begun."""
+    try:
+        record = store.record(run_id)
+    except InputError:
+        return Listed(run_id, "damaged: its next command makes it again", "damaged")
     if record is None:
         from secateur.runs.life import state_of
 

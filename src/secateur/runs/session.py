@@ -7,13 +7,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.saved import save_model
 from secateur.device import Runtime
-from secateur.errors import TrainingError
+from secateur.errors import TrainingError, kind_and_line
 from secateur.network.masks import count_nonzeros
 from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
@@ -32,6 +33,9 @@ from secateur.training.batches import AnySplit
 from secateur.training.checkpoint import Checkpoint
 from secateur.training.evaluation import evaluate, measure_and_score
 from secateur.training.loop import Training
+
+_MISFITS = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError)
+"""What is raised where a checkpoint has other fields than the training that takes it up."""
 
 
 class Session:
@@ -65,6 +69,7 @@ class Session:
     def working(self, what: str, compute: float) -> Iterator[None]:
         """Hold the folder, and show progress through about `compute` training MACs."""
         with self.store.locked(self.runtime.is_main), self.reporter:
+            self.store.note, self.store.mends = self.reporter.note, self.runtime.world == 1
             self.reporter.begin(what, compute)
             yield
 
@@ -151,8 +156,27 @@ class Session:
             self.reporter.note(f"{run.label}: {shown} on the validation split before it is tuned ({how})")
 
     def _begun(self, run: Run) -> Training:
-        """The training where it starts: at initialisation, behind another run, or where it was left."""
-        start = run.start(self.store, self.runtime, self.store.checkpoint(run.run_id))
+        """The training where it starts: at initialisation, behind another run, or where it was left.
+
+        A checkpoint that it cannot go on from is set aside; what fails without it as well was not its fault.
+        """
+        own, path = self.store.checkpoint(run.run_id), self.store.checkpoint_path(run.run_id)
+        why = "cannot be read"
+        if own is not None or not path.is_file():
+            try:
+                return self._begun_from(run, own)
+            except _MISFITS as error:
+                if own is None or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                why = f"is of another training ({kind_and_line(error)})"
+        training = self._begun_from(run, None)
+        if self.runtime.is_main and path.is_file():
+            self.store.set_aside(path, f"{run.label}: {path} {why}")
+        return training
+
+    def _begun_from(self, run: Run, own: Checkpoint | None) -> Training:
+        """The training, with the state taken up that it was left in."""
+        start = run.start(self.store, self.runtime, own)
 
         def save(checkpoint: Checkpoint, model: nn.Module) -> None:
             state = {"architecture": Architecture.of(model).as_left(), **checkpoint.state}

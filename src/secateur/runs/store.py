@@ -15,12 +15,12 @@ processes, paths and names are not in it. The folder holds for each:
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -30,15 +30,16 @@ from torch import Tensor
 from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError, require_posix
-from secateur.network.tensor_files import unshared
 from secateur.process import holders
 from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.out import expanded
-from secateur.records.reading import is_file_name, parse_json
+from secateur.records.reading import is_file_name, read_json
 from secateur.records.record import Record
+from secateur.runs.checkpoint_file import checkpoint_bytes, read_checkpoint
+from secateur.runs.sweeping import sweep
 from secateur.training.checkpoint import Checkpoint
 
 RUN_FILES = (
@@ -54,6 +55,12 @@ RUN_FILES = (
     *("checkpoint.safetensors", "scores.safetensors"),
 )
 """What a run's folder may hold; with anything else in it, it is not deleted."""
+
+_UNDER_LOCK = (*(name for name in RUN_FILES if name != MEASURED_FILE), "results.json", "plan.json")
+"""What only who holds the folder writes."""
+
+ASIDE = ".damaged"
+"""How files are called that were set aside, after a number."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +83,18 @@ class RunStore:
 
     Attributes:
         lock: while the folder is held, the open file that holds it; whoever inherits it holds it as well.
+        mends: whether damaged records are set aside: the folder is held, and nobody else reads them.
+        note: told what was set aside.
     """
 
     def __init__(self, directory: str | Path):
         self.directory = expanded(directory, "--out")
         self.runs = self.directory / "runs"
         self.lock: int | None = None
+        self.mends = False
+        self.note: Callable[[str], None] = lambda text: None
         self._stops: dict[str, Stop] = {}
+        self._sound: set[str] = set()
 
     def path(self, run_id: str) -> Path:
         """The run's folder, which need not exist; InputError for an id that would lead elsewhere."""
@@ -91,16 +103,41 @@ class RunStore:
         return self.runs / run_id
 
     def finished(self, run_id: str) -> bool:
-        """Whether the run's record is there."""
-        return (self.path(run_id) / "record.json").is_file()
+        """Whether the run's record is there; for whoever makes runs, one that can be read."""
+        if not (self.path(run_id) / "record.json").is_file():
+            return False
+        if not self.mends or run_id in self._sound:
+            return True
+        return self.record(run_id) is not None
 
     def record(self, run_id: str) -> Record | None:
         """Read the finished run's record; None where it is not finished.
 
+        Whoever makes runs sets a damaged one aside: the run is made again.
+
         Raises:
-            InputError: where the file is damaged.
+            InputError: where the file is damaged and stays, or is of a newer version.
         """
-        return Record.load(self.path(run_id) / "record.json") if self.finished(run_id) else None
+        path = self.path(run_id) / "record.json"
+        if not path.is_file():
+            return None
+        try:
+            found = Record.load(path)
+        except InputError as error:
+            if not self.mends or _is_newer(path):
+                raise
+            self.set_aside(path, str(error))
+            return None
+        self._sound.add(run_id)
+        return found
+
+    def set_aside(self, path: Path, why: str) -> Path:
+        """Rename a file that is of no use, so that what it was is made again; where it lies now."""
+        numbers = (number for number in count(1) if not os.path.lexists(f"{path}.{number}{ASIDE}"))
+        there = path.with_name(f"{path.name}.{next(numbers)}{ASIDE}")
+        path.rename(there)
+        self.note(f"{why.removesuffix('.')}; it was set aside as {there.name}, and is made again")
+        return there
 
     def save_record(self, record: Record) -> None:
         """Declare the run finished."""
@@ -156,21 +193,16 @@ class RunStore:
         """Replace the run's checkpoint, whole or not at all."""
         folder = self.path(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        content = save(unshared(checkpoint.tensors), metadata={"state": json.dumps(checkpoint.state)})
-        write_bytes(folder / "checkpoint.safetensors", content)
+        write_bytes(folder / "checkpoint.safetensors", checkpoint_bytes(checkpoint))
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """Where the run's checkpoint lies, if it has one."""
+        return self.path(run_id) / "checkpoint.safetensors"
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:
         """The run's last checkpoint, else None; one that cannot be read counts as none."""
-        path = self.path(run_id) / "checkpoint.safetensors"
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                state = parse_json(file.metadata()["state"], str(path), finite=False)
-                return Checkpoint(state, tensors) if isinstance(state, dict) else None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-            return None
+        path = self.checkpoint_path(run_id)
+        return read_checkpoint(path) if path.is_file() else None
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
@@ -203,7 +235,7 @@ class RunStore:
                 f"only runs are deleted, and '{folder}' is not known to be one: delete it yourself"
             )
         for each in folder.iterdir():
-            if each.name not in RUN_FILES and not each.name.endswith(".part"):
+            if each.name not in RUN_FILES and not each.name.endswith((".part", ASIDE)):
                 raise InputError(
                     f"a run is deleted with what Secateur wrote, but '{each}' is not of it: move it away"
                 )
@@ -268,10 +300,21 @@ class RunStore:
                     f"({error.strerror}): choose a folder on another disk"
                 ) from None
             self.lock = file.fileno()
+            sweep(self.directory, _UNDER_LOCK)
             try:
                 yield
             finally:
                 self.lock = None
+
+
+def _is_newer(path: Path) -> bool:
+    """Whether a record is of a version to come, which the user may still have."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return False
+    schema = content.get("schema") if isinstance(content, dict) else None
+    return isinstance(schema, int) and schema > (Record.SCHEMA or 0)
 
 
 def _stop_of(record: Record) -> Stop:

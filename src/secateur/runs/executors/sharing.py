@@ -32,13 +32,13 @@ from secateur.runs.run_limit import overdue
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.sweeping import WORK
 
 ATTEMPTS = 3
 """How often a run is begun whose worker is lost; a run that kills its workers is given up then."""
 LOOK_EVERY_S = 0.2
 PATIENCE_S = 5.0
 """How much longer than its limit a run may take before its worker is killed."""
-WORK = ".work"
 
 
 @contextmanager
