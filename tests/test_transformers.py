@@ -118,6 +118,7 @@ def test_a_vision_transformer_from_a_folder_can_be_built_anew_and_cut_further(tm
     assert sc.Architecture.of(smaller).params <= 0.9 * architecture.params
     assert sorted(each.name for each in (tmp_path / "two").iterdir()) == [
         "architecture.json",
+        "manifest.json",
         "model.safetensors",
         "transformers.json",
     ]
