@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,7 @@ from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.records.plan import Plan
-    from secateur.records.record import Record
+    from secateur.records.run_folder import RecordHead, RunFolder
     from secateur.runs.store import RunStore
 
 _Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
@@ -36,7 +36,7 @@ class Listed:
 
     def to_json(self) -> dict[str, Any]:
         """For scripts: the number, not how it is shown."""
-        return {name: value for name, value in asdict(self).items() if name != "shown"}
+        return {name: value for name, value in vars(self).items() if name != "shown"}
 
     def cells(self) -> tuple[str, ...]:
         """As texts, in the order of the heads."""
@@ -54,12 +54,12 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
 
     Example: `secateur runs list secateur-compare/`
     """
-    from secateur.runs.graph import read_plan
-    from secateur.runs.store import RunStore
+    from secateur.records.plan import read_plan
+    from secateur.records.run_folder import RunFolder
 
-    store = _existing(RunStore(directory))
-    rows = [_listed(run_id, store.record(run_id)) for run_id in store.ids()]
-    rows += _not_begun(read_plan(store), store, {row.what for row in rows})
+    store = _existing(RunFolder(directory))
+    rows = [_listed(run_id, store.head(run_id)) for run_id in store.ids()]
+    rows += _not_begun(read_plan(store.directory), store, {row.what for row in rows})
     content = {"directory": str(directory), "runs": [row.to_json() for row in rows]}
     return Answer(content, lambda: _show(rows))
 
@@ -71,7 +71,7 @@ def _show(rows: list[Listed]) -> None:
     shown.show()
 
 
-def _listed(run_id: str, record: Record | None) -> Listed:
+def _listed(run_id: str, record: RecordHead | None) -> Listed:
     """One run that has begun."""
     if record is None:
         return Listed(run_id, "unfinished", "unfinished")
@@ -79,7 +79,7 @@ def _listed(run_id: str, record: Record | None) -> Listed:
     return Listed(run_id, record.label, "finished", record.params, record.accuracy, shown, record.epochs)
 
 
-def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[Listed]:
+def _not_begun(plan: Plan | None, store: RunFolder, labels: set[str]) -> list[Listed]:
     """The runs of a plan that have not begun, and what they wait for; also those that cannot be told yet.
 
     Args:
