@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import statistics
 from html.parser import HTMLParser
 from typing import Any
@@ -87,7 +88,8 @@ def synthetic_json(
             rows = []
             for seed in range(seeds):
                 shared = arm == "fisher-tuned"
-                run_id = f"{arm}-{seed}" if shared else f"{arm}-{budget}-{seed}"
+                own = re.sub(r"[^A-Za-z0-9_-]", "", arm)[:40] or "run"  # ids are names of folders
+                run_id = f"{own}-{seed}" if shared else f"{own}-{budget}-{seed}"
                 small = 1 - limit / dense_params
                 top = 0.974 - 0.05 * small**2 + skill.get(arm, 1.0) / 100 * small + rng.gauss(0, 0.003)
                 params = limit - rng.randrange(limit // 60)

@@ -43,6 +43,7 @@ def test_save_and_load_round_trip(model, tmp_path):
     assert sc.Architecture.of(loaded) == sc.Architecture.of(model)
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == [
         "architecture.json",
+        "manifest.json",
         "model.safetensors",
     ]
 

@@ -26,7 +26,7 @@ PRINTED: dict[str, list[str]] = {
         r"loaded again: a BertForSequenceClassification, the same outputs: True",
     ],
     "compare": [
-        r"One seed decides nothing; ahead for now is \S+ \(",
+        r"One seed decides nothing; ahead for now is \S+: ",
         r"fisher-tuned: \d\d\.\d% with 19,\d{3} parameters",
         r"a \d with \d+%",
     ],

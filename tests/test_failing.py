@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import html
+import os
+import re
+import signal
+import socket
+import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 import made
 import secateur as sc
 from secateur.compare.gaps import with_intervals
 from secateur.compare.judging import judged_again
 from secateur.compare.summary import summarise
-from secateur.device import Runtime
-from secateur.errors import TrainingError
+from secateur.data import load_data
+from secateur.device import Runtime, patience
+from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.network.metrics import ACCURACY
+from secateur.network.task import Task
+from secateur.records.failed import Failed
 from secateur.records.results import Results
+from secateur.runs.life import State, alive, state_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.evaluation import measure_and_score
 from secateur.training.finite import not_finite, unsure
 from secateur.training.loop import Training
+from secateur.training.recipe import Recipe
+from secateur.training.terms import Terms
 
 # What is not finite
+
+
+def hits(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    return float((outputs.argmax(1) == targets).float().mean())
 
 
 def net() -> nn.Module:
@@ -140,6 +158,8 @@ class Harm(nn.Module):
                 raise SystemExit(7)
             if what == "file":
                 raise FileNotFoundError(2, "No such file or directory", "weights.bin")
+            if what == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
             if what == "hang":
                 time.sleep(600)
             if what == "nan":
@@ -224,8 +244,9 @@ def test_what_failed_is_tried_again_when_that_is_asked_for(run, tmp_path, harm):
     assert not [*(tmp_path / "out").rglob("failed.json")]
 
 
-def test_a_verdict_says_on_how_many_seeds_it_stands(run, tmp_path, harm):
-    """With two workers; what waits for the run that failed is told as missing for it."""
+@pytest.mark.slow  # its sibling, by the console, is in test_executors
+def test_what_waits_for_a_failed_run_is_missing_for_it(run, tmp_path, harm):
+    """With two workers."""
     harm.write_text(f"memory {WHOLE}")
     line = OWN.replace("--arms width", "--arms fisher-tuned,width") + " --prune-every 1 --workers 2"
     code, _, error = run(f"{line} --out {tmp_path / 'out'}")
@@ -288,3 +309,172 @@ def test_a_row_that_lost_its_interval_takes_no_verdict_from_the_others():
     rows = [row("a", 3), row("b", 1), row("c", 2)]
     assert [each.arm for each in with_intervals(rows)] == ["a", "c"]
     assert [each.arm for each in with_intervals([row("a", 1), row("b", 1)])] == ["a", "b"]
+
+
+# Labels that no class has
+
+
+@pytest.mark.parametrize("wrong", [10, -1, -100])
+def test_labels_that_no_class_has_are_one_line_early(digits, tmp_path, wrong):
+    """By data made by hand, by loaders, and by the batches that sc.prune is to judge on."""
+    labels = digits.val.labels.clone()
+    labels[3] = wrong
+    said = (
+        f"class numbers must lie in 0..9, as there are 10 classes, got {wrong} at example 3 of val (1 of 30"
+    )
+    with pytest.raises(InputError, match=re.escape(said)):
+        replace(digits, val=replace(digits.val, labels=labels))
+    right = [(torch.randn(8, 1, 8, 8), torch.arange(8)) for _ in range(2)]
+    bad = [right[0], (right[1][0], torch.tensor([0, 1, 2, wrong, 4, 5, 6, 7]))]
+    said = re.escape(
+        f"class numbers must lie in 0..9, as there are 10 scores, got {wrong}: number the classes"
+    )
+    with pytest.raises(InputError, match=said):
+        sc.compare(net, (right, right, bad), ["params=80%"], arms=["width"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    model, before = net(), [value.clone() for value in net().parameters()]
+    with pytest.raises(InputError, match=said):
+        sc.prune(model, method="filter-norm", budget="params=80%", data=right, val=bad)
+    assert all(map(torch.equal, model.parameters(), before))
+
+
+def test_a_loss_of_ones_own_that_gets_wrong_labels_names_their_range(digits):
+    terms = Terms(Task.of(None, lambda output, y: cross_entropy(output, y + 90 * (y == 9)), (hits, "max")))
+    with pytest.raises(
+        InputError, match=r"Target 99 is out of bounds.*the targets of this batch lie in 0..9, with"
+    ):
+        made.training(digits, terms=terms).fit()
+
+
+# Runs that hang, and what became of each
+
+
+HANGS = [
+    (1, "hang"),
+    pytest.param(2, "hang", marks=pytest.mark.slow),
+    pytest.param(2, "stop", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("workers", "what"), HANGS)
+def test_a_run_that_hangs_is_ended_and_the_others_go_on(tmp_path, harm, workers, what):
+    """It is waiting within Python, or its process is stopped and hears no alarm."""
+    harm.write_text(f"{what} {NARROW}")
+    out, asked = tmp_path / "out", {"epochs": 1, "recipe": Recipe(batch_size=64), "arms": ["width"]}
+    budgets, data = "params=80%,params=50%", load_data("digits", limit_train=150)
+    found = sc.compare(
+        "failingnets:build", data, budgets, out=out, workers=workers, run_limit=0.1, device="cpu", **asked
+    )
+    (failed,) = found.failed
+    assert failed.label == "width params=50% seed 0"
+    assert failed.error.startswith("it was ended, as it took longer than --run-limit allows (6 s)")
+    assert [point.budget for point in found.points] == ["params=80%"]
+    assert state_of(RunStore(out), failed.run_id) == State("failed", failed.label, failed.error)
+
+
+def test_a_limit_must_be_one(run, tmp_path):
+    code, _, error = run(f"{OWN} --run-limit 0 --out {tmp_path / 'out'}")
+    assert (code, error) == (2, "secateur: --run-limit must be minutes above 0, got 0\n")
+
+
+def test_every_run_has_a_state(tmp_path):
+    store = RunStore(tmp_path)
+    run_id = "train-aa-s0"
+    with alive(store, run_id, "a run") as pulse:
+        path = tmp_path / "runs" / run_id / "alive.json"
+        with store.claimed(run_id):
+            os.utime(path, (time.time() - 90, time.time() - 90))
+            found = state_of(store, run_id)
+            assert (found.name, found.label) == ("running", "a run")
+            assert (
+                found.said == f"process {os.getpid()} on {socket.gethostname()}, last sign of life 2 min ago"
+            )
+            pulse.step(done=0.5, loss=1.0)
+            assert "last sign of life 0 s ago" in state_of(store, run_id).text
+        os.utime(path, (time.time() - 90, time.time() - 90))
+        assert state_of(store, run_id).text == "killed (last sign of life 2 min ago)"
+    assert state_of(store, run_id).text == "interrupted"
+    store.save_failure(Failed(run_id=run_id, label="a run", error="no memory", environment={}))
+    assert state_of(store, run_id) == State("failed", "a run", "no memory")
+    store.save_record(made.record(run_id))
+    assert state_of(store, run_id).name == "finished"
+    store.delete(run_id)
+
+
+def test_who_holds_a_folder_is_named_and_whether_it_is_stopped(tmp_path):
+    """A worker that is stopped does not notice that its parent was killed, and holds what that held."""
+    store = RunStore(tmp_path)
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); "
+    code += "print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(InputError, match=rf"' \(process {other.pid}\): wait"), store.locked():
+                pass
+            os.kill(other.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, other.pid, os.WSTOPPED)
+            said = f"stopped: {other.pid}; `kill -CONT {other.pid}`"
+            with pytest.raises(InputError, match=said), store.locked():
+                pass
+        finally:
+            other.kill()
+
+
+# Two processes that make a run together
+
+
+def test_how_long_others_are_waited_for_is_said_in_minutes(monkeypatch):
+    monkeypatch.setenv("SECATEUR_RANK_TIMEOUT", "")
+    assert patience().total_seconds() == 3600
+    monkeypatch.setenv("SECATEUR_RANK_TIMEOUT", "1.5")
+    assert patience().total_seconds() == 90
+    monkeypatch.setenv("SECATEUR_RANK_TIMEOUT", "soon")
+    with pytest.raises(InputError, match="SECATEUR_RANK_TIMEOUT must be minutes above 0, got 'soon'"):
+        patience()
+
+
+@pytest.mark.slow  # two processes and their epochs: half a minute
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (signal.SIGKILL, "ended"),
+        (signal.SIGSTOP, "did not answer for 0.1 minutes (SECATEUR_RANK_TIMEOUT)"),
+    ],
+)
+def test_a_lost_process_ends_the_other_with_a_line_and_its_run_is_kept(tmp_path, sent, said):
+    line = f"train --model wrn-10-0.5 --data digits --epochs 200 --device cpu --out {tmp_path / 'out'}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    common |= {"SECATEUR_RANK_TIMEOUT": "0.1", "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "secateur", *line.split()],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        begun = time.monotonic()
+        while not [*(tmp_path / "out").glob("runs/*/checkpoint.safetensors")]:
+            assert time.monotonic() < begun + 120
+            time.sleep(0.1)
+        both[1].send_signal(sent)
+        error = both[0].communicate(timeout=120)[1]
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
+    assert both[0].returncode == 1
+    assert error.splitlines()[-1] == (
+        f"secateur: another of the 2 processes that make this run together {said}: finished epochs and runs "
+        "are kept; the same command continues"
+    )
+    (left,) = (tmp_path / "out" / "runs").iterdir()
+    assert (left / "checkpoint.safetensors").is_file()
+    assert not (left / "failed.json").exists()

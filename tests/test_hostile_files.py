@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
+import resource
+import shutil
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pyarrow
 import pytest
+import torch
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
+from secateur.architecture.architecture import Architecture
+from secateur.architecture.artefact import read_artefact
+from secateur.architecture.saved import load_model, save_model
+from secateur.cli.main import _run
+from secateur.cli.runs import list_runs
+from secateur.cli.terminal import Table, say, show
 from secateur.compare.results import agreeing, load_results, rewrite_report
+from secateur.data import load_data
+from secateur.data.class_names import names_of
+from secateur.data.jpeg import describe_codec
+from secateur.data.pixels import PixelFormat
+from secateur.data.store import InFile
+from secateur.data.store import read as read_store
 from secateur.errors import InputError
+from secateur.models import conv4
+from secateur.names import harmless
+from secateur.progress import BarReporter, LineReporter
 from secateur.records.plan import Plan
 from secateur.records.reading import MOST_BYTES, MOST_DEPTH, MOST_DIGITS, MOST_VALUES, is_file_name, read_json
+from secateur.records.record import Record
 from secateur.records.results import Results
+from secateur.runs.graph import read_plan
 from secateur.runs.store import RunStore
+from secateur.training.checkpoint import Checkpoint
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "results" / "digits-channels" / "results.json"
 NETWORK = REPOSITORY / "results" / "shipped" / "conv4-1"
+RECORDED = Path(__file__).parent / "left_by_e086a27" / "in-pruning" / "runs" / "train-bb51b42ebeb2-s0"
+
+GROWTH_KB = 400_000
+"""What reading hostile files may add to the memory of this process at most, in KiB."""
+SECONDS = 20.0
+"""What one of them may take at most."""
 
 # --- one way of reading ---------------------------------------------------------------------------------
 
@@ -129,3 +167,310 @@ def test_a_report_on_somebodys_results_stays_in_its_folder(tmp_path):
         rewrite_report(folder, load_results(folder))  # these arms are not those of the verdict
     assert [each.name for each in tmp_path.rglob("*")][:2] == ["in", "theirs"]
     assert all(each.is_relative_to(folder) for each in tmp_path.rglob("*.*"))
+
+
+# --- small files that ask for much ----------------------------------------------------------------------
+
+LARGE = {
+    "images of 4096x4096": ({"image_size": [4096, 4096]}, "at most 33,554,432 entries"),
+    "images of many channels": ({"in_channels": 4096, "image_size": 4096}, "at most 33,554,432 entries"),
+    "images of 3000x3000": ({"image_size": [3000, 3000]}, "MACs, but the file says"),
+    "thousands of layers": ({"stages": [4096] * 4}, "at most 1,300 layers"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_small_architecture_takes_neither_memory_nor_time(name, tmp_path):
+    """Such a file of 2 KB took 16.5 GB and 110 s before it was refused."""
+    changes, said = LARGE[name]
+    content = json.loads((NETWORK.parent / "resnet18-1" / "architecture.json").read_text())
+    content["arguments"] |= changes
+    (tmp_path / "architecture.json").write_text(json.dumps(content))
+    before, begin = memory_kb(), time.process_time()
+    with pytest.raises(InputError, match=said):
+        Architecture.load(tmp_path)
+    assert memory_kb() - before < GROWTH_KB
+    assert time.process_time() - begin < SECONDS
+
+
+def memory_kb() -> int:
+    """The most memory that this process has had, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+# --- terminals ------------------------------------------------------------------------------------------
+
+COMMANDS = "a\x1b[2Jb\u202ec\u2066d\x07e\r\x9bf\u200eg\u2028h"
+SHOWN = "a?[2Jb?c?d?e??f?g?h"
+
+
+def test_what_commands_a_terminal_is_not_shown(capsys):
+    assert harmless(COMMANDS) == SHOWN
+    assert harmless("é 猫 \u05d0 👩\u200d🚀\n\ta\xa0b") == "é 猫 \u05d0 👩\u200d🚀\n\ta\xa0b"
+    say(COMMANDS)
+    show(COMMANDS)
+    table = Table("run", COMMANDS)
+    table.add_row(f"{COMMANDS}\n", "1")
+    table.show()
+    LineReporter(sys.stdout).note(COMMANDS)
+    printed = capsys.readouterr().out
+    assert printed.count(SHOWN) == 5
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+
+
+def test_bars_show_no_commands_and_read_no_markup():
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    with BarReporter(console) as reporter:
+        reporter.begin(f"{COMMANDS}[/x]", 1.0)
+        reporter.run_started(f"{COMMANDS}[/y]", 1.0)
+        reporter.note(f"{COMMANDS} [red]z[/w]")
+    printed = console.file.getvalue()
+    assert f"{SHOWN} [red]z[/w]" in printed
+    assert not set(printed) & set("\u202e\u2066\x07\x9b\u200e\u2028")
+    assert "\x1b[2J" not in printed
+
+
+def test_labels_in_records_do_not_reach_the_terminal(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "runs" / RECORDED.name
+    shutil.copytree(RECORDED, folder)
+    content = json.loads((folder / "record.json").read_text())
+    content["label"] = COMMANDS
+    (folder / "record.json").write_text(json.dumps(content))
+    list_runs(tmp_path).show()
+    assert SHOWN in (printed := capsys.readouterr().out)
+    assert "\x1b" not in printed
+    content["seed"] = "\x1b[2J\u202e"
+    (folder / "record.json").write_text(json.dumps(content))
+    monkeypatch.setattr(sys, "argv", ["secateur", "runs", "list", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        _run()
+    said = capsys.readouterr().err
+    assert "'seed' must be a whole number" in said
+    assert not set(said) & set("\x1b\u202e")
+
+
+# --- weights and images ---------------------------------------------------------------------------------
+
+
+def test_weights_that_call_floats_whole_numbers_are_refused(tmp_path):
+    model = conv4(0.1, image_size=8)
+    save_model(model, tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"F32"', b'"I32"', 1))
+    with pytest.raises(InputError, match=r"is torch\.int32 instead of torch\.float32"):
+        load_model(tmp_path)
+    save_model(conv4(0.1, image_size=8).half(), tmp_path)
+    assert next(load_model(tmp_path).parameters()).dtype == torch.float16
+
+
+def read_pixels(path: Path) -> object:
+    return PixelFormat(3, 8, 8).read(path)
+
+
+def describe(path: Path) -> object:
+    return describe_codec([path])
+
+
+@pytest.mark.parametrize("read", [read_pixels, describe], ids=["pixels", "codec"])
+def test_an_eps_that_is_called_png_starts_no_other_program(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with Image.open(path) as image:  # Pillow knows what it is
+        assert image.format == "EPS"
+    with pytest.raises(UnidentifiedImageError):
+        read(path)
+
+
+def test_a_bomb_of_pixels_is_refused_by_its_header(tmp_path):
+    """169 million pixels in 20 kB."""
+    row = zlib.compress(bytes(13_001) * 13_000, 9)
+    header = struct.pack(">IIBBBBB", 13_000, 13_000, 8, 0, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk, (b"IHDR", b"IDAT", b"IEND"), (header, row, b"")))
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for index in range(4):
+            (tmp_path / label / f"{index}.png").write_bytes(content)
+    before = memory_kb()
+    with pytest.raises(InputError, match="more than 89 million pixels"):
+        load_data(str(tmp_path), image_size=8)
+    assert memory_kb() - before < GROWTH_KB
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_a_poisoned_cache_is_not_believed(tmp_path, monkeypatch):
+    """Whatever is changed behind the images, or in the header, has them decoded again."""
+    monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path / "cache"))
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(6):
+            Image.new("L", (8, 8), index).save(tmp_path / "photos" / label / f"{index}.png")
+    labels = load_data(str(tmp_path / "photos")).train.labels
+    (path,) = (tmp_path / "cache").glob("data-*.safetensors")
+    whole = path.read_bytes()
+    images = 1024 + 12 * 64
+    draw = random.Random(0)
+    read_store(path)  # as it is it is taken
+    for place in (*draw.sample(range(images, len(whole)), 20), *draw.sample(range(8, 200), 20)):
+        poisoned = bytearray(whole)
+        poisoned[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(poisoned)
+        found = load_data(str(tmp_path / "photos"))
+        assert found.classes == ("a", "b")
+        assert torch.equal(found.train.labels, labels)
+
+
+# --- mutations ------------------------------------------------------------------------------------------
+
+BAD = [
+    *(None, True, -1, 0, 10**30, 1.5, -0.0, 1e308, "", "x", "../../x", "\x1b[2J", "\u202e", "a" * 5000),
+    *([], {}, [[]], [None], {"": {}}, [1] * 300, {"schema": 1}),
+]
+TOKENS = [b"NaN", b"1e999", b"9" * 400, b"[" * 300, b'{"a":1,"a":2}', b"\xff", b"\xef\xbb\xbf", b"\\ud800"]
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """Somewhere another value, another byte, a cut, or a piece of it twice."""
+    kind = draw.randrange(5)
+    if kind < 2:
+        try:
+            found = json.loads(content)
+        except ValueError:
+            kind = 3
+        else:
+            replace_a_value(found, draw)
+            return json.dumps(found).encode()
+    place = draw.randrange(len(content))
+    if kind == 2:
+        return content[:place] + draw.choice(TOKENS) + content[place + draw.choice([0, 1, 7]) :]
+    if kind == 3:
+        flipped = bytearray(content)
+        for _ in range(draw.choice([1, 3, 20])):
+            flipped[draw.randrange(len(content))] = draw.randrange(256)
+        return bytes(flipped)
+    return content[:place] + content[draw.randrange(len(content)) :]
+
+
+def replace_a_value(found: object, draw: random.Random) -> None:
+    """Walk down to a random place; there another value, or none."""
+    here = found
+    while True:
+        keys = list(here) if isinstance(here, dict) else list(range(len(here)))  # type: ignore[arg-type, call-overload]
+        if not keys:
+            return
+        key = draw.choice(keys)
+        below = here[key]  # type: ignore[index]
+        if isinstance(below, (dict, list)) and below and draw.random() < 0.8:
+            here = below
+        elif draw.random() < 0.2:
+            del here[key]  # type: ignore[attr-defined]
+            return
+        else:
+            here[key] = draw.choice(BAD)  # type: ignore[index]
+            return
+
+
+def read_record(folder: Path) -> None:
+    record = Record.load(folder / "record.json")
+    assert len(record.widths) == len(record.architecture["widths"])
+    json.dumps(record.to_json(), allow_nan=False)
+    list_runs(folder.parent.parent)
+
+
+def read_results(folder: Path) -> None:
+    results = load_results(folder)
+    results.shown().text()
+    json.dumps(results.to_json(), allow_nan=False)
+
+
+def read_cache(folder: Path) -> None:
+    with suppress(OSError, KeyError, TypeError, ValueError):  # which have it decoded again
+        images, labels, _ = read_store(folder / "data.safetensors")
+        assert len(images) == len(labels)
+
+
+def read_parquet(folder: Path) -> None:
+    schema = pyarrow.schema([("image", pyarrow.binary()), ("label", pyarrow.int64())])
+    names_of(schema.with_metadata({"huggingface": (folder / "metadata.json").read_bytes()}), "label")
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "results.json": read_results,
+    "record.json": read_record,
+    "plan.json": lambda folder: read_plan(RunStore(folder)),
+    "architecture.json": Architecture.load,
+    "artefact.json": read_artefact,
+    "model.safetensors": load_model,
+    "data.safetensors": read_cache,
+    "metadata.json": read_parquet,
+    "checkpoint.safetensors": lambda folder: RunStore(folder.parent.parent).checkpoint(folder.name),
+}
+"""A file -> what reads it, as commands do."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A folder with one of each, as a run's folder."""
+    folder = tmp_path_factory.mktemp("theirs") / "runs" / RECORDED.name
+    folder.mkdir(parents=True)
+    save_model(conv4(0.05, image_size=8), folder)
+    shutil.copy(NETWORK / "artefact.json", folder / "artefact.json")
+    shutil.copy(RECORDED / "record.json", folder / "record.json")
+    shutil.copy(RESULTS, folder / "results.json")
+    runs = [{"name": name, "after": [], "compute": 1.5, "run_id": "train-ab-s0"} for name in "abc"]
+    (folder / "plan.json").write_text(json.dumps({"schema": 1, "runs": runs}))
+    features = {"label": {"names": ["a", "b"], "_type": "ClassLabel"}}
+    (folder / "metadata.json").write_text(json.dumps({"info": {"features": features}}))
+    RunStore(folder.parent.parent).save_checkpoint(
+        folder.name, Checkpoint({"progress": {"epoch": 1, "best": float("nan")}}, {"model.w": torch.ones(3)})
+    )
+    file = InFile(folder / "data.safetensors", (4, 1, 2, 2))
+    for index in range(4):
+        file.write(index, np.full((1, 2, 2), index, np.uint8))
+    file.finished(range(4))
+    file.complete(torch.tensor([0, 1, 0, 1]), {"classes": ["a", "b"], "named": {}})
+    return folder
+
+
+def campaign(folder: Path, count: int, seed: int) -> dict[str, int]:
+    """Damage one file after the other, and read it: how many were refused, how many taken for good."""
+    draw = random.Random(seed)
+    counts = dict.fromkeys(("refused", "harmless"), 0)
+    before = memory_kb()
+    around = {each: each.read_bytes() for each in folder.parent.parent.rglob("*") if each.is_file()}
+    for index in range(count):
+        name = list(READERS)[index % len(READERS)]
+        content = damaged(around[folder / name], draw)
+        (folder / name).write_bytes(content)
+        begin = time.process_time()
+        try:
+            READERS[name](folder)
+        except InputError as error:
+            counts["refused" if "\n" not in str(error) else "of several lines"] += 1
+        except Exception as error:
+            raise AssertionError(f"{name}, mutation {index} of seed {seed}: {content[:3000]!r}") from error
+        else:
+            counts["harmless"] += 1
+        assert time.process_time() - begin < SECONDS, (name, index)
+        (folder / name).write_bytes(around[folder / name])
+    assert {each: each.read_bytes() for each in around} == around
+    assert {each for each in folder.parent.parent.rglob("*") if each.is_file()} == set(around)
+    assert memory_kb() - before < GROWTH_KB
+    return counts
+
+
+def test_damaged_files_are_refused_in_a_line_or_harmless(whole):
+    counts = campaign(whole, 500, 0)
+    assert min(counts.values()) > 50, counts
+
+
+@pytest.mark.slow
+def test_ten_thousand_damaged_files(whole):
+    print(campaign(whole, 10_000, 1))

@@ -46,6 +46,7 @@ from secateur.records.results import (
 )
 from secateur.records.stored import ABSENT, Absent, Stored
 from secateur.records.winner import LabelErrors, Miss, OutputErrors, Pair, Winner
+from secateur.runs.life import Alive
 from secateur.runs.tracking.mark import Mark, Marks
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +55,7 @@ CLASSES = [
     *(Results, DataSummary, Found, Point, SummaryRow, Profile, ProfileGroup, Trajectory),
     *(Verdict, BudgetVerdict, Gap, Measure),
     *(Advice, BudgetAdvice, Untold, Unpruned),
-    *(Failed, FailedRun, Missing),
+    *(Alive, Failed, FailedRun, Missing),
     *(Record, Epoch, Removal),
     *(Marks, Mark),
     *(About, DupontCells, DupontRun, CrowleyCells, CrowleyRun, FamilyCells, FamilyRun, Pruned),

@@ -95,7 +95,8 @@ secateur compare --model {model} --data digits --budget {budget} --arms {arm},{o
 ```python
 import secateur as sc
 
-result = sc.compare("{model}", data="digits", budgets=["{budget}"], arms=["{arm}", "{other}"])
+arms = ["{arm}", "{other}"]
+result = sc.compare("{model}", data="digits", budgets=["{budget}"], arms=arms)
 print(result.verdict)
 ```
 """

@@ -31,7 +31,12 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Indented JSON that holds no NaN, so that every reader takes it."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """What `write_json` writes."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _umask() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -95,13 +97,60 @@ class Runtime:
         self.accelerator.wait_for_everyone()
 
 
+PATIENCE = "SECATEUR_RANK_TIMEOUT"
+"""The environment variable that says how many minutes a process waits for the others."""
+PATIENCE_MIN = 60.0
+"""Longer than any part of an epoch in which only one of them works: measuring, writing, a slow disk."""
+
+
+def patience() -> datetime.timedelta:
+    """How long a process waits for the others before it takes them for lost.
+
+    Raises:
+        InputError: unless it is a number of minutes above 0.
+    """
+    said = os.environ.get(PATIENCE, "")
+    try:
+        minutes = float(said) if said else PATIENCE_MIN
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes <= 10**6:
+        raise InputError(f"{PATIENCE} must be minutes above 0, got '{said}'")
+    return datetime.timedelta(minutes=minutes)
+
+
+def lost_another(error: BaseException) -> str | None:
+    """What is said where processes that make a run together lost one; None for any other error.
+
+    gloo raises plain RuntimeErrors; what they say tells them.
+    """
+    if not _distributed():
+        return None
+    kinds = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError)
+    said = str(error).lower()
+    of_gloo = isinstance(error, RuntimeError) and ("gloo" in said or "connection closed by peer" in said)
+    if not (of_gloo or isinstance(error, kinds)):
+        return None
+    if "timed out" in said or "timeout" in said:
+        minutes = patience().total_seconds() / 60
+        what = f"did not answer for {minutes:g} minutes ({PATIENCE})"
+    else:
+        what = "ended"
+    return (
+        f"another of the {torch.distributed.get_world_size()} processes that make this run together {what}: "
+        "finished epochs and runs are kept; the same command continues"
+    )
+
+
 def _accelerator(kind: str) -> Accelerator:
     """accelerate keeps one state a process and refuses a second device: begin afresh."""
     from accelerate import Accelerator  # here, as importing secateur shall cost little more than torch
     from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
 
     AcceleratorState._reset_state(reset_partial_state=not _distributed())
-    return Accelerator(cpu=kind == "cpu", mixed_precision="no")  # see `autocast`
+    waits = InitProcessGroupKwargs(timeout=patience())
+    return Accelerator(cpu=kind == "cpu", mixed_precision="no", kwargs_handlers=[waits])  # see `autocast`
 
 
 def describe_device(device: torch.device) -> str:

@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final, Literal
 
 AUTO: Final = "auto"
@@ -90,3 +91,24 @@ TaskName = Literal["classification", "multilabel", "regression"]
 
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
 """Services that show runs: `secateur.runs.tracking.services.SERVICES`."""
+
+
+_JOINERS = "\u200c\u200d"  # within letters and emoji
+
+
+def harmless(text: str) -> str:
+    """A text without what would command a terminal, or turn the order of its letters: "?" stands for each.
+
+    Names and labels come out of files. Line breaks stay: who wants one line joins them.
+
+    Example:
+        >>> harmless("a\\x1b[2Jb\\u202ec"), harmless("é 猫\\n")
+        ('a?[2Jb?c', 'é 猫\\n')
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or _is_kept(each) else "?" for each in text)
+
+
+def _is_kept(letter: str) -> bool:
+    return letter in "\n\t" or letter in _JOINERS or unicodedata.category(letter) == "Zs"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from secateur.names import harmless
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -163,7 +165,7 @@ class LineReporter(Reporter):
         return LineReporter(self.stream)
 
     def _say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        print(harmless(text), file=self.stream, flush=True)
         self._last = time.monotonic()
 
 
@@ -200,12 +202,12 @@ class BarReporter(Reporter):
         super().__exit__(kind, error, trace)
 
     def begin(self, what: str, total: float) -> None:
-        self.whole.bar = self.bars.add_task(what, total=total, note="")
+        self.whole.bar = self.bars.add_task(harmless(what), total=total, note="")
 
     def run_started(self, label: str, compute: float) -> None:
         self._drop_run()
         self.compute = compute
-        self.run = self.bars.add_task(label, total=1.0, note="")
+        self.run = self.bars.add_task(harmless(label), total=1.0, note="")
 
     def step(self, *, done: float, loss: float, accuracy: float | None = None, **more: float) -> None:
         if self.run is None:
@@ -220,10 +222,10 @@ class BarReporter(Reporter):
         self._drop_run()
         self.whole.done += self.compute
         self._show_whole()
-        self.bars.console.print(text, highlight=False)
+        self.bars.console.print(harmless(text), highlight=False, markup=False)
 
     def note(self, text: str) -> None:
-        self.bars.console.print(text, highlight=False)
+        self.bars.console.print(harmless(text), highlight=False, markup=False)
 
     def beside(self) -> Reporter:
         return BarReporter(beside=self)
@@ -234,7 +236,7 @@ class BarReporter(Reporter):
 
     def decoding(self, what: str, done: int, total: int) -> None:
         if self.run is None:
-            self.run = self.bars.add_task(what, total=total, note="")
+            self.run = self.bars.add_task(harmless(what), total=total, note="")
         self.bars.update(self.run, completed=done, total=total)
         if done == total:
             self._drop_run()
@@ -253,7 +255,7 @@ def _bars(console: Console | None) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
-        TextColumn("{task.description}", table_column=None),
+        TextColumn("{task.description}", table_column=None, markup=False),
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[note]}"),

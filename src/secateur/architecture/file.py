@@ -5,6 +5,7 @@ docs/architecture.md describes every key.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ TRANSFORMERS_FILE = "transformers.json"
 ARTEFACT_FILE = "artefact.json"
 _MAX_FILE_BYTES = 16_000_000
 _MAX_WIDTH = 1_000_000
+_MAX_ENTRIES, _MAX_LAYERS = (
+    2**25,
+    1300,
+)  # as of inputs that a file describes; the deepest known network has 1202 layers
 _MAX_COUNT = {"params": 10**10, "macs": 10**16}
 _MAX_NAME, _MAX_REASON = 300, 1000
 _MAX_DEPTH = 8
@@ -97,12 +102,24 @@ def _problem_with_factory(content: dict[str, Any]) -> str | None:
     if any(_size_of(value) > 4096 for value in arguments.values()):
         return '"arguments" must be small numbers: nothing of that size is built'
     if content["factory"] in FACTORIES:
-        return None
+        return _problem_with_size(arguments)
     if not set(arguments) <= set(OFFERED):
         return f"'{content['factory']}' is not built in: its arguments can be {', '.join(OFFERED)}, no others"
     layout = content.get("layout")
     if not isinstance(layout, str) or not re.fullmatch("[0-9a-f]{12}", layout):
         return f"'{content['factory']}' is not built in: \"layout\" must be 12 hex digits"
+    return None
+
+
+def _problem_with_size(arguments: dict[str, Any]) -> str | None:
+    """What a family would need memory and hours for, before anything is compared with its weights."""
+    size, stages = arguments.get("image_size"), arguments.get("stages")
+    sides = [arguments.get("in_channels", 3), *(size if isinstance(size, list) else [size or 1] * 2)]
+    if math.prod(map(_size_of, sides)) > _MAX_ENTRIES:
+        return f"an input has at most {_MAX_ENTRIES:,} entries, got {shown(sides)}"
+    layers = [arguments.get("depth"), *(stages if isinstance(stages, list) else [])]
+    if sum(_size_of(each) for each in layers if each is not None) > _MAX_LAYERS:
+        return f'"depth" and "stages" make at most {_MAX_LAYERS:,} layers, got {shown(layers)}'
     return None
 
 

@@ -1,15 +1,15 @@
-"""Networks in a folder: `architecture.json`, `model.safetensors`, `artefact.json`; written and read back."""
+"""Networks in a folder: architecture, weights, artefact, what ties them together; written and read back."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.architecture.architecture import Architecture
 from secateur.architecture.artefact import Artefact, TrainedOn, carry_artefact, read_artefact, told
@@ -30,6 +30,7 @@ from secateur.network.plain import bare
 from secateur.network.sparse_file import rounded
 from secateur.network.tensor_files import load_state, repeats, written_state
 from secateur.network.weight_file import content_of, open_tensors
+from secateur.records.manifest import MANIFEST_FILE, Manifest, check_whole
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.out import check_out, expanded
 from secateur.records.reading import read_json
@@ -37,7 +38,7 @@ from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.probe import RUN_ERRORS
 
-FILES = (ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
+FILES = (MANIFEST_FILE, ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""
 
 _WIDEST = 16
@@ -102,7 +103,8 @@ def save_model(
         kept = model if values == "exact" else _with_rounded(model, values)
         if reason := _other_than_saved(kept, architecture.origin, made):
             raise InputError(f"the network cannot be saved: {reason}")
-        for name in FILES:  # the architecture first, as it makes the weights known as ours
+        write_json(made / MANIFEST_FILE, Manifest.of_folder(made).to_json())
+        for name in FILES:  # the architecture before the weights, as it makes them known as ours
             if (made / name).exists():
                 (made / name).replace(directory / name)
             else:
@@ -182,8 +184,8 @@ def load_model(
         The network, a plain `nn.Module` as wide as it was saved.
 
     Raises:
-        InputError: where a file is missing, damaged, or the two do not belong together; weights are compared
-            with the architecture by shape before anything is allocated.
+        InputError: where a file is missing, damaged, or not of the network that the others are of; weights
+            are compared with the architecture by shape before anything is allocated.
     """
     directory = network_at(directory, "the folder to load")
     if like is not None:  # it would be built and traced again, and may run on images of another size
@@ -193,7 +195,9 @@ def load_model(
     model = _read(architecture, directory)
     if isinstance(architecture.origin, ForeignOrigin):
         _check_runs(model, architecture.origin, directory)
-    if artefact := read_artefact(directory, architecture.classes):
+    artefact = read_artefact(directory, architecture.classes)
+    check_whole(directory)  # last: what is wrong with one file is said better by whoever reads it
+    if artefact:
         carry_artefact(model, artefact)
     return model
 
@@ -216,9 +220,21 @@ def _read(architecture: Architecture, directory: Path) -> Any:
             f"{found.get(wrong, 'missing')} instead of {expected.get(wrong, 'absent')}"
         )
     tensors = file.tensors(_WIDEST * sum(map(math.prod, expected.values())))
+    _check_kinds(skeleton, {name: tensors[one] for name, one in names.items()}, path)
     model = architecture.rebuild()
     load_state(model, {name: tensors[one] for name, one in names.items()})
     return in_evaluation(model)
+
+
+def _check_kinds(skeleton: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise InputError where a file's floats are whole numbers, or the reverse; any width is right."""
+    for name, value in skeleton.state_dict().items():
+        found, wanted = tensors[name].dtype, value.dtype
+        if found != wanted and not (found.is_floating_point and wanted.is_floating_point):
+            raise InputError(
+                f"{path}: the weights must have the network's dtypes, but {ascii(name)[:200]} is {found} "
+                f"instead of {wanted}: its header was edited or damaged"
+            )
 
 
 def _check_runs(model: nn.Module, origin: ForeignOrigin, source: Path) -> None:

@@ -17,6 +17,7 @@ from secateur.cli.shared import (
     OnOption,
     PlanOption,
     RetryFailedOption,
+    RunLimitOption,
     WorkersOption,
     budgets_of,
     command_line,
@@ -27,6 +28,7 @@ from secateur.cli.shared import (
     planned,
     session_for,
 )
+from secateur.cli.terminal import show
 from secateur.cli.watching import LogWithOption, OpenOption, check_open, opened
 from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
@@ -69,6 +71,7 @@ def compare(
     workers: WorkersOption = "auto",
     on: OnOption = "here",
     retry_failed: RetryFailedOption = False,
+    run_limit: RunLimitOption = None,
     log_with: LogWithOption = None,
     plan: PlanOption = False,
     open_page: OpenOption = False,
@@ -89,9 +92,10 @@ def compare(
     from secateur.compare.wanted import ask
     from secateur.records.out import FOLDER_FILES
     from secateur.runs.executors.choice import Workers
+    from secateur.runs.run_limit import seconds_of
 
     require_extra("compare", "secateur compare")
-    asked = Workers.parse(workers, on)
+    asked, limit = Workers.parse(workers, on), seconds_of(run_limit)
     check_open(open_page, plan)
     if options.finds_rate:
         raise InputError("--lr auto is for one network, of train and prune: give compare a rate")
@@ -111,7 +115,7 @@ def compare(
     )
     chosen(settings)
     session, data, architecture = session_for(options, out, FOLDER_FILES, log_with)
-    session.retries_failed = retry_failed
+    session.retries_failed, session.run_limit = retry_failed, limit
     printing.constraints(architecture, settings.prune.constraints, session, "")
     wanted = ask(architecture, data, settings)
     if plan:
@@ -467,7 +471,7 @@ def report(
             written.append(str(rewrite_report(directory, judged)))
         changes += [changed] if changed else []
     found = Answer(
-        {"reports": written, "judged_again": changes}, lambda: print("\n".join([*changes, *written]))
+        {"reports": written, "judged_again": changes}, lambda: show("\n".join([*changes, *written]))
     )
     with opened(open_page, directories[0], PAGE, there=True) as finish:
         return replace(found, after=finish)

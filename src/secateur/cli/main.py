@@ -24,6 +24,7 @@ from secateur.errors import (
     missing,
     require_posix,
 )
+from secateur.names import harmless
 from secateur.process import keep_freed_memory
 from secateur.records.ours import VERSION
 
@@ -166,6 +167,8 @@ def _run() -> int:
     except OSError as error:
         _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
     except (MemoryError, RuntimeError) as error:
+        if said := _lost_another(error):
+            _fail(said, 1)
         if not _out_of_memory(error):
             _fail_of_ours(error)
         _fail(f"{_OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
@@ -183,6 +186,15 @@ def _fail_of_ours(error: Exception) -> NoReturn:
     _fail(f"{what}: SECATEUR_DEBUG=1 shows where; please report it", 1)
 
 
+def _lost_another(error: BaseException) -> str | None:
+    """Whether one of several processes is gone, outside of a run; without torch there are not several."""
+    if "secateur.device" not in sys.modules:
+        return None
+    from secateur.device import lost_another
+
+    return lost_another(error)
+
+
 def _out_of_memory(error: BaseException) -> bool:
     """Whether there was not enough memory; torch has no class for that on a CPU."""
     said = str(error).lower()
@@ -195,4 +207,4 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _say_on_stderr(message: str) -> None:
-    print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
+    print(f"secateur: {' '.join(harmless(message).split())}", file=sys.stderr)

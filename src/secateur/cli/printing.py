@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from secateur.cli.answer import Answer
-from secateur.cli.terminal import Table, printable, say
+from secateur.cli.terminal import Table, printable, say, show
 from secateur.progress import duration
 from secateur.records.measure import number
 from secateur.records.results import counted_for
@@ -262,7 +262,7 @@ def network(point: Point, session: Session) -> Answer | None:
         f"{point.arm}: {point.measure.shown(point.accuracy)}{also} on the test split with {_size_of(point)}; "
         f"written to {directory}"
     )
-    return Answer({"directory": str(directory), **point.to_json()}, lambda: print(text))
+    return Answer({"directory": str(directory), **point.to_json()}, lambda: show(text))
 
 
 def _size_of(point: Point) -> str:
@@ -307,7 +307,7 @@ def exported(written: Export) -> Answer:
     found = {key: str(value) if isinstance(value, Path) else value for key, value in vars(written).items()}
     if not written.checked:
         found["difference"] = None
-    return Answer(found, lambda: print(_exported(written)))
+    return Answer(found, lambda: show(_exported(written)))
 
 
 def _exported(written: Export) -> str:

@@ -13,6 +13,7 @@ from secateur.cli.answer import Answer
 from secateur.cli.generated import numbers, words
 from secateur.cli.options import SETTING
 from secateur.cli.shared import OnOption, WorkersOption, command_line, path_option
+from secateur.cli.terminal import show
 from secateur.errors import InputError, require_extra
 
 if TYPE_CHECKING:
@@ -278,4 +279,4 @@ def _files(paper: str, place: str) -> list[str]:
 
 
 def _written(out: Path, text: str, content: dict[str, Any]) -> Answer:
-    return Answer({"directory": str(out), **content}, lambda: print(text))
+    return Answer({"directory": str(out), **content}, lambda: show(text))

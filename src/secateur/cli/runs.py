@@ -11,7 +11,7 @@ import typer
 
 from secateur.cli.answer import Answer
 from secateur.cli.shared import path_argument
-from secateur.cli.terminal import Table
+from secateur.cli.terminal import Table, show
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
     from secateur.records.run_folder import RunFolder
 
     store = _existing(RunFolder(directory))
-    rows = [_listed(run_id, store.head(run_id)) for run_id in store.ids()]
+    rows = [_listed(store, run_id, store.head(run_id)) for run_id in store.ids()]
     rows += _not_begun(read_plan(store.directory), store, {row.what for row in rows})
     content = {"directory": str(directory), "runs": [row.to_json() for row in rows]}
     return Answer(content, lambda: _show(rows))
@@ -71,10 +71,15 @@ def _show(rows: list[Listed]) -> None:
     shown.show()
 
 
-def _listed(run_id: str, record: RecordHead | None) -> Listed:
+def _listed(folder: RunFolder, run_id: str, record: RecordHead | None) -> Listed:
     """One run that has begun."""
     if record is None:
-        return Listed(run_id, "unfinished", "unfinished")
+        from secateur.runs.life import state_of
+        from secateur.runs.store import RunStore
+
+        state = state_of(RunStore(folder.directory), run_id)
+        label = f"{state.label}: " if state.label else ""
+        return Listed(run_id, f"{label}{state.text}", state.name)
     shown = record.measure.shown(record.accuracy)
     return Listed(run_id, record.label, "finished", record.params, record.accuracy, shown, record.epochs)
 
@@ -112,12 +117,15 @@ def show_run(
     import json
 
     from secateur.records.written import rounded
+    from secateur.runs.life import state_of
     from secateur.runs.store import RunStore
 
     store = _existing(RunStore(directory))
     run_id = _named(store, run)
     record = store.record(run_id)
-    shown = record.to_json() if record else {"run_id": run_id, "finished": False}
+    state = state_of(store, run_id)
+    unfinished = {"run_id": run_id, "finished": False, "state": state.name, "label": state.label}
+    shown = record.to_json() if record else {**unfinished, "said": state.said}
     return Answer(shown, lambda: print(json.dumps(rounded(shown), indent=1)))
 
 
@@ -138,7 +146,7 @@ def delete_run(
         raise InputError(f"{run_id} was not deleted: add --yes to confirm")
     with store.locked():
         store.delete(run_id)
-    return Answer({"deleted": run_id}, lambda: print(f"Deleted {run_id}"))
+    return Answer({"deleted": run_id}, lambda: show(f"Deleted {run_id}"))
 
 
 def _named(store: RunStore, run: str) -> str:

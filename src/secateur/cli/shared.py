@@ -50,6 +50,16 @@ RetryFailedOption = Annotated[
     ),
 ]
 
+RunLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--run-limit",
+        help="Minutes that one run may take; one that hangs is a failed run, and the others go on. By "
+        "default no limit.",
+        rich_help_panel=MACHINE,
+    ),
+]
+
 PlanOption = Annotated[
     bool, typer.Option("--plan", help="Say what was found and what would be trained; train nothing.")
 ]

@@ -11,6 +11,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from secateur.names import harmless
+
 NARROWEST = 20
 _GAPS = (2, 1)  # spaces between columns, the most readable first
 _TOGETHER = "\0"  # a space at which no line is broken
@@ -113,9 +115,19 @@ def width() -> int | None:
 
 
 def printable(text: str) -> str:
-    """The text as stdout's encoding has it: what stands for a character may be longer."""
+    """The text as stdout's encoding has it, without controls: what stands for a character may be longer."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "secateur").decode(encoding)
+    return harmless(text).encode(encoding, "secateur").decode(encoding)
+
+
+def in_line(text: str) -> str:
+    """`printable` on one line."""
+    return printable(text).replace("\n", "?")
+
+
+def show(text: str) -> None:
+    """Print a text as it is, whatever the width: it is to be copied, or has lines of its own."""
+    print(printable(text))
 
 
 def say(text: str) -> None:
@@ -138,13 +150,13 @@ class Table:
     """
 
     def __init__(self, *heads: str):
-        self.heads = tuple(map(printable, heads))
+        self.heads = tuple(map(in_line, heads))
         self.rows: list[tuple[str, ...]] = []
 
     def add_row(self, *cells: str) -> None:
         """Add a row, with a cell for every head."""
         assert len(cells) == len(self.heads), (cells, self.heads)
-        self.rows.append(tuple(map(printable, cells)))
+        self.rows.append(tuple(map(in_line, cells)))
 
     def show(self) -> None:
         """Print it."""

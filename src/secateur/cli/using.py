@@ -14,7 +14,7 @@ from secateur.cli.answer import Answer
 from secateur.cli.generated import taking
 from secateur.cli.options import DataOptions
 from secateur.cli.shared import factory_named, path_argument, path_option
-from secateur.cli.terminal import Table, say
+from secateur.cli.terminal import Table, in_line, say
 from secateur.errors import InputError, require_packages
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ def _telling(found: Iterable[Prediction | Unreadable]) -> Iterator[Prediction | 
 
     for each in found:
         if isinstance(each, Unreadable):
-            print(
-                f"secateur: {_printable(each.file)} cannot be read: {_printable(each.why)}", file=sys.stderr
-            )
+            print(f"secateur: {in_line(each.file)} cannot be read: {in_line(each.why)}", file=sys.stderr)
         yield each
 
 
@@ -99,17 +97,11 @@ def _show(said: Sequence[Prediction], top: int) -> None:
         pairs = list(zip(each.classes, each.probabilities, strict=True))
         if each.task == "regression":
             print(
-                f"{_printable(each.file)}  "
-                + "  ".join(f"{_printable(name)} {value:.6g}" for name, value in pairs)
+                f"{in_line(each.file)}  " + "  ".join(f"{in_line(name)} {value:.6g}" for name, value in pairs)
             )
         else:
-            shown = "  ".join(f"{_printable(name)} {share:.1%}" for name, share in pairs[:top])
-            print(f"{_printable(each.file)}  {shown}")
-
-
-def _printable(text: str) -> str:
-    """A name as it can be printed: a line break or an escape sequence in it would reach the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+            shown = "  ".join(f"{in_line(name)} {share:.1%}" for name, share in pairs[:top])
+            print(f"{in_line(each.file)}  {shown}")
 
 
 def _show_csv(said: Sequence[Prediction], top: int) -> None:
@@ -177,7 +169,7 @@ def _show_evaluation(found: Evaluated, page: Path | None) -> None:
         say(f"Note: {remark}.")
     shown = Table(HEADS[0], "", *HEADS[1:])
     for name, *numbers in found.cells():
-        shown.add_row(_printable(name), "", *numbers)
+        shown.add_row(in_line(name), "", *numbers)
     shown.show()
     if len(found.classes) <= _MOST_COLUMNS:
         _show_confusion(found)
@@ -188,7 +180,7 @@ def _show_evaluation(found: Evaluated, page: Path | None) -> None:
 
 
 def _show_confusion(found: Evaluated) -> None:
-    names = [_printable(row.name) for row in found.classes]
+    names = [in_line(row.name) for row in found.classes]
     shown = Table("is / called", "", *names)
     for name, counts in zip(names, found.confusion, strict=True):
         shown.add_row(name, "", *(str(count) if count else "." for count in counts))

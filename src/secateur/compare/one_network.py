@@ -21,6 +21,7 @@ from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelReparametrization
 from secateur.methods.goal import words_of
+from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.out import FOLDER_FILES, check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
@@ -41,7 +42,10 @@ from secateur.training.terms import Terms
 METHODS = (*CHANNEL_METHODS, ChannelReparametrization.name, *WEIGHT_ARMS)
 """What `secateur prune` takes: criteria for channels, and arms of `secateur compare` that need no other."""
 
-FILES = (*FOLDER_FILES, ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json")
+FILES = (
+    *(*FOLDER_FILES, MANIFEST_FILE, "record.json"),
+    *(ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE),
+)
 """What is left in the folder, beside the runs."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
-from secateur.atomic import write_bytes, write_json
+from secateur.atomic import json_bytes, write_json
 from secateur.compare.arms import ARMS
 from secateur.compare.judging import judged_again
 from secateur.compare.taking import taken
@@ -25,6 +25,7 @@ from secateur.compare.winner import Shown
 from secateur.errors import InputError, kind_and_line
 from secateur.network.task import Task
 from secateur.records.advice import Advice
+from secateur.records.manifest import MANIFEST_FILE, check_whole, replace_files
 from secateur.records.measured import Measured, hash_of
 from secateur.records.ours import wrote
 from secateur.records.out import check_out
@@ -65,7 +66,7 @@ FILES = (
         f"best/{name}"
         for name in (
             *(ARCHITECTURE_FILE, WEIGHTS_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, "record.json"),
-            WINNER_FILE,
+            *(MANIFEST_FILE, WINNER_FILE),
         )
     ),
     *REPORT_FILES,
@@ -159,19 +160,23 @@ def leave_network(
     `record.json` has the point, which weights it is of, then the rest of the run's record.
     """
     run = store.path(record.run_id)
+    check_whole(run)
     whole = record.to_json()
     kept = ("history", "identity", "environment", "data")
     rest: dict[str, Any] = {key: whole[key] for key in kept if key in whole}
-    # First, as it makes the weights known as a run's, which another run's may replace.
     own = {"weights_sha256": hash_of(run / WEIGHTS_FILE)}
-    write_json(folder / "record.json", {"schema": 1, **point.to_json(), **own, **rest})
     artefact = Artefact.of(data, task, label=record.label, run_id=record.run_id, budget=point.budget)
-    write_json(folder / ARTEFACT_FILE, artefact.to_json())
-    for name in (ARCHITECTURE_FILE, WEIGHTS_FILE, TRANSFORMERS_FILE):
-        if (run / name).is_file() or name != TRANSFORMERS_FILE:
-            write_bytes(folder / name, (run / name).read_bytes())
-        else:
-            (folder / name).unlink(missing_ok=True)  # of another network that was left here
+    theirs = (run / TRANSFORMERS_FILE).read_bytes() if (run / TRANSFORMERS_FILE).is_file() else None
+    replace_files(
+        folder,
+        {  # the record first, as it makes the weights known as a run's, which another run's may replace
+            "record.json": json_bytes({"schema": 1, **point.to_json(), **own, **rest}),
+            ARTEFACT_FILE: json_bytes(artefact.to_json()),
+            ARCHITECTURE_FILE: (run / ARCHITECTURE_FILE).read_bytes(),
+            TRANSFORMERS_FILE: theirs,
+            WEIGHTS_FILE: (run / WEIGHTS_FILE).read_bytes(),
+        },
+    )
 
 
 def rewrite_report(directory: Path, results: Results) -> Path:

@@ -46,6 +46,7 @@ from secateur.report.progress import Progress
 from secateur.runs.executors.choice import Workers, make_graph
 from secateur.runs.graph import Graph, Made
 from secateur.runs.prune_channels import PruneSettings
+from secateur.runs.run_limit import seconds_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.runs.tracking.tracking import check_services
@@ -200,6 +201,7 @@ def compare(
     workers: int | str = "auto",
     on: str = "here",
     retry_failed: bool = False,
+    run_limit: float | None = None,
     log_with: TrackerName | Sequence[TrackerName] = (),
     reporter: Reporter | None = None,
     command: str | None = None,
@@ -239,6 +241,7 @@ def compare(
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         retry_failed: make runs again that failed when this was called before; else they stay `failed`.
+        run_limit: minutes that one run may take; one that hangs is a failed run. None: no limit.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
         reporter: shows how far it is, and is told what should be said (`secateur.progress`); None: nobody is.
@@ -261,6 +264,7 @@ def compare(
     require_posix("a comparison")
     require_extra("compare", "a comparison")
     asked, trackers = Workers.parse(workers, on), check_services(log_with)
+    limit = seconds_of(run_limit)
     reporter = reporter or Reporter()
     given: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     tuning = Recipe.fine_tuning(**given) if recipe is None else None
@@ -290,7 +294,7 @@ def compare(
     architecture, loaded, settings = _opened(model, data, kind, settings, reporter)
     wanted = ask(architecture, loaded, settings)
     session = Session(store, runtime, reporter, trackers=trackers)
-    session.retries_failed = retry_failed
+    session.retries_failed, session.run_limit = retry_failed, limit
     told = command or f"secateur.compare({wanted.question.name!r}, ...)"
     reads = expanded(model, "the model") if isinstance(model, str) else None
     return _END.get()(wanted, session, told, asked, reads=reads)

@@ -13,10 +13,12 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from secateur.data.cache_files import cache_folder, cache_limit, tidy, use
 from secateur.data.decode import Decoded
@@ -27,7 +29,7 @@ from secateur.data.store import Place, read
 from secateur.data.survey import FileState, state_of
 from secateur.errors import InputError, require_packages
 
-FORMAT = 3  # raise it when decoding or the file changes: older files are then not found
+FORMAT = 4  # raise it when decoding or the file changes: older files are then not found
 _ATTEMPTS = 2  # to read files that change meanwhile
 _FACTS = ("classes", "codec", "smallest", "largest", "remarks")
 
@@ -140,14 +142,27 @@ def _load(path: Path) -> Decoded | None:
             _log.info("decoding again: images that a table names have changed")
             return None
         kept: dict[str, Any] = {name: _tuple(facts[name]) for name in _FACTS}
+        _check_labels(labels, kept["classes"], facts["sizes"])
         wanted = PixelFormat(**facts["format"]) if facts["format"] else None
+        if wanted and tuple(images.shape[1:]) != (wanted.channels, wanted.height, wanted.width):
+            raise ValueError("the images must have their format's shape")
         use(path)
         return Decoded(images, labels, facts["sizes"], left_out=facts["left_out"], format=wanted, **kept)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         _log.info("decoding again: %s is not readable (%s)", path, error)
         return None
+
+
+def _check_labels(labels: Tensor, classes: Sequence[str], sizes: Mapping[str, int]) -> None:
+    """Raise ValueError where a file's labels are of no class, or its splits have not all examples."""
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < max(1, len(classes)):
+        raise ValueError(f"labels must lie in 0..{len(classes) - 1}")
+    if sum(sizes.values()) != len(labels) or any(
+        type(size) is not int or size < 0 for size in sizes.values()
+    ):
+        raise ValueError("its splits must have all examples")
 
 
 def _facts(decoded: Decoded, named: dict[str, FileState]) -> dict[str, Any]:

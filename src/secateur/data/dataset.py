@@ -13,6 +13,7 @@ from torch import Tensor
 from secateur.data.augment import Augmentation
 from secateur.data.mapped import pieces
 from secateur.data.preprocessing import PixelFormat, Preprocessing
+from secateur.errors import InputError
 from secateur.records.found import Found
 from secateur.records.shown import Shown
 
@@ -52,6 +53,9 @@ class Data:
         fingerprint: 16 hex digits over the content (images, labels, splits, classes), whatever its path.
         format: which pixels were made of the images; None: they were pixels of this shape already.
         found: what the data were understood to be; None where they were made by hand.
+
+    Raises:
+        InputError: where a class number is none of the classes'.
     """
 
     name: str
@@ -66,6 +70,20 @@ class Data:
     fingerprint: str
     format: PixelFormat | None = None
     found: Found | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse class numbers that no class has."""
+        for name in ("train", "val", "test") if self.num_classes else ():
+            labels = getattr(self, name).labels
+            if labels.is_floating_point() or not labels.numel():
+                continue
+            if bool((wrong := (labels < 0) | (labels >= self.num_classes)).any()):
+                place = int(wrong.flatten().nonzero()[0])
+                raise InputError(
+                    f"class numbers must lie in 0..{self.num_classes - 1}, as there are {self.num_classes} "
+                    f"classes, got {int(labels.flatten()[place])} at example {place} of {name} "
+                    f"({int(wrong.sum()):,} of {labels.numel():,} are outside): number the classes from 0"
+                )
 
     def __repr__(self) -> str:
         """What was found, in one line."""

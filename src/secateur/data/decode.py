@@ -15,7 +15,7 @@ import torch
 from secateur.data.dataset import Split
 from secateur.data.formats import UNREADABLE
 from secateur.data.jpeg import describe_codec
-from secateur.data.pixels import PixelFormat, unlimited
+from secateur.data.pixels import PixelFormat, without_bombs
 from secateur.data.preprocessing import why_unreadable
 from secateur.data.reading import Reading
 from secateur.data.store import Place
@@ -122,7 +122,7 @@ def decode(
         InputError: images cannot be read (all are named at once), sizes differ and no `image_size` is given,
             or there is no space for the pixels.
     """
-    with unlimited():
+    with without_bombs():
         return _Decoding(encoded, classes, reading or Reading(), progress, place or Place(None)).decoded()
 
 

@@ -6,6 +6,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from secateur.data.formats import open_image
+
 _SAMPLE = 32
 
 
@@ -27,9 +29,7 @@ def describe_codec(images: Sequence[Path | bytes]) -> str:
 
 def _quantization(source: Path | bytes) -> dict[int, list[int]] | None:
     """The tables by number (0 luminance, 1 colour), each 64 steps; None if the image is no JPEG."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    with open_image(source) as image:  # of our formats alone: EPS would start another program
         tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
         return None if tables is None else {number: list(table) for number, table in tables.items()}
 

@@ -136,16 +136,16 @@ def fit(image: Image.Image, wanted: PixelFormat) -> Image.Image:
 
 
 @contextmanager
-def unlimited() -> Iterator[None]:
-    """Without Pillow's warning of images above 89 million pixels, which says nothing to act on.
+def without_bombs() -> Iterator[None]:
+    """Have Pillow refuse what it warns of: images above 89 million pixels, which 20 kB can hold.
 
-    Above 179 million it refuses them still. Filters of warnings are the whole process's: not for threads.
+    Filters of warnings are the whole process's: not for threads.
     """
     require_packages("PIL", what=READING)
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 

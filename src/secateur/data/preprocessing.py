@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from secateur.data.formats import READING
-from secateur.data.pixels import PixelFormat, unlimited
+from secateur.data.pixels import PixelFormat, without_bombs
 from secateur.errors import InputError, first_line, require, require_packages
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Preprocessing:
     def pixels(self, image: Image.Image | str | Path | bytes | np.ndarray) -> np.ndarray:
         """uint8 (C, H, W), before they are normalised; raises as a call does."""
         try:
-            with unlimited():
+            with without_bombs():
                 return self.raw(image)
         except Exception as error:  # Pillow's decoders raise whatever they meet in a broken file
             what = f"'{image}'" if isinstance(image, str | Path) else "this one"
@@ -90,7 +90,7 @@ class Preprocessing:
             raise InputError(f"preprocessing must be as Secateur writes it, but is {dict(values)}") from error
 
     def raw(self, image: Any) -> np.ndarray:
-        """Do as `pixels`, for threads: raise what Pillow raises, under the caller's `pixels.unlimited`."""
+        """Do as `pixels`, for threads: raise what Pillow raises; the caller is `pixels.without_bombs`."""
         if isinstance(image, np.ndarray):
             return self.format.pixels(_image_of(image))
         if isinstance(image, str | Path | bytes):
@@ -114,8 +114,8 @@ def why_unreadable(error: Exception) -> str:
         return "no such file"
     if isinstance(error, PermissionError):
         return "no permission to read it"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels: save it smaller"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels: save it smaller"
     return first_line(error)
 
 

@@ -7,7 +7,9 @@ JSON, each of the two last appended once all is decoded.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -91,6 +93,7 @@ class InFile:
         shape = [len(labels), *self._shape[1:]]
         ends = [images, images + len(numbers), images + len(numbers) + len(told)]
         header = {
+            "__metadata__": {"sha256": hashlib.sha256(numbers + told).hexdigest()},
             "images": {"dtype": "U8", "shape": shape, "data_offsets": [0, ends[0]]},
             "labels": {"dtype": "I64", "shape": shape[:1], "data_offsets": ends[:2]},
             "facts": {"dtype": "U8", "shape": [len(told)], "data_offsets": ends[1:]},
@@ -155,12 +158,18 @@ def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
         (_, begin), (_, middle), (_, end) = (
             header[name]["data_offsets"] for name in ("images", "labels", "facts")
         )
-        if os.fstat(file.fileno()).st_size != _HEADER + end:
+        if os.fstat(file.fileno()).st_size != _HEADER + end or not 0 <= begin <= middle <= end:
             raise ValueError("it is not complete")
+        shape = header["images"]["shape"]
+        if len(shape) != 4 or math.prod(shape) != begin or middle - begin != 8 * shape[0]:
+            raise ValueError("its parts have other sizes than its header says")
         file.seek(_HEADER + begin)
-        labels = torch.frombuffer(bytearray(file.read(middle - begin)), dtype=torch.int64)
-        facts = parse_json(file.read(end - middle), str(path))
-        return mapped(file, _HEADER, header["images"]["shape"]), labels, facts
+        rest = file.read(end - begin)
+        if hashlib.sha256(rest).hexdigest() != header["__metadata__"]["sha256"]:
+            raise ValueError("its labels were damaged")
+        labels = torch.frombuffer(bytearray(rest[: middle - begin]), dtype=torch.int64)
+        facts = parse_json(rest[middle - begin :], str(path))
+        return mapped(file, _HEADER, shape), labels, facts
 
 
 def _write_at(file: IO[bytes], content: memoryview, place: int) -> None:

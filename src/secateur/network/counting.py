@@ -12,6 +12,7 @@ inference; a compute figure is training examples seen times training MACs.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
@@ -41,6 +42,7 @@ TRAINING_CONVENTION = (
 
 
 _ATTRIBUTE = "_secateur_costs"
+_LARGE = 2**20  # entries of an image
 
 
 class KnownCosts(Protocol):
@@ -87,10 +89,14 @@ def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, in
     """Count `layer_positions` of a built-in network on its narrowest version: widths do not change them.
 
     It is a real network of a few weights: on the meta device torch would load its compiler to follow shapes.
+    On images that are large it is there nevertheless, where they take no memory and no time.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        narrow = FACTORIES[factory](**json.loads(arguments), widths=[1] * groups)
-    return uses_of_weights(narrow, torch.zeros(1, *narrow.input_shape))
+    given = json.loads(arguments)
+    large = math.prod((given["in_channels"], *given["image_size"])) > _LARGE
+    device = torch.device("meta" if large else "cpu")
+    with torch.random.fork_rng(devices=[]), device:
+        narrow = FACTORIES[factory](**given, widths=[1] * groups)
+    return uses_of_weights(narrow, torch.zeros(1, *narrow.input_shape, device=device))
 
 
 def uses_of_weights(model: nn.Module, inputs: Inputs) -> dict[str, int]:

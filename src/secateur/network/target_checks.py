@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.errors import InputError
+from secateur.errors import InputError, kind_and_line
 from secateur.network.metrics import IGNORED, alike
 
 
@@ -87,6 +87,18 @@ def _check_class_probabilities(targets: Tensor, shape: tuple[int, ...]) -> None:
 def _worst_sum(targets: Tensor) -> float:
     sums = targets.sum(1).flatten()
     return float(sums[(sums - 1).abs().nan_to_num(torch.inf).argmax()])
+
+
+def outside(targets: Any, output: Any, error: BaseException) -> str:
+    """Say of targets on which a loss failed which range they have, and how many scores there are."""
+    said = kind_and_line(error)
+    if not isinstance(targets, Tensor) or not isinstance(output, Tensor) or not targets.numel():
+        return said
+    scores = f"{output.shape[1]} scores" if output.dim() > 1 else "one score"
+    return (
+        f"{said}; class numbers lie in 0..K-1 for K scores, and the targets of this batch lie in "
+        f"{targets.min().item():g}..{targets.max().item():g}, with {scores}: number the classes from 0"
+    )
 
 
 def _check_labels(targets: Tensor, shape: tuple[int, ...]) -> None:

@@ -26,6 +26,7 @@ FORMATS = (
     "secateur-artefact",
     "secateur-device-table",
     "secateur-int8",
+    "secateur-manifest",
     "secateur-measured",
     "secateur-transformers",
     "secateur-winner",
@@ -35,7 +36,10 @@ FORMATS = (
 CELLS_FILES = ("cells.json", "figure1.json", "figure2.json", "penalties.json")
 """What a paper's reproduction leaves its runs in: one file for each place that has its own."""
 
-_TELLING = ("architecture.json", "artefact.json", "record.json", "results.json", *CELLS_FILES, "plan.json")
+_TELLING = (
+    *("architecture.json", "artefact.json", "manifest.json", "record.json", "results.json"),
+    *(*CELLS_FILES, "plan.json"),
+)
 _TEMPORARY = re.compile(r"\..+\.part")
 _RUN = re.compile(r"[a-z][a-z-]*-[0-9a-f]+-s\d+")
 _HEAD, _TAIL = 2**14, 2**18

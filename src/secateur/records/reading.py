@@ -33,7 +33,7 @@ _LARGE = re.compile(rb"[eE]\+?0{3}")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=%,+@:-]{0,199}")
 _CUT = "it was cut off, edited, or is another kind of file"
 
 

@@ -57,9 +57,7 @@ class RunFolder:
     def path(self, run_id: str) -> Path:
         """The run's folder, which need not exist; InputError for an id that would lead elsewhere."""
         if not is_file_name(run_id):
-            raise InputError(
-                f"a run's id is one name of letters, digits, '-', '_' and '.', got {run_id!r:.80}"
-            )
+            raise InputError(f"a run's id is one name of letters, digits and -_.=%,+@:, got {run_id!r:.80}")
         return self.runs / run_id
 
     def finished(self, run_id: str) -> bool:

@@ -157,7 +157,7 @@ class Stored:
 def check_id(where: str, run_id: str | None) -> None:
     """Raise Wrong for the id of a run that would, as a folder's name, lead anywhere else."""
     if run_id is not None and not is_file_name(run_id):
-        raise Wrong("the id of a run, one name of letters, digits, '-', '_' and '.'", run_id).inside(where)
+        raise Wrong("the id of a run, one name of letters, digits and -_.=%,+@:", run_id).inside(where)
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,7 @@ from secateur.errors import InputError
 from secateur.models import FACTORIES
 from secateur.network.masks import count_nonzeros
 from secateur.network.weight_file import open_tensors
+from secateur.records.manifest import check_whole
 from secateur.records.measured import MEASURED_FILE, Measured, hash_of
 from secateur.records.out import expanded
 from secateur.records.point import Point
@@ -201,6 +202,7 @@ def _loaded(folder: Path, content: Mapping[str, Any], factory: Factory | None) -
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
     open_tensors(path).shapes()
+    check_whole(folder)
     return None
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from secateur.architecture.opening import Factory
 from secateur.data.formats import hint, is_hidden, left_out_because
-from secateur.data.pixels import unlimited
+from secateur.data.pixels import without_bombs
 from secateur.data.preprocessing import why_unreadable
 from secateur.errors import InputError
 from secateur.records.ours import is_ours
@@ -174,7 +174,7 @@ def predictions(
     names = ((source, _name_of(source, i)) for i, source in enumerate(sources))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(names, BATCH)):
-            with unlimited():
+            with without_bombs():
                 pixels = list(pool.map(lambda each: _pixels(predictor, *each), batch))
             readable = [each for each in pixels if not isinstance(each, Unreadable)]
             scores = iter(predictor.probabilities(np.stack(readable)) if readable else ())

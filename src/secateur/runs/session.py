@@ -22,7 +22,9 @@ from secateur.records.measure import ACCURACY
 from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
 from secateur.runs.graph import Graph
+from secateur.runs.life import alive
 from secateur.runs.run import Run
+from secateur.runs.run_limit import limited
 from secateur.runs.store import RunStore
 from secateur.runs.time_limit import TimeLimit
 from secateur.surgery.anatomy import known_anatomy
@@ -42,9 +44,11 @@ class Session:
 
     Attributes:
         retries_failed: whether a run that failed under an earlier command is made again.
+        run_limit: how many seconds one run may take; None: as long as it takes.
     """
 
     retries_failed = True
+    run_limit: float | None = None
 
     def __init__(
         self,
@@ -110,6 +114,22 @@ class Session:
             self.limit.before_run()
         self.store.forget_failure(run.run_id)
         self.reporter.run_started(run.label, run.compute(self.runtime.world))
+        if not self.runtime.is_main:
+            return self._trained(run)
+        with alive(self.store, run.run_id, run.label) as pulse, self.telling(pulse):
+            return self._trained(run)
+
+    def _trained(self, run: Run) -> Record:
+        """The same behind its beginning."""
+        with limited(self.run_limit):
+            training, found = self._to_the_end(run)
+        record = self._finished(run, training, found)
+        if self.runtime.is_main and not run.goes_on:
+            self.store.drop_checkpoint(run.run_id)
+        return record
+
+    def _to_the_end(self, run: Run) -> tuple[Training, dict[str, Any]]:
+        """Train, and have the method hand over; with entries for the record."""
         training = self._begun(run)
         history = training.progress.history
         self.reporter.run_begun(run.run_id, run.label, run.seed, run.spec.identity, list(history))
@@ -119,10 +139,7 @@ class Session:
         except TrainingError as error:
             raise TrainingError(f"{run.label}: {error} ({self.store.path(run.run_id)})") from None
         found = run.before_finish(training, self)
-        record = self._finished(run, training.finish(), found)
-        if self.runtime.is_main and not run.goes_on:
-            self.store.drop_checkpoint(run.run_id)
-        return record
+        return training.finish(), found
 
     def _say_before(self, run: Run, training: Training) -> None:
         """Measure a network that comes trained, and say what it is worth before it is tuned."""

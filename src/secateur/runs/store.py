@@ -5,8 +5,10 @@ processes, paths and names are not in it. The folder holds for each:
 
     runs/ID/record.json               written last: a run is finished when it is there
     runs/ID/architecture.json, model.safetensors      the finished network
+    runs/ID/manifest.json             the hashes of its files
     runs/ID/scores.safetensors        of every test example, whether the network is right
     runs/ID/tracked.json              how much of it which service was told (`tracking`)
+    runs/ID/alive.json                who makes it; its time of change is the last sign of life
     runs/ID/failed.json               why it failed, until it is begun again
     runs/ID/checkpoint.safetensors    the state after the last epoch; JSON in its header, no pickle
 """
@@ -29,7 +31,9 @@ from secateur.atomic import write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError, require_posix
 from secateur.network.tensor_files import unshared
+from secateur.process import holders
 from secateur.records.failed import FAILED_FILE, Failed
+from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
 from secateur.records.reading import parse_json
@@ -42,8 +46,9 @@ RUN_FILES = (
     "architecture.json",
     "artefact.json",
     "transformers.json",
-    MEASURED_FILE,
+    *(MANIFEST_FILE, MEASURED_FILE),
     FAILED_FILE,
+    "alive.json",
     "tracked.json",
     "model.safetensors",
     *("checkpoint.safetensors", "scores.safetensors"),
@@ -188,6 +193,23 @@ class RunStore(RunFolder):
         finally:
             os.close(folder)
 
+    def is_claimed(self, run_id: str) -> bool:
+        """Whether a process of this machine, or of those that share its locks, is making the run."""
+        require_posix("a folder of runs")
+        import fcntl
+
+        try:
+            folder = os.open(self.path(run_id), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        finally:
+            os.close(folder)
+        return False
+
     @contextmanager
     def locked(self, needed: bool = True) -> Iterator[None]:
         """Hold the folder for this process; InputError where another one is at work in it.
@@ -205,8 +227,10 @@ class RunStore(RunFolder):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                who = holders(self.directory / ".lock")
                 raise InputError(
-                    f"another secateur is at work in '{self.directory}': wait for it, or choose another --out"
+                    f"another secateur is at work in '{self.directory}'{who}: wait for it, or choose another "
+                    "--out"
                 ) from None
             except OSError as error:  # a network's disk without a lock manager, say
                 raise InputError(

@@ -15,7 +15,7 @@ from secateur.network.copies import copied
 from secateur.network.counting import remember_costs
 from secateur.network.example_axes import examples_of
 from secateur.network.examples import Examples
-from secateur.network.inputs import Inputs, check_runs, map_inputs, on_device, read_as, take_first
+from secateur.network.inputs import Inputs, check_runs, map_inputs, read_as, take_first
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import check_plain
 from secateur.network.tensor_files import check_state
@@ -315,7 +315,8 @@ def anatomy_of(model: nn.Module, *, streams: bool = False) -> Anatomy:
         return found
     if isinstance(model, Family):
         graph = family_graph(model, streams=streams)
-        example = on_device(torch.zeros(1, *model.input_shape, dtype=next(model.parameters()).dtype), model)
+        like = next(model.parameters())  # a network on the meta device is counted without memory
+        example = torch.zeros(1, *model.input_shape, dtype=like.dtype, device=like.device)
         return Anatomy(graph, Costs(model, graph, example, referee=False), example, None)
     raise InputError(
         f"the channels of a {type(model).__name__} are not known yet: call sc.inspect(model, inputs) first, "

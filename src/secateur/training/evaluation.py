@@ -96,11 +96,16 @@ def measure_and_score(
 
 
 @torch.no_grad()
-def metrics_on(model: nn.Module, batches: Iterable[Any], metrics: Sequence[Metric]) -> dict[str, float]:
+def metrics_on(
+    model: nn.Module, batches: Iterable[Any], metrics: Sequence[Metric], task: Task
+) -> dict[str, float]:
     """Metrics of a model, wherever it is, on batches of (inputs, targets), by name.
 
+    Args:
+        task: looks at every batch's targets.
+
     Raises:
-        InputError: where there is no batch, or a metric fails.
+        InputError: where there is no batch, targets are none of the task's, or a metric fails.
     """
     gathered = [_Gathered(metric) for metric in metrics]
     with modes_kept(model):
@@ -108,6 +113,7 @@ def metrics_on(model: nn.Module, batches: Iterable[Any], metrics: Sequence[Metri
         for batch in batches:
             inputs, targets = pair_of(batch)
             output = call(model, on_device(inputs, model))
+            task.check_targets(targets, output)
             for each in gathered:
                 each.add(output, targets, batch_of(read_for(model, inputs)))
     if not gathered[0].outputs and not gathered[0].examples:

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from secateur.device import Runtime
+from secateur.errors import InputError
 from secateur.methods import Method
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.network.inputs import Inputs, batch_of
+from secateur.network.target_checks import outside
 from secateur.progress import Reporter
 from secateur.surgery.anatomy import read_for
 from secateur.training.average import Average, average_of
@@ -161,8 +163,11 @@ class Training:
         meter.add(loss.detach(), output, part.targets, batch_of(read_for(self.model, part.inputs)))
 
     def _loss(self, output: Any, targets: Any) -> Tensor:
-        """The mean loss of a batch."""
-        return self.terms.task.loss(output, targets)
+        """The mean loss of a batch; InputError where targets are numbers of no class."""
+        try:
+            return self.terms.task.loss(output, targets)
+        except IndexError as error:
+            raise InputError(f"the loss failed: {outside(targets, output, error)}") from error
 
     def _update(self) -> None:
         """Step the weights by the gradient, which is then gone."""

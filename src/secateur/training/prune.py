@@ -248,7 +248,7 @@ class _Judged:
 
     def _measured(self, model: nn.Module) -> dict[str, float] | None:
         metrics = (self.task.metric, *self.task.also)
-        return None if self.val is None else metrics_on(model, self.val, metrics)
+        return None if self.val is None else metrics_on(model, self.val, metrics, self.task)
 
     def _said(self, found: dict[str, float]) -> str:
         first, *others = found.items()

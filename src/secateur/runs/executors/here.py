@@ -6,7 +6,8 @@ import os
 import traceback
 from collections.abc import Callable
 
-from secateur.errors import UnfinishedError
+from secateur.device import lost_another
+from secateur.errors import TrainingError, UnfinishedError
 from secateur.runs.executors.failures import Failures, stops_all
 from secateur.runs.graph import Made, Node, NotMadeError
 from secateur.runs.session import Session
@@ -44,6 +45,8 @@ def make_here(made: Made, session: Session, finished: Finished) -> Failures:
         except (Exception, SystemExit) as error:
             if stops_all(error):
                 raise
+            if session.runtime.world > 1:  # the others would wait for this one in another run than it is at
+                raise _of_several(error) from error
             if os.environ.get("SECATEUR_DEBUG"):
                 traceback.print_exc()
             failures.add(node, error, session.reporter, made)
@@ -52,6 +55,12 @@ def make_here(made: Made, session: Session, finished: Finished) -> Failures:
             finished(node)
     failures.left = len(unmade) - len(failures.told)
     return failures
+
+
+def _of_several(error: BaseException) -> BaseException:
+    """The error itself, or that another process is gone."""
+    said = lost_another(error)
+    return error if said is None else TrainingError(said)
 
 
 def _settled(made: Made, node: Node) -> bool:

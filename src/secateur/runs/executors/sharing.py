@@ -8,11 +8,14 @@ again from there, elsewhere. A run that fails is told, and the others go on.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from secateur.data import Data
@@ -23,7 +26,9 @@ from secateur.runs.executors.here import Finished
 from secateur.runs.executors.pool import NoWorkerError, Pool, WorkerLostError
 from secateur.runs.executors.worker import MAKE, order
 from secateur.runs.graph import Graph, Made, Node
+from secateur.runs.life import maker_of
 from secateur.runs.portable import run_as_json, write_data
+from secateur.runs.run_limit import overdue
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -31,6 +36,8 @@ from secateur.runs.store import RunStore
 ATTEMPTS = 3
 """How often a run is begun whose worker is lost; a run that kills its workers is given up then."""
 LOOK_EVERY_S = 0.2
+PATIENCE_S = 5.0
+"""How much longer than its limit a run may take before its worker is killed."""
 WORK = ".work"
 
 
@@ -60,6 +67,8 @@ class Sharing:
         self.schedule = Schedule(made.unfinished(), made)
         self.failures = Failures(len(made.graph), session.retries_failed)
         self.attempts: Counter[str] = Counter()
+        self.begun: dict[str, float] = {}
+        self.overdue: set[str] = set()
         self.running: dict[Future[str], tuple[Node, EventReader]] = {}
         self._reporters = [session.reporter.beside() for _ in range(pool.workers)]
         self._orders = 0
@@ -78,8 +87,9 @@ class Sharing:
             if not self.running:
                 break
             ended, _ = wait(self.running, LOOK_EVERY_S, FIRST_COMPLETED)
-            for _, events in self.running.values():
+            for node, events in self.running.values():
                 events.pass_on()
+                self._end_if_overdue(node)
             for future in ended:
                 self._hear(future, *self.running.pop(future))
         self.failures.left = len(self.schedule.waiting)
@@ -103,8 +113,9 @@ class Sharing:
         self._orders += 1
         events = EventReader(self.folder / f"{self._orders}.jsonl", self._reporters.pop())
         device = self.session.runtime.device_name
-        text = order(run_as_json(run), self.session.store, data, events.path, device)
+        text = order(run_as_json(run), self.session.store, data, events.path, device, self.session.run_limit)
         self.attempts[node.name] += 1
+        self.begun[node.name] = time.monotonic()
         self.running[self.pool.submit(MAKE, text)] = node, events
 
     def _left(self, data: Data) -> Path:
@@ -130,6 +141,10 @@ class Sharing:
         if error is None:
             self.schedule.finish(node)
             self.finished(node)
+        elif node.name in self.overdue:
+            assert self.session.run_limit is not None
+            self.failures.add(node, overdue(self.session.run_limit), self.session.reporter, self.made)
+            self.schedule.fail(node)
         elif isinstance(error, WorkerLostError) and self.attempts[node.name] < ATTEMPTS:
             self._say(f"{node.name}: {error}; it goes on from its last epoch")
             self._begin(node)
@@ -138,6 +153,19 @@ class Sharing:
         else:
             self.failures.add(node, self._as_it_is_told(error), self.session.reporter, self.made)
             self.schedule.fail(node)
+
+    def _end_if_overdue(self, node: Node) -> None:
+        """Kill the worker, of this machine, that did not end its run by itself when its time was over."""
+        limit = self.session.run_limit
+        if limit is None or time.monotonic() - self.begun[node.name] < limit + PATIENCE_S:
+            return
+        maker = maker_of(self.session.store, self.made.run(node).run_id)
+        if maker is None or not maker.is_here or maker.pid == os.getpid():
+            return
+        if time.time() - maker.since >= limit + PATIENCE_S:
+            self.overdue.add(node.name)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(maker.pid, signal.SIGKILL)
 
     @staticmethod
     def _as_it_is_told(error: BaseException) -> BaseException:

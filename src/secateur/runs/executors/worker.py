@@ -19,7 +19,9 @@ from secateur.runs.store import RunStore
 MAKE = "secateur.runs.executors.worker:make"
 
 
-def order(run: dict[str, Any], store: RunStore, data: Path, events: Path, device: str) -> str:
+def order(
+    run: dict[str, Any], store: RunStore, data: Path, events: Path, device: str, limit: float | None = None
+) -> str:
     """Write down what `make` is to do."""
     content = {
         "run": run,
@@ -27,6 +29,7 @@ def order(run: dict[str, Any], store: RunStore, data: Path, events: Path, device
         "data": str(data.absolute()),
         "events": str(events.absolute()),
         "device": device,
+        "limit": limit,
     }
     return json.dumps(content, allow_nan=False)
 
@@ -43,7 +46,9 @@ def make(text: str) -> str:
     run = run_from_json(content["run"], data, architecture)
     reporter = EventWriter(Path(content["events"]))
     try:
-        Session(_store(content["store"]), Runtime(content["device"]), reporter).make(run)
+        session = Session(_store(content["store"]), Runtime(content["device"]), reporter)
+        session.run_limit = content["limit"]
+        session.make(run)
     finally:
         reporter.close()
     return run.run_id
