@@ -126,6 +126,7 @@ def test_of_few_everything_is_drawn() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 def test_a_page_of_5000_points_has_less_than_2_mb(tmp_path: Path) -> None:
     results, histories = many(budgets=50, arms=10, seeds=10)
     assert len(results.points) == 5000
