@@ -203,7 +203,10 @@ def results_in(folder: Path) -> Results:
     return Results.load(folder / "results.json")
 
 
-@pytest.mark.parametrize("what", FAILS)
+@pytest.mark.parametrize(
+    "what",
+    [what if place < 2 else pytest.param(what, marks=pytest.mark.slow) for place, what in enumerate(FAILS)],
+)
 def test_a_failed_arm_costs_no_other(run, tmp_path, harm, what):
     harm.write_text(f"{what} {NARROW}")
     code, out, error = run(f"{OWN} --workers 1 --out {tmp_path / 'out'}")
@@ -266,6 +269,7 @@ def test_what_waits_for_a_failed_run_is_missing_for_it(run, tmp_path, harm):
     }
 
 
+@pytest.mark.slow
 def test_python_gives_what_failed_and_the_others(digits, tmp_path, monkeypatch):
     def failing(session, run):
         if run.label == "width params=80% seed 1":

@@ -29,7 +29,7 @@ from synthetic import Elements, synthetic
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
-DEFAULT = ("digits-wrn-16-1", "digits-conv4")
+DEFAULT = ("digits-wrn-16-1",)
 RECORDED = [
     pytest.param(path, id=path.parent.name, marks=() if path.parent.name in DEFAULT else pytest.mark.slow)
     for path in sorted((Path(__file__).parents[1] / "results").glob("*/results.json"))

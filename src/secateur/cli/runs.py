@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from secateur.records.plan import Plan
+    from secateur.records.run_folder import RunFolder
     from secateur.runs.store import RunStore
 
 _Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
@@ -35,7 +36,7 @@ class Listed:
 
     def to_json(self) -> dict[str, Any]:
         """For scripts: the number, not how it is shown."""
-        return {name: value for name, value in asdict(self).items() if name != "shown"}
+        return {name: value for name, value in vars(self).items() if name != "shown"}
 
     def cells(self) -> tuple[str, ...]:
         """As texts, in the order of the heads."""
@@ -53,12 +54,12 @@ def list_runs(directory: _Folder = Path("secateur-compare")) -> Answer:
 
     Example: `secateur runs list secateur-compare/`
     """
-    from secateur.runs.graph import read_plan
-    from secateur.runs.store import RunStore
+    from secateur.records.plan import read_plan
+    from secateur.records.run_folder import RunFolder
 
-    store = _existing(RunStore(directory))
-    rows = [_listed(run_id, store) for run_id in store.ids()]
-    rows += _not_begun(read_plan(store), store, {row.what for row in rows})
+    store = _existing(RunFolder(directory))
+    rows = [_listed(store, run_id) for run_id in store.ids()]
+    rows += _not_begun(read_plan(store.directory), store, {row.what for row in rows})
     content = {"directory": str(directory), "runs": [row.to_json() for row in rows]}
     return Answer(content, lambda: _show(rows))
 
@@ -70,23 +71,24 @@ def _show(rows: list[Listed]) -> None:
     shown.show()
 
 
-def _listed(run_id: str, store: RunStore) -> Listed:
+def _listed(folder: RunFolder, run_id: str) -> Listed:
     """One run that has begun."""
     try:
-        record = store.record(run_id)
+        record = folder.head(run_id)
     except InputError:
         return Listed(run_id, "damaged: its next command makes it again", "damaged")
     if record is None:
         from secateur.runs.life import state_of
+        from secateur.runs.store import RunStore
 
-        state = state_of(store, run_id)
+        state = state_of(RunStore(folder.directory), run_id)
         label = f"{state.label}: " if state.label else ""
         return Listed(run_id, f"{label}{state.text}", state.name)
     shown = record.measure.shown(record.accuracy)
     return Listed(run_id, record.label, "finished", record.params, record.accuracy, shown, record.epochs)
 
 
-def _not_begun(plan: Plan | None, store: RunStore, labels: set[str]) -> list[Listed]:
+def _not_begun(plan: Plan | None, store: RunFolder, labels: set[str]) -> list[Listed]:
     """The runs of a plan that have not begun, and what they wait for; also those that cannot be told yet.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from secateur.records.stored import Stored, check_id
@@ -37,3 +38,16 @@ class Plan(Stored):
     AGAIN: ClassVar[str] = "run the command again"
 
     runs: tuple[PlannedRun, ...]
+
+
+PLAN = "plan.json"
+
+
+def read_plan(directory: Path) -> Plan | None:
+    """Read what the folder's last command wanted; None where no command said so.
+
+    Raises:
+        InputError: where the file is damaged.
+    """
+    path = directory / PLAN
+    return Plan.load(path) if path.is_file() else None

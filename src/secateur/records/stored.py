@@ -8,8 +8,8 @@
         more: Mapping[str, float] = rest()    # all keys that no other field has
 
 Fields may be `str`, `bool`, `int`, `float`, another `Stored`, `T | None`, `tuple[T, ...]`, `Mapping[str, T]`,
-and `Any` within a mapping. Where a number may have a fraction, a whole one stays whole, so that what is
-written again is written alike. Keys that a class does not know are passed over.
+and `Any` within a mapping or a tuple. Where a number may have a fraction, a whole one stays whole, so that
+what is written again is written alike. Keys that a class does not know are passed over.
 """
 
 from __future__ import annotations
@@ -215,12 +215,16 @@ def _read_unless_null(read: Reader, value: Any) -> Any:
 def _read_list(read: Reader, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise Wrong("a list", value)
+    if read is _read_anything:
+        return tuple(value)
     return tuple(_read_at(f"[{index}]", read, each) for index, each in enumerate(value))
 
 
 def _read_object(read: Reader, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Wrong("an object", value)
+    if read is _read_anything:
+        return dict(value)
     return {key: _read_at(key, read, each) for key, each in value.items()}
 
 

@@ -24,6 +24,8 @@ WIDTH, HEIGHT = 960, 460
 """In pixels."""
 MANY = 60
 """Marks; of more, seeds and the words of marks are in the first view alone."""
+MOST_SEEDED = 200
+"""Marks; of more about so many are drawn, without seeds and words, on lines through all."""
 
 
 def accuracy_chart(results: Results) -> Chart:
@@ -45,9 +47,12 @@ class AccuracyDrawing:
     """One view: marks where their values put them, intervals, seeds, budgets, the unpruned network."""
 
     def __init__(self, results: Results, cost: Cost, brief: bool = False) -> None:
-        self.results, self.cost, self.brief = results, cost, brief
+        self.results, self.cost = results, cost
+        crowded = len(results.summary) > MOST_SEEDED
+        self.brief = brief or crowded
         self.quantity: Quantity = quantity_of(results)
         self.by_arm = marks(results, cost)
+        self.each = max(2, MOST_SEEDED // len(self.by_arm)) if crowded else len(results.summary)
         self.looks = styles(self.by_arm)
         self.axis: Axis = cost_axis(results, cost)
         self.tips: dict[int, str] = {}
@@ -71,7 +76,9 @@ class AccuracyDrawing:
         else:
             number_axis(axes.xaxis)
         number_axis(axes.yaxis)
-        axes.set_xlabel(self.cost.name, fontsize=SMALL, color=MUTED)
+        some = len(self.results.summary) > MOST_SEEDED
+        shown = f" · a mark on every line for {self.each} of its points, the table has all" if some else ""
+        axes.set_xlabel(f"{self.cost.name}{shown}", fontsize=SMALL, color=MUTED)
         axes.set_ylabel(self.quantity.axis("test"), fontsize=SMALL, color=MUTED)
         if self.cost.key == self.results.resource:
             draw_budgets(axes, series.budgets(self.results))
@@ -95,7 +102,7 @@ class AccuracyDrawing:
         if len(known) > 1:
             sizes, means = [size for _, size in known], [mark.mean for mark, _ in known]
             axes.plot(sizes, means, color=look.color, linestyle=look.line, linewidth=1.5, alpha=0.8)
-        for mark, size in known:
+        for mark, size in series.sample(known, self.each):
             if not self.brief:
                 self._seeds(axes, mark, look)
             text = (

@@ -11,7 +11,7 @@ from .charts import SMALL, Chart, View, canvas, number_axis, panel, plain, words
 from .drawing import page_figure
 from .palette import INK, MUTED
 from .quantity import Quantity
-from .series import Curve, extent
+from .series import Curve, extent, sample
 from .style import ArmStyle, dash, looks_of
 
 if TYPE_CHECKING:
@@ -22,16 +22,28 @@ WIDTH, HEIGHT = 224, 168
 """Of a panel, in pixels."""
 MOST = 2400
 """Points of a view; of longer curves every second epoch is drawn, or every third."""
+MOST_LINES = 300
+"""Of a view; of more runs some are drawn, evenly from each arm's."""
 FEWEST = 8
 """Points of a curve that are drawn however many there are of others."""
 _LONGEST_KEY = 900
 
 
-def curves_chart(found: Sequence[Curve], quantity: Quantity) -> Chart:
+def seen(found: Sequence[Curve]) -> list[Curve]:
+    """The runs that are drawn: all, or of more than can be told apart evenly so many of each arm's."""
+    arms = list(dict.fromkeys(curve.arm for curve in found))
+    each = max(2, MOST_LINES // max(1, len(arms)))
+    if len(found) <= MOST_LINES:
+        return list(found)
+    return [curve for arm in arms for curve in sample([curve for curve in found if curve.arm == arm], each)]
+
+
+def curves_chart(everything: Sequence[Curve], quantity: Quantity) -> Chart:
     """Validation accuracy by epoch, and training loss."""
+    found = seen(everything)
     views = [
-        _view(found, "val_accuracy", f"validation {quantity.heading}", "v"),
-        _view(found, "loss", "training loss", "l"),
+        _view(found, "val_accuracy", f"validation {quantity.heading}", "v", len(everything)),
+        _view(found, "loss", "training loss", "l", len(everything)),
     ]
     alt = f"Validation {quantity.name} by epoch: a panel for each arm, a line for each run."
     return Chart("curves", alt, views)
@@ -91,9 +103,9 @@ class Panels:
             )
 
 
-def _view(found: Sequence[Curve], measure: str, heading: str, name: str) -> View:
+def _view(found: Sequence[Curve], measure: str, heading: str, name: str, runs: int) -> View:
     panels = Panels.of(found, measure)
-    drawn = [_key(panels, heading, name)]
+    drawn = [_key(panels, heading, name, "" if runs == len(found) else f", {len(found):,} of {runs:,} runs")]
     for index, arm in enumerate(panels.looks):
         mine = [curve for curve in found if curve.arm == arm]
         title = "unpruned" if arm == "dense" else arm
@@ -115,12 +127,12 @@ def _panel(panels: Panels, mine: Sequence[Curve], title: str) -> Figure:
     return figure
 
 
-def _key(panels: Panels, heading: str, name: str) -> str:
+def _key(panels: Panels, heading: str, name: str, shown: str) -> str:
     """What the panels' axes are, and which dash is which budget's, one under the other."""
     figure = page_figure(380, 24 + 18 * len(panels.where))
     page = canvas(figure)
     every = "" if panels.every == 1 else f", about every {_ordinal(panels.every)}"
-    words(page, 4, 14, f"{heading} by epoch{every}", fontsize=SMALL, color=MUTED)
+    words(page, 4, 14, f"{heading} by epoch{every}{shown}", fontsize=SMALL, color=MUTED)
     for index, where in enumerate(panels.where):
         y = 28 + 18 * index
         line: Any = dash(index)

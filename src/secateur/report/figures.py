@@ -13,7 +13,7 @@ from . import drawing, series, svg
 from .accuracy import AccuracyDrawing
 from .charts import plain
 from .costs import costs
-from .curves import Panels
+from .curves import Panels, seen
 from .drawing import house_style, new_figure
 from .forest_drawing import wide_figure
 from .forest_rows import forest_of
@@ -153,10 +153,11 @@ def profile_figure(results: Results) -> Figure:
     return figure
 
 
-def curves_figure(results: Results, found: Sequence[Curve]) -> Figure:
+def curves_figure(results: Results, everything: Sequence[Curve]) -> Figure:
     """Validation accuracy by epoch: one panel per arm, all on the same axes, dashes for budgets."""
-    quantity = quantity_of(results)
-    what = f"Validation {quantity.name} by epoch, one line per run"
+    quantity, found = quantity_of(results), seen(everything)
+    shown = "" if len(found) == len(everything) else f" ({len(found):,} of {len(everything):,} runs)"
+    what = f"Validation {quantity.name} by epoch, one line per run{shown}"
     panels = Panels.of(found, "val_accuracy")
     names = list(panels.looks)
     if not names:

@@ -141,7 +141,8 @@ def _difference_unit(quantity: Quantity) -> str:
 
 
 def _key(forest: Forest) -> str:
-    said = ["arrow: beyond the edge"] if forest.clipped else []
+    said = [forest.shown] if forest.shown else []
+    said += ["arrow: beyond the edge"] if forest.clipped else []
     said += ["small: single seeds"] if any(row.mark and row.mark.n > 1 for row in forest.rows) else []
     said += ["|: before the cut"] if forest.before else []
     return "".join(f" · {text}" for text in said)

@@ -21,6 +21,8 @@ from .table import count
 
 MOST_ROWS = 30
 """Of one drawing, so that a printed page can end between two."""
+MOST_DRAWN = 120
+"""Rows of all drawings; of more, some of the budgets are drawn, and the table has them all."""
 FAR = 3.0
 """How many times as wide all of it must be as what is near the best, for a view of that."""
 
@@ -38,13 +40,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Forest:
-    """What is drawn, and what the drawings' tips say."""
+    """What is drawn, and what the drawings' tips say.
+
+    Attributes:
+        shown: how many of the budgets, where that is not all.
+    """
 
     rows: list[Row]
     quantity: Quantity
     looks: Mapping[str, ArmStyle]
     dense: SummaryRow | None
     span: tuple[float, float]
+    shown: str = ""
     tips: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -111,13 +118,16 @@ def forest_of(results: Results) -> Forest:
     rows: list[Row] = []
     judged = {entry.budget: entry for entry in results.verdict.per_budget}
     name = series.resource_of(results).name
-    for budget in reversed(series.budgets(results)):
+    budgets = series.budgets(results)
+    drawn = series.sample(budgets, max(2, MOST_DRAWN // max(1, len(by_arm))))
+    for budget in reversed(drawn):
         rows.append(Row(f"{plain(budget.text, 60)}: at most {count(budget.limit)} {name}"))
         found = [mark for curve in by_arm.values() for mark in curve if mark.budget == budget.text]
         found.sort(key=lambda mark: -quantity.measure.rank(mark.mean))
         rows += [_row(mark, judged.get(budget.text)) for mark in found]
     low, high = accuracy_extent(by_arm, results.dense_summary, quantity)
-    return Forest(rows, quantity, styles(by_arm), results.dense_summary, (low, high))
+    shown = "" if drawn == budgets else f"{len(drawn)} of {len(budgets)} budgets, the table has all"
+    return Forest(rows, quantity, styles(by_arm), results.dense_summary, (low, high), shown)
 
 
 def _row(mark: Mark, entry: BudgetVerdict | None) -> Row:

@@ -10,6 +10,7 @@ import math
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from secateur.records.point import Point
 from secateur.records.record import Epoch
@@ -125,6 +126,18 @@ def extent(
     low, high = min(values), max(values)
     air = pad * (high - low) or min(1.0, 0.1 * abs(high) or 1.0)
     return [max(low - air, floor), min(high + air, ceiling)]
+
+
+def sample(items: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of them, evenly spaced, the first and the last among them.
+
+    Example:
+        >>> sample("abcdefg", 3), sample("ab", 3), sample("abc", 1)
+        (['a', 'd', 'g'], ['a', 'b'], ['a'])
+    """
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
 
 
 def seed_count(results: Results) -> str:

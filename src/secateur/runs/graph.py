@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from secateur.atomic import write_json
-from secateur.records.plan import Plan, PlannedRun
+from secateur.records.plan import PLAN, Plan, PlannedRun
 from secateur.records.record import Record
 from secateur.runs.run import Run
 from secateur.runs.store import RunStore
@@ -149,9 +149,6 @@ def _names(nodes: Iterable[Node]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node.name for node in nodes))
 
 
-PLAN = "plan.json"
-
-
 def write_plan(made: Made) -> None:
     """Write the graph down beside the runs, for `secateur runs list`: what is wanted, what waits for what."""
     runs = tuple(
@@ -159,16 +156,6 @@ def write_plan(made: Made) -> None:
         for node in made.graph
     )
     write_json(made.store.directory / PLAN, Plan(runs=runs).to_json())
-
-
-def read_plan(store: RunStore) -> Plan | None:
-    """Read what the folder's last command wanted; None where no command said so.
-
-    Raises:
-        InputError: where the file is damaged.
-    """
-    path = store.directory / PLAN
-    return Plan.load(path) if path.is_file() else None
 
 
 def _id_of(node: Node, made: Made) -> str | None:

@@ -35,9 +35,9 @@ from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
-from secateur.records.out import expanded
-from secateur.records.reading import is_file_name, read_json
+from secateur.records.reading import read_json
 from secateur.records.record import Record
+from secateur.records.run_folder import RunFolder
 from secateur.runs.checkpoint_file import checkpoint_bytes, read_checkpoint
 from secateur.runs.sweeping import sweep
 from secateur.training.checkpoint import Checkpoint
@@ -78,7 +78,7 @@ class Stop:
     costs: Mapping[str, int]
 
 
-class RunStore:
+class RunStore(RunFolder):
     """The runs of one output folder; several processes, on several machines, may make runs in it.
 
     Attributes:
@@ -88,23 +88,16 @@ class RunStore:
     """
 
     def __init__(self, directory: str | Path):
-        self.directory = expanded(directory, "--out")
-        self.runs = self.directory / "runs"
+        super().__init__(directory)
         self.lock: int | None = None
         self.mends = False
         self.note: Callable[[str], None] = lambda text: None
         self._stops: dict[str, Stop] = {}
         self._sound: set[str] = set()
 
-    def path(self, run_id: str) -> Path:
-        """The run's folder, which need not exist; InputError for an id that would lead elsewhere."""
-        if not is_file_name(run_id):
-            raise InputError(f"a run's id is one name of letters, digits and -_.=%,+@:, got {run_id!r:.80}")
-        return self.runs / run_id
-
     def finished(self, run_id: str) -> bool:
         """Whether the run's record is there; for whoever makes runs, one that can be read."""
-        if not (self.path(run_id) / "record.json").is_file():
+        if not super().finished(run_id):
             return False
         if not self.mends or run_id in self._sound:
             return True
@@ -207,25 +200,6 @@ class RunStore:
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
         (self.path(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
-
-    def ids(self) -> list[str]:
-        """All runs, finished or not, by id."""
-        if not self.runs.is_dir():
-            return []
-        with os.scandir(self.runs) as found:
-            return sorted(each.name for each in found if each.is_dir())
-
-    def resolve(self, prefix: str) -> str:
-        """The one run whose id begins with `prefix`; InputError where none or several do."""
-        found = [run_id for run_id in self.ids() if run_id.startswith(prefix)]
-        if prefix in found:
-            return prefix
-        if len(found) != 1:
-            what = "no run" if not found else f"{len(found)} runs"
-            raise InputError(
-                f"{what} in '{self.runs}' begin with '{prefix}': `secateur runs list` names them"
-            )
-        return found[0]
 
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it left; InputError where something else lies there."""
