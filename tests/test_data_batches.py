@@ -37,7 +37,8 @@ def make_split(n: int, channels: int = 3, side: int = 6, classes: int = 3) -> Sp
 def make_data(split: Split, mean: float = 0.4, std: float = 0.25) -> Data:
     channels = split.images.shape[1]
     statistics = ((mean,) * channels, (std,) * channels)
-    return Data("x", "x", split, split, split, ("a", "b", "c"), *statistics, Augmentation(2, True), "0" * 16)
+    names = tuple(map(str, range(max(3, int(split.labels.max()) + 1))))
+    return Data("x", "x", split, split, split, names, *statistics, Augmentation(2, True), "0" * 16)
 
 
 def numbered(n: int) -> Data:

@@ -39,11 +39,10 @@ from secateur.errors import InputError
 from secateur.models import conv4
 from secateur.names import harmless
 from secateur.progress import BarReporter, LineReporter
-from secateur.records.plan import Plan
+from secateur.records.plan import Plan, read_plan
 from secateur.records.reading import MOST_BYTES, MOST_DEPTH, MOST_DIGITS, MOST_VALUES, is_file_name, read_json
 from secateur.records.record import Record
 from secateur.records.results import Results
-from secateur.runs.graph import read_plan
 from secateur.runs.store import RunStore
 from secateur.training.checkpoint import Checkpoint
 
@@ -243,7 +242,7 @@ def test_labels_in_records_do_not_reach_the_terminal(tmp_path, capsys, monkeypat
     assert "\x1b" not in printed
     content["seed"] = "\x1b[2J\u202e"
     (folder / "record.json").write_text(json.dumps(content))
-    monkeypatch.setattr(sys, "argv", ["secateur", "runs", "list", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["secateur", "runs", "show", RECORDED.name, str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         _run()
     said = capsys.readouterr().err
@@ -404,7 +403,7 @@ def read_parquet(folder: Path) -> None:
 READERS: dict[str, Callable[[Path], object]] = {
     "results.json": read_results,
     "record.json": read_record,
-    "plan.json": lambda folder: read_plan(RunStore(folder)),
+    "plan.json": lambda folder: read_plan(folder),
     "architecture.json": Architecture.load,
     "artefact.json": read_artefact,
     "model.safetensors": load_model,

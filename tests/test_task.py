@@ -335,10 +335,10 @@ def test_metrics_of_batches_whose_outputs_differ_in_shape():
     def error(outputs, targets):
         return (outputs - targets).mean()
 
-    found = metrics_on(Ragged(), batches, [Metric("error", error, batchwise=True)])
+    found = metrics_on(Ragged(), batches, [Metric("error", error, batchwise=True)], Task.named("regression"))
     assert found == {"error": (1 * 1.0 + 3 * 3.0) / 4}
     with pytest.raises(InputError, match=r"differ in shape.*sc.Metric\(name, function, batchwise=True\)"):
-        metrics_on(Ragged(), batches, [Metric("error", error)])
+        metrics_on(Ragged(), batches, [Metric("error", error)], Task.named("regression"))
 
 
 def test_outputs_are_joined_however_they_are_wrapped():
