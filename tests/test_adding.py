@@ -99,6 +99,11 @@ def added(tmp_path_factory):
         for kind in offered("secateur.arms", Arm, ARMS, needs=("meaning", "place")):
             patch.setitem(ARMS, kind.name, kind())
         yield folder
+    forget()
+
+
+def forget():
+    """Have the package imported anew, from wherever it lies next."""
     for name in [each for each in sys.modules if each.split(".")[0] == PACKAGE]:
         del sys.modules[name]
 

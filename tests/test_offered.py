@@ -11,15 +11,18 @@ import pytest
 from secateur.compare.arms import ARMS, Arm
 from secateur.methods import METHODS, Method
 from secateur.methods.registry import offered, package_of
-from test_adding import PACKAGE, installed
+from test_adding import PACKAGE, forget, installed
 
 FREE = frozenset(METHODS) - {"lamp"}
 
 
 @pytest.fixture(autouse=True)
-def _imported_anew(monkeypatch):
-    for name in [each for each in sys.modules if each.split(".")[0] == PACKAGE]:
-        monkeypatch.delitem(sys.modules, name)
+def _imported_anew():
+    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] == PACKAGE}
+    forget()
+    yield
+    forget()
+    sys.modules.update(kept)
 
 
 LEFT_OUT = {
