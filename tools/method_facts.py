@@ -30,7 +30,6 @@ COUNTED = ("digits-wrn-16-1", "params=25%")
 """The recorded comparison that the cost of arms for channels is read from, and its budget."""
 
 _PAGE_OF = {"fisher-tuned": "fisher"}
-_ANSWERS = {True: "true", False: "false", None: "none"}
 
 
 @cache

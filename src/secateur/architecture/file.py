@@ -29,10 +29,8 @@ TRANSFORMERS_FILE = "transformers.json"
 ARTEFACT_FILE = "artefact.json"
 _MAX_FILE_BYTES = 16_000_000
 _MAX_WIDTH = 1_000_000
-_MAX_ENTRIES, _MAX_LAYERS = (
-    2**25,
-    1300,
-)  # as of inputs that a file describes; the deepest known network has 1202 layers
+_MAX_ENTRIES = 2**25  # as of inputs that a file describes
+_MAX_LAYERS = 1300  # the deepest known network has 1202
 _MAX_COUNT = {"params": 10**10, "macs": 10**16}
 _MAX_NAME, _MAX_REASON = 300, 1000
 _MAX_DEPTH = 8

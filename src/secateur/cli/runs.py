@@ -17,6 +17,7 @@ from secateur.errors import InputError
 if TYPE_CHECKING:
     from secateur.records.plan import Plan
     from secateur.records.run_folder import RunFolder
+    from secateur.runs.life import State
     from secateur.runs.store import RunStore
 
 _Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
@@ -127,10 +128,14 @@ def show_run(
     store = _existing(RunStore(directory))
     run_id = _named(store, run)
     record = store.record(run_id)
-    state = state_of(store, run_id)
-    unfinished = {"run_id": run_id, "finished": False, "state": state.name, "label": state.label}
-    shown = record.to_json() if record else {**unfinished, "said": state.said}
+    shown = record.to_json() if record else _unfinished(run_id, state_of(store, run_id))
     return Answer(shown, lambda: print(json.dumps(rounded(shown), indent=1)))
+
+
+def _unfinished(run_id: str, state: State) -> dict[str, Any]:
+    """What there is to show of a run without a record."""
+    found = {"run_id": run_id, "finished": False, "state": state.name}
+    return {**found, "label": state.label, "said": state.said}
 
 
 def delete_run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -59,34 +59,18 @@ def whole(
     Raises:
         NotMadeError: where a network is missing and no run failed.
     """
-    question, failed = wanted.question, failed or {}
-    told = _there if failed else _all
-    points = told(_points(wanted, replicates, made))
-    dense = told(partial(_dense_point, replicate, made) for replicate in replicates if wanted.needs_dense)
-    copycats = "copycat" in question.settings.arms
+    failed = failed or {}
+    known = _unjudged(wanted, replicates, made, session, command, _there if failed else _all)
     missing = missing_in(wanted, replicates, made, failed) if failed else ()
-    data = describe_data(question.data)
-    measure = question.settings.terms.task.metric.measure
-    settings = _described(wanted)
-    asked = Question.of(settings, command)
-    found = judge(points, dense, question.units, data, session.store, measure, asked, missing)
-    return Results(
-        command=command,
-        metric=None if measure == ACCURACY else measure,
-        model=question.name,
-        data=data,
-        settings=settings,
-        dense=tuple(dense),
-        points=tuple(points),
+    units = wanted.question.units
+    asked = Question.of(known.settings, command)
+    found = judge(known.points, known.dense, units, known.data, session.store, known.measure, asked, missing)
+    return replace(
+        known,
         summary=found.summary,
         dense_summary=found.dense_summary,
-        profiles=tuple(told(partial(_profile, each, made) for each in replicates if copycats)),
-        trajectory=tuple(told(partial(_trajectory, each, made) for each in replicates if question.prunes)),
         verdict=found.verdict,
-        environment={
-            **describe_environment(session.runtime, question.settings.recipe.precision),
-            **_made_with([*dense, *points], session.store),
-        },
+        environment={**known.environment, **_made_with([*known.dense, *known.points], session.store)},
         question=asked_in(wanted).hash,
         advice=found.advice,
         failed=failed_runs(failed),
@@ -214,28 +198,46 @@ def so_far(
     wanted: Wanted, replicates: Sequence[Replicate], made: Made, session: Session, command: str
 ) -> Results:
     """What is there of the results, judged by nobody: a verdict on a part would be none on the whole."""
-    question, arms = wanted.question, wanted.question.settings.arms
-    data, measure = describe_data(question.data), question.settings.terms.task.metric.measure
-    points = _there(_points(wanted, replicates, made))
-    dense = _there(partial(_dense_point, replicate, made) for replicate in replicates if wanted.needs_dense)
-    test = data.test if data.test > 0 else None
-    unpruned = summarise(dense, {}, test=test, measure=measure)
+    known = _unjudged(wanted, replicates, made, session, command, _there)
+    test = known.data.test if known.data.test > 0 else None
+    unpruned = summarise(known.dense, {}, test=test, measure=known.measure)
+    return replace(
+        known,
+        summary=summarise(known.points, wanted.question.units, test=test, measure=known.measure),
+        dense_summary=unpruned[0] if unpruned else None,
+    )
+
+
+def _unjudged(
+    wanted: Wanted,
+    replicates: Sequence[Replicate],
+    made: Made,
+    session: Session,
+    command: str,
+    told: Callable[[Iterable[Callable[[], Any]]], list[Any]],
+) -> Results:
+    """The question, and what its runs found, without a summary.
+
+    Args:
+        told: `_all`, or `_there` where some may be missing.
+    """
+    question, settings = wanted.question, wanted.question.settings
+    copycats, measure = "copycat" in settings.arms, settings.terms.task.metric.measure
+    points = told(_points(wanted, replicates, made))
     return Results(
         command=command,
         metric=None if measure == ACCURACY else measure,
         model=question.name,
-        data=data,
+        data=describe_data(question.data),
         settings=_described(wanted),
-        dense=tuple(dense),
+        dense=tuple(told(partial(_dense_point, each, made) for each in replicates if wanted.needs_dense)),
         points=tuple(points),
-        summary=summarise(points, question.units, test=test, measure=measure),
-        dense_summary=unpruned[0] if unpruned else None,
-        profiles=tuple(_there(partial(_profile, each, made) for each in replicates if "copycat" in arms)),
-        trajectory=tuple(
-            _there(partial(_trajectory, replicate, made) for replicate in replicates if question.prunes)
-        ),
+        summary=(),
+        dense_summary=None,
+        profiles=tuple(told(partial(_profile, each, made) for each in replicates if copycats)),
+        trajectory=tuple(told(partial(_trajectory, each, made) for each in replicates if question.prunes)),
         verdict=Verdict(text="No verdict yet: not every run is finished."),
-        environment=describe_environment(session.runtime, question.settings.recipe.precision),
+        environment=describe_environment(session.runtime, settings.recipe.precision),
     )
 
 

@@ -26,7 +26,6 @@ MOST_LINES = 300
 """Of a view; of more runs some are drawn, evenly from each arm's."""
 FEWEST = 8
 """Points of a curve that are drawn however many there are of others."""
-_LONGEST_KEY = 900
 
 
 def seen(found: Sequence[Curve]) -> list[Curve]:

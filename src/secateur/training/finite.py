@@ -35,8 +35,7 @@ def _numbers(model: nn.Module) -> list[tuple[str, Tensor, bool]]:
 
 def _is_sound(value: Tensor, trains: bool) -> Tensor:
     """Whether a tensor is finite: bool, (), on its device."""
-    sound = value.isfinite().all() if trains else ~value.isnan().any()
-    return sound
+    return value.isfinite().all() if trains else ~value.isnan().any()
 
 
 def check_weights(model: nn.Module, when: str) -> None:
