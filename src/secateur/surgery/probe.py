@@ -21,15 +21,16 @@ from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.network.modes import in_evaluation
 from secateur.network.weights import weight_layers
-from secateur.surgery.actions import Action, Marks, OtherPath, Run
+from secateur.surgery.actions import Action, Marks, OtherPath, Run, emit_all
 from secateur.surgery.computed_weights import computed_weight, normed_parts, weight_norm_of
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, out_size
 from secateur.surgery.equivariance import may_normalise, normalised_dim
 from secateur.surgery.kernels import no_fast_path, plain_kernels
 from secateur.surgery.layout import Layout, gathered, layout_of
 from secateur.surgery.matrix_products import ALIASES
+from secateur.surgery.place import Counting
 from secateur.surgery.quiet import quiet_training, without_chance
-from secateur.surgery.recorder import Counting, Recorder, emit_all
+from secateur.surgery.recorder import Recorder
 from secateur.surgery.statics import Tape, root_axes
 from secateur.surgery.watching import SpreadWatch
 
