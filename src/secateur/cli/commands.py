@@ -378,7 +378,7 @@ def _export_in_int8(
     with_preprocessing: bool,
 ) -> Answer:
     """Quantise a saved network; whatever can be refused without data is refused before they are read."""
-    from secateur.deploy.int8 import MOST
+    from secateur.deploy.calibrating import MOST
     from secateur.progress import reporter_for
     from secateur.records.out import check_outside_data
     from secateur.runs.quantizing import Wanted

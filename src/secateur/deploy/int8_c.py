@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from secateur.atomic import write_text
+from secateur.deploy.agreeing import agreement_of, outputs_of, refuse_if_broken
 from secateur.deploy.c.compiling import Compiled
 from secateur.deploy.c.export import InC, difference_of
 from secateur.deploy.c.naming import identifier
 from secateur.deploy.c.program import Convolution, Linear, Program
-from secateur.deploy.int8 import agreement_of, outputs_of, refuse_if_broken, side_by_side
+from secateur.deploy.taking_turns import side_by_side
 from secateur.deploy.traced import TOLERANCE, Traced
 from secateur.device import describe_device
 from secateur.errors import InputError

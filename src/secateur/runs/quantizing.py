@@ -24,8 +24,9 @@ from secateur.architecture.opening import Factory
 from secateur.atomic import write_json
 from secateur.data import Data, Split
 from secateur.data.preprocessing import PixelFormat
+from secateur.deploy.calibrating import MOST
 from secateur.deploy.described import metadata_of
-from secateur.deploy.int8 import MOST, Int8, check_packages, int8_target, quantized
+from secateur.deploy.int8 import Int8, check_packages, int8_target, quantized
 from secateur.deploy.int8_c import Int8C
 from secateur.deploy.quantizing import RECIPES, Recipe
 from secateur.deploy.traced import Traced
