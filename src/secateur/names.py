@@ -13,7 +13,7 @@ AUTO: Final = "auto"
 """In place of a number: it is found out."""
 
 Granularity = int | Literal["auto"]
-"""What layers keep channels in multiples of: `secateur.methods.channels.Config`."""
+"""What layers keep channels in multiples of: `secateur.methods.channel_limits.Config`."""
 
 ChannelMethod = Literal[
     "fisher", "taylor", "filter-norm", "batch-norm-scale", "snip-channels", "random-channels"

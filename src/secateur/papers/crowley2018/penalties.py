@@ -1,7 +1,7 @@
 """The FLOP penalty of Crowley et al. 2018: `secateur reproduce crowley2018 penalties`.
 
 "We experimented with several different values for the FLOP penalty hyperparameter but found this made little
-difference." The paper says neither values nor numbers: ours are per MAC (`methods.channels.removal_score`),
+difference." The paper says neither values nor numbers: ours are per MAC (`channel_choice.removal_score`),
 and each has a trajectory of its own beside the one without.
 """
 
