@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from secateur.errors import InputError, missing
-from secateur.runs.tracking.told import Told, Value
+from secateur.runs.tracking.told import Outcome, Told, Value
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -61,15 +61,9 @@ class Service:
         """
         raise NotImplementedError
 
-    def tell_outcome(
-        self,
-        tracker: GeneralTracker,
-        found: Mapping[str, float],
-        epochs: int,
-        settings: Mapping[str, Value],
-    ) -> None:
-        """Tell what a run came to, behind so many epochs, and of which settings."""
-        tracker.log(dict(found), step=epochs)
+    def tell_outcome(self, tracker: GeneralTracker, outcome: Outcome) -> None:
+        """Tell what a run came to."""
+        tracker.log(dict(outcome.found), step=outcome.epochs)
 
     def close(self, tracker: GeneralTracker, finished: bool) -> None:
         """Leave a run, which may be gone on with later where it is not finished."""
@@ -98,15 +92,11 @@ class TensorBoard(Service):
             tracker.log({"settings": f"| setting | value |\n|---|---|\n{rows}"}, step=0)
         return tracker
 
-    def tell_outcome(
-        self,
-        tracker: GeneralTracker,
-        found: Mapping[str, float],
-        epochs: int,
-        settings: Mapping[str, Value],
-    ) -> None:
+    def tell_outcome(self, tracker: GeneralTracker, outcome: Outcome) -> None:
         """As its table of hyperparameters wants it: of the run itself, where accelerate makes one more."""
-        tracker.tracker.add_hparams(dict(settings), dict(found), run_name=".", global_step=epochs)
+        tracker.tracker.add_hparams(
+            dict(outcome.settings), dict(outcome.found), run_name=".", global_step=outcome.epochs
+        )
 
 
 class WeightsAndBiases(Service):
@@ -147,14 +137,8 @@ class WeightsAndBiases(Service):
         )
         return _started(tracker)
 
-    def tell_outcome(
-        self,
-        tracker: GeneralTracker,
-        found: Mapping[str, float],
-        epochs: int,
-        settings: Mapping[str, Value],
-    ) -> None:
-        tracker.tracker.summary.update(dict(found))
+    def tell_outcome(self, tracker: GeneralTracker, outcome: Outcome) -> None:
+        tracker.tracker.summary.update(dict(outcome.found))
 
 
 class MLflow(Service):

@@ -24,7 +24,7 @@ from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.runs.tracking.mark import Mark, Marks
 from secateur.runs.tracking.services import SERVICES, Service
-from secateur.runs.tracking.told import Told, numbers, outcome, rows_of
+from secateur.runs.tracking.told import Outcome, Told, numbers, rows_of
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -157,7 +157,7 @@ class Tracking:
         for row in rows:
             tracker.log(numbers(row), step=row["epoch"])
         if record is not None:
-            service.tell_outcome(tracker, outcome(record), record.epochs, settings)
+            service.tell_outcome(tracker, Outcome.of_record(record, settings))
         if record is not None or not service.stays_open:
             service.close(tracker, record is not None)
         else:
