@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import foreign
 import secateur as sc
 from secateur.errors import InputError, TrainingError
-from secateur.network.described import describe_inputs, example_of
+from secateur.network.described import describe_inputs, examples_described
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, open_model
@@ -345,7 +345,7 @@ def test_a_copy_of_a_model_has_an_anatomy_of_its_own():
 
 def test_inputs_survive_their_description():
     inputs = {"a": torch.zeros(2, 3, 4), "b": (torch.zeros(2, dtype=torch.int64), torch.zeros(2, 5).double())}
-    again = example_of(describe_inputs(inputs), examples=2)
+    again = examples_described(describe_inputs(inputs), examples=2).inputs
     assert again["a"].shape == (2, 3, 4)
     assert again["b"][0].dtype == torch.int64
     assert again["b"][1].dtype == torch.float64

@@ -36,13 +36,7 @@ from secateur.runs.timing import Subject, Timed
 from secateur.surgery.anatomy import anatomy_of
 
 UNPRUNED, WIDTH, UNIFORM, BOTTLENECK, SPARSE = "unpruned", "width", "uniform", "bottleneck", "sparse"
-MEANINGS = {
-    WIDTH: "the same network with every layer narrower",
-    UNIFORM: "every channel group that can be pruned times one number",
-    BOTTLENECK: "channels inside blocks times one number, residual streams as they are",
-    SPARSE: "so many weights left, at random, the others zero",
-}
-"""The ways to a budget that are known before anything is trained."""
+"""The ways to a budget that are known before anything is trained, and the network that none was taken to."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Candidate:
     """A network to be measured.
 
     Attributes:
-        way: a key of `MEANINGS`, or `UNPRUNED`.
+        way: one of the five names above.
         zeroed: whether weights are set to zero until the budget is met.
     """
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -30,10 +28,7 @@ class Survey:
             it runs there as in evaluation.
     """
 
-    def __init__(
-        self, model: nn.Module, inputs: Inputs, progress: Callable[[float], None], *, apart: bool = True
-    ):
-        self.progress = progress
+    def __init__(self, model: nn.Module, inputs: Inputs, *, apart: bool = True):
         self.probes = [probe_of(model, inputs, apart=apart)]
         first = self.probes[0]
         trains = how_it_trains(first.model, first.inputs)
@@ -142,8 +137,7 @@ class Survey:
 
     def follow(self, links: Links, arrivals: Arrivals) -> None:
         """Follow every source, of activations and of what is computed of parameters alone."""
-        for number, probe in enumerate(self.probes):
-            self.progress(number / len(self.probes))
+        for probe in self.probes:
             for arrival in self._static(probe):
                 arrivals.add(arrival)
             record = probe.record
@@ -166,7 +160,6 @@ class Survey:
                 for arrival in arrivals.found.get(axis, []):
                     if bool((arrival.index >= 0).any()) and "@" in arrival.source[1]:
                         self.roles.setdefault(arrival.source, set()).add(role)
-        self.progress(1.0)
 
     def _static(self, probe: Probe) -> list[Arrival]:
         """Follow parameters through what is computed of them alone."""

@@ -190,14 +190,6 @@ class Trial:
                 return reason
         return None
 
-    def failure_apart(self, graph: ChannelGraph) -> str | None:
-        """Say why cuts of some groups without others are wrong: of any two, each goes once without the other.
-
-        Groups that must lose equally many channels (the halves of a chunk) may pass together.
-        """
-        found = self.apart(graph, list(graph.groups))
-        return found[1] if found else None
-
     def apart(self, graph: ChannelGraph, names: Sequence[str]) -> tuple[list[str], str] | None:
         """Find groups of which cuts are wrong without the others, and why; None where there are none."""
         for part in parts(names):
