@@ -90,7 +90,7 @@ TaskName = Literal["classification", "multilabel", "regression"]
 """What a network is for: `secateur.network.task.TASKS`."""
 
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
-"""Services that show runs: `secateur.runs.tracking.services.SERVICES`."""
+"""Services that show runs: `secateur.tracking.services.SERVICES`."""
 
 
 _JOINERS = "\u200c\u200d"  # within letters and emoji

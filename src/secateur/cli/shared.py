@@ -100,7 +100,7 @@ def session_for(
     from secateur.records.out import check_out
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
-    from secateur.runs.tracking.tracking import check_services
+    from secateur.tracking.services import check_services
 
     check_out(out, files, model=options.model_path, data=options.data_folder)
     trackers = check_services(log_with)

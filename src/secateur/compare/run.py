@@ -49,8 +49,8 @@ from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.run_limit import seconds_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
-from secateur.runs.tracking.tracking import check_services
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
+from secateur.tracking.services import check_services
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from secateur.errors import InputError, missing
-from secateur.runs.tracking.told import Outcome, Told, Value
+from secateur.errors import InputError, kind_and_line, missing, unknown
+from secateur.tracking.told import Outcome, Told, Value
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
 PROJECT = "secateur"
 """What runs are gathered under, where the environment names nothing else."""
+
+_PASSWORD = re.compile(r"://[^/@\s]*@")
 
 
 class Service:
@@ -212,6 +215,27 @@ def _has_key() -> bool:
 
 
 SERVICES: dict[str, type[Service]] = {each.name: each for each in (WeightsAndBiases, TensorBoard, MLflow)}
+
+
+def check_services(log_with: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Read the names of services: one, several, or a text with commas.
+
+    Raises:
+        InputError: where one is unknown, not installed, or cannot be used here.
+    """
+    texts = [log_with] if isinstance(log_with, str) else log_with or []
+    names = dict.fromkeys(part.strip() for text in texts for part in str(text).split(","))
+    for name in names:
+        if name not in SERVICES:
+            raise unknown("service of --log-with", name, SERVICES)
+    for name in names:
+        SERVICES[name].check()
+    return tuple(names)
+
+
+def without_passwords(error: Exception) -> str:
+    """Say what an error is in one line; who is let in where an address says so is not repeated."""
+    return _PASSWORD.sub("://", kind_and_line(error))
 
 
 def _started(tracker: Any) -> GeneralTracker:
