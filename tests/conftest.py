@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import secrets
 import shlex
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +75,24 @@ def run(monkeypatch, command_line, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("signal.signal", lambda *_: None)
     return command_line
+
+
+@pytest.fixture
+def checked(monkeypatch, capsys):
+    """Run `python tools/NAME.py --check` in this process: exit code, and what it says."""
+
+    def call(name):
+        path = Path(__file__).parents[1] / "tools" / f"{name}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), "--check"])
+        monkeypatch.syspath_prepend(path.parent)
+        code = 0
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code or 0, capsys.readouterr().out
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def run(title: str, mode: str = "exact", **changes: str) -> dict:
     for text in (SETTING, changed(code, changes)):
         exec(compile(text, "docs/own-loop.md", "exec"), names)  # our own text
     return names
+
+
+@cache
+def plain(mode: str) -> nn.Module:
+    """The network that the plain loop ends with, which others must end with too."""
+    return check_finished(run("Plain PyTorch", mode))
 
 
 def check_finished(names: dict) -> nn.Module:
@@ -152,9 +159,7 @@ def test_a_padded_network_learns_as_it_is():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_accelerate_gives_the_weights_of_the_plain_loop(mode):
-    plain = check_finished(run("Plain PyTorch", mode))
-    accelerated = check_finished(run("Accelerate", mode))
-    assert_equal_weights(plain, accelerated)
+    assert_equal_weights(plain(mode), check_finished(run("Accelerate", mode)))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -203,7 +208,7 @@ def test_validation_in_the_middle(mode, capsys):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_checkpoint_continues_to_the_same_weights(mode):
-    assert_equal_weights(check_finished(run("Plain PyTorch", mode)), check_finished(run("Checkpoints", mode)))
+    assert_equal_weights(plain(mode), check_finished(run("Checkpoints", mode)))
 
 
 @pytest.mark.parametrize("mode", MODES)
