@@ -304,7 +304,7 @@ def steps(draw: st.DrawFn) -> Step:
 
 
 def varied(drawn: list[Step]) -> bool:
-    """Whether they are not one layer many times, as the very first example is, which costs as much as others."""
+    """Whether they are not one layer many times, as the very first example is."""
     return len({(each.weight.shape, each.input.shape) for each in drawn}) > 5
 
 
