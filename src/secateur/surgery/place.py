@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from secateur.surgery.cutting import Axis
+from secateur.surgery.matrix_products import ALIASES
 
 
 class Counting:
@@ -34,6 +35,13 @@ class Counting:
             yield
         finally:
             self.paused = before
+
+    def next_operator(self, func: Any) -> int | None:
+        """Count an operator: its number; None where it is no part of the run, or does nothing."""
+        if self.paused or func.overloadpacket in ALIASES:
+            return None
+        self.count += 1
+        return self.count - 1
 
     def next_turn(self, axis: Axis) -> int:
         """Count a call of a layer."""

@@ -27,7 +27,6 @@ from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, out_size
 from secateur.surgery.equivariance import may_normalise, normalised_dim
 from secateur.surgery.kernels import no_fast_path, plain_kernels
 from secateur.surgery.layout import Layout, gathered, layout_of
-from secateur.surgery.matrix_products import ALIASES
 from secateur.surgery.place import Counting
 from secateur.surgery.quiet import quiet_training, without_chance
 from secateur.surgery.recorder import Recorder
@@ -360,10 +359,9 @@ class _Marker(Counting, TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.paused or func.overloadpacket in ALIASES:
+        index = self.next_operator(func)
+        if index is None:
             return func(*args, **kwargs)
-        index = self.count
-        self.count += 1
         found: tuple[str, Action] | None = self.record.actions.get(index)
         if found is None:
             result = func(*args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from secateur.surgery.actions import Action
-from secateur.surgery.matrix_products import ALIASES, CONSTANT_LIKE, aten, product_of
+from secateur.surgery.matrix_products import CONSTANT_LIKE, aten, product_of
 from secateur.surgery.recorded_layers import RecordedLayers
 from secateur.surgery.recorded_meetings import RecordedMeetings
 from secateur.surgery.recorded_products import RecordedProducts
@@ -22,10 +22,9 @@ class Recorder(RecordedLayers, RecordedProducts, RecordedMeetings):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.paused or func.overloadpacket in ALIASES:
+        index = self.next_operator(func)
+        if index is None:
             return func(*args, **kwargs)
-        index = self.count
-        self.count += 1
         tensors = flat_tensors((args, kwargs))
         moving = [tensor for tensor in tensors if self.dynamic(tensor)]
         if not moving:
