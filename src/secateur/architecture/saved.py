@@ -27,6 +27,7 @@ from secateur.errors import InputError, kind_and_line
 from secateur.network.copies import copied
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.sparse_file import rounded
 from secateur.network.tensor_files import load_state, repeats, written_state
 from secateur.network.weight_file import content_of, open_tensors
@@ -36,7 +37,6 @@ from secateur.records.out import check_out, expanded
 from secateur.records.reading import read_json
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
-from secateur.surgery.probe import RUN_ERRORS
 
 FILES = (MANIFEST_FILE, ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""

@@ -21,13 +21,13 @@ from secateur.errors import InputError
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, take_first
 from secateur.network.modes import in_evaluation
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import agree
 from secateur.surgery.bench import Bench
 from secateur.surgery.cutting import CHANNELWISE
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.lively import randomized
 from secateur.surgery.optimizer_state import Optimizers, listed
-from secateur.surgery.probe import RUN_ERRORS
 
 TENSOR = 0
 """In place of a length: a block gives a tensor, and no tuple."""

@@ -22,10 +22,10 @@ from torch import nn
 
 from secateur.errors import kind_and_line
 from secateur.network.inputs import Inputs, on_device, tile
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.cut_runs import CutRun, Cutter, Widths
 from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS
 
 _Each = tuple[tuple[str, int], ...]
 """(group, entries of a size that belong to one of its channels)."""

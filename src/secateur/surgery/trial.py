@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from secateur.errors import InputError, kind_and_line
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, input_tensors, map_inputs, on_device, take_first
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import agree, distance
 from secateur.surgery.bench import Bench, Gone
 from secateur.surgery.graph import ChannelGraph, ChannelGroup
 from secateur.surgery.lively import randomized, tempered
 from secateur.surgery.noise import second_batch
 from secateur.surgery.precision import to_dtype
-from secateur.surgery.probe import RUN_ERRORS, differ, shrunk
+from secateur.surgery.probe_size import differ, shrunk
 from secateur.surgery.quiet import quiet_training
 from secateur.surgery.seeing import least_seen, seen_of
 
