@@ -248,6 +248,11 @@ class Spartan(GradualMethod):
         return model
 
     @property
+    def scheduled(self) -> int:
+        """k by the schedule."""
+        return kept_weights(self._step, self.steps, self.limits.units, self._covered, self.config)
+
+    @property
     def due(self) -> bool:
         """Whether a mask is made at this step: at every one, until it is fixed."""
         return self._step <= self.config.last_step(self.steps)
