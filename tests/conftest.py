@@ -26,6 +26,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several of us share the cores
     torch.set_num_threads(1)
 
 
+LONGEST = (
+    *("test_tracing", "test_executors", "test_own_loop", "test_foreign", "test_interruption", "test_report"),
+    *("test_export", "test_own_data", "test_sparse", "test_int8", "test_shipped", "test_examples"),
+)
+"""They come first, so that no worker is left with one of them at the end; a file is one worker's."""
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     """No test reads or fills the user's cache, and none depends on the order of the others."""

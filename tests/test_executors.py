@@ -33,7 +33,11 @@ from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
 
-FAST = {"recipe": Recipe(epochs=1, batch_size=64), "prune": PruneSettings(every=1), "device": "cpu"}
+FAST = {
+    "recipe": Recipe(epochs=1, batch_size=64),
+    "prune": PruneSettings(every=1, at_once=8),
+    "device": "cpu",
+}
 ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width")
 BOTH = {"arms": ARMS, "budgets": ["params=60%", "params=30%"], **FAST}
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")

@@ -211,11 +211,29 @@ def test_a_checkpoint_continues_to_the_same_weights(mode):
     assert_equal_weights(plain(mode), check_finished(run("Checkpoints", mode)))
 
 
+@pytest.fixture(scope="module")
+def by_trainer(tmp_path_factory):
+    """What Hugging Face's loop leaves in a mode, run once and with checkpoints: its names, and its folder."""
+    saving = {**ON_CPU["Hugging Face Trainer"], 'save_strategy="no"': 'save_strategy="epoch"'}
+    found = {}
+
+    def call(mode):
+        if mode not in found:
+            folder = tmp_path_factory.mktemp("trainer")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                found[mode] = run("Hugging Face Trainer", mode, **saving), folder
+        return found[mode]
+
+    return call
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("title", NEEDED)
-def test_other_peoples_loops(title, mode):
+def test_other_peoples_loops(title, mode, by_trainer):
     pytest.importorskip(NEEDED[title], reason=MISSING.format(NEEDED[title]))
-    model = check_finished(names := run(title, mode, **ON_CPU[title]))
+    names = run(title, mode, **ON_CPU[title]) if title == "Lightning" else by_trainer(mode)[0]
+    model = check_finished(names)
     method = names["method"]
     assert method.state()["step"] == names["epochs"] * len(names["loader"])
     if title == "Lightning":  # after `finalize` there is nothing left to solve for, or to step
@@ -300,10 +318,11 @@ def test_lightning_continues_from_its_checkpoint(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_trainer_continues_from_its_checkpoint(mode):
+def test_the_trainer_continues_from_its_checkpoint(mode, by_trainer, monkeypatch):
     pytest.importorskip("transformers", reason=MISSING.format("transformers"))
-    saving = {**ON_CPU["Hugging Face Trainer"], 'save_strategy="no"': 'save_strategy="epoch"'}
-    uninterrupted = check_finished(run("Hugging Face Trainer", mode, **saving))
+    names, folder = by_trainer(mode)
+    uninterrupted = check_finished(names)
+    monkeypatch.chdir(folder)
     resuming = {
         "trainer.train()": 'saved = torch.load("trainer/checkpoint-19/method.pt")\n'
         'method.restore(saved["method"], saved["tensors"])\n'
