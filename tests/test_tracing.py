@@ -22,7 +22,7 @@ from secateur.surgery.anatomy import anatomy_of, open_model, open_with_graph
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
 from secateur.surgery.finished import prove_cut
-from secateur.surgery.graph import Number
+from secateur.surgery.held_numbers import Number
 from secateur.surgery.proof import proved, trace_and_prove
 from secateur.surgery.tracing import codes, decode, trace
 

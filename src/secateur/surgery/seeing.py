@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.cutting import Axis
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
 from secateur.surgery.reference import read_dim, reads_by_weight, with_input
 
 Seen = dict[Axis, Tensor]

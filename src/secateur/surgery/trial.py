@@ -20,7 +20,8 @@ from secateur.network.inputs import Inputs, input_tensors, map_inputs, on_device
 from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import agree, distance
 from secateur.surgery.bench import Bench, Gone
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
 from secateur.surgery.lively import randomized, tempered
 from secateur.surgery.noise import second_batch
 from secateur.surgery.precision import to_dtype
