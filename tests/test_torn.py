@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 import torch
 
 import secateur as sc
-from secateur.atomic import write_bytes
+from secateur.atomic import scratch, write_bytes
 from secateur.errors import InputError
+from secateur.process import has_ended, this_process
 from secateur.records.manifest import replace_files
 from secateur.runs.store import RunStore
 from secateur.training.checkpoint import Checkpoint
@@ -250,6 +253,61 @@ def test_who_holds_the_folder_sweeps_what_killed_processes_left_and_nothing_else
     with RunStore(tmp_path).locked():
         there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
     assert there == {*stays, ".lock", "elsewhere/.model.safetensors.abc.part"}
+
+
+def ended_process() -> str:
+    """The name of a process that is gone, as parts of it are called."""
+    told = "from secateur.process import this_process; print(this_process())"
+    return subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(not this_process(), reason="nobody tells where there is no /proc")
+def test_what_a_dead_process_left_goes_with_the_next_and_what_a_living_one_makes_stays(tmp_path, monkeypatch):
+    place, number, began = (dead := ended_process()).split("-")
+    assert has_ended(f".network.onnx.{dead}.abc.part") is True
+    assert has_ended(f"secateur-{this_process()}-abc") is False
+    assert has_ended(f".x.{place}-{os.getpid()}-{int(began) - 1}.abc.part") is True  # ids are given out again
+    assert has_ended(f".x.{'0' * 8}-{number}-{began}.abc.part") is None  # another machine
+    assert has_ended(".x.1-y.part") is None
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    gone = (
+        f"out/.saving.{dead}.abc.part/model.safetensors",
+        f"out/.network.onnx.{dead}.abc.part",
+        f"out/runs/train-0123456789ab-s0/.measured.json.{dead}.abc.part",
+        f"tmp/secateur-{dead}-abc/network.so",
+        "tmp/secateur-ray/session/raylet.out",
+    )
+    stays = (
+        f"out/.saving.{this_process()}.abc.part/model.safetensors",
+        f"out/.network.onnx.{'0' * 8}-{number}-{began}.abc.part",
+        f"tmp/secateur-{this_process()}-abc/network.so",
+        "tmp/secateur-other/mine",
+    )
+    for name in (*gone, *stays):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (temporary / "secateur-ray" / "process").write_text(dead)  # whose path must be short
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with RunStore(out).locked(), scratch() as made:
+        assert has_ended(made.name) is False
+        (made / "x").touch()
+    there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
+    assert there == {*stays, "out/.lock"}
+
+
+@pytest.mark.skipif(not this_process(), reason="nobody tells where there is no /proc")
+def test_whoever_writes_a_file_again_sweeps_what_was_half_made_of_it(tmp_path):
+    dead = ended_process()
+    for name in (f".a.json.{dead}.x.part", f".b.json.{dead}.x.part", f".a.json.{this_process()}.x.part"):
+        (tmp_path / name).touch()
+    (tmp_path / f".saving.{dead}.x.part").mkdir()
+    write_bytes(tmp_path / "a.json", b"{}")
+    sc.save(network(1), tmp_path)
+    left = {each.name for each in tmp_path.iterdir() if each.name.endswith(".part")}
+    assert left == {f".b.json.{dead}.x.part", f".a.json.{this_process()}.x.part"}
+    write_bytes(tmp_path / ("n" * 230), b"")  # there is no room for whose it is
 
 
 def test_who_does_not_hold_the_folder_sweeps_nothing(tmp_path):

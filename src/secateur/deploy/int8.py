@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
 from secateur.deploy.c.compiling import find_compiler
 from secateur.deploy.described import key_in_onnx, metadata_of
 from secateur.deploy.given import Given, Inputs, said_in_one_line
@@ -150,7 +150,7 @@ class Int8:
     def write(self, path: Path, metadata: Mapping[str, str]) -> Int8Export:
         """Leave the file, whole or not at all."""
         files = self.files(metadata)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for suffix, content in reversed(files.items()):  # the .bin first: the .xml is what is looked for
             write_bytes(path.with_suffix(suffix), content)
         return Int8Export(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from secateur.atomic import write_json
+from secateur.atomic import make_folder, write_json
 from secateur.errors import InputError
 from secateur.progress import Reporter, duration
 from secateur.records.ours import VERSION
@@ -72,7 +72,7 @@ class Pulse(Reporter):
 def alive(store: RunStore, run_id: str, label: str) -> Iterator[Pulse]:
     """Show that a run is being made, until it ends in whatever way but a kill."""
     path = store.path(run_id) / ALIVE_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     found = Alive(
         pid=os.getpid(),
         host=socket.gethostname(),
