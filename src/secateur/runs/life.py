@@ -84,8 +84,13 @@ def alive(store: RunStore, run_id: str, label: str) -> Iterator[Pulse]:
     try:
         yield Pulse(path)
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        forget_maker(store, run_id)
+
+
+def forget_maker(store: RunStore, run_id: str) -> None:
+    """Have nobody make a run."""
+    with suppress(OSError):
+        (store.path(run_id) / ALIVE_FILE).unlink(missing_ok=True)
 
 
 def maker_of(store: RunStore, run_id: str) -> Alive | None:

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from secateur.atomic import make_folder, write_bytes, write_json
+from secateur.atomic import make_folder, remove, write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError, require_posix
 from secateur.process import holders
@@ -199,7 +199,7 @@ class RunStore(RunFolder):
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
-        (self.path(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
+        remove(self.checkpoint_path(run_id))
 
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it left; InputError where something else lies there."""
