@@ -13,12 +13,20 @@ import pytest
 import torch
 
 import secateur as sc
+from secateur.architecture.resolve import resolve_model
 from secateur.atomic import scratch, write_bytes
+from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.process import has_ended, this_process
+from secateur.progress import Reporter
 from secateur.records.manifest import replace_files
+from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.graph import Graph
+from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.train import Train
 from secateur.training.checkpoint import Checkpoint
+from secateur.training.recipe import Recipe
 
 TRAIN = "train --model wrn-10-1 --data digits --limit-train 100 --epochs 1 --device cpu --out out"
 ONE_NETWORK = "its files must be of one network"
@@ -142,7 +150,7 @@ def test_export_refuses_what_a_killed_train_left_and_the_same_command_mends_it(t
     assert sc.load("out") is not None
 
 
-def run_of(folder: str) -> Path:
+def run_of(folder: str | Path) -> Path:
     (found,) = Path(folder).glob("runs/*")
     return found
 
@@ -174,6 +182,39 @@ def test_a_record_of_a_newer_version_stays(run):
     assert code == 2
     assert "schema 1 is read here, got 2" in said
     assert path.read_text() == newer
+
+
+def test_a_run_of_two_names_has_the_first_and_nothing_is_left_behind_it(tmp_path, digits):
+    """Whichever of several workers was first, and though a kill kept it from clearing up."""
+
+    def run_called(label: str) -> Train:
+        network = resolve_model("wrn-10-1", digits)
+        recipe = Recipe(epochs=1, batch_size=64)
+        return Train(architecture=network, data=digits, recipe=recipe, seed=0, label=label)
+
+    def asked(*labels: str) -> tuple[str, str]:
+        graph = Graph()
+        for label in labels:
+            graph.add_later(label, lambda made, label=label: run_called(label), (), 0.0)
+        with session.working("compare", 0.0):
+            make_graph(graph, session, Workers(1))
+        artefact = json.loads((folder / "artefact.json").read_text())
+        return store.record(folder.name).label, artefact["label"]
+
+    store = RunStore(tmp_path)
+    session = Session(store, Runtime("cpu"), Reporter())
+    with session.working("compare", 0.0):
+        session.make(run_called("copycat"))
+    folder = run_of(tmp_path)
+    before = contents(folder)
+    for name in ("checkpoint.safetensors", "alive.json"):
+        (folder / name).write_bytes(b"{}")
+    assert asked("fisher-scratch", "copycat") == ("fisher-scratch", "fisher-scratch")
+    assert set(contents(folder)) == set(before)
+    assert asked("width", "mine") == ("fisher-scratch", "fisher-scratch")  # another question's
+    assert asked("copycat") == ("fisher-scratch", "fisher-scratch")
+    assert asked("copycat", "fisher-scratch") == ("copycat", "copycat")
+    assert contents(folder) == before
 
 
 def without_progress(store, run_id, found):
@@ -290,11 +331,19 @@ def test_what_a_dead_process_left_goes_with_the_next_and_what_a_living_one_makes
         (tmp_path / name).write_bytes(b"x")
     (temporary / "secateur-ray" / "process").write_text(dead)  # whose path must be short
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    with RunStore(out).locked(), scratch() as made:
-        assert has_ended(made.name) is False
-        (made / "x").touch()
+    with RunStore(out).locked():
+        pass
     there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
     assert there == {*stays, "out/.lock"}
+    (temporary / f"secateur-{dead}-more").mkdir()
+    with scratch() as made:
+        assert has_ended(made.name) is False
+        (made / "x").touch()
+        assert len(list(temporary.iterdir())) == 3
+    assert sorted(temporary.iterdir()) == [
+        temporary / f"secateur-{this_process()}-abc",
+        temporary / "secateur-other",
+    ]
 
 
 @pytest.mark.skipif(not this_process(), reason="nobody tells where there is no /proc")

@@ -127,15 +127,25 @@ def scratch_folder(within: str | None = None, *, short: bool = False) -> Path:
         short: whether its name must be, as for sockets: who made it stands in a file then.
     """
     place = Path(within or tempfile.gettempdir())
-    for each in _entries(place):
-        if each.name.startswith(_SCRATCH) and _is_own_folder(each) and _has_dead_owner(each):
-            _remove(each)
+    sweep_scratch(place)
     owner = this_process()
     begin = f"{_SCRATCH}{owner}-" if owner and not short else _SCRATCH
     made = Path(tempfile.mkdtemp(dir=place, prefix=begin))
     if short:
         (made / _OWNER).write_text(owner, encoding="ascii")
     return made
+
+
+def sweep_scratch(place: Path | None = None) -> None:
+    """Remove the temporary folders of this user's processes that are gone.
+
+    Args:
+        place: where; None: everywhere that they are made, which for short names may be /tmp.
+    """
+    for folder in {Path(tempfile.gettempdir()), Path("/tmp")} if place is None else {place}:
+        for each in _entries(folder):
+            if each.name.startswith(_SCRATCH) and _is_own_folder(each) and _has_dead_owner(each):
+                _remove(each)
 
 
 def _has_dead_owner(entry: os.DirEntry[str]) -> bool:

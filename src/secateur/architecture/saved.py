@@ -107,9 +107,8 @@ def save_model(
                 (made / name).replace(directory / name)
             else:
                 (directory / name).unlink(missing_ok=True)  # of another network that was saved here
-            sync_folder(
-                directory
-            )  # or the weights may be there after a loss of power, and not what came before
+            # One by one, or the weights may be there after a loss of power, and not what came before.
+            sync_folder(directory)
 
 
 def rehearse(origin: Origin) -> None:

@@ -12,20 +12,21 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from secateur.atomic import sweep_parts
+from secateur.atomic import sweep_parts, sweep_scratch
 
 WORK = ".work"
 """Where the data for workers lie, and what they tell, while runs are shared out."""
 
 
 def sweep(directory: Path, names: Iterable[str]) -> None:
-    """Remove the workers' place and all files that did not take their place.
+    """Remove the workers' place, all files that did not take their place, and temporary folders (Ray's, say).
 
     Args:
         directory: of runs; it is held.
         names: of files that only who holds the folder writes.
     """
     shutil.rmtree(directory / WORK, ignore_errors=True)
+    sweep_scratch()
     ours = tuple(f".{name}." for name in names)
     runs = list(_folders(directory / "runs"))
     for folder in (
