@@ -30,9 +30,10 @@ PATIENCE_S = 300.0
 ORPHANS_S = 60.0
 """How long processes may take to notice that they are alone; a second, but on a machine with much to do."""
 MARK = "SECATEUR_KILLED"
-TIMES = ("wall_s", "latency", "remarks")
-"""The fields that may differ between a command that was killed and one that was not: how long it took, and of
-int8 files how fast they were measured to be (`latency`), also in words (`remarks`)."""
+TIMES = ("wall_s",)
+"""The fields that may differ between a command that was killed and one that was not: how long it took."""
+MEASURED = ("latency", "remarks")
+"""Of the record of an int8 file besides: how fast it was measured to be, also in words."""
 _TIMES_IN_TEXT = re.compile(r"\d[\d.,]*\s?(ms|s|min|h|seconds?|minutes?)\b")
 
 
@@ -319,7 +320,8 @@ def files_of(folder: Path) -> dict[str, object]:
 
 def _content(path: Path) -> object:
     if path.suffix == ".json":
-        return _timeless(json.loads(path.read_text()))
+        more = MEASURED if path.name.endswith(".onnx.json") else ()
+        return _timeless(json.loads(path.read_text()), (*TIMES, *more))
     if path.name == "checkpoint.safetensors":  # it says how long the run took so far, and has a digest
         with safe_open(path, "pt") as file:
             about = {**file.metadata(), "digest": None}
@@ -332,16 +334,16 @@ def _content(path: Path) -> object:
         about = {each.key: each.value for each in model.metadata_props}
         measured = json.loads(about.pop("secateur.int8", "null"))
         model.ClearField("metadata_props")
-        return model.SerializeToString(deterministic=True), about, _timeless(measured)
+        return model.SerializeToString(deterministic=True), about, _timeless(measured, MEASURED)
     if path.suffix == ".html":
         return _drawn_timeless(path.read_text())
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _timeless(value: object) -> object:
+def _timeless(value: object, times: tuple[str, ...] = TIMES) -> object:
     if isinstance(value, dict):
-        return {key: None if key in TIMES else _timeless(each) for key, each in value.items()}
-    return [_timeless(each) for each in value] if isinstance(value, list) else value
+        return {key: None if key in times else _timeless(each, times) for key, each in value.items()}
+    return [_timeless(each, times) for each in value] if isinstance(value, list) else value
 
 
 def _drawn_timeless(page: str) -> str:

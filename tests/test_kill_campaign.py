@@ -205,12 +205,12 @@ def template() -> Iterator[Template]:
 
 
 PLAN = {
-    "compare, 2 workers": {"command": 10, "group": 8, "worker": 8, "at a step": 6},
+    "compare, 2 workers": {"command": 8, "group": 6, "worker": 6, "at a step": 4},
     "sweep": {"command": 6, "at a step": 8},
-    "train": {"command": 6, "group": 2, "at a step": 10},
+    "train": {"command": 8, "group": 2, "at a step": 12},
     "prune": {"command": 6, "at a step": 8},
-    "weights": {"command": 6, "at a step": 6},
-    "quantize": {"command": 4, "at a step": 6},
+    "weights": {"command": 6, "at a step": 8},
+    "quantize": {"command": 4, "at a step": 8},
 }
 """Command -> what is killed -> how often; a hundred in all."""
 ALONE = 2
