@@ -423,6 +423,7 @@ def scale(
     """
     from secateur.architecture.architecture import Architecture
     from secateur.architecture.file import ARCHITECTURE_FILE
+    from secateur.atomic import make_folder
 
     wanted = only_one(budgets_of(budget))
     source = Architecture.load(arch, factory_named(factory))
@@ -430,7 +431,7 @@ def scale(
     if out is not None:
         file = out if out.suffix == ".json" and not out.is_dir() else out / ARCHITECTURE_FILE
         _check_scaled(file, arch)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         scaled.save(file)
     return printing.scaled(source, scaled, file if out is not None else None)
 

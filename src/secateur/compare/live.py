@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from secateur.atomic import write_text
+from secateur.atomic import make_folder, write_text
 from secateur.errors import kind_and_line
 from secateur.progress import Reporter
 from secateur.report.progress import Progress, Running, with_banner
@@ -95,7 +95,7 @@ class LivePage:
         self._write(self._page)
 
     def _write(self, page: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         write_text(self.path, page)
 
     def _guarded(self, work: Callable[[], None]) -> None:

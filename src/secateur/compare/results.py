@@ -17,7 +17,7 @@ from typing import Any
 
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
-from secateur.atomic import json_bytes, write_json
+from secateur.atomic import json_bytes, make_folder, write_json
 from secateur.compare.arms import ARMS
 from secateur.compare.judging import judged_again
 from secateur.compare.taking import taken
@@ -131,7 +131,7 @@ def write_results(results: Results, session: Session, folder: Path, shown: Shown
     Args:
         shown: what the kept network is tried on, for the page.
     """
-    (folder / "best").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "best")
     write_json(folder / "results.json", results.to_json())
     best = best_point(results)
     if record := session.store.record(best.run_id):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, scratch, write_bytes
 from secateur.deploy.described import metadata_of
 from secateur.deploy.traced import (
     Export,
@@ -49,7 +48,7 @@ def to_openvino(
     traced = Traced.of(model, example_inputs, dynamic_batch)
     xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path.with_suffix(".bin"), weights)
     write_bytes(path, xml)  # last, as it is what makes the pair a model
     size = len(xml) + len(weights)
@@ -68,8 +67,8 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> tuple[bytes, byte
 
     for key, value in metadata.items():
         model.set_rt_info(value, [MARK, key])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.xml"
+    with scratch() as folder:
+        path = folder / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from secateur.atomic import json_bytes, write_bytes
+from secateur.atomic import json_bytes, remove, write_bytes
 from secateur.errors import InputError
 from secateur.records.reading import is_file_name
 from secateur.records.stored import Stored, Wrong
@@ -70,7 +70,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes | None]) -> None:
     write_bytes(folder / MANIFEST_FILE, json_bytes(Manifest.of(written).to_json()))
     for name, content in files.items():
         if content is None:
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
         else:
             write_bytes(folder / name, content)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, open_for
 from secateur.architecture.saved import load_model, save_model
-from secateur.atomic import write_json
+from secateur.atomic import scratch, write_json
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.copies import copied
@@ -87,8 +86,8 @@ def measure(
     """
     plan = Plan.of(runtimes, batch=batch, threads=threads, device=Runtime(device).device_name, **limits)
     build = factory_of(factory) if isinstance(factory, str) else factory
-    with tempfile.TemporaryDirectory(prefix="secateur-") as made:
-        pair = Pair.opened(network, before, build, Path(made))
+    with scratch() as made:
+        pair = Pair.opened(network, before, build, made)
         return pair.measured(plan, told())
 
 
@@ -102,8 +101,8 @@ def measure_folder(
     """
     folder = network_in(folder)
     check_ours([folder / MEASURED_FILE])
-    with tempfile.TemporaryDirectory(prefix="secateur-") as made:
-        pair = Pair.opened(folder, before, factory_of(factory) if factory else None, Path(made))
+    with scratch() as made:
+        pair = Pair.opened(folder, before, factory_of(factory) if factory else None, made)
         found = pair.measured(plan, reporter)
     write_json(folder / MEASURED_FILE, found.to_json())
     return found

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from secateur.atomic import write_bytes, write_json
+from secateur.atomic import make_folder, remove, write_bytes, write_json
 from secateur.budget import COUNTERS
 from secateur.errors import InputError, require_posix
 from secateur.process import holders
@@ -134,13 +134,13 @@ class RunStore(RunFolder):
 
     def save_record(self, record: Record) -> None:
         """Declare the run finished."""
-        self.path(record.run_id).mkdir(parents=True, exist_ok=True)
+        make_folder(self.path(record.run_id))
         write_json(self.path(record.run_id) / "record.json", record.to_json())
 
     def save_failure(self, failed: Failed) -> None:
         """Keep why a run failed; one that cannot be told has no folder."""
         if failed.run_id is not None and not self.finished(failed.run_id):
-            self.path(failed.run_id).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path(failed.run_id))
             write_json(self.path(failed.run_id) / FAILED_FILE, failed.to_json())
 
     def failure(self, run_id: str) -> Failed | None:
@@ -158,7 +158,7 @@ class RunStore(RunFolder):
     def save_scores(self, run_id: str, scores: Tensor) -> None:
         """Keep the score of every test example, (N,), for verdicts; before the run is declared finished."""
         folder = self.path(run_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_bytes(folder / "scores.safetensors", save({"test": scores.contiguous()}))
 
     def scores(self, run_id: str) -> Tensor | None:
@@ -185,7 +185,7 @@ class RunStore(RunFolder):
     def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint, whole or not at all."""
         folder = self.path(run_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_bytes(folder / "checkpoint.safetensors", checkpoint_bytes(checkpoint))
 
     def checkpoint_path(self, run_id: str) -> Path:
@@ -199,7 +199,7 @@ class RunStore(RunFolder):
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
-        (self.path(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
+        remove(self.checkpoint_path(run_id))
 
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it left; InputError where something else lies there."""
@@ -221,7 +221,7 @@ class RunStore(RunFolder):
         require_posix("a folder of runs")
         import fcntl
 
-        self.path(run_id).mkdir(parents=True, exist_ok=True)
+        make_folder(self.path(run_id))
         folder = os.open(self.path(run_id), os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -258,7 +258,7 @@ class RunStore(RunFolder):
         if not needed:
             yield
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
         with open(self.directory / ".lock", "a", encoding="utf-8") as file:  # whoever's it is, it stays
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ import torch
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.runs.evening import even_out
 from secateur.runs.executors.failures import Failures
 from secateur.runs.executors.here import Finished, make_here
 from secateur.runs.executors.pool import NoWorkerError, Pool
@@ -162,6 +163,8 @@ def make_graph(
     try:
         with tracked(made, session, about):
             failures = _make(made, session, asked, count, finished)
+            if session.runtime.is_main:
+                even_out(made)
     finally:
         if session.runtime.is_main:
             write_plan(made)  # with the runs that are known by now
