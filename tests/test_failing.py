@@ -29,6 +29,7 @@ from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.network.metrics import ACCURACY
 from secateur.network.task import Task
+from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.results import Results
 from secateur.runs.life import State, alive, state_of
@@ -142,7 +143,7 @@ def test_finite_weights_whose_scores_overflow_are_no_result(digits):
 # One failed arm of several
 
 NETS = """
-import os, signal, time
+import ctypes, os, signal, time
 from pathlib import Path
 import torch
 from torch import nn
@@ -162,6 +163,10 @@ class Harm(nn.Module):
                 os.kill(os.getpid(), signal.SIGSTOP)
             if what == "hang":
                 time.sleep(600)
+            if what == "lock":  # for ever, within C and with Python's own lock held: no alarm is heard
+                c, lock = ctypes.PyDLL(None), ctypes.create_string_buffer(128)
+                c.pthread_mutex_lock(lock)
+                c.pthread_mutex_lock(lock)
             if what == "nan":
                 x = x * float("nan")
             if what == "once" and len(harm.with_suffix(".count").read_text()) == 1:
@@ -354,26 +359,55 @@ def test_a_loss_of_ones_own_that_gets_wrong_labels_names_their_range(digits):
 
 
 HANGS = [
-    (1, "hang"),
+    (1, "lock"),
+    pytest.param(1, "hang", marks=pytest.mark.slow),
     pytest.param(2, "hang", marks=pytest.mark.slow),
     pytest.param(2, "stop", marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.parametrize(("workers", "what"), HANGS)
-def test_a_run_that_hangs_is_ended_and_the_others_go_on(tmp_path, harm, workers, what):
-    """It is waiting within Python, or its process is stopped and hears no alarm."""
+def test_a_run_that_hangs_is_ended_and_the_others_go_on(tmp_path, harm, monkeypatch, workers, what):
+    """It is waiting within Python or C, or its process is stopped; what was made has the same bytes."""
+    monkeypatch.setattr("secateur.runs.executors.sharing.PATIENCE_S", 1.0)
     harm.write_text(f"{what} {NARROW}")
     out, asked = tmp_path / "out", {"epochs": 1, "recipe": Recipe(batch_size=64), "arms": ["width"]}
     budgets, data = "params=80%,params=50%", load_data("digits", limit_train=150)
     found = sc.compare(
-        "failingnets:build", data, budgets, out=out, workers=workers, run_limit=0.1, device="cpu", **asked
+        "failingnets:build", data, budgets, out=out, workers=workers, run_limit=0.2, device="cpu", **asked
     )
     (failed,) = found.failed
     assert failed.label == "width params=50% seed 0"
-    assert failed.error.startswith("it was ended, as it took longer than --run-limit allows (6 s)")
+    assert failed.error.startswith("it was ended, as it took longer than --run-limit allows (12 s)")
     assert [point.budget for point in found.points] == ["params=80%"]
     assert state_of(RunStore(out), failed.run_id) == State("failed", failed.label, failed.error)
+    here, asked = tmp_path / "here", {**asked, "workers": workers, "device": "cpu"}
+    sc.compare("failingnets:build", data, "params=80%", out=here, **asked)
+    ours, theirs = RunStore(out), RunStore(here)
+    (point,) = found.points
+    alone = ours.record(point.run_id), theirs.record(point.run_id)
+    assert alone[0].history == alone[1].history
+    for name in ("model.safetensors", "scores.safetensors"):
+        assert (ours.path(point.run_id) / name).read_bytes() == (
+            theirs.path(point.run_id) / name
+        ).read_bytes()
+
+
+def test_what_cannot_be_handed_to_a_process_says_what_its_limit_cannot_do(tmp_path):
+    def loader():
+        return [(torch.randn(8, 1, 8, 8), torch.arange(8)) for _ in range(2)]
+
+    class Heard(Reporter):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    told, notes = Heard(), []
+    asked = {"arms": ["width"], "epochs": 1, "reporter": told, "run_limit": 1, "out": tmp_path / "out"}
+    sc.compare(net, (loader(), loader(), loader()), "params=80%", **asked)
+    assert (
+        "one run after the other: a user's own loaders stay in this process; --run-limit cannot end here "
+        "what hangs within a library written in C"
+    ) in notes
 
 
 def test_a_limit_must_be_one(run, tmp_path):

@@ -40,10 +40,10 @@ def make_here(made: Made, session: Session, finished: Finished) -> Failures:
             continue
         try:
             session.make(made.run(node))
-        except (NotMadeError, UnfinishedError):
+        except (NotMadeError, UnfinishedError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
-            if stops_all(error):
+        except BaseException as error:  # somebody's code: exit() and kinds of its own may come out of it
+            if stops_all(error, made.store):
                 raise
             if session.runtime.world > 1:  # the others would wait for this one in another run than it is at
                 raise _of_several(error) from error

@@ -85,10 +85,12 @@ class _Worker:
         self._executor: Any = None  # loky's
         self._pid: int | None = None
         self._log: IO[bytes] | None = None
+        self._before = 0  # what the log held when the call began
 
     def call(self, function: str, argument: str) -> str:
         """Have the process make the call and wait for its packed outcome; WorkerLostError where it dies."""
         executor, loky = self._executor or self._start(), _loky("process_executor")
+        self._before = 0 if self._log is None else os.fstat(self._log.fileno()).st_size
         try:
             return executor.submit(outcome, function, argument).result()
         except (loky.BrokenProcessPool, loky.ShutdownExecutorError) as error:
@@ -154,7 +156,7 @@ class _Worker:
     def _last_words(self) -> str:
         if self._log is None:
             return ""
-        self._log.seek(0)
+        self._log.seek(self._before)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return f", {lines[-1][:200]}" if lines else ""
 
