@@ -152,7 +152,8 @@ class Harm(nn.Module):
     def forward(self, x):
         harm = Path(os.environ["SECATEUR_HARM"])
         what, fewest, most = harm.read_text().split() if harm.exists() else ("none", 0, 0)
-        if self.training and x.shape[0] == 64 and int(fewest) <= x.shape[1] <= int(most):
+        here = os.environ.get("SECATEUR_HARM_RANK", os.environ.get("RANK")) == os.environ.get("RANK")
+        if here and self.training and x.shape[0] in (32, 64) and int(fewest) <= x.shape[1] <= int(most):
             with harm.with_suffix(".count").open("a") as file:
                 file.write("x")
             if what == "exit":
@@ -472,6 +473,52 @@ def test_how_long_others_are_waited_for_is_said_in_minutes(monkeypatch):
         patience()
 
 
+def two_processes(line: str, **settings: str) -> list[subprocess.Popen[str]]:
+    """A command that two processes make together, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    common |= {"OMP_NUM_THREADS": "1", **settings}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "secateur", *line.split()],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+
+
+@pytest.mark.slow  # two processes, of which one waits for the other's time-out
+@pytest.mark.parametrize("who", ["both", "0", "1"])
+def test_a_run_that_fails_in_one_of_two_processes_or_both_is_a_gap(tmp_path, harm, who):
+    """In both at once, or in one while the other waits for it in a sum of gradients."""
+    harm.write_text("memory 7 7")  # of three the one that is made first
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    settings = {"PYTHONPATH": path, "SECATEUR_RANK_TIMEOUT": "0.3"}
+    if who != "both":
+        settings["SECATEUR_HARM_RANK"] = who
+    both = two_processes(
+        f"{OWN.replace('80%', '70%')} --budget params=90% --out {tmp_path / 'out'}", **settings
+    )
+    try:
+        said = [each.communicate(timeout=400) for each in both]
+    finally:
+        for each in both:
+            each.kill()
+    assert [each.returncode for each in both] == [3, 3], said
+    label = "width params=90% seed 0"
+    error = "RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB"
+    assert said[0][1].splitlines()[-1].startswith(f"secateur: 1 run failed ({label}: {error}")
+    assert "No clear winner" not in said[1][0]
+    found = results_in(tmp_path / "out")
+    assert [(each.label, error in each.error) for each in found.failed] == [(label, True)]
+    assert {point.budget for point in found.points} == {"params=70%", "params=50%"}
+
+
 @pytest.mark.slow  # two processes and their epochs: half a minute
 @pytest.mark.parametrize(
     ("sent", "said"),
@@ -482,21 +529,7 @@ def test_how_long_others_are_waited_for_is_said_in_minutes(monkeypatch):
 )
 def test_a_lost_process_ends_the_other_with_a_line_and_its_run_is_kept(tmp_path, sent, said):
     line = f"train --model wrn-10-0.5 --data digits --epochs 200 --device cpu --out {tmp_path / 'out'}"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    common |= {"SECATEUR_RANK_TIMEOUT": "0.1", "OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "secateur", *line.split()],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
+    both = two_processes(line, SECATEUR_RANK_TIMEOUT="0.1")
     try:
         begun = time.monotonic()
         while not [*(tmp_path / "out").glob("runs/*/checkpoint.safetensors")]:

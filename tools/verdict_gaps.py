@@ -5,7 +5,7 @@
 
 Comparisons are made up as `tools/verdict_power.py` does, and one arm loses seeds. An arm's true value is that
 of all its seeds, those that failed too: so an arm that loses its worst ones looks better than it is. Counted
-is how often somebody wins, by the rule and by the same rule without its care (the seeds that are there alone).
+is how often somebody wins, by the rule and by the same rule without its care (the seeds that are there).
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict_power import Case, Rng, made, row
+from verdict_power import Array, Case, Rng, made, row
 
 from secateur.atomic import write_json
-from secateur.compare.verdict import Evidence, decide
+from secateur.compare.verdict import Decision, decide
 from secateur.device import Runtime
+from secateur.records.results import SummaryRow
 from secateur.runs.environment import describe_environment
 
 OUT = Path(__file__).parents[1] / "results" / "verdict-power" / "gaps.json"
 REPETITIONS = 1000
 LOSES = ("at random", "its worst")
 """Which seed an arm loses; "its worst": the lowest on the test split."""
+
+Lost = dict[tuple[str, str | None], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Found:
     """Shares of `n` comparisons.
 
     Attributes:
-        wins: somebody is declared the winner who is none (of ties), or is the one that is (where one is ahead).
+        wins: the winner that is declared is none (of ties), or is the one that is (where one is ahead).
         careless: the same by the seeds that are there alone.
         wrong: where one is ahead, another is declared the winner; careless_wrong: by those alone.
         whole: wins by all seeds, those that failed too.
@@ -71,21 +74,22 @@ def measure(gap: Gap, n: int, rng: Rng) -> Found:
     counts = np.zeros(5)
     for _ in range(n):
         truth, rows, evidence, measured = made(gap.case, rng)
-        best = np.flatnonzero(truth == truth.max())
-
-        def won(some: list[Any], known: Evidence) -> tuple[bool, bool]:
-            found = decide(some, known, measured)
-            right = len(best) > 1 or some.index(found.leader) == best[0]
-            return found.wins and right, found.wins and not right
-
         there, lost = with_gap(gap, rows, rng)
-        careful = won(there, replace(evidence, lost=lost))
-        careless = won(there, evidence)
-        counts += [careful[0], careless[0], careful[1], careless[1], won(rows, evidence)[0]]
+        careful = _won(decide(there, replace(evidence, lost=lost), measured), there, truth)
+        careless = _won(decide(there, evidence, measured), there, truth)
+        whole = _won(decide(rows, evidence, measured), rows, truth)
+        counts += [careful[0], careless[0], careful[1], careless[1], whole[0]]
     return Found(n, *(round(float(count) / n, 5) for count in counts))
 
 
-def with_gap(gap: Gap, rows: list[Any], rng: Rng) -> tuple[list[Any], dict[Any, tuple[int, ...]]]:
+def _won(found: Decision, rows: list[SummaryRow], truth: Array) -> tuple[bool, bool]:
+    """Whether somebody wins: of a tie or rightly, and wrongly."""
+    best = np.flatnonzero(truth == truth.max())
+    right = len(best) > 1 or rows.index(found.leader) == best[0]
+    return found.wins and right, found.wins and not right
+
+
+def with_gap(gap: Gap, rows: list[SummaryRow], rng: Rng) -> tuple[list[SummaryRow], Lost]:
     """The rows without what an arm lost, and which seeds that were."""
     ours = rows[gap.arm]
     order = rng.permutation(ours.n) if gap.which == "at random" else np.argsort(ours.values)

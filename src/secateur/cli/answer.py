@@ -84,8 +84,8 @@ def _no_exit_within() -> Iterator[None]:
         yield
     except SystemExit as stop:
         raise TrainingError(
-            f"what the command was given (a network, say) ended it by exit({first_line(stop)}): have it raise "
-            "an error instead"
+            f"what the command was given (a network, say) ended it by exit({first_line(stop)}): have it "
+            "raise an error instead"
         ) from None
 
 

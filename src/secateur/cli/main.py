@@ -52,6 +52,8 @@ runs_app.command("show")(answering(runs.show_run))
 runs_app.command("delete")(answering(runs.delete_run))
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
+_ANNOUNCED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+"""By which the end of a session, or a cluster ahead of its time limit, says that this is to end."""
 _UNFINISHED = 75
 """EX_TEMPFAIL of sysexits.h: the same command, later, goes on."""
 _READER_LEFT = 128 + 13
@@ -104,6 +106,10 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 def _listen_to_signals() -> None:
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    for name in _ANNOUNCED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not ignored, as by nohup
+            signal.signal(number, _raise_interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as by nohup
         signal.signal(signal.SIGINT, _raise_interrupt)
 
@@ -112,8 +118,9 @@ def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
     Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 3 some runs of a comparison failed
-    and its results are of the others, 75 the minutes given are over, 130 interrupted. Output that cannot be
-    written stops nothing: all is done, then 141 says that its reader left (`| head`), 1 that it was lost.
+    and its results are of the others, 75 the minutes given are over, 130 interrupted (by Ctrl-C, SIGTERM,
+    SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU). Output that cannot be written stops nothing: all is done, then 141
+    says that its reader left (`| head`), 1 that it was lost.
     """
     _listen_to_signals()
     prepare_streams()

@@ -74,7 +74,7 @@ def with_gaps(
     judged = {(row.arm, row.budget) for row in with_intervals(summary)}
     there = {(row.arm, row.budget): row.n for row in summary}
     lost = lost_seeds(missing)
-    leads = {
+    leads: dict[tuple[str, str | None], str] = {
         (entry.leader, entry.budget): _in_its_favour(entry, before)
         for entry, before in zip(verdict.per_budget, careless.per_budget, strict=True)
     }

@@ -4,9 +4,9 @@ The leader has the best mean on validation and test split together, over all see
 better than every other arm on the test split: each difference at the 5% level, which needs no correction, as
 all of them must hold (Berger 1982), and the nearest arm by the two arms' own seeds besides. Otherwise arms
 may still be *behind* it: there one would do, so that these are corrected for their number, and each must hold
-by the two arms' own seeds. Where runs of the leader failed, all of that must hold twice: by the seeds that are
-there, and with the others counted as the worst. `docs/verdict.md` has the reasons, and the error rates as they
-were measured.
+by the two arms' own seeds. Where runs of the leader failed, all of that must hold twice: by the seeds that
+are there, and with the others counted as the worst. `docs/verdict.md` has the reasons, and the error rates as
+they were measured.
 """
 
 from __future__ import annotations
@@ -45,14 +45,13 @@ class Evidence:
     lost: Mapping[tuple[str, str | None], tuple[int, ...]] = field(default_factory=dict)
 
     def scores_of(self, row: SummaryRow, seeds: Sequence[int] | None = None) -> NDArray[np.float64] | None:
-        """Of an arm at a budget, (seeds, examples); None unless those of all its seeds, or `seeds`, are there."""
+        """Of an arm at a budget, (seeds, examples); None unless all seeds', or these `seeds`', are there."""
         asked = row.seeds if seeds is None else seeds
         found = [self.scores.get((row.arm, row.budget, seed)) for seed in asked]
         there = [each for each in found if each is not None]
-        whole = (
-            len(there) == (row.n if seeds is None else len(seeds)) and len({len(each) for each in there}) == 1
-        )
-        return np.stack(there).astype(np.float64) if whole and there else None
+        whole = len(there) == (row.n if seeds is None else len(seeds))
+        alike = len({len(each) for each in there}) == 1
+        return np.stack(there).astype(np.float64) if whole and alike else None
 
     def seeds_of(self, row: SummaryRow) -> tuple[int, ...]:
         """Those of an arm at a budget that are there."""
@@ -92,8 +91,8 @@ class Decision:
     Attributes:
         leader: the arm with the best mean on both splits.
         others: the other arms.
-        differences: of the leader to each of them, by the seeds that are there; empty with one seed, which has
-            no spread.
+        differences: of the leader to each of them, by the seeds that are there; empty with one seed, which
+            has no spread.
         corrected: their p values as one family.
         wins: whether the leader wins.
         behind: whether the leader is clearly better than each of the others.

@@ -70,8 +70,16 @@ class Failures:
     def __bool__(self) -> bool:
         return bool(self.told)
 
-    def add(self, node: Node, error: BaseException, reporter: Reporter, made: Made | None = None) -> None:
-        """Keep a failure, tell it, and write it into the run's folder."""
+    def add(
+        self,
+        node: Node,
+        error: BaseException,
+        reporter: Reporter,
+        made: Made | None = None,
+        *,
+        writes: bool = True,
+    ) -> None:
+        """Keep a failure, tell it, and write it into the run's folder, where this process `writes`."""
         message = message_of(error)
         failed = Failed(
             run_id=_id_of(node, made),
@@ -84,7 +92,8 @@ class Failures:
         if made is not None:
             # What holds an error holds all that its frames do: a network on the GPU, for example.
             error = error.with_traceback(None) if self.total > 1 else error
-            made.store.save_failure(failed)
+            if writes:
+                made.store.save_failure(failed)
         self.errors[node.name], self.told[node.name] = error, failed
         reporter.note(f"failed: {_named(node.name, failed.error)}")
 
