@@ -321,6 +321,128 @@ def test_a_row_that_lost_its_interval_takes_no_verdict_from_the_others():
     assert [each.arm for each in with_intervals([row("a", 1), row("b", 1)])] == ["a", "b"]
 
 
+# Whatever comes out of somebody's code
+
+KINDS = {
+    "exit": ("raise SystemExit(0)", "SystemExit: 0"),
+    "base": ("raise type('Mine', (BaseException,), {})('mine')", "Mine: mine"),
+    "generator": ("raise GeneratorExit('g')", "GeneratorExit: g"),
+    "stop": ("raise StopIteration('s')", "StopIteration: s"),
+    "recursion": ("(deep := lambda: deep())()", "RecursionError: maximum recursion depth exceeded"),
+    "unpicklable": ("raise Unpicklable('a', 'b')", "Unpicklable: ab"),
+    "mute": ("raise Mute()", "Mute: its message cannot be read"),
+    "leaving": ("raise Leaving()", "Leaving: its message cannot be read"),
+    "huge": ("raise RuntimeError('x' * 5_000_000)", "RuntimeError: " + 160 * "x"),
+    "lines": ("raise RuntimeError('one\\ntwo\\r\\n' * 99)", "RuntimeError: one"),
+    "control": ("raise RuntimeError('a\\x1b[2J\\u202eb\\0')", "RuntimeError: a?[2J?b?"),
+    "surrogate": ("raise RuntimeError('a\\udc80')", "RuntimeError: a?"),
+    "warning": ("warnings.warn('careful')", "UserWarning: careful"),
+    "several": ("raise ExceptionGroup('two', [ValueError()])", "ExceptionGroup: two (1 sub-exception)"),
+    "denied": (
+        "raise PermissionError(13, 'Permission denied', '/w.bin')",
+        "PermissionError: [Errno 13] Permission denied: '/w.bin'",
+    ),
+    "memory": ("torch.empty(10**15)", "there is not enough memory: take a smaller --batch-size"),
+    "cuda": (
+        "raise torch.OutOfMemoryError('CUDA out of memory')",
+        "there is not enough memory: take a smaller --batch-size",
+    ),
+}
+ENDS = {
+    "interrupt": ("raise KeyboardInterrupt('by code')", "KeyboardInterrupt: by code"),
+    "left": ("os._exit(0)", "a worker ended (exit code 0), 3 times"),
+    "segment": ("ctypes.string_at(0)", "a worker ended (signal 11), 3 times"),
+    "abort": ("os.abort()", "a worker ended (signal 6), 3 times"),
+    "killed": (
+        "os.kill(os.getpid(), 9)",
+        "a worker ended (killed, as happens where memory runs out), 3 times: there is not enough memory",
+    ),
+}
+"""These end the process that they are in, or the command: they cost one network where a worker makes it."""
+ANYTHING = """
+import ctypes, os, threading, warnings
+import torch
+from torch import nn
+
+warnings.simplefilter("error")
+
+class Unpicklable(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{{one}}{{two}}")
+        self.held = threading.Lock()
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError("no")
+    __repr__ = __str__
+
+class Leaving(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+
+class Harm(nn.Module):
+    def forward(self, x):
+        if self.training and x.shape[0] == 64:
+            {}
+        return x
+
+def build(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, 1, 1), nn.ReLU(), Harm(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(32, num_classes),
+    )
+"""
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_whatever_comes_out_of_a_network_costs_that_network_alone(tmp_path, monkeypatch, workers):
+    kinds = KINDS if workers == 1 else KINDS | ENDS
+    width = {kind: 5 + number for number, kind in enumerate(kinds)}
+    each = "\n".join(
+        f"            if x.shape[1] == {width[kind]}: {what}" for kind, (what, _) in kinds.items()
+    )
+    (tmp_path / "anything.py").write_text(ANYTHING.format(each.strip()))
+    monkeypatch.syspath_prepend(tmp_path)
+    budgets = {kind: f"params={20 * width[kind] + 10}" for kind in kinds}
+    try:
+        found = sc.compare(
+            "anything:build",
+            load_data("digits", limit_train=150),
+            ["params=630", *budgets.values()],
+            arms=["width"],
+            recipe=Recipe(epochs=1, batch_size=64),
+            out=tmp_path / "out",
+            workers=workers,
+            device="cpu",
+        )
+    finally:
+        sys.modules.pop("anything", None)
+    said = {failed.label: failed.error for failed in found.failed}
+    assert [point.budget for point in found.points] == ["params=630"]
+    assert len(said) == len(kinds)
+    for kind, (_, told) in kinds.items():
+        error = said[f"width {budgets[kind]} seed 0"]
+        assert told in error, kind
+        assert error.isprintable(), kind
+        assert len(error) < 400, kind
+    print(f"{len(kinds)} kinds with {workers} worker(s): each cost its own network")
+
+
+def test_code_that_leaves_by_exit_is_no_success(run, tmp_path, harm):
+    """By a network in training, alone and as an only run; and where it is built."""
+    harm.write_text(f"exit {WHOLE}")
+    small = (
+        "--model failingnets:build --data digits --limit-train 150 --epochs 1 --batch-size 64 --device cpu"
+    )
+    code, _, error = run(f"train {small} --out {tmp_path / 'out'}")
+    assert code == 1
+    assert "SystemExit: 7: SECATEUR_DEBUG=1 shows where" in error
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    code, _, error = run("inspect --model leaving:build --data digits")
+    assert code == 2, error
+    assert "'leaving" in error
+
+
 # Labels that no class has
 
 
@@ -458,6 +580,64 @@ def test_who_holds_a_folder_is_named_and_whether_it_is_stopped(tmp_path):
                 pass
         finally:
             other.kill()
+
+
+# Ends that are announced
+
+SMALL = "--model wrn-10-0.5 --data digits --limit-train 200 --epochs 3 --device cpu"
+COMMANDS = (
+    "train",
+    "prune l1 --budget nonzeros=9%",
+    "compare --arms width --budget params=80% --workers 1",
+)
+SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGINT")
+ANNOUNCED = [
+    pytest.param(
+        command,
+        name,
+        marks=() if (command, name) in zip(COMMANDS, SIGNALS, strict=False) else pytest.mark.slow,
+    )
+    for command in COMMANDS
+    for name in SIGNALS
+]
+
+
+@pytest.fixture
+def default_handlers():
+    """As a process of its own begins, whatever this one was started by."""
+    numbers = [getattr(signal, name) for name in SIGNALS]
+    before = [signal.getsignal(number) for number in numbers]
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("command", "name"), ANNOUNCED)
+def test_a_signal_ends_a_command_in_a_line_and_the_next_goes_on(
+    command_line, default_handlers, tmp_path, monkeypatch, command, name
+):
+    update, steps = Training._update, []
+
+    def interrupted(training: Training) -> None:
+        steps.append(training.progress.epoch)
+        if training.progress.epoch == 1 and len(set(steps)) == 2:
+            os.kill(os.getpid(), getattr(signal, name))
+        update(training)
+
+    line = f"{command} {SMALL} --out {tmp_path / 'out'}"
+    monkeypatch.setattr(Training, "_update", interrupted)
+    code, _, error = command_line(line)
+    said = "secateur: interrupted: finished epochs and runs are kept; the same command continues"
+    assert (code, error.splitlines()[-1]) == (130, said)
+    assert not [*(tmp_path / "out").rglob("failed.json")]
+    steps.clear()
+    monkeypatch.setattr(
+        Training, "_update", lambda training: steps.append(training.progress.epoch) or update(training)
+    )
+    assert command_line(line)[0] == 0
+    assert steps[0] == 1  # the first epoch is not made again
 
 
 # Two processes that make a run together
