@@ -7,6 +7,10 @@ import sys
 from collections.abc import Iterable
 from importlib import import_module
 
+from secateur.names import harmless
+
+_MOST = 10_000
+"""Characters of a message that are looked at; some have millions."""
 WINDOWS = sys.platform == "win32"
 
 EXTRAS = {
@@ -38,15 +42,33 @@ class UnfinishedError(RuntimeError):
     """The time that was given is over; all that is finished is kept. The CLI's exit code is 75."""
 
 
+OUT_OF_MEMORY = (
+    "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory; torch has no class for that on a CPU."""
+    said = first_line(error, 2000).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+
+
 def first_line(error: BaseException, most: int = 200) -> str:
-    """What an error of somebody else's code says, on one line."""
-    text = str(error).strip().splitlines()
-    return text[0][:most] if text else ""
+    """What an error of somebody else's code says, on one line that commands no terminal.
+
+    That code may fail at saying it, too, or say what no file can hold.
+    """
+    try:
+        said = str(error)
+    except (Exception, SystemExit):
+        said = "its message cannot be read"
+    text = said[:_MOST].strip().splitlines()
+    return harmless(text[0])[:most] if text else ""
 
 
-def kind_and_line(error: BaseException) -> str:
+def kind_and_line(error: BaseException, most: int = 160) -> str:
     """The same with the error's type before it, shortened."""
-    said = first_line(error, 160)
+    said = first_line(error, most)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -123,7 +123,8 @@ def compare(
     folder, is_main = asked_in(wanted).folder(session.store.directory), session.runtime.is_main
     with opened(open_page and is_main, folder, PAGE) as finish:
         found = answer(wanted, session, command_line(), asked, reads=options.model_path)
-    return replace(printing.results(found.results, found.directory, out), after=finish) if is_main else None
+    shown = printing.results(found.results, found.directory, out) if is_main else None
+    return printing.together(shown, finish, session, failed=bool(found.failed))
 
 
 @taking(Options)

@@ -60,7 +60,7 @@ def outcome(function: str, argument: str) -> str:
         answer = getattr(import_module(module), name)(argument)
         if not isinstance(answer, str):
             raise TypeError(f"{function} must give text, got {type(answer).__name__}")
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # Ctrl-C is for the process that waits: whatever this is, it is the call's
         return json.dumps(_packed(error))
     return json.dumps({"answer": answer})
 
