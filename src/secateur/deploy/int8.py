@@ -31,6 +31,7 @@ from secateur.device import describe_device
 from secateur.errors import InputError, require_extra
 from secateur.network.inputs import map_inputs, pair_of
 from secateur.network.wrapped import leaves
+from secateur.process import silent
 from secateur.records.out import check_ours
 from secateur.records.quantized import Agreement, Pace, SideBySide
 
@@ -436,8 +437,7 @@ def _onnx_file(content: bytes, metadata: Mapping[str, str]) -> dict[str, bytes]:
 
 def _read_by_openvino(content: bytes) -> Any:
     """The ONNX file as OpenVINO reads it, names and free dimensions with it."""
-    import openvino
-
+    openvino = silent("openvino")
     with said_in_one_line("be read by OpenVINO"), quietly():
         return openvino.Core().read_model(content)
 
