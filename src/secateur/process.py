@@ -12,9 +12,7 @@ from typing import Any
 
 _HUB = {"HF_HUB_DISABLE_TELEMETRY": "1"}
 _TELLS_NOBODY = {
-    "onnxruntime": {
-        "ORT_DISABLE_TELEMETRY": "1"
-    },  # else to Microsoft, with an id kept in ~/.cache
+    "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},  # else to Microsoft, with an id kept in ~/.cache
     "huggingface_hub": _HUB,  # else what is installed here, and which assistant is at work, with each request
     "datasets": _HUB,
     "transformers": _HUB,
