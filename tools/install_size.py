@@ -126,7 +126,7 @@ def measured() -> dict[str, Any]:
 
 
 def _named(required: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The packages alone: their bounds change nothing, as what is installed are the versions that are pinned."""
+    """The packages alone: their bounds change nothing, as what is installed are the pinned versions."""
     return {key: sorted(re.split("[<>=]", each)[0] for each in rows) for key, rows in required.items()}
 
 
