@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ _TELLS_NOBODY = {
 """Package -> what tells it, by its environment, to send nothing of its own accord."""
 _REPORTERS = {"openvino": "openvino_telemetry"}
 """Package -> the module by which it reports, to Google Analytics, that it was imported; it does without."""
+_LEFT_UNSAID = {"matplotlib": ("mkdir -p failed", "Matplotlib created a temporary")}
+"""Package -> how the lines begin that it logs where home cannot be written; it then works all the same."""
 
 
 def keep_freed_memory() -> None:
@@ -90,7 +93,7 @@ def silent(name: str) -> Any:
     package = name.partition(".")[0]
     for variable, value in _TELLS_NOBODY.get(package, {}).items():
         os.environ.setdefault(variable, value)
-    with _absent(_REPORTERS.get(package)):
+    with _absent(_REPORTERS.get(package)), _quiet(package):
         found = import_module(name)
     _silence_what_was_there(package)
     return found
@@ -107,6 +110,21 @@ def _absent(module: str | None) -> Iterator[None]:
         yield
     finally:
         sys.modules.pop(module, None)
+
+
+@contextmanager
+def _quiet(package: str) -> Iterator[None]:
+    """Leave out some of what a package logs."""
+    log, starts = logging.getLogger(package), _LEFT_UNSAID.get(package, ())
+
+    def is_said(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(starts)
+
+    log.addFilter(is_said)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_said)
 
 
 def _silence_what_was_there(package: str) -> None:
