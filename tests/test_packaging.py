@@ -252,6 +252,15 @@ def test_every_requirement_has_two_bounds_and_what_was_tested_lies_between_them(
     assert looked > 60
 
 
+def test_the_files_of_constraints_pin_all_that_their_environments_are_made_of():
+    of_dev = ("dev", "compare", "data", "onnx", "openvino", "hf", "ray", "tensorboard", "docs")
+    for name, extras in {
+        "constraints.txt": (*of_dev, "hub"),
+        "constraints-next.txt": (*of_dev, "field"),
+    }.items():
+        assert not [each for each in requirements(*extras) if _canonical(each.name) not in pins(name)], name
+
+
 def test_a_bound_is_not_far_from_what_was_tested():
     """Above the newest that was tested there is at most the rest of its major version."""
     for needed in requirements(*(each for each in PROJECT["optional-dependencies"] if each not in UNPINNED)):
