@@ -182,6 +182,36 @@ def _left(ended: Ended) -> list[str]:
     return at_home + [name for name in ended.temporary if not LEFT.fullmatch(name)]
 
 
+DOORS = """
+import torch
+import secateur as sc
+from secateur.deploy.onnx import to_onnx
+from secateur.deploy.openvino import to_openvino
+from torch import nn
+
+data = sc.load_data("photos")
+layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+batches = [(torch.randn(8, 3, 16, 16), torch.randint(3, (8,)))] * 4
+model = sc.prune(nn.Sequential(*layers), method="fisher", budget="params=80%", data=batches, every=1)
+to_onnx(model, batches[0][0], "doors.onnx")
+to_openvino(model, batches[0][0], "doors.xml")
+asked = {"budgets": ["params=50%"], "arms": ["width"], "epochs": 1, "workers": 1, "device": "cpu"}
+sc.compare("wrn-10-1", data=data, out="by-door", **asked)
+print(sc.inspect(model, batches[0][0]))
+print(sc.load("by-door/best").classes, sc.artefact("by-door/best"))
+print(sc.predict("by-door/best", "photos/city/00.png"))
+print(sc.evaluate("by-door/best", "photos"))
+print(sc.measure("by-door/best", seconds=0.05))
+"""
+
+
+@pytest.mark.slow
+def test_no_door_of_python_sends_anything(machine: Unconnected) -> None:
+    ended = machine.run(["-c", DOORS], timeout=600)
+    assert ended.code == 0, ended.err
+    assert (ended.attempts, _left(ended)) == ([], [])
+
+
 HOMELESS = (
     "train --model wrn-10-1 --data photos --epochs 1 --out homeless",
     "export homeless --to onnx --out h.onnx",

@@ -21,6 +21,8 @@ QUICK = (
     "test_own_loop",
 )
 """Files of tests of what a new torch breaks first: tracing, export, surgery, checkpoints, one's own loop."""
+PATIENCE_S = 1200
+TIMED_OUT = 124  # as timeout says it
 OF_OURS = (
     "ResolutionImpossible",
     "conflicting dependencies",
@@ -38,14 +40,22 @@ def version() -> str:
 def made() -> tuple[bool, str]:
     """Make the environment, unless it is there: whether it is, and what was said."""
     done = subprocess.run(
-        ["make", "--no-print-directory", f"{ENVIRONMENT.name}/.ready"],
+        [
+            "timeout",
+            "--kill-after=10",
+            str(PATIENCE_S),
+            "make",
+            "--no-print-directory",
+            f"{ENVIRONMENT.name}/.ready",
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    return done.returncode == 0, done.stdout
+    late = f"ERROR: not there within {PATIENCE_S} s\n" if done.returncode == TIMED_OUT else ""
+    return done.returncode == 0, done.stdout + late
 
 
 def reason(said: str) -> str:
