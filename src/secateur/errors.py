@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable
-from importlib import import_module
+
+from secateur.process import silent
 
 from secateur.names import harmless
 
@@ -139,7 +140,7 @@ def require_packages(*modules: str, what: str = "this") -> None:
     """
     for module in modules:
         try:
-            import_module(module)
+            silent(module)
         except ModuleNotFoundError:
             raise missing(module, what) from None
         except (ImportError, RuntimeError) as error:  # broken, as a torchvision that does not fit torch

@@ -1,13 +1,34 @@
-"""Processes: what Secateur does to its own (never to its host), and which others are there still."""
+"""Processes: what Secateur does to its own, which others are there still, and what packages may tell."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+_HUB = {"HF_HUB_DISABLE_TELEMETRY": "1"}
+_TELLS_NOBODY = {
+    "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},  # else to Microsoft, with an id kept in ~/.cache
+    "huggingface_hub": _HUB,  # else what is installed here, and which assistant is at work, with each request
+    "datasets": _HUB,
+    "transformers": _HUB,
+    "timm": _HUB,
+    "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true"},  # else to Databricks, wherever the runs are shown
+    "wandb": {"WANDB_ERROR_REPORTING": "false"},
+}
+"""Package -> what tells it, by its environment, to send nothing of its own accord."""
+_REPORTERS = {"openvino": "openvino_telemetry"}
+"""Package -> the module by which it reports, to Google Analytics, that it was imported; it does without."""
+_LEFT_UNSAID = {"matplotlib": ("mkdir -p failed", "Matplotlib created a temporary")}
+"""Package -> how the lines begin that it logs where home cannot be written; it then works all the same."""
 
 
 def keep_freed_memory() -> None:
@@ -118,3 +139,57 @@ def _is_stopped(process: int) -> bool:
     with suppress(OSError, IndexError):
         return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
     return False
+
+
+def silent(name: str) -> Any:
+    """Import somebody else's package, or a module of it, told to send nothing of its own accord.
+
+    What the user's environment says of that already stays so. Every optional package that could report its
+    use is imported by this: `tests/test_nothing_sent.py` reads the sources for it, and sees that none does.
+
+    Raises:
+        ImportError: it is not there, or cannot be imported.
+    """
+    package = name.partition(".")[0]
+    for variable, value in _TELLS_NOBODY.get(package, {}).items():
+        os.environ.setdefault(variable, value)
+    with _absent(_REPORTERS.get(package)), _quiet(package):
+        found = import_module(name)
+    _silence_what_was_there(package)
+    return found
+
+
+@contextmanager
+def _absent(module: str | None) -> Iterator[None]:
+    """Have a module as if it were not installed, unless it was imported before."""
+    if module is None or module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # so says the import system: not to be had
+    try:
+        yield
+    finally:
+        sys.modules.pop(module, None)
+
+
+@contextmanager
+def _quiet(package: str) -> Iterator[None]:
+    """Leave out some of what a package logs."""
+    log, starts = logging.getLogger(package), _LEFT_UNSAID.get(package, ())
+
+    def is_said(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(starts)
+
+    log.addFilter(is_said)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_said)
+
+
+def _silence_what_was_there(package: str) -> None:
+    """Tell packages that the host imported before us, and which read their environment only then."""
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
+    if package == "onnxruntime":
+        sys.modules["onnxruntime"].disable_telemetry_events()

@@ -14,6 +14,7 @@ from secateur.data.reading import Reading
 from secateur.data.tables import from_dataset_dict
 from secateur.data.tree import Folder
 from secateur.errors import InputError, first_line
+from secateur.process import silent
 from secateur.records.found import plain
 from secateur.records.reading import read_json
 
@@ -42,7 +43,7 @@ def fetch(repository: str, name: str, here: str = "") -> tuple[Mapping[str, Any]
         InputError: the library is missing, or it cannot fetch the data set.
     """
     try:
-        import datasets
+        datasets = silent("datasets")
     except ImportError as error:
         raise InputError(
             f"'{name}' comes from the Hugging Face Hub: run `pip install 'secateur[hub]'`, or "

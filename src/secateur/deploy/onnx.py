@@ -21,6 +21,7 @@ from secateur.deploy.traced import (
     target_path,
 )
 from secateur.errors import InputError, require_extra
+from secateur.process import silent
 from secateur.records.out import check_ours
 
 _MAX_ONNX_BYTES = 2**31 - 1  # of one protobuf message
@@ -126,8 +127,7 @@ def strip(proto: Any) -> None:
 
 def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
     """Make onnxruntime run an ONNX file on the CPU: arrays in by position, arrays out."""
-    import onnxruntime
-
+    onnxruntime = silent("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors

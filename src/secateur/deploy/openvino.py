@@ -22,6 +22,7 @@ from secateur.deploy.traced import (
     target_path,
 )
 from secateur.errors import InputError, require_extra
+from secateur.process import silent
 from secateur.records.ours import MARK
 from secateur.records.out import check_ours
 
@@ -63,8 +64,7 @@ def openvino_bytes(traced: Traced, metadata: Mapping[str, str] | None = None) ->
 
 def openvino_files(model: Any, metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
     """Make the contents of the .xml and of the .bin, of one of OpenVINO's own models."""
-    import openvino
-
+    openvino = silent("openvino")
     for key, value in metadata.items():
         model.set_rt_info(value, [MARK, key])
     with scratch() as folder:
@@ -75,12 +75,10 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> tuple[bytes, byte
 
 def _openvino_model(traced: Traced) -> Any:
     """Convert by the front end itself: `openvino.convert_model` would report to Intel that it was called."""
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-
-    front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchFXPythonDecoder.from_exported_program(traced.program)
+    openvino = silent("openvino")
+    decoders = silent("openvino.frontend.pytorch.fx_decoder")
+    front_end = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+    decoder = decoders.TorchFXPythonDecoder.from_exported_program(traced.program)
     model = front_end.convert(front_end.load(decoder))
     for names, ports in ((traced.examples, model.inputs), (traced.outputs, model.outputs)):
         for name, port in zip(names, ports, strict=True):
@@ -96,8 +94,7 @@ def _openvino_model(traced: Traced) -> Any:
 
 def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Run:
     """Make OpenVINO run the two files on the CPU, in the network's own precision: arrays in, arrays out."""
-    import openvino
-
+    openvino = silent("openvino")
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
@@ -113,8 +110,7 @@ def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Ru
 def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
     """Read an .xml with its .bin: what runs it with all threads, our metadata, its batch size if fixed."""
     require_extra("openvino")
-    import openvino
-
+    openvino = silent("openvino")
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise InputError(f"'{path}' is read with the weights beside it, got no '{weights}': copy both files")
