@@ -102,7 +102,7 @@ def save_model(
         made = Path(beside)
         _write(model, architecture, made, content_of(written_state(model), sparse=sparse, values=values))
         if known is not None:
-            write_json(made / ARTEFACT_FILE, known.to_json())
+            write_json(made / ARTEFACT_FILE, known.for_file())
         kept = model if values == "exact" else _with_rounded(model, values)
         if reason := _other_than_saved(kept, architecture.origin, made):
             raise InputError(f"the network cannot be saved: {reason}")

@@ -13,6 +13,7 @@ from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.reading import read_json
 from secateur.records.record import Record
+from secateur.records.seal import check_seal
 
 RECORD_FILE = "record.json"
 
@@ -62,6 +63,7 @@ class Made:
             return None
         content = _json(path)
         if "arm" in content:
+            check_seal(content, str(path), "run the command that left it again")
             return cls._of_point(content, str(path))
         return cls.of_record(Record.from_json(content, str(path)))
 

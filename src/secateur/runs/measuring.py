@@ -105,7 +105,7 @@ def measure_folder(
     with tempfile.TemporaryDirectory(prefix="secateur-") as made:
         pair = Pair.opened(folder, before, factory_of(factory) if factory else None, Path(made))
         found = pair.measured(plan, reporter)
-    write_json(folder / MEASURED_FILE, found.to_json())
+    write_json(folder / MEASURED_FILE, found.for_file())
     return found
 
 

@@ -24,7 +24,8 @@ from secateur.records.shown import changed
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run, Start
 from secateur.runs.settings import ChannelFields
-from secateur.runs.store import RunStore, Stop
+from secateur.runs.stop import Stop
+from secateur.runs.store import RunStore
 from secateur.runs.train import Given, Train
 from secateur.surgery.constraints import NO_CONSTRAINTS, Bounds, Constraints
 from secateur.training.checkpoint import Checkpoint
