@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from secateur.errors import InputError, first_line
+from secateur.network.tensor_files import with_metadata
 
 
 def scores_bytes(run_id: str, scores: Tensor) -> bytes:
     """Make the file of scores, (N,)."""
     kept = scores.detach().cpu().contiguous()
-    return save({"test": kept}, metadata={"run_id": run_id, "digest": _digest(run_id, kept)})
+    return with_metadata({"test": kept}, {"run_id": run_id, "digest": _digest(run_id, kept)})
 
 
 def read_scores(path: Path, run_id: str) -> Tensor:

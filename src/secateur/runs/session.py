@@ -26,7 +26,7 @@ from secateur.runs.graph import Graph, Made
 from secateur.runs.life import alive
 from secateur.runs.run import Run
 from secateur.runs.run_limit import limited
-from secateur.runs.store import RunStore
+from secateur.runs.store import GOES_ON, RunStore
 from secateur.runs.time_limit import TimeLimit
 from secateur.runs.wholeness import hashes_of
 from secateur.surgery.anatomy import known_anatomy
@@ -182,16 +182,40 @@ class Session:
         """
         own, path = self.store.checkpoint(run.run_id), self.store.checkpoint_path(run.run_id)
         why = "cannot be read"
-        if own is not None or not path.is_file():
+        if own is None and not path.is_file():
+            return self._begun_anew(run)
+        if own is not None:
             try:
                 return self._begun_from(run, own)
             except _MISFITS as error:
-                if own is None or isinstance(error, torch.OutOfMemoryError):
+                if isinstance(error, torch.OutOfMemoryError):
                     raise
                 why = f"is of another training ({kind_and_line(error)})"
-        training = self._begun_from(run, None)
-        if self.runtime.is_main and path.is_file():
+        training = self._begun_anew(run)
+        if path.is_file():
             self.store.set_aside(path, f"{run.label}: {path} {why}")
+        return training
+
+    def _begun_anew(self, run: Run) -> Training:
+        """The training without a state of its own: where another run stopped, or behind one, or initialised.
+
+        Another's state that it cannot go on from is set aside as well, and the next before it taken.
+        """
+        passed: dict[str, str] = {}
+        while True:
+            try:
+                training = self._begun_from(run, None)
+                break
+            except _MISFITS as error:
+                whose = None if isinstance(error, torch.OutOfMemoryError) else run.goes_on_from(self.store)
+                if whose is None:
+                    self.store.passed_over -= passed.keys()
+                    raise
+                passed[whose] = f"is of another training ({kind_and_line(error)})"
+                self.store.passed_over.add(whose)
+        for whose, why in passed.items():
+            path = self.store.checkpoint_path(whose)
+            self.store.set_aside(path, f"{run.label}: {path} {why}", GOES_ON)
         return training
 
     def _begun_from(self, run: Run, own: Checkpoint | None) -> Training:

@@ -66,6 +66,10 @@ _UNDER_LOCK = (*(name for name in RUN_FILES if name != MEASURED_FILE), "results.
 """What only who holds the folder writes."""
 
 
+GOES_ON = "and the run goes on from an earlier state"
+"""What becomes of a run whose way there was set aside."""
+
+
 class RunStore(RunFolder):
     """The runs of one output folder; several processes, on several machines, may make runs in it.
 
@@ -74,6 +78,7 @@ class RunStore(RunFolder):
         mends: whether damaged runs are set aside, and made again: the folder is held, by this process or, of
             several that make each run together, by the first, which does it for all.
         note: told what was set aside.
+        passed_over: runs whose checkpoints nobody can go on from.
     """
 
     def __init__(self, directory: str | Path):
@@ -83,6 +88,7 @@ class RunStore(RunFolder):
         self.note: Callable[[str], None] = lambda text: None
         self._stops: dict[str, Stop] = {}
         self._whole: set[str] = set()
+        self.passed_over: set[str] = set()
 
     def finished(self, run_id: str) -> bool:
         """Whether the run's record is there; for whoever makes runs, a sound one with sound files."""
@@ -136,10 +142,10 @@ class RunStore(RunFolder):
             self.set_aside(path, str(error))
             return None
 
-    def set_aside(self, path: Path, why: str) -> None:
-        """Rename a file that is of no use, so that what it was is made again, and say so."""
+    def set_aside(self, path: Path, why: str, then: str = "and is made again") -> None:
+        """Rename a file that is of no use, and say so; of several processes the first does it for all."""
         if self._is_first and (there := aside(path)) is not None:
-            self.note(f"{why.removesuffix('.')}; it was set aside as {there.name}, and is made again")
+            self.note(f"{why.removesuffix('.')}; it was set aside as {there.name}, {then}")
 
     def save_record(self, record: Record) -> None:
         """Declare the run finished."""
