@@ -63,8 +63,9 @@ class Made:
             return None
         content = _json(path)
         if "arm" in content:
+            found = cls._of_point(content, str(path))
             check_seal(content, str(path), "run the command that left it again")
-            return cls._of_point(content, str(path))
+            return found
         return cls.of_record(Record.from_json(content, str(path)))
 
     @classmethod
