@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -328,3 +329,37 @@ def test_what_is_published_is_scrubbed_and_sealed_again():
     after = sealed_again({**before, "a": "photos"}, before)
     assert after["digest"]["keys"] == ["a"]
     check_seal(after, "x", "y")
+
+
+# A whole folder
+
+
+def test_a_folder_is_checked_and_each_fault_is_a_line(trained, tell):
+    folder, before = trained
+    assert tell("runs check out") == (0, "1 run checked: all is as it was written\n")
+    for path, damage, said in (
+        (folder / "record.json", partial(change, accuracy=0.5), "must hold what its 'digest' is of"),
+        (folder / "model.safetensors", flip, "model.safetensors: is not the one that was written"),
+        (folder / "architecture.json", Path.unlink, "architecture.json: is missing"),
+        (folder / "scores.safetensors", flip, "scores.safetensors: is not the one that was written"),
+        (folder / "manifest.json", flip, "manifest.json"),
+        (folder / "artefact.json", partial(change, classes=["a", "b"]), "artefact.json: must hold"),
+        (folder / "checkpoint.safetensors", Path.touch, "checkpoint.safetensors: cannot be read"),
+        (Path("out/record.json"), partial(change, accuracy=0.5), "out/record.json: must hold"),
+        (Path("out/model.safetensors"), flip, "out/record.json: is not of the weights beside it"),
+        (Path("out/architecture.json"), Path.unlink, "out/architecture.json: is missing"),
+        (Path("out/artefact.json"), partial(change, task="regression"), "out/artefact.json: must hold"),
+        (Path("out/plan.json"), flip, "out/plan.json"),
+    ):
+        content = path.read_bytes() if path.exists() else None
+        damage(path)
+        code, text = tell("runs check out")
+        assert code == 1
+        assert said in text.splitlines()[0]
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+    assert tell("runs check out")[0] == 0
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before  # nothing is changed
+    code, text = tell("runs check out/runs")
+    assert (code, "nothing to check in 'out/runs'" in text) == (2, True)
