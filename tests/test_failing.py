@@ -27,6 +27,7 @@ from secateur.data import load_data
 from secateur.device import Runtime, patience
 from secateur.errors import InputError, TrainingError
 from secateur.methods import ChannelPruning
+from secateur.network.finite import not_finite
 from secateur.network.metrics import ACCURACY
 from secateur.network.task import Task
 from secateur.progress import Reporter
@@ -36,7 +37,7 @@ from secateur.runs.life import State, alive, state_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.evaluation import measure_and_score
-from secateur.training.finite import not_finite, unsure
+from secateur.training.finite import unsure
 from secateur.training.loop import Training
 from secateur.training.recipe import Recipe
 from secateur.training.terms import Terms
@@ -57,16 +58,16 @@ def test_the_first_number_that_is_none_is_named():
     model = net()
     assert not_finite(model) is None
     model[1].running_var[2] = torch.inf
-    assert not_finite(model) == "1.running_var"
-    model[3].bias.data[0] = torch.nan
-    assert not_finite(model) == "3.bias"
+    assert not_finite(model) == ("1.running_var", 1, 4)
+    model[3].bias.data[:2] = torch.nan
+    assert not_finite(model) == ("3.bias", 2, 10)
     masked = nn.Linear(2, 2)
     masked.register_buffer("mask", torch.full((2, 2), -torch.inf))
     assert not_finite(masked) is None
     masked.weight.requires_grad_(False)[0, 0] = torch.inf  # of somebody's own making, and never stepped
     assert not_finite(masked) is None
     masked.weight[0, 0] = torch.nan
-    assert not_finite(masked) == "weight"
+    assert not_finite(masked) == ("weight", 1, 4)
 
 
 def test_scores_that_no_class_can_lead_are_counted():

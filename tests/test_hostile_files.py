@@ -304,26 +304,32 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def test_a_poisoned_cache_is_not_believed(tmp_path, monkeypatch):
-    """Whatever is changed behind the images, or in the header, has them decoded again."""
+def test_a_poisoned_cache_is_not_believed(tmp_path, monkeypatch, caplog):
+    """Whatever is changed in images, behind them, or in the header, has them decoded again."""
     monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path / "cache"))
     for label in ("a", "b"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for index in range(6):
             Image.new("L", (8, 8), index).save(tmp_path / "photos" / label / f"{index}.png")
-    labels = load_data(str(tmp_path / "photos")).train.labels
+    before = load_data(str(tmp_path / "photos")).train
     (path,) = (tmp_path / "cache").glob("data-*.safetensors")
     whole = path.read_bytes()
     images = 1024 + 12 * 64
     draw = random.Random(0)
     read_store(path)  # as it is it is taken
-    for place in (*draw.sample(range(images, len(whole)), 20), *draw.sample(range(8, 200), 20)):
+    places = ((images, len(whole)), (8, 200), (1024, images))
+    for place in (place for part in places for place in draw.sample(range(*part), 20)):
         poisoned = bytearray(whole)
         poisoned[place] ^= 1 << draw.randrange(8)
         path.write_bytes(poisoned)
+        caplog.clear()
         found = load_data(str(tmp_path / "photos"))
+        if place >= 1024:  # much of the header says nothing
+            assert "was damaged" in caplog.text
+            assert path.read_bytes() == whole
         assert found.classes == ("a", "b")
-        assert torch.equal(found.train.labels, labels)
+        assert torch.equal(found.train.labels, before.labels)
+        assert torch.equal(found.train.images, before.images)
 
 
 # --- mutations ------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from secateur.compare.summary import interval, summarise
 from secateur.compare.verdict import Evidence, decide, verdict
 from secateur.data import load_data
 from secateur.device import Runtime
+from secateur.errors import InputError
 from secateur.network.task import ACCURACY as TOP_1
 from secateur.records.failed import Missing
 from secateur.records.measure import ACCURACY, Measure, wilson
@@ -481,12 +482,13 @@ def test_report_judges_again_says_what_changed_and_shows_differences(tmp_path, k
     assert "judged again" not in report()
 
 
-def test_scores_that_are_damaged_or_of_another_split_are_not_taken(tmp_path):
+def test_scores_that_are_damaged_are_refused_and_of_another_split_not_taken(tmp_path):
     a_comparison(tmp_path, kept=True)
     results, store = Results.load(tmp_path / "results.json"), RunStore(tmp_path)
     path = store.path(results.points[0].run_id) / "scores.safetensors"
     path.write_bytes(b"no tensors")
-    assert judged_again(results, store).verdict.per_budget[0].basis == "bounded"
+    with pytest.raises(InputError, match="the same command makes the run again"):
+        judged_again(results, store)
     store.save_scores(results.points[0].run_id, torch.ones(39))
     assert judged_again(results, store).verdict.per_budget[0].basis == "bounded"
 

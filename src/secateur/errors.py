@@ -6,9 +6,8 @@ import difflib
 import sys
 from collections.abc import Iterable
 
-from secateur.process import silent
-
 from secateur.names import harmless
+from secateur.process import silent
 
 _MOST = 10_000
 """Characters of a message that are looked at; some have millions."""

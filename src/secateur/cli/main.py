@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from secateur.cli import commands, measuring, pushing, runs, using
+from secateur.cli import checking, commands, measuring, pushing, runs, using
 from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
@@ -38,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs_app = typer.Typer(help="List, show or delete the runs of an output folder.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show, check or delete the runs of an output folder.", no_args_is_help=True)
 for command in (commands.compare, commands.train, commands.prune):
     app.command()(answering(command))
 app.command("inspect")(answering(commands.inspect_model))
@@ -49,6 +49,7 @@ for command in (using.predict, using.evaluate, measuring.measure, measuring.fore
 app.add_typer(runs_app, name="runs")
 runs_app.command("list")(answering(runs.list_runs))
 runs_app.command("show")(answering(runs.show_run))
+runs_app.command("check")(answering(checking.check_runs))
 runs_app.command("delete")(answering(runs.delete_run))
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"

@@ -32,6 +32,7 @@ from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
+from secateur.records.seal import sealed
 from secateur.records.winner import WINNER_FILE, Winner
 from secateur.report import Beside, write_report
 from secateur.report.checklist import checklist
@@ -138,7 +139,7 @@ def write_results(results: Results, session: Session, folder: Path, shown: Shown
         before = _winner_in(folder)
         leave_network(session.store, folder / "best", record, best, shown.data, task)
         if winner := shown.winner(best, session, before):
-            write_json(folder / "best" / WINNER_FILE, winner.to_json())
+            write_json(folder / "best" / WINNER_FILE, winner.for_file())
         else:
             (folder / "best" / WINNER_FILE).unlink(missing_ok=True)  # of another network
     rewrite_report(folder, results)
@@ -170,8 +171,8 @@ def leave_network(
     replace_files(
         folder,
         {  # the record first, as it makes the weights known as a run's, which another run's may replace
-            "record.json": json_bytes({"schema": 1, **point.to_json(), **own, **rest}),
-            ARTEFACT_FILE: json_bytes(artefact.to_json()),
+            "record.json": json_bytes(sealed({"schema": 1, **point.to_json(), **own, **rest})),
+            ARTEFACT_FILE: json_bytes(artefact.for_file()),
             ARCHITECTURE_FILE: (run / ARCHITECTURE_FILE).read_bytes(),
             TRANSFORMERS_FILE: theirs,
             WEIGHTS_FILE: (run / WEIGHTS_FILE).read_bytes(),

@@ -29,7 +29,7 @@ from secateur.data.store import Place, read
 from secateur.data.survey import FileState, state_of
 from secateur.errors import InputError, require_packages
 
-FORMAT = 4  # raise it when decoding or the file changes: older files are then not found
+FORMAT = 5  # raise it when decoding or the file changes: older files are then not found
 _ATTEMPTS = 2  # to read files that change meanwhile
 _FACTS = ("classes", "codec", "smallest", "largest", "remarks")
 
@@ -152,7 +152,7 @@ def _load(path: Path) -> Decoded | None:
     except FileNotFoundError:
         return None
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        _log.info("decoding again: %s is not readable (%s)", path, error)
+        _log.warning("decoding again: %s was damaged (%s)", path, error)
         return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from secateur.atomic import write_json
 from secateur.errors import InputError
 from secateur.records.reading import read_json
+from secateur.records.seal import check_seal, sealed
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run
 from secateur.runs.session import Session
@@ -49,13 +50,15 @@ def _try(session: Session, run: Run, key: str) -> list[Tried]:
         tried.append(each)
     if session.runtime.is_main:
         found = {key: [{"rate": each.rate, "value": each.value} for each in tried]}
-        write_json(session.store.directory / RATES, _read(session) | found)
+        write_json(session.store.directory / RATES, sealed(_read(session) | found))
     return tried
 
 
 def _read(session: Session) -> dict[str, Any]:
     path = session.store.directory / RATES
     try:
-        return dict(read_json(path))
-    except (InputError, TypeError, ValueError):  # none yet, or cut off: it is found again
+        content = dict(read_json(path))
+        check_seal(content, str(path), "delete it")
+        return content
+    except (InputError, TypeError, ValueError):  # none yet, cut off or damaged: it is found again
         return {}

@@ -104,7 +104,7 @@ def measure_folder(
     with scratch() as made:
         pair = Pair.opened(folder, before, factory_of(factory) if factory else None, made)
         found = pair.measured(plan, reporter)
-    write_json(folder / MEASURED_FILE, found.to_json())
+    write_json(folder / MEASURED_FILE, found.for_file())
     return found
 
 

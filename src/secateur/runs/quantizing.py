@@ -130,7 +130,7 @@ class Wanted:
         note("measuring the latency of both, in turns")
         record = self._record(found, data, before.beside(after, data), found.latency(limit_s=latency_s))
         found.write(self.path, {**self._metadata, "int8": json.dumps(record.to_json())})
-        write_json(record_path(self.path), record.to_json())
+        write_json(record_path(self.path), record.for_file())
         return record
 
     def quantized(

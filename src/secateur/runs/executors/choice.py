@@ -161,6 +161,7 @@ def make_graph(
     """
     session.before_making(graph)
     made = Made(graph, session.store)
+    session.look_over(made)
     count = count_for(asked, graph, session, made)
     if session.runtime.is_main:
         write_plan(made)
