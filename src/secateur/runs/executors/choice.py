@@ -18,6 +18,7 @@ from secateur.runs.executors.sharing import Sharing, check_portable, workplace
 from secateur.runs.graph import Graph, Made, write_plan
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
+from secateur.runs.space import check_space
 from secateur.runs.tracking.tracking import About, tracked
 
 SMALL_STEP = 2e9
@@ -157,6 +158,8 @@ def make_graph(
     session.before_making(graph)
     made = Made(graph, session.store)
     count = count_for(asked, graph, session, made)
+    if session.runtime.world == 1:
+        check_space(made.unfinished(), session.store.directory)
     if session.runtime.is_main:
         write_plan(made)
     try:

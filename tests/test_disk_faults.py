@@ -1,0 +1,288 @@
+"""A disk that fails at any call: what was finished is kept, one line says why, and the same command mends it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shlex
+import shutil
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from threading import local
+
+import pytest
+
+from digit_photos import write_photos
+from faulty_disk import FROM, HALF, KINDS, MODES, ONCE, SHORT, Commands, Disk, Fault, compiled, compiler
+from secateur.errors import InputError
+from secateur.records.manifest import check_whole
+
+SMALL = "--model wrn-10-1 --data digits --limit-train 100 --epochs 1 --device cpu"
+ASKED = f"{SMALL} --at-once 400 --budget params=60% --prune-every 1"
+ERRORS = {
+    "make": ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES", "EMFILE", "ENAMETOOLONG"),
+    "write": ("ENOSPC", "EIO", "EDQUOT"),
+    "sync": ("EIO", "ENOSPC", "EDQUOT"),
+    "rename": ("ENOSPC", "EIO", "EROFS", "EACCES"),
+    "mkdir": ("ENOSPC", "EDQUOT", "EROFS", "EACCES"),
+    "link": ("ENOSPC",),
+    "length": ("ENOSPC", "EIO"),
+    "remove": ("EIO", "EROFS", "EACCES"),
+    "open": ("EMFILE", "EACCES", "EIO"),
+    "read": ("EIO",),
+}
+WRITING = ("make", "write", "sync", "rename", "mkdir", "link", "length")
+VOLATILE = {"wall_s", "date", "commit", "environment", "command", "host", "forecast"}
+"""What two undisturbed runs of a command differ in, by key."""
+TIMED = ("measured.json", "plan.json", "report.html", ".lock", "tracked.json", "measured.html")
+"""What holds times, or how it was made: it must be there, and be whole, no more."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, where its disk fails, and how often.
+
+    Attributes:
+        line: its words.
+        needs: what it finds, of what was prepared.
+        faults: how many.
+        where: the folder whose calls fail: of all that it has, or of its cache or temporary files alone.
+        kinds: the calls that fail.
+    """
+
+    line: str
+    needs: tuple[str, ...] = ()
+    faults: int = 10
+    where: str = ""
+    kinds: tuple[str, ...] = KINDS
+
+
+COMMANDS = {
+    "train": Command(f"train {SMALL} --seed 1 --out out", ("out",), 54),
+    "prune": Command(f"prune fisher {ASKED} --out pruned", (), 30),
+    "compare": Command(f"compare {ASKED} --arms fisher-tuned,width --out cmp", ("cmp",), 30),
+    "two workers": Command(f"compare {ASKED} --arms width,copycat --workers 2 --out two", (), 6),
+    "tensorboard": Command(f"compare {ASKED} --arms width --out log --log-with tensorboard", (), 20),
+    "report": Command("report cmp", ("cmp",), 30),
+    "evaluate": Command("evaluate out --data digits --limit-train 100 --out seen", ("out",), 16),
+    "scale": Command("scale out --budget params=50% --out scaled", ("out",), 12),
+    "predict": Command("predict out photos/test --csv", ("out", "photos"), 8),
+    "push": Command("push out ann/small --dry-run --out card.md", ("out",), 8),
+    "runs list": Command("runs list cmp", ("cmp",), 6),
+    "cache": Command("train --data photos --model wrn-10-1 --epochs 1 --device cpu --out ph", ("photos",), 24, "cache"),
+    "onnx": Command("export out --to onnx --pad-widths off --out x/net.onnx", ("out",), 8),
+    "openvino": Command("export out --to openvino --pad-widths off --out x/net.xml", ("out",), 8),
+    "c": Command("export out --to c --out x/net.c", ("out",), 8),
+    "int8": Command("export out --to onnx --int8 --data digits --limit-train 100 --calibrate 16 --out x/i.onnx", ("out",), 4),
+    "int8, its temporary files": Command(
+        "export out --to onnx --int8 --data digits --limit-train 100 --calibrate 16 --out x/i.onnx", ("out",), 4, "tmp"
+    ),
+    "openvino, its temporary files": Command(
+        "export out --to openvino --pad-widths off --out x/net.xml", ("out",), 6, "tmp"
+    ),
+    "measure": Command("measure out --runtime torch --seconds 0.01", ("out",), 3),
+    "emit": Command("measure out --emit there --runtime c", ("out",), 3),
+    "sc.save": Command("python save", ("new", "saved"), 30),
+    "sc.load": Command("python load", ("new",), 6, kinds=("open", "read")),
+    "sc.compare": Command("python compare", (), 12),
+}  # fmt: skip
+
+
+class Place:
+    """Where commands are run: a process that is ready, its disk, and the folders of one case after another."""
+
+    def __init__(self, folder: Path, library: Path, prepared: Path):
+        folder.mkdir()
+        self.folder, self.prepared = folder, prepared
+        self.disk = Disk(folder)
+        self.commands = Commands(folder, library, self.disk.path, {"HOME": str(folder)})
+        self._numbers = count()
+
+    def case(self, needs: tuple[str, ...]) -> Path:
+        """A new folder with what a command needs."""
+        case = self.folder / f"case{next(self._numbers)}"
+        for name in ("tmp", "cache"):
+            (case / name).mkdir(parents=True)
+        for name in needs:
+            shutil.copytree(self.prepared / name, case / name)
+        return case
+
+    def run(self, line: str, case: Path):
+        environment = {"TMPDIR": str(case / "tmp"), "SECATEUR_CACHE": str(case / "cache"), "PYTHONHASHSEED": "0"}
+        return self.commands.run(shlex.split(line), case, environment)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """What commands find."""
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, prepared):
+    if compiler() is None:
+        pytest.skip("a disk that fails is written in C, and there is no compiler here")
+    folder = tmp_path_factory.mktemp("faults")
+    found = Place(folder / "0", compiled(folder), prepared)
+    first = found.case(())
+    for line in (
+        f"train {SMALL} --out out",
+        f"train {SMALL} --seed 2 --out new",
+        f"train {SMALL} --seed 3 --out other",
+        f"compare {ASKED} --arms width --out cmp",
+    ):
+        ended = found.run(line, first)
+        assert ended.code == 0, ended
+    (first / "saved").mkdir()
+    for name in ("artefact.json", "architecture.json", "model.safetensors", "manifest.json"):
+        shutil.copy(first / "other" / name, first / "saved")
+    for name in ("out", "new", "cmp", "saved"):
+        shutil.copytree(first / name, prepared / name)
+    write_photos(prepared / "photos", 60, 30)
+    yield found
+    found.commands.close()
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {key: without_times(each) for key, each in value.items() if key not in VOLATILE}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
+
+
+def seen(path: Path):
+    """What must be the same of a file."""
+    content = path.read_bytes()
+    if path.name in TIMED or path.suffix == ".html":
+        return "there"
+    if path.name.startswith("events.out.tfevents"):
+        return "there"
+    return without_times(json.loads(content)) if path.suffix == ".json" else content
+
+
+def tree(case: Path) -> dict:
+    """What lies in a folder, but for temporary files: path -> what must be the same of it."""
+    files = [each for each in sorted(case.rglob("*")) if each.is_file() or each.is_symlink()]
+    paths = {str(each.relative_to(case)): each for each in files}
+    return {
+        name if "tfevents" not in name else name.partition("tfevents")[0]: seen(path)
+        for name, path in paths.items()
+        if not name.startswith("tmp/")
+    }
+
+
+def litter(case: Path) -> list[str]:
+    """What should not stay."""
+    found = [str(each.relative_to(case)) for each in case.rglob("*") if "torchinductor" not in str(each)]
+    return [name for name in found if name.startswith("tmp/") or name.endswith(".part") or "/.work" in name]
+
+
+def chosen(command: Command, counts: dict[str, int], seed: str) -> list[Fault]:
+    """Faults of every kind that there is, at calls drawn at random."""
+    drawn, faults = random.Random(seed), []
+    kinds = [kind for kind in command.kinds if counts[kind]]
+    weighted = [kind for kind in kinds for _ in range(1 if kind in ("remove", "open", "read", "sync") else 2)]
+    full = [kind for kind in kinds if kind in WRITING]
+    for number in range(command.faults):
+        if number % 4 == 3 and full:  # the disk is full from here on, or takes half of a write first
+            nth = drawn.randint(1, sum(counts[kind] for kind in full))
+            faults.append(Fault(tuple(full), errno.ENOSPC, nth, drawn.choice((FROM, HALF))))
+            continue
+        kind = weighted[number % len(weighted)]
+        error = getattr(errno, drawn.choice(ERRORS[kind]))
+        modes = (ONCE, ONCE, FROM, SHORT) if kind == "write" else (ONCE, ONCE, FROM)
+        faults.append(Fault((kind,), error, drawn.randint(1, counts[kind]), drawn.choice(modes)))
+    return faults
+
+
+def said_wrongly(ended, fault: Fault, hit: str) -> str:
+    """What is wrong with the line of a command that ended with an error; "" if nothing is."""
+    lines = [line for line in ended.err.splitlines() if line.startswith("secateur: ")]
+    if "Traceback" in ended.err or "internal error" in ended.err or "Exception ignored" in ended.err:
+        return "a traceback"
+    if len(lines) != 1 or ended.err.splitlines()[-1] != lines[0]:
+        return "not one line"
+    if os.strerror(fault.error) not in lines[0]:
+        return "without the reason"
+    if hit and hit.split("/")[0] not in lines[0]:
+        return "without the path"
+    return ""
+
+
+def undisturbed(place: Place, command: Command) -> tuple[dict, dict[str, int]]:
+    """What a command leaves, and how many calls of each kind there are."""
+    case = place.case(command.needs)
+    place.disk.watch(case / command.where)
+    ended = place.run(command.line, case)
+    counts = place.disk.counts
+    place.disk.leave()
+    assert ended.code == 0, ended
+    assert litter(case) == [], litter(case)
+    found = tree(case)
+    shutil.rmtree(case)
+    return found, counts
+
+
+def endure(place: Place, command: Command, fault: Fault, whole: dict) -> tuple[str, str]:
+    """Run a command with a fault, and again without: how it ended, and what is wrong ("": nothing)."""
+    case = place.case(command.needs)
+    before = tree(case)
+    place.disk.watch(case / command.where, fault)
+    ended = place.run(command.line, case)
+    hits, hit = place.disk.hits, place.disk.hit
+    place.disk.leave()
+    after, wrong = tree(case), []
+    if not hits:
+        how = "not met"
+    elif ended.code == 0:
+        how = "0, whole" if after == whole else "0, whole but for the cache"
+        lost = [n for n in differing(after, whole) if not n.startswith("cache/")]
+        if lost:
+            wrong.append(f"exit code 0, but {lost} differ")
+    else:
+        new = [name for name in differing(before, after) if not name.endswith((".lock", "plan.json"))]
+        how = f"{ended.code}, {'something written' if new else 'nothing written'}"
+        if ended.code not in (1, 2, 3):
+            wrong.append(f"exit code {ended.code}")
+        if said := said_wrongly(ended, fault, str(Path(hit).relative_to(case))):
+            wrong.append(said)
+        if ended.code == 2 and any("runs/" in name for name in new):
+            wrong.append("exit code 2 after runs were begun")
+    lost = [n for n, content in before.items() if after.get(n) not in (content, whole.get(n))]
+    if lost:
+        wrong.append(f"lost {lost}")
+    for folder in ("out", "saved"):
+        if (case / folder).is_dir() and differing(after, whole):
+            torn = {n: c for n, c in after.items() if n.startswith(f"{folder}/m")}
+            old = all(before.get(n) == c for n, c in torn.items())
+            new = all(whole.get(n) == c for n, c in torn.items())
+            try:
+                check_whole(case / folder)
+            except InputError:
+                continue
+            if not old and not new:
+                wrong.append(f"{folder} is torn, and nobody sees it")
+    if "remove" not in fault.kinds and litter(case) and fault.mode == ONCE:
+        wrong.append(f"left {litter(case)}")
+    if differing(after, whole):
+        again = place.run(command.line, case)
+        if again.code != 0:
+            wrong.append(f"again: {again.code} {again.err[-300:]}")
+        elif left := differing(tree(case), whole):
+            wrong.append(f"again: {left} differ")
+    if "remove" not in fault.kinds and litter(case):
+        wrong.append(f"left in the end {litter(case)}")
+    if wrong:
+        wrong.append(f"[hit {hit}] code {ended.code} said: {ended.err[-500:]}")
+    shutil.rmtree(case)
+    return how, "; ".join(wrong)
+
+
+def differing(found: dict, whole: dict) -> list[str]:
+    """The files that are not the same."""
+    return sorted(name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name))
