@@ -220,6 +220,13 @@ def save() -> None:
     sc.save(sc.load("new"), "saved")
 
 
+def save_to_place() -> None:
+    """A network that was loaded is saved where PLACE says."""
+    import secateur as sc
+
+    sc.save(sc.load("new"), os.environ.get("PLACE", "place"))
+
+
 def load() -> None:
     """A network is loaded."""
     import secateur as sc

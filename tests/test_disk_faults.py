@@ -6,9 +6,10 @@ import errno
 import json
 import os
 import random
+import re
+import resource
 import shlex
 import shutil
-import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ import pytest
 
 from digit_photos import write_photos
 from faulty_disk import FROM, HALF, KINDS, MODES, ONCE, SHORT, Commands, Disk, Fault, compiled, compiler
-from secateur.errors import InputError
+from secateur.atomic import write_bytes
+from secateur.errors import InputError, refused
 from secateur.records.manifest import check_whole
 
 SMALL = "--model wrn-10-1 --data digits --limit-train 100 --epochs 1 --device cpu"
@@ -286,3 +288,104 @@ def endure(place: Place, command: Command, fault: Fault, whole: dict) -> tuple[s
 def differing(found: dict, whole: dict) -> list[str]:
     """The files that are not the same."""
     return sorted(name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name))
+
+
+# One way after the other, for everybody: without a compiler, in seconds.
+
+
+@pytest.fixture
+def fails():
+    """Have the n-th file from now on (from 0) not reach the disk."""
+
+    patch = pytest.MonkeyPatch()
+
+    def install(name: str, error: int, nth: int = 0):
+        calls, real = count(), getattr(os, name)
+
+        def failing(*given, **more):
+            if next(calls) == nth:
+                raise OSError(error, os.strerror(error))
+            return real(*given, **more)
+
+        patch.setattr(f"os.{name}", failing)
+        return patch
+
+    yield install
+    patch.undo()
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace", "chmod"])
+def test_a_file_that_cannot_be_written_is_the_old_one_and_is_named(tmp_path, fails, name):
+    path = tmp_path / "record.json"
+    write_bytes(path, b"old")
+    fails(name, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_bytes(path, b"new")
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(path))
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"record.json": b"old"}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.EDQUOT, "x", "out/a"),
+            "'out/a': Disk quota exceeded: make room there (`df -h`, and `df -i` for files)",
+        ),
+        (
+            OSError(errno.EROFS, "x", b"out/a"),
+            "'out/a': Read-only file system: look at its permissions, and whether its disk may be written to",
+        ),
+        (OSError(errno.EMFILE, "x"), "the system refused: Too many open files: allow more open files (`ulimit -n`)"),
+        (
+            OSError(errno.EXDEV, "x", "a", None, "b"),
+            "'a' -> 'b': Invalid cross-device link: check the path, the permissions and the space left",
+        ),
+        (OSError("odd"), "the system refused: odd: check the path, the permissions and the space left"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_said_with_a_way_out(error, line):
+    assert refused(error) == line
+
+
+@pytest.mark.parametrize(("name", "nth"), [("fsync", 0), ("fsync", 4), ("replace", 3)])
+def test_a_full_disk_ends_training_in_a_line_and_the_same_command_goes_on(run, tmp_path, fails, name, nth):
+    line = f"train {SMALL.replace('--epochs 1', '--epochs 2')} --out"
+    patch = fails(name, errno.ENOSPC, nth)
+    code, _, said = run(f"{line} out")
+    patch.undo()
+    assert (code, said.count("\n")) == (1, 1)
+    assert re.fullmatch(
+        r"secateur: 'out/\S+': No space left on device: make room there .*; what was finished is kept, and the "
+        r"same command goes on\n",
+        said,
+    )
+    assert litter(tmp_path / "out") == []
+    assert run(f"{line} out")[0] == 0
+    assert run(f"{line} whole")[0] == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_runs_that_cannot_fit_on_the_disk_are_refused_before_training(run, tmp_path, monkeypatch):
+    line = f"compare {ASKED.replace('--epochs 1', '--epochs 2')} --arms width --out out"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=900_000))
+    code, _, said = run(line)
+    assert code == 2
+    # The narrower network has 46,294 parameters of 4 bytes: two checkpoints with their momentum, and itself.
+    assert re.fullmatch(
+        r"secateur: runs need at least 925\.9 kB for networks and checkpoints, but 900\.0 kB are free in 'out': "
+        r"make room there, or choose an --out on another disk\n",
+        said,
+    )
+    assert not (tmp_path / "out/runs").exists()
+
+
+def test_files_that_may_not_be_as_long_are_refused_before_training(run, tmp_path, monkeypatch):
+    asked = resource.getrlimit
+    limits = {resource.RLIMIT_FSIZE: (300_000, 300_000)}
+    monkeypatch.setattr("resource.getrlimit", lambda which: limits.get(which) or asked(which))
+    code, _, said = run(f"train {SMALL.replace('--epochs 1', '--epochs 2')} --out out")
+    assert code == 2
+    assert "a checkpoint takes at least 620.5 kB, but files may have 300.0 kB here" in said
+    assert not (tmp_path / "out/runs").exists()

@@ -22,6 +22,14 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise OSError with the file's name where the system refuses to read it: other libraries say otherwise."""
+    with naming(path), open(path, "rb") as file:
+        file.read(1)
+        yield
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary neighbour, flush it to disk, then rename it over `path`."""
     with naming(path):

@@ -32,6 +32,10 @@ class InputError(ValueError):
     """The user asked for something that cannot be done. The CLI prints the line and exits with code 2."""
 
 
+class UnreadableError(InputError):
+    """A file that the system does not let us read now. It may be whole: it is neither damaged nor absent."""
+
+
 class TrainingError(RuntimeError):
     """A run had to stop (a non-finite loss, say). The CLI prints the line and exits with code 1."""
 

@@ -27,9 +27,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from secateur.atomic import write_bytes, write_json
+from secateur.atomic import readable, write_bytes, write_json
 from secateur.budget import COUNTERS
-from secateur.errors import InputError, require_posix
+from secateur.errors import InputError, UnreadableError, require_posix
 from secateur.process import holders
 from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
@@ -110,6 +110,7 @@ class RunStore(RunFolder):
 
         Raises:
             InputError: where the file is damaged and stays, or is of a newer version.
+            UnreadableError: where it may be whole, but cannot be read now.
         """
         path = self.path(run_id) / "record.json"
         if not path.is_file():
@@ -117,7 +118,7 @@ class RunStore(RunFolder):
         try:
             found = Record.load(path)
         except InputError as error:
-            if not self.mends or _is_newer(path):
+            if not self.mends or isinstance(error, UnreadableError) or _is_newer(path):
                 raise
             self.set_aside(path, str(error))
             return None
@@ -162,15 +163,19 @@ class RunStore(RunFolder):
         write_bytes(folder / "scores.safetensors", save({"test": scores.contiguous()}))
 
     def scores(self, run_id: str) -> Tensor | None:
-        """The score of every test example, (N,); None where there are none, as of older versions' runs."""
+        """The score of every test example, (N,); None where there are none, as of older versions' runs.
+
+        Raises:
+            OSError: where they cannot be read now; a verdict without them would be another.
+        """
         path = self.path(run_id) / "scores.safetensors"
         if not path.is_file():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
+            with readable(path), safe_open(path, framework="pt") as file:
                 found: Tensor = file.get_tensor("test")
                 return found
-        except (SafetensorError, OSError):
+        except SafetensorError:
             return None
 
     def stops(self, trajectory: str) -> list[Stop]:
@@ -193,7 +198,11 @@ class RunStore(RunFolder):
         return self.path(run_id) / "checkpoint.safetensors"
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """The run's last checkpoint, else None; one that cannot be read counts as none."""
+        """The run's last checkpoint, else None; one that is damaged counts as none.
+
+        Raises:
+            OSError: where it cannot be read now.
+        """
         path = self.checkpoint_path(run_id)
         return read_checkpoint(path) if path.is_file() else None
 

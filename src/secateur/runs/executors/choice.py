@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from secateur.device import Runtime
-from secateur.errors import InputError
+from secateur.errors import InputError, TrainingError, UnreadableError
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.runs.executors.failures import Failures
 from secateur.runs.executors.here import Finished, make_here
@@ -165,6 +165,8 @@ def make_graph(
     try:
         with tracked(made, session, about):
             failures = _make(made, session, asked, count, finished)
+    except UnreadableError as error:  # not what the user asked for is wrong, and runs were made
+        raise TrainingError(str(error)) from error
     finally:
         if session.runtime.is_main:
             write_plan(made)  # with the runs that are known by now

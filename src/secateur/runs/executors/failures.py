@@ -6,7 +6,7 @@ import datetime
 import errno
 from dataclasses import dataclass, field
 
-from secateur.errors import InputError, TrainingError, kind_and_line
+from secateur.errors import InputError, TrainingError, UnreadableError, kind_and_line
 from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.ours import VERSION
@@ -22,7 +22,7 @@ _OF_THE_SYSTEM = (
 
 def stops_all(error: BaseException) -> bool:
     """Whether an error is of the system rather than of one run, so that nothing more is begun."""
-    return isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
+    return isinstance(error, UnreadableError) or (isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM)
 
 
 def message_of(error: BaseException) -> str:
