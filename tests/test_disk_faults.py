@@ -1,10 +1,11 @@
-"""A disk that fails at any call: what was finished is kept, one line says why, and the same command mends it."""
+"""A disk that fails at any call: what was finished is kept, a line says why, the same command mends it."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import queue
 import random
 import re
 import resource
@@ -15,18 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from threading import local
 
 import pytest
+from safetensors.torch import load_file
 
 from digit_photos import write_photos
-from faulty_disk import FROM, HALF, KINDS, MODES, ONCE, SHORT, Commands, Disk, Fault, compiled, compiler
+from faulty_disk import FROM, HALF, KINDS, ONCE, SHORT, Commands, Disk, Fault, compiled, compiler
 from secateur.atomic import write_bytes
 from secateur.errors import InputError, refused
 from secateur.records.manifest import check_whole
 
 SMALL = "--model wrn-10-1 --data digits --limit-train 100 --epochs 1 --device cpu"
 ASKED = f"{SMALL} --at-once 400 --budget params=60% --prune-every 1"
+PHOTOS, FEW = "--data photos --model wrn-10-1", "--data digits --limit-train 100 --calibrate 16"
 ERRORS = {
     "make": ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES", "EMFILE", "ENAMETOOLONG"),
     "write": ("ENOSPC", "EIO", "EDQUOT"),
@@ -77,13 +79,13 @@ COMMANDS = {
     "predict": Command("predict out photos/test --csv", ("out", "photos"), 8),
     "push": Command("push out ann/small --dry-run --out card.md", ("out",), 8),
     "runs list": Command("runs list cmp", ("cmp",), 6),
-    "cache": Command("train --data photos --model wrn-10-1 --epochs 1 --device cpu --out ph", ("photos",), 24, "cache"),
+    "cache": Command(f"train {PHOTOS} --epochs 1 --device cpu --out ph", ("photos",), 24, "cache"),
     "onnx": Command("export out --to onnx --pad-widths off --out x/net.onnx", ("out",), 8),
     "openvino": Command("export out --to openvino --pad-widths off --out x/net.xml", ("out",), 8),
     "c": Command("export out --to c --out x/net.c", ("out",), 8),
-    "int8": Command("export out --to onnx --int8 --data digits --limit-train 100 --calibrate 16 --out x/i.onnx", ("out",), 4),
+    "int8": Command(f"export out --to onnx --int8 {FEW} --out x/i.onnx", ("out",), 4),
     "int8, its temporary files": Command(
-        "export out --to onnx --int8 --data digits --limit-train 100 --calibrate 16 --out x/i.onnx", ("out",), 4, "tmp"
+        f"export out --to onnx --int8 {FEW} --out x/i.onnx", ("out",), 4, "tmp"
     ),
     "openvino, its temporary files": Command(
         "export out --to openvino --pad-widths off --out x/net.xml", ("out",), 6, "tmp"
@@ -97,7 +99,7 @@ COMMANDS = {
 
 
 class Place:
-    """Where commands are run: a process that is ready, its disk, and the folders of one case after another."""
+    """Where commands are run: a process that is ready, its disk, and a folder for each case."""
 
     def __init__(self, folder: Path, library: Path, prepared: Path):
         folder.mkdir()
@@ -116,7 +118,11 @@ class Place:
         return case
 
     def run(self, line: str, case: Path):
-        environment = {"TMPDIR": str(case / "tmp"), "SECATEUR_CACHE": str(case / "cache"), "PYTHONHASHSEED": "0"}
+        environment = {
+            "TMPDIR": str(case / "tmp"),
+            "SECATEUR_CACHE": str(case / "cache"),
+            "PYTHONHASHSEED": "0",
+        }
         return self.commands.run(shlex.split(line), case, environment)
 
 
@@ -164,6 +170,8 @@ def seen(path: Path):
         return "there"
     if path.name.startswith("events.out.tfevents"):
         return "there"
+    if path.name == "checkpoint.safetensors":  # it holds the seconds that it took
+        return {name: value.numpy().tobytes() for name, value in load_file(path).items()}
     return without_times(json.loads(content)) if path.suffix == ".json" else content
 
 
@@ -202,7 +210,7 @@ def chosen(command: Command, counts: dict[str, int], seed: str) -> list[Fault]:
     return faults
 
 
-def said_wrongly(ended, fault: Fault, hit: str) -> str:
+def said_wrongly(ended, fault: Fault, hit: str, where: set[str]) -> str:
     """What is wrong with the line of a command that ended with an error; "" if nothing is."""
     lines = [line for line in ended.err.splitlines() if line.startswith("secateur: ")]
     if "Traceback" in ended.err or "internal error" in ended.err or "Exception ignored" in ended.err:
@@ -211,7 +219,7 @@ def said_wrongly(ended, fault: Fault, hit: str) -> str:
         return "not one line"
     if os.strerror(fault.error) not in lines[0]:
         return "without the reason"
-    if hit and hit.split("/")[0] not in lines[0]:
+    if not any(part in lines[0] for part in (hit.split("/")[0], *where)):
         return "without the path"
     return ""
 
@@ -239,6 +247,7 @@ def endure(place: Place, command: Command, fault: Fault, whole: dict) -> tuple[s
     hits, hit = place.disk.hits, place.disk.hit
     place.disk.leave()
     after, wrong = tree(case), []
+    places = {name.split("/")[0] for name in whole}
     if not hits:
         how = "not met"
     elif ended.code == 0:
@@ -251,7 +260,9 @@ def endure(place: Place, command: Command, fault: Fault, whole: dict) -> tuple[s
         how = f"{ended.code}, {'something written' if new else 'nothing written'}"
         if ended.code not in (1, 2, 3):
             wrong.append(f"exit code {ended.code}")
-        if said := said_wrongly(ended, fault, str(Path(hit).relative_to(case))):
+        if said := said_wrongly(
+            ended, fault, str(Path(hit).relative_to(case)), places if fault.mode != ONCE else set()
+        ):
             wrong.append(said)
         if ended.code == 2 and any("runs/" in name for name in new):
             wrong.append("exit code 2 after runs were begun")
@@ -288,6 +299,118 @@ def endure(place: Place, command: Command, fault: Fault, whole: dict) -> tuple[s
 def differing(found: dict, whole: dict) -> list[str]:
     """The files that are not the same."""
     return sorted(name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name))
+
+
+@pytest.fixture(scope="module")
+def places(place, tmp_path_factory):
+    """As many as there are cores to run commands at once, at most two."""
+    folder = tmp_path_factory.mktemp("more")
+    more = [] if (os.cpu_count() or 1) < 2 else [Place(folder / "1", compiled(folder), place.prepared)]
+    yield [place, *more]
+    for each in more:
+        each.commands.close()
+
+
+@pytest.mark.slow
+def test_whatever_call_fails_nothing_is_lost(places, capsys):
+    """The campaign: every command, every kind of call, at moments drawn at random with a fixed seed."""
+    free, work = queue.SimpleQueue(), []
+    for each in places:
+        free.put(each)
+
+    def in_a_place(function, *given):
+        there = free.get()
+        try:
+            return function(there, *given)
+        finally:
+            free.put(there)
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        known = list(pool.map(lambda command: in_a_place(undisturbed, command), COMMANDS.values()))
+        for (name, command), (whole, counts) in zip(COMMANDS.items(), known, strict=True):
+            work += [(name, command, fault, whole) for fault in chosen(command, counts, name)]
+        found = list(pool.map(lambda each: in_a_place(endure, *each[1:]), work))
+    counted = Counter(
+        (name, told(fault), how) for (name, _, fault, _), (how, _) in zip(work, found, strict=True)
+    )
+    wrong = [
+        f"{name}, {fault}: {what}" for (name, _, fault, _), (_, what) in zip(work, found, strict=True) if what
+    ]
+    with capsys.disabled():
+        print_table(counted)
+    assert wrong == []
+    assert sum(number for (_, _, how), number in counted.items() if how != "not met") >= 300
+
+
+def told(fault: Fault) -> str:
+    """A fault in words, without the moment."""
+    which = fault.kinds[0] if len(fault.kinds) == 1 else "a full disk"
+    return f"{which} {errno.errorcode[fault.error]}"
+
+
+def print_table(counted: Counter) -> None:
+    """Each command, what failed, how it ended: how often; then the sums."""
+    print()
+    for (name, fault, how), number in sorted(counted.items()):
+        print(f"{name:32} {fault:24} {how:28} {number:4}")
+    for place in (0, 1, 2):
+        sums = Counter()
+        for key, number in counted.items():
+            sums[key[place]] += number
+        print("; ".join(f"{key}: {number}" for key, number in sorted(sums.items())))
+    print(f"{sum(counted.values())} faults")
+
+
+WRITERS = {
+    "train": (f"train {SMALL} --out %s", ()),
+    "prune": (f"prune fisher {ASKED} --out %s", ()),
+    "compare": (f"compare {ASKED} --arms width --out %s", ()),
+    "evaluate": ("evaluate out --data digits --limit-train 100 --out %s", ("out",)),
+    "scale": ("scale out --budget params=50% --out %s", ("out",)),
+    "push": ("push out ann/small --dry-run --out %s/README.md", ("out",)),
+    "onnx": ("export out --to onnx --out %s/net.onnx", ("out",)),
+    "openvino": ("export out --to openvino --out %s/net.xml", ("out",)),
+    "c": ("export out --to c --out %s/net.c", ("out",)),
+    "int8": ("export out --to onnx --int8 --data digits --limit-train 100 --out %s/i.onnx", ("out",)),
+    "int8 in c": ("export out --to c --int8 --data digits --limit-train 100 --out %s/i.c", ("out",)),
+    "measure": ("measure out --runtime torch --out %s", ("out",)),
+    "emit": ("measure out --emit %s --runtime c", ("out",)),
+    "reproduce": ("reproduce dupont2021 table1 --scale smoke --out %s", ()),
+}
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_written_is_refused_before_anything_is_done(place, capsys):
+    """Read-only, full, a file in its place or above it, a name too long, another user's runs/."""
+    ended = Counter()
+    for name, (line, needs) in WRITERS.items():
+        for how in ("read-only", "full", "a file", "below a file", "too long", "another user's"):
+            case = place.case(needs)
+            where = {"below a file": "file/place", "too long": "x" * 300}.get(how, "place")
+            held = "place"
+            if how == "another user's":
+                held = {"compare": "place/runs", "train": "place/runs", "prune": "place/runs"}.get(
+                    name, "place"
+                )
+            if how in ("a file", "below a file"):
+                (case / where.split("/")[0]).write_text("mine")
+            elif how != "too long":
+                (case / held).mkdir(parents=True)
+                error = {"read-only": errno.EROFS, "full": errno.ENOSPC, "another user's": errno.EACCES}[how]
+                place.disk.watch(case / held, Fault((*WRITING, "remove"), error, 1, FROM))
+            before = {path: path.stat().st_mtime_ns for path in case.rglob("*")}
+            found = place.run(line.replace("%s", where), case)
+            place.disk.leave()
+            assert (found.code, found.err.count("\n")) == (2, 1), (name, how, found)
+            after = {
+                path: path.stat().st_mtime_ns for path in case.rglob("*") if "torchinductor" not in str(path)
+            }
+            assert after == before, (name, how)
+            assert found.seconds < 2, (name, how, found)
+            ended[how, found.code] += 1
+            shutil.rmtree(case)
+    with capsys.disabled():
+        print(f"\n{sum(ended.values())} refused early: {dict(ended)}")
 
 
 # One way after the other, for everybody: without a compiler, in seconds.
@@ -336,7 +459,10 @@ def test_a_file_that_cannot_be_written_is_the_old_one_and_is_named(tmp_path, fai
             OSError(errno.EROFS, "x", b"out/a"),
             "'out/a': Read-only file system: look at its permissions, and whether its disk may be written to",
         ),
-        (OSError(errno.EMFILE, "x"), "the system refused: Too many open files: allow more open files (`ulimit -n`)"),
+        (
+            OSError(errno.EMFILE, "x"),
+            "the system refused: Too many open files: allow more open files (`ulimit -n`)",
+        ),
         (
             OSError(errno.EXDEV, "x", "a", None, "b"),
             "'a' -> 'b': Invalid cross-device link: check the path, the permissions and the space left",
@@ -356,8 +482,8 @@ def test_a_full_disk_ends_training_in_a_line_and_the_same_command_goes_on(run, t
     patch.undo()
     assert (code, said.count("\n")) == (1, 1)
     assert re.fullmatch(
-        r"secateur: 'out/\S+': No space left on device: make room there .*; what was finished is kept, and the "
-        r"same command goes on\n",
+        r"secateur: 'out/\S+': No space left on device: make room there .*; what was finished is kept, and "
+        r"the same command goes on\n",
         said,
     )
     assert litter(tmp_path / "out") == []
@@ -374,8 +500,8 @@ def test_runs_that_cannot_fit_on_the_disk_are_refused_before_training(run, tmp_p
     assert code == 2
     # The narrower network has 46,294 parameters of 4 bytes: two checkpoints with their momentum, and itself.
     assert re.fullmatch(
-        r"secateur: runs need at least 925\.9 kB for networks and checkpoints, but 900\.0 kB are free in 'out': "
-        r"make room there, or choose an --out on another disk\n",
+        r"secateur: runs need at least 925\.9 kB for networks and checkpoints, but 900\.0 kB are free in "
+        r"'out': make room there, or choose an --out on another disk\n",
         said,
     )
     assert not (tmp_path / "out/runs").exists()

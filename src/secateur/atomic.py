@@ -24,7 +24,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Raise OSError with the file's name where the system refuses to read it: other libraries say otherwise."""
+    """Raise OSError with its name where the system refuses to read a file: libraries say otherwise."""
     with naming(path), open(path, "rb") as file:
         file.read(1)
         yield

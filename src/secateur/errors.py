@@ -58,7 +58,10 @@ def kind_and_line(error: BaseException) -> str:
 
 _WAYS_OUT = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there (`df -h`, and `df -i` for files)"),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "look at its permissions, and whether its disk may be written to"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM),
+        "look at its permissions, and whether its disk may be written to",
+    ),
     errno.EIO: "its disk or network fails: look at it before you go on",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (`ulimit -n`)"),
     errno.EFBIG: "allow larger files (`ulimit -f`), or choose a disk that can hold them",
@@ -76,7 +79,9 @@ def refused(error: OSError) -> str:
     """
     if error.errno is None:
         return f"the system refused: {first_line(error)}: check the path, the permissions and the space left"
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    names = [
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
+    ]
     which = f"{' -> '.join(map(repr, names))}: " if names else "the system refused: "
     way = _WAYS_OUT.get(error.errno, "check the path, the permissions and the space left")
     return f"{which}{os.strerror(error.errno)}: {way}"

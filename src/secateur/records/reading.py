@@ -73,7 +73,7 @@ def read_json(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> Any:
 
 
 def unreadable(path: Path, error: Exception, again: str) -> InputError:
-    """Make the error for a file that cannot be opened or read; one that is not there is no `UnreadableError`."""
+    """Make the error for a file that cannot be read; one that is absent is no `UnreadableError`."""
     why = getattr(error, "strerror", None) or str(error)
     absent = not isinstance(error, OSError) or isinstance(error, FileNotFoundError | NotADirectoryError)
     return (InputError if absent else UnreadableError)(f"{path}: cannot be read ({why}): {again}")

@@ -22,7 +22,9 @@ _OF_THE_SYSTEM = (
 
 def stops_all(error: BaseException) -> bool:
     """Whether an error is of the system rather than of one run, so that nothing more is begun."""
-    return isinstance(error, UnreadableError) or (isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM)
+    return isinstance(error, UnreadableError) or (
+        isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
+    )
 
 
 def message_of(error: BaseException) -> str:
