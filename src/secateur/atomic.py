@@ -27,8 +27,32 @@ _SCRATCH, _OWNER = "secateur-", "process"
 _LONGEST = 180  # bytes of a name that there is room for beside the rest
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have what the system refuses within name the file that it is about, not a temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise OSError with its name where the system refuses to read a file: libraries say otherwise."""
+    with naming(path), open(path, "rb") as file:
+        file.read(1)
+        yield
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write to a temporary neighbour, flush it to disk, then rename it over `path`."""
+    with naming(path):
+        _write_bytes(path, content)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     sweep_parts(path.parent, path.name)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=part_prefix(path.name), suffix=PART)
     try:

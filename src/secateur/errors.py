@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Iterable
 
@@ -32,6 +34,10 @@ EXTRAS = {
 
 class InputError(ValueError):
     """The user asked for something that cannot be done. The CLI prints the line and exits with code 2."""
+
+
+class UnreadableError(InputError):
+    """A file that the system does not let us read now. It may be whole: it is neither damaged nor absent."""
 
 
 class TrainingError(RuntimeError):
@@ -70,6 +76,37 @@ def kind_and_line(error: BaseException, most: int = 160) -> str:
     """The same with the error's type before it, shortened."""
     said = first_line(error, most)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+_WAYS_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there (`df -h`, and `df -i` for files)"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM),
+        "look at its permissions, and whether its disk may be written to",
+    ),
+    errno.EIO: "its disk or network fails: look at it before you go on",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (`ulimit -n`)"),
+    errno.EFBIG: "allow larger files (`ulimit -f`), or choose a disk that can hold them",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about what the system refuses."""
+
+
+def refused(error: OSError) -> str:
+    """What the system refused to do, in one line: the file, the reason, the way out.
+
+    Example:
+        >>> refused(OSError(errno.ENOSPC, "No space left on device", "out/record.json"))
+        "'out/record.json': No space left on device: make room there (`df -h`, and `df -i` for files)"
+    """
+    if error.errno is None:
+        return f"the system refused: {first_line(error)}: check the path, the permissions and the space left"
+    names = [
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
+    ]
+    which = f"{' -> '.join(map(repr, names))}: " if names else "the system refused: "
+    way = _WAYS_OUT.get(error.errno, "check the path, the permissions and the space left")
+    return f"{which}{os.strerror(error.errno)}: {way}"
 
 
 def unknown(kind: str, received: str, valid: Iterable[str]) -> InputError:

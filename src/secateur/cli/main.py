@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from secateur.errors import (
     kind_and_line,
     missing,
     out_of_memory,
+    refused,
     require_posix,
 )
 from secateur.names import harmless
@@ -173,7 +175,9 @@ def _run() -> int:
             _fail_of_ours(error)
         _fail(str(missing(error.name)), 2)
     except OSError as error:
-        _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
+        if error.errno == errno.ENOMEM:
+            _fail(f"{OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
+        _fail(f"{refused(error)}; what was finished is kept, and the same command goes on", 1)
     except (MemoryError, RuntimeError) as error:
         if said := _lost_another(error):
             _fail(said, 1)

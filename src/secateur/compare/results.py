@@ -22,7 +22,7 @@ from secateur.compare.arms import ARMS
 from secateur.compare.judging import judged_again
 from secateur.compare.taking import taken
 from secateur.compare.winner import Shown
-from secateur.errors import InputError, kind_and_line
+from secateur.errors import InputError, UnreadableError, kind_and_line
 from secateur.network.task import Task
 from secateur.records.advice import Advice
 from secateur.records.manifest import MANIFEST_FILE, check_whole, replace_files
@@ -111,6 +111,8 @@ class Asked:
         """Find where the answer belongs: `directory` itself, unless that has another question's."""
         try:
             there = load_results(directory)
+        except UnreadableError:  # it may be another question's, and whole
+            raise
         except InputError:  # none, or one that is of no use to anybody
             return directory
         return directory if self.is_of(there) else directory / REPORTS / self.hash

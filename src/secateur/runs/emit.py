@@ -115,7 +115,7 @@ def check_emits(out: Path, runtime: str, batch: int, threads: int, networks: int
         raise InputError(f"1 to 64 whole networks are measured, got {networks}: leave it out for {NETWORKS}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--emit writes a folder, got '{out}', which is a file: choose another")
-    check_writable(out)
+    check_writable(out, "--emit")
     if out.is_dir() and any(out.iterdir()) and not wrote(out / PLAN_FILE):
         raise InputError(
             f"a folder is emitted where there is none, or over one that was emitted, and '{out}' holds other "

@@ -35,7 +35,7 @@ from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
 from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, hash_of
-from secateur.records.out import check_ours, expanded
+from secateur.records.out import check_ours, check_writable, expanded
 from secateur.records.results import Results
 from secateur.runs.brought import words_on_speed
 from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
@@ -100,6 +100,7 @@ def measure_folder(
         InputError: as `measure`; where the folder has a file of that name that is not ours.
     """
     folder = network_in(folder)
+    check_writable(folder, f"where {MEASURED_FILE} is left")
     check_ours([folder / MEASURED_FILE])
     with scratch() as made:
         pair = Pair.opened(folder, before, factory_of(factory) if factory else None, made)

@@ -24,7 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from secateur.atomic import make_folder, remove, write_bytes, write_json
-from secateur.errors import InputError, require_posix
+from secateur.errors import InputError, UnreadableError, require_posix
 from secateur.process import holders
 from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
@@ -130,6 +130,7 @@ class RunStore(RunFolder):
 
         Raises:
             InputError: where the file is damaged and stays, or is of a newer version.
+            UnreadableError: where it may be whole, but cannot be read now.
         """
         path = self.path(run_id) / RECORD_FILE
         if not path.is_file():
@@ -137,7 +138,7 @@ class RunStore(RunFolder):
         try:
             return record_at(path)
         except InputError as error:
-            if not self.mends or is_newer(path):
+            if not self.mends or isinstance(error, UnreadableError) or is_newer(path):
                 raise
             self.set_aside(path, str(error))
             return None
@@ -210,7 +211,11 @@ class RunStore(RunFolder):
         return self.path(run_id) / "checkpoint.safetensors"
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """The run's last checkpoint, else None; one that cannot be read counts as none."""
+        """The run's last checkpoint, else None; one that is damaged counts as none.
+
+        Raises:
+            OSError: where it cannot be read now.
+        """
         path = self.checkpoint_path(run_id)
         return read_checkpoint(path) if path.is_file() else None
 

@@ -14,11 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import InputError, TrainingError, kind_and_line
+from secateur.errors import InputError, TrainingError, UnreadableError, kind_and_line
 from secateur.process import keep_freed_memory
 from secateur.records.ours import VERSION
 
 _KINDS: dict[str, type[Exception]] = {
+    "UnreadableError": UnreadableError,
     "InputError": InputError,
     "TrainingError": TrainingError,
     "OSError": OSError,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from secateur.device import Runtime
-from secateur.errors import InputError
+from secateur.errors import InputError, TrainingError, UnreadableError
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
 from secateur.runs.evening import even_out
 from secateur.runs.executors.failures import Failures
@@ -19,6 +19,7 @@ from secateur.runs.executors.sharing import Sharing, check_portable, workplace
 from secateur.runs.graph import Graph, Made, write_plan
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
+from secateur.runs.space import check_space
 from secateur.runs.tracking.tracking import About, tracked
 
 SMALL_STEP = 2e9
@@ -163,6 +164,8 @@ def make_graph(
     made = Made(graph, session.store)
     session.look_over(made)
     count = count_for(asked, graph, session, made)
+    if session.runtime.world == 1:
+        check_space(made.unfinished(), session.store.directory)
     if session.runtime.is_main:
         write_plan(made)
     try:
@@ -170,6 +173,8 @@ def make_graph(
             failures = _make(made, session, asked, count, finished)
             if session.runtime.is_main:
                 even_out(made)
+    except UnreadableError as error:  # not what the user asked for is wrong, and runs were made
+        raise TrainingError(str(error)) from error
     finally:
         if session.runtime.is_main:
             write_plan(made)  # with the runs that are known by now

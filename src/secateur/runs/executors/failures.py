@@ -8,7 +8,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from secateur.errors import OUT_OF_MEMORY, InputError, TrainingError, kind_and_line, out_of_memory
+from secateur.errors import (
+    OUT_OF_MEMORY,
+    InputError,
+    TrainingError,
+    UnreadableError,
+    kind_and_line,
+    out_of_memory,
+)
 from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.ours import VERSION
@@ -24,6 +31,8 @@ _REFUSED = (errno.EACCES, errno.EPERM)
 
 def stops_all(error: BaseException, store: RunStore) -> bool:
     """Whether an error is of the system rather than of one run, so that nothing more is begun."""
+    if isinstance(error, UnreadableError):
+        return True
     if not isinstance(error, OSError) or error.errno not in (*_OF_THE_SYSTEM, *_REFUSED):
         return False
     return error.errno in _OF_THE_SYSTEM or _is_within(error.filename, store)
