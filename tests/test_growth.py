@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import made
+from secateur.architecture import family
+from secateur.architecture.architecture import Architecture
 from secateur.atomic import write_json
+from secateur.budget import Limits
 from secateur.errors import InputError
 from secateur.records.measure import ACCURACY
 from secateur.records.reading import parse_json
@@ -145,6 +148,24 @@ def test_numbers_and_texts_at_the_edge_are_read(text: str, value: object) -> Non
 def test_what_no_file_of_ours_holds_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="not valid JSON"):
         parse_json(text, "here")
+
+
+def test_sizes_for_many_budgets_are_found_with_few_networks_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    construct = family.construct
+    monkeypatch.setattr(family, "construct", lambda *given: built.append(given) or construct(*given))
+    for known in (family._own, family._model, family._cost, family._family_costs):
+        known.cache_clear()
+    whole = Architecture.of(made.network(width=1.0))
+    budgets = [Limits.at({"params": share * whole.params // 100}) for share in range(20, 80)]
+    narrow = [whole.narrowed_to(limits) for limits in budgets]
+    scaled = [whole.scaled_to(limits) for limits in budgets]
+    assert all(each.params <= limits.units for each, limits in zip(narrow, budgets, strict=True))
+    assert all(each.params <= limits.units for each, limits in zip(scaled, budgets, strict=True))
+    assert len(built) <= 4 * len(budgets)  # it was 14 for each
+    built.clear()
+    assert [whole.narrowed_to(limits) for limits in budgets] == narrow
+    assert built == []
 
 
 def many(budgets: int, arms: int, seeds: int) -> tuple[Results, dict[str, tuple[Epoch, ...]]]:

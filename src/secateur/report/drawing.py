@@ -73,7 +73,7 @@ def encode(figure: Figure, kind: str) -> bytes:
     size = (int(drawn.renderer.width), int(drawn.renderer.height))
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", MARK)
-    pixels = Image.frombuffer("RGBA", size, buffer.getbuffer(), "raw", "RGBA", 0, 1)
+    pixels = Image.frombuffer("RGBA", size, buffer.getvalue(), "raw", "RGBA", 0, 1)
     few = pixels.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     few.save(smaller := io.BytesIO(), format="PNG", pnginfo=about, dpi=(200, 200))
     return smaller.getvalue()
