@@ -19,6 +19,7 @@ from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.atomic import json_bytes, make_folder, write_json
 from secateur.compare.arms import ARMS
+from secateur.compare.histories import histories
 from secateur.compare.judging import judged_again
 from secateur.compare.taking import taken
 from secateur.compare.winner import Shown
@@ -36,7 +37,6 @@ from secateur.records.seal import sealed
 from secateur.records.winner import WINNER_FILE, Winner
 from secateur.report import Beside, write_report
 from secateur.report.checklist import checklist
-from secateur.report.series import Histories
 from secateur.report.winner import parts
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -205,13 +205,6 @@ def rewrite_report(directory: Path, results: Results) -> Path:
 def meanings() -> dict[str, str]:
     """A line on each arm."""
     return {name: arm.meaning for name, arm in ARMS.items()}
-
-
-def histories(results: Results, store: RunStore) -> Histories:
-    """The epochs of every run that has a point."""
-    ids = {point.run_id for point in [*results.points, *results.dense]}
-    records = {run_id: store.record(run_id) for run_id in sorted(ids)}
-    return {run_id: record.history for run_id, record in records.items() if record}
 
 
 def _advice(results: Results, store: RunStore) -> Advice | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from inspect import cleandoc, signature
 from pathlib import Path
@@ -19,12 +20,14 @@ from secateur.architecture.architecture import Architecture
 from secateur.architecture.pretrained import normalized_for
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budget, split
-from secateur.compare.drawn_up import about, any_there, asked_in, so_far, waiting, whole
+from secateur.compare.drawn_up import about, any_there, asked_in, so_far, whole
+from secateur.compare.histories import histories
+from secateur.compare.lacking import lacking
 from secateur.compare.live import LivePage
 from secateur.compare.own import Model, examine, network_for, recipe_for, try_optimizer
 from secateur.compare.planned import Planned
 from secateur.compare.replicate import Replicate
-from secateur.compare.results import FILES, PAGE, histories, meanings, write_results
+from secateur.compare.results import FILES, PAGE, meanings, write_results
 from secateur.compare.settings import Settings, Sparsity
 from secateur.compare.wanted import Wanted, ask
 from secateur.compare.winner import Shown
@@ -112,8 +115,9 @@ def _watched(
         found = so_far(wanted, replicates, made, session, command)
         return render(found, histories(found, session.store), Beside(meanings(), progress=progress))
 
-    lacking = partial(waiting, wanted, replicates, made)
-    live = LivePage(page, made, draw, lacking, command, session.reporter.note)
+    since = datetime.now(UTC).isoformat(timespec="seconds") if session.retries_failed else ""
+    left = partial(lacking, wanted, replicates, made, since)
+    live = LivePage(page, made, draw, left, command, session.reporter.note)
     live.look()
     try:
         with session.telling(live.hearer()):

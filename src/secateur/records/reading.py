@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import stat
 from itertools import accumulate
@@ -57,19 +58,24 @@ def read_json(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> Any:
     Raises:
         InputError: there is none, it is no regular file, too large, or not what `parse_json` takes.
     """
+    return parse_json(read_file(path, again, most), str(path), again, most)
+
+
+def read_file(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> bytes:
+    """Read what a file holds; InputError where there is none, it is no regular file, or too large."""
     try:
-        state = path.stat()
+        state = os.stat(path)
         if not stat.S_ISREG(state.st_mode):
             raise InputError(f"{path}: must be a file, and is none: {again}")
         if state.st_size > most:
             raise InputError(f"{path}: must have at most {most:,} bytes, got {state.st_size:,}: {again}")
-        with path.open("rb") as file:  # it may grow meanwhile
+        with open(path, "rb") as file:  # it may grow meanwhile
             content = file.read(state.st_size + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise unreadable(path, error, again) from None
-    return parse_json(content, str(path), again, most)
+    return content
 
 
 def unreadable(path: Path, error: Exception, again: str) -> InputError:

@@ -159,14 +159,6 @@ class RunStore(RunFolder):
             make_folder(self.path(failed.run_id))
             write_json(self.path(failed.run_id) / FAILED_FILE, failed.to_json())
 
-    def failure(self, run_id: str) -> Failed | None:
-        """Why a run failed; None where it did not, or was begun again since, or the file is damaged."""
-        path = self.path(run_id) / FAILED_FILE
-        try:
-            return Failed.load(path) if path.is_file() and not self.finished(run_id) else None
-        except InputError:
-            return None
-
     def forget_failure(self, run_id: str) -> None:
         """Take a run for one that did not fail: it is begun again."""
         (self.path(run_id) / FAILED_FILE).unlink(missing_ok=True)
@@ -250,23 +242,6 @@ class RunStore(RunFolder):
             yield
         finally:
             os.close(folder)
-
-    def is_claimed(self, run_id: str) -> bool:
-        """Whether a process of this machine, or of those that share its locks, is making the run."""
-        require_posix("a folder of runs")
-        import fcntl
-
-        try:
-            folder = os.open(self.path(run_id), os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return isinstance(error, BlockingIOError)
-        finally:
-            os.close(folder)
-        return False
 
     @contextmanager
     def locked(self, needed: bool = True) -> Iterator[None]:
