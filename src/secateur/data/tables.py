@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.data.class_names import class_labels, names_of
 from secateur.data.decode import Encoded
+from secateur.data.held_tables import TableFile, cells, check_held, check_room, holds_images, value_kind
 from secateur.data.labels import (
     LABEL_NAMES,
     assign,
@@ -21,7 +22,7 @@ from secateur.data.labels import (
 from secateur.data.listing import Listing
 from secateur.data.names import split_of, tokens
 from secateur.data.reading import Reading
-from secateur.errors import InputError, first_line, require_packages
+from secateur.errors import InputError, require_packages
 from secateur.records.found import plain
 
 if TYPE_CHECKING:
@@ -59,8 +60,11 @@ def read_tables(groups: Mapping[str, Sequence[Path]], root: Path, reading: Readi
     Raises:
         InputError: no clear image or label column, or labels that are none.
     """
+    files = {path: TableFile.opened(path) for paths in groups.values() for path in paths}
+    columns = {path: columns_of(file.schema, str(path), reading) for path, file in files.items()}
+    check_room([(file, columns[path]) for path, file in files.items()], plain(str(root)))
     parts = {
-        split: [Part(path.name, _read(path, reading), path.parent, root) for path in paths]
+        split: [Part(path.name, files[path].read(columns[path]), path.parent, root) for path in paths]
         for split, paths in groups.items()
     }
     return encode_tables(parts, plain(str(root)), reading)
@@ -112,6 +116,7 @@ def _named(splits: Mapping[str, Any], where: str, reading: Reading) -> dict[str,
 def encode_tables(parts: Mapping[str, Sequence[Part]], where: str, reading: Reading) -> Listing:
     """Images and labels of each split's tables, and the class names."""
     tables = [part.table for each in parts.values() for part in each]
+    check_held(tables, where)
     columns = {
         split: [columns_of(p.table.schema, p.name, reading) for p in each] for split, each in parts.items()
     }
@@ -171,7 +176,7 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
     """
     shown = ", ".join(f"{plain(field.name)} ({_short(field.type)})" for field in schema)
     where = f"table {plain(name)}"
-    images = [field.name for field in schema if _holds_images(field.type)]
+    images = [field.name for field in schema if holds_images(field.type)]
     texts = [field.name for field in schema if _is_text(field.type)]
     possible = images or [name for name in texts if _IMAGE_WORDS & set(tokens(name))]
     if reading.image_column is not None:
@@ -198,22 +203,15 @@ def may_have_images(path: Path) -> bool:
     except (pyarrow.ArrowException, OSError):
         return True
     return any(
-        _holds_images(each.type) or (_is_text(each.type) and _IMAGE_WORDS & set(tokens(each.name)))
+        holds_images(each.type) or (_is_text(each.type) and _IMAGE_WORDS & set(tokens(each.name)))
         for each in schema
     )
-
-
-def _holds_images(kind: pyarrow.DataType) -> bool:
-    import pyarrow.types as types
-
-    if types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _is_text(kind: pyarrow.DataType) -> bool:
     import pyarrow.types as types
 
+    kind = value_kind(kind)
     return types.is_string(kind) or types.is_large_string(kind)
 
 
@@ -229,38 +227,6 @@ def _short(kind: pyarrow.DataType) -> str:
     return str(kind).split("<")[0]
 
 
-def _read(path: Path, reading: Reading) -> pyarrow.Table:
-    """Only the two columns needed, the file's metadata included."""
-    require_packages("pyarrow", what="reading tables")
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    kind = "arrow" if path.suffix == ".arrow" else "parquet"
-    try:
-        if kind == "arrow":
-            table = _arrow_table(path)
-            return table.select(list(columns_of(table.schema, str(path), reading)))
-        file = parquet.ParquetFile(path)
-        columns = columns_of(file.schema_arrow, str(path), reading)
-        return file.read(columns=list(columns))
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = first_line(error) or type(error).__name__
-        raise InputError(
-            f"{plain(str(path))} is not a readable {kind} file ({plain(reason)}): fetch it again"
-        ) from error
-
-
-def _arrow_table(path: Path) -> pyarrow.Table:
-    """An arrow file: a stream, as `save_to_disk` writes it, or a file."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as file:
-        try:
-            return pyarrow.ipc.open_stream(file).read_all()
-        except pyarrow.ArrowInvalid:
-            return pyarrow.ipc.open_file(file).read_all()
-
-
 def _undecoded(part: Any) -> pyarrow.Table:
     """A split's table with images still encoded, and with its features (the class names) as metadata."""
     table = part.with_format("arrow")[:]
@@ -268,12 +234,12 @@ def _undecoded(part: Any) -> pyarrow.Table:
 
 
 def _labels(part: Part, label: str) -> list[Any]:
-    return part.table[label].to_pylist()
+    return cells(part.table[label], f"table {plain(part.name)}")
 
 
 def _images(part: Part, image: str) -> tuple[list[bytes | Path], list[str]]:
     """Encoded images, or the files that hold them, and a name for each."""
-    rows = [row for chunk in part.table[image].chunks for row in chunk.to_pylist()]
+    rows = cells(part.table[image], f"table {plain(part.name)}")
     names = [f"{plain(part.name)} row {i}" for i in range(len(rows))]
     return [_image(row, where, part) for row, where in zip(rows, names, strict=True)], names
 

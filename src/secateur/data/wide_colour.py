@@ -30,9 +30,9 @@ def is_wide_colour(image: Image.Image) -> bool:
 
 
 def wide_colour_values(source: Path | bytes) -> np.ndarray:
-    """int64 (H, W, 3 or 4), 0..65535, upright."""
-    upper, lower = (np.asarray(_unpacked(source, other)).astype(np.int64) for other in (False, True))
-    return upper * 256 + lower
+    """uint16 (H, W, 3 or 4), upright."""
+    values = np.asarray(_unpacked(source, False)).astype(np.uint16) << 8
+    return values | np.asarray(_unpacked(source, True))
 
 
 def narrow_colour(source: Path | bytes, depth: int) -> Image.Image:
