@@ -57,7 +57,7 @@ class TableFile:
             return cls(path, "parquet", file.schema_arrow, file)
 
     def demand(self, columns: Sequence[str]) -> int:
-        """Bytes that these columns will take, by what the head says: once as they are read, once as images."""
+        """Bytes that these columns will take, by the head: once as they are read, once as images."""
         if self.parquet is None:
             return 2 * self.path.stat().st_size
         return 2 * sum(self._sizes(columns)) + max(0, self.parquet.metadata.num_rows) * EACH_BYTES

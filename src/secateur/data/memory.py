@@ -102,8 +102,8 @@ class Turns:
                 self._most = available_memory()
                 if size > self._most:
                     raise ValueError(
-                        f"to decode it takes about {in_words(size)} of memory, and {in_words(self._most)} are "
-                        "available: save it smaller"
+                        f"to decode it takes about {in_words(size)} of memory, and {in_words(self._most)} "
+                        "are available: save it smaller"
                     )
             self._in_hand += size
         try:

@@ -17,6 +17,7 @@ from secateur.data.formats import open_image
 if TYPE_CHECKING:
     from PIL import Image
 
+_BYTES, _WIDE_BYTES = 20, 32  # a pixel, measured: an image of RGBA turned upright, one of 16 bits a channel
 _OTHER_BYTE = {
     f"{mode};16{order}": f"{mode};16{other}"
     for mode in ("RGB", "RGBA")
@@ -27,6 +28,12 @@ _OTHER_BYTE = {
 def is_wide_colour(image: Image.Image) -> bool:
     """Whether its file has 16 bits for each of three or four channels; asked before it is decoded."""
     return _rule(image) in _OTHER_BYTE
+
+
+def taken_by(image: Image.Image) -> int:
+    """Bytes that decoding an image and making pixels of it takes at most, by its header."""
+    width, height = image.size
+    return width * height * (_WIDE_BYTES if is_wide_colour(image) else _BYTES)
 
 
 def wide_colour_values(source: Path | bytes) -> np.ndarray:
