@@ -145,7 +145,7 @@ def read_npz(path: Path) -> Listing:
     """
     where = plain(str(path))
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             shapes = _npz_shapes(path)
             names = _npz_names(list(file.files), where)
             _check_size(shapes, where)

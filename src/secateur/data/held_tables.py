@@ -31,12 +31,14 @@ class TableFile:
         path: the file.
         kind: "parquet" or "arrow".
         schema: its columns, and its metadata.
+        names: of the columns.
         parquet: the open file, where it is one of parquet.
     """
 
     path: Path
     kind: str
     schema: pyarrow.Schema
+    names: tuple[str, ...]
     parquet: Any = None
 
     @classmethod
@@ -51,16 +53,17 @@ class TableFile:
 
         if path.suffix.lower() == ".arrow":
             with _readable(path, "arrow"), _mapped(path) as reader:
-                return cls(path, "arrow", reader.schema)
+                return cls(path, "arrow", reader.schema, _names(reader.schema))
         with _readable(path, "parquet"):
             file = parquet.ParquetFile(path)
-            return cls(path, "parquet", file.schema_arrow, file)
+            return cls(path, "parquet", file.schema_arrow, _names(file.schema_arrow), file)
 
     def demand(self, columns: Sequence[str]) -> int:
         """Bytes that these columns will take, by the head: once as they are read, once as images."""
         if self.parquet is None:
             return 2 * self.path.stat().st_size
-        return 2 * sum(self._sizes(columns)) + max(0, self.parquet.metadata.num_rows) * EACH_BYTES
+        with _readable(self.path, self.kind):
+            return 2 * sum(self._sizes(columns)) + max(0, self.parquet.metadata.num_rows) * EACH_BYTES
 
     def read(self, columns: Sequence[str]) -> pyarrow.Table:
         """Read these columns, the metadata included.
@@ -170,6 +173,11 @@ def _values(array: pyarrow.Array) -> list[Any]:
         parts = [_values(part) for part in array.flatten()]
         return [dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True)]
     return array.to_pylist()
+
+
+def _names(schema: pyarrow.Schema) -> tuple[str, ...]:
+    """Of the columns; UnicodeDecodeError where one, or one of a column's parts, is no text."""
+    return tuple(each.name for each in schema if str(each.type))
 
 
 def _is_of(path: str, columns: Sequence[str]) -> bool:

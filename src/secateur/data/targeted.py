@@ -184,7 +184,7 @@ def _of_tables(
     columns: Columns = {}
     parts = {}
     files = {path: TableFile.opened(path) for paths in groups.values() for path in paths}
-    check_room([(file, file.schema.names) for file in files.values()], where)
+    check_room([(file, file.names) for file in files.values()], where)
     for split, paths in groups.items():
         parts[split] = Encoded.joined(_part(files[path], split, root, reading, columns) for path in paths)
     if any(len(values) < len(groups) for values in columns.values()):
@@ -195,7 +195,7 @@ def _of_tables(
 
 def _part(file: TableFile, split: str, root: Path, reading: Reading, columns: Columns) -> Encoded:
     """One table's images; its other columns are added to `columns`."""
-    path, table = file.path, file.read(file.schema.names)
+    path, table = file.path, file.read(file.names)
     whose = f"table {plain(path.name)}"
     check_held([table], plain(str(path)))
     shown = ", ".join(f"{plain(field.name)} ({str(field.type).split('<')[0]})" for field in table.schema)

@@ -133,7 +133,7 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
             (made / name).parent.mkdir(exist_ok=True)
             (made / name).write_bytes(content)
         for old in _emitted_before(out):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         for entry in sorted(made.iterdir()):
             entry.replace(out / entry.name)
     write_bytes(out / PLAN_FILE, files[PLAN_FILE])

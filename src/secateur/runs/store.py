@@ -35,6 +35,7 @@ from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
+from secateur.records.out import check_stays
 from secateur.records.reading import read_json
 from secateur.records.record import Record
 from secateur.records.run_folder import RunFolder
@@ -124,8 +125,15 @@ class RunStore(RunFolder):
         self._sound.add(run_id)
         return found
 
+    def own(self, run_id: str) -> Path:
+        """The run's folder, which need not exist, to write in; InputError where a link leads elsewhere."""
+        folder = self.path(run_id)
+        check_stays(folder, self.directory)
+        return folder
+
     def set_aside(self, path: Path, why: str) -> Path:
         """Rename a file that is of no use, so that what it was is made again; where it lies now."""
+        check_stays(path.parent, self.directory)
         numbers = (number for number in count(1) if not os.path.lexists(f"{path}.{number}{ASIDE}"))
         there = path.with_name(f"{path.name}.{next(numbers)}{ASIDE}")
         path.rename(there)
@@ -134,14 +142,16 @@ class RunStore(RunFolder):
 
     def save_record(self, record: Record) -> None:
         """Declare the run finished."""
-        self.path(record.run_id).mkdir(parents=True, exist_ok=True)
-        write_json(self.path(record.run_id) / "record.json", record.to_json())
+        folder = self.own(record.run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "record.json", record.to_json())
 
     def save_failure(self, failed: Failed) -> None:
         """Keep why a run failed; one that cannot be told has no folder."""
         if failed.run_id is not None and not self.finished(failed.run_id):
-            self.path(failed.run_id).mkdir(parents=True, exist_ok=True)
-            write_json(self.path(failed.run_id) / FAILED_FILE, failed.to_json())
+            folder = self.own(failed.run_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / FAILED_FILE, failed.to_json())
 
     def failure(self, run_id: str) -> Failed | None:
         """Why a run failed; None where it did not, or was begun again since, or the file is damaged."""
@@ -153,11 +163,11 @@ class RunStore(RunFolder):
 
     def forget_failure(self, run_id: str) -> None:
         """Take a run for one that did not fail: it is begun again."""
-        (self.path(run_id) / FAILED_FILE).unlink(missing_ok=True)
+        (self.own(run_id) / FAILED_FILE).unlink(missing_ok=True)
 
     def save_scores(self, run_id: str, scores: Tensor) -> None:
         """Keep the score of every test example, (N,), for verdicts; before the run is declared finished."""
-        folder = self.path(run_id)
+        folder = self.own(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "scores.safetensors", save({"test": scores.contiguous()}))
 
@@ -184,7 +194,7 @@ class RunStore(RunFolder):
 
     def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint, whole or not at all."""
-        folder = self.path(run_id)
+        folder = self.own(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "checkpoint.safetensors", checkpoint_bytes(checkpoint))
 
@@ -199,7 +209,7 @@ class RunStore(RunFolder):
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
-        (self.path(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
+        (self.own(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
 
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it left; InputError where something else lies there."""
@@ -221,7 +231,7 @@ class RunStore(RunFolder):
         require_posix("a folder of runs")
         import fcntl
 
-        self.path(run_id).mkdir(parents=True, exist_ok=True)
+        self.own(run_id).mkdir(parents=True, exist_ok=True)
         folder = os.open(self.path(run_id), os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -259,6 +269,8 @@ class RunStore(RunFolder):
             yield
             return
         self.directory.mkdir(parents=True, exist_ok=True)
+        for name in (".lock", "runs"):
+            check_stays(self.directory / name, self.directory)
         with open(self.directory / ".lock", "a", encoding="utf-8") as file:  # whoever's it is, it stays
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -26,10 +26,12 @@ def sweep(directory: Path, names: Iterable[str]) -> None:
         directory: of runs; it is held.
         names: of files that only who holds the folder writes.
     """
+    if (directory / WORK).is_symlink():
+        (directory / WORK).unlink()  # where it leads is no place of ours
     shutil.rmtree(directory / WORK, ignore_errors=True)
     ours = tuple(f".{name}." for name in names)
     runs = list(_folders(directory / "runs"))
-    for folder in (directory, directory / "best", *_folders(directory / "reports"), *runs):
+    for folder in (directory.resolve(), directory / "best", *_folders(directory / "reports"), *runs):
         mine = (*ours, ".saving-") if folder.parent.name == "runs" else ours
         for each in _entries(folder):
             if each.name.startswith(".") and each.name.endswith(".part"):
@@ -55,6 +57,9 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing of one that is not there, or that a link stands for."""
+    if folder.is_symlink():
+        return []
     try:
         with os.scandir(folder) as found:
             return list(found)

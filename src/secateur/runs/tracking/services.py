@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from secateur.errors import InputError, missing
+from secateur.records.out import check_stays
 from secateur.runs.tracking.told import Told, Value
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Service:
     """Where runs are shown.
 
     Args:
-        out: the command's folder.
+        out: the command's folder; InputError where its part for the service is a link out of it.
 
     Attributes:
         name: as `--log-with` has it.
@@ -34,6 +35,7 @@ class Service:
     stays_open: ClassVar[bool] = True
 
     def __init__(self, out: Path):
+        check_stays(out / self.name, out)
         self.out = out
 
     @classmethod
@@ -90,6 +92,7 @@ class TensorBoard(Service):
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
         from accelerate.tracking import TensorBoardTracker
 
+        check_stays(self.out / self.name / told.run_id, self.out)
         tracker = _started(TensorBoardTracker(told.run_id, self.out / self.name))
         if first:
             rows = "\n".join(
