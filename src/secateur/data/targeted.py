@@ -12,7 +12,7 @@ from secateur.data.contents import group_tables
 from secateur.data.decode import Encoded
 from secateur.data.held_tables import TableFile, cells, check_held, check_room, holds_images
 from secateur.data.labels import assign, choose_column
-from secateur.data.lists import Images, Labelled, Rows, lists_in, read_rows, splits_of
+from secateur.data.lists import Images, Labelled, Rows, check_beneath, lists_in, read_rows, splits_of
 from secateur.data.names import split_of
 from secateur.data.reading import Reading
 from secateur.data.tables import file_beneath
@@ -67,7 +67,9 @@ def find_targeted(name: str, task: str, reading: Reading) -> Targeted:
     if path.is_file():
         if path.suffix.lower() not in LISTS:
             raise _without(path, task)
-        return _of_lists(root, Folder(root.path, lists=[path]), path.parent.resolve().name, task, reading)
+        found = _of_lists(root, Folder(root.path, lists=[path]), path.parent.resolve().name, task, reading)
+        check_beneath((each for each in found.files if each != path), root.path, path)
+        return found
     tables = sorted(table for folder in root.walk() for table in folder.tables)
     if tables:
         groups, _ = group_tables(tables, root.path)

@@ -149,8 +149,8 @@ def _check_no_links(folder: Path) -> None:
     for path in (folder / name for name in (ARCHITECTURE_FILE, *RECORDS, WEIGHTS_FILE)):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(
-                f"what is published lies in its folder, and '{path}' is a link to '{path.resolve()}': copy the "
-                "file there"
+                f"what is published lies in its folder, and '{path}' is a link to '{path.resolve()}': copy "
+                "the file there"
             )
 
 
