@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import random
 import shutil
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +20,29 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from hostile import BAD, Counts, Kind, damage, damaged
-from secateur.architecture.from_transformers import factory_beside
+from hostile import Kind, damage
 from secateur.data import load_data
 from secateur.data.decode import Encoded, decode
 from secateur.data.formats import decodable
 from secateur.data.pixels import PixelFormat
 from secateur.data.preprocessing import Preprocessing
 from secateur.data.reading import Reading
+from secateur.deploy.predicted import in_words
 from secateur.records.device_table import read_table
+from secateur.records.failed import Failed
 from secateur.records.measured import Measured
-from secateur.records.quantized import Quantized
-from secateur.records.winner import Winner
+from secateur.records.quantized import Agreement, Calibration, Quantized
+from secateur.records.winner import LabelErrors, Miss, Pair, Winner
 from secateur.report.winner import parts
-from secateur.runs.life import state_of
+from secateur.runs.life import Alive, state_of
 from secateur.runs.made import Made
 from secateur.runs.store import RunStore
+from secateur.runs.tracking.mark import Mark, Marks
+from test_device_table import images as device_images
+from test_device_table import table_of, tiny
+from test_measure import MEASURED
 
+SHIPPED = Path(__file__).parents[1] / "results" / "shipped" / "conv4-1"
 SIDE = 8
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
 
@@ -57,8 +63,8 @@ def encoded(kind: str, **options: object) -> bytes:
 
 
 def fits() -> bytes:
-    cards = ["SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    2"]
-    cards += [f"NAXIS{axis}  = {SIDE:20}" for axis in (1, 2)]
+    values = {"SIMPLE": "T", "BITPIX": 8, "NAXIS": 2, "NAXIS1": SIDE, "NAXIS2": SIDE}
+    cards = [f"{name:8}= {value:>20}" for name, value in values.items()]
     header = "".join(f"{card:80}" for card in (*cards, "END"))
     return f"{header:2880}".encode() + bytes(SIDE * SIDE).ljust(2880, b"\0")
 
@@ -72,6 +78,7 @@ def cur() -> bytes:
 
 XPM = b'/* XPM */\nstatic char *a[] = {\n"2 2 2 1",\n"a c #ff0000",\n"b c #00ff00",\n"ab",\n"ba"\n};\n'
 PSD = struct.pack(">4sH6xHIIHHIII", b"8BPS", 1, 3, SIDE, SIDE, 8, 3, 0, 0, 0)
+FTEX = struct.pack("<4s8i", b"FTEX", 65537, SIDE, SIDE, 1, 1, 1, 32, SIDE**2 * 3)
 UNWRITTEN = {
     "CUR": cur,
     "DCX": lambda: struct.pack("<III", 0x3ADE68B1, 12, 0) + encoded("PCX"),
@@ -79,7 +86,7 @@ UNWRITTEN = {
     "SUN": lambda: struct.pack(">8I", 0x59A66A95, SIDE, SIDE, 8, SIDE**2, 1, 0, 0) + bytes(SIDE**2),
     "XPM": lambda: XPM,
     "FITS": fits,
-    "FTEX": lambda: struct.pack("<4s8i", b"FTEX", 65537, SIDE, SIDE, 1, 1, 1, 32, SIDE**2 * 3) + PIXELS.tobytes(),
+    "FTEX": lambda: FTEX + PIXELS.tobytes(),
 }
 """Formats that Pillow reads and does not write."""
 
@@ -94,9 +101,9 @@ def image_kinds() -> dict[str, bytes]:
     turned = Image.Exif()
     turned[0x0112] = 6
     moving = encoded("GIF", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])])
-    tiled = encoded("TIFF", exif=turned)
     more = {"TGA": encoded("TGA"), "PNG 16": sixteen.getvalue(), "PNG clear": clear.getvalue()}
-    return {**found, **more, "GIF moving": moving, "TIFF turned": tiled, "JPEG turned": encoded("JPEG", exif=turned)}
+    more |= {"GIF moving": moving, "TIFF turned": encoded("TIFF", exif=turned)}
+    return {**found, **more, "JPEG turned": encoded("JPEG", exif=turned)}
 
 
 READING = Reading(image_size=4)
@@ -158,7 +165,7 @@ def write_data(root: Path) -> dict[str, Kind]:
     table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
     kinds: dict[str, Kind] = {}
 
-    def add(name: str, content: bytes, read=read_data, folder: str | None = None, whole: bool = False) -> Path:
+    def add(name: str, content: bytes, read=read_data, folder: str = "", whole: bool = False) -> Path:
         """A file in a folder of its own; `whole`: the folder is what is read."""
         place = root / (folder or name.replace(".", "-"))
         place.mkdir(exist_ok=True)
@@ -183,7 +190,7 @@ def write_data(root: Path) -> dict[str, Kind]:
     rows = [(f"{i}.png", labels[i], "red|blue" if i % 2 else "green") for i in range(12)]
     lists = {
         "labels.csv": "file,label\n" + "".join(f"{name},{label}\n" for name, label, _ in rows),
-        "metadata.jsonl": "".join(json.dumps({"file_name": n, "label": label}) + "\n" for n, label, _ in rows),
+        "metadata.jsonl": "".join(json.dumps({"file_name": n, "label": k}) + "\n" for n, k, _ in rows),
         "labels.tsv": "file\tlabel\tsplit\n"
         + "".join(f"{n}\t{label}\t{'test' if i > 7 else 'train'}\n" for i, (n, label, _) in enumerate(rows)),
     }
@@ -237,6 +244,115 @@ def write_data(root: Path) -> dict[str, Kind]:
     return kinds
 
 
+WINNER = Winner(
+    weights_sha256="0" * 16,
+    fingerprint="0" * 16,
+    arm="fisher-tuned",
+    budget="params=10%",
+    seed=0,
+    run_id="train-0123456789ab-s0",
+    task="classification",
+    n=100,
+    wrong=3,
+    classes=("a", "b"),
+    confusion=((50, 2), (1, 47)),
+    pairs=(Pair(true="a", said="b", n=2),),
+    labels=(LabelErrors(name="a", n=50, missed=2, invented=1),),
+    worst=(Miss(index=3, true="a", said="b", confidence=0.9, image="data:image/png;base64,AAAA"),),
+)
+QUANTIZED = Quantized(
+    file="model.int8.onnx",
+    runtime="onnxruntime",
+    how="static",
+    weight_bits=8,
+    activations="int8",
+    macs=100,
+    int8_macs=90,
+    bytes_before=400,
+    bytes_after=110,
+    calibration=Calibration(data="digits", split="train", n=256, method="minmax"),
+    held_out=Agreement(n=100, same=99, chance=0.1, error=0.01),
+    quality=None,
+    latency=None,
+    versions={"onnx": "1"},
+)
+
+
 def write_folder(root: Path) -> dict[str, Kind]:
-    """What of a folder of ours test_hostile_files.py does not read: device table, winner, scores and so on."""
-    ...
+    """What test_hostile_files.py does not read of a folder: device table, winner, scores and so on."""
+    folder = root / "runs" / "train-0123456789ab-s0"
+    (root / "best").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    shutil.copy(SHIPPED / "record.json", root / "best" / "record.json")
+    contents = {
+        "device.json": table_of(tiny(), device_images()),
+        "measured.json": MEASURED,
+        "winner.json": WINNER,
+        "model.int8.onnx.json": QUANTIZED,
+        f"runs/{folder.name}/alive.json": Alive(
+            pid=1, host="elsewhere", since=1.0, label="a run", environment={"secateur": "0.1.0"}
+        ),
+        f"runs/{folder.name}/failed.json": Failed(
+            run_id=folder.name, label="a run", error="it failed", environment={"secateur": "0.1.0"}
+        ),
+        f"runs/{folder.name}/tracked.json": Marks(services={"wandb": Mark(place="0123456789ab", epoch=3)}),
+    }
+    for name, content in contents.items():
+        (root / name).write_text(json.dumps(content.to_json()))
+    save_file({"test": torch.tensor([1, 0, 1], dtype=torch.uint8)}, folder / "scores.safetensors")
+    read: dict[str, Callable[[Path], object]] = {
+        "device.json": lambda path: in_words(read_table(path), str(path)),
+        "measured.json": read_measured,
+        "winner.json": read_winner,
+        "model.int8.onnx.json": lambda path: str(Quantized.load(path).share),
+        "best/record.json": Made.read,
+    }
+    kinds = {name: Kind(root / name, reads) for name, reads in read.items()}
+    for name in ("alive.json", "failed.json", "scores.safetensors"):
+        kinds[name] = Kind(folder / name, read_run)
+    kinds["tracked.json"] = Kind(folder / "tracked.json", lambda path: Marks.in_folder(path.parent))
+    return kinds
+
+
+# --- mutations ------------------------------------------------------------------------------------------
+
+IMAGE_GROWTH_KB = 2_200_000
+"""A header may claim 89 million pixels, for which 20 bytes each are taken at most."""
+
+
+@pytest.fixture
+def uncached(monkeypatch):
+    monkeypatch.setenv("SECATEUR_CACHE_LIMIT", "0")
+
+
+def kinds_of_images(root: Path) -> dict[str, Kind]:
+    kinds = {}
+    for name, content in image_kinds().items():
+        path = root / f"{name.replace(' ', '-')}{'.tga' if name == 'TGA' else '.img'}"
+        path.write_bytes(content)
+        kinds[name] = Kind(path, read_image)
+    return kinds
+
+
+WHOLE = {"images": kinds_of_images, "data sets": write_data, "a folder of ours": write_folder}
+COUNTS = {"images": (76, 4000), "data sets": (76, 4000), "a folder of ours": (70, 2500)}
+"""Kind -> mutations in the default tier, in the slow one."""
+
+
+@pytest.mark.parametrize("which", WHOLE)
+def test_whole_files_are_read(which, tmp_path, uncached):
+    for kind in WHOLE[which](tmp_path).values():
+        kind.read(kind.path)
+
+
+@pytest.mark.parametrize("which", WHOLE)
+def test_damaged_files_are_refused_in_a_line_or_harmless(which, tmp_path, uncached):
+    counts = damage(WHOLE[which](tmp_path), COUNTS[which][0], 0, tmp_path, IMAGE_GROWTH_KB).values()
+    assert sum(each.refused for each in counts) > 10, counts
+    assert sum(each.harmless for each in counts) > 10, counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", WHOLE)
+def test_ten_thousand_damaged_files(which, tmp_path, uncached):
+    damage(WHOLE[which](tmp_path), COUNTS[which][1], 1, tmp_path, IMAGE_GROWTH_KB)

@@ -18,6 +18,7 @@ from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family, display_name
+from secateur.network.counting import are_large
 from secateur.network.described import describe_inputs
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED, Costs
@@ -96,7 +97,7 @@ class FamilyOrigin:
         return construct(self.name, self.arguments, widths)
 
     def cost(self, widths: Sequence[int], resource: str) -> int:
-        if resource in COUNTED and all(width >= 1 for width in widths):
+        if resource in COUNTED and all(width >= 1 for width in widths) and not self._is_large:
             costs = _family_costs(self.name, json.dumps(self.arguments, sort_keys=True))
             names = list(costs.graph.groups)
             if len(names) == len(widths):
@@ -133,6 +134,11 @@ class FamilyOrigin:
     def widths_of(self, model: nn.Module) -> tuple[int, ...]:
         assert isinstance(model, Family)
         return model.widths
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether its images are so large that a closed form, which names every feature, takes memory."""
+        return are_large(self._whole().input_shape)
 
     def _whole(self) -> Family:
         return construct(self.name, self.arguments, None)

@@ -40,14 +40,14 @@ class Part:
     Args:
         name: for messages.
         table: its image column and its label column, and the Hub's metadata.
-        folder: what its paths are relative to; None: paths are not followed.
-        beneath: paths must lie below it; None: anywhere, as for what a library fetched.
+        folder: what its paths are relative to.
+        beneath: paths must lie below one of these.
     """
 
     name: str
     table: pyarrow.Table
-    folder: Path | None = None
-    beneath: Path | None = None
+    folder: Path
+    beneath: tuple[Path, ...]
 
 
 def read_tables(groups: Mapping[str, Sequence[Path]], root: Path, reading: Reading) -> Listing:
@@ -64,14 +64,19 @@ def read_tables(groups: Mapping[str, Sequence[Path]], root: Path, reading: Readi
     columns = {path: columns_of(file.schema, str(path), reading) for path, file in files.items()}
     check_room([(file, columns[path]) for path, file in files.items()], plain(str(root)))
     parts = {
-        split: [Part(path.name, files[path].read(columns[path]), path.parent, root) for path in paths]
+        split: [Part(path.name, files[path].read(columns[path]), path.parent, (root,)) for path in paths]
         for split, paths in groups.items()
     }
     return encode_tables(parts, plain(str(root)), reading)
 
 
-def from_dataset_dict(splits: Mapping[str, Any], where: str, reading: Reading | None = None) -> Listing:
+def from_dataset_dict(
+    splits: Mapping[str, Any], where: str, reading: Reading | None = None, beneath: tuple[Path, ...] = ()
+) -> Listing:
     """The same of a `datasets.DatasetDict`; splits that are not train, test or validation are left out.
+
+    Args:
+        beneath: where the library keeps what it fetched: no path that the set names leads out of these.
 
     Raises:
         InputError: as `read_tables`, and where two of its splits could be one of these.
@@ -79,7 +84,7 @@ def from_dataset_dict(splits: Mapping[str, Any], where: str, reading: Reading | 
     chosen = {
         split: (name, splits[name]) for split, name in _named(splits, where, reading or Reading()).items()
     }
-    parts = {split: [Part(name, _undecoded(part), Path())] for split, (name, part) in chosen.items()}
+    parts = {split: [Part(name, _undecoded(part), Path(), beneath)] for split, (name, part) in chosen.items()}
     listing = encode_tables(parts, where, reading or Reading())
     others = [name for name in splits if name not in [name for name, _ in chosen.values()]]
     left_out = {f"split {plain(name)}": len(splits[name]) for name in others}
@@ -253,20 +258,22 @@ def _image(row: Any, where: str, part: Part) -> bytes | Path:
         return content
     if not path:
         raise InputError(f"every row needs an image, but {where} has none: remove the row")
-    return file_beneath(path, where, part.folder or Path(), part.beneath)
+    return file_beneath(path, where, part.folder, part.beneath)
 
 
-def file_beneath(path: str, where: str, folder: Path, beneath: Path | None) -> Path:
-    """The file that a table names, relative to its own folder.
+def file_beneath(path: str, where: str, folder: Path, beneath: Sequence[Path]) -> Path:
+    """The file that a table names, relative to its own folder, below one of these where links lead.
 
     Raises:
         InputError: it is not there, or lies outside the data folder.
     """
     found = Path(os.path.normpath(folder / path.replace("\\", "/")))
-    if beneath is not None and not os.path.realpath(found).startswith(f"{os.path.realpath(beneath)}{os.sep}"):
+    true = os.path.realpath(found)
+    if not any(true.startswith(f"{os.path.realpath(each)}{os.sep}") for each in beneath):
+        root = plain(str(beneath[0])) if beneath else "(none)"
         raise InputError(
-            f"images must lie below the data folder {plain(str(beneath))}, but {where} names "
-            f"'{plain(path)}': copy it there, or pass the folder above both"
+            f"images must lie below the data folder {root}, but {where} names '{plain(path)}': copy it "
+            "there, or pass the folder above both"
         )
     if not found.is_file():
         raise InputError(

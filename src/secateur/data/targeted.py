@@ -218,7 +218,7 @@ def _image(cell: Any, where: str, folder: Path, root: Path) -> bytes | Path:
         content, path = None, content
     if content is None and not path:
         raise InputError(f"every row needs an image, but {where} has none: remove the row")
-    return content if content is not None else file_beneath(str(path), where, folder, root)
+    return content if content is not None else file_beneath(str(path), where, folder, (root,))
 
 
 def _image_columns(schema: Any) -> list[str]:
