@@ -40,7 +40,7 @@ from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.advice import Advice
 from secateur.records.failed import FailedRun
-from secateur.records.out import FOLDER_FILES, check_out, expanded
+from secateur.records.out import FOLDER_FILES, check_out, check_stays, expanded
 from secateur.records.point import Point
 from secateur.records.results import Results
 from secateur.report.beside import Beside
@@ -84,6 +84,7 @@ def answer(
     made = Made(graph, session.store)
     asked = asked_in(wanted)
     check_out(session.store.directory, FOLDER_FILES)
+    check_stays(asked.folder(session.store.directory), session.store.directory)
     check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
         if question.tuned:

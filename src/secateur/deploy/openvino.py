@@ -117,8 +117,8 @@ def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
     with said_in_one_line(f"be read from '{path}'"):
         model = openvino.Core().read_model(path)
         found = model.get_rt_info([MARK]).astype(dict) if model.has_rt_info([MARK]) else {}
+        texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
         dtype = model.inputs[0].get_element_type().to_string()
         batch = model.inputs[0].get_partial_shape()[0]
     run = openvino_run(path.read_bytes(), weights.read_bytes(), dtype, threads=0)
-    texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
     return run, texts, batch.get_length() if batch.is_static else None

@@ -67,6 +67,7 @@ def check_out(
     check_ours(wanted)
     if set(FOLDER_FILES) <= set(names):
         _check_folder(out / "runs")
+        check_stays(out / "runs", out)
     for path in wanted:
         if path.with_name("record.json") in wanted:
             _check_has_copy(path)
@@ -83,6 +84,20 @@ def check_ours(paths: Iterable[Path]) -> None:
             )
         if path.parent.name in _SUBFOLDERS:
             _check_folder(path.parent)
+            check_stays(path.parent, path.parent.parent)
+
+
+def check_stays(place: Path, folder: Path) -> None:
+    """Raise InputError where a place in a folder of ours is a link that leads out of it.
+
+    Whoever handed us the folder may have laid it: through it nothing is written, removed or renamed. Files
+    that are links are replaced by files, and the folder that the user names may be one.
+    """
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"what is written to '{folder}' must stay there, but '{place}' is a link to '{place.resolve()}': "
+            "remove the link, or name that folder itself"
+        )
 
 
 def _check_folder(path: Path) -> None:

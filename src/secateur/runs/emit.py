@@ -131,7 +131,7 @@ def _write(out: Path, files: dict[str, bytes]) -> None:
             make_folder((made / name).parent)
             write_bytes(made / name, content)
         for old in _emitted_before(out):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         for entry in sorted(made.iterdir()):
             entry.replace(out / entry.name)
         sync_folder(out)

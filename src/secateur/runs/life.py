@@ -87,7 +87,7 @@ def alive(store: RunFolder, run_id: str, label: str) -> Iterator[Pulse]:
         forget_maker(store, run_id)
 
 
-def forget_maker(store: RunStore, run_id: str) -> None:
+def forget_maker(store: RunFolder, run_id: str) -> None:
     """Have nobody make a run."""
     with suppress(OSError):
         (store.path(run_id) / ALIVE_FILE).unlink(missing_ok=True)

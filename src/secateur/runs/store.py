@@ -30,6 +30,7 @@ from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
+from secateur.records.out import check_stays
 from secateur.records.record import Record
 from secateur.records.run_folder import RunFolder
 from secateur.runs.checkpoint_file import checkpoint_bytes, read_checkpoint
@@ -104,7 +105,7 @@ class RunStore(RunFolder):
 
     def _is_whole(self, record: Record) -> bool:
         """Whether a run's files are those that its record is of; else they are set aside, and the record."""
-        folder = self.path(record.run_id)
+        folder = self.own(record.run_id)
         faults = faults_of(folder, record)
         if not faults:
             if (mended := manifest_fault(folder, record)) is not None and self._is_first:
@@ -143,29 +144,38 @@ class RunStore(RunFolder):
             self.set_aside(path, str(error))
             return None
 
+    def own(self, run_id: str) -> Path:
+        """The run's folder, which need not exist, to write in; InputError where a link leads elsewhere."""
+        folder = self.path(run_id)
+        check_stays(folder, self.directory)
+        return folder
+
     def set_aside(self, path: Path, why: str, then: str = "and is made again") -> None:
         """Rename a file that is of no use, and say so; of several processes the first does it for all."""
+        check_stays(path.parent, self.directory)
         if self._is_first and (there := aside(path)) is not None:
             self.note(f"{why.removesuffix('.')}; it was set aside as {there.name}, {then}")
 
     def save_record(self, record: Record) -> None:
         """Declare the run finished."""
-        make_folder(self.path(record.run_id))
-        write_json(self.path(record.run_id) / RECORD_FILE, record.for_file())
+        folder = self.own(record.run_id)
+        make_folder(folder)
+        write_json(folder / RECORD_FILE, record.for_file())
 
     def save_failure(self, failed: Failed) -> None:
         """Keep why a run failed; one that cannot be told has no folder."""
         if failed.run_id is not None and not self.finished(failed.run_id):
-            make_folder(self.path(failed.run_id))
-            write_json(self.path(failed.run_id) / FAILED_FILE, failed.to_json())
+            folder = self.own(failed.run_id)
+            make_folder(folder)
+            write_json(folder / FAILED_FILE, failed.to_json())
 
     def forget_failure(self, run_id: str) -> None:
         """Take a run for one that did not fail: it is begun again."""
-        (self.path(run_id) / FAILED_FILE).unlink(missing_ok=True)
+        (self.own(run_id) / FAILED_FILE).unlink(missing_ok=True)
 
     def save_scores(self, run_id: str, scores: Tensor) -> None:
         """Keep the score of every test example, (N,), for verdicts; before the run is declared finished."""
-        folder = self.path(run_id)
+        folder = self.own(run_id)
         make_folder(folder)
         write_bytes(folder / SCORES_FILE, scores_bytes(run_id, scores))
 
@@ -194,7 +204,7 @@ class RunStore(RunFolder):
 
     def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint, whole or not at all."""
-        folder = self.path(run_id)
+        folder = self.own(run_id)
         make_folder(folder)
         write_bytes(folder / "checkpoint.safetensors", checkpoint_bytes(checkpoint))
 
@@ -213,7 +223,7 @@ class RunStore(RunFolder):
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
-        remove(self.checkpoint_path(run_id))
+        remove(self.own(run_id) / "checkpoint.safetensors")
 
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it left; InputError where something else lies there."""
@@ -235,7 +245,7 @@ class RunStore(RunFolder):
         require_posix("a folder of runs")
         import fcntl
 
-        make_folder(self.path(run_id))
+        make_folder(self.own(run_id))
         folder = os.open(self.path(run_id), os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -256,6 +266,8 @@ class RunStore(RunFolder):
             yield
             return
         make_folder(self.directory)
+        for name in (".lock", "runs"):
+            check_stays(self.directory / name, self.directory)
         with open(self.directory / ".lock", "a", encoding="utf-8") as file:  # whoever's it is, it stays
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

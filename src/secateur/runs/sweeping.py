@@ -25,18 +25,21 @@ def sweep(directory: Path, names: Iterable[str]) -> None:
         directory: of runs; it is held.
         names: of files that only who holds the folder writes.
     """
+    if (directory / WORK).is_symlink():
+        (directory / WORK).unlink()  # where it leads is no place of ours
     shutil.rmtree(directory / WORK, ignore_errors=True)
     sweep_scratch()
     ours = tuple(f".{name}." for name in names)
     runs = list(_folders(directory / "runs"))
     for folder in (
-        directory,
+        directory.resolve(),
         directory / "best",
         directory / "figures",
         *_folders(directory / "reports"),
         *runs,
     ):
-        sweep_parts(folder, anyway=(*ours, *_SAVING) if folder.parent.name == "runs" else ours)
+        if not folder.is_symlink():  # where it leads is no place of ours
+            sweep_parts(folder, anyway=(*ours, *_SAVING) if folder.parent.name == "runs" else ours)
 
 
 _SAVING = (".saving.", ".saving-")
@@ -44,6 +47,8 @@ _SAVING = (".saving.", ".saving-")
 
 
 def _folders(folder: Path) -> Iterator[Path]:
+    if folder.is_symlink():
+        return
     try:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if entry.is_dir(follow_symlinks=False)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from secateur.errors import InputError, kind_and_line, missing, unknown
 from secateur.process import silent
+from secateur.records.out import check_stays
 from secateur.tracking.told import Outcome, Told, Value
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Service:
     """Where runs are shown.
 
     Args:
-        out: the command's folder.
+        out: the command's folder; InputError where its part for the service is a link out of it.
 
     Attributes:
         name: as `--log-with` has it.
@@ -38,6 +39,7 @@ class Service:
     stays_open: ClassVar[bool] = True
 
     def __init__(self, out: Path):
+        check_stays(out / self.name, out)
         self.out = out
 
     @classmethod
@@ -88,6 +90,7 @@ class TensorBoard(Service):
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
         from accelerate.tracking import TensorBoardTracker
 
+        check_stays(self.out / self.name / told.run_id, self.out)
         tracker = _started(TensorBoardTracker(told.run_id, self.out / self.name))
         if first:
             rows = "\n".join(
