@@ -131,7 +131,6 @@ class FamilyOrigin:
         return model.widths
 
     @property
-    @property
     def _spelled(self) -> str:
         return json.dumps(self.arguments, sort_keys=True)
 
