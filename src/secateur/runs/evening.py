@@ -48,5 +48,5 @@ def _call(store: RunStore, run: Run, others: list[Run]) -> None:
         return
     folder = store.path(run.run_id)
     if (artefact := read_artefact(folder)) is not None:
-        write_json(folder / ARTEFACT_FILE, replace(artefact, label=run.label).to_json())
+        write_json(folder / ARTEFACT_FILE, replace(artefact, label=run.label).for_file())
     store.save_record(replace(record, label=run.label))  # last, as it is what is looked at
