@@ -134,15 +134,15 @@ def test_channels_are_removed_under_two_optimizers_with_two_averages():
 
 
 @pytest.fixture
-def _two_threads():
+def _one_thread():
     """The rounding of so many steps depends on the threads, and grows with every step."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("_one_thread")
 def test_a_padded_network_learns_as_it_is():
     """As after the same steps without padding, to the rounding of so many steps."""
     title = "Pruned networks on a CPU"

@@ -203,7 +203,6 @@ def open_factory(
     name: str,
     arguments: dict[str, Any],
     pretrained: Build | None = None,
-    seed: int = 0,
 ) -> ForeignOrigin:
     """Build the whole network once, and find and prove its channel groups.
 
@@ -215,7 +214,7 @@ def open_factory(
         InputError: where the factory gives no module, or nothing in it can be pruned.
     """
     model = built(build, name)
-    anatomy = open_model(model, inputs, seed=seed)
+    anatomy = open_model(model, inputs)
     return ForeignOrigin(name, arguments, build, anatomy, pretrained, classes_of(model, anatomy.inputs))
 
 
