@@ -15,12 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PINNED = ROOT / "constraints-next.txt"
 ENVIRONMENT = ROOT / ".venv-next"
-QUICK = (
-    "test_export",
-    "test_surgery",
-    "test_own_loop",
-)
-"""Files of tests of what a new torch breaks first: tracing, export, surgery, checkpoints, one's own loop."""
+QUICK = ("test_export", "test_surgery")
+"""Files of tests of what a new torch breaks first: tracing, export to three runtimes, cutting, counting."""
 PATIENCE_S = 1200
 TIMED_OUT = 124  # as timeout says it
 OF_OURS = (
