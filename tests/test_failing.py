@@ -32,6 +32,7 @@ from secateur.network.task import Task
 from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.results import Results
+from secateur.runs.graph import Graph
 from secateur.runs.life import State, alive, state_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -441,6 +442,27 @@ def test_code_that_leaves_by_exit_is_no_success(run, tmp_path, harm):
     code, _, error = run("inspect --model leaving:build --data digits")
     assert code == 2, error
     assert "'leaving" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_cannot_be_told_is_a_failed_one(digits, tmp_path, monkeypatch, workers):
+    """As by an arm of somebody else's, once what it follows from is there; by the same call again, too."""
+    add_later = Graph.add_later
+
+    def broken(graph, name, settle, after, compute):
+        def tell(made):
+            settle(made)
+            raise ZeroDivisionError("no such width")
+
+        return add_later(graph, name, tell if "scratch" in name else settle, after, compute)
+
+    monkeypatch.setattr(Graph, "add_later", broken)
+    asked = {"epochs": 1, "prune_every": 1, "arms": ["fisher-scratch", "width"], "workers": workers}
+    for _ in range(2):
+        found = sc.compare("wrn-10-0.5", digits, "params=80%", out=tmp_path / "out", device="cpu", **asked)
+        assert [each.error for each in found.failed] == ["ZeroDivisionError: no such width"]
+        assert [point.arm for point in found.points] == ["width"]
 
 
 # Labels that no class has

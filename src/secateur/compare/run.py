@@ -242,7 +242,7 @@ def compare(
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         retry_failed: make runs again that failed when this was called before; else they stay `failed`.
         run_limit: minutes that one run may take; one that hangs is a failed run. Runs are then made in a
-            process beside this one, which can be killed; where they cannot be handed to one (your own loaders,
+            process beside this one, which can be killed; where they cannot be handed to one (own loaders,
             say), what hangs within C is not ended. None: no limit.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
