@@ -418,7 +418,8 @@ def test_failures_are_told_in_a_line():
     alone.add(graph.nodes["1"], errors[1], diary)
     with pytest.raises(RuntimeError) as told:
         alone.raise_if_any(0)
-    assert told.value is errors[1]
+    assert told.value.__cause__ is errors[1]
+    assert str(told.value) == "1: RuntimeError: no memory: SECATEUR_DEBUG=1 shows where"
 
 
 @pytest.mark.slow  # which workers and which runs is one question for all: `both` above is its sibling

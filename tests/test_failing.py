@@ -25,7 +25,7 @@ from secateur.compare.judging import judged_again
 from secateur.compare.summary import summarise
 from secateur.data import load_data
 from secateur.device import Runtime, patience
-from secateur.errors import InputError, TrainingError
+from secateur.errors import OUT_OF_MEMORY, InputError, TrainingError
 from secateur.methods import ChannelPruning
 from secateur.network.finite import not_finite
 from secateur.network.metrics import ACCURACY
@@ -33,6 +33,7 @@ from secateur.network.task import Task
 from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.results import Results
+from secateur.runs.graph import Graph
 from secateur.runs.life import State, alive, state_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -288,13 +289,13 @@ def test_python_gives_what_failed_and_the_others(digits, tmp_path, monkeypatch):
     asked = {"epochs": 1, "arms": ["width", "bottleneck"], "seeds": 3, "budgets": "params=80%", "workers": 1}
     found = sc.compare("wrn-10-0.5", digits, out=tmp_path / "out", **asked)
     assert [(each.label, each.error) for each in found.failed] == [
-        ("width params=80% seed 1", "MemoryError: 17 GB")
+        ("width params=80% seed 1", f"MemoryError: 17 GB: {OUT_OF_MEMORY}")
     ]
     assert len(found.points) == 5
     assert {row.arm: row.n for row in found.results.summary} == {"bottleneck": 3, "width": 2}
     assert found.verdict.endswith(" Runs failed: width stands on 2 of 3 seeds at params=80%.")
     assert "width stands on 2 of 3 seeds" in found.results.verdict.per_budget[0].text
-    assert "failed: width params=80% seed 1: MemoryError: 17 GB" in repr(found)
+    assert "failed: width params=80% seed 1: MemoryError: 17 GB: there is not" in repr(found)
     assert judged_again(found.results, RunStore(tmp_path / "out")) == found.results
     monkeypatch.setattr(Session, "_made", made_by_session)
     assert len(sc.compare("wrn-10-0.5", digits, out=tmp_path / "out", **asked).points) == 5
@@ -442,6 +443,27 @@ def test_code_that_leaves_by_exit_is_no_success(run, tmp_path, harm):
     code, _, error = run("inspect --model leaving:build --data digits")
     assert code == 2, error
     assert "'leaving" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_cannot_be_told_is_a_failed_one(digits, tmp_path, monkeypatch, workers):
+    """As by an arm of somebody else's, once what it follows from is there; by the same call again, too."""
+    add_later = Graph.add_later
+
+    def broken(graph, name, settle, after, compute):
+        def tell(made):
+            settle(made)
+            raise ZeroDivisionError("no such width")
+
+        return add_later(graph, name, tell if "scratch" in name else settle, after, compute)
+
+    monkeypatch.setattr(Graph, "add_later", broken)
+    asked = {"epochs": 1, "prune_every": 1, "arms": ["fisher-scratch", "width"], "workers": workers}
+    for _ in range(2):
+        found = sc.compare("wrn-10-0.5", digits, "params=80%", out=tmp_path / "out", device="cpu", **asked)
+        assert [each.error for each in found.failed] == ["ZeroDivisionError: no such width"]
+        assert [point.arm for point in found.points] == ["width"]
 
 
 # Labels that no class has
@@ -677,7 +699,7 @@ def two_processes(line: str, **settings: str) -> list[subprocess.Popen[str]]:
 @pytest.mark.parametrize("who", ["both", "0", "1"])
 def test_a_run_that_fails_in_one_of_two_processes_or_both_is_a_gap(tmp_path, harm, who):
     """In both at once, or in one while the other waits for it in a sum of gradients."""
-    harm.write_text("memory 7 7")  # of three the one that is made first
+    harm.write_text("memory 6 8")  # the first two of three
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     settings = {"PYTHONPATH": path, "SECATEUR_RANK_TIMEOUT": "0.3"}
     if who != "both":
@@ -691,13 +713,17 @@ def test_a_run_that_fails_in_one_of_two_processes_or_both_is_a_gap(tmp_path, har
         for each in both:
             each.kill()
     assert [each.returncode for each in both] == [3, 3], said
-    label = "width params=90% seed 0"
     error = "RuntimeError: CUDA out of memory. Tried to allocate 20.00 GiB"
-    assert said[0][1].splitlines()[-1].startswith(f"secateur: 1 run failed ({label}: {error}")
+    assert (
+        said[0][1].splitlines()[-1].startswith(f"secateur: 2 runs failed (width params=90% seed 0: {error}")
+    )
     assert "No clear winner" not in said[1][0]
     found = results_in(tmp_path / "out")
-    assert [(each.label, error in each.error) for each in found.failed] == [(label, True)]
-    assert {point.budget for point in found.points} == {"params=70%", "params=50%"}
+    assert [(each.label, error in each.error) for each in found.failed] == [
+        ("width params=90% seed 0", True),
+        ("width params=70% seed 0", True),
+    ]
+    assert [point.budget for point in found.points] == ["params=50%"]
 
 
 @pytest.mark.slow  # two processes and their epochs: half a minute

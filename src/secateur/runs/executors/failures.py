@@ -19,7 +19,7 @@ from secateur.errors import (
 from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.ours import VERSION
-from secateur.runs.graph import Made, Node, NotMadeError
+from secateur.runs.graph import Made, Node
 from secateur.runs.store import RunStore
 
 SHOWN = 3
@@ -91,7 +91,7 @@ class Failures:
         """Keep a failure, tell it, and write it into the run's folder, where this process `writes`."""
         message = message_of(error)
         failed = Failed(
-            run_id=_id_of(node, made),
+            run_id=_id_of(node) if made is None else made.id(node),
             label=node.name,
             error=" ".join(message.split()).removeprefix(f"{node.name}: "),
             refused=isinstance(error, InputError),
@@ -108,7 +108,7 @@ class Failures:
 
     def passes_over(self, node: Node, made: Made, reporter: Reporter) -> bool:
         """Whether a run failed under an earlier command, and is not tried again; that is said."""
-        if self.retried or (run_id := _id_of(node, made)) is None:
+        if self.retried or (run_id := made.id(node)) is None:
             return False
         failed = made.store.failure(run_id)
         if failed is None:
@@ -152,9 +152,5 @@ def _as_one(error: BaseException, name: str) -> BaseException:
     return told
 
 
-def _id_of(node: Node, made: Made | None) -> str | None:
-    """The run's id; None where it follows from what is not there, or cannot be told for another reason."""
-    try:
-        return made.run(node).run_id if made is not None else node.run.run_id if node.run else None
-    except (NotMadeError, ValueError, RuntimeError):
-        return None
+def _id_of(node: Node) -> str | None:
+    return node.run.run_id if node.run else None

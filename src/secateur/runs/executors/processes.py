@@ -30,6 +30,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from secateur.errors import first_line, require_posix
+from secateur.names import harmless
 from secateur.runs.executors.call import outcome, prepare, search_paths, thread_environment, unpack
 from secateur.runs.executors.pool import NoWorkerError, ThreadedPool, WorkerLostError
 
@@ -162,7 +163,7 @@ class _Worker:
             return ""
         self._log.seek(self._before)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return f", {lines[-1][:200]}" if lines else ""
+        return f", {harmless(lines[-1])[:200]}" if lines else ""
 
     def _forget(self) -> None:
         with self._lock:

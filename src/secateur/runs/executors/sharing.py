@@ -105,14 +105,20 @@ class Sharing:
                 self._begin(node)
 
     def _begin(self, node: Node) -> None:
-        """Have a worker make a node's run."""
-        run = self.made.run(node)
+        """Have a worker make a node's run; one that cannot be told, or written down, failed."""
+        try:
+            run = self.made.run(node)
+            content = run_as_json(run)
+        except (Exception, SystemExit) as error:
+            self.failures.add(node, error, self.session.reporter, self.made)
+            self.schedule.fail(node)
+            return
         assert isinstance(run.data, Data), "check_portable comes first"
         data = self._left(run.data)
         self._orders += 1
         events = EventReader(self.folder / f"{self._orders}.jsonl", self._reporters.pop())
         device = self.session.runtime.device_name
-        text = order(run_as_json(run), self.session.store, data, events.path, device, self.session.run_limit)
+        text = order(content, self.session.store, data, events.path, device, self.session.run_limit)
         self.attempts[node.name] += 1
         self.running[self.pool.submit(MAKE, text)] = node, events
 
