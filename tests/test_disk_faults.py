@@ -117,13 +117,13 @@ class Place:
             shutil.copytree(self.prepared / name, case / name)
         return case
 
-    def run(self, line: str, case: Path):
+    def run(self, line: str, case: Path, limits: dict[str, int] | None = None):
         environment = {
             "TMPDIR": str(case / "tmp"),
             "SECATEUR_CACHE": str(case / "cache"),
             "PYTHONHASHSEED": "0",
         }
-        return self.commands.run(shlex.split(line), case, environment)
+        return self.commands.run(shlex.split(line), case, environment, limits)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def tree(case: Path) -> dict:
     files = [each for each in sorted(case.rglob("*")) if each.is_file() or each.is_symlink()]
     paths = {str(each.relative_to(case)): each for each in files}
     return {
-        name if "tfevents" not in name else name.partition("tfevents")[0]: seen(path)
+        re.sub(r"(tfevents|cache/data-).*", r"\1", name): seen(path)
         for name, path in paths.items()
         if not name.startswith("tmp/")
     }

@@ -54,6 +54,10 @@ _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command
 _OUT_OF_MEMORY = (
     "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
 )
+_NO_MEMORY = (
+    *("out of memory", "allocate memory"),
+    *("could not create a primitive", "failed to map segment"),
+)
 _UNFINISHED = 75
 """EX_TEMPFAIL of sysexits.h: the same command, later, goes on."""
 _READER_LEFT = 128 + 13
@@ -170,7 +174,7 @@ def _run() -> int:
         if error.errno == errno.ENOMEM:
             _fail(f"{_OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
         _fail(f"{refused(error)}; what was finished is kept, and the same command goes on", 1)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if said := _lost_another(error):
             _fail(said, 1)
         if not _out_of_memory(error):
@@ -200,9 +204,9 @@ def _lost_another(error: BaseException) -> str | None:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory; torch has no class for that on a CPU."""
+    """Whether there was not enough memory; torch, oneDNN and the dynamic linker have no class for that."""
     said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
 
 
 def _fail(message: str, code: int) -> NoReturn:
