@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -22,6 +23,7 @@ from secateur.errors import (
     UnfinishedError,
     extra_of,
     first_line,
+    kind_and_line,
     missing,
     refused,
     require_posix,
@@ -114,6 +116,14 @@ def _listen_to_signals() -> None:
         signal.signal(signal.SIGINT, _raise_interrupt)
 
 
+def _say_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say in a line what a thread died of, as one that writes event files; who waits for it is told too."""
+    if os.environ.get("SECATEUR_DEBUG"):
+        threading.__excepthook__(failed)
+    elif failed.exc_value is not None:
+        _say_on_stderr(f"work in the background ended ({kind_and_line(failed.exc_value)})")
+
+
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
@@ -122,6 +132,7 @@ def main() -> None:
     written stops nothing: all is done, then 141 says that its reader left (`| head`), 1 that it was lost.
     """
     _listen_to_signals()
+    threading.excepthook = _say_of_thread
     prepare_streams()
     keep_freed_memory()
     code = _ended()

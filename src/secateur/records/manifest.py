@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from secateur.atomic import json_bytes, write_bytes
+from secateur.atomic import json_bytes, naming, write_bytes
 from secateur.errors import InputError
 from secateur.records.reading import is_file_name
 from secateur.records.stored import Stored, Wrong
@@ -93,5 +93,5 @@ def check_whole(folder: Path) -> None:
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

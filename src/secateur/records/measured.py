@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+from secateur.atomic import naming
 from secateur.records.shown import Shown
 from secateur.records.stored import Stored, Wrong, optional
 
@@ -252,7 +253,7 @@ class Measured(Stored):
 
 def hash_of(path: Path) -> str:
     """The first 16 hex digits of a file's SHA-256."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
