@@ -12,8 +12,10 @@ import re
 import resource
 import shlex
 import shutil
+import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -50,6 +52,8 @@ ERRORS = {
 WRITING = ("make", "write", "sync", "rename", "mkdir", "link", "length")
 VOLATILE = {"wall_s", "date", "commit", "environment", "command", "host", "forecast"}
 """What two undisturbed runs of a command differ in, by key."""
+OTHERS_WORDS = ("no permission to read it", "cannot be converted by OpenVINO: RuntimeError: Check")
+"""For a reason: ours for images, and OpenVINO's, which does not say why it cannot write."""
 TIMED = ("measured.json", "plan.json", "report.html", ".lock", "tracked.json", "measured.html")
 """What holds times, or how it was made: it must be there, and be whole, no more."""
 
@@ -226,7 +230,7 @@ def said_wrongly(ended, fault: Fault, hit: str, where: set[str], each: bool = Fa
     others = [line for line in ended.err.splitlines() if not line.startswith("decoded images ")]
     if not lines or len(lines) != (len(others) if each else 1) or lines != others:
         return "not one line"
-    if os.strerror(fault.error) not in lines[0]:
+    if not any(reason in lines[0] for reason in (os.strerror(fault.error), *OTHERS_WORDS)):
         return "without the reason"
     if not any(part in lines[0] for part in (hit.split("/")[0], *where)):
         return "without the path"
@@ -419,6 +423,96 @@ def test_where_nothing_can_be_written_is_refused_before_anything_is_done(place, 
             shutil.rmtree(case)
     with capsys.disabled():
         print(f"\n{sum(ended.values())} refused early: {dict(ended)}")
+
+
+def mount(folder: Path, options: str) -> None:
+    """Mount a disk in memory there, or change its options; skip where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    again = ["-o", f"remount,{options}"] if folder.is_mount() else ["-t", "tmpfs", "-o", options, "tmpfs"]
+    done = subprocess.run(["mount", *again, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"disks can be mounted by root alone: {done.stderr.strip()[:80]}")
+
+
+@pytest.fixture
+def unmounted():
+    """Folders that are unmounted at the end."""
+    folders = []
+    yield folders
+    for each in folders:
+        subprocess.run(["umount", str(each)], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="disks can be mounted by root alone")
+@pytest.mark.parametrize(
+    ("options", "code", "said", "then"),
+    [
+        ("size=300k", 2, "runs need at least 930.7 kB for networks and checkpoints, but 307.2 kB", "size=8m"),
+        ("size=932k", 1, "No space left on device: make room there", "size=8m"),
+        ("size=8m,nr_inodes=8", 1, "No space left on device: make room there", "nr_inodes=500"),
+        ("size=8m,nr_inodes=1", 2, "--out must be a folder that can be written to", "nr_inodes=500"),
+        ("size=8m,ro", 2, "--out must be a folder that can be written to", "rw"),
+    ],
+)
+def test_real_disks_that_are_full_or_read_only(place, unmounted, options, code, said, then):
+    line, whole = f"train {SMALL} --out out", place.case(())
+    assert place.run(line, whole).code == 0
+    case = place.case(())
+    mount(case / "out", options)
+    unmounted.append(case / "out")
+    ended = place.run(line, case)
+    assert (ended.code, ended.err.count("\n")) == (code, 1), ended
+    assert said in ended.err
+    assert litter(case) == []
+    mount(case / "out", then)
+    assert place.run(line, case).code == 0
+    assert tree(case / "out") == tree(whole / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limits", "code", "said"),
+    [
+        (
+            {"RLIMIT_FSIZE": 100_000},
+            2,
+            "a checkpoint takes at least 620.5 kB, but files may have 100.0 kB",
+        ),
+        ({"RLIMIT_FSIZE": 623_000}, 1, "checkpoint.safetensors': File too large: allow larger files"),
+        ({"RLIMIT_NOFILE": 8}, 1, "Too many open files: allow more open files (`ulimit -n`)"),
+        ({"RLIMIT_AS": 2_000_000}, 1, "there is not enough memory"),
+        ({"RLIMIT_AS": 30_000_000}, 1, "there is not enough memory"),
+    ],
+)
+def test_limits_of_a_process(place, limits, code, said):
+    line, case = f"train {SMALL} --out out", place.case(())
+    ended = place.run(line, case, limits)
+    assert (ended.code, ended.err.count("\n")) == (code, 1), ended
+    assert said in ended.err
+    assert litter(case) == []
+    assert place.run(line, case).code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="disks can be mounted by root alone")
+@pytest.mark.parametrize("options", ["size=4k,nr_inodes=50", "size=8m,ro", None])
+def test_a_temporary_folder_that_is_full_read_only_or_gone(place, unmounted, options):
+    """Python takes another one then; only the C compiler insists on it."""
+    for name in ("train", "report", "openvino", "int8", "c"):
+        case = place.case(("out", "cmp"))
+        if options is None:
+            (case / "tmp").rmdir()
+        else:
+            mount(case / "tmp", options)
+            unmounted.append(case / "tmp")
+            with suppress(OSError):
+                (case / "tmp/filler").write_bytes(bytes(10_000))
+        ended = place.run(COMMANDS[name].line, case)
+        refused_by_compiler = name == "c" and options is not None and "4k" in options
+        assert ended.code == (2 if refused_by_compiler else 0), (name, ended)
+        assert ended.err.count("\n") == refused_by_compiler
+        assert [each for each in litter(case) if each != "tmp/filler"] == []
 
 
 # One way after the other, for everybody: without a compiler, in seconds.
