@@ -10,6 +10,7 @@ import atexit
 import json
 import mmap
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -122,12 +123,29 @@ class Commands:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
 
-    def run(self, words: list[str], cwd: Path, environment: dict[str, str], limit_s: int = 120) -> Ended:
-        """Run a command line, or "python NAME", a function below; code 124 where it does not end."""
+    def run(
+        self,
+        words: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        limits: dict[str, int] | None = None,
+        limit_s: int = 300,
+    ) -> Ended:
+        """Run a command line, or "python NAME", a function below; code 124 where it does not end.
+
+        Args:
+            limits: of the process, by name: {"RLIMIT_FSIZE": 100_000}; of RLIMIT_AS beyond what it has.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         streams = [self._folder / name for name in ("out", "err")]
-        order = {"words": words, "cwd": str(cwd), "environment": environment, "limit_s": limit_s}
+        order = {
+            "words": words,
+            "cwd": str(cwd),
+            "environment": environment,
+            "limit_s": limit_s,
+            "limits": limits or {},
+        }
         print(json.dumps(order | {"streams": list(map(str, streams))}), file=self._process.stdin, flush=True)
         code, seconds = json.loads(self._process.stdout.readline())
         return Ended(code, *(each.read_text(errors="replace") for each in streams), seconds)
@@ -175,6 +193,9 @@ def _become(order: dict) -> None:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         os.dup2(file, number)
         os.close(file)
+    for name, value in order["limits"].items():
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 if name == "RLIMIT_AS" else 0
+        resource.setrlimit(getattr(resource, name), (used + value, used + value))
     sys.stdin = open(0)  # noqa: SIM115
     sys.argv = ["secateur", *order["words"]]
 

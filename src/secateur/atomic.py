@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -43,7 +44,13 @@ def readable(path: Path) -> Iterator[None]:
     """Raise OSError with its name where the system refuses to read a file: libraries say otherwise."""
     with naming(path), open(path, "rb") as file:
         file.read(1)
-        yield
+        try:
+            yield
+        except RuntimeError as error:  # torch: "unable to open file <...>: Too many open files (24)"
+            said = re.match(r"unable to .*\((\d+)\)$", str(error), re.DOTALL)
+            if said is None:
+                raise
+            raise OSError(int(said[1]), os.strerror(int(said[1]))) from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

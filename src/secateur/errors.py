@@ -51,12 +51,16 @@ class UnfinishedError(RuntimeError):
 OUT_OF_MEMORY = (
     "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
 )
+_NO_MEMORY = (
+    *("out of memory", "allocate memory"),
+    *("could not create a primitive", "failed to map segment"),
+)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory; torch has no class for that on a CPU."""
+    """Whether there was not enough memory; torch, oneDNN and the dynamic linker have no class for that."""
     said = first_line(error, 2000).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
 
 
 def first_line(error: BaseException, most: int = 200) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -117,6 +118,14 @@ def _listen_to_signals() -> None:
         signal.signal(signal.SIGINT, _raise_interrupt)
 
 
+def _say_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say in a line what a thread died of, as one that writes event files; who waits for it is told too."""
+    if os.environ.get("SECATEUR_DEBUG"):
+        threading.__excepthook__(failed)
+    elif failed.exc_value is not None:
+        _say_on_stderr(f"work in the background ended ({kind_and_line(failed.exc_value)})")
+
+
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
@@ -126,6 +135,7 @@ def main() -> None:
     says that its reader left (`| head`), 1 that it was lost.
     """
     _listen_to_signals()
+    threading.excepthook = _say_of_thread
     prepare_streams()
     keep_freed_memory()
     code = _ended()
@@ -178,7 +188,7 @@ def _run() -> int:
         if error.errno == errno.ENOMEM:
             _fail(f"{OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
         _fail(f"{refused(error)}; what was finished is kept, and the same command goes on", 1)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if said := _lost_another(error):
             _fail(said, 1)
         if not out_of_memory(error):

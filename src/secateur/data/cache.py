@@ -79,7 +79,7 @@ def _made(
         return decoded
     finally:
         if place.file:
-            place.file.close()
+            place.file.abandon()
         with contextlib.suppress(OSError):
             part.unlink()
 
@@ -91,7 +91,7 @@ def _somewhere(make: Callable[[Place], Decoded], place: Place) -> Decoded:
     except OSError as error:
         _log.warning("decoded images do not go to %s (%s): trying in memory", place.path, error)
         if place.file:
-            place.file.close()
+            place.file.abandon()
             place.file = None
         return make(Place(None))
 

@@ -115,6 +115,11 @@ class InFile:
         """Write what is left to write."""
         self._file.close()
 
+    def abandon(self) -> None:
+        """Close what nobody needs: what is left to write may not be writable either."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
     @property
     def _size(self) -> int:
         return int(np.prod(self._shape[1:]))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from secateur.atomic import json_bytes, remove, write_bytes
+from secateur.atomic import json_bytes, naming, remove, write_bytes
 from secateur.errors import InputError
 from secateur.records.reading import is_file_name
 from secateur.records.stored import Stored, Wrong
@@ -95,5 +95,5 @@ def check_whole(folder: Path) -> None:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hex digits."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

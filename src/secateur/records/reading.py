@@ -78,10 +78,13 @@ def read_file(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> bytes:
     return content
 
 
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
 def unreadable(path: Path, error: Exception, again: str) -> InputError:
     """Make the error for a file that cannot be read; one that is absent is no `UnreadableError`."""
     why = getattr(error, "strerror", None) or str(error)
-    absent = not isinstance(error, OSError) or isinstance(error, FileNotFoundError | NotADirectoryError)
+    absent = not isinstance(error, OSError) or isinstance(error, _ABSENT)
     return (InputError if absent else UnreadableError)(f"{path}: cannot be read ({why}): {again}")
 
 

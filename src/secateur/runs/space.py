@@ -12,16 +12,18 @@ from secateur.errors import InputError
 from secateur.runs.graph import Node
 from secateur.runs.run import Run
 from secateur.runs.train import Given, Train
+from secateur.training.recipe import CUSTOM
 
-_BYTES = 4
-"""Of a number of a network, in float32; other precisions are too few to be told apart here."""
+_BYTES, _FEWEST = 4, 2
+"""Of a number of a network: ours are in float32; others may be in half precision."""
 
 
 def check_space(nodes: Iterable[Node], folder: Path) -> None:
     """Check that the least that runs leave has room; that a disk fills up in the end is not excluded by it.
 
-    Counted are the weights of all networks that are known beforehand and not pruned, and two checkpoints of
-    the largest network: one takes the other's place. Nothing is asked of where the system does not tell.
+    Counted are the weights of all networks that are known beforehand and not pruned, and checkpoints of
+    the largest network: two where one takes the other's place. Nothing is asked where the system does not
+    tell.
 
     Args:
         nodes: whose runs are not made yet.
@@ -33,8 +35,8 @@ def check_space(nodes: Iterable[Node], folder: Path) -> None:
     runs = [node.run for node in nodes if node.run is not None and not isinstance(node.run, Given)]
     if not runs:
         return
-    largest = max(map(_checkpoint, runs))
-    needed = sum(_weights(run) for run in runs if isinstance(run, Train)) + 2 * largest
+    largest, several = max(map(_checkpoint, runs)), any(run.recipe.epochs > 1 for run in runs)
+    needed = sum(_weights(run) for run in runs if isinstance(run, Train)) + (1 + several) * largest
     free = _free(folder)
     if free is not None and needed > free:
         raise InputError(
@@ -50,12 +52,14 @@ def check_space(nodes: Iterable[Node], folder: Path) -> None:
 
 
 def _weights(run: Run) -> int:
-    return _BYTES * run.architecture.params
+    architecture = run.architecture
+    return architecture.params * (_BYTES if architecture.is_family else _FEWEST)
 
 
 def _checkpoint(run: Run) -> int:
-    """Of the weights and what the optimizer remembers of each; none is written where one epoch is all."""
-    return 2 * _weights(run) if run.recipe.epochs > 1 else 0
+    """Of the weights, and of what the optimizer remembers of each."""
+    remembers = run.recipe.momentum > 0 if run.recipe.optimizer == "sgd" else run.recipe.optimizer != CUSTOM
+    return (1 + remembers) * _weights(run)
 
 
 def _free(folder: Path) -> int | None:
