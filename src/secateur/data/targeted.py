@@ -185,10 +185,10 @@ def _of_tables(
     where = plain(str(root))
     columns: Columns = {}
     parts = {}
-    files = {path: TableFile.opened(path) for paths in groups.values() for path in paths}
-    check_room([(file, file.names) for file in files.values()], where)
+    opened = {path: TableFile.opened(path) for paths in groups.values() for path in paths}
+    check_room([(file, file.names) for file in opened.values()], where)
     for split, paths in groups.items():
-        parts[split] = Encoded.joined(_part(files[path], split, root, reading, columns) for path in paths)
+        parts[split] = Encoded.joined(_part(opened[path], split, root, reading, columns) for path in paths)
     if any(len(values) < len(groups) for values in columns.values()):
         columns = {name: values for name, values in columns.items() if len(values) == len(groups)}
     files = tuple(path for paths in groups.values() for path in paths)
