@@ -176,7 +176,7 @@ def write_data(root: Path) -> dict[str, Kind]:
         return place / name
 
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, row_group_size=5)
     add("images.parquet", buffer.getvalue())
     buffer = io.BytesIO()
     numbers = pa.table({"image": pa.array(images), "price": [i / 3 for i in range(12)]})

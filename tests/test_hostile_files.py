@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from secateur.architecture.saved import load_model, save_model
 from secateur.cli.main import _run
 from secateur.cli.runs import list_runs
 from secateur.cli.terminal import Table, say, show
+from secateur.cli.using import _show_csv
 from secateur.compare.results import agreeing, load_results, rewrite_report
 from secateur.data import load_data
 from secateur.data.class_names import names_of
@@ -43,6 +45,8 @@ from secateur.records.plan import Plan, read_plan
 from secateur.records.reading import MOST_BYTES, MOST_DEPTH, MOST_DIGITS, MOST_VALUES, is_file_name, read_json
 from secateur.records.record import Record
 from secateur.records.results import Results
+from secateur.records.written import field
+from secateur.runs.predict import Prediction
 from secateur.runs.store import RunStore
 from secateur.training.checkpoint import Checkpoint
 
@@ -219,6 +223,21 @@ def test_bars_show_no_commands_and_read_no_markup():
     assert f"{SHOWN} [red]z[/w]" in printed
     assert not set(printed) & set("\u202e\u2066\x07\x9b\u200e\u2028")
     assert "\x1b[2J" not in printed
+
+
+def test_a_csv_holds_no_formula_and_no_command(capsys):
+    """Numbers stay numbers, also where they are the names of classes."""
+    names = ("=1+1", "-5", "-5 C", "+x", "@a", "\t=1", "\uff1d1", "-1e-3", "a=1", COMMANDS, 'say "a",b')
+    fields = ("'=1+1", "-5", "'-5 C", "'+x", "'@a", "'?=1", "'\uff1d1", "-1e-3", "a=1", SHOWN, 'say "a",b')
+    assert tuple(map(field, names)) == fields
+    assert (field(1 / 3), field(-2), field(None), field("")) == (0.333333333333, -2, None, "")
+    one = Prediction("=x.png\x1b.png", ("=cmd()", "-5"), (0.75, 0.25), "classification")
+    _show_csv([one], 2)
+    assert capsys.readouterr().out == (
+        "file,class,probability,class_2,probability_2\n'=x.png?.png,'=cmd(),0.75,-5,0.25\n"
+    )
+    _show_csv([replace(one, task="regression")], 2)
+    assert capsys.readouterr().out == "file,'=cmd(),-5\n'=x.png?.png,0.75,0.25\n"
 
 
 def test_labels_in_records_do_not_reach_the_terminal(tmp_path, capsys, monkeypatch):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _MOST_SHARED = 2**31 - 2**27  # bytes of a column in a row group that Arrow can hold with each value once
+_STEP = 2**25  # bytes that are read between two looks at the memory
 _LESS = "name fewer files (--splits train=FILE,test=FILE), or write the images as files in class folders"
 
 
@@ -86,11 +87,14 @@ class TableFile:
 
     def _shared(self, columns: Sequence[str]) -> pyarrow.Table:
         """Each value of bytes or text once in each row group."""
+        import pyarrow
         import pyarrow.parquet as parquet
 
         shared = [name for name, kind in self._leaves(columns).items() if kind == "BYTE_ARRAY"]
         file = parquet.ParquetFile(self.path, read_dictionary=shared or None, metadata=self.parquet.metadata)
-        return file.read(columns=list(columns))
+        # one by one: of several together pyarrow makes no struct
+        groups = [file.read_row_group(index, list(columns)) for index in range(file.num_row_groups)]
+        return pyarrow.concat_tables(groups) if groups else self.schema.empty_table().select(list(columns))
 
     def _row_by_row(self, columns: Sequence[str]) -> pyarrow.Table:
         """Row groups that are larger than Arrow can share: stopped where memory ends."""
@@ -99,8 +103,8 @@ class TableFile:
         batches, held = [], 0
         for batch in self.parquet.iter_batches(1, columns=list(columns)):
             batches.append(batch)
-            if held // 2**26 != (held := held + 2 * batch.nbytes) // 2**26:
-                check_memory(held // 2, f"{plain(str(self.path))}: its images", _LESS)
+            if held // _STEP != (held := held + batch.nbytes) // _STEP:  # they will be copied out of it
+                check_memory(held, f"{plain(str(self.path))}: its images", _LESS)
         return pyarrow.Table.from_batches(batches, None if batches else self.schema)
 
     def _leaves(self, columns: Sequence[str]) -> dict[str, str]:
