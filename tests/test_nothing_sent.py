@@ -135,8 +135,10 @@ LEFT = re.compile(r"torchinductor_\w+(/.*)?")
 ASKED_BY_RAY = {
     ("connect", "169.254.169.254:80"),
     ("getaddrinfo", "metadata.google.internal"),
+    ("route", "8.8.8.8:53"),
+    ("route", "2001:4860:4860::8888:53"),
 }
-"""Of the machine's own cloud, which it is, if any: Ray does, and there is no way to say no."""
+"""Ray asks which cloud the machine is in, if any, and the kernel for its own address (that sends nothing)."""
 
 
 @pytest.fixture(scope="module")
