@@ -123,7 +123,6 @@ COMMANDS = (
     "report compared",
     "runs list compared",
     f"compare {SMALL} --budget params=90% --arms fisher-tuned,width --out on-ray --workers 2 --on ray",
-    "reproduce crowley2018 snip --scale smoke --out reproduced",
 )
 OUTSIDE = re.compile(
     r"\.cache(/secateur(/data-[0-9a-f]+\.safetensors)?|/matplotlib(/fontlist-v[\d.]+\.json)?)?"
