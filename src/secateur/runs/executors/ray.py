@@ -192,7 +192,6 @@ class _Local:
                     address="local",
                     num_cpus=cpus,
                     include_dashboard=False,
-                    _node_ip_address="127.0.0.1",  # else it is sought by way of 8.8.8.8, and listened at
                     object_store_memory=_SHARED_MEMORY,
                     _temp_dir=folder,
                     **_quiet(),
