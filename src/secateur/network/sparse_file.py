@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from secateur.atomic import write_bytes
@@ -41,7 +40,7 @@ from secateur.network.sparse_streams import (
     positions_of,
     unpacked,
 )
-from secateur.network.tensor_files import SPELLED, unshared
+from secateur.network.tensor_files import SPELLED, file_with, unshared
 
 FORMAT = "secateur-sparse"
 VERSION = "1"
@@ -240,7 +239,7 @@ def encoded(tensors: Mapping[str, Tensor], values: str = "exact") -> bytes:
             streams.setdefault(stream, []).append(plane)
     streams[_INDEX] = [written_index(entry for entry, _ in prepared)]
     held = {name: _as_tensor(packed(parts)) for name, parts in streams.items()}
-    return save(held, metadata={"format": FORMAT, "version": VERSION})
+    return file_with(held, {"format": FORMAT, "version": VERSION})
 
 
 def _density(entry: Entry) -> float:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from secateur.network.tensor_files import unshared
+from secateur.network.tensor_files import file_with, unshared
 from secateur.records.reading import parse_json
 from secateur.training.checkpoint import Checkpoint
 
@@ -23,7 +22,7 @@ VERSION = "1"
 def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     """Make the file."""
     tensors, state = unshared(checkpoint.tensors), json.dumps(checkpoint.state)
-    return save(tensors, metadata={"state": state, "version": VERSION, "digest": _digest(state, tensors)})
+    return file_with(tensors, {"state": state, "version": VERSION, "digest": _digest(state, tensors)})
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
