@@ -11,15 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import deserialize
+from safetensors.torch import save
 
 import secateur as sc
 from secateur.architecture.resolve import resolve_model
 from secateur.atomic import scratch, write_bytes
 from secateur.device import Runtime
 from secateur.errors import InputError
+from secateur.network.sparse_file import encoded
+from secateur.network.tensor_files import with_metadata
 from secateur.process import has_ended, this_process
 from secateur.progress import Reporter
 from secateur.records.manifest import replace_files
+from secateur.runs.checkpoint_file import checkpoint_bytes
 from secateur.runs.executors.choice import Workers, make_graph
 from secateur.runs.graph import Graph
 from secateur.runs.session import Session
@@ -214,6 +219,20 @@ def test_a_run_of_two_names_has_the_first_and_nothing_is_left_behind_it(tmp_path
     assert asked("copycat") == ("fisher-scratch", "fisher-scratch")
     assert asked("copycat", "fisher-scratch") == ("copycat", "copycat")
     assert contents(folder) == before
+
+
+def test_what_is_written_twice_has_the_same_bytes_both_times():
+    """The library gives metadata in another order each time."""
+    state = {"a.weight": torch.eye(40), "a.bias": torch.arange(3), "é": torch.zeros(0)}
+    told = Checkpoint({"progress": {"say": "\u2028é\x1f"}}, state)
+    for content in (lambda: encoded(state), lambda: checkpoint_bytes(told)):
+        (written,) = {content() for _ in range(30)}
+        assert int.from_bytes(written[:8], "little") % 8 == 0
+    metadata = {"b": "1", "a": "é", "c": "x"}
+    ours, theirs = with_metadata(state, metadata), save(state, metadata=metadata)
+    assert len(ours) == len(theirs)
+    assert dict(deserialize(ours)) == dict(deserialize(theirs))
+    assert list(json.loads(ours[8:].split(b"}", 1)[0].partition(b":")[2] + b"}")) == ["b", "a", "c"]
 
 
 def without_progress(store, run_id, found):
