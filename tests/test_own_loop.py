@@ -144,7 +144,7 @@ def _one_thread():
 
 @pytest.mark.usefixtures("_one_thread")
 def test_a_padded_network_learns_as_it_is():
-    """As after the same few steps without padding: of more the rounding may turn a ReLU, and then all differs."""
+    """As after the same few steps without padding; after more the rounding may have turned a ReLU."""
     title = "Pruned networks on a CPU"
     seed = {"model = sc": "torch.manual_seed(0)\nmodel = sc"}
     few = {**seed, "in loader:": "in [*loader][:3]:"}
