@@ -358,14 +358,16 @@ def test_a_panel_for_each_arm_all_on_the_same_axes(shown: Any) -> None:
 
 
 def test_a_long_run_is_thinned_and_says_so() -> None:
-    epochs = tuple(float(epoch) for epoch in range(1, 2001))
-    short = Curve("a", "width", ("params=5%",), 0, epochs[:40], epochs[:40], epochs[:40])
-    long = Curve("b", "width", ("params=5%",), 1, epochs, epochs, epochs)
+    quantity = quantity_of(synthetic(epochs=1)[0])
+    epochs = range(1, 2001)
+    rows = [Epoch(epoch=n, loss=n, train_accuracy=None, val_accuracy=0.5, lr=0.1, params=9) for n in epochs]
+    short = Curve("a", "width", ("params=5%",), 0, rows[:40], quantity)
+    long = Curve("b", "width", ("params=5%",), 1, rows, quantity)
     assert Panels.of([short], "loss").points(short) == (list(epochs[:40]), list(epochs[:40]))
     panels = Panels.of([short, long, long], "loss")
     assert panels.points(long)[0] == [float(epoch) for epoch in range(2, 2001, 2)]
     assert panels.points(short)[0] == [float(epoch) for epoch in range(2, 41, 2)]
-    chart = curves_chart([short, long, long], quantity_of(synthetic(epochs=1)[0]))
+    chart = curves_chart([short, long, long], quantity)
     assert "training loss by epoch, about every second<" in chart.views[1].svg
 
 

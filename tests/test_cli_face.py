@@ -196,6 +196,7 @@ JSON = {
     "push": ("push out/best ann/small --dry-run", {"repo", "files", "card"}),
     "runs list": ("runs list out", {"directory", "runs"}),
     "runs show": ("runs show RUN out", {"run_id", "accuracy"}),
+    "runs check": ("runs check out", {"directory", "runs", "faults"}),
     "runs delete": ("runs delete RUN out --yes", {"deleted"}),
 }
 

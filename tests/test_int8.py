@@ -33,6 +33,7 @@ from secateur.errors import InputError
 from secateur.network.task import Task
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.quantized import Agreement, Quality, Quantized, quantized_in, record_path
+from secateur.records.seal import sealed
 from secateur.runs import quantizing as runs
 from secateur.runs.predictor import Predictor
 from secateur.runs.quantizing import Wanted
@@ -404,7 +405,7 @@ def test_what_is_missing_is_said_before_anything_is_made(run, trained, tmp_path,
     content = json.loads((tmp_path / "other" / "artefact.json").read_text())
     content["classes"] = [f"kind {name}" for name in content["classes"]]
     content["data"]["name"] = "photos"
-    (tmp_path / "other" / "artefact.json").write_text(json.dumps(content))
+    (tmp_path / "other" / "artefact.json").write_text(json.dumps(sealed(content)))
     before = sorted(tmp_path.rglob("*"))
     code, _, err = run(line)
     assert code == 2

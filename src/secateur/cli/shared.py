@@ -54,8 +54,8 @@ RunLimitOption = Annotated[
     float | None,
     typer.Option(
         "--run-limit",
-        help="Minutes that one run may take; one that hangs is a failed run, and the others go on. By "
-        "default no limit.",
+        help="Minutes that one run may take; one that hangs is a failed run, and the others go on. Runs "
+        "are then made in a process beside this one. By default no limit.",
         rich_help_panel=MACHINE,
     ),
 ]

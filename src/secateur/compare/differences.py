@@ -68,9 +68,15 @@ class Difference:
     def _p(self, gap: float) -> float:
         from scipy.special import stdtr  # Student's t distribution; scipy.stats takes a second to import
 
+        freedom, deviations = self._student
+        return float(self.weights @ (2 * stdtr(freedom, -gap / deviations)))
+
+    @cached_property
+    def _student(self) -> tuple[Array, Array]:
+        """What is the same whatever the gap, (G,) each: degrees of freedom, standard deviations."""
         variances = self.variances + self.test.between
         freedom = self.freedom * (variances / self.variances) ** 2
-        return float(self.weights @ (2 * stdtr(np.minimum(freedom, 1e8), -gap / np.sqrt(variances))))
+        return np.minimum(freedom, 1e8), np.sqrt(variances)
 
     @cached_property
     def own_p(self) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
 from secateur.deploy.agreeing import GOOD, agreement_of, outputs_of, refuse_if_broken
 from secateur.deploy.c.compiling import find_compiler
 from secateur.deploy.calibrating import MOST, length, read_batches
@@ -141,7 +141,7 @@ class Int8:
     def write(self, path: Path, metadata: Mapping[str, str]) -> Int8Export:
         """Leave the file, whole or not at all."""
         files = self.files(metadata)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for suffix, content in reversed(files.items()):  # the .bin first: the .xml is what is looked for
             write_bytes(path.with_suffix(suffix), content)
         return Int8Export(

@@ -10,6 +10,7 @@ from secateur.deploy.given import said_in_one_line
 from secateur.deploy.onnx import onnxruntime_run, strip
 from secateur.deploy.openvino import openvino_files, openvino_run
 from secateur.deploy.traced import Run, quietly
+from secateur.process import silent
 
 
 def without_notes(content: bytes) -> bytes:
@@ -32,8 +33,7 @@ def _onnx_file(content: bytes, metadata: Mapping[str, str]) -> dict[str, bytes]:
 
 def _read_by_openvino(content: bytes) -> Any:
     """The ONNX file as OpenVINO reads it, names and free dimensions with it."""
-    import openvino
-
+    openvino = silent("openvino")
     with said_in_one_line("be read by OpenVINO"), quietly():
         return openvino.Core().read_model(content)
 

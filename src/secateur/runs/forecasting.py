@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import platform
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from secateur.architecture.elsewhere import importable_name
 from secateur.architecture.file import TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.saved import save_model
+from secateur.atomic import scratch
 from secateur.budget import Budget
 from secateur.deploy.predicted import in_words, predicted
 from secateur.errors import InputError
@@ -68,8 +68,8 @@ def forecast(
     remarks: list[str] = []
     for budget in budgets:
         _check(architecture, budget, plan)
-    with tempfile.TemporaryDirectory(prefix="secateur-") as made:
-        bench = _Bench(architecture, plan, Path(made), reporter)
+    with scratch() as made:
+        bench = _Bench(architecture, plan, made, reporter)
         bench.add(Candidate(UNPRUNED, None, architecture))
         for budget in budgets:
             for candidate in candidates_of(architecture, budget, remarks, bench):

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from secateur.errors import InputError, kind_and_line, missing, unknown
+from secateur.process import silent
+from secateur.records.out import check_stays
 from secateur.tracking.told import Outcome, Told, Value
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Service:
     """Where runs are shown.
 
     Args:
-        out: the command's folder.
+        out: the command's folder; InputError where its part for the service is a link out of it.
 
     Attributes:
         name: as `--log-with` has it.
@@ -37,6 +39,7 @@ class Service:
     stays_open: ClassVar[bool] = True
 
     def __init__(self, out: Path):
+        check_stays(out / self.name, out)
         self.out = out
 
     @classmethod
@@ -87,6 +90,7 @@ class TensorBoard(Service):
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
         from accelerate.tracking import TensorBoardTracker
 
+        check_stays(self.out / self.name / told.run_id, self.out)
         tracker = _started(TensorBoardTracker(told.run_id, self.out / self.name))
         if first:
             rows = "\n".join(
@@ -122,7 +126,7 @@ class WeightsAndBiases(Service):
         return " ".join([str(offline), *(os.environ.get(name, "") for name in names)])
 
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
-        import wandb
+        wandb = silent("wandb")
         from accelerate.tracking import WandBTracker
 
         tracker = WandBTracker(
@@ -167,12 +171,11 @@ class MLflow(Service):
         self.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
 
     def _place(self, told: Told) -> str:
-        import mlflow
-
+        mlflow = silent("mlflow")
         return f"{mlflow.get_tracking_uri()} {self.experiment}"
 
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
-        import mlflow
+        mlflow = silent("mlflow")
         from accelerate.tracking import MLflowTracker
 
         found = self._id_of(told)
@@ -184,8 +187,7 @@ class MLflow(Service):
 
     def _id_of(self, told: Told) -> str | None:
         """MLflow's own id of the run, which it chose; None where it has none."""
-        import mlflow
-
+        mlflow = silent("mlflow")
         client = mlflow.MlflowClient()
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
@@ -195,8 +197,7 @@ class MLflow(Service):
         return runs[0].info.run_id if runs else None
 
     def close(self, tracker: GeneralTracker, finished: bool) -> None:
-        import mlflow
-
+        mlflow = silent("mlflow")
         mlflow.end_run("FINISHED" if finished else "RUNNING")
 
 
@@ -204,8 +205,7 @@ def _has_key() -> bool:
     """Whether Weights & Biases knows who is there; nobody is asked, and nothing waits for a network."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    import wandb
-
+    wandb = silent("wandb")
     try:
         return bool(wandb.login(prompt=False))
     except TypeError:  # of before it could be told not to ask

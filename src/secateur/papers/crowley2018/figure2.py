@@ -22,7 +22,7 @@ from secateur.papers.crowley2018.figure_files import write_figure
 from secateur.papers.crowley2018.profiles import Profile, later, profile_after, reached, spearman
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, conditions
-from secateur.records.written import exact
+from secateur.records.written import field
 from secateur.runs.graph import Graph, Node
 
 _SHOWN = "Percent of each block's channels that remain, and their number below; the table has the numbers."
@@ -123,5 +123,5 @@ def to_csv(content: FamilyCells) -> str:
             alike = spearman(first.percent, profile.percent)
             for index, name in enumerate(each.groups):
                 block = (index + 1, name, index in profile.strided, profile.whole[index], profile.left[index])
-                writer.writerow(map(exact, (each.seed, removals, *block, profile.percent[index], alike)))
+                writer.writerow(map(field, (each.seed, removals, *block, profile.percent[index], alike)))
     return out.getvalue()
