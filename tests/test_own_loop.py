@@ -135,7 +135,7 @@ def test_channels_are_removed_under_two_optimizers_with_two_averages():
 
 @pytest.fixture
 def _one_thread():
-    """The rounding of so many steps depends on the threads, and grows with every step."""
+    """The rounding depends on the threads, and two would wait for each other where others work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -144,14 +144,15 @@ def _one_thread():
 
 @pytest.mark.usefixtures("_one_thread")
 def test_a_padded_network_learns_as_it_is():
-    """As after the same steps without padding, to the rounding of so many steps."""
+    """As after the same few steps without padding; after more the rounding may have turned a ReLU."""
     title = "Pruned networks on a CPU"
     seed = {"model = sc": "torch.manual_seed(0)\nmodel = sc"}
+    few = {**seed, "in loader:": "in [*loader][:3]:"}
+    short, plain = run(title, **few), run(title, **few, **{"with padding:": "if True:"})
     padded = run(title, **seed)
-    plain = run(title, **seed, **{"with padding:": "if True:"})
     assert "with padding:" in BLOCKS[title]
     assert not any("forward" in layer.__dict__ for layer in padded["model"].modules())
-    torch.testing.assert_close(padded["logits"], plain["logits"], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(short["logits"], plain["logits"], rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         loss = F.cross_entropy(padded["model"].eval()(padded["x"]), padded["y"])
     assert float(loss) < 2.0  # of 2.3 at the beginning
