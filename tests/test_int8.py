@@ -22,10 +22,12 @@ from secateur import models
 from secateur.architecture.artefact import Artefact, carry_artefact
 from secateur.data import Data, Split, load_data
 from secateur.data.augment import Augmentation
+from secateur.deploy.agreeing import agreement_of
 from secateur.deploy.c import eight
 from secateur.deploy.c.compiling import has_compiler
+from secateur.deploy.calibrating import read_batches
 from secateur.deploy.given import Given
-from secateur.deploy.int8 import _taken, agreement_of, to_int8_onnx, to_int8_openvino
+from secateur.deploy.int8 import to_int8_onnx, to_int8_openvino
 from secateur.deploy.quantizing import macs_of
 from secateur.errors import InputError
 from secateur.network.task import Task
@@ -233,12 +235,12 @@ def test_several_inputs_batches_without_targets_and_not_a_word(tmp_path, capfd, 
 def test_batches_are_inputs_or_pairs_with_targets():
     x, y = torch.arange(12.0).reshape(4, 3), torch.zeros(4)
     one, both = Given.of(x[:1]), Given.of((x[:1], x[:1]))
-    (plain,), (pair,) = _taken([x], one, None, "it"), _taken([(x, y)], one, None, "it")
+    (plain,), (pair,) = read_batches([x], one, None, "it"), read_batches([(x, y)], one, None, "it")
     assert np.array_equal(plain[0], x)
     assert np.array_equal(pair[0], x)
-    assert [each.shape for each in _taken([(x, x)], both, None, "it")[0]] == [(4, 3), (4, 3)]
-    assert [each.shape for each in _taken([((x, x), y)], both, None, "it")[0]] == [(4, 3), (4, 3)]
-    assert [len(batch[0]) for batch in _taken([x, x, x], one, 6, "it")] == [4, 2]
+    assert [each.shape for each in read_batches([(x, x)], both, None, "it")[0]] == [(4, 3), (4, 3)]
+    assert [each.shape for each in read_batches([((x, x), y)], both, None, "it")[0]] == [(4, 3), (4, 3)]
+    assert [len(batch[0]) for batch in read_batches([x, x, x], one, 6, "it")] == [4, 2]
 
 
 class Odd(nn.Module):

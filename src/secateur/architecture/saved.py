@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,13 +20,14 @@ from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
 from secateur.architecture.origin import Origin
 from secateur.architecture.sites import kept_from
-from secateur.atomic import sync_folder, write_bytes, write_json
+from secateur.atomic import make_folder, part_folder, scratch, sync_folder, write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError, kind_and_line
 from secateur.network.copies import copied
 from secateur.network.finite import check_finite
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.sparse_file import rounded
 from secateur.network.tensor_files import load_state, repeats, written_state
 from secateur.network.weight_file import content_of, open_tensors
@@ -37,7 +37,6 @@ from secateur.records.out import check_out, expanded
 from secateur.records.reading import read_json
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
-from secateur.surgery.probe import RUN_ERRORS
 
 FILES = (MANIFEST_FILE, ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""
@@ -97,9 +96,8 @@ def save_model(
     check_finite(model, "the network to be saved")
     known = artefact or told(model, architecture.classes, data, classes, preprocessing)
     check_out(directory, FILES)
-    directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=directory, prefix=".saving-", suffix=".part") as beside:
-        made = Path(beside)
+    make_folder(directory)
+    with part_folder(directory, "saving") as made:
         _write(model, architecture, made, content_of(written_state(model), sparse=sparse, values=values))
         if known is not None:
             write_json(made / ARTEFACT_FILE, known.for_file())
@@ -112,7 +110,8 @@ def save_model(
                 (made / name).replace(directory / name)
             else:
                 (directory / name).unlink(missing_ok=True)  # of another network that was saved here
-        sync_folder(directory)
+            # One by one, or the weights may be there after a loss of power, and not what came before.
+            sync_folder(directory)
 
 
 def rehearse(origin: Origin) -> None:
@@ -123,10 +122,10 @@ def rehearse(origin: Origin) -> None:
     """
     if not isinstance(origin, ForeignOrigin):
         return
-    with torch.random.fork_rng(devices=[]), TemporaryDirectory(prefix="secateur-") as made:
+    with torch.random.fork_rng(devices=[]), scratch() as made:
         small = origin.rehearsed()
-        _write(small, Architecture.of(small), Path(made), content_of(written_state(small)))
-        if reason := _other_than_saved(small, origin, Path(made)):
+        _write(small, Architecture.of(small), made, content_of(written_state(small)))
+        if reason := _other_than_saved(small, origin, made):
             raise InputError(f"what pruning leaves of the network could not be saved: {reason}")
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.atomic import make_folder
 from secateur.data.cache_files import cache_folder
 from secateur.data.mapped import mapped, pieces
 from secateur.data.memory import address_space, available_disk, available_memory, in_words
@@ -106,11 +107,18 @@ class InFile:
         self._file.seek(0)
         self._file.write((_HEADER - 8).to_bytes(8, "little"))
         self._file.write(json.dumps(header).encode().ljust(_HEADER - 8))
+        self._file.flush()
+        os.fsync(self._file.fileno())  # or it has its name after a loss of power, and zeros for images
         self.close()
 
     def close(self) -> None:
         """Write what is left to write."""
         self._file.close()
+
+    def abandon(self) -> None:
+        """Close what nobody needs: what is left to write may not be writable either."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     @property
     def _size(self) -> int:
@@ -140,7 +148,7 @@ class Place:
         size = int(np.prod(shape))
         if self.path and size + 2**20 <= available_disk(self.path.parent) and size < address_space():
             with contextlib.suppress(OSError):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path.parent)
                 self.file = InFile(self.path, shape)
                 return self.file
         if size > available_memory() * 9 // 10:

@@ -76,15 +76,14 @@ def state_bytes(state: Mapping[str, Tensor]) -> int:
     return 8 + (written + 7) // 8 * 8 + end
 
 
-def with_metadata(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Make a safetensors file whose metadata stand in order: the library writes them in any, by chance."""
-    content = save(tensors, metadata=dict(metadata))
+def with_metadata(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Make a safetensors file whose metadata lie in this order: the library's own has another every time."""
+    content = memoryview(save(dict(tensors), metadata=dict(metadata)))
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    header["__metadata__"] = dict(sorted(metadata.items()))
-    spelled = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    assert len(spelled) <= end - 8, "it is the same JSON in another order"
-    return b"".join((content[:8], spelled.ljust(end - 8), memoryview(content)[end:]))
+    header = {**json.loads(bytes(content[8:end])), "__metadata__": dict(metadata)}  # where it was: first
+    told = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    told += b" " * (-len(told) % 8)
+    return b"".join((len(told).to_bytes(8, "little"), told, content[end:]))
 
 
 def _dtype_of(name: str, value: object) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from secateur.atomic import json_bytes, write_bytes
+from secateur.atomic import json_bytes, naming, remove, write_bytes
 from secateur.errors import InputError
 from secateur.records.reading import is_file_name
 from secateur.records.stored import Stored, Wrong
@@ -71,7 +71,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes | None]) -> None:
     write_bytes(folder / MANIFEST_FILE, json_bytes(Manifest.of(written).to_json()))
     for name, content in files.items():
         if content is None:
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
         else:
             write_bytes(folder / name, content)
 
@@ -95,5 +95,5 @@ def check_whole(folder: Path) -> None:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file, in hex digits."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

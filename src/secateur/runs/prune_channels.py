@@ -16,7 +16,7 @@ from secateur.budget import Budget, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
-from secateur.methods.channels import Config
+from secateur.methods.channel_limits import Config
 from secateur.methods.registry import package_of
 from secateur.names import SelectingSplit
 from secateur.records.record import Removal

@@ -89,6 +89,7 @@ class Publication:
         """
         named = repository(repo)
         finished = Finished.of(directory, factory)
+        _check_no_links(finished.directory)
         card = f"---\n{metadata(finished, named, licence)}\n---\n\n{body(finished, named)}"
         files: dict[str, Content] = {CARD_FILE: card.encode()} if with_card else {}
         files[ARCHITECTURE_FILE] = finished.directory / ARCHITECTURE_FILE
@@ -142,6 +143,16 @@ def _without_places(path: Path) -> Content:
     content = read_json(path, "run the command that left it again")
     clean = scrubbed(content)
     return path if clean == content else json_bytes(sealed_again(clean, content))
+
+
+def _check_no_links(folder: Path) -> None:
+    """Raise InputError where a file is a link that leads out of its folder: nobody meant to publish that."""
+    for path in (folder / name for name in (ARCHITECTURE_FILE, *RECORDS, WEIGHTS_FILE)):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"what is published lies in its folder, and '{path}' is a link to '{path.resolve()}': copy "
+                "the file there"
+            )
 
 
 def _checked(path: Path) -> Path:

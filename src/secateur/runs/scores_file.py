@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from secateur.atomic import readable
 from secateur.errors import InputError, first_line
 from secateur.network.tensor_files import with_metadata
 
@@ -24,16 +25,17 @@ def read_scores(path: Path, run_id: str) -> Tensor:
 
     Raises:
         InputError: where they are damaged, or another run's.
+        OSError: where the system refuses to read them now: a verdict without them would be another.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable(path), safe_open(path, framework="pt") as file:
             found: Tensor = file.get_tensor("test")
             about = file.metadata() or {}
         whose, digest = about.get("run_id", run_id), about.get("digest")
         why = f"of {ascii(whose)[:80]}" if whose != run_id else "damaged"
         if whose == run_id and digest in (None, _digest(run_id, found)):
             return found
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         why = first_line(error)
     raise InputError(
         f"{path}: must be what {run_id} came to on every test example, and is not ({why}): the same command "

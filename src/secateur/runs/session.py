@@ -148,7 +148,8 @@ class Session:
         """The same behind its beginning."""
         with limited(self.run_limit):
             training, found = self._to_the_end(run)
-        record = self._finished(run, training, found)
+            record, scores = self._measured(run, training, found)
+        self._keep(run, training, record, scores)
         if self.runtime.is_main and not run.goes_on:
             self.store.drop_checkpoint(run.run_id)
         return record
@@ -249,8 +250,8 @@ class Session:
             self.reporter.note(f"{run.label}: {line}")
         return training
 
-    def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
-        """Measure the finished network, write it, and declare the run finished."""
+    def _measured(self, run: Run, training: Training, found: dict[str, Any]) -> tuple[Record, Tensor | None]:
+        """Measure the finished network: its record, and every test example's score where there are some."""
         model, progress, anatomy = training.model, training.progress, known_anatomy(training.model)
         metric, (test, scores) = training.terms.task.metric, self._on_test(training)
         record = Record(
@@ -276,6 +277,11 @@ class Session:
             data=run.data.found,
             **{"val_accuracy_before": progress.before, **found},
         )
+        return record, scores
+
+    def _keep(self, run: Run, training: Training, record: Record, scores: Tensor | None) -> None:
+        """Write the finished network, and declare the run finished."""
+        model = training.model
         if self.runtime.is_main:
             artefact = Artefact.of(run.data, run.terms.task, label=run.label, run_id=run.run_id)
             save_model(model, self.store.path(run.run_id), artefact=artefact)
@@ -283,8 +289,7 @@ class Session:
                 self.store.save_scores(run.run_id, scores)
             self.store.save_record(replace(record, files=hashes_of(self.store.path(run.run_id))))
         self.runtime.barrier()
-        self.reporter.run_finished(_in_words(record, progress.before))
-        return record
+        self.reporter.run_finished(_in_words(record, training.progress.before))
 
 
 def _in_words(record: Record, before: float | None) -> str:

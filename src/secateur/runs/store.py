@@ -23,13 +23,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from secateur.atomic import write_bytes, write_json
-from secateur.errors import InputError, require_posix
+from secateur.atomic import make_folder, remove, write_bytes, write_json
+from secateur.errors import InputError, UnreadableError, require_posix
 from secateur.process import holders
 from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.manifest import MANIFEST_FILE
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import is_run
+from secateur.records.out import check_stays
 from secateur.records.record import Record
 from secateur.records.run_folder import RunFolder
 from secateur.runs.checkpoint_file import checkpoint_bytes, read_checkpoint
@@ -104,7 +105,7 @@ class RunStore(RunFolder):
 
     def _is_whole(self, record: Record) -> bool:
         """Whether a run's files are those that its record is of; else they are set aside, and the record."""
-        folder = self.path(record.run_id)
+        folder = self.own(record.run_id)
         faults = faults_of(folder, record)
         if not faults:
             if (mended := manifest_fault(folder, record)) is not None and self._is_first:
@@ -130,6 +131,7 @@ class RunStore(RunFolder):
 
         Raises:
             InputError: where the file is damaged and stays, or is of a newer version.
+            UnreadableError: where it may be whole, but cannot be read now.
         """
         path = self.path(run_id) / RECORD_FILE
         if not path.is_file():
@@ -137,43 +139,44 @@ class RunStore(RunFolder):
         try:
             return record_at(path)
         except InputError as error:
-            if not self.mends or is_newer(path):
+            if not self.mends or isinstance(error, UnreadableError) or is_newer(path):
                 raise
             self.set_aside(path, str(error))
             return None
 
+    def own(self, run_id: str) -> Path:
+        """The run's folder, which need not exist, to write in; InputError where a link leads elsewhere."""
+        folder = self.path(run_id)
+        check_stays(folder, self.directory)
+        return folder
+
     def set_aside(self, path: Path, why: str, then: str = "and is made again") -> None:
         """Rename a file that is of no use, and say so; of several processes the first does it for all."""
+        check_stays(path.parent, self.directory)
         if self._is_first and (there := aside(path)) is not None:
             self.note(f"{why.removesuffix('.')}; it was set aside as {there.name}, {then}")
 
     def save_record(self, record: Record) -> None:
         """Declare the run finished."""
-        self.path(record.run_id).mkdir(parents=True, exist_ok=True)
-        write_json(self.path(record.run_id) / RECORD_FILE, record.for_file())
+        folder = self.own(record.run_id)
+        make_folder(folder)
+        write_json(folder / RECORD_FILE, record.for_file())
 
     def save_failure(self, failed: Failed) -> None:
         """Keep why a run failed; one that cannot be told has no folder."""
         if failed.run_id is not None and not self.finished(failed.run_id):
-            self.path(failed.run_id).mkdir(parents=True, exist_ok=True)
-            write_json(self.path(failed.run_id) / FAILED_FILE, failed.to_json())
-
-    def failure(self, run_id: str) -> Failed | None:
-        """Why a run failed; None where it did not, or was begun again since, or the file is damaged."""
-        path = self.path(run_id) / FAILED_FILE
-        try:
-            return Failed.load(path) if path.is_file() and not self.finished(run_id) else None
-        except InputError:
-            return None
+            folder = self.own(failed.run_id)
+            make_folder(folder)
+            write_json(folder / FAILED_FILE, failed.to_json())
 
     def forget_failure(self, run_id: str) -> None:
         """Take a run for one that did not fail: it is begun again."""
-        (self.path(run_id) / FAILED_FILE).unlink(missing_ok=True)
+        (self.own(run_id) / FAILED_FILE).unlink(missing_ok=True)
 
     def save_scores(self, run_id: str, scores: Tensor) -> None:
         """Keep the score of every test example, (N,), for verdicts; before the run is declared finished."""
-        folder = self.path(run_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.own(run_id)
+        make_folder(folder)
         write_bytes(folder / SCORES_FILE, scores_bytes(run_id, scores))
 
     def scores(self, run_id: str) -> Tensor | None:
@@ -201,8 +204,8 @@ class RunStore(RunFolder):
 
     def save_checkpoint(self, run_id: str, checkpoint: Checkpoint) -> None:
         """Replace the run's checkpoint, whole or not at all."""
-        folder = self.path(run_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.own(run_id)
+        make_folder(folder)
         write_bytes(folder / "checkpoint.safetensors", checkpoint_bytes(checkpoint))
 
     def checkpoint_path(self, run_id: str) -> Path:
@@ -210,13 +213,17 @@ class RunStore(RunFolder):
         return self.path(run_id) / "checkpoint.safetensors"
 
     def checkpoint(self, run_id: str) -> Checkpoint | None:
-        """The run's last checkpoint, else None; one that cannot be read counts as none."""
+        """The run's last checkpoint, else None; one that is damaged counts as none.
+
+        Raises:
+            OSError: where it cannot be read now.
+        """
         path = self.checkpoint_path(run_id)
         return read_checkpoint(path) if path.is_file() else None
 
     def drop_checkpoint(self, run_id: str) -> None:
         """Forget the checkpoint of a run that nothing continues from."""
-        (self.path(run_id) / "checkpoint.safetensors").unlink(missing_ok=True)
+        remove(self.own(run_id) / "checkpoint.safetensors")
 
     def delete(self, run_id: str) -> None:
         """Remove a run and all that it left; InputError where something else lies there."""
@@ -238,30 +245,13 @@ class RunStore(RunFolder):
         require_posix("a folder of runs")
         import fcntl
 
-        self.path(run_id).mkdir(parents=True, exist_ok=True)
+        make_folder(self.own(run_id))
         folder = os.open(self.path(run_id), os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
         finally:
             os.close(folder)
-
-    def is_claimed(self, run_id: str) -> bool:
-        """Whether a process of this machine, or of those that share its locks, is making the run."""
-        require_posix("a folder of runs")
-        import fcntl
-
-        try:
-            folder = os.open(self.path(run_id), os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return isinstance(error, BlockingIOError)
-        finally:
-            os.close(folder)
-        return False
 
     @contextmanager
     def locked(self, needed: bool = True) -> Iterator[None]:
@@ -275,7 +265,9 @@ class RunStore(RunFolder):
         if not needed:
             yield
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self.directory)
+        for name in (".lock", "runs"):
+            check_stays(self.directory / name, self.directory)
         with open(self.directory / ".lock", "a", encoding="utf-8") as file:  # whoever's it is, it stays
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
