@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -142,8 +143,16 @@ FILES = ("model.safetensors", "architecture.json", "scores.safetensors")
 DAMAGES: dict[str, Callable[[Path], object]] = {"flipped": flip, "gone": Path.unlink}
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", DAMAGES)
+USUAL = (("flipped", "model.safetensors"), ("flipped", "scores.safetensors"), ("gone", "architecture.json"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        pytest.param(*each, marks=() if each in USUAL else pytest.mark.slow)
+        for each in product(DAMAGES, FILES)
+    ],
+)
 def test_a_finished_run_that_is_not_whole_is_made_again(trained, tell, name, damage):
     folder, before = trained
     DAMAGES[damage](folder / name)
@@ -207,6 +216,7 @@ def test_a_manifest_alone_is_written_again(trained, tell, damage):
     assert {each.name: each.read_bytes() for each in folder.iterdir() if "damaged" not in each.name} == before
 
 
+@pytest.mark.slow
 def test_a_comparison_makes_again_what_a_later_arm_starts_from(tell):
     command = (
         "compare --model wrn-10-0.5 --data digits --limit-train 100 --epochs 1 --device cpu --out out "
@@ -240,7 +250,7 @@ def cut_short(store: RunStore, run_id: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-@pytest.mark.parametrize("damage", [cut_short, of_another_training])
+@pytest.mark.parametrize("damage", [pytest.param(cut_short, marks=pytest.mark.slow), of_another_training])
 def test_a_state_that_others_go_on_from_is_set_aside_and_an_earlier_one_taken(tell, damage):
     assert tell(f"{PRUNE} params=97%")[0] == 0
     (earlier,) = Path("out/runs").glob("prune-*")
@@ -259,6 +269,7 @@ def test_a_state_that_others_go_on_from_is_set_aside_and_an_earlier_one_taken(te
     assert one["accuracy"] == other["accuracy"]
 
 
+@pytest.mark.slow
 def test_what_fails_without_them_was_not_the_checkpoints_fault(tell, monkeypatch):
     assert tell(f"{PRUNE} params=97%")[0] == 0
     before = sorted(Path("out/runs").rglob("*"))
