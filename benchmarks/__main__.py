@@ -28,6 +28,7 @@ BENCHMARKS = (
     "decoding",
     "inspecting",
     "sparse_latency",
+    "growth",
 )
 QUICK_ROUNDS = 2
 

@@ -18,6 +18,7 @@ from benchmarks import (
     compact_latency,
     compare_overhead,
     fisher_run,
+    growth,
     machine,
     records,
     side_by_side,
@@ -30,8 +31,10 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur import models
+from secateur.compare.results import load_results
 from secateur.device import Runtime
 from secateur.methods import Fisher
+from secateur.records.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 QUICK = Settings(rounds=1, quick=True)
@@ -236,6 +239,29 @@ def test_startup_counts_an_imported_torch_as_not_met(monkeypatch):
     assert content["cases"][1]["met"] is False
     monkeypatch.setattr(startup, "python", lambda *arguments: "usage\nwithout torch")
     assert startup.run(QUICK).cases[1].met is True
+
+
+def test_growth_runs_commands_in_folders_that_it_makes(monkeypatch):
+    asked = []
+
+    def answer(words, **environment):
+        asked.append(words)
+        if words[0] == "report":
+            (Path(words[1]) / "report.html").write_text("<p>a page</p>")
+            assert len(load_results(Path(words[1])).points) == 12
+        elif words[0] == "runs":
+            assert len(RunFolder(words[-1]).ids()) == 40
+            assert RunFolder(words[-1]).head(RunFolder(words[-1]).resolve(f"train-{7:012x}")).epochs == 30
+
+    monkeypatch.setattr(growth, "secateur", answer)
+    monkeypatch.setattr(growth, "cpu_seconds", iter(range(1000)).__next__)
+    content = records.record("growth", QUICK, growth.run(QUICK), IDLE, ENVIRONMENT)
+    check(content, "growth")
+    assert [(case["ratio"], case["bar"]) for case in content["cases"]] == [
+        *((1.0, bar) for bar in (2.0, 1.0, 10.0, None)),
+    ]
+    assert content["cases"][2]["bytes"] == 13
+    assert [words[0] for words in asked[:4]] == ["runs", "runs", "report", "compare"]
 
 
 def test_allocator_divides_tuned_by_default(monkeypatch):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -359,14 +358,16 @@ def test_a_panel_for_each_arm_all_on_the_same_axes(shown: Any) -> None:
 
 
 def test_a_long_run_is_thinned_and_says_so() -> None:
-    epochs = tuple(float(epoch) for epoch in range(1, 2001))
-    short = Curve("a", "width", ("params=5%",), 0, epochs[:40], epochs[:40], epochs[:40])
-    long = Curve("b", "width", ("params=5%",), 1, epochs, epochs, epochs)
+    quantity = quantity_of(synthetic(epochs=1)[0])
+    epochs = range(1, 2001)
+    rows = [Epoch(epoch=n, loss=n, train_accuracy=None, val_accuracy=0.5, lr=0.1, params=9) for n in epochs]
+    short = Curve("a", "width", ("params=5%",), 0, rows[:40], quantity)
+    long = Curve("b", "width", ("params=5%",), 1, rows, quantity)
     assert Panels.of([short], "loss").points(short) == (list(epochs[:40]), list(epochs[:40]))
     panels = Panels.of([short, long, long], "loss")
     assert panels.points(long)[0] == [float(epoch) for epoch in range(2, 2001, 2)]
     assert panels.points(short)[0] == [float(epoch) for epoch in range(2, 41, 2)]
-    chart = curves_chart([short, long, long], quantity_of(synthetic(epochs=1)[0]))
+    chart = curves_chart([short, long, long], quantity)
     assert "training loss by epoch, about every second<" in chart.views[1].svg
 
 
@@ -498,10 +499,8 @@ def test_where_nothing_can_be_drawn_one_line_says_what_is_missing(monkeypatch: p
         render(*synthetic(arms=["width"]))
 
 
-def test_the_readmes_picture_is_what_the_file_says() -> None:
-    command = [sys.executable, "tools/picture.py", "--check"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout) == (0, "")
+def test_the_readmes_picture_is_what_the_file_says(checked: Callable[[str], tuple[Any, str]]) -> None:
+    assert checked("picture") == (0, "")
     for name in ("light", "dark"):
         picture = (ROOT / f"docs/pictures/forest-{name}.svg").read_text("utf-8")
         assert (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 
 import made
+from secateur.architecture import family
+from secateur.architecture.architecture import Architecture
+from secateur.atomic import write_json
+from secateur.budget import Limits
 from secateur.errors import InputError
+from secateur.records.measure import ACCURACY
 from secateur.records.reading import parse_json
 from secateur.records.record import Epoch
+from secateur.records.record_head import RecordHead, skimmed
 from secateur.records.results import Results
 from secateur.report.accuracy import AccuracyDrawing
 from secateur.report.costs import costs
@@ -27,23 +33,92 @@ from secateur.report.table import as_csv, table
 from synthetic import synthetic
 
 
-def test_runs_are_listed_without_torch_and_without_their_histories(tmp_path: Path) -> None:
-    kept = made.record()
-    folder = tmp_path / "runs" / kept.run_id
-    folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps(kept.to_json()))
+def left(directory: Path, run_id: str, epochs: int = 0) -> Path:
+    """A finished run in a folder, as `compare` leaves it; its record."""
+    history = tuple(
+        Epoch(
+            epoch=n,
+            loss=2 / n,
+            train_accuracy=1 / 3,
+            val_accuracy=n / 31 if n % 2 else None,
+            lr=0.1,
+            params=100,
+        )
+        for n in range(1, epochs + 1)
+    )
+    path = directory / "runs" / run_id / "record.json"
+    path.parent.mkdir(parents=True)
+    write_json(path, made.record(run_id, history=history).to_json())
+    return path
+
+
+NEED_NO_TORCH = (
+    *("--version", "--help", "runs list", "runs list none", "runs show train-a", "runs show interrupted"),
+    *("report", "runs show nothing", "compare --help", "push --help"),
+)
+
+
+def test_commands_that_need_no_torch_do_not_load_it(tmp_path: Path) -> None:
+    left(tmp_path / "secateur-compare", "train-aa-s0", epochs=3)
+    (tmp_path / "secateur-compare" / "runs" / "interrupted").mkdir()
     script = (
-        "import sys; from pathlib import Path; from secateur.cli.runs import list_runs; "
-        "print(list_runs(Path('.')).content['runs']); "
-        "print(sorted({'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)))"
+        "import sys; from secateur.cli.main import main\n"
+        f"for command in {NEED_NO_TORCH}:\n"
+        "    sys.argv = ['secateur', *command.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "    found = sorted({'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules))\n"
+        "    print('LOADED', command, found)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    listed, imported = done.stdout.splitlines()
-    assert kept.label in listed
-    assert f"'params': {kept.params}" in listed
-    assert imported == "[]"
+    told = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    assert told == [f"LOADED {command} []" for command in NEED_NO_TORCH], done.stderr
+
+
+def test_a_list_of_runs_opens_every_record_once_and_says_what_it_holds(tmp_path: Path) -> None:
+    for n in range(40):
+        left(tmp_path, f"train-{n:02}-s0", epochs=n)
+    script = (
+        "import sys; from pathlib import Path; from secateur.cli.runs import list_runs\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: event == 'open' and opened.append(str(args[0])))\n"
+        "rows = list_runs(Path('.')).content['runs']\n"
+        "print([row['epochs'] for row in rows] == list(range(40)), {row['params'] for row in rows})\n"
+        "names = [each for each in opened if each.startswith('runs/')]\n"
+        "print(len(names), len(set(names)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True {100}\n40 40\n"
+
+
+def test_of_a_history_rows_that_are_alike_are_read_once_and_what_is_damaged_is_noticed(
+    tmp_path: Path,
+) -> None:
+    path = left(tmp_path, "train-aa-s0", epochs=30)
+    content = path.read_bytes()
+    lean, unread = skimmed(content, "history")
+    assert (unread, lean.count(b'"epoch"')) == (28, 2)  # those without a validation are of their own kind
+    assert RecordHead.load(path) == RecordHead("a run", 100, 0.5, ACCURACY, 30)
+    start, end = content.index(b'"history"') + 10, content.index(b'"environment"')
+    refused = 0
+    for place, letter in product(range(start, end, 41), b'x"{,]-.\n'):
+        path.write_bytes(content[:place] + bytes([letter]) + content[place + 1 :])
+        damaged = _refuses(lambda: parse_json(path.read_bytes(), "here"))
+        assert _refuses(lambda: RecordHead.load(path)) == damaged, (place, chr(letter))
+        refused += damaged
+    assert refused > 300
+
+
+def _refuses(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except InputError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -73,6 +148,24 @@ def test_numbers_and_texts_at_the_edge_are_read(text: str, value: object) -> Non
 def test_what_no_file_of_ours_holds_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="not valid JSON"):
         parse_json(text, "here")
+
+
+def test_sizes_for_many_budgets_are_found_with_few_networks_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    construct = family.construct
+    monkeypatch.setattr(family, "construct", lambda *given: built.append(given) or construct(*given))
+    for known in (family._own, family._model, family._cost, family._family_costs):
+        known.cache_clear()
+    whole = Architecture.of(made.network(width=1.0))
+    budgets = [Limits.at({"params": share * whole.params // 100}) for share in range(20, 80)]
+    narrow = [whole.narrowed_to(limits) for limits in budgets]
+    scaled = [whole.scaled_to(limits) for limits in budgets]
+    assert all(each.params <= limits.units for each, limits in zip(narrow, budgets, strict=True))
+    assert all(each.params <= limits.units for each, limits in zip(scaled, budgets, strict=True))
+    assert len(built) <= 4 * len(budgets)  # it was 14 for each
+    built.clear()
+    assert [whole.narrowed_to(limits) for limits in budgets] == narrow
+    assert built == []
 
 
 def many(budgets: int, arms: int, seeds: int) -> tuple[Results, dict[str, tuple[Epoch, ...]]]:

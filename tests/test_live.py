@@ -16,6 +16,7 @@ import secateur as sc
 from browser import open_page
 from secateur.cli.main import main
 from secateur.compare import live
+from secateur.compare.lacking import Lacking
 from secateur.compare.results import load_results, rewrite_report
 from secateur.errors import InputError
 from secateur.progress import Reporter, Several
@@ -132,6 +133,31 @@ def test_failed_runs_are_told_on_the_page(tmp_path, watched):
     assert "Unfinished: 0 of 4 runs are there" in page
     assert "The command ended: " in page
     assert "no &lt;width params=50% seed 0&gt;" in page
+    names = [f"width params={share}% seed {seed}" for seed in (0, 1) for share in (50, 25)]
+    assert listed(page, "Failed") == [f"{name}: no &lt;{name}&gt;" for name in names]
+    assert listed(page, "Waiting") == []
+
+
+def test_while_others_go_on_what_failed_does_not_wait(tmp_path, watched, monkeypatch):
+    monkeypatch.setattr(live, "EVERY_S", 0.0)
+
+    class Failing(Watcher):
+        def run_started(self, label, compute):
+            super().run_started(label, compute)
+            if label.endswith("seed 0"):
+                raise InputError("no luck")
+
+    failing = Failing(tmp_path)
+    sc.compare(**SMALL, data=watched[1], out=tmp_path, reporter=failing)
+    page = failing.pages[-1]  # before the last run, which is that of params=25%
+    assert listed(page, "Failed") == [f"width params={share}% seed 0: no luck" for share in (50, 25)]
+    assert listed(page, "Waiting") == ["width params=25%"]
+
+
+def listed(page, what):
+    """What stands below this heading of the banner."""
+    below = page.partition(f"<summary>{what}: ")[2].partition("</ul>")[0]
+    return re.findall(r"<li>(.*?)</li>", below)
 
 
 class Clock:
@@ -145,7 +171,7 @@ class Clock:
 def a_page(path, clock, draw, notes, monkeypatch):
     monkeypatch.setattr(live, "write_text", lambda path, text: path.write_text(text))
     made = Made(Graph(), RunStore(path.parent))
-    return live.LivePage(path, made, draw, list, "again", notes.append, clock)
+    return live.LivePage(path, made, draw, lambda there: Lacking(), "again", notes.append, clock)
 
 
 def test_it_costs_at_most_its_share_of_the_time(tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
-"""What Secateur does to its process: how memory is kept, who else has a file open, what packages may tell."""
+"""Processes: what Secateur does to its own, which others are there still, and what packages may tell."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,63 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, one_gib)
     except (OSError, AttributeError):
         return
+
+
+def this_process() -> str:
+    """Name this process so that others can tell whether it has ended, as a part of files' names.
+
+    The machine since it was started with its space of ids, the id, and when the process began, as ids are
+    given out again. "" where there is no /proc.
+
+    Example:
+        >>> this_process()  # doctest: +SKIP
+        '5f2bc06a-4711-190352'
+    """
+    began = _began(os.getpid())
+    return f"{_ids_of()}-{os.getpid()}-{began}" if began is not None and _ids_of() else ""
+
+
+def has_ended(name: str) -> bool | None:
+    """Whether the process that `this_process` named, somewhere in a file's name, is gone.
+
+    None where that cannot be told: there is no name in it, or it is one of another machine or container.
+    """
+    found = _NAMED.search(name)
+    if found is None or found[1] != _ids_of():
+        return None
+    began = _began(int(found[2]))
+    if began is not None:
+        return began != int(found[3])
+    try:
+        os.kill(int(found[2]), 0)
+    except PermissionError:  # it is there, but of another user, and hidden
+        return None
+    except (ProcessLookupError, OverflowError):
+        return True
+    return True  # it waits to be forgotten
+
+
+_NAMED = re.compile(r"(?<![0-9a-f])([0-9a-f]{8})-(\d{1,10})-(\d{1,20})(?!\d)")
+
+
+@cache
+def _ids_of() -> str:
+    """Eight hex digits of the machine, since it was started, and of its space of process ids."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        space = os.readlink("/proc/self/ns/pid")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return hashlib.sha256(f"{boot}{space}".encode()).hexdigest()[:8]
+
+
+def _began(process: int) -> int | None:
+    """When a process began, in ticks since the machine did; None where none is at work that can be seen."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def holders(path: Path) -> str:

@@ -18,6 +18,7 @@ from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family, display_name
+from secateur.network.counting import are_large
 from secateur.network.described import describe_inputs
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED, Costs
@@ -49,11 +50,11 @@ class FamilyOrigin:
 
     @property
     def display_name(self) -> str:
-        return display_name(self._whole())
+        return self._own.display_name
 
     @property
     def widths(self) -> tuple[int, ...]:
-        return self._whole().widths
+        return self._own.widths
 
     @property
     def inside(self) -> tuple[int, ...]:
@@ -70,7 +71,7 @@ class FamilyOrigin:
 
     @property
     def inputs(self) -> Any:
-        return describe_inputs(torch.empty(1, *self._whole().input_shape, device="meta"))
+        return describe_inputs(torch.empty(1, *self._own.input_shape, device="meta"))
 
     def names_at(self, widths: Sequence[int]) -> tuple[str, ...]:
         return tuple(group.name for group in self.skeleton(widths).groups)
@@ -96,12 +97,7 @@ class FamilyOrigin:
         return construct(self.name, self.arguments, widths)
 
     def cost(self, widths: Sequence[int], resource: str) -> int:
-        if resource in COUNTED and all(width >= 1 for width in widths):
-            costs = _family_costs(self.name, json.dumps(self.arguments, sort_keys=True))
-            names = list(costs.graph.groups)
-            if len(names) == len(widths):
-                return costs.at(dict(zip(names, widths, strict=True)))[resource]
-        return COUNTERS[resource](self.skeleton(widths))  # or says what is wrong with the widths
+        return _cost(self.name, self._spelled, tuple(widths), resource)
 
     def clamped(self, widths: Sequence[int]) -> tuple[int, ...]:
         return tuple(widths)
@@ -113,8 +109,8 @@ class FamilyOrigin:
         return False
 
     def with_arguments(self, changes: dict[str, Any]) -> tuple[FamilyOrigin, tuple[int, ...]]:
-        own = construct(self.name, {**self.arguments, **changes}, None)
-        return FamilyOrigin.of(own), own.widths
+        own = FamilyOrigin(self.name, {**self.arguments, **changes})._own
+        return FamilyOrigin(self.name, json.loads(own.arguments)), own.widths
 
     def fitted_to(self, data: Data, widths: Sequence[int]) -> FamilyOrigin:
         return self._with({**self.arguments, **arguments_for(data.shape, data.num_classes)}, widths)
@@ -134,8 +130,13 @@ class FamilyOrigin:
         assert isinstance(model, Family)
         return model.widths
 
-    def _whole(self) -> Family:
-        return construct(self.name, self.arguments, None)
+    @property
+    def _spelled(self) -> str:
+        return json.dumps(self.arguments, sort_keys=True)
+
+    @property
+    def _own(self) -> _Own:
+        return _own(self.name, self._spelled)
 
 
 def arguments_for(shape: Sequence[int], num_classes: int) -> dict[str, Any]:
@@ -156,6 +157,43 @@ def read_family(content: dict[str, Any], source: str) -> tuple[FamilyOrigin, tup
             f"{source}: the groups must be those of {content['factory']} in order, got {names[:4]}..."
         )
     return FamilyOrigin.of(own), tuple(group["width"] for group in content["groups"])
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What there is to know of a network at the factory's own widths; `arguments` as JSON, all of them."""
+
+    arguments: str
+    widths: tuple[int, ...]
+    display_name: str
+    input_shape: tuple[int, int, int]
+
+
+@lru_cache(maxsize=4096)
+def _own(factory: str, arguments: str) -> _Own:
+    """Find it out: a comparison of many budgets asks again and again, and to build a network takes 3 ms."""
+    model = _model(factory, arguments)
+    return _Own(json.dumps(model.arguments), model.widths, display_name(model), model.input_shape)
+
+
+@lru_cache(maxsize=4)
+def _model(factory: str, arguments: str) -> Family:
+    """The network at the factory's own widths, without weights; nobody changes it."""
+    return construct(factory, json.loads(arguments), None)
+
+
+@lru_cache(maxsize=16384)
+def _cost(factory: str, arguments: str, widths: tuple[int, ...], resource: str) -> int:
+    """Count a resource at any widths, or say what is wrong with them."""
+    if widths == _own(factory, arguments).widths:
+        return COUNTERS[resource](_model(factory, arguments))
+    large = are_large(_own(factory, arguments).input_shape)  # a closed form names every feature
+    if resource in COUNTED and all(width >= 1 for width in widths) and not large:
+        costs = _family_costs(factory, arguments)
+        names = list(costs.graph.groups)
+        if len(names) == len(widths):
+            return costs.at(dict(zip(names, widths, strict=True)))[resource]
+    return COUNTERS[resource](construct(factory, json.loads(arguments), widths))
 
 
 @lru_cache(maxsize=64)

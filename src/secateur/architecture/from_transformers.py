@@ -165,7 +165,10 @@ def image_classifier(name: str) -> tuple[Factory, Factory | None]:
 
     def fresh(num_classes: int, in_channels: int) -> nn.Module:
         config = config_for(num_classes, in_channels)
-        made: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
+        made: nn.Module = transformers.AutoModelForImageClassification.from_config(
+            config,
+            trust_remote_code=False,  # else it asks on a terminal
+        )
         return made
 
     def pretrained(num_classes: int, in_channels: int) -> nn.Module:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from secateur.records.plan import Plan
     from secateur.records.run_folder import RunFolder
     from secateur.runs.life import State
-    from secateur.runs.store import RunStore
 
 _Folder = Annotated[Path, path_argument("Folder that compare, train or prune left.")]
 
@@ -80,9 +79,8 @@ def _listed(folder: RunFolder, run_id: str) -> Listed:
         return Listed(run_id, "damaged: its next command makes it again", "damaged")
     if record is None:
         from secateur.runs.life import state_of
-        from secateur.runs.store import RunStore
 
-        state = state_of(RunStore(folder.directory), run_id)
+        state = state_of(folder, run_id)
         label = f"{state.label}: " if state.label else ""
         return Listed(run_id, f"{label}{state.text}", state.name)
     shown = record.measure.shown(record.accuracy)
@@ -121,11 +119,11 @@ def show_run(
     """
     import json
 
+    from secateur.records.run_folder import RunFolder
     from secateur.records.written import rounded
     from secateur.runs.life import state_of
-    from secateur.runs.store import RunStore
 
-    store = _existing(RunStore(directory))
+    store = _existing(RunFolder(directory))
     run_id = _named(store, run)
     record = store.record(run_id)
     shown = record.to_json() if record else _unfinished(run_id, state_of(store, run_id))
@@ -158,7 +156,7 @@ def delete_run(
     return Answer({"deleted": run_id}, lambda: show(f"Deleted {run_id}"))
 
 
-def _named(store: RunStore, run: str) -> str:
+def _named(store: RunFolder, run: str) -> str:
     """The run that an id, or its beginning, names; nothing names none."""
     if not run.strip():
         raise InputError(

@@ -23,8 +23,6 @@ from secateur.compare.spreads import Array, Sample, Spreads
 
 LEVEL = 0.05
 """Of whatever is said: wrong in one of twenty cases at most."""
-POWER = 0.8
-"""How likely a gap is seen that counts as visible."""
 OWN_LEVEL, OWN_LEVEL_OF_THREE = 0.04, 0.10
 """Of two arms by their own seeds; with three seeds, of a pair no noisier than the others."""
 NOISIER = 2.0
@@ -35,7 +33,7 @@ MOST_SEEDS = 1000
 """More seeds than these are said to be too many."""
 _DOUBLINGS, _HALVINGS = 12, 30
 Z_POWER = 0.8416212335729143
-"""The 80% quantile of the normal distribution."""
+"""The 80% quantile of the normal distribution: so likely a gap is seen that counts as visible."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,15 @@ class Difference:
     def _p(self, gap: float) -> float:
         from scipy.special import stdtr  # Student's t distribution; scipy.stats takes a second to import
 
+        freedom, deviations = self._student
+        return float(self.weights @ (2 * stdtr(freedom, -gap / deviations)))
+
+    @cached_property
+    def _student(self) -> tuple[Array, Array]:
+        """What is the same whatever the gap, (G,) each: degrees of freedom, standard deviations."""
         variances = self.variances + self.test.between
         freedom = self.freedom * (variances / self.variances) ** 2
-        return float(self.weights @ (2 * stdtr(np.minimum(freedom, 1e8), -gap / np.sqrt(variances))))
+        return np.minimum(freedom, 1e8), np.sqrt(variances)
 
     @cached_property
     def own_p(self) -> float:

@@ -168,18 +168,6 @@ def _made_with(points: Sequence[Point], store: RunStore) -> dict[str, Any]:
     return {"trained_at": sorted(commits), "threads": several if len(threads) != 1 else threads.pop()}
 
 
-def waiting(wanted: Wanted, replicates: Sequence[Replicate], made: Made) -> list[str]:
-    """The arms that are not there with every seed, in words."""
-    total, found = len(replicates), []
-    for budget in wanted.question.budgets:
-        for arm in wanted.arms:
-            there = sum(made.has(arm.node(replicate, budget)) for replicate in replicates)
-            if there < total:
-                seeds = f", {there} of {total} seeds there" if there else ""
-                found.append(f"{arm.name} {budget}{seeds}")
-    return found
-
-
 def about(wanted: Wanted, replicates: Sequence[Replicate], made: Made, run_id: str) -> dict[str, str]:
     """The arms and budgets whose network a run makes, several where they share it; else none."""
     found: dict[str, None] = {}
@@ -187,9 +175,8 @@ def about(wanted: Wanted, replicates: Sequence[Replicate], made: Made, run_id: s
     for budget in wanted.question.budgets:
         for arm in wanted.arms:
             for replicate in replicates:
-                with suppress(NotMadeError):
-                    if made.run(arm.node(replicate, budget)).run_id == run_id:
-                        found[arm.name], budgets[str(budget)] = None, None
+                if made.id(arm.node(replicate, budget)) == run_id:
+                    found[arm.name], budgets[str(budget)] = None, None
     named = {"arm": ", ".join(found), "budget": ", ".join(budgets)} if found else {}
     return {"model": wanted.question.name, "data": wanted.question.data.label, **named}
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
 from secateur.deploy.described import key_in_onnx, metadata_of
 from secateur.deploy.given import Inputs, said_in_one_line
 from secateur.deploy.traced import (
@@ -69,7 +69,7 @@ def to_onnx(
     traced = Traced.of(model, example_inputs, dynamic_batch)
     content, found = onnx_bytes(traced, opset, metadata or metadata_of({}))
     difference = check(onnxruntime_run(content), traced, tolerance)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, content)
     return traced.record("onnx", path, len(content), found, difference, tolerance, "onnxruntime")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, scratch, write_bytes
 from secateur.deploy.described import metadata_of
 from secateur.deploy.traced import (
     Export,
@@ -50,7 +49,7 @@ def to_openvino(
     traced = Traced.of(model, example_inputs, dynamic_batch)
     xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path.with_suffix(".bin"), weights)
     write_bytes(path, xml)  # last, as it is what makes the pair a model
     size = len(xml) + len(weights)
@@ -68,8 +67,8 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> tuple[bytes, byte
     openvino = silent("openvino")
     for key, value in metadata.items():
         model.set_rt_info(value, [MARK, key])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.xml"
+    with scratch() as folder:
+        path = folder / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
@@ -118,8 +117,8 @@ def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
     with said_in_one_line(f"be read from '{path}'"):
         model = openvino.Core().read_model(path)
         found = model.get_rt_info([MARK]).astype(dict) if model.has_rt_info([MARK]) else {}
+        texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
         dtype = model.inputs[0].get_element_type().to_string()
         batch = model.inputs[0].get_partial_shape()[0]
     run = openvino_run(path.read_bytes(), weights.read_bytes(), dtype, threads=0)
-    texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
     return run, texts, batch.get_length() if batch.is_static else None

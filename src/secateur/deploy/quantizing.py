@@ -16,15 +16,14 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from secateur.atomic import scratch
 from secateur.deploy.given import said_in_one_line
 from secateur.deploy.traced import quietly
 from secateur.process import silent
@@ -79,8 +78,8 @@ RECIPES = (Recipe("minmax"), Recipe("percentile"), Recipe("minmax", between=Fals
 def folded(content: bytes) -> bytes:
     """Fold batch norms into convolutions and constants into one another, and infer all shapes."""
     quant_pre_process = silent("onnxruntime.quantization.shape_inference").quant_pre_process
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder, _silence("be prepared for int8"):
-        before, after = Path(folder) / "float.onnx", Path(folder) / "folded.onnx"
+    with scratch() as folder, _silence("be prepared for int8"):
+        before, after = folder / "float.onnx", folder / "folded.onnx"
         before.write_bytes(content)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         return after.read_bytes()
@@ -106,8 +105,8 @@ def quantize(content: bytes, batches: Sequence[Arrays], recipe: Recipe) -> bytes
         "entropy": q.CalibrationMethod.Entropy,
     }
     plain = onnx.load_from_string(content)
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder, _silence("be quantised by ONNX Runtime"):
-        before, after = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
+    with scratch() as folder, _silence("be quantised by ONNX Runtime"):
+        before, after = folder / "folded.onnx", folder / "int8.onnx"
         before.write_bytes(content)
         q.quantize_static(
             before,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import stat
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
-from secateur.errors import InputError
+from secateur.errors import InputError, UnreadableError
 
 MOST_BYTES = 2**26
 """Of a file of ours; the largest, a comparison of 10,000 networks, has 20 MB."""
@@ -57,20 +58,34 @@ def read_json(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> Any:
     Raises:
         InputError: there is none, it is no regular file, too large, or not what `parse_json` takes.
     """
+    return parse_json(read_file(path, again, most), str(path), again, most)
+
+
+def read_file(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> bytes:
+    """Read what a file holds; InputError where there is none, it is no regular file, or too large."""
     try:
-        state = path.stat()
+        state = os.stat(path)
         if not stat.S_ISREG(state.st_mode):
             raise InputError(f"{path}: must be a file, and is none: {again}")
         if state.st_size > most:
             raise InputError(f"{path}: must have at most {most:,} bytes, got {state.st_size:,}: {again}")
-        with path.open("rb") as file:  # it may grow meanwhile
+        with open(path, "rb") as file:  # it may grow meanwhile
             content = file.read(state.st_size + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        why = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: cannot be read ({why}): {again}") from None
-    return parse_json(content, str(path), again, most)
+        raise unreadable(path, error, again) from None
+    return content
+
+
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+def unreadable(path: Path, error: Exception, again: str) -> InputError:
+    """Make the error for a file that cannot be read; one that is absent is no `UnreadableError`."""
+    why = getattr(error, "strerror", None) or str(error)
+    absent = not isinstance(error, OSError) or isinstance(error, _ABSENT)
+    return (InputError if absent else UnreadableError)(f"{path}: cannot be read ({why}): {again}")
 
 
 def parse_json(

@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
-from secateur.errors import InputError
-from secateur.records.measure import ACCURACY, Measure
+from secateur.errors import InputError, require_posix
+from secateur.records.failed import FAILED_FILE, Failed
 from secateur.records.out import expanded
 from secateur.records.reading import is_file_name
-from secateur.records.stored import Stored, optional
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordHead(Stored):
-    """What a list of runs says of a record; a folder may hold 10,000, and the rest is not looked into.
-
-    Attributes:
-        history: an entry for each epoch; nothing is asked of it here.
-    """
-
-    SCHEMA: ClassVar[int | None] = 1
-    AGAIN: ClassVar[str] = "delete the run's folder, and the same command makes it again"
-
-    label: str
-    params: int
-    accuracy: float
-    metric: Measure | None = optional()  # noqa: RUF009  # a field
-    history: tuple[Any, ...]
-
-    @property
-    def measure(self) -> Measure:
-        """What the accuracies are."""
-        return self.metric or ACCURACY
-
-    @property
-    def epochs(self) -> int:
-        """How many were trained, a part of one counted as one."""
-        return len(self.history)
+from secateur.records.record import Record
+from secateur.records.record_head import RecordHead
 
 
 class RunFolder:
@@ -66,7 +37,37 @@ class RunFolder:
 
     def head(self, run_id: str) -> RecordHead | None:
         """What a list says of a finished run, else None; InputError for a damaged record."""
-        return RecordHead.load(self.path(run_id) / "record.json") if self.finished(run_id) else None
+        path = self.path(run_id) / "record.json"
+        return RecordHead.load(path) if path.is_file() else None
+
+    def record(self, run_id: str) -> Record | None:
+        """A finished run's record, else None; InputError for a damaged one."""
+        return Record.load(self.path(run_id) / "record.json") if self.finished(run_id) else None
+
+    def failure(self, run_id: str) -> Failed | None:
+        """Why a run failed; None where it did not, or was begun again since, or the file is damaged."""
+        path = self.path(run_id) / FAILED_FILE
+        try:
+            return Failed.load(path) if path.is_file() and not self.finished(run_id) else None
+        except InputError:
+            return None
+
+    def is_claimed(self, run_id: str) -> bool:
+        """Whether a process of this machine, or of those that share its locks, is making the run."""
+        require_posix("a folder of runs")
+        import fcntl
+
+        try:
+            folder = os.open(self.path(run_id), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        finally:
+            os.close(folder)
+        return False
 
     def ids(self) -> list[str]:
         """All runs, finished or not, by id."""

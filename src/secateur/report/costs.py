@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from secateur.records.point import Point
 from secateur.records.results import Results, SummaryRow
 
-from .series import NAMES, budgets, extent, zeroes_weights
+from .series import NAMES, budgets, extent, points_of_rows, zeroes_weights
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,21 @@ class Cost:
             return None if point.latency_ns is None else point.latency_ns / 1e6
         return _cost(point, self.key)
 
-    def of_row(self, results: Results, row: SummaryRow) -> float | None:
-        """What an arm's networks cost on average; None where one of them says nothing."""
+    def of_row(self, row: SummaryRow, points: Sequence[Point]) -> float | None:
+        """What an arm's networks cost on average; None where one of them says nothing.
+
+        Args:
+            points: the row's.
+        """
         if self.key != "latency":
             return _cost(row, self.key)
-        found = [
-            self.of_point(point)
-            for point in (*results.points, *results.dense)
-            if (point.arm, point.budget) == (row.arm, row.budget)
-        ]
-        known = [value for value in found if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(found) else None
+        known = [value for value in map(self.of_point, points) if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(points) else None
+
+    def of_rows(self, results: Results) -> list[float | None]:
+        """The same of every row of the summary."""
+        of_rows = points_of_rows((*results.points, *results.dense))
+        return [self.of_row(row, of_rows.get((row.arm, row.budget), [])) for row in results.summary]
 
 
 def _cost(row: SummaryRow | Point, key: str) -> float | None:
@@ -89,7 +93,7 @@ def costs(results: Results) -> list[Cost]:
 
 
 def _tells(results: Results, cost: Cost) -> bool:
-    found = [cost.of_row(results, row) for row in results.summary]
+    found = cost.of_rows(results)
     if not found or any(value is None for value in found) or not any(found):
         return False
     zeros = any(zeroes_weights(row) for row in results.summary)
@@ -98,7 +102,7 @@ def _tells(results: Results, cost: Cost) -> bool:
 
 def cost_axis(results: Results, cost: Cost) -> Axis:
     """Logarithmic where budgets, networks and the unpruned network span more than the factor `WIDE`."""
-    sizes = [size for row in results.summary if (size := cost.of_row(results, row)) is not None]
+    sizes = [size for size in cost.of_rows(results) if size is not None]
     if cost.key == results.resource:
         sizes += [b.limit for b in budgets(results)]
     if (dense := dense_cost(results, cost)) is not None:
@@ -108,4 +112,8 @@ def cost_axis(results: Results, cost: Cost) -> Axis:
 
 def dense_cost(results: Results, cost: Cost) -> float | None:
     """What the unpruned network costs; None without one, or where its run says nothing."""
-    return cost.of_row(results, results.dense_summary) if results.dense_summary else None
+    row = results.dense_summary
+    if row is None:
+        return None
+    points = points_of_rows((*results.points, *results.dense)).get((row.arm, row.budget), [])
+    return cost.of_row(row, points)

@@ -68,10 +68,13 @@ def encode(figure: Figure, kind: str) -> bytes:
         return buffer.getvalue()
     from PIL import Image, PngImagePlugin
 
-    figure.savefig(buffer, format="png", dpi=200)
+    figure.savefig(buffer, format="rgba", dpi=200)  # packed once, below
+    drawn: Any = figure.canvas
+    size = (int(drawn.renderer.width), int(drawn.renderer.height))
     about = PngImagePlugin.PngInfo()
     about.add_text("Software", MARK)
-    few = Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    pixels = Image.frombuffer("RGBA", size, buffer.getvalue(), "raw", "RGBA", 0, 1)
+    few = pixels.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     few.save(smaller := io.BytesIO(), format="PNG", pnginfo=about, dpi=(200, 200))
     return smaller.getvalue()
 

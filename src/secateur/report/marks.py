@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from secateur.records.point import Point
 from secateur.records.results import Results, SummaryRow
 
 from .costs import Cost
 from .quantity import Quantity, quantity_of
-from .series import Budget, arms, budgets, extent
+from .series import Budget, arms, budgets, extent, points_of_rows
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,24 @@ def marks(results: Results, cost: Cost) -> dict[str, list[Mark]]:
     """Arm -> its marks, smallest budget first; none moved from its value."""
     groups = {budget.text: budget for budget in budgets(results)}
     by_arm: dict[str, list[Mark]] = {arm: [] for arm in arms(results)}
-    for row in results.summary:
+    of_rows, quantity = points_of_rows(results.points), quantity_of(results)
+    for row, size in zip(results.summary, cost.of_rows(results), strict=True):
         if row.budget in groups:
-            by_arm[row.arm].append(_mark(results, row, groups[row.budget], cost))
+            mine = of_rows.get((row.arm, row.budget), [])
+            by_arm[row.arm].append(_mark(row, size, mine, groups[row.budget], cost, quantity))
     places = {text: index for index, text in enumerate(groups)}
     return {arm: sorted(found, key=lambda mark: places[mark.budget]) for arm, found in by_arm.items()}
 
 
-def _mark(results: Results, row: SummaryRow, budget: Budget, cost: Cost) -> Mark:
-    quantity = quantity_of(results)
-    mine = [p for p in results.points if (p.arm, p.budget) == (row.arm, row.budget)]
+def _mark(
+    row: SummaryRow, size: float | None, mine: Sequence[Point], budget: Budget, cost: Cost, quantity: Quantity
+) -> Mark:
     low, high = quantity.of(row.low), quantity.of(row.high)
     return Mark(
         arm=row.arm,
         budget=budget.text,
         limit=budget.limit,
-        size=cost.of_row(results, row),
+        size=size,
         n=row.n,
         mean=quantity.drawn(row.mean),
         std=quantity.of(row.std),

@@ -38,6 +38,7 @@ class Progress:
         waiting: points that are not there yet, in words, with the seeds that are.
         drawn: of the runs, how many there were when the charts were drawn.
         stopped: why it does not go on, in words; empty while it does.
+        failed: runs that failed, each with why.
     """
 
     done: int
@@ -49,6 +50,7 @@ class Progress:
     waiting: tuple[str, ...] = ()
     drawn: int = 0
     stopped: str = ""
+    failed: tuple[str, ...] = ()
 
     @property
     def every(self) -> int | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from secateur.records.point import Point
@@ -20,7 +21,7 @@ from .quantity import Quantity, quantity_of
 from .style import order
 
 Histories = Mapping[str, Sequence[Epoch]]
-"""Run id -> its epochs."""
+"""Run id -> its epochs, which may be read when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,32 @@ class Profile:
 
 @dataclass(frozen=True)
 class Curve:
-    """One training run: validation accuracy (percent), or the metric, and training loss by epoch."""
+    """One training run, whose history is looked into when it is drawn.
+
+    Attributes:
+        epochs: their numbers.
+        val_accuracy: validation accuracy (percent), or the metric, by epoch.
+        loss: of training, by epoch.
+    """
 
     run_id: str
     arm: str
     budgets: tuple[str, ...]
     seed: int | None
-    epochs: tuple[float, ...]
-    val_accuracy: tuple[float | None, ...]
-    loss: tuple[float | None, ...]
+    history: Sequence[Epoch]
+    quantity: Quantity
+
+    @cached_property
+    def epochs(self) -> tuple[float, ...]:
+        return tuple(epoch.epoch for epoch in self.history)
+
+    @cached_property
+    def val_accuracy(self) -> tuple[float | None, ...]:
+        return tuple(self.quantity.of(epoch.val_accuracy) for epoch in self.history)
+
+    @cached_property
+    def loss(self) -> tuple[float | None, ...]:
+        return tuple(epoch.loss if math.isfinite(epoch.loss) else None for epoch in self.history)
 
     @property
     def where(self) -> str:
@@ -117,6 +135,14 @@ def budgets(results: Results) -> list[Budget]:
         if row.budget is not None and row.limit is not None
     }
     return sorted(found, key=lambda b: (b.limit, b.text))
+
+
+def points_of_rows(points: Iterable[Point]) -> dict[tuple[str, str | None], list[Point]]:
+    """(arm, budget) -> its points, in their order."""
+    found: dict[tuple[str, str | None], list[Point]] = {}
+    for point in points:
+        found.setdefault((point.arm, point.budget), []).append(point)
+    return found
 
 
 def extent(
@@ -202,28 +228,8 @@ def curves(results: Results, histories: Histories) -> list[Curve]:
     )
     quantity = quantity_of(results)
     others = sorted(r for r in histories if r not in owners and histories[r])
-    return [_curve(quantity, r, *owners[r], histories[r]) for r in known] + [
-        _curve(quantity, r, "other", ["no point of its own"], None, histories[r]) for r in others
-    ]
-
-
-def _curve(
-    quantity: Quantity,
-    run_id: str,
-    arm: str,
-    where: Sequence[str],
-    seed: int | None,
-    history: Sequence[Epoch],
-) -> Curve:
-    return Curve(
-        run_id,
-        arm,
-        tuple(where),
-        seed,
-        tuple(epoch.epoch for epoch in history),
-        tuple(quantity.of(epoch.val_accuracy) for epoch in history),
-        tuple(epoch.loss if math.isfinite(epoch.loss) else None for epoch in history),
-    )
+    named = [(r, *owners[r]) for r in known] + [(r, "other", ["no point of its own"], None) for r in others]
+    return [Curve(r, arm, tuple(where), seed, histories[r], quantity) for r, arm, where, seed in named]
 
 
 def trajectories(results: Results) -> list[Trajectory]:

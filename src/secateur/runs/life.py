@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from secateur.atomic import write_json
+from secateur.atomic import make_folder, write_json
 from secateur.errors import InputError
 from secateur.progress import Reporter, duration
 from secateur.records.ours import VERSION
+from secateur.records.run_folder import RunFolder
 from secateur.records.stored import Stored
-from secateur.runs.store import RunStore
 
 ALIVE_FILE = "alive.json"
 EVERY_S = 1.0
@@ -69,10 +69,10 @@ class Pulse(Reporter):
 
 
 @contextmanager
-def alive(store: RunStore, run_id: str, label: str) -> Iterator[Pulse]:
+def alive(store: RunFolder, run_id: str, label: str) -> Iterator[Pulse]:
     """Show that a run is being made, until it ends in whatever way but a kill."""
     path = store.path(run_id) / ALIVE_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     found = Alive(
         pid=os.getpid(),
         host=socket.gethostname(),
@@ -84,11 +84,16 @@ def alive(store: RunStore, run_id: str, label: str) -> Iterator[Pulse]:
     try:
         yield Pulse(path)
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        forget_maker(store, run_id)
 
 
-def maker_of(store: RunStore, run_id: str) -> Alive | None:
+def forget_maker(store: RunFolder, run_id: str) -> None:
+    """Have nobody make a run."""
+    with suppress(OSError):
+        (store.path(run_id) / ALIVE_FILE).unlink(missing_ok=True)
+
+
+def maker_of(store: RunFolder, run_id: str) -> Alive | None:
     """Who makes a run, or was killed at it; None where nobody says."""
     path = store.path(run_id) / ALIVE_FILE
     try:
@@ -116,7 +121,7 @@ class State:
         return f"{self.name} ({self.said})" if self.said else self.name
 
 
-def state_of(store: RunStore, run_id: str) -> State:
+def state_of(store: RunFolder, run_id: str) -> State:
     """Say what became of a run that has a folder."""
     if store.finished(run_id):
         return State(FINISHED)
