@@ -22,7 +22,7 @@ test-slow: $(READY)  ## the longer tier too
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
 
-test-torch-next-quick:  ## of that the part that a new torch breaks first; left out, in a line, where its wheels cannot be had
+test-torch-next-quick:  ## of that the part that a new torch breaks first; left out, in a line, where its wheels do not come in time
 	$(PYTHON) tools/torch_next.py
 
 docs: $(READY)  ## the site, in build/site, and its tests; a warning is an error

@@ -17,7 +17,7 @@ PINNED = ROOT / "constraints-next.txt"
 ENVIRONMENT = ROOT / ".venv-next"
 QUICK = ("test_export", "test_surgery")
 """Files of tests of what a new torch breaks first: tracing, export to three runtimes, cutting, counting."""
-PATIENCE_S = 1200
+PATIENCE_S = 600
 TIMED_OUT = 124  # as timeout says it
 OF_OURS = (
     "ResolutionImpossible",
