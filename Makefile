@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 NEXT := .venv-next
 RELEASE := .venv-release
 WHOLE := .venv-whole
-.PHONY: demo test test-slow test-torch-next docs lint bench dist sbom licences audit clean
+.PHONY: demo test test-slow test-torch-next test-torch-next-quick docs lint bench dist sbom licences check-licences audit clean
 
 demo: $(READY)  ## compare on the embedded digits; prints the verdict and where the report lies
 	$(BIN)/secateur compare --model wrn-16-1 --data digits --budget params=50% --budget params=25% \
@@ -21,6 +21,9 @@ test-slow: $(READY)  ## the longer tier too
 
 test-torch-next: $(NEXT)/.ready  ## the default suite on the next torch, with torchvision and timm: 5.6 GB
 	$(NEXT)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not pinned"
+
+test-torch-next-quick:  ## of that the part that a new torch breaks first; left out, in a line, where its wheels cannot be had
+	$(PYTHON) tools/torch_next.py
 
 docs: $(READY)  ## the site, in build/site, and its tests; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going --quiet --fresh-env -d build/doctrees docs build/site
@@ -46,8 +49,11 @@ sbom: $(RELEASE)/.ready $(WHOLE)/.ready  ## dist/secateur.cdx.json: what secateu
 licences: $(RELEASE)/.ready $(WHOLE)/.ready  ## docs/licences.md, of what secateur[all] brings
 	$(RELEASE)/bin/python tools/licences.py $(WHOLE)/bin/python
 
+check-licences: $(READY)  ## whether that page is of the pinned versions
+	$(BIN)/python tools/licences.py --check
+
 audit: $(RELEASE)/.ready  ## known weaknesses of the pinned versions; needs a network that reaches PyPI's JSON service
-	$(RELEASE)/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --desc off
+	$(RELEASE)/bin/python tools/audit.py $(AUDIT)
 
 clean:
 	rm -rf $(VENV) $(NEXT) $(RELEASE) $(WHOLE) demo build dist src/*.egg-info
@@ -59,7 +65,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(NEXT)/.ready: pyproject.toml constraints-next.txt
 	$(PYTHON) -m venv $(NEXT)
-	$(NEXT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-next.txt --editable '.[field]'
+	$(NEXT)/bin/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints-next.txt --editable '.[field]'
 	touch $@
 
 $(RELEASE)/.ready: constraints-release.txt

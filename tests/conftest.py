@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import secrets
 import shlex
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +24,18 @@ from watched import gone
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of us share the cores
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+LONGEST = (
+    *("test_tracing", "test_executors", "test_own_loop", "test_foreign", "test_interruption", "test_report"),
+    *("test_export", "test_own_data", "test_sparse", "test_int8", "test_shipped", "test_examples"),
+)
+"""They come first, so that no worker is left with one of them at the end; a file is one worker's."""
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +87,24 @@ def run(monkeypatch, command_line, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("signal.signal", lambda *_: None)
     return command_line
+
+
+@pytest.fixture
+def checked(monkeypatch, capsys):
+    """Run `python tools/NAME.py --check` in this process: exit code, and what it says."""
+
+    def call(name):
+        path = Path(__file__).parents[1] / "tools" / f"{name}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), "--check"])
+        monkeypatch.syspath_prepend(path.parent)
+        code = 0
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code or 0, capsys.readouterr().out
+
+    return call
 
 
 @pytest.fixture(scope="session")

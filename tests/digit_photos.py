@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
+import secateur as sc
 from secateur.architecture.resolve import resolve_model
 from secateur.compare.one_network import Subject, train_one
 from secateur.data import Data, load_data
@@ -62,3 +66,15 @@ def photos(tmp_path_factory):
 def small(photos, tmp_path_factory):
     """A network that is right about most of `photos`, and wrong about some."""
     return trained(load_data(str(photos)), tmp_path_factory.mktemp("small"), 8)
+
+
+def by_hand(network, photos, factory=None):
+    """File -> class, by torch alone: the pixels, (x / 255 - mean) / std, the largest score."""
+    content, model = json.loads((network / "artefact.json").read_text()), sc.load(network, factory)
+    found = {}
+    for file in sorted(photos.glob("test/*/*.png")):
+        pixels = torch.from_numpy(np.array(Image.open(file))).double() / 255
+        x = (pixels - content["preprocessing"]["mean"][0]) / content["preprocessing"]["std"][0]
+        with torch.no_grad():
+            found[str(file)] = content["classes"][int(model(x.float()[None, None]).argmax())]
+    return found

@@ -17,6 +17,7 @@ from secateur.architecture.artefact import Artefact
 from secateur.data import Augmentation, Data, Split
 from secateur.data.preprocessing import PixelFormat, Preprocessing
 from secateur.errors import InputError
+from secateur.records.seal import sealed
 from secateur.runs.export import export_directory
 from secateur.runs.predictor import Predictor
 
@@ -59,6 +60,8 @@ def export(folder, *arguments, **options):
 def test_a_saved_network_knows_its_classes_and_its_input(tmp_path, model, data):
     sc.save(model, tmp_path, data=data)
     content = json.loads((tmp_path / "artefact.json").read_text())
+    digest = content.pop("digest")
+    assert digest["keys"] == sorted(content)
     assert content == {
         "schema": 1,
         "format": "secateur-artefact",
@@ -168,7 +171,7 @@ def test_what_is_of_other_classes_is_not_carried_on(tmp_path, model, data):
 def test_a_damaged_artefact_is_refused(tmp_path, model, data, change, part):
     sc.save(model, tmp_path, data=data)
     content = json.loads((tmp_path / "artefact.json").read_text())
-    (tmp_path / "artefact.json").write_text(json.dumps({**content, **change}))
+    (tmp_path / "artefact.json").write_text(json.dumps(sealed({**content, **change})))
     with pytest.raises(InputError) as said:
         load(tmp_path)
     assert part in str(said.value)

@@ -303,16 +303,31 @@ def steps(draw: st.DrawFn) -> Step:
     return conv(groups * number(1, 6), groups * number(1, 10), height, width, *rest, groups, **same)
 
 
-@given(st.lists(steps(), min_size=30, max_size=30))
-@settings(
-    max_examples=2,  # the first is the simplest: one layer thirty times
-    deadline=None,
-    phases=[Phase.generate],
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-def test_layers_of_any_shape(tmp_path_factory: pytest.TempPathFactory, drawn: list[Step]) -> None:
-    check(drawn, "float32", tmp_path_factory.mktemp("any"), "clang", [*SANITIZERS, "-march=native"])
+def varied(drawn: list[Step]) -> bool:
+    """Whether they are not one layer many times, as the very first example is."""
+    return len({(each.weight.shape, each.input.shape) for each in drawn}) > 5
+
+
+def any_shape(layers: int, examples: int, folder: pytest.TempPathFactory) -> None:
+    """Compile so many random layers at once, and look at each; so many times."""
+
+    @given(st.lists(steps(), min_size=layers, max_size=layers).filter(varied))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        phases=[Phase.generate],
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    def look(drawn: list[Step]) -> None:
+        check(drawn, "float32", folder.mktemp("any"), "clang", [*SANITIZERS, "-march=native"])
+
+    look()
+
+
+@pytest.mark.parametrize(("layers", "examples"), [(12, 1), pytest.param(30, 4, marks=pytest.mark.slow)])
+def test_layers_of_any_shape(tmp_path_factory: pytest.TempPathFactory, layers: int, examples: int) -> None:
+    any_shape(layers, examples, tmp_path_factory)
 
 
 def test_what_has_no_weight_is_not_read(tmp_path: Path) -> None:

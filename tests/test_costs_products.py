@@ -21,7 +21,9 @@ from secateur.network.inputs import call, map_inputs
 from secateur.network.weights import count_weights
 from secateur.surgery.anatomy import anatomy_of, open_with_graph
 from secateur.surgery.costs import Costs
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Number, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Site
+from secateur.surgery.held_numbers import Number
 from secateur.surgery.multiplying import ProductWatch
 from secateur.surgery.soft_cost import SoftCost
 

@@ -466,7 +466,8 @@ def test_without_the_library_the_hub_says_how_to_go_on(monkeypatch, no_data_fold
 
 
 def test_a_hub_out_of_reach_is_one_line(monkeypatch, no_data_folder):
-    def load_dataset(name):
+    def load_dataset(name, trust_remote_code):
+        assert trust_remote_code is False
         raise ConnectionError(f"Couldn't reach '{name}' on the Hub\nand a long story")
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
@@ -500,11 +501,59 @@ def test_a_dataset_dict_of_the_hub(dataset_dict):
 
 
 def test_the_hub_gives_what_its_parquet_files_give(dataset_dict, tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.load_dataset", lambda repository: dataset_dict)
+    monkeypatch.setattr("datasets.load_dataset", lambda repository, trust_remote_code: dataset_dict)
     data = load_data("hf:owner/animals")
     assert (data.name, data.label) == ("hf:owner/animals", "owner/animals")
     assert data.fingerprint == load_data(str(tmp_path / "files")).fingerprint
     assert len(list((tmp_path / "cache").iterdir())) == 2, "both are cached"
+
+
+class Fetched:
+    """One split as the `datasets` library has it, which need not be installed: images by path alone."""
+
+    cache_files = ()
+
+    def __init__(self, paths):
+        kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+        cells = pyarrow.array([{"bytes": None, "path": str(path)} for path in paths], kind)
+        self.table = pyarrow.table({"image": cells, "label": [i % 2 for i in range(len(paths))]})
+        self.features = types.SimpleNamespace(arrow_schema=self.table.schema)
+
+    def __len__(self):
+        return len(self.table)
+
+    def with_format(self, name):
+        assert name == "arrow"
+        return self
+
+    def __getitem__(self, rows):
+        return self.table
+
+
+def test_a_set_of_the_hub_names_no_file_but_what_was_fetched(tmp_path, monkeypatch):
+    for folder in ("datasets", "elsewhere"):
+        for index in range(12):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{index}.png").write_bytes(encoded(index))
+    caches = ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH")
+    asked = []
+    fetched = {"train": Fetched([tmp_path / "datasets" / f"{i}.png" for i in range(12)])}
+    fetched["test"] = fetched["train"]
+
+    def load_dataset(name, **given):
+        asked.append((name, given))
+        return fetched
+
+    config = types.SimpleNamespace(**dict.fromkeys(caches, tmp_path / "datasets"))
+    stand_in = types.SimpleNamespace(load_dataset=load_dataset, config=config)
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+    assert len(load_data("hf:owner/animals").test) == 12
+    assert asked == [("owner/animals", {"trust_remote_code": False})]
+    for path in ("/etc/passwd", tmp_path / "elsewhere" / "0.png", "datasets/../elsewhere/0.png"):
+        monkeypatch.chdir(tmp_path)
+        fetched["test"] = Fetched([path] * 2)
+        with pytest.raises(InputError, match=f"test row 0 names '{path}'"):
+            load_data("hf:owner/animals")
 
 
 # --- cache ----------------------------------------------------------------------------------------------

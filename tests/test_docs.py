@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -72,12 +71,9 @@ def test_the_example_of_an_architecture_is_one():
     assert keys == {*content, "numbers", "over_kept", "skipped"} | groups | sites
 
 
-def test_the_readmes_tables_are_what_the_results_say():
+def test_the_readmes_tables_are_what_the_results_say(checked):
     """`python tools/readme.py` writes them; nothing is typed by hand."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools/readme.py", "--check"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert checked("readme") == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -134,12 +130,9 @@ def _limit(results, point):
     return next(row["limit"] for row in results["summary"] if row["budget"] == point["budget"])
 
 
-def test_the_list_of_commands_is_what_the_command_line_says():
+def test_the_list_of_commands_is_what_the_command_line_says(checked):
     """`python tools/cli.py` writes it."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools/cli.py", "--check"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert checked("cli") == (0, "")
 
 
 def test_the_quick_start_quotes_its_record():

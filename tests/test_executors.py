@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -32,8 +33,13 @@ from secateur.runs.graph import Graph, NotMadeError
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
+from watched import gone
 
-FAST = {"recipe": Recipe(epochs=1, batch_size=64), "prune": PruneSettings(every=1), "device": "cpu"}
+FAST = {
+    "recipe": Recipe(epochs=1, batch_size=64),
+    "prune": PruneSettings(every=1, at_once=8),
+    "device": "cpu",
+}
 ARMS = ("fisher-tuned", "fisher-scratch", "copycat", "width")
 BOTH = {"arms": ARMS, "budgets": ["params=60%", "params=30%"], **FAST}
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
@@ -412,7 +418,8 @@ def test_failures_are_told_in_a_line():
     alone.add(graph.nodes["1"], errors[1], diary)
     with pytest.raises(RuntimeError) as told:
         alone.raise_if_any(0)
-    assert told.value is errors[1]
+    assert told.value.__cause__ is errors[1]
+    assert str(told.value) == "1: RuntimeError: no memory: SECATEUR_DEBUG=1 shows where"
 
 
 @pytest.mark.slow  # which workers and which runs is one question for all: `both` above is its sibling
@@ -681,6 +688,36 @@ def command_line(line, **environment):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@needs_ray
+@pytest.mark.slow
+def test_rays_folder_goes_with_the_next_command_though_who_watched_it_is_killed_too(tmp_path):
+    mark, before = str(tmp_path), {*Path("/tmp").glob("secateur-*")}
+    with command_line(f"{COMMAND} {tmp_path / 'out'} --on ray --workers 2", SECATEUR_TEST=mark) as process:
+        while not workers_of(mark):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        (watch,) = (
+            each for each in psutil.Process(process.pid).children() if "orphans.py" in str(each.cmdline())
+        )
+        watch.kill()
+        process.kill()
+        process.communicate()
+    assert gone(mark, 120.0)
+    own = [
+        each for each in {*Path("/tmp").glob("secateur-*")} - before if f"-{process.pid}-" in owner_of(each)
+    ]
+    assert len(own) == 1
+    with RunStore(tmp_path / "another").locked():
+        pass
+    assert not own[0].exists()
+
+
+def owner_of(folder: Path) -> str:
+    """The process that made a temporary folder."""
+    file = folder / "process"
+    return file.read_text() if file.is_file() else ""
 
 
 @needs_ray

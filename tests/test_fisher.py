@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from secateur import models
 from secateur.errors import InputError
 from secateur.methods import Fisher
-from secateur.methods.channels import removal_score
+from secateur.methods.channel_choice import removal_score
 from secateur.methods.fisher import saliency
 from secateur.methods.gradients import channel_gradients
 from secateur.network.counting import layer_positions

@@ -29,6 +29,7 @@ FLOORS = (
         "network",
         "data",
         "report",
+        "tracking",
         "device",
         "models",
         "records",

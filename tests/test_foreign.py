@@ -75,7 +75,8 @@ def counted_by_torch(model, inputs):
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
 
 
-LARGE = ("efficientnet", "mobilenet_v2")  # which have what shufflenet and squeeze-excite have, in many layers
+LARGE = ("efficientnet", "mobilenet_v2")
+MANY_LAYERS = (*LARGE, "regnet")  # of what shufflenet and squeeze-excite have in few
 
 
 # Batch statistics of so few positions leave the deeper layers of EfficientNet no gradient, which is said.
@@ -83,7 +84,7 @@ LARGE = ("efficientnet", "mobilenet_v2")  # which have what shufflenet and squee
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in MANY_LAYERS))
         for name in (*foreign.NETWORKS, *foreign.HUGGINGFACE)
     ],
 )

@@ -14,6 +14,7 @@ from secateur.budget import COUNTERS, TRAINABLE, Limits
 from secateur.device import Runtime
 from secateur.progress import Reporter
 from secateur.runs.gate_channels import GateChannels
+from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.run import epoch_compute
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
@@ -82,7 +83,7 @@ def test_any_budget_that_can_be_trained_to_can_be_compared(digits, tmp_path, res
         [f"{resource}=40%"],
         arms=["channel-reparametrization", "width", "fisher-tuned"],
         recipe=Recipe(epochs=2, batch_size=64),
-        prune_every=1,
+        prune=PruneSettings(every=1, at_once=8),
         out=tmp_path,
         device="cpu",
     )

@@ -14,7 +14,7 @@ from secateur.budget import COUNTERS
 from secateur.deploy.latency import Latency
 from secateur.errors import InputError
 from secateur.methods import RandomChannels, goal
-from secateur.methods.channels import granule, smallest_widths
+from secateur.methods.granularity import granule, smallest_widths
 from secateur.network.counting import count_macs, layer_positions
 from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, open_model, remember

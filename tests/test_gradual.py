@@ -31,19 +31,10 @@ from secateur.progress import Reporter
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.training.recipe import Recipe
+from small_network import batch, network
 
 METHODS = [GradualMagnitude, DynamicFeedback]
 SHARES = st.tuples(st.integers(0, 9), st.integers(1, 10)).map(sorted).filter(lambda pair: pair[0] < pair[1])
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4))
-
-
-def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    order = torch.Generator().manual_seed(step)
-    return torch.randn(16, 6, generator=order), torch.randint(4, (16,), generator=order)
 
 
 def train(method, steps: int, model=None, watch=lambda model: None) -> nn.Module:

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import secateur
 
 HEAVY = [
@@ -18,35 +16,34 @@ HEAVY = [
     *("torch._inductor", "torchvision", "transformers", "typer"),
 ]
 
-PROGRAM = """
-import sys
-{statement}
-print(*(name for name in {heavy} if name in sys.modules))
-"""
+FIRST_USES = {
+    "from secateur.progress import BarReporter; BarReporter()": "rich",
+    "from secateur.data import load_data; load_data('digits', image_size=9)": "PIL",
+    "from secateur.device import Runtime; Runtime('cpu')": "accelerate",
+}
+"""What loads something heavy, and what."""
 
 
-def heavy_modules_after(statement: str) -> list[str]:
-    program = PROGRAM.format(statement=statement, heavy=HEAVY)
+def heavy_modules_after(*statements: str) -> list[set[str]]:
+    """The heavy modules that are there after each of some statements, in a process of their own."""
+    told = f"print(*(name for name in {HEAVY} if name in sys.modules))"
+    program = "\n".join(["import sys", *(f"{statement}\n{told}" for statement in statements)])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
-def test_the_names_of_the_library_load_torch_and_nothing_else_that_is_heavy():
+def test_the_names_of_the_library_load_torch_and_nothing_else_that_is_heavy_before_it_is_used():
     names = ", ".join(secateur.__all__)
-    of_torch = heavy_modules_after("import torch")  # a build of torch may bring some along
-    assert heavy_modules_after(f"from secateur import {names}") == of_torch
-
-
-@pytest.mark.parametrize(
-    ("statement", "wanted"),
-    [
-        ("from secateur.device import Runtime; Runtime('cpu')", "accelerate"),
-        ("from secateur.data import load_data; load_data('digits', image_size=9)", "PIL"),
-        ("from secateur.progress import BarReporter; BarReporter()", "rich"),
-    ],
-)
-def test_what_is_heavy_is_loaded_when_it_is_first_used(statement, wanted):
-    assert wanted in heavy_modules_after(statement)
+    of_torch, of_ours, *after = heavy_modules_after(
+        "import torch",  # a build of which may bring some along
+        f"from secateur import {names}",
+        *FIRST_USES,
+    )
+    assert of_ours == of_torch
+    before = of_ours
+    for wanted, found in zip(FIRST_USES.values(), after, strict=True):
+        assert wanted in found - before
+        before = found
 
 
 def test_compare_is_a_function_and_a_folder():

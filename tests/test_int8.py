@@ -22,15 +22,18 @@ from secateur import models
 from secateur.architecture.artefact import Artefact, carry_artefact
 from secateur.data import Data, Split, load_data
 from secateur.data.augment import Augmentation
+from secateur.deploy.agreeing import agreement_of
 from secateur.deploy.c import eight
 from secateur.deploy.c.compiling import has_compiler
+from secateur.deploy.calibrating import read_batches
 from secateur.deploy.given import Given
-from secateur.deploy.int8 import _taken, agreement_of, to_int8_onnx, to_int8_openvino
+from secateur.deploy.int8 import to_int8_onnx, to_int8_openvino
 from secateur.deploy.quantizing import macs_of
 from secateur.errors import InputError
 from secateur.network.task import Task
 from secateur.records.measure import ACCURACY, Measure
 from secateur.records.quantized import Agreement, Quality, Quantized, quantized_in, record_path
+from secateur.records.seal import sealed
 from secateur.runs import quantizing as runs
 from secateur.runs.predictor import Predictor
 from secateur.runs.quantizing import Wanted
@@ -232,12 +235,12 @@ def test_several_inputs_batches_without_targets_and_not_a_word(tmp_path, capfd, 
 def test_batches_are_inputs_or_pairs_with_targets():
     x, y = torch.arange(12.0).reshape(4, 3), torch.zeros(4)
     one, both = Given.of(x[:1]), Given.of((x[:1], x[:1]))
-    (plain,), (pair,) = _taken([x], one, None, "it"), _taken([(x, y)], one, None, "it")
+    (plain,), (pair,) = read_batches([x], one, None, "it"), read_batches([(x, y)], one, None, "it")
     assert np.array_equal(plain[0], x)
     assert np.array_equal(pair[0], x)
-    assert [each.shape for each in _taken([(x, x)], both, None, "it")[0]] == [(4, 3), (4, 3)]
-    assert [each.shape for each in _taken([((x, x), y)], both, None, "it")[0]] == [(4, 3), (4, 3)]
-    assert [len(batch[0]) for batch in _taken([x, x, x], one, 6, "it")] == [4, 2]
+    assert [each.shape for each in read_batches([(x, x)], both, None, "it")[0]] == [(4, 3), (4, 3)]
+    assert [each.shape for each in read_batches([((x, x), y)], both, None, "it")[0]] == [(4, 3), (4, 3)]
+    assert [len(batch[0]) for batch in read_batches([x, x, x], one, 6, "it")] == [4, 2]
 
 
 class Odd(nn.Module):
@@ -402,7 +405,7 @@ def test_what_is_missing_is_said_before_anything_is_made(run, trained, tmp_path,
     content = json.loads((tmp_path / "other" / "artefact.json").read_text())
     content["classes"] = [f"kind {name}" for name in content["classes"]]
     content["data"]["name"] = "photos"
-    (tmp_path / "other" / "artefact.json").write_text(json.dumps(content))
+    (tmp_path / "other" / "artefact.json").write_text(json.dumps(sealed(content)))
     before = sorted(tmp_path.rglob("*"))
     code, _, err = run(line)
     assert code == 2

@@ -32,7 +32,8 @@ from secateur.methods import (
 from secateur.progress import Reporter
 from secateur.runs.prune_channels import PruneChannels, PruneSettings, Target
 from secateur.runs.session import Session
-from secateur.runs.store import RunStore, Stop
+from secateur.runs.stop import Stop
+from secateur.runs.store import RunStore
 from secateur.surgery.anatomy import anatomy_of
 from secateur.training.recipe import Recipe
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.surgery import mending, proof
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Number, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Site
+from secateur.surgery.held_numbers import Number
 from secateur.surgery.proof import trace_and_prove
 from secateur.surgery.trial import Trial
 

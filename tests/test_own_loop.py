@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def run(title: str, mode: str = "exact", **changes: str) -> dict:
     return names
 
 
+@cache
+def plain(mode: str) -> nn.Module:
+    """The network that the plain loop ends with, which others must end with too."""
+    return check_finished(run("Plain PyTorch", mode))
+
+
 def check_finished(names: dict) -> nn.Module:
     """A plain network of the old class with exactly the budgeted number of nonzeros."""
     model, fresh = names["model"], names["network"]()
@@ -127,15 +134,15 @@ def test_channels_are_removed_under_two_optimizers_with_two_averages():
 
 
 @pytest.fixture
-def _two_threads():
+def _one_thread():
     """The rounding of so many steps depends on the threads, and grows with every step."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.usefixtures("_one_thread")
 def test_a_padded_network_learns_as_it_is():
     """As after the same steps without padding, to the rounding of so many steps."""
     title = "Pruned networks on a CPU"
@@ -152,9 +159,7 @@ def test_a_padded_network_learns_as_it_is():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_accelerate_gives_the_weights_of_the_plain_loop(mode):
-    plain = check_finished(run("Plain PyTorch", mode))
-    accelerated = check_finished(run("Accelerate", mode))
-    assert_equal_weights(plain, accelerated)
+    assert_equal_weights(plain(mode), check_finished(run("Accelerate", mode)))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -203,14 +208,32 @@ def test_validation_in_the_middle(mode, capsys):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_checkpoint_continues_to_the_same_weights(mode):
-    assert_equal_weights(check_finished(run("Plain PyTorch", mode)), check_finished(run("Checkpoints", mode)))
+    assert_equal_weights(plain(mode), check_finished(run("Checkpoints", mode)))
+
+
+@pytest.fixture(scope="module")
+def by_trainer(tmp_path_factory):
+    """What Hugging Face's loop leaves in a mode, run once and with checkpoints: its names, and its folder."""
+    saving = {**ON_CPU["Hugging Face Trainer"], 'save_strategy="no"': 'save_strategy="epoch"'}
+    found = {}
+
+    def call(mode):
+        if mode not in found:
+            folder = tmp_path_factory.mktemp("trainer")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                found[mode] = run("Hugging Face Trainer", mode, **saving), folder
+        return found[mode]
+
+    return call
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("title", NEEDED)
-def test_other_peoples_loops(title, mode):
+def test_other_peoples_loops(title, mode, by_trainer):
     pytest.importorskip(NEEDED[title], reason=MISSING.format(NEEDED[title]))
-    model = check_finished(names := run(title, mode, **ON_CPU[title]))
+    names = run(title, mode, **ON_CPU[title]) if title == "Lightning" else by_trainer(mode)[0]
+    model = check_finished(names)
     method = names["method"]
     assert method.state()["step"] == names["epochs"] * len(names["loader"])
     if title == "Lightning":  # after `finalize` there is nothing left to solve for, or to step
@@ -295,10 +318,11 @@ def test_lightning_continues_from_its_checkpoint(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_trainer_continues_from_its_checkpoint(mode):
+def test_the_trainer_continues_from_its_checkpoint(mode, by_trainer, monkeypatch):
     pytest.importorskip("transformers", reason=MISSING.format("transformers"))
-    saving = {**ON_CPU["Hugging Face Trainer"], 'save_strategy="no"': 'save_strategy="epoch"'}
-    uninterrupted = check_finished(run("Hugging Face Trainer", mode, **saving))
+    names, folder = by_trainer(mode)
+    uninterrupted = check_finished(names)
+    monkeypatch.chdir(folder)
     resuming = {
         "trainer.train()": 'saved = torch.load("trainer/checkpoint-19/method.pt")\n'
         'method.restore(saved["method"], saved["tensors"])\n'

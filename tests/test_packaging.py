@@ -16,6 +16,8 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import secateur as sc
 from secateur import errors
@@ -26,6 +28,8 @@ from secateur.runs.store import RunStore
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = sorted(module for modules in EXTRAS.values() for module in modules)
+UNPINNED = ("wandb", "mlflow", "trackers", "all")
+"""Extras without a pin: services that are asked for by name, of which no version is installed in any test."""
 NOT_OF_THE_LIBRARY = ("typer", "rich", "jinja2", "loky", "pandas", "sklearn")
 """Of the core, but for the command line, for pages and for workers: one's own loop needs none of them."""
 
@@ -209,6 +213,68 @@ def test_the_extras_are_those_of_the_project():
         assert not [each for each in PROJECT["dependencies"] for module in modules if each.startswith(module)]
     assert extra_of("PIL.Image") == "data"
     assert extra_of("numpy") is None
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """What the core and these extras need, without ourselves."""
+    groups = PROJECT["optional-dependencies"]
+    rows = (*PROJECT["dependencies"], *(row for extra in extras for row in groups[extra]))
+    return [each for row in rows if (each := Requirement(row)).name != "secateur"]
+
+
+def pins(name: str) -> dict[str, Version]:
+    """Package -> version of a file of constraints."""
+    lines = (line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "==" in line)
+    return {
+        _canonical(package): Version(version) for package, version in (each.split("==") for each in lines)
+    }
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def bound(needed: Requirement, operator: str) -> Version:
+    """The one lowest (">=") or first excluded ("<") version."""
+    (found,) = (each.version for each in needed.specifier if each.operator == operator)
+    return Version(found)
+
+
+def test_every_requirement_has_two_bounds_and_what_was_tested_lies_between_them():
+    looked = 0
+    for needed in requirements(*PROJECT["optional-dependencies"]):
+        assert {each.operator for each in needed.specifier} == {">=", "<"}, needed
+        assert bound(needed, ">=") < bound(needed, "<")
+        for name in ("constraints.txt", "constraints-next.txt", "constraints-oldest.txt"):
+            tested = pins(name).get(_canonical(needed.name))
+            looked += tested is not None
+            assert tested is None or tested in needed.specifier, (needed, name, tested)
+    assert looked > 60
+
+
+def test_the_files_of_constraints_pin_all_that_their_environments_are_made_of():
+    of_dev = ("dev", "compare", "data", "onnx", "openvino", "hf", "ray", "tensorboard", "docs")
+    for name, extras in {
+        "constraints.txt": (*of_dev, "hub"),
+        "constraints-next.txt": (*of_dev, "field"),
+    }.items():
+        assert not [each for each in requirements(*extras) if _canonical(each.name) not in pins(name)], name
+
+
+def test_a_bound_is_not_far_from_what_was_tested():
+    """Above the newest that was tested there is at most the rest of its major version."""
+    for needed in requirements(*(each for each in PROJECT["optional-dependencies"] if each not in UNPINNED)):
+        files = ("constraints.txt", "constraints-next.txt")
+        tested = [found for name in files if (found := pins(name).get(_canonical(needed.name)))]
+        first_excluded = bound(needed, "<").release
+        assert tested, needed
+        assert first_excluded[0] <= max(tested).major + 1, needed
+
+
+def test_the_lowest_versions_that_are_named_are_those_that_were_tried():
+    oldest = pins("constraints-oldest.txt")
+    for needed in requirements("compare", "data", "hub", "heic", "onnx", "openvino", "hf", "timm", "ray"):
+        assert oldest[_canonical(needed.name)] == bound(needed, ">="), needed
 
 
 def test_a_package_that_is_there_and_broken_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from scipy.stats import binomtest
 
 import secateur as sc
-from digit_photos import FACTORY, WORDS, build, photos, small  # noqa: F401  # fixtures
+from digit_photos import FACTORY, WORDS, build, by_hand, photos, small  # noqa: F401  # fixtures
 from secateur.errors import InputError
 from secateur.records.evaluated import Evaluated
 from secateur.runs.export import export_directory
@@ -35,21 +35,8 @@ def networks(small):  # noqa: F811
     return found
 
 
-def by_hand(small, photos):  # noqa: F811
-    """File -> class, by torch alone: the pixels, (x / 255 - mean) / std, the largest score."""
-    content = json.loads((small / "artefact.json").read_text())
-    model = sc.load(small, build)
-    found = {}
-    for file in sorted(photos.glob("test/*/*.png")):
-        pixels = torch.from_numpy(np.array(Image.open(file))).double() / 255
-        x = (pixels - content["preprocessing"]["mean"][0]) / content["preprocessing"]["std"][0]
-        with torch.no_grad():
-            found[str(file)] = content["classes"][int(model(x.float()[None, None]).argmax())]
-    return found
-
-
 def test_all_forms_of_a_network_give_the_classes_of_evaluation(small, photos, networks):  # noqa: F811
-    expected = by_hand(small, photos)
+    expected = by_hand(small, photos, build)
     assert len(expected) == 100
     truth = {name: name.split("/")[-2] for name in expected}
     right = sum(expected[name] == truth[name] for name in expected)
@@ -71,7 +58,7 @@ def test_all_forms_of_a_network_give_the_classes_of_evaluation(small, photos, ne
 
 
 def test_the_numbers_of_an_evaluation(small, photos):  # noqa: F811
-    expected = by_hand(small, photos)
+    expected = by_hand(small, photos, build)
     found = sc.evaluate(small, str(photos), device="cpu", factory=build)
     pairs = [(name.split("/")[-2], said) for name, said in expected.items()]
     names = [row.name for row in found.classes]
@@ -103,7 +90,7 @@ def test_predict_on_the_command_line(run, small, photos, tmp_path):  # noqa: F81
     shutil.copytree(photos / "test", tmp_path / "home/mine")
     (tmp_path / "home/mine/notes.txt").write_text("no image")
     (tmp_path / "home/mine/.hidden.png").write_bytes(b"no image")
-    expected = {file.rpartition("/")[2]: name for file, name in by_hand(small, photos).items()}
+    expected = {file.rpartition("/")[2]: name for file, name in by_hand(small, photos, build).items()}
 
     code, out, err = run(f"predict {small} --factory {FACTORY} ~/mine --top 2")
     assert (code, err) == (0, "")

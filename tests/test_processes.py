@@ -15,7 +15,7 @@ import secateur as sc
 # conv4 has no batch norm, so that the mean gradient over two halves of a batch is that of the whole.
 COMMAND = shlex.split(
     "prune fisher --model conv4 --data digits --limit-train 300 --epochs 2 --batch-size 64 --lr 0.02 "
-    "--prune-every 2 --budget params=97% --device cpu --precision fp32"
+    "--prune-every 2 --budget params=98.5% --device cpu --precision fp32"
 )
 SNIP = shlex.split(
     "prune snip --model conv4 --data digits --limit-train 300 --epochs 1 --batch-size 64 --lr 0.02 "
@@ -83,3 +83,21 @@ def test_two_processes_believe_one_clock(tmp_path):
     assert record["limits"]["latency"] == 100 * 10**9
     assert record["latency_ns"] < record["limits"]["latency"]
     assert record["params"] <= record["limits"]["params"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["record", "weights"])
+def test_two_processes_set_aside_what_is_damaged_and_make_it_again(tmp_path, damage):
+    train = shlex.split("train --model conv4 --data digits --limit-train 100 --epochs 1 --device cpu")
+    before, _ = launch(2, tmp_path, train)
+    folder = tmp_path / "runs" / before["run_id"]
+    weights = (folder / "model.safetensors").read_bytes()
+    if damage == "record":
+        content = {**json.loads((folder / "record.json").read_text()), "accuracy": 1.0}
+        (folder / "record.json").write_text(json.dumps(content))
+    else:
+        (folder / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    after, output = launch(2, tmp_path, train)
+    assert output.count("set aside as record.json.1.damaged") == 1
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert after["accuracy"] == before["accuracy"]

@@ -20,7 +20,8 @@ from secateur.errors import InputError
 from secateur.progress import BarReporter, Reporter
 from secateur.surgery.agreement import distance
 from secateur.surgery.bench import Bench, light_copy
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Frozen, Site
 from secateur.surgery.lively import randomized, tempered
 from secateur.surgery.noise import second_batch
 from secateur.surgery.precision import computing_in, in_dtype

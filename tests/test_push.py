@@ -27,6 +27,7 @@ from secateur.errors import InputError
 from secateur.progress import Reporter
 from secateur.records.measured import Measured, NotMeasured, Sizes, Speed, Timing, hash_of
 from secateur.records.scrubbed import scrubbed
+from secateur.records.seal import check_seal, sealed
 from secateur.report.cautious import milliseconds, percent, ratio
 from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.publication import Publication
@@ -232,7 +233,7 @@ def test_a_budget_of_another_device_is_said_without_its_table(cut):
     record = json.loads((cut / "record.json").read_text())
     record |= {"budget": "params=50%, latency=2ms@file:/home/zoe/device.json, moons=3", "latency": "1.93 ms"}
     record |= {"limits": {"latency": 2_000_000, "params": 1}}
-    (cut / "record.json").write_text(json.dumps(record))
+    (cut / "record.json").write_text(json.dumps(sealed(record)))
     text = Publication.of(cut, "ann/small").card
     assert (
         "Asked: `latency=2ms@file:device.json` (at most 2.00 ms). Measured when it was made: 1.93 ms." in text
@@ -257,12 +258,12 @@ def test_names_of_others_are_text_on_the_card(cut):
     artefact["classes"] = list(HOSTILE)
     artefact["data"] |= {"label": HOSTILE[3], "name": HOSTILE[1]}
     artefact["label"] = HOSTILE[0] + HOSTILE[2]
-    (cut / "artefact.json").write_text(json.dumps(artefact))
+    (cut / "artefact.json").write_text(json.dumps(sealed(artefact)))
     record = json.loads((cut / "record.json").read_text())
     record["environment"] |= {"torch": HOSTILE[0], "device": HOSTILE[3]}
     record["data"]["remarks"] = list(HOSTILE)
     record["identity"]["method"]["name"] = HOSTILE[4]
-    (cut / "record.json").write_text(json.dumps(record))
+    (cut / "record.json").write_text(json.dumps(sealed(record)))
     (cut / "measured.json").write_text(json.dumps(measured(cut, remarks=HOSTILE).to_json()))
     plain = Publication.of(shutil.copytree(cut, cut.with_name("plain")), "ann/small").card
     card = Publication.of(cut, "ann/small").card
@@ -292,12 +293,14 @@ def test_places_on_the_machine_are_left_out(cut, there, monkeypatch):
     record["environment"]["device"] = "cpu at /home/zoe/lab/rack 3"
     record["data"]["name"] = "/home/zoe/my photos"
     record["data"]["remarks"] = ["2 files in ~zoe/x/left are links to C:\\Users\\zoe\\x"]
-    (cut / "record.json").write_text(json.dumps(record))
+    (cut / "record.json").write_text(json.dumps(sealed(record)))
     sc.push(cut, "ann/small")
     for name, content in there.files("ann/small").items():
         assert b"zoe" not in content, name
     sent = json.loads(there.files("ann/small")["record.json"])
     assert sent["data"]["name"] == "my photos"
+    check_seal(sent, "record.json", "make it again")
+    assert "identity" in sent["digest"]["keys"]
     assert sent["accuracy"] == record["accuracy"]
     assert scrubbed({"/a/b/c": ["1/2", "hf:ann/x", "https://a/b/c", 3]}) == {
         "c": ["1/2", "hf:ann/x", "https://a/b/c", 3]
@@ -411,7 +414,12 @@ def damaged(folder):
         write("others of old", {"model.safetensors": bytes(other), "manifest.json": None}): "of the weights",
         write("torn record", {"record.json": b'{"schema": 1'}): "not valid JSON",
         write("odd record", {"record.json": {**record, "accuracy": "good"}}): "'accuracy' must be",
-        write("other record", {"record.json": {**record, "params": 7}}): "must be of the network beside it",
+        write(
+            "other record", {"record.json": sealed({**record, "params": 7})}
+        ): "must be of the network beside it",
+        write(
+            "damaged record", {"record.json": {**record, "accuracy": 0.5}}
+        ): "must hold what its 'digest' is of",
         write("odd environment", {"record.json": {**record, "environment": 3}}): "'environment' must be",
         write("torn artefact", {"artefact.json": b"{"}): "not valid JSON",
         write("odd measured", {"measured.json": {"schema": 9}}): "schema 1 is read here, got 9",

@@ -21,19 +21,10 @@ from secateur.methods.layer_shares import layer_counts
 from secateur.methods.regrowth import drop_share, dropped, exchanged, grown
 from secateur.methods.sparse_evolutionary import nearest_zero
 from secateur.network.masks import count_nonzeros
+from small_network import batch, network
 
 EXCHANGING = [RigL, SET]
 ALL = [*EXCHANGING, GraNet]
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4))
-
-
-def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    order = torch.Generator().manual_seed(step)
-    return torch.randn(16, 6, generator=order), torch.randint(4, (16,), generator=order)
 
 
 def sgd(parameters) -> torch.optim.Optimizer:

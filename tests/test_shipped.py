@@ -7,11 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 import secateur as sc
-from digit_photos import write_photos
+from digit_photos import by_hand, write_photos
 from secateur.architecture.resolve import resolve_model
 from secateur.budget import Budgets
 from secateur.compare.one_network import Subject, arm_alone, prune_one
@@ -64,18 +62,6 @@ def compact(trained, tmp_path_factory):
     return folder
 
 
-def by_hand(network, photos):
-    """File -> class, by torch alone: the pixels, (x / 255 - mean) / std, the largest score."""
-    content, model = json.loads((network / "artefact.json").read_text()), sc.load(network)
-    found = {}
-    for file in sorted(photos.glob("test/*/*.png")):
-        pixels = torch.from_numpy(np.array(Image.open(file))).double() / 255
-        x = (pixels - content["preprocessing"]["mean"][0]) / content["preprocessing"]["std"][0]
-        with torch.no_grad():
-            found[str(file)] = content["classes"][int(model(x.float()[None, None]).argmax())]
-    return found
-
-
 def counted(classes, photos):
     """The confusion matrix of files in folders that are called by their class."""
     names = sorted(path.name for path in (photos / "test").iterdir())
@@ -96,8 +82,19 @@ FORMS = {
 """Form -> what exports it, and the file that is left; of the folder itself nothing."""
 
 
-@pytest.mark.parametrize("kind", ["sparse", pytest.param("compact", marks=pytest.mark.slow)])
-def test_the_classes_of_100_images_are_those_of_evaluation(request, photos, run, kind):
+IN_C = [form for form in FORMS if form in ("folder", "c", "int8 c")]
+"""The other forms' classes are looked at in test_predict and, in int8, test_int8, by the same 100 images."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "forms"),
+    [
+        ("sparse", IN_C),
+        *(pytest.param(kind, [*FORMS], marks=pytest.mark.slow) for kind in ("sparse", "compact")),
+    ],
+    ids=["sparse-in-c", "sparse", "compact"],
+)
+def test_the_classes_of_100_images_are_those_of_evaluation(request, photos, run, kind, forms):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("openvino")
     network = request.getfixturevalue(kind)
@@ -107,7 +104,8 @@ def test_the_classes_of_100_images_are_those_of_evaluation(request, photos, run,
     assert len(expected) == 100
     assert 80 <= right < 100
     assert json.loads((network / "record.json").read_text())["accuracy"] == right / 100
-    for form, (export, file) in FORMS.items():
+    for form in forms:
+        export, file = FORMS[form]
         if export is not None:
             code, out, err = run(f"export {network} {export.replace('PHOTOS', str(photos))} --quiet")
             assert code == 0, (form, out, err)

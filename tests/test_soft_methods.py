@@ -22,19 +22,10 @@ from secateur.methods import str as soft_thresholds
 from secateur.methods.gates.threshold import soft_mask, solve_threshold
 from secateur.network.masks import count_nonzeros, prunable_weights
 from secateur.training.average import Average
+from small_network import batch, network
 
 NAMES = ("ac-dc", "str", "powerpropagation", "spartan", "l0")
 NUMBERS = st.lists(st.floats(0, 4, width=32), min_size=3, max_size=40)
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 4))
-
-
-def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    order = torch.Generator().manual_seed(step)
-    return torch.randn(16, 6, generator=order), torch.randint(4, (16,), generator=order)
 
 
 class Loop:

@@ -33,9 +33,7 @@ CONV4 = sc.models.conv4(width=0.25, in_channels=1, image_size=8)
 def compared(digits, tmp_path_factory):
     out = tmp_path_factory.mktemp("sparse")
     arms = (*WEIGHT_ARMS, "width")
-    return sc.compare(
-        CONV4, digits, ["nonzeros=5%"], arms=arms, seeds=2, recipe=RECIPE, out=out, device="cpu"
-    )
+    return sc.compare(CONV4, digits, ["nonzeros=5%"], arms=arms, recipe=RECIPE, out=out, device="cpu")
 
 
 def test_every_arm_has_exactly_the_budget(compared):
@@ -98,7 +96,6 @@ def test_a_second_call_trains_nothing(compared, digits):
         digits,
         ["nonzeros=5%"],
         arms=(*WEIGHT_ARMS, "width"),
-        seeds=2,
         recipe=RECIPE,
         out=compared.directory,
         device="cpu",

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import deserialize
+from safetensors.torch import save
 
 import secateur as sc
-from secateur.atomic import write_bytes
+from secateur.architecture.resolve import resolve_model
+from secateur.atomic import scratch, write_bytes
+from secateur.device import Runtime
 from secateur.errors import InputError
+from secateur.network.sparse_file import encoded
+from secateur.network.tensor_files import with_metadata
+from secateur.process import has_ended, this_process
+from secateur.progress import Reporter
 from secateur.records.manifest import replace_files
+from secateur.runs.checkpoint_file import checkpoint_bytes
+from secateur.runs.executors.choice import Workers, make_graph
+from secateur.runs.graph import Graph
+from secateur.runs.session import Session
 from secateur.runs.store import RunStore
+from secateur.runs.train import Train
 from secateur.training.checkpoint import Checkpoint
+from secateur.training.recipe import Recipe
 
 TRAIN = "train --model wrn-10-1 --data digits --limit-train 100 --epochs 1 --device cpu --out out"
 ONE_NETWORK = "its files must be of one network"
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """Stands for SIGKILL at a step of writing."""
 
 
@@ -129,8 +145,7 @@ def test_export_refuses_what_a_killed_train_left_and_the_same_command_mends_it(t
 
     with monkeypatch.context() as patched:
         patched.setattr("secateur.records.manifest.write_bytes", killed)
-        with pytest.raises(Killed):
-            run(f"{TRAIN} --seed 1")
+        assert run(f"{TRAIN} --seed 1")[0] == 130
     code, _, said = run("export out --to onnx --out there.onnx")
     assert code == 2
     assert ONE_NETWORK in said
@@ -139,7 +154,7 @@ def test_export_refuses_what_a_killed_train_left_and_the_same_command_mends_it(t
     assert sc.load("out") is not None
 
 
-def run_of(folder: str) -> Path:
+def run_of(folder: str | Path) -> Path:
     (found,) = Path(folder).glob("runs/*")
     return found
 
@@ -171,6 +186,53 @@ def test_a_record_of_a_newer_version_stays(run):
     assert code == 2
     assert "schema 1 is read here, got 2" in said
     assert path.read_text() == newer
+
+
+def test_a_run_of_two_names_has_the_first_and_nothing_is_left_behind_it(tmp_path, digits):
+    """Whichever of several workers was first, and though a kill kept it from clearing up."""
+
+    def run_called(label: str) -> Train:
+        network = resolve_model("wrn-10-1", digits)
+        recipe = Recipe(epochs=1, batch_size=64)
+        return Train(architecture=network, data=digits, recipe=recipe, seed=0, label=label)
+
+    def asked(*labels: str) -> tuple[str, str]:
+        graph = Graph()
+        for label in labels:
+            graph.add_later(label, lambda made, label=label: run_called(label), (), 0.0)
+        with session.working("compare", 0.0):
+            make_graph(graph, session, Workers(1))
+        artefact = json.loads((folder / "artefact.json").read_text())
+        return store.record(folder.name).label, artefact["label"]
+
+    store = RunStore(tmp_path)
+    session = Session(store, Runtime("cpu"), Reporter())
+    with session.working("compare", 0.0):
+        session.make(run_called("copycat"))
+    folder = run_of(tmp_path)
+    before = contents(folder)
+    for name in ("checkpoint.safetensors", "alive.json"):
+        (folder / name).write_bytes(b"{}")
+    assert asked("fisher-scratch", "copycat") == ("fisher-scratch", "fisher-scratch")
+    assert set(contents(folder)) == set(before)
+    assert asked("width", "mine") == ("fisher-scratch", "fisher-scratch")  # another question's
+    assert asked("copycat") == ("fisher-scratch", "fisher-scratch")
+    assert asked("copycat", "fisher-scratch") == ("copycat", "copycat")
+    assert contents(folder) == before
+
+
+def test_what_is_written_twice_has_the_same_bytes_both_times():
+    """The library gives metadata in another order each time."""
+    state = {"a.weight": torch.eye(40), "a.bias": torch.arange(3), "é": torch.zeros(0)}
+    told = Checkpoint({"progress": {"say": "\u2028é\x1f"}}, state)
+    for content in (lambda: encoded(state), lambda: checkpoint_bytes(told)):
+        (written,) = {content() for _ in range(30)}
+        assert int.from_bytes(written[:8], "little") % 8 == 0
+    metadata = {"b": "1", "a": "é", "c": "x"}
+    ours, theirs = with_metadata(state, metadata), save(state, metadata=metadata)
+    assert len(ours) == len(theirs)
+    assert dict(deserialize(ours)) == dict(deserialize(theirs))
+    assert list(json.loads(ours[8:].split(b"}", 1)[0].partition(b":")[2] + b"}")) == ["b", "a", "c"]
 
 
 def without_progress(store, run_id, found):
@@ -208,8 +270,7 @@ def test_a_checkpoint_with_other_fields_is_set_aside_and_its_run_made_anew(run, 
 
     with monkeypatch.context() as patched:
         patched.setattr("secateur.runs.store.RunStore.save_record", killed)
-        with pytest.raises(Killed):
-            run(TRAIN)
+        assert run(TRAIN)[0] == 130
     folder, store = run_of("out"), RunStore("out")
     weights = (folder / "model.safetensors").read_bytes()
     damage(store, folder.name, store.checkpoint(folder.name))
@@ -250,6 +311,69 @@ def test_who_holds_the_folder_sweeps_what_killed_processes_left_and_nothing_else
     with RunStore(tmp_path).locked():
         there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
     assert there == {*stays, ".lock", "elsewhere/.model.safetensors.abc.part"}
+
+
+def ended_process() -> str:
+    """The name of a process that is gone, as parts of it are called."""
+    told = "from secateur.process import this_process; print(this_process())"
+    return subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.skipif(not this_process(), reason="nobody tells where there is no /proc")
+def test_what_a_dead_process_left_goes_with_the_next_and_what_a_living_one_makes_stays(tmp_path, monkeypatch):
+    place, number, began = (dead := ended_process()).split("-")
+    assert has_ended(f".network.onnx.{dead}.abc.part") is True
+    assert has_ended(f"secateur-{this_process()}-abc") is False
+    assert has_ended(f".x.{place}-{os.getpid()}-{int(began) - 1}.abc.part") is True  # ids are given out again
+    assert has_ended(f".x.{'0' * 8}-{number}-{began}.abc.part") is None  # another machine
+    assert has_ended(".x.1-y.part") is None
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    gone = (
+        f"out/.saving.{dead}.abc.part/model.safetensors",
+        f"out/.network.onnx.{dead}.abc.part",
+        f"out/runs/train-0123456789ab-s0/.measured.json.{dead}.abc.part",
+        f"tmp/secateur-{dead}-abc/network.so",
+        "tmp/secateur-ray/session/raylet.out",
+    )
+    stays = (
+        f"out/.saving.{this_process()}.abc.part/model.safetensors",
+        f"out/.network.onnx.{'0' * 8}-{number}-{began}.abc.part",
+        f"tmp/secateur-{this_process()}-abc/network.so",
+        "tmp/secateur-other/mine",
+    )
+    for name in (*gone, *stays):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (temporary / "secateur-ray" / "process").write_text(dead)  # whose path must be short
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    with RunStore(out).locked():
+        pass
+    there = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
+    assert there == {*stays, "out/.lock"}
+    (temporary / f"secateur-{dead}-more").mkdir()
+    with scratch() as made:
+        assert has_ended(made.name) is False
+        (made / "x").touch()
+        assert len(list(temporary.iterdir())) == 3
+    assert sorted(temporary.iterdir()) == [
+        temporary / f"secateur-{this_process()}-abc",
+        temporary / "secateur-other",
+    ]
+
+
+@pytest.mark.skipif(not this_process(), reason="nobody tells where there is no /proc")
+def test_whoever_writes_a_file_again_sweeps_what_was_half_made_of_it(tmp_path):
+    dead = ended_process()
+    for name in (f".a.json.{dead}.x.part", f".b.json.{dead}.x.part", f".a.json.{this_process()}.x.part"):
+        (tmp_path / name).touch()
+    (tmp_path / f".saving.{dead}.x.part").mkdir()
+    write_bytes(tmp_path / "a.json", b"{}")
+    sc.save(network(1), tmp_path)
+    left = {each.name for each in tmp_path.iterdir() if each.name.endswith(".part")}
+    assert left == {f".b.json.{dead}.x.part", f".a.json.{this_process()}.x.part"}
+    write_bytes(tmp_path / ("n" * 230), b"")  # there is no room for whose it is
 
 
 def test_who_does_not_hold_the_folder_sweeps_nothing(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -14,14 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import foreign
 import secateur as sc
 from secateur.errors import InputError, TrainingError
-from secateur.network.described import describe_inputs, example_of
+from secateur.network.described import describe_inputs, examples_described
 from secateur.network.inputs import call, map_inputs, output_tensors
 from secateur.network.weights import count_params
-from secateur.surgery.anatomy import anatomy_of, open_model
+from secateur.surgery.anatomy import anatomy_of, open_model, open_with_graph
 from secateur.surgery.costs import Costs, program
 from secateur.surgery.families import family_graph
 from secateur.surgery.finished import prove_cut
-from secateur.surgery.graph import Number
+from secateur.surgery.held_numbers import Number
 from secateur.surgery.proof import proved, trace_and_prove
 from secateur.surgery.tracing import codes, decode, trace
 
@@ -41,6 +42,19 @@ def network(name):
         return foreign.huggingface(name), foreign.images(32)
     build, inputs = foreign.NETWORKS[name]
     return build(), inputs()
+
+
+@cache
+def _traced(name):
+    model, inputs = network(name)
+    return model, inputs, trace_and_prove(model, inputs)
+
+
+def traced(name):
+    """A network, its inputs and its graph, which is found and proved once for all that look at it."""
+    model, inputs, graph = _traced(name)
+    torch.manual_seed(0)
+    return copy.deepcopy(model), inputs, graph.uncut()
 
 
 ALL = [*foreign.NETWORKS, *foreign.HUGGINGFACE]
@@ -174,8 +188,7 @@ WITHOUT_LAYER_NORMS = [name for name in ALL if name not in ("mlp", "group norm",
 @pytest.mark.parametrize("name", WITHOUT_LAYER_NORMS)
 def test_a_cut_of_every_group_is_a_mask_of_what_reads_it(name):
     """With the model's own weights, one group after the other; normalisation over channels is elsewhere."""
-    model, inputs = network(name)
-    graph = trace_and_prove(model, inputs)
+    model, inputs, graph = traced(name)
     for index, group in enumerate(graph):
         gone = set(torch.randperm(group.width)[: max(1, group.width // 4)].tolist())
         compact, own = copy.deepcopy(model).double().eval(), graph.uncut()
@@ -208,8 +221,7 @@ def test_layer_norm_goes_over_the_channels_kept():
 @pytest.mark.parametrize("kind", ["out", "in"])
 def test_a_planted_wrong_index_is_caught(name, kind):
     """One site is off by one channel, as a graph could have it: that group is frozen, and only that."""
-    model, inputs = network(name)
-    right = trace_and_prove(model, inputs)
+    model, inputs, right = traced(name)
     group = max(right, key=lambda group: (len(group.reads) == 1, group.width))
     position = next(i for i, site in enumerate(group.sites) if site.axis[1] == kind)
     site = group.sites[position]
@@ -269,8 +281,8 @@ def test_costs_in_closed_form_are_a_full_recount(name):
         inputs = torch.randn(1, *model.input_shape)
         anatomy = anatomy_of(model)
     else:
-        model, inputs = network(name)
-        anatomy = open_model(model, inputs)
+        model, inputs, graph = traced(name)
+        anatomy = open_with_graph(model, graph, inputs)
     generator = torch.Generator().manual_seed(1)
     for step in range(12):
         names = [n for n in anatomy.graph.groups if anatomy.graph.width(n) > 1]
@@ -345,7 +357,7 @@ def test_a_copy_of_a_model_has_an_anatomy_of_its_own():
 
 def test_inputs_survive_their_description():
     inputs = {"a": torch.zeros(2, 3, 4), "b": (torch.zeros(2, dtype=torch.int64), torch.zeros(2, 5).double())}
-    again = example_of(describe_inputs(inputs), examples=2)
+    again = examples_described(describe_inputs(inputs), examples=2).inputs
     assert again["a"].shape == (2, 3, 4)
     assert again["b"][0].dtype == torch.int64
     assert again["b"][1].dtype == torch.float64

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import defaultdict
 from typing import ClassVar
 
 import pytest
+import torch
 from accelerate.tracking import GeneralTracker
 
 import secateur as sc
 from secateur.errors import InputError
 from secateur.progress import Reporter
 from secateur.runs.store import RunStore
-from secateur.runs.tracking import services, tracking
-from secateur.runs.tracking.services import SERVICES, Service
-from secateur.runs.tracking.told import Told, flat, numbers
-from secateur.runs.tracking.tracking import check_services
+from secateur.runs.tracking import tracking
+from secateur.tracking import pruning, services
+from secateur.tracking.services import SERVICES, Service, check_services
+from secateur.tracking.told import Told, flat, numbers
 
 SMALL = {
     "model": "wrn-10-1",
@@ -175,6 +177,103 @@ def test_tensorboard_reads_what_was_told(digits, tmp_path):
     shutil.rmtree(tmp_path / "tensorboard")
     sc.compare(**SMALL, data=digits, out=tmp_path, log_with="tensorboard")
     assert read(run_id) == found
+
+
+def batches():
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.rand(8, 1, 8, 8, generator=generator), torch.arange(8) % 10) for _ in range(3)]
+
+
+def pruned(**settings):
+    model = sc.models.wide_resnet(depth=10, width=0.25, in_channels=1)
+    return sc.prune(model, data=batches(), every=1, at_once=4, progress=False, **settings)
+
+
+def test_prune_tells_its_steps_and_what_it_came_to(tmp_path, stand, monkeypatch):
+    monkeypatch.setattr(pruning, "EVERY_S", 0.0)
+    model = pruned(budget="params=60%", val=batches(), log_with="tensorboard", log_to=tmp_path)
+    ((name, told),) = stand.items()
+    assert re.fullmatch("prune-[0-9a-f]{12}", name)
+    (first, settings), *steps, (last, found), end = told
+    assert first
+    assert end == "finished"
+    assert settings["label"] == "fisher to params=60%"
+    assert (settings["method"], settings["goal"], settings["every"]) == ("fisher", "params=60%", 1)
+    assert "seed" not in settings
+    assert [step for step, _ in steps] == list(range(1, last + 1))
+    removed = [values["removed"] for _, values in steps]
+    assert removed == sorted(removed)
+    assert found["final/removed"] == removed[-1] > 0
+    assert found["final/params"] == sum(each.numel() for each in model.parameters())
+    assert found["final/val_accuracy"] * 24 == pytest.approx(
+        sum((model(x).argmax(1) == y).sum().item() for x, y in batches())
+    )
+
+
+def test_prune_tells_seldom_and_always_the_last_step(tmp_path, stand):
+    pruned(budget="params=60%", log_with=["tensorboard"], log_to=tmp_path)
+    ((_, told),) = stand.items()
+    steps = [step for step, values in told[1:-1] if "loss" in values]
+    assert steps[0] == 1
+    assert 1 < len(steps) < steps[-1] == told[-2][0]
+
+
+def test_a_pruning_without_training_and_one_that_is_broken_off_are_told(tmp_path, stand):
+    given = {"log_with": "tensorboard", "log_to": tmp_path}
+    pruned(method="filter-norm", budget="params=60%", train=False, recalibrate=False, **given)
+    ((_, told),) = stand.items()
+    assert told[1][1]["final/removed"] > 0
+    stand.clear()
+
+    def broken():
+        yield from batches()
+        raise KeyboardInterrupt
+
+    class Broken:
+        __iter__ = staticmethod(broken)
+
+    model = sc.models.wide_resnet(depth=10, width=0.25, in_channels=1)
+    with pytest.raises(KeyboardInterrupt):
+        sc.prune(model, data=Broken(), budget="params=60%", every=1, progress=False, **given)
+    ((_, told),) = stand.items()
+    assert [step for step, _ in told[1:-1]] == [1, 3]
+    assert told[-1] == "finished"  # as the stand's tracker says when it is left
+
+
+def test_prune_goes_on_without_a_service(tmp_path, stand, monkeypatch, capsys):
+    monkeypatch.setattr(Stand, "reach", False)
+    model = sc.models.wide_resnet(depth=10, width=0.25, in_channels=1)
+    limit = int(0.6 * sum(each.numel() for each in model.parameters()))
+    sc.prune(model, data=batches(), budget="params=60%", every=1, at_once=4, log_with="tensorboard")
+    assert not stand
+    assert (
+        "tensorboard is told nothing more (ConnectionError: no answer from http://stand.example/api); "
+        "the pruning goes on"
+    ) in capsys.readouterr().err
+    assert sum(each.numel() for each in model.parameters()) <= limit
+
+
+def test_tensorboard_reads_a_pruning(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model = pruned(budget="params=60%", log_with="tensorboard", log_to=tmp_path)
+    (folder,) = (tmp_path / "tensorboard").iterdir()
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    (final,) = found.Scalars("final/params")
+    assert final.value == sum(each.numel() for each in model.parameters())
+    assert found.Scalars("removed")[-1].step == final.step
+    assert b"fisher to params=60%" in b"".join(each.read_bytes() for each in folder.iterdir())
+
+
+def test_prune_refuses_an_unknown_service_before_anything(tmp_path):
+    model = sc.models.wide_resnet(depth=10, width=0.25, in_channels=1)
+    before = sum(each.numel() for each in model.parameters())
+    with pytest.raises(InputError, match="unknown service of --log-with 'wanb': did you mean 'wandb'"):
+        sc.prune(model, data=batches(), budget="params=60%", log_with="wanb", log_to=tmp_path)
+    assert sum(each.numel() for each in model.parameters()) == before
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_is_told_is_flat_finite_and_named():

@@ -21,16 +21,19 @@ from torch import nn
 import made
 from secateur.cli.main import main
 from secateur.compare.differences import Difference, corrected, difference
-from secateur.compare.judging import judged_again
+from secateur.compare.judging import judge, judged_again
+from secateur.compare.lost_seeds import counted_as_worst
 from secateur.compare.sampling import TestError, bounded, paired
 from secateur.compare.spreads import ALIKE, USUAL, samples, spreads
 from secateur.compare.summary import interval, summarise
 from secateur.compare.verdict import Evidence, decide, verdict
 from secateur.data import load_data
 from secateur.device import Runtime
+from secateur.errors import InputError
 from secateur.network.task import ACCURACY as TOP_1
+from secateur.records.failed import Missing
 from secateur.records.measure import ACCURACY, Measure, wilson
-from secateur.records.results import Results
+from secateur.records.results import DataSummary, Results
 from secateur.runs.store import RunStore
 from secateur.training import evaluation
 
@@ -479,12 +482,13 @@ def test_report_judges_again_says_what_changed_and_shows_differences(tmp_path, k
     assert "judged again" not in report()
 
 
-def test_scores_that_are_damaged_or_of_another_split_are_not_taken(tmp_path):
+def test_scores_that_are_damaged_are_refused_and_of_another_split_not_taken(tmp_path):
     a_comparison(tmp_path, kept=True)
     results, store = Results.load(tmp_path / "results.json"), RunStore(tmp_path)
     path = store.path(results.points[0].run_id) / "scores.safetensors"
     path.write_bytes(b"no tensors")
-    assert judged_again(results, store).verdict.per_budget[0].basis == "bounded"
+    with pytest.raises(InputError, match="the same command makes the run again"):
+        judged_again(results, store)
     store.save_scores(results.points[0].run_id, torch.ones(39))
     assert judged_again(results, store).verdict.per_budget[0].basis == "bounded"
 
@@ -521,3 +525,67 @@ def test_scores_are_in_the_splits_order_in_one_process_and_in_several():
     assert whole[:20].tolist() == (model(x).argmax(1) == data.train.labels[:20]).int().tolist()
     parts = [measured(Share(rank, 3))[1].int() for rank in range(3)]
     assert torch.equal(sum(parts), whole.int())
+
+
+# Where runs failed
+
+AT = "params=25%"
+
+
+def test_a_leader_with_failed_seeds_wins_only_with_them_counted_as_the_worst():
+    few = rows((0.98, 0.981, 0.979, 0.98), (0.90, 0.901, 0.899, 0.9, 0.9), (0.80, 0.801, 0.799, 0.8, 0.8))
+    lost = Evidence(lost={("a", AT): (4,)})
+    careless, careful = decide(few, Evidence(), GAIN), decide(few, lost, GAIN)
+    assert (careless.wins, careless.behind) == (True, (True, True))
+    assert (careful.leader.arm, careful.wins, careful.behind) == ("a", False, (False, True))
+    assert careful.differences[0].gap == careless.differences[0].gap
+    others = Evidence(lost={("b", AT): (5,), ("a", "params=50%"): (4,)})
+    assert decide(few, others, GAIN).wins  # whoever is behind is not flattered by it
+    many = rows(
+        [0.98 + 0.001 * (seed % 3) for seed in range(19)], [0.97 + 0.001 * (seed % 3) for seed in range(20)]
+    )
+    assert decide(many, Evidence(lost={("a", AT): (19,)}), GAIN).wins
+
+
+def test_a_lost_seed_is_as_bad_as_the_worst_of_all():
+    table = rows((0.9, 0.8), (0.5, 0.7, 0.6))
+    found = counted_as_worst(table[0], (2,), table, GAIN)
+    assert (found.seeds, found.values, found.n) == ((0, 1, 2), (0.9, 0.8, 0.5), 3)
+    assert found.mean == pytest.approx(2.2 / 3)
+    assert found.std == pytest.approx(np.std([0.9, 0.8, 0.5], ddof=1))
+    assert counted_as_worst(table[0], (2,), table, LOSS).values == (0.9, 0.8, 0.9)
+
+
+def test_test_images_are_compared_over_the_seeds_that_both_have():
+    rng = np.random.default_rng(0)
+    right = (rng.random((2, 3, 50)) < 0.8).astype(float)
+    scores = {(arm, AT, seed): right[i, seed] for i, arm in enumerate("ab") for seed in range(3)}
+    del scores["a", AT, 1]
+    points = [
+        made.point(arm, AT, seed, accuracy=float(each.mean())) for (arm, _, seed), each in scores.items()
+    ]
+    table = summarise(points, {AT: 250})
+    found = decide(table, Evidence(50, 20, scores, lost={("a", AT): (1,)}))
+    both = paired(right[0][[0, 2]], right[1][[0, 2]])
+    (ours,) = found.differences
+    assert (ours.test.between, ours.test.within) == pytest.approx((both.between, both.within))
+
+
+def test_the_text_says_what_becomes_of_a_win(tmp_path):
+    values = {"a": (0.98, 0.981, 0.979, 0.98), "b": (0.90, 0.901, 0.899, 0.9, 0.9), "c": (0.7,) * 5}
+    points = [
+        made.point(arm, AT, seed, accuracy=value, val_accuracy=value)
+        for arm, row in values.items()
+        for seed, value in enumerate(row)
+    ]
+    data = DataSummary(
+        name="d", label="d", train=1, val=1000, test=5000, classes=10, shape=(1, 8, 8), fingerprint="f"
+    )
+    missing = (Missing(arm="a", budget=AT, seed=4, failed="a params=25% seed 4"),)
+    found = judge(points, (), {AT: 250}, data, RunStore(tmp_path), missing=missing).verdict
+    said = "a stands on 4 of 5 seeds and wins by these alone: not with those that failed counted as the worst"
+    assert found.per_budget[0].winner is None
+    assert found.per_budget[0].text.endswith(said)
+    assert found.text.endswith(f" Runs failed: {said} at params=25%.")
+    whole = judge(points[1:], (), {AT: 250}, data, RunStore(tmp_path)).verdict
+    assert "Runs failed" not in whole.text

@@ -31,8 +31,8 @@ from secateur.network.inputs import call, output_tensors
 from secateur.network.weights import weight_layers
 from secateur.runs.environment import describe_environment
 from secateur.surgery.agreement import TOLERANCE, agree
-from secateur.surgery.probe import channel_dim
 from secateur.surgery.proof import proved
+from secateur.surgery.stand_ins import channel_dim
 from secateur.surgery.tracing import trace
 from secateur.surgery.trial import Trial
 

@@ -12,6 +12,7 @@ command that says which extra it needs, and with `compare,data` a comparison on 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -57,10 +58,19 @@ print(f"pruned in one's own loop: {whole:,} -> {left:,} parameters")
 
 
 def built() -> tuple[Path, Path]:
-    """Build sdist and wheel, the wheel from the sdist, into an empty dist/."""
+    """Build sdist and wheel, the wheel from the sdist, into an empty dist/; twice, to the same bytes."""
     shutil.rmtree(DIST, ignore_errors=True)
+    os.environ.setdefault("SOURCE_DATE_EPOCH", _said("git", "log", "-1", "--format=%ct", cwd=ROOT).strip())
+    os.umask(0o022)  # permissions are part of a wheel
     _call(sys.executable, "-m", "build", "--outdir", DIST, ROOT)
-    return artefacts()
+    sdist, wheel = artefacts()
+    with tempfile.TemporaryDirectory(prefix="secateur-release-") as folder:
+        subprocess.run(["tar", "-xzf", sdist, "-C", folder], check=True)
+        source = Path(folder) / sdist.name.removesuffix(".tar.gz")
+        _call(sys.executable, "-m", "build", "--wheel", "--outdir", folder, source)
+        if (Path(folder) / wheel.name).read_bytes() != wheel.read_bytes():
+            raise SystemExit(f"{wheel.name} built twice is not the same bytes")
+    return sdist, wheel
 
 
 def artefacts() -> tuple[Path, Path]:

@@ -10,11 +10,14 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from verdict_gaps import LOSES
+from verdict_gaps import OUT as OF_GAPS
 from verdict_power import ARMS, IMAGES, OUT, ROOT, SEEDS, SPREADS, TIES, Case
 
 from secateur.atomic import write_bytes
 from secateur.report.drawing import encode, house_style, new_figure
 
+GAP_SEEDS = (3, 5, 10)
 FIGURE = ROOT / "docs" / "verdict-power.svg"
 GAPS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 
@@ -93,6 +96,41 @@ def statements_table() -> str:
     return _table(["the best are", *SPREADS], lines)
 
 
+def gaps_table() -> str:
+    """Comparisons of which runs failed: false wins, and how often the best is found."""
+    found = json.loads(OF_GAPS.read_text(encoding="utf-8"))["gaps"]
+    kinds = (
+        ("false wins, two arms tied", "one of the two", {"arms": 2, "truth": TIES[0]}, 0),
+        ("false wins, two of six tied ahead", "one of the two", {"arms": 6, "truth": TIES[1]}, 0),
+        ("found, of six one is ahead", "that one", {"arms": 6, "truth": "one ahead"}, 0),
+        ("found, of six one is ahead", "another", {"arms": 6, "truth": "one ahead"}, 1),
+    )
+    lines = []
+    for what, who, wanted, arm in kinds:
+        for which in LOSES:
+            cells = {
+                each["case"]["seeds"]: f"{_percent(each['wins'])} ({_percent(each['careless'])}, "
+                f"{_percent(each['whole'])})"
+                for each in found
+                if (each["which"], each["arm"], each["lost"], each["case"]["images"]) == (which, arm, 1, 0)
+                if all(each["case"][key] == value for key, value in wanted.items())
+            }
+            lines.append([what, f"{who}, {which}", *(cells[seeds] for seeds in GAP_SEEDS)])
+    return _table(["", "a seed is lost by", *(f"{seeds} seeds" for seeds in GAP_SEEDS)], lines)
+
+
+def gaps_source() -> str:
+    """Where these numbers come from."""
+    content = json.loads(OF_GAPS.read_text(encoding="utf-8"))
+    counts = sorted({each["n"] for each in content["gaps"]})
+    environment = content["environment"]
+    return (
+        f"{len(content['gaps'])} kinds with gaps, {counts[-1]:,} comparisons each ({counts[0]:,} of images); "
+        f"`{content['command']}` at commit {environment['commit']} on {environment['device']}, "
+        f"{environment['date']}; `results/verdict-power/gaps.json`.\n"
+    )
+
+
 def source() -> str:
     """Where the numbers come from."""
     content = json.loads(OUT.read_text(encoding="utf-8"))
@@ -111,6 +149,8 @@ TABLES = {
     "statements": statements_table,
     "images": images_table,
     "source": source,
+    "gaps": gaps_table,
+    "gaps-source": gaps_source,
 }
 """What stands in docs/verdict.md between `<!-- verdict-power NAME -->` and `<!-- end -->`."""
 

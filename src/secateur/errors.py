@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Iterable
-from importlib import import_module
 
+from secateur.names import harmless
+from secateur.process import silent
+
+_MOST = 10_000
+"""Characters of a message that are looked at; some have millions."""
 WINDOWS = sys.platform == "win32"
 
 EXTRAS = {
@@ -30,6 +36,10 @@ class InputError(ValueError):
     """The user asked for something that cannot be done. The CLI prints the line and exits with code 2."""
 
 
+class UnreadableError(InputError):
+    """A file that the system does not let us read now. It may be whole: it is neither damaged nor absent."""
+
+
 class TrainingError(RuntimeError):
     """A run had to stop (a non-finite loss, say). The CLI prints the line and exits with code 1."""
 
@@ -38,16 +48,69 @@ class UnfinishedError(RuntimeError):
     """The time that was given is over; all that is finished is kept. The CLI's exit code is 75."""
 
 
+OUT_OF_MEMORY = (
+    "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
+)
+_NO_MEMORY = (
+    *("out of memory", "allocate memory"),
+    *("could not create a primitive", "failed to map segment"),
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory; torch, oneDNN and the dynamic linker have no class for that."""
+    said = first_line(error, 2000).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
+
+
 def first_line(error: BaseException, most: int = 200) -> str:
-    """What an error of somebody else's code says, on one line."""
-    text = str(error).strip().splitlines()
-    return text[0][:most] if text else ""
+    """What an error of somebody else's code says, on one line that commands no terminal.
+
+    That code may fail at saying it, too, or say what no file can hold.
+    """
+    try:
+        said = str(error)
+    except (Exception, SystemExit):
+        said = "its message cannot be read"
+    text = said[:_MOST].strip().splitlines()
+    return harmless(text[0])[:most] if text else ""
 
 
-def kind_and_line(error: BaseException) -> str:
+def kind_and_line(error: BaseException, most: int = 160) -> str:
     """The same with the error's type before it, shortened."""
-    said = first_line(error, 160)
+    said = first_line(error, most)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+_WAYS_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there (`df -h`, and `df -i` for files)"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM),
+        "look at its permissions, and whether its disk may be written to",
+    ),
+    errno.EIO: "its disk or network fails: look at it before you go on",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (`ulimit -n`)"),
+    errno.EFBIG: "allow larger files (`ulimit -f`), or choose a disk that can hold them",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about what the system refuses."""
+
+
+def refused(error: OSError) -> str:
+    """What the system refused to do, in one line: the file, the reason, the way out.
+
+    Example:
+        >>> refused(OSError(errno.ENOSPC, "No space left on device", "out/record.json"))
+        "'out/record.json': No space left on device: make room there (`df -h`, and `df -i` for files)"
+    """
+    if error.errno is None:
+        return f"the system refused: {first_line(error)}: check the path, the permissions and the space left"
+    names = [
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
+    ]
+    which = f"{' -> '.join(map(repr, names))}: " if names else "the system refused: "
+    way = _WAYS_OUT.get(error.errno, "check the path, the permissions and the space left")
+    return f"{which}{os.strerror(error.errno)}: {way}"
 
 
 def unknown(kind: str, received: str, valid: Iterable[str]) -> InputError:
@@ -117,7 +180,7 @@ def require_packages(*modules: str, what: str = "this") -> None:
     """
     for module in modules:
         try:
-            import_module(module)
+            silent(module)
         except ModuleNotFoundError:
             raise missing(module, what) from None
         except (ImportError, RuntimeError) as error:  # broken, as a torchvision that does not fit torch

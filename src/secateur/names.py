@@ -13,7 +13,7 @@ AUTO: Final = "auto"
 """In place of a number: it is found out."""
 
 Granularity = int | Literal["auto"]
-"""What layers keep channels in multiples of: `secateur.methods.channels.Config`."""
+"""What layers keep channels in multiples of: `secateur.methods.channel_limits.Config`."""
 
 ChannelMethod = Literal[
     "fisher", "taylor", "filter-norm", "batch-norm-scale", "snip-channels", "random-channels"
@@ -90,7 +90,7 @@ TaskName = Literal["classification", "multilabel", "regression"]
 """What a network is for: `secateur.network.task.TASKS`."""
 
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
-"""Services that show runs: `secateur.runs.tracking.services.SERVICES`."""
+"""Services that show runs: `secateur.tracking.services.SERVICES`."""
 
 
 _JOINERS = "\u200c\u200d"  # within letters and emoji

@@ -73,6 +73,7 @@ class Artefact(Stored):
     """
 
     SCHEMA: ClassVar[int | None] = 1
+    SEALED: ClassVar[bool] = True
 
     format: str = FORMAT
     classes: tuple[str, ...] = ()

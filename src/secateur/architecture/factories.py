@@ -26,6 +26,7 @@ from secateur.architecture.origin import OFFERED
 from secateur.data import Data
 from secateur.data.batches import first_images
 from secateur.errors import InputError, first_line, require_packages
+from secateur.process import silent
 
 PREFIXES = ("hf:", "timm:")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -169,8 +170,7 @@ def _accepted(factory: Callable[..., Any], offered: dict[str, Any]) -> dict[str,
 
 def _from_timm(name: str) -> tuple[Callable[..., nn.Module], Callable[..., nn.Module] | None]:
     require_packages("timm", what="a timm: model")
-    import timm
-
+    timm = silent("timm")
     if not timm.is_model(name):
         raise InputError(f"timm has no model '{name}': timm.list_models() names them")
 

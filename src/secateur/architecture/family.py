@@ -18,6 +18,7 @@ from secateur.budget import COUNTERS
 from secateur.data import Data
 from secateur.errors import InputError, unknown
 from secateur.models import FACTORIES, Family, display_name
+from secateur.network.counting import are_large
 from secateur.network.described import describe_inputs
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import COUNTED, Costs
@@ -186,7 +187,8 @@ def _cost(factory: str, arguments: str, widths: tuple[int, ...], resource: str) 
     """Count a resource at any widths, or say what is wrong with them."""
     if widths == _own(factory, arguments).widths:
         return COUNTERS[resource](_model(factory, arguments))
-    if resource in COUNTED and all(width >= 1 for width in widths):
+    large = are_large(_own(factory, arguments).input_shape)  # a closed form names every feature
+    if resource in COUNTED and all(width >= 1 for width in widths) and not large:
         costs = _family_costs(factory, arguments)
         names = list(costs.graph.groups)
         if len(names) == len(widths):

@@ -21,6 +21,7 @@ from torch import nn
 
 from secateur.architecture.file import ARCHITECTURE_FILE, TRANSFORMERS_FILE
 from secateur.errors import InputError, first_line, require_packages
+from secateur.process import silent
 from secateur.records.reading import read_json
 
 PREFIX = "transformers:"
@@ -128,9 +129,7 @@ def _is_theirs(kind: type) -> bool:
 
 def _package() -> Any:
     require_packages("transformers", what="an hf: model")
-    import transformers
-
-    return transformers
+    return silent("transformers")
 
 
 def is_pretrained_folder(name: str) -> bool:
@@ -166,7 +165,10 @@ def image_classifier(name: str) -> tuple[Factory, Factory | None]:
 
     def fresh(num_classes: int, in_channels: int) -> nn.Module:
         config = config_for(num_classes, in_channels)
-        made: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
+        made: nn.Module = transformers.AutoModelForImageClassification.from_config(
+            config,
+            trust_remote_code=False,  # else it asks on a terminal
+        )
         return made
 
     def pretrained(num_classes: int, in_channels: int) -> nn.Module:

@@ -16,6 +16,7 @@ from typing import Any
 
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.errors import InputError, first_line, require_packages
+from secateur.process import silent
 from secateur.records.out import expanded
 
 PREFIX = "hf:"
@@ -28,10 +29,7 @@ _ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.
 def library() -> Any:
     """The package `huggingface_hub`, told to send nothing of itself; InputError where it is not installed."""
     require_packages("huggingface_hub", what="the Hugging Face Hub")
-    found: Any = importlib.import_module("huggingface_hub")
-    constants = importlib.import_module("huggingface_hub.constants")
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
-    return found
+    return silent("huggingface_hub")
 
 
 def endpoint() -> str | None:

@@ -13,9 +13,9 @@ from secateur.network.alike import alike
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, output_tensors
 from secateur.network.modes import in_evaluation, modes_kept
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.tensor_files import load_state
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS
 
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 """By how much outputs of equal weights may differ, in units of the largest: kernels sum in other orders."""

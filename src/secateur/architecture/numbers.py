@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 
 from secateur.errors import InputError
-from secateur.surgery.graph import ChannelGraph, Number
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.held_numbers import Number
 
 Json = dict[str, Any]
 _MOST, _MOST_TERMS = 10**9, 1000

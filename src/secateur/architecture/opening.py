@@ -28,6 +28,7 @@ from secateur.network.described import describe_inputs, examples_described
 from secateur.network.inputs import Inputs, call, check_runs, logits_of, on_device
 from secateur.network.modes import in_evaluation, modes_kept
 from secateur.network.plain import bare
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.tensor_files import check_state
 from secateur.progress import reporter_for
 from secateur.surgery.anatomy import (
@@ -41,7 +42,6 @@ from secateur.surgery.anatomy import (
 from secateur.surgery.costs import state_shapes
 from secateur.surgery.depth import shortened
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.tracing import trace
 
 Factory = Callable[..., nn.Module]
@@ -203,7 +203,6 @@ def open_factory(
     name: str,
     arguments: dict[str, Any],
     pretrained: Build | None = None,
-    seed: int = 0,
 ) -> ForeignOrigin:
     """Build the whole network once, and find and prove its channel groups.
 
@@ -215,7 +214,7 @@ def open_factory(
         InputError: where the factory gives no module, or nothing in it can be pruned.
     """
     model = built(build, name)
-    anatomy = open_model(model, inputs, seed=seed)
+    anatomy = open_model(model, inputs)
     return ForeignOrigin(name, arguments, build, anatomy, pretrained, classes_of(model, anatomy.inputs))
 
 

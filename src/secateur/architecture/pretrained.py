@@ -14,6 +14,7 @@ from secateur.data import Data
 from secateur.data.normalization import NORMALIZATIONS, Normalization, named
 from secateur.errors import InputError
 from secateur.models import parse_name
+from secateur.process import silent
 from secateur.records.reading import read_json
 
 _ARTEFACT = "artefact.json"
@@ -80,15 +81,13 @@ def _of_saved(place: Path) -> Normalization | None:
 
 
 def _of_timm(name: str) -> Mapping[str, Any] | None:
-    import timm
-
+    timm = silent("timm")
     found = timm.get_pretrained_cfg(name)
     return {"mean": found.mean, "std": found.std} if found else None
 
 
 def _of_transformers(name: str) -> Mapping[str, Any] | None:
-    import transformers
-
+    transformers = silent("transformers")
     try:
         with quiet(transformers):
             found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(name)

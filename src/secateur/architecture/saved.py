@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,12 +20,14 @@ from secateur.architecture.likeness import difference, given_in_evaluation
 from secateur.architecture.opening import Factory
 from secateur.architecture.origin import Origin
 from secateur.architecture.sites import kept_from
-from secateur.atomic import sync_folder, write_bytes, write_json
+from secateur.atomic import make_folder, part_folder, scratch, sync_folder, write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
 from secateur.errors import InputError, kind_and_line
 from secateur.network.copies import copied
+from secateur.network.finite import check_finite
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.sparse_file import rounded
 from secateur.network.tensor_files import load_state, repeats, written_state
 from secateur.network.weight_file import content_of, open_tensors
@@ -36,7 +37,6 @@ from secateur.records.out import check_out, expanded
 from secateur.records.reading import read_json
 from secateur.surgery.anatomy import anatomy_of
 from secateur.surgery.costs import state_shapes
-from secateur.surgery.probe import RUN_ERRORS
 
 FILES = (MANIFEST_FILE, ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, MEASURED_FILE, WEIGHTS_FILE)
 """What a saved network may have beside what a run leaves, in the order in which they take their places."""
@@ -78,9 +78,10 @@ def save_model(
     adds up in another order, to 1e-4 of the largest (1e-9 in float64, 2e-2 in half precision).
 
     Raises:
-        InputError: where the folder holds files of these names that Secateur did not write, what is read
-            back is another network, or values shall be rounded of a network that is not written sparse;
-            nothing is left then but what was there before.
+        InputError: where weights or statistics of a batch norm are not finite (other buffers may hold what
+            they like), the folder holds files of these names that Secateur did not write, what is read back
+            is another network, or values shall be rounded of a network that is not written sparse; nothing is
+            left then but what was there before.
 
     Of a network of `transformers` its configuration too, so that the folder can be loaded without a factory.
 
@@ -92,14 +93,14 @@ def save_model(
     directory = expanded(directory, "the folder to save in")
     model = bare(model)
     architecture = Architecture.of(model)
+    check_finite(model, "the network to be saved")
     known = artefact or told(model, architecture.classes, data, classes, preprocessing)
     check_out(directory, FILES)
-    directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=directory, prefix=".saving-", suffix=".part") as beside:
-        made = Path(beside)
+    make_folder(directory)
+    with part_folder(directory, "saving") as made:
         _write(model, architecture, made, content_of(written_state(model), sparse=sparse, values=values))
         if known is not None:
-            write_json(made / ARTEFACT_FILE, known.to_json())
+            write_json(made / ARTEFACT_FILE, known.for_file())
         kept = model if values == "exact" else _with_rounded(model, values)
         if reason := _other_than_saved(kept, architecture.origin, made):
             raise InputError(f"the network cannot be saved: {reason}")
@@ -109,7 +110,8 @@ def save_model(
                 (made / name).replace(directory / name)
             else:
                 (directory / name).unlink(missing_ok=True)  # of another network that was saved here
-        sync_folder(directory)
+            # One by one, or the weights may be there after a loss of power, and not what came before.
+            sync_folder(directory)
 
 
 def rehearse(origin: Origin) -> None:
@@ -120,10 +122,10 @@ def rehearse(origin: Origin) -> None:
     """
     if not isinstance(origin, ForeignOrigin):
         return
-    with torch.random.fork_rng(devices=[]), TemporaryDirectory(prefix="secateur-") as made:
+    with torch.random.fork_rng(devices=[]), scratch() as made:
         small = origin.rehearsed()
-        _write(small, Architecture.of(small), Path(made), content_of(written_state(small)))
-        if reason := _other_than_saved(small, origin, Path(made)):
+        _write(small, Architecture.of(small), made, content_of(written_state(small)))
+        if reason := _other_than_saved(small, origin, made):
             raise InputError(f"what pruning leaves of the network could not be saved: {reason}")
 
 
@@ -185,8 +187,8 @@ def load_model(
         The network, a plain `nn.Module` as wide as it was saved.
 
     Raises:
-        InputError: where a file is missing, damaged, or not of the network that the others are of; weights
-            are compared with the architecture by shape before anything is allocated.
+        InputError: where a file is missing, damaged, or not of the network that the others are of, or weights
+            are not finite; they are compared with the architecture by shape before anything is allocated.
     """
     directory = network_at(directory, "the folder to load")
     if like is not None:  # it would be built and traced again, and may run on images of another size
@@ -224,6 +226,7 @@ def _read(architecture: Architecture, directory: Path) -> Any:
     _check_kinds(skeleton, {name: tensors[one] for name, one in names.items()}, path)
     model = architecture.rebuild()
     load_state(model, {name: tensors[one] for name, one in names.items()})
+    check_finite(model, str(path))
     return in_evaluation(model)
 
 

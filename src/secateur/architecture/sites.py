@@ -16,7 +16,8 @@ from torch.nn.modules.conv import _ConvNd
 from secateur.architecture.patterns import as_pattern, bounds_of, count_of, is_pattern, numbers_of
 from secateur.errors import InputError
 from secateur.surgery.cutting import CHANNELWISE, Axis, in_size, out_size
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Frozen, Site
 
 Json = dict[str, Any]
 _MOST_AXIS = 600  # characters

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from secateur.budget.resources import MEASURED
 from secateur.budget.tables import parts
 from secateur.errors import InputError, unknown
 
 COUNTED = ("params", "macs", "nonzeros", "bytes")
-LATENCY = "latency"
 RUNTIME = "torch"
 _MOST, _LONGEST = 10**15, 40
 
@@ -112,7 +112,7 @@ def own_value(resource: str, written: str) -> str | None:
     amount = Amount.read(number)
     if amount is None or amount.number <= 0:
         return None
-    if resource == LATENCY:
+    if resource == MEASURED:
         return _latency(amount, f"@{where}" if at and where else f"@{RUNTIME}")
     if amount.share is not None:
         return _part(resource, amount.share)
@@ -135,7 +135,7 @@ def split(text: str) -> list[str]:
         raise InputError(
             f"commas stand between budgets, not within a number, got '{text}': write {fixed} for {found[1]}"
         )
-    return parts(text, (*COUNTED, LATENCY))
+    return parts(text, (*COUNTED, MEASURED))
 
 
 @dataclass(frozen=True)
@@ -178,11 +178,11 @@ class Meant:
             amount = Amount(amount.number, self.unit)
         if self.rate:
             amount = Amount(1000 / amount.number, "ms")
-        if resource == LATENCY and not self.shrinks:
+        if resource == MEASURED and not self.shrinks:
             return own_value(resource, f"{_decimal(amount.number)}{amount.unit}")
         share = self._share(amount)
         if share is not None:
-            at = f"@{RUNTIME}" if resource == LATENCY else ""
+            at = f"@{RUNTIME}" if resource == MEASURED else ""
             return _part(resource, share, at)
         if amount.unit in _BYTES and amount.unit != "b":
             return own_value("bytes", f"{_decimal(amount.number)}{amount.unit}")
@@ -259,12 +259,12 @@ _MEANT = {
         Meant(("params", "nonzeros"), _SMALLER, shrinks=True),
         "compression compressionratio compressionrate compress shrink factor",
     ),
-    **_names(Meant((LATENCY,), _TIME), "time runtime inference inferencetime delay speed latencyms"),
-    **_names(Meant((LATENCY,), _TIME, unit="ms"), "ms milliseconds millisecond"),
-    **_names(Meant((LATENCY,), _TIME, unit="us"), "us microseconds"),
-    **_names(Meant((LATENCY,), _TIME, unit="s"), "s seconds sec"),
-    **_names(Meant((LATENCY,), _TIME, shrinks=True), "speedup faster acceleration"),
-    **_names(Meant((LATENCY,), _TIME, rate=True), "fps throughput"),
+    **_names(Meant((MEASURED,), _TIME), "time runtime inference inferencetime delay speed latencyms"),
+    **_names(Meant((MEASURED,), _TIME, unit="ms"), "ms milliseconds millisecond"),
+    **_names(Meant((MEASURED,), _TIME, unit="us"), "us microseconds"),
+    **_names(Meant((MEASURED,), _TIME, unit="s"), "s seconds sec"),
+    **_names(Meant((MEASURED,), _TIME, shrinks=True), "speedup faster acceleration"),
+    **_names(Meant((MEASURED,), _TIME, rate=True), "fps throughput"),
     **_names(
         Meant(("params", "macs"), "channels are not limited as such, what they make is"),
         "channels channel filters filter width neurons",
@@ -307,14 +307,14 @@ def _unread(text: str) -> InputError:
 def _latency(amount: Amount, at: str) -> str | None:
     if amount.unit in _TIMES:
         unit = "s" if _TIMES[amount.unit] == 1 else amount.unit
-        return f"{LATENCY}={_decimal(amount.number)}{unit}{at}" if float(_decimal(amount.number)) else None
+        return f"{MEASURED}={_decimal(amount.number)}{unit}{at}" if float(_decimal(amount.number)) else None
     if amount.share is not None:
-        return _part(LATENCY, amount.share, at)
-    return None if amount.unit or amount.number < 1 else f"{LATENCY}={_decimal(amount.number)}ms{at}"
+        return _part(MEASURED, amount.share, at)
+    return None if amount.unit or amount.number < 1 else f"{MEASURED}={_decimal(amount.number)}ms{at}"
 
 
 def _example(resource: str) -> str:
-    return f"{LATENCY}=2ms@{RUNTIME}" if resource == LATENCY else f"{resource}=50%"
+    return f"{MEASURED}=2ms@{RUNTIME}" if resource == MEASURED else f"{resource}=50%"
 
 
 def _letters(name: str) -> str:

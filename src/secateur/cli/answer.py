@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from secateur.errors import TrainingError, first_line
+
 _AS_JSON = typer.Option("--json", help="Print the result as one JSON document.")
 _QUIET = typer.Option("--quiet", "-q", help="Print nothing but the result.")
 
@@ -48,7 +50,7 @@ def answering(command: Callable[..., Answer | None]) -> Callable[..., None]:
 
     def run(context: typer.Context, as_json: bool, quiet: bool, **values: Any) -> None:
         quiet = quiet or bool(context.find_root().params.get("quiet"))
-        with _stdout_for_progress(as_json, quiet):
+        with _stdout_for_progress(as_json, quiet), _no_exit_within():
             answer = command(**values)
         if answer is not None and as_json:
             print(json.dumps(answer.content, indent=1, allow_nan=False))
@@ -73,6 +75,18 @@ def is_quiet() -> bool:
 def is_json() -> bool:
     """Whether the result is to be one JSON document, and what goes on meanwhile is said on stderr."""
     return sys.stdout is sys.stderr
+
+
+@contextlib.contextmanager
+def _no_exit_within() -> Iterator[None]:
+    """Have it said where code that a user gave ends the command: with exit(0) all would look well."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise TrainingError(
+            f"what the command was given (a network, say) ended it by exit({first_line(stop)}): have it "
+            "raise an error instead"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -124,7 +124,8 @@ def compare(
     folder, is_main = asked_in(wanted).folder(session.store.directory), session.runtime.is_main
     with opened(open_page and is_main, folder, PAGE) as finish:
         found = answer(wanted, session, command_line(), asked, reads=options.model_path)
-    return replace(printing.results(found.results, found.directory, out), after=finish) if is_main else None
+    shown = printing.results(found.results, found.directory, out) if is_main else None
+    return printing.together(shown, finish, session, failed=bool(found.failed))
 
 
 @taking(Options)
@@ -379,7 +380,7 @@ def _export_in_int8(
     with_preprocessing: bool,
 ) -> Answer:
     """Quantise a saved network; whatever can be refused without data is refused before they are read."""
-    from secateur.deploy.int8 import MOST
+    from secateur.deploy.calibrating import MOST
     from secateur.progress import reporter_for
     from secateur.records.out import check_outside_data
     from secateur.runs.quantizing import Wanted
@@ -424,6 +425,7 @@ def scale(
     """
     from secateur.architecture.architecture import Architecture
     from secateur.architecture.file import ARCHITECTURE_FILE
+    from secateur.atomic import make_folder
 
     wanted = only_one(budgets_of(budget))
     source = Architecture.load(arch, factory_named(factory))
@@ -431,7 +433,7 @@ def scale(
     if out is not None:
         file = out if out.suffix == ".json" and not out.is_dir() else out / ARCHITECTURE_FILE
         _check_scaled(file, arch)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         scaled.save(file)
     return printing.scaled(source, scaled, file if out is not None else None)
 

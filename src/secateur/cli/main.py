@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from secateur.cli import commands, measuring, pushing, runs, using
+from secateur.cli import checking, commands, measuring, pushing, runs, using
 from secateur.cli.answer import answering
 from secateur.cli.mistakes import usage_message
 from secateur.cli.reproduce import reproduce
 from secateur.cli.terminal import prepare_streams, unwritten
 from secateur.errors import (
+    OUT_OF_MEMORY,
     InputError,
     TrainingError,
     UnfinishedError,
     extra_of,
     first_line,
+    kind_and_line,
     missing,
+    out_of_memory,
+    refused,
     require_posix,
 )
 from secateur.names import harmless
@@ -35,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs_app = typer.Typer(help="List, show or delete the runs of an output folder.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show, check or delete the runs of an output folder.", no_args_is_help=True)
 for command in (commands.compare, commands.train, commands.prune):
     app.command()(answering(command))
 app.command("inspect")(answering(commands.inspect_model))
@@ -46,12 +52,12 @@ for command in (using.predict, using.evaluate, measuring.measure, measuring.fore
 app.add_typer(runs_app, name="runs")
 runs_app.command("list")(answering(runs.list_runs))
 runs_app.command("show")(answering(runs.show_run))
+runs_app.command("check")(answering(checking.check_runs))
 runs_app.command("delete")(answering(runs.delete_run))
 
 _INTERRUPTED = "interrupted: finished epochs and runs are kept; the same command continues"
-_OUT_OF_MEMORY = (
-    "there is not enough memory: take a smaller --batch-size, --image-size or network, or --accumulate"
-)
+_ANNOUNCED = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+"""By which the end of a session, or a cluster ahead of its time limit, says that this is to end."""
 _UNFINISHED = 75
 """EX_TEMPFAIL of sysexits.h: the same command, later, goes on."""
 _READER_LEFT = 128 + 13
@@ -104,18 +110,32 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 def _listen_to_signals() -> None:
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    for name in _ANNOUNCED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not ignored, as by nohup
+            signal.signal(number, _raise_interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as by nohup
         signal.signal(signal.SIGINT, _raise_interrupt)
+
+
+def _say_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say in a line what a thread died of, as one that writes event files; who waits for it is told too."""
+    if os.environ.get("SECATEUR_DEBUG"):
+        threading.__excepthook__(failed)
+    elif failed.exc_value is not None:
+        _say_on_stderr(f"work in the background ended ({kind_and_line(failed.exc_value)})")
 
 
 def main() -> None:
     """Run the command line; every error a user can meet becomes one line, never a traceback.
 
     Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else, 3 some runs of a comparison failed
-    and its results are of the others, 75 the minutes given are over, 130 interrupted. Output that cannot be
-    written stops nothing: all is done, then 141 says that its reader left (`| head`), 1 that it was lost.
+    and its results are of the others, 75 the minutes given are over, 130 interrupted (by Ctrl-C, SIGTERM,
+    SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU). Output that cannot be written stops nothing: all is done, then 141
+    says that its reader left (`| head`), 1 that it was lost.
     """
     _listen_to_signals()
+    threading.excepthook = _say_of_thread
     prepare_streams()
     keep_freed_memory()
     code = _ended()
@@ -165,24 +185,28 @@ def _run() -> int:
             _fail_of_ours(error)
         _fail(str(missing(error.name)), 2)
     except OSError as error:
-        _fail(f"the system refused: {error}: check the path, the permissions and the space left", 2)
-    except (MemoryError, RuntimeError) as error:
+        if error.errno == errno.ENOMEM:
+            _fail(f"{OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
+        _fail(f"{refused(error)}; what was finished is kept, and the same command goes on", 1)
+    except (MemoryError, RuntimeError, ImportError) as error:
         if said := _lost_another(error):
             _fail(said, 1)
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             _fail_of_ours(error)
-        _fail(f"{_OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
-    except Exception as error:  # the last resort: no traceback reaches a user
+        _fail(f"{OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
+    except SystemExit:  # of typer's own, as it completes a command line
+        raise
+    except BaseException as error:  # the last resort: no traceback reaches a user
         _fail_of_ours(error)
     if code == 130:  # typer turns Ctrl-C into this
         _fail(_INTERRUPTED, 130)
     return code if isinstance(code, int) else 0
 
 
-def _fail_of_ours(error: Exception) -> NoReturn:
+def _fail_of_ours(error: BaseException) -> NoReturn:
     if os.environ.get("SECATEUR_DEBUG"):
         raise error
-    what = f"internal error, {type(error).__name__}: {error}"
+    what = f"internal error, {kind_and_line(error, 2000)}"
     _fail(f"{what}: SECATEUR_DEBUG=1 shows where; please report it", 1)
 
 
@@ -193,12 +217,6 @@ def _lost_another(error: BaseException) -> str | None:
     from secateur.device import lost_another
 
     return lost_another(error)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether there was not enough memory; torch has no class for that on a CPU."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import typer
 
 from secateur.cli.answer import Answer
 from secateur.cli.terminal import Table, printable, say, show
@@ -13,7 +16,7 @@ from secateur.records.measure import number
 from secateur.records.results import counted_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from secateur.architecture.architecture import Architecture
     from secateur.compare.one_network import Subject
@@ -202,6 +205,32 @@ def results(found: Results, directory: Path, out: Path) -> Answer:
             file=sys.stderr,
         )
     return Answer(content, lambda: _show_results(found, directory, out), FAILED if found.failed else 0)
+
+
+def together(
+    shown: Answer | None, finish: Callable[[], None] | None, session: Session, *, failed: bool
+) -> Answer | None:
+    """Have all of several processes end with the same code, and none before the results were shown.
+
+    Whoever launched them kills the others when one ends with another code than 0.
+
+    Args:
+        shown: of the first process; the others have None.
+        finish: what is done when it was shown.
+        failed: whether runs did.
+    """
+    if not failed or session.runtime.world == 1:
+        return replace(shown, after=finish) if shown else None
+    if shown is None:
+        session.runtime.barrier()
+        raise typer.Exit(FAILED)
+
+    def after() -> None:
+        if finish:
+            finish()
+        session.runtime.barrier()
+
+    return replace(shown, after=after)
 
 
 def _show_results(found: Results, directory: Path, out: Path) -> None:

@@ -94,13 +94,13 @@ def push(
 
 def _write_card(card: str, out: Path) -> Path:
     """Write the card; InputError where a file there is not a card of ours."""
-    from secateur.atomic import write_text
+    from secateur.atomic import make_folder, write_text
     from secateur.records.out import check_out
     from secateur.runs.publication import CARD_FILE
 
     path = out if out.suffix == ".md" and not out.is_dir() else out / CARD_FILE
     check_out(path.parent, [path.name])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_text(path, card)
     return path
 

@@ -259,7 +259,6 @@ def _drawn(out: Path) -> Answer:
     """Fig. 2 of Dupont et al. 2021, for which nothing is trained."""
     from secateur.papers import dupont2021
 
-    out.mkdir(parents=True, exist_ok=True)
     files = [out / "figure2.png", out / "figure2.svg"]
     dupont2021.draw_figure2(*files)
     return _written(out, f"Written to {files[0]} and {files[1]}", {"figures": list(map(str, files))})

@@ -54,8 +54,8 @@ RunLimitOption = Annotated[
     float | None,
     typer.Option(
         "--run-limit",
-        help="Minutes that one run may take; one that hangs is a failed run, and the others go on. By "
-        "default no limit.",
+        help="Minutes that one run may take; one that hangs is a failed run, and the others go on. Runs "
+        "are then made in a process beside this one. By default no limit.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -100,7 +100,7 @@ def session_for(
     from secateur.records.out import check_out
     from secateur.runs.session import Session
     from secateur.runs.store import RunStore
-    from secateur.runs.tracking.tracking import check_services
+    from secateur.tracking.services import check_services
 
     check_out(out, files, model=options.model_path, data=options.data_folder)
     trackers = check_services(log_with)

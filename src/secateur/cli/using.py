@@ -105,18 +105,25 @@ def _show(said: Sequence[Prediction], top: int) -> None:
 
 
 def _show_csv(said: Sequence[Prediction], top: int) -> None:
-    """A line for each image: its classes with their probabilities, or its numbers."""
+    """A line for each image: its classes with their probabilities, or its numbers; see `written.field`."""
+    from secateur.records.written import field
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
+
+    def write(cells: Iterable[Any]) -> None:
+        writer.writerow([field(cell) if isinstance(cell, str) else cell for cell in cells])
+
     if said[0].task == "regression":
-        writer.writerow(["file", *said[0].classes])
-        writer.writerows([each.file, *each.probabilities] for each in said)
+        write(["file", *said[0].classes])
+        for each in said:
+            write([each.file, *each.probabilities])
         return
     shown = range(1, min(top, len(said[0].classes)) + 1)
     numbers = ["" if i == 1 else f"_{i}" for i in shown]
-    writer.writerow(["file", *(f"{name}{i}" for i in numbers for name in ("class", "probability"))])
+    write(["file", *(f"{name}{i}" for i in numbers for name in ("class", "probability"))])
     for each in said:
         pairs = zip(each.classes[:top], each.probabilities[:top], strict=True)
-        writer.writerow([each.file, *(cell for pair in pairs for cell in pair)])
+        write([each.file, *(cell for pair in pairs for cell in pair)])
 
 
 @taking(DataOptions)

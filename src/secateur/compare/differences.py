@@ -23,8 +23,6 @@ from secateur.compare.spreads import Array, Sample, Spreads
 
 LEVEL = 0.05
 """Of whatever is said: wrong in one of twenty cases at most."""
-POWER = 0.8
-"""How likely a gap is seen that counts as visible."""
 OWN_LEVEL, OWN_LEVEL_OF_THREE = 0.04, 0.10
 """Of two arms by their own seeds; with three seeds, of a pair no noisier than the others."""
 NOISIER = 2.0
@@ -35,7 +33,7 @@ MOST_SEEDS = 1000
 """More seeds than these are said to be too many."""
 _DOUBLINGS, _HALVINGS = 12, 30
 Z_POWER = 0.8416212335729143
-"""The 80% quantile of the normal distribution."""
+"""The 80% quantile of the normal distribution: so likely a gap is seen that counts as visible."""
 
 
 @dataclass(frozen=True)

@@ -175,9 +175,8 @@ def about(wanted: Wanted, replicates: Sequence[Replicate], made: Made, run_id: s
     for budget in wanted.question.budgets:
         for arm in wanted.arms:
             for replicate in replicates:
-                with suppress(NotMadeError):
-                    if made.run(arm.node(replicate, budget)).run_id == run_id:
-                        found[arm.name], budgets[str(budget)] = None, None
+                if made.id(arm.node(replicate, budget)) == run_id:
+                    found[arm.name], budgets[str(budget)] = None, None
     named = {"arm": ", ".join(found), "budget": ", ".join(budgets)} if found else {}
     return {"model": wanted.question.name, "data": wanted.question.data.label, **named}
 

@@ -9,7 +9,7 @@ from secateur.compare.replicate import Replicate
 from secateur.compare.wanted import Wanted
 from secateur.compare.wording import listed
 from secateur.records.failed import Failed, FailedRun, Missing
-from secateur.records.results import SummaryRow, Verdict
+from secateur.records.results import BudgetVerdict, SummaryRow, Verdict
 from secateur.runs.graph import Graph, Made, Node
 
 
@@ -55,20 +55,36 @@ def with_intervals(summary: Sequence[SummaryRow]) -> tuple[SummaryRow, ...]:
     return tuple(row for row in summary if row.n > 1 or row.budget not in several)
 
 
-def with_gaps(verdict: Verdict, summary: Sequence[SummaryRow], missing: Sequence[Missing]) -> Verdict:
-    """Say on how many seeds a verdict stands where runs failed, for the whole and at each budget."""
+def lost_seeds(missing: Sequence[Missing]) -> dict[tuple[str, str | None], tuple[int, ...]]:
+    """The seeds that are not there of an arm at a budget, for all of which some are not."""
+    lost: dict[tuple[str, str | None], tuple[int, ...]] = {}
+    for each in missing:
+        lost[each.arm, each.budget] = (*lost.get((each.arm, each.budget), ()), each.seed)
+    return lost
+
+
+def with_gaps(
+    verdict: Verdict, careless: Verdict, summary: Sequence[SummaryRow], missing: Sequence[Missing]
+) -> Verdict:
+    """Say on how many seeds a verdict stands where runs failed, for the whole and at each budget.
+
+    Args:
+        careless: the same by the seeds that are there alone.
+    """
     judged = {(row.arm, row.budget) for row in with_intervals(summary)}
     there = {(row.arm, row.budget): row.n for row in summary}
-    lost: dict[tuple[str, str | None], int] = {}
-    for each in missing:
-        lost[each.arm, each.budget] = lost.get((each.arm, each.budget), 0) + 1
+    lost = lost_seeds(missing)
+    leads: dict[tuple[str, str | None], str] = {
+        (entry.leader, entry.budget): _in_its_favour(entry, before)
+        for entry, before in zip(verdict.per_budget, careless.per_budget, strict=True)
+    }
 
     def said(cell: tuple[str, str | None]) -> str:
-        n, total = there.get(cell, 0), there.get(cell, 0) + lost[cell]
+        n, total = there.get(cell, 0), there.get(cell, 0) + len(lost[cell])
         if not n:
             return f"{cell[0]} failed"
-        alone = "" if cell in judged else ", too few to be judged"
-        return f"{cell[0]} stands on {n} of {total} seeds{alone}"
+        more = leads.get(cell, "") if cell in judged else ", too few to be judged"
+        return f"{cell[0]} stands on {n} of {total} seeds{more}"
 
     per_budget = tuple(
         replace(
@@ -80,3 +96,14 @@ def with_gaps(verdict: Verdict, summary: Sequence[SummaryRow], missing: Sequence
     some = cells if len(cells) <= 3 else [*cells[:2], f"{len(cells) - 2} more"]
     of_whole = f" Runs failed: {listed(some)}." if cells else ""
     return replace(verdict, text=f"{verdict.text}{of_whole}", per_budget=per_budget)
+
+
+def _in_its_favour(said: BudgetVerdict, careless: BudgetVerdict) -> str:
+    """What becomes of what speaks for the leader when its failed seeds count as the worst."""
+    if careless.winner and not said.winner:
+        return " and wins by these alone: not with those that failed counted as the worst"
+    if set(careless.behind) - set(said.behind):
+        return " and is ahead by these alone: not with those that failed counted as the worst"
+    if said.winner or said.behind:
+        return ", and what is said for it holds with those that failed counted as the worst"
+    return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from secateur.atomic import write_json
 from secateur.compare.advice import Question, advise
-from secateur.compare.gaps import with_gaps, with_intervals
+from secateur.compare.gaps import lost_seeds, with_gaps, with_intervals
 from secateur.compare.summary import summarise
 from secateur.compare.verdict import Evidence, decisions, verdict
 from secateur.errors import InputError
@@ -58,14 +58,17 @@ def judge(
         if (found := store.scores(point.run_id)) is not None and len(found) == test:
             scores[point.arm, point.budget, point.seed] = found.numpy()
     things = "images" if len(data.shape) == 3 else "examples"
-    evidence = Evidence(test, data.val, scores, things)
+    evidence = Evidence(test, data.val, scores, things, lost_seeds(missing))
     first = unpruned[0] if unpruned else None
     asked = replace(question or Question(), classes=data.classes)
     judged = with_intervals(summary) if missing else summary
     decided = decisions(judged, evidence, measure)
     advice = advise(judged, first, evidence, measure, asked, decided)
     said = verdict(judged, evidence, measure, decided)
-    return Judgement(summary, first, with_gaps(said, summary, missing) if missing else said, advice)
+    if missing:
+        careless = verdict(judged, replace(evidence, lost={}), measure)
+        said = with_gaps(said, careless, summary, missing)
+    return Judgement(summary, first, said, advice)
 
 
 def judged_again(results: Results, store: RunStore) -> Results:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from secateur.atomic import write_text
+from secateur.atomic import make_folder, write_text
 from secateur.compare.lacking import Lacking
 from secateur.errors import kind_and_line
 from secateur.progress import Reporter
@@ -117,7 +117,7 @@ class LivePage:
         self._write(self._page)
 
     def _write(self, page: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         write_text(self.path, page)
 
     def _guarded(self, work: Callable[[], None]) -> None:

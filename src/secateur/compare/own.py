@@ -164,9 +164,9 @@ def examine(architecture: Architecture, data: AnyData, task: Task) -> list[str]:
     return notes
 
 
-def first_examples(data: Data, count: int = EXAMPLES) -> Batch:
+def first_examples(data: Data) -> Batch:
     """The first training images with their labels, normalised."""
-    return next(epoch_batches(data.train, data, batch_size=count, device="cpu"))
+    return next(epoch_batches(data.train, data, batch_size=EXAMPLES, device="cpu"))
 
 
 def _try(model: nn.Module, batch: Batch, task: Task) -> Any:

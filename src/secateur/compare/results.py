@@ -17,13 +17,13 @@ from typing import Any
 
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
-from secateur.atomic import json_bytes, write_json
+from secateur.atomic import json_bytes, make_folder, write_json
 from secateur.compare.arms import ARMS
 from secateur.compare.histories import histories
 from secateur.compare.judging import judged_again
 from secateur.compare.taking import taken
 from secateur.compare.winner import Shown
-from secateur.errors import InputError, kind_and_line
+from secateur.errors import InputError, UnreadableError, kind_and_line
 from secateur.network.task import Task
 from secateur.records.advice import Advice
 from secateur.records.manifest import MANIFEST_FILE, check_whole, replace_files
@@ -33,6 +33,7 @@ from secateur.records.out import check_out
 from secateur.records.point import Point
 from secateur.records.record import Record
 from secateur.records.results import RESOURCES, Results
+from secateur.records.seal import sealed
 from secateur.records.winner import WINNER_FILE, Winner
 from secateur.report import Beside, write_report
 from secateur.report.checklist import checklist
@@ -110,6 +111,8 @@ class Asked:
         """Find where the answer belongs: `directory` itself, unless that has another question's."""
         try:
             there = load_results(directory)
+        except UnreadableError:  # it may be another question's, and whole
+            raise
         except InputError:  # none, or one that is of no use to anybody
             return directory
         return directory if self.is_of(there) else directory / REPORTS / self.hash
@@ -131,14 +134,14 @@ def write_results(results: Results, session: Session, folder: Path, shown: Shown
     Args:
         shown: what the kept network is tried on, for the page.
     """
-    (folder / "best").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "best")
     write_json(folder / "results.json", results.to_json())
     best = best_point(results)
     if record := session.store.record(best.run_id):
         before = _winner_in(folder)
         leave_network(session.store, folder / "best", record, best, shown.data, task)
         if winner := shown.winner(best, session, before):
-            write_json(folder / "best" / WINNER_FILE, winner.to_json())
+            write_json(folder / "best" / WINNER_FILE, winner.for_file())
         else:
             (folder / "best" / WINNER_FILE).unlink(missing_ok=True)  # of another network
     rewrite_report(folder, results)
@@ -170,8 +173,8 @@ def leave_network(
     replace_files(
         folder,
         {  # the record first, as it makes the weights known as a run's, which another run's may replace
-            "record.json": json_bytes({"schema": 1, **point.to_json(), **own, **rest}),
-            ARTEFACT_FILE: json_bytes(artefact.to_json()),
+            "record.json": json_bytes(sealed({"schema": 1, **point.to_json(), **own, **rest})),
+            ARTEFACT_FILE: json_bytes(artefact.for_file()),
             ARCHITECTURE_FILE: (run / ARCHITECTURE_FILE).read_bytes(),
             TRANSFORMERS_FILE: theirs,
             WEIGHTS_FILE: (run / WEIGHTS_FILE).read_bytes(),

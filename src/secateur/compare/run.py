@@ -40,7 +40,7 @@ from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
 from secateur.records.advice import Advice
 from secateur.records.failed import FailedRun
-from secateur.records.out import FOLDER_FILES, check_out, expanded
+from secateur.records.out import FOLDER_FILES, check_out, check_stays, expanded
 from secateur.records.point import Point
 from secateur.records.results import Results
 from secateur.report.beside import Beside
@@ -52,8 +52,8 @@ from secateur.runs.prune_channels import PruneSettings
 from secateur.runs.run_limit import seconds_of
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
-from secateur.runs.tracking.tracking import check_services
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
+from secateur.tracking.services import check_services
 from secateur.training.batches import AnyData
 from secateur.training.loaders import Loaders
 from secateur.training.recipe import Recipe
@@ -84,6 +84,7 @@ def answer(
     made = Made(graph, session.store)
     asked = asked_in(wanted)
     check_out(session.store.directory, FOLDER_FILES)
+    check_stays(asked.folder(session.store.directory), session.store.directory)
     check_out(asked.folder(session.store.directory), FILES, model=reads)
     with session.working(f"compare {question.name} on {question.data.label}", graph.compute):
         if question.tuned:
@@ -245,7 +246,9 @@ def compare(
             model that is not built in needs a factory that can be imported, or one run follows the other.
         on: "here", "ray" (a local cluster), or "ray://HOST:PORT", whose machines share the folder `out`.
         retry_failed: make runs again that failed when this was called before; else they stay `failed`.
-        run_limit: minutes that one run may take; one that hangs is a failed run. None: no limit.
+        run_limit: minutes that one run may take; one that hangs is a failed run. Runs are then made in a
+            process beside this one, which can be killed; where they cannot be handed to one (own loaders,
+            say), what hangs within C is not ended. None: no limit.
         log_with: "wandb", "tensorboard", "mlflow", or several: where each run is shown besides, under its own
             id (docs/watching.md).
         reporter: shows how far it is, and is told what should be said (`secateur.progress`); None: nobody is.

@@ -4,11 +4,14 @@ The leader has the best mean on validation and test split together, over all see
 better than every other arm on the test split: each difference at the 5% level, which needs no correction, as
 all of them must hold (Berger 1982), and the nearest arm by the two arms' own seeds besides. Otherwise arms
 may still be *behind* it: there one would do, so that these are corrected for their number, and each must hold
-by the two arms' own seeds. `docs/verdict.md` has the reasons, and the error rates as they were measured.
+by the two arms' own seeds. Where runs of the leader failed, all of that must hold twice: by the seeds that
+are there, and with the others counted as the worst. `docs/verdict.md` has the reasons, and the error rates as
+they were measured.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.compare.differences import Difference, conclude, difference
+from secateur.compare.lost_seeds import counted_as_worst
 from secateur.compare.sampling import TestError, bounded, paired
 from secateur.compare.spreads import Sample, samples, spreads
 from secateur.compare.wording import clause, sentence
@@ -31,19 +35,28 @@ class Evidence:
         test, val: examples in each; None where that is not known.
         scores: (arm, budget, seed) -> the score of every test example, such as 1 where it was right.
         things: what examples are called.
+        lost: (arm, budget) -> the seeds whose runs failed.
     """
 
     test: int | None = None
     val: int | None = None
     scores: Mapping[tuple[str, str | None, int], NDArray[np.float64]] = field(default_factory=dict)
     things: str = "images"
+    lost: Mapping[tuple[str, str | None], tuple[int, ...]] = field(default_factory=dict)
 
-    def scores_of(self, row: SummaryRow) -> NDArray[np.float64] | None:
-        """Of an arm at a budget, (seeds, examples); None unless every seed's are there."""
-        found = [self.scores.get((row.arm, row.budget, seed)) for seed in row.seeds]
+    def scores_of(self, row: SummaryRow, seeds: Sequence[int] | None = None) -> NDArray[np.float64] | None:
+        """Of an arm at a budget, (seeds, examples); None unless all seeds', or these `seeds`', are there."""
+        asked = row.seeds if seeds is None else seeds
+        found = [self.scores.get((row.arm, row.budget, seed)) for seed in asked]
         there = [each for each in found if each is not None]
-        whole = len(there) == row.n and len({len(each) for each in there}) == 1
-        return np.stack(there).astype(np.float64) if whole and there else None
+        whole = len(there) == (row.n if seeds is None else len(seeds))
+        alike = len({len(each) for each in there}) == 1
+        return np.stack(there).astype(np.float64) if whole and alike else None
+
+    def seeds_of(self, row: SummaryRow) -> tuple[int, ...]:
+        """Those of an arm at a budget that are there."""
+        lost = self.lost.get((row.arm, row.budget), ())
+        return tuple(seed for seed in row.seeds if seed not in lost)
 
     def pooled(self, row: SummaryRow) -> float:
         """The mean over all examples of validation and test split; unknown, the splits count alike."""
@@ -83,7 +96,8 @@ class Decision:
     Attributes:
         leader: the arm with the best mean on both splits.
         others: the other arms.
-        differences: of the leader to each of them; empty with one seed, which has no spread.
+        differences: of the leader to each of them, by the seeds that are there; empty with one seed, which
+            has no spread.
         corrected: their p values as one family.
         wins: whether the leader wins.
         behind: whether the leader is clearly better than each of the others.
@@ -103,8 +117,14 @@ def decide(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure = AC
     others = tuple(row for row in rows if row is not leader)
     found = tuple(differences_from(leader, rows, evidence, measure))
     said = conclude(found)
-    behind = said.behind if found else (False,) * len(others)
-    return Decision(leader, others, found, said.corrected, said.wins, behind)
+    wins, behind = said.wins, said.behind if found else (False,) * len(others)
+    if found and (lost := evidence.lost.get((leader.arm, leader.budget))):
+        doubted = counted_as_worst(leader, lost, rows, measure)
+        again = [doubted if row is leader else row for row in rows]
+        held = conclude(differences_from(doubted, again, evidence, measure))
+        wins = wins and held.wins
+        behind = tuple(map(operator.and_, behind, held.behind))
+    return Decision(leader, others, found, said.corrected, wins, behind)
 
 
 def rows_at(summary: Sequence[SummaryRow]) -> dict[str | None, list[SummaryRow]]:
@@ -179,9 +199,11 @@ def _samples(rows: Sequence[SummaryRow], grain: float) -> list[Sample]:
 
 
 def _test_error(ours: SummaryRow, theirs: SummaryRow, evidence: Evidence, measure: Measure) -> TestError:
-    """What other test examples would have changed."""
-    one, other = evidence.scores_of(ours), evidence.scores_of(theirs)
-    if one is not None and other is not None and one.shape == other.shape and ours.seeds == theirs.seeds:
+    """What other test examples would have changed; by the seeds that both have."""
+    theirs_too = evidence.seeds_of(theirs)
+    both = [seed for seed in evidence.seeds_of(ours) if seed in theirs_too]
+    one, other = evidence.scores_of(ours, both), evidence.scores_of(theirs, both)
+    if one is not None and other is not None and one.shape == other.shape:
         return paired(one, other, measure.fraction)
     if measure.fraction and evidence.test:
         return bounded(ours.mean, theirs.mean, evidence.test)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from secateur.atomic import scratch_folder
 from secateur.errors import InputError, first_line
+from secateur.process import has_ended, this_process
 from secateur.records.found import plain
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -23,7 +25,7 @@ MOST_FILES = 5_000_000
 MOST_BYTES = 2**38  # 256 GiB, and never more than the disk has
 _CHUNK = 2**20
 _PREFIX = "unpacked-"
-_STALE_S = 86_400.0  # a folder that nobody wrote to for a day belongs to a process that died
+_STALE_S = 86_400.0  # where it cannot be seen: a folder that nobody wrote to for a day is of a dead process
 _ZIPPED_LINK = 0o12  # the kind of file in a member's mode
 _BROKEN = (
     *(OSError, EOFError, RuntimeError, ValueError),
@@ -112,11 +114,12 @@ def _new_folder(beside: Path) -> Path:
     try:
         beside.mkdir(parents=True, exist_ok=True)
         for old in beside.glob(f"{_PREFIX}*"):
-            if time.time() - old.stat().st_mtime > _STALE_S:
+            ended = has_ended(old.name)
+            if ended or (ended is None and time.time() - old.stat().st_mtime > _STALE_S):
                 shutil.rmtree(old, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
+        return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{this_process()}-", dir=beside))
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="secateur-"))
+        return scratch_folder()
 
 
 def _unpack(path: Path, folder: Path, room: _Room) -> int:

@@ -6,6 +6,7 @@ go the same way from there.
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,17 @@ import numpy as np
 from secateur.data.decode import Encoded
 from secateur.data.labels import assign, check_labels, number_labels
 from secateur.data.listing import Listing
+from secateur.data.memory import EACH_BYTES, check_memory
 from secateur.data.names import split_name, tokens
 from secateur.errors import InputError, first_line
 from secateur.records.found import listed, plain
 
 MOST_BYTES = 2**33  # of one array, in memory
+_LESS = "keep fewer images, or write them as files"
+_BROKEN = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, SyntaxError, NotImplementedError, RuntimeError),
+    *(MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 _IMAGES_WORDS = frozenset(["x", "image", "images", "data", "img", "imgs", "pixels", "arr"])
 _LABEL_WORDS = frozenset(["y", "label", "labels", "target", "targets", "class", "classes"])
 
@@ -48,6 +55,9 @@ def list_arrays(
         InputError: shapes or kinds that are no images and their labels.
     """
     remarks: list[str] = []
+    each_pair = [pair for each in pairs.values() for pair in each]
+    taken = sum(pair.images.size + len(pair.images) * EACH_BYTES for pair in each_pair if pair.images.ndim)
+    check_memory(taken, f"{where}: its images", _LESS)
     values = {split: [v for pair in each for v in _label_values(pair)] for split, each in pairs.items()}
     numbers, classes = number_labels(values, where)
     if names is not None:
@@ -135,14 +145,15 @@ def read_npz(path: Path) -> Listing:
     """
     where = plain(str(path))
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             shapes = _npz_shapes(path)
             names = _npz_names(list(file.files), where)
             _check_size(shapes, where)
+            check_memory(2 * sum(shapes.values()), f"{where}: its arrays", _LESS)
             pairs = {split: [Pair(file[x], file[y], f"{path.name} {x}")] for split, (x, y) in names.items()}
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _BROKEN as error:
         pickled = "allow_pickle" in str(error) and zipfile.is_zipfile(path)
         broken = "it is no zip of arrays" if not zipfile.is_zipfile(path) else first_line(error)
         reason = "it holds pickled objects" if pickled else broken or type(error).__name__

@@ -14,6 +14,7 @@ import numpy as np
 from secateur.data.arrays import MOST_BYTES, Pair, list_arrays
 from secateur.data.labels import assign
 from secateur.data.listing import Listing
+from secateur.data.memory import check_memory
 from secateur.data.names import groups_of, split_name
 from secateur.errors import InputError, first_line
 from secateur.records.found import listed, plain
@@ -91,6 +92,7 @@ def _idx_content(file: IO[bytes], dimensions: int, path: Path) -> np.ndarray:
             f"{plain(str(path))} must be an IDX file of bytes in {dimensions} dimensions, but begins with "
             f"{header[:4].hex(' ') or 'nothing'} and sizes {shape}: fetch it again"
         )
+    check_memory(2 * size, f"{plain(str(path))}: its {shape[0]:,} images", "keep fewer images")
     content = file.read(size)
     if len(content) < size:
         raise InputError(
@@ -122,6 +124,7 @@ def read_cifar(files: Sequence[Path], where: str) -> Listing:
                 f"{plain(str(path))} must be a multiple of {width} bytes, as CIFAR's binary version is, "
                 f"but has {path.stat().st_size:,}: fetch it again"
             )
+        check_memory(2 * path.stat().st_size, f"{plain(str(path))}: its images", "keep fewer files")
         rows = np.fromfile(path, np.uint8).reshape(-1, width)
         images = rows[:, -3 * CIFAR_SIDE**2 :].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
         split = "test" if path.name.startswith("test") else "train"

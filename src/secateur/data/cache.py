@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
+from secateur.atomic import part_path, sync_folder
 from secateur.data.cache_files import cache_folder, cache_limit, tidy, use
 from secateur.data.decode import Decoded
 from secateur.data.formats import READING, decodable
@@ -29,7 +29,7 @@ from secateur.data.store import Place, read
 from secateur.data.survey import FileState, state_of
 from secateur.errors import InputError, require_packages
 
-FORMAT = 4  # raise it when decoding or the file changes: older files are then not found
+FORMAT = 5  # raise it when decoding or the file changes: older files are then not found
 _ATTEMPTS = 2  # to read files that change meanwhile
 _FACTS = ("classes", "codec", "smallest", "largest", "remarks")
 
@@ -68,7 +68,7 @@ def _made(
     make: Callable[[Place], Decoded],
 ) -> Decoded | None:
     """Decode, and keep the result; None where files changed meanwhile."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    part = part_path(path)
     place = Place(part)
     try:
         decoded = _somewhere(make, place)
@@ -79,7 +79,7 @@ def _made(
         return decoded
     finally:
         if place.file:
-            place.file.close()
+            place.file.abandon()
         with contextlib.suppress(OSError):
             part.unlink()
 
@@ -91,7 +91,7 @@ def _somewhere(make: Callable[[Place], Decoded], place: Place) -> Decoded:
     except OSError as error:
         _log.warning("decoded images do not go to %s (%s): trying in memory", place.path, error)
         if place.file:
-            place.file.close()
+            place.file.abandon()
             place.file = None
         return make(Place(None))
 
@@ -105,6 +105,7 @@ def _keep(place: Place, decoded: Decoded, named: dict[str, FileState], path: Pat
         place.file.complete(decoded.labels, _facts(decoded, named))
         if decoded.images.nbytes <= cache_limit():
             os.replace(place.file.path, path)
+            sync_folder(path.parent)
             use(path)
             tidy(path.parent)
     except OSError as error:
@@ -151,7 +152,7 @@ def _load(path: Path) -> Decoded | None:
     except FileNotFoundError:
         return None
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        _log.info("decoding again: %s is not readable (%s)", path, error)
+        _log.warning("decoding again: %s was damaged (%s)", path, error)
         return None
 
 

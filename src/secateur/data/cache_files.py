@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 from secateur.errors import InputError
+from secateur.process import has_ended
 
 DEFAULT_LIMIT = "20GB"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", re.IGNORECASE)
-_ABANDONED = 24 * 3600.0  # seconds after which nobody writes a part any more
+_ABANDONED = 24 * 3600.0  # seconds after which nobody writes a part any more, where that cannot be seen
 
 _in_use: set[Path] = set()
 
@@ -52,7 +53,7 @@ def tidy(folder: Path) -> None:
     Where another process reads a file that is removed, it goes on reading it: only the name goes.
     """
     for part in folder.glob(".data-*.part"):
-        if _age(part) > _ABANDONED:
+        if (ended := has_ended(part.name)) or (ended is None and _age(part) > _ABANDONED):
             _remove(part)
     kept = sorted(folder.glob("data-*.safetensors"), key=_age)
     total, limit = 0, cache_limit()

@@ -94,21 +94,21 @@ def composited(image: Image.Image, background: str) -> Image.Image:
 
 
 def narrowed(values: np.ndarray, depth: int) -> np.ndarray:
-    """uint8: the upper 8 of `depth` bits of integers 0..65535."""
+    """uint8: the upper 8 of `depth` bits of uint16."""
     return (values >> (depth - 8)).clip(0, 255).astype(np.uint8)
 
 
 def wide_values(image: Image.Image) -> np.ndarray:
-    """The pixels of an image that `is_wide`, int64, 0..65535.
+    """The pixels of an image that `is_wide`, uint16.
 
     Raises:
         ValueError: a value lies outside.
     """
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or highest > _WIDEST:
         raise ValueError(f"32-bit pixels of {lowest} to {highest} have no fixed range: save 8 or 16 bits")
-    return values
+    return values.astype(np.uint16)
 
 
 def depth_for(maximum: int) -> int:

@@ -11,7 +11,7 @@ from secateur.data.decode import Encoded
 from secateur.data.labels import assign, check_complete, check_labels, check_spelling, number_labels, said_of
 from secateur.data.layout import Layout, lay_out, lay_out_as_told
 from secateur.data.listing import Listing
-from secateur.data.lists import Images, Labelled, Lists, lists_in, splits_of
+from secateur.data.lists import Images, Labelled, Lists, check_beneath, lists_in, splits_of
 from secateur.data.reading import Reading
 from secateur.data.tree import Folder
 from secateur.errors import InputError
@@ -56,7 +56,10 @@ def list_by(path: Path, root: Folder, reading: Reading) -> tuple[Listing, list[P
             f"a list must name images and say their labels, but {plain(str(path))} does not "
             f"({lists.others[path]}): it needs columns such as file,label, and the images in its folder"
         )
-    return _of_lists(lists, root, images)
+    listing, used = _of_lists(lists, root, images)
+    for part in listing.splits.values():
+        check_beneath((each for each in part.images if isinstance(each, Path)), root.path, path)
+    return listing, used
 
 
 def _names_lists(splits: Mapping[str, str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from secateur.data.reading import Reading
 from secateur.data.tables import from_dataset_dict
 from secateur.data.tree import Folder
 from secateur.errors import InputError, first_line
+from secateur.process import silent
 from secateur.records.found import plain
 from secateur.records.reading import read_json
 
@@ -42,14 +43,14 @@ def fetch(repository: str, name: str, here: str = "") -> tuple[Mapping[str, Any]
         InputError: the library is missing, or it cannot fetch the data set.
     """
     try:
-        import datasets
+        datasets = silent("datasets")
     except ImportError as error:
         raise InputError(
             f"'{name}' comes from the Hugging Face Hub: run `pip install 'secateur[hub]'`, or "
             f"{_instead(name, here)}"
         ) from error
     try:
-        found = datasets.load_dataset(repository)
+        found = datasets.load_dataset(repository, trust_remote_code=False)  # 3.x asks on a terminal
     except Exception as error:  # the library passes on what its network, file and script layers raise
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(
@@ -61,8 +62,18 @@ def fetch(repository: str, name: str, here: str = "") -> tuple[Mapping[str, Any]
 
 
 def read_fetched(found: Mapping[str, Any], repository: str, reading: Reading) -> Listing:
-    """List what was fetched."""
-    return from_dataset_dict(found, repository, reading)
+    """List what was fetched; a path that it names is followed into what the library keeps alone."""
+    return from_dataset_dict(found, repository, reading, tuple(_kept_in()))
+
+
+def _kept_in() -> Iterator[Path]:
+    """Where the library keeps what it fetches."""
+    import datasets
+    from huggingface_hub import constants
+
+    for name in ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH"):
+        yield Path(getattr(datasets.config, name))
+    yield Path(constants.HF_HUB_CACHE)
 
 
 def _instead(name: str, here: str) -> str:

@@ -93,6 +93,21 @@ class Images:
             )
 
 
+def check_beneath(images: Iterable[Path], root: Path, listed_in: Path) -> None:
+    """Raise InputError where a list that was passed alone names an image through a link out of its folder.
+
+    In a folder that the user passes, links are followed, as subsets are made of them; around a single file
+    lies whatever the user keeps there.
+    """
+    true = os.path.realpath(root)
+    for path in images:
+        if not os.path.realpath(path).startswith(f"{true}{os.sep}"):
+            raise InputError(
+                f"images must lie below the data folder {plain(true)}, but {plain(str(listed_in))} names "
+                f"'{plain(path.name)}', a link to elsewhere: pass the folder if its links are yours"
+            )
+
+
 @dataclass
 class Labelled:
     """A list that says which image is what.

@@ -1,4 +1,4 @@
-"""How much memory and disk there is for decoded images."""
+"""How much memory and disk there is for images, and what is refused or made to wait before it is taken."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import contextlib
 import math
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+from secateur.errors import InputError
+
+EACH_BYTES = 1000
+"""What an image costs beside its bytes while a set is read: its name, label, header and place in lists."""
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _KEPT_FREE = 256 * 2**20  # bytes of a disk that are not filled
+_UNASKED = 2**24  # bytes that an image is decoded in without asking: asking takes 0.2 ms
 
 
 def available_memory() -> int:
@@ -52,6 +59,63 @@ def in_words(size: int) -> str:
         if size >= 10**power:
             return f"{size / 10**power:.1f} {unit}"
     return f"{size} bytes"
+
+
+def check_memory(size: int, what: str, fix: str) -> None:
+    """Raise InputError where about `size` bytes will be taken, and are not there.
+
+    Args:
+        what: will take them: "x.parquet: its 600 images".
+        fix: what to do instead.
+    """
+    if size > (there := available_memory()):
+        raise InputError(
+            f"{what} would take about {in_words(size)} of memory, but {in_words(there)} are available: {fix}"
+        )
+
+
+class Turns:
+    """Lets threads decode images side by side as long as memory lasts for all that are in hand.
+
+    What one image takes is known from its header; a large one waits until others are done.
+    """
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._in_hand = 0  # bytes
+        self._most = 0
+
+    @contextlib.contextmanager
+    def taking(self, size: int) -> Iterator[None]:
+        """Hold so many bytes, when they are there.
+
+        Raises:
+            ValueError: they are not, though nothing else is in hand.
+        """
+        if size < _UNASKED:
+            yield
+            return
+        with self._free:
+            while self._in_hand and self._in_hand + size > self._most:
+                self._free.wait()
+            if not self._in_hand:
+                self._most = available_memory()
+                if size > self._most:
+                    raise ValueError(
+                        f"to decode it takes about {in_words(size)} of memory, and {in_words(self._most)} "
+                        "are available: save it smaller"
+                    )
+            self._in_hand += size
+        try:
+            yield
+        finally:
+            with self._free:
+                self._in_hand -= size
+                self._free.notify_all()
+
+
+TURNS = Turns()
+"""Those of this process."""
 
 
 def _of_group() -> Iterator[int]:

@@ -17,7 +17,8 @@ import numpy as np
 
 from secateur.data.flatten import flattened, is_swapped, upright, upright_size
 from secateur.data.formats import READING, open_image
-from secateur.data.wide_colour import is_wide_colour, narrow_colour
+from secateur.data.memory import TURNS
+from secateur.data.wide_colour import is_wide_colour, narrow_colour, taken_by
 from secateur.errors import require, require_packages
 from secateur.names import Fit
 
@@ -83,13 +84,15 @@ class PixelFormat:
         """The same of a file or its content; a large JPEG is decoded at a reduced scale.
 
         Raises:
-            OSError, ValueError, SyntaxError: what is no readable image; see `formats.open_image`.
+            OSError, ValueError, SyntaxError: what is no readable image, or needs more memory than there is;
+                see `formats.open_image`.
         """
         with open_image(source) as image:
-            if self.depth < 16 and is_wide_colour(image):
-                return self.pixels(narrow_colour(source, self.depth))
             reduce(image, self)
-            return self.pixels(image)
+            with TURNS.taking(taken_by(image)):
+                if self.depth < 16 and is_wide_colour(image):
+                    return self.pixels(narrow_colour(source, self.depth))
+                return self.pixels(image)
 
 
 def look_checks(fit: str, background: str) -> dict[str, bool]:

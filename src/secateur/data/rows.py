@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from secateur.data.memory import check_memory
 from secateur.errors import InputError
 from secateur.records.found import plain
 
 _MOST_BYTES = 2**28
+_CELL_BYTES = 16  # in memory, of a cell that may be empty: one byte in the file
+_FEWER = "keep the two columns only"
 
 
 @dataclass
@@ -57,6 +60,7 @@ def read_rows(path: Path, names_image: Callable[[str, Rows], object] = lambda va
         raise InputError(
             f"a list of labels may have 256 MiB, but {where} is larger: keep the two columns only"
         )
+    check_memory(_CELL_BYTES * path.stat().st_size, f"{where}: its rows", _FEWER)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -108,6 +112,8 @@ def _json_rows(path: Path, text: str) -> Rows:
             )
         found.append(row)
     columns = list(dict.fromkeys(key for row in found for key in row))
+    cells = len(found) * len(columns)  # where every line has a key of its own, the square of the lines
+    check_memory(_CELL_BYTES * cells, f"{where}: its {cells:,} cells", _FEWER)
     return Rows(path, columns, [[_text(row.get(name)) for name in columns] for row in found])
 
 

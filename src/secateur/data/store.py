@@ -1,7 +1,9 @@
 """Where decoded pixels go: into memory, or piece by piece into the cache's file, which is then mapped.
 
 The file is a safetensors file: a header of fixed length, the images, the labels, and what else is known as
-JSON, each of the two last appended once all is decoded.
+JSON, each of the two last appended once all is decoded. The header has a checksum of the images and a digest
+of the rest, compared whenever the file is opened. CRC-32 notices damage, which is all that is asked of it, at
+half of SHA-256's cost: 0.5 CPU seconds for TinyImageNet's 1.35 GB.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import math
 import os
 import threading
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -20,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.atomic import make_folder
 from secateur.data.cache_files import cache_folder
-from secateur.data.mapped import mapped
+from secateur.data.mapped import mapped, pieces
 from secateur.data.memory import address_space, available_disk, available_memory, in_words
 from secateur.errors import InputError
 from secateur.records.reading import parse_json
@@ -88,12 +92,13 @@ class InFile:
     def complete(self, labels: Tensor, facts: Mapping[str, Any]) -> None:
         """Append labels and facts, and write the header."""
         images = self._file.seek(0, os.SEEK_END) - _HEADER
+        checksum = _checksum(mapped(self._file, _HEADER, (len(labels), *self._shape[1:])))
         numbers = labels.numpy().tobytes()
         told = json.dumps(facts).encode()
         shape = [len(labels), *self._shape[1:]]
         ends = [images, images + len(numbers), images + len(numbers) + len(told)]
         header = {
-            "__metadata__": {"sha256": hashlib.sha256(numbers + told).hexdigest()},
+            "__metadata__": {"sha256": hashlib.sha256(numbers + told).hexdigest(), "crc32": checksum},
             "images": {"dtype": "U8", "shape": shape, "data_offsets": [0, ends[0]]},
             "labels": {"dtype": "I64", "shape": shape[:1], "data_offsets": ends[:2]},
             "facts": {"dtype": "U8", "shape": [len(told)], "data_offsets": ends[1:]},
@@ -102,11 +107,18 @@ class InFile:
         self._file.seek(0)
         self._file.write((_HEADER - 8).to_bytes(8, "little"))
         self._file.write(json.dumps(header).encode().ljust(_HEADER - 8))
+        self._file.flush()
+        os.fsync(self._file.fileno())  # or it has its name after a loss of power, and zeros for images
         self.close()
 
     def close(self) -> None:
         """Write what is left to write."""
         self._file.close()
+
+    def abandon(self) -> None:
+        """Close what nobody needs: what is left to write may not be writable either."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     @property
     def _size(self) -> int:
@@ -136,7 +148,7 @@ class Place:
         size = int(np.prod(shape))
         if self.path and size + 2**20 <= available_disk(self.path.parent) and size < address_space():
             with contextlib.suppress(OSError):
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path.parent)
                 self.file = InFile(self.path, shape)
                 return self.file
         if size > available_memory() * 9 // 10:
@@ -145,10 +157,10 @@ class Place:
 
 
 def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Images (mapped, not read), labels and facts of a file that `InFile` wrote.
+    """Images (mapped, looked through once), labels and facts of a file that `InFile` wrote.
 
     Raises:
-        OSError, KeyError, ValueError: it is no such file, or not all of one.
+        OSError, KeyError, ValueError: it is no such file, not all of one, or was damaged since.
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -169,7 +181,18 @@ def read(path: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
             raise ValueError("its labels were damaged")
         labels = torch.frombuffer(bytearray(rest[: middle - begin]), dtype=torch.int64)
         facts = parse_json(rest[middle - begin :], str(path))
-        return mapped(file, _HEADER, shape), labels, facts
+        images = mapped(file, _HEADER, shape)
+        if _checksum(images) != header["__metadata__"]["crc32"]:
+            raise ValueError("its pixels were damaged")
+        return images, labels, facts
+
+
+def _checksum(images: Tensor) -> str:
+    """CRC-32 of all pixels, 8 hex digits; their memory is given back."""
+    found = 0
+    for piece in pieces(images):
+        found = zlib.crc32(piece.numpy().data, found)
+    return f"{found:08x}"
 
 
 def _write_at(file: IO[bytes], content: memoryview, place: int) -> None:

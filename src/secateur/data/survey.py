@@ -20,12 +20,14 @@ from secateur.data.flatten import (
     wide_values,
 )
 from secateur.data.formats import HEIC, open_image
-from secateur.data.wide_colour import is_wide_colour, wide_colour_values
+from secateur.data.memory import TURNS
+from secateur.data.wide_colour import is_wide_colour, taken_by, wide_colour_values
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SIZES = (32, 64, 96, 128, 224)  # sides that are proposed
+_REDUCED = ("JPEG", "MPO")  # never decoded here
 _MOVING = ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF", "DCX")  # not of layers, sizes or views
 FileState = tuple[int, int, int, int]
 
@@ -54,8 +56,12 @@ class Header:
 
 
 def read_header(source: Path | bytes, background: str) -> Header:
-    """Open an image; only one of 16 bits is decoded, for the range that it uses."""
-    with open_image(source) as image:
+    """Open an image; one of 16 bits is decoded, for the range that it uses, and a PNG, to look for EXIF.
+
+    Raises:
+        OSError, ValueError, SyntaxError: as `PixelFormat.read`.
+    """
+    with open_image(source) as image, TURNS.taking(0 if image.format in _REDUCED else taken_by(image)):
         named_heic = isinstance(source, Path) and source.suffix.lower() in HEIC
         facts = {
             "colour": is_colour(image, background),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.data.class_names import class_labels, names_of
 from secateur.data.decode import Encoded
+from secateur.data.held_tables import TableFile, cells, check_held, check_room, holds_images, value_kind
 from secateur.data.labels import (
     LABEL_NAMES,
     assign,
@@ -21,7 +22,7 @@ from secateur.data.labels import (
 from secateur.data.listing import Listing
 from secateur.data.names import split_of, tokens
 from secateur.data.reading import Reading
-from secateur.errors import InputError, first_line, require_packages
+from secateur.errors import InputError, require_packages
 from secateur.records.found import plain
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ class Part:
     Args:
         name: for messages.
         table: its image column and its label column, and the Hub's metadata.
-        folder: what its paths are relative to; None: paths are not followed.
-        beneath: paths must lie below it; None: anywhere, as for what a library fetched.
+        folder: what its paths are relative to.
+        beneath: paths must lie below one of these.
     """
 
     name: str
     table: pyarrow.Table
-    folder: Path | None = None
-    beneath: Path | None = None
+    folder: Path
+    beneath: tuple[Path, ...]
 
 
 def read_tables(groups: Mapping[str, Sequence[Path]], root: Path, reading: Reading) -> Listing:
@@ -59,15 +60,23 @@ def read_tables(groups: Mapping[str, Sequence[Path]], root: Path, reading: Readi
     Raises:
         InputError: no clear image or label column, or labels that are none.
     """
+    files = {path: TableFile.opened(path) for paths in groups.values() for path in paths}
+    columns = {path: columns_of(file.schema, str(path), reading) for path, file in files.items()}
+    check_room([(file, columns[path]) for path, file in files.items()], plain(str(root)))
     parts = {
-        split: [Part(path.name, _read(path, reading), path.parent, root) for path in paths]
+        split: [Part(path.name, files[path].read(columns[path]), path.parent, (root,)) for path in paths]
         for split, paths in groups.items()
     }
     return encode_tables(parts, plain(str(root)), reading)
 
 
-def from_dataset_dict(splits: Mapping[str, Any], where: str, reading: Reading | None = None) -> Listing:
+def from_dataset_dict(
+    splits: Mapping[str, Any], where: str, reading: Reading | None = None, beneath: tuple[Path, ...] = ()
+) -> Listing:
     """The same of a `datasets.DatasetDict`; splits that are not train, test or validation are left out.
+
+    Args:
+        beneath: where the library keeps what it fetched: no path that the set names leads out of these.
 
     Raises:
         InputError: as `read_tables`, and where two of its splits could be one of these.
@@ -75,7 +84,7 @@ def from_dataset_dict(splits: Mapping[str, Any], where: str, reading: Reading | 
     chosen = {
         split: (name, splits[name]) for split, name in _named(splits, where, reading or Reading()).items()
     }
-    parts = {split: [Part(name, _undecoded(part), Path())] for split, (name, part) in chosen.items()}
+    parts = {split: [Part(name, _undecoded(part), Path(), beneath)] for split, (name, part) in chosen.items()}
     listing = encode_tables(parts, where, reading or Reading())
     others = [name for name in splits if name not in [name for name, _ in chosen.values()]]
     left_out = {f"split {plain(name)}": len(splits[name]) for name in others}
@@ -112,6 +121,7 @@ def _named(splits: Mapping[str, Any], where: str, reading: Reading) -> dict[str,
 def encode_tables(parts: Mapping[str, Sequence[Part]], where: str, reading: Reading) -> Listing:
     """Images and labels of each split's tables, and the class names."""
     tables = [part.table for each in parts.values() for part in each]
+    check_held(tables, where)
     columns = {
         split: [columns_of(p.table.schema, p.name, reading) for p in each] for split, each in parts.items()
     }
@@ -171,7 +181,7 @@ def columns_of(schema: pyarrow.Schema, name: str, reading: Reading) -> tuple[str
     """
     shown = ", ".join(f"{plain(field.name)} ({_short(field.type)})" for field in schema)
     where = f"table {plain(name)}"
-    images = [field.name for field in schema if _holds_images(field.type)]
+    images = [field.name for field in schema if holds_images(field.type)]
     texts = [field.name for field in schema if _is_text(field.type)]
     possible = images or [name for name in texts if _IMAGE_WORDS & set(tokens(name))]
     if reading.image_column is not None:
@@ -198,22 +208,15 @@ def may_have_images(path: Path) -> bool:
     except (pyarrow.ArrowException, OSError):
         return True
     return any(
-        _holds_images(each.type) or (_is_text(each.type) and _IMAGE_WORDS & set(tokens(each.name)))
+        holds_images(each.type) or (_is_text(each.type) and _IMAGE_WORDS & set(tokens(each.name)))
         for each in schema
     )
-
-
-def _holds_images(kind: pyarrow.DataType) -> bool:
-    import pyarrow.types as types
-
-    if types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def _is_text(kind: pyarrow.DataType) -> bool:
     import pyarrow.types as types
 
+    kind = value_kind(kind)
     return types.is_string(kind) or types.is_large_string(kind)
 
 
@@ -229,38 +232,6 @@ def _short(kind: pyarrow.DataType) -> str:
     return str(kind).split("<")[0]
 
 
-def _read(path: Path, reading: Reading) -> pyarrow.Table:
-    """Only the two columns needed, the file's metadata included."""
-    require_packages("pyarrow", what="reading tables")
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    kind = "arrow" if path.suffix == ".arrow" else "parquet"
-    try:
-        if kind == "arrow":
-            table = _arrow_table(path)
-            return table.select(list(columns_of(table.schema, str(path), reading)))
-        file = parquet.ParquetFile(path)
-        columns = columns_of(file.schema_arrow, str(path), reading)
-        return file.read(columns=list(columns))
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = first_line(error) or type(error).__name__
-        raise InputError(
-            f"{plain(str(path))} is not a readable {kind} file ({plain(reason)}): fetch it again"
-        ) from error
-
-
-def _arrow_table(path: Path) -> pyarrow.Table:
-    """An arrow file: a stream, as `save_to_disk` writes it, or a file."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as file:
-        try:
-            return pyarrow.ipc.open_stream(file).read_all()
-        except pyarrow.ArrowInvalid:
-            return pyarrow.ipc.open_file(file).read_all()
-
-
 def _undecoded(part: Any) -> pyarrow.Table:
     """A split's table with images still encoded, and with its features (the class names) as metadata."""
     table = part.with_format("arrow")[:]
@@ -268,12 +239,12 @@ def _undecoded(part: Any) -> pyarrow.Table:
 
 
 def _labels(part: Part, label: str) -> list[Any]:
-    return part.table[label].to_pylist()
+    return cells(part.table[label], f"table {plain(part.name)}")
 
 
 def _images(part: Part, image: str) -> tuple[list[bytes | Path], list[str]]:
     """Encoded images, or the files that hold them, and a name for each."""
-    rows = [row for chunk in part.table[image].chunks for row in chunk.to_pylist()]
+    rows = cells(part.table[image], f"table {plain(part.name)}")
     names = [f"{plain(part.name)} row {i}" for i in range(len(rows))]
     return [_image(row, where, part) for row, where in zip(rows, names, strict=True)], names
 
@@ -287,20 +258,22 @@ def _image(row: Any, where: str, part: Part) -> bytes | Path:
         return content
     if not path:
         raise InputError(f"every row needs an image, but {where} has none: remove the row")
-    return file_beneath(path, where, part.folder or Path(), part.beneath)
+    return file_beneath(path, where, part.folder, part.beneath)
 
 
-def file_beneath(path: str, where: str, folder: Path, beneath: Path | None) -> Path:
-    """The file that a table names, relative to its own folder.
+def file_beneath(path: str, where: str, folder: Path, beneath: Sequence[Path]) -> Path:
+    """The file that a table names, relative to its own folder, below one of these where links lead.
 
     Raises:
         InputError: it is not there, or lies outside the data folder.
     """
     found = Path(os.path.normpath(folder / path.replace("\\", "/")))
-    if beneath is not None and not os.path.realpath(found).startswith(f"{os.path.realpath(beneath)}{os.sep}"):
+    true = os.path.realpath(found)
+    if not any(true.startswith(f"{os.path.realpath(each)}{os.sep}") for each in beneath):
+        root = plain(str(beneath[0])) if beneath else "(none)"
         raise InputError(
-            f"images must lie below the data folder {plain(str(beneath))}, but {where} names "
-            f"'{plain(path)}': copy it there, or pass the folder above both"
+            f"images must lie below the data folder {root}, but {where} names '{plain(path)}': copy it "
+            "there, or pass the folder above both"
         )
     if not found.is_file():
         raise InputError(

@@ -10,14 +10,15 @@ from typing import Any
 
 from secateur.data.contents import group_tables
 from secateur.data.decode import Encoded
+from secateur.data.held_tables import TableFile, cells, check_held, check_room, holds_images
 from secateur.data.labels import assign, choose_column
-from secateur.data.lists import Images, Labelled, Rows, lists_in, read_rows, splits_of
+from secateur.data.lists import Images, Labelled, Rows, check_beneath, lists_in, read_rows, splits_of
 from secateur.data.names import split_of
 from secateur.data.reading import Reading
 from secateur.data.tables import file_beneath
 from secateur.data.targets import Targets, targets_of
 from secateur.data.tree import LISTS, TABLES, Folder, scan
-from secateur.errors import InputError, first_line, require_packages
+from secateur.errors import InputError
 from secateur.records.found import plain
 
 _IMAGE_NAMES = ("image", "img", "images", "path", "file", "file_name", "filename")
@@ -66,7 +67,9 @@ def find_targeted(name: str, task: str, reading: Reading) -> Targeted:
     if path.is_file():
         if path.suffix.lower() not in LISTS:
             raise _without(path, task)
-        return _of_lists(root, Folder(root.path, lists=[path]), path.parent.resolve().name, task, reading)
+        found = _of_lists(root, Folder(root.path, lists=[path]), path.parent.resolve().name, task, reading)
+        check_beneath((each for each in found.files if each != path), root.path, path)
+        return found
     tables = sorted(table for folder in root.walk() for table in folder.tables)
     if tables:
         groups, _ = group_tables(tables, root.path)
@@ -182,27 +185,31 @@ def _of_tables(
     where = plain(str(root))
     columns: Columns = {}
     parts = {}
+    opened = {path: TableFile.opened(path) for paths in groups.values() for path in paths}
+    check_room([(file, file.names) for file in opened.values()], where)
     for split, paths in groups.items():
-        parts[split] = Encoded.joined(_part(path, split, root, reading, columns) for path in paths)
+        parts[split] = Encoded.joined(_part(opened[path], split, root, reading, columns) for path in paths)
     if any(len(values) < len(groups) for values in columns.values()):
         columns = {name: values for name, values in columns.items() if len(values) == len(groups)}
     files = tuple(path for paths in groups.values() for path in paths)
     return Targeted(name, files, parts, targets_of(columns, task, reading.label_column, where))
 
 
-def _part(path: Path, split: str, root: Path, reading: Reading, columns: Columns) -> Encoded:
+def _part(file: TableFile, split: str, root: Path, reading: Reading, columns: Columns) -> Encoded:
     """One table's images; its other columns are added to `columns`."""
-    table = _read(path)
+    path, table = file.path, file.read(file.names)
+    whose = f"table {plain(path.name)}"
+    check_held([table], plain(str(path)))
     shown = ", ".join(f"{plain(field.name)} ({str(field.type).split('<')[0]})" for field in table.schema)
-    images = _image_columns(table.schema)
-    image = choose_column(images, reading.image_column, "image", f"table {plain(path.name)}", shown)
-    cells = table[image].to_pylist()
-    names = [f"{plain(path.name)} row {row}" for row in range(len(cells))]
+    possible = _image_columns(table.schema)
+    image = choose_column(possible, reading.image_column, "image", whose, shown)
+    found = cells(table[image], whose)
+    names = [f"{plain(path.name)} row {row}" for row in range(len(found))]
     for other in table.schema.names:
         if other != image and other.lower() not in _NO_TARGETS:
-            columns.setdefault(other, {}).setdefault(split, []).extend(table[other].to_pylist())
-    found = [_image(cell, where, path.parent, root) for cell, where in zip(cells, names, strict=True)]
-    return Encoded(found, [0] * len(found), names)
+            columns.setdefault(other, {}).setdefault(split, []).extend(cells(table[other], whose))
+    images = [_image(cell, where, path.parent, root) for cell, where in zip(found, names, strict=True)]
+    return Encoded(images, [0] * len(images), names)
 
 
 def _image(cell: Any, where: str, folder: Path, root: Path) -> bytes | Path:
@@ -211,30 +218,10 @@ def _image(cell: Any, where: str, folder: Path, root: Path) -> bytes | Path:
         content, path = None, content
     if content is None and not path:
         raise InputError(f"every row needs an image, but {where} has none: remove the row")
-    return content if content is not None else file_beneath(str(path), where, folder, root)
+    return content if content is not None else file_beneath(str(path), where, folder, (root,))
 
 
 def _image_columns(schema: Any) -> list[str]:
     """Columns of bytes; where there are none, texts that are called as images are."""
-    import pyarrow.types as types
-
-    def holds(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return kind.get_field_index("bytes") >= 0
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    found = [field.name for field in schema if holds(field.type)]
+    found = [field.name for field in schema if holds_images(field.type)]
     return found or [field.name for field in schema if field.name.lower() in _IMAGE_NAMES]
-
-
-def _read(path: Path) -> Any:
-    require_packages("pyarrow", what="reading tables")
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    try:
-        return parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"{plain(str(path))} is not a readable parquet file ({plain(first_line(error))}): fetch it again"
-        ) from error

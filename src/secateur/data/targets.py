@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secateur.data.memory import check_memory
 from secateur.errors import InputError, unknown
 from secateur.records.found import listed, plain
 
@@ -169,6 +170,9 @@ def _from_lists(values: Mapping[str, Sequence[Any]], name: str, where: str) -> T
     if not names:
         raise InputError(f"{plain(name)} of {where} must list labels, but lists none: choose another column")
     place = {label: index for index, label in enumerate(names)}
+    images = sum(map(len, read.values()))
+    said = f"{where}: {len(names):,} labels for each of {images:,} images"
+    check_memory(4 * len(names) * images, said, "leave out what few images have")
     found = {}
     for split, each in read.items():
         found[split] = torch.zeros(len(each), len(names))

@@ -17,6 +17,7 @@ from secateur.data.formats import open_image
 if TYPE_CHECKING:
     from PIL import Image
 
+_BYTES, _WIDE_BYTES = 20, 32  # a pixel, measured: an image of RGBA turned upright, one of 16 bits a channel
 _OTHER_BYTE = {
     f"{mode};16{order}": f"{mode};16{other}"
     for mode in ("RGB", "RGBA")
@@ -29,10 +30,16 @@ def is_wide_colour(image: Image.Image) -> bool:
     return _rule(image) in _OTHER_BYTE
 
 
+def taken_by(image: Image.Image) -> int:
+    """Bytes that decoding an image and making pixels of it takes at most, by its header."""
+    width, height = image.size
+    return width * height * (_WIDE_BYTES if is_wide_colour(image) else _BYTES)
+
+
 def wide_colour_values(source: Path | bytes) -> np.ndarray:
-    """int64 (H, W, 3 or 4), 0..65535, upright."""
-    upper, lower = (np.asarray(_unpacked(source, other)).astype(np.int64) for other in (False, True))
-    return upper * 256 + lower
+    """uint16 (H, W, 3 or 4), upright."""
+    values = np.asarray(_unpacked(source, False)).astype(np.uint16) << 8
+    return values | np.asarray(_unpacked(source, True))
 
 
 def narrow_colour(source: Path | bytes, depth: int) -> Image.Image:

@@ -6,10 +6,8 @@ fitted to: the classes, and how far the outputs differ. What agrees no better th
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,30 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
+from secateur.deploy.agreeing import GOOD, agreement_of, outputs_of, refuse_if_broken
 from secateur.deploy.c.compiling import find_compiler
-from secateur.deploy.described import key_in_onnx, metadata_of
-from secateur.deploy.given import Given, Inputs, said_in_one_line
-from secateur.deploy.onnx import onnx_bytes, onnxruntime_run, strip
-from secateur.deploy.openvino import openvino_files, openvino_run
+from secateur.deploy.calibrating import MOST, length, read_batches
+from secateur.deploy.described import metadata_of
+from secateur.deploy.given import Given, Inputs
+from secateur.deploy.int8_files import FILES, PACKAGES, RUNS, without_notes
+from secateur.deploy.onnx import onnx_bytes, onnxruntime_run
 from secateur.deploy.quantizing import RECIPES, Arrays, Recipe, folded, macs_of, quantize
-from secateur.deploy.traced import Run, Traced, check, quietly, target_path
+from secateur.deploy.taking_turns import side_by_side
+from secateur.deploy.traced import Run, Traced, check, target_path
 from secateur.device import describe_device
 from secateur.errors import InputError, require_extra
-from secateur.network.inputs import map_inputs, pair_of
-from secateur.network.wrapped import leaves
 from secateur.records.out import check_ours
-from secateur.records.quantized import Agreement, Pace, SideBySide
-
-MOST = 256
-"""Examples that are calibrated on, unless another number is asked for."""
-
-GOOD = 0.05
-"""Error up to which no other recipe is tried: about where 8 bits lie, and less noisy than counted classes."""
-
-_BROKEN_KAPPA, _BROKEN_ERROR = 0.5, 0.3
+from secateur.records.quantized import Agreement, SideBySide
 
 
 @dataclass(frozen=True)
@@ -96,11 +87,11 @@ class Int8:
 
     def run(self, threads: int = 1) -> Run:
         """Make the runtime run it."""
-        return _RUNS[self.kind](self.content, threads)
+        return RUNS[self.kind](self.content, threads)
 
     def files(self, metadata: Mapping[str, str]) -> dict[str, bytes]:
         """The content of what is written, by suffix."""
-        return _FILES[self.kind](self.content, metadata)
+        return FILES[self.kind](self.content, metadata)
 
     @property
     def how(self) -> str:
@@ -125,12 +116,12 @@ class Int8:
 
     def plain_bytes(self) -> int:
         """Bytes of the same files in float."""
-        return sum(map(len, _FILES[self.kind](self.plain, {}).values()))
+        return sum(map(len, FILES[self.kind](self.plain, {}).values()))
 
     def latency(self, *, threads: int = 1, repeats: int = 50, limit_s: float = 2.0) -> SideBySide:
         """Run one example in float and in int8, in turns, on the runtime."""
         arrays = [value.numpy() for value in self.traced.given.with_batch(1).tensors.values()]
-        runs = [partial(_RUNS[self.kind](content, threads), arrays) for content in (self.plain, self.content)]
+        runs = [partial(RUNS[self.kind](content, threads), arrays) for content in (self.plain, self.content)]
         runtime = {"onnx": "onnxruntime"}.get(self.kind, self.kind)
         return side_by_side(
             runs,
@@ -145,12 +136,12 @@ class Int8:
     @property
     def versions(self) -> dict[str, str]:
         """Of torch, and of the packages that quantised and run it."""
-        return {package: version(package) for package in ("torch", *_PACKAGES[self.kind])}
+        return {package: version(package) for package in ("torch", *PACKAGES[self.kind])}
 
     def write(self, path: Path, metadata: Mapping[str, str]) -> Int8Export:
         """Leave the file, whole or not at all."""
         files = self.files(metadata)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         for suffix, content in reversed(files.items()):  # the .bin first: the .xml is what is looked for
             write_bytes(path.with_suffix(suffix), content)
         return Int8Export(
@@ -253,12 +244,12 @@ def _write(
         raise InputError(f"at least 1 example is calibrated on, got {most}: 256 are enough for most networks")
     check_packages(kind)
     given = Given.of(example_inputs)
-    fitted = _taken(calibration, given, most, "calibration")
+    fitted = read_batches(calibration, given, most, "calibration")
     if held_out is None:
         judged = fitted[-1:]
         fitted = fitted[:-1] or fitted
     else:
-        judged = _taken(held_out, given, None, "held_out")
+        judged = read_batches(held_out, given, None, "held_out")
     found = quantized(kind, Traced.of(model, example_inputs, dynamic_batch), fitted, judged)
     return found.write(path, metadata or metadata_of({}))
 
@@ -311,10 +302,10 @@ def quantized(
     expected = outputs_of(onnxruntime_run(plain), held_out)
     best: Int8 | None = None
     for recipe in recipes:
-        content = _without_notes(quantize(prepared, batches, recipe))
+        content = without_notes(quantize(prepared, batches, recipe))
         macs, int8_macs = macs_of(content, shapes)
-        agreement = agreement_of(expected, outputs_of(_RUNS[kind](content, 1), held_out))
-        examples = sum(_length(batch) for batch in calibration)
+        agreement = agreement_of(expected, outputs_of(RUNS[kind](content, 1), held_out))
+        examples = sum(length(batch) for batch in calibration)
         found = Int8(kind, traced, plain, content, recipe, examples, agreement, macs, int8_macs)
         if best is None or agreement.error < best.agreement.error:
             best = found
@@ -328,171 +319,3 @@ def quantized(
         )
     refuse_if_broken(best.agreement)
     return best
-
-
-def refuse_if_broken(agreement: Agreement) -> None:
-    """Raise InputError for another network than the one in float."""
-    kappa = agreement.beyond_chance
-    if agreement.error > _BROKEN_ERROR and (kappa is None or kappa < _BROKEN_KAPPA):
-        raise InputError(
-            f"in int8 the network must say what it says in float, got {agreement.in_words()}: no file is "
-            "left; calibrate on more examples, of the kind that it will see, or export it without int8"
-        )
-
-
-def agreement_of(expected: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> Agreement:
-    """Compare the outputs of two networks on the same examples."""
-    wanted, got = (
-        [np.nan_to_num(np.asarray(each, np.float64)) for each in outputs] for outputs in (expected, found)
-    )
-    error = max(_relative_rms(one, other) for one, other in zip(wanted, got, strict=True))
-    first, second = wanted[0], got[0]
-    if first.ndim != 2 or first.shape[1] < 2:
-        return Agreement(n=len(first) if first.ndim else 1, same=None, chance=None, error=error)
-    said, again = first.argmax(1), second.argmax(1)
-    shares = [np.bincount(each, minlength=first.shape[1]) / len(first) for each in (said, again)]
-    return Agreement(
-        n=len(first), same=int((said == again).sum()), chance=float(shares[0] @ shares[1]), error=error
-    )
-
-
-def _relative_rms(expected: np.ndarray, found: np.ndarray) -> float:
-    """The root mean square of the difference over that of what is expected, at most 1e9."""
-    size = float(np.sqrt(np.square(expected).mean())) if expected.size else 0.0
-    difference = float(np.sqrt(np.square(expected - found).mean())) if expected.size else 0.0
-    return min(difference / size, 1e9) if size else min(difference, 1e9)
-
-
-def outputs_of(run: Run, batches: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """What a network gives on all batches, joined; batch by batch where an output has no examples."""
-    with said_in_one_line("be run on the batches given"):
-        found = [run(batch) for batch in batches]
-    return [_joined([each[index] for each in found]) for index in range(len(found[0]))]
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts[0].ndim else np.stack(parts)
-
-
-def _length(batch: Sequence[np.ndarray]) -> int:
-    return max((len(array) for array in batch if array.ndim), default=1)
-
-
-def _taken(batches: Iterable[Any], given: Given, most: int | None, what: str) -> list[list[np.ndarray]]:
-    """Read batches as arrays by position, up to `most` examples; InputError for what is wrapped otherwise."""
-    found: list[list[np.ndarray]] = []
-    count = 0
-    for batch in batches:
-        one = _as_given(batch, given, what)
-        left = one.count if most is None else min(one.count, most - count)
-        if left <= 0:
-            break
-        if left < one.count:
-            one = replace(one, examples=one.examples.first(left))
-        count += left
-        arrays = [value.numpy() for value in one.on_cpu().tensors.values()]
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise InputError(f"the inputs in {what} must be finite, got inf or NaN: mend the data")
-        found.append(arrays)
-    if not found:
-        raise InputError(f"{what} holds no batch: pass a DataLoader or a list of inputs")
-    return found
-
-
-def _as_given(batch: Any, given: Given, what: str) -> Given:
-    """A batch, wrapped as the example inputs; of a pair (inputs, targets) the inputs."""
-    wanted = [path for path, leaf in leaves(given.examples.inputs) if isinstance(leaf, Tensor)]
-
-    def paths(inputs: Any) -> list[Any]:
-        return [path for path, leaf in leaves(inputs) if isinstance(leaf, Tensor)]
-
-    plain = map_inputs(batch, lambda tensor: tensor)
-    inputs = plain if paths(plain) == wanted else pair_of(plain, what)[0]
-    if paths(inputs) != wanted:
-        raise InputError(
-            f"a batch of {what} is wrapped as the example inputs, which have {len(wanted)} tensors, got "
-            f"{len(paths(inputs))}: yield them, or pairs (inputs, targets)"
-        )
-    return Given(given.examples.like(inputs), given.found)
-
-
-def _without_notes(content: bytes) -> bytes:
-    import onnx
-
-    proto = onnx.load_from_string(content)
-    strip(proto)
-    return bytes(proto.SerializeToString())
-
-
-def _onnx_file(content: bytes, metadata: Mapping[str, str]) -> dict[str, bytes]:
-    import onnx
-
-    proto = onnx.load_from_string(content)
-    del proto.metadata_props[:]
-    for key, value in metadata.items():
-        proto.metadata_props.add(key=key_in_onnx(key), value=value)
-    return {".onnx": bytes(proto.SerializeToString())}
-
-
-def _read_by_openvino(content: bytes) -> Any:
-    """The ONNX file as OpenVINO reads it, names and free dimensions with it."""
-    import openvino
-
-    with said_in_one_line("be read by OpenVINO"), quietly():
-        return openvino.Core().read_model(content)
-
-
-def _openvino_files(content: bytes, metadata: Mapping[str, str]) -> dict[str, bytes]:
-    xml, weights = openvino_files(_read_by_openvino(content), metadata)
-    return {".xml": xml, ".bin": weights}
-
-
-def _run_by_openvino(content: bytes, threads: int) -> Run:
-    xml, weights = openvino_files(_read_by_openvino(content), {})
-    return openvino_run(xml, weights, "float32", threads)
-
-
-_RUNS: dict[str, Callable[[bytes, int], Run]] = {"onnx": onnxruntime_run, "openvino": _run_by_openvino}
-_FILES: dict[str, Callable[[bytes, Mapping[str, str]], dict[str, bytes]]] = {
-    "onnx": _onnx_file,
-    "openvino": _openvino_files,
-}
-_PACKAGES = {"onnx": ("onnxruntime",), "openvino": ("onnxruntime", "openvino")}
-
-
-def side_by_side(
-    runs: Sequence[Callable[[], object]], *, repeats: int, limit_s: float, **where: Any
-) -> SideBySide:
-    """Time the network in float and the one in int8 on one example, in turns; `where` they run is told."""
-    before, after = _in_turns(runs, repeats, limit_s)
-    return SideBySide(
-        batch=1,
-        before=_pace(before),
-        after=_pace(after),
-        speedup=statistics.median(one / other for one, other in zip(before, after, strict=True)),
-        **where,
-    )
-
-
-def _in_turns(
-    runs: Sequence[Callable[[], object]], repeats: int, limit_s: float
-) -> tuple[list[int], list[int]]:
-    """Time two calls in turns, in nanoseconds, at least 5 times each."""
-    for run in (*runs, *runs, *runs):
-        run()
-    found: tuple[list[int], list[int]] = ([], [])
-    end = time.perf_counter() + limit_s
-    while len(found[0]) < 5 or (len(found[0]) < repeats and time.perf_counter() < end):
-        for times, run in zip(found, runs, strict=True):
-            started = time.perf_counter_ns()
-            run()
-            times.append(max(1, time.perf_counter_ns() - started))
-    return found
-
-
-def _pace(times: Sequence[int]) -> Pace:
-    return Pace(
-        median_ns=round(statistics.median(times)),
-        p95_ns=round(statistics.quantiles(times, n=20)[-1]),
-        n=len(times),
-    )

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from secateur.atomic import write_text
+from secateur.atomic import make_folder, write_text
+from secateur.deploy.agreeing import agreement_of, outputs_of, refuse_if_broken
 from secateur.deploy.c.compiling import Compiled
 from secateur.deploy.c.export import InC, difference_of
 from secateur.deploy.c.naming import identifier
 from secateur.deploy.c.program import Convolution, Linear, Program
-from secateur.deploy.int8 import agreement_of, outputs_of, refuse_if_broken, side_by_side
+from secateur.deploy.taking_turns import side_by_side
 from secateur.deploy.traced import TOLERANCE, Traced
 from secateur.device import describe_device
 from secateur.errors import InputError
@@ -108,7 +109,7 @@ class Int8C:
         """Leave the `.c`, and the `.h` beside it."""
         name = identifier(path.stem)
         text = InC.of_program(self.found.traced, self.found.program, name, "int8", metadata).text
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path.with_suffix(".h"), text.header)
         write_text(path, text.source)
         return path

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
 from secateur.deploy.described import key_in_onnx, metadata_of
 from secateur.deploy.given import Inputs, said_in_one_line
 from secateur.deploy.traced import (
@@ -21,6 +21,7 @@ from secateur.deploy.traced import (
     target_path,
 )
 from secateur.errors import InputError, require_extra
+from secateur.process import silent
 from secateur.records.out import check_ours
 
 _MAX_ONNX_BYTES = 2**31 - 1  # of one protobuf message
@@ -68,7 +69,7 @@ def to_onnx(
     traced = Traced.of(model, example_inputs, dynamic_batch)
     content, found = onnx_bytes(traced, opset, metadata or metadata_of({}))
     difference = check(onnxruntime_run(content), traced, tolerance)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, content)
     return traced.record("onnx", path, len(content), found, difference, tolerance, "onnxruntime")
 
@@ -126,8 +127,7 @@ def strip(proto: Any) -> None:
 
 def onnxruntime_run(content: bytes, threads: int = 1) -> Run:
     """Make onnxruntime run an ONNX file on the CPU: arrays in by position, arrays out."""
-    import onnxruntime
-
+    onnxruntime = silent("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, scratch, write_bytes
 from secateur.deploy.described import metadata_of
 from secateur.deploy.traced import (
     Export,
@@ -23,6 +22,7 @@ from secateur.deploy.traced import (
     target_path,
 )
 from secateur.errors import InputError, require_extra
+from secateur.process import silent
 from secateur.records.ours import MARK
 from secateur.records.out import check_ours
 
@@ -49,7 +49,7 @@ def to_openvino(
     traced = Traced.of(model, example_inputs, dynamic_batch)
     xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path.with_suffix(".bin"), weights)
     write_bytes(path, xml)  # last, as it is what makes the pair a model
     size = len(xml) + len(weights)
@@ -64,24 +64,21 @@ def openvino_bytes(traced: Traced, metadata: Mapping[str, str] | None = None) ->
 
 def openvino_files(model: Any, metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
     """Make the contents of the .xml and of the .bin, of one of OpenVINO's own models."""
-    import openvino
-
+    openvino = silent("openvino")
     for key, value in metadata.items():
         model.set_rt_info(value, [MARK, key])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.xml"
+    with scratch() as folder:
+        path = folder / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
 def _openvino_model(traced: Traced) -> Any:
     """Convert by the front end itself: `openvino.convert_model` would report to Intel that it was called."""
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-
-    front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchFXPythonDecoder.from_exported_program(traced.program)
+    openvino = silent("openvino")
+    decoders = silent("openvino.frontend.pytorch.fx_decoder")
+    front_end = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+    decoder = decoders.TorchFXPythonDecoder.from_exported_program(traced.program)
     model = front_end.convert(front_end.load(decoder))
     for names, ports in ((traced.examples, model.inputs), (traced.outputs, model.outputs)):
         for name, port in zip(names, ports, strict=True):
@@ -97,8 +94,7 @@ def _openvino_model(traced: Traced) -> Any:
 
 def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Run:
     """Make OpenVINO run the two files on the CPU, in the network's own precision: arrays in, arrays out."""
-    import openvino
-
+    openvino = silent("openvino")
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
@@ -114,16 +110,15 @@ def openvino_run(xml: bytes, weights: bytes, dtype: str, threads: int = 1) -> Ru
 def read_openvino(path: Path) -> tuple[Run, dict[str, str], int | None]:
     """Read an .xml with its .bin: what runs it with all threads, our metadata, its batch size if fixed."""
     require_extra("openvino")
-    import openvino
-
+    openvino = silent("openvino")
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise InputError(f"'{path}' is read with the weights beside it, got no '{weights}': copy both files")
     with said_in_one_line(f"be read from '{path}'"):
         model = openvino.Core().read_model(path)
         found = model.get_rt_info([MARK]).astype(dict) if model.has_rt_info([MARK]) else {}
+        texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
         dtype = model.inputs[0].get_element_type().to_string()
         batch = model.inputs[0].get_partial_shape()[0]
     run = openvino_run(path.read_bytes(), weights.read_bytes(), dtype, threads=0)
-    texts = {str(key): str(getattr(value, "value", value)) for key, value in found.items()}
     return run, texts, batch.get_length() if batch.is_static else None

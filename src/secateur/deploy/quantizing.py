@@ -16,17 +16,17 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from secateur.atomic import scratch
 from secateur.deploy.given import said_in_one_line
 from secateur.deploy.traced import quietly
+from secateur.process import silent
 
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 """Operators whose products are computed in int8, where one factor is constant."""
@@ -77,10 +77,9 @@ RECIPES = (Recipe("minmax"), Recipe("percentile"), Recipe("minmax", between=Fals
 
 def folded(content: bytes) -> bytes:
     """Fold batch norms into convolutions and constants into one another, and infer all shapes."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder, _silence("be prepared for int8"):
-        before, after = Path(folder) / "float.onnx", Path(folder) / "folded.onnx"
+    quant_pre_process = silent("onnxruntime.quantization.shape_inference").quant_pre_process
+    with scratch() as folder, _silence("be prepared for int8"):
+        before, after = folder / "float.onnx", folder / "folded.onnx"
         before.write_bytes(content)
         quant_pre_process(before, after, skip_symbolic_shape=True)
         return after.read_bytes()
@@ -98,27 +97,27 @@ def quantize(content: bytes, batches: Sequence[Arrays], recipe: Recipe) -> bytes
         compute in integers. What no layer with weights reads stays in float32.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    q = silent("onnxruntime.quantization")
     methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "percentile": CalibrationMethod.Percentile,
-        "entropy": CalibrationMethod.Entropy,
+        "minmax": q.CalibrationMethod.MinMax,
+        "percentile": q.CalibrationMethod.Percentile,
+        "entropy": q.CalibrationMethod.Entropy,
     }
     plain = onnx.load_from_string(content)
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder, _silence("be quantised by ONNX Runtime"):
-        before, after = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
+    with scratch() as folder, _silence("be quantised by ONNX Runtime"):
+        before, after = folder / "folded.onnx", folder / "int8.onnx"
         before.write_bytes(content)
-        quantize_static(
+        q.quantize_static(
             before,
             after,
             _reader(batches),
-            quant_format=QuantFormat.QDQ,
+            quant_format=q.QuantFormat.QDQ,
             op_types_to_quantize=[*WITH_WEIGHTS, *(BETWEEN if recipe.between else ())],
             per_channel=True,
             reduce_range=recipe.bits == 7,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
             nodes_to_exclude=_left_in_float(plain.graph, recipe.ends),
             calibrate_method=methods[recipe.method],
             extra_options={
@@ -134,9 +133,8 @@ def quantize(content: bytes, batches: Sequence[Arrays], recipe: Recipe) -> bytes
 
 def _reader(batches: Sequence[Arrays]) -> Any:
     """The batches as the quantiser reads them."""
-    from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):
+    class Reader(silent("onnxruntime.quantization").CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.left: Iterator[Arrays] = iter(batches)
 
@@ -155,8 +153,7 @@ def _reader(batches: Sequence[Arrays]) -> Any:
 @contextmanager
 def _silence(what: str) -> Iterator[None]:
     """Say errors in one line, and nothing else: the quantiser prints, logs and warns."""
-    import onnxruntime
-
+    onnxruntime = silent("onnxruntime")
     onnxruntime.set_default_logger_severity(_ERRORS)
     try:
         with said_in_one_line(what), quietly(), contextlib.redirect_stdout(io.StringIO()):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from secateur.deploy.given import Given, Inputs, randomised, said_in_one_line
 from secateur.errors import InputError
 from secateur.network.copies import copied
+from secateur.network.finite import check_finite
 from secateur.network.inputs import call
 from secateur.network.modes import in_evaluation
 from secateur.network.plain import bare
@@ -129,6 +130,7 @@ class Traced:
     @classmethod
     def of(cls, model: nn.Module, example_inputs: Inputs, dynamic_batch: bool = True) -> Traced:
         """Trace a copy of the model; InputError in one line where that is not possible."""
+        check_finite(model, "the network")
         given = Given.of(example_inputs).on_cpu()
         plain = in_evaluation(_Plain(copy_of(model).cpu(), given))
         dtype = _dtype_of(plain, given.tensors)

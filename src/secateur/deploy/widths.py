@@ -33,7 +33,8 @@ from secateur.network.weights import count_params
 from secateur.surgery.anatomy import anatomy_of, forget
 from secateur.surgery.computed_weights import as_plain, make_permanent
 from secateur.surgery.cutting import Axis, is_transposed
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Site
 
 LIKED = {"onnxruntime": 8, "openvino": 16}
 """Runtime -> the multiple of channels that its kernels like; others are not padded unless asked to."""

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from secateur.budget import Limits, Wanted, one_budget
 from secateur.errors import InputError, require
 from secateur.methods.base import Method
-from secateur.methods.channels import bounds_of
+from secateur.methods.channel_limits import bounds_of
 from secateur.methods.gates.channel_cost import choose_channels, solve_cost
 from secateur.methods.gates.channels import ChannelGates, channel_gate, unfoldable
 from secateur.methods.gates.schedule import Schedule

@@ -2,7 +2,7 @@
 
     g_nk     = - sum_ij a_nkij * dL_n / da_nkij             `gradients.channel_gradients`
     Delta_k  = 1 / (2N) * sum_n g_nk ** 2                   `saliency`
-    remove     argmin_k  Delta_k - beta * MACs_k            `channels.removal_score`
+    remove     argmin_k  Delta_k - beta * MACs_k            `channel_choice.removal_score`
 
 a is what the consumers of a channel group read (between the two convolutions of a residual block), L_n the
 loss of example n, N the examples of a window of `every` fine-tuning steps. Where several layers read a

@@ -18,7 +18,8 @@ from secateur.errors import InputError
 from secateur.methods.channels import ChannelPruning
 from secateur.network.weights import weight_layers
 from secateur.surgery.along import along
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
 
 
 def filter_norm(filters: list[Tensor], p: int) -> Tensor:

@@ -84,6 +84,11 @@ def layer_positions(model: nn.Module, input_shape: Sequence[int]) -> dict[str, i
     return uses_of_weights(model, torch.zeros(1, *input_shape, device=anchor.device, dtype=anchor.dtype))
 
 
+def are_large(shape: Sequence[int]) -> bool:
+    """Whether images (C, H, W) are so large that counting what a built-in network does takes memory."""
+    return math.prod(shape) > _LARGE
+
+
 @lru_cache(maxsize=64)
 def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, int]:
     """Count `layer_positions` of a built-in network on its narrowest version: widths do not change them.
@@ -92,8 +97,7 @@ def _family_positions(factory: str, arguments: str, groups: int) -> dict[str, in
     On images that are large it is there nevertheless, where they take no memory and no time.
     """
     given = json.loads(arguments)
-    large = math.prod((given["in_channels"], *given["image_size"])) > _LARGE
-    device = torch.device("meta" if large else "cpu")
+    device = torch.device("meta" if are_large((given["in_channels"], *given["image_size"])) else "cpu")
     with torch.random.fork_rng(devices=[]), device:
         narrow = FACTORIES[factory](**given, widths=[1] * groups)
     return uses_of_weights(narrow, torch.zeros(1, *narrow.input_shape, device=device))

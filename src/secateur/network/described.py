@@ -19,7 +19,7 @@ _SINGLE = (type(None), bool, int, float, str)
 
 
 def describe_inputs(inputs: Inputs, *, values: bool = False) -> Any:
-    """Describe shapes (of one example) and types as JSON: what `example_of` makes inputs from.
+    """Describe shapes (of one example) and types as JSON: what `examples_described` makes inputs from.
 
     Args:
         values: also what real inputs hold where other numbers would not do: of one example the whole numbers
@@ -95,11 +95,6 @@ def without_values(description: Any) -> Any:
         drop = ("values", "low", "high") if "shape" in description else ()
         return {key: without_values(item) for key, item in description.items() if key not in drop}
     return [without_values(item) for item in description] if isinstance(description, list) else description
-
-
-def example_of(description: Any, examples: int = 2, seed: int = 0) -> Inputs:
-    """Make inputs of the shapes described, as the model takes them (`examples_described`)."""
-    return examples_described(description, examples, seed).inputs
 
 
 def examples_described(description: Any, examples: int = 2, seed: int = 0) -> Examples:

@@ -20,14 +20,6 @@ def count_nonzeros(model: nn.Module) -> int:
     return sum(int(weight.detach().count_nonzero()) for weight in prunable_weights(model).values())
 
 
-def density(model: nn.Module) -> dict[str, float]:
-    """The share of nonzeros in each layer, in [0, 1]."""
-    return {
-        name: int(weight.detach().count_nonzero()) / weight.numel()
-        for name, weight in prunable_weights(model).items()
-    }
-
-
 def magnitudes(model: nn.Module) -> dict[str, Tensor]:
     """|w| of every weight that can be masked, by layer."""
     return {name: weight.detach().abs() for name, weight in prunable_weights(model).items()}

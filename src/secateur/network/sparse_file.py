@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from secateur.atomic import write_bytes
-from secateur.errors import InputError, first_line, unknown
+from secateur.atomic import readable, write_bytes
+from secateur.errors import InputError, UnreadableError, first_line, unknown
 from secateur.network.sparse_index import (
     DTYPES,
     FLOATS,
@@ -41,7 +40,8 @@ from secateur.network.sparse_streams import (
     positions_of,
     unpacked,
 )
-from secateur.network.tensor_files import SPELLED, unshared
+from secateur.network.tensor_files import SPELLED, unshared, with_metadata
+from secateur.records.reading import unreadable
 
 FORMAT = "secateur-sparse"
 VERSION = "1"
@@ -173,12 +173,29 @@ class SparseFile:
         return found
 
 
+def not_readable(path: str | Path, error: Exception) -> InputError:
+    """Make the error for a safetensors file that is none, or that the system refuses to read."""
+    why = "it was cut off or is another kind of file"
+    if isinstance(error, OSError):
+        found = unreadable(Path(path), error, "look at its permissions and its disk, then try again")
+        if isinstance(found, UnreadableError):
+            return found
+    return InputError(f"{path}: not a readable safetensors file ({first_line(error)}): {why}")
+
+
 def is_sparse_file(path: str | Path) -> bool:
-    """Whether a safetensors file says that it is one of these; False where it cannot be read."""
+    """Whether a safetensors file says that it is one of these; False where it is none.
+
+    Raises:
+        UnreadableError: nobody can tell now, as the system refuses to read it.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable(Path(path)), safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError) as error:
+        found = not_readable(path, error)
+        if isinstance(found, UnreadableError):
+            raise found from None
         return False
 
 
@@ -240,7 +257,7 @@ def encoded(tensors: Mapping[str, Tensor], values: str = "exact") -> bytes:
             streams.setdefault(stream, []).append(plane)
     streams[_INDEX] = [written_index(entry for entry, _ in prepared)]
     held = {name: _as_tensor(packed(parts)) for name, parts in streams.items()}
-    return save(held, metadata={"format": FORMAT, "version": VERSION})
+    return with_metadata(held, {"format": FORMAT, "version": VERSION})
 
 
 def _density(entry: Entry) -> float:
@@ -334,7 +351,7 @@ def _as_tensor(content: bytes) -> Tensor:
 def _frames(path: Path) -> dict[str, bytes]:
     """Read the streams of a file, still compressed."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable(Path(path)), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise InputError(f"{path}: not a sparse file: its metadata must say format {FORMAT}")
@@ -345,10 +362,7 @@ def _frames(path: Path) -> dict[str, bytes]:
                 )
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable safetensors file ({first_line(error)}): it was cut off or is another "
-            "kind of file"
-        ) from None
+        raise not_readable(path, error) from None
     for name, held in found.items():
         if held.dtype != torch.uint8 or held.dim() != 1:
             raise InputError(

@@ -10,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from secateur.errors import InputError, first_line
-from secateur.network.sparse_file import SparseFile, encoded, is_sparse_file, zeros_of
+from secateur.atomic import readable
+from secateur.errors import InputError
+from secateur.network.sparse_file import SparseFile, encoded, is_sparse_file, not_readable, zeros_of
 from secateur.network.sparse_index import DTYPES
 from secateur.network.tensor_files import spelled_dtype, state_bytes, unshared, written_state
 
@@ -81,24 +82,18 @@ class _PlainFile:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with readable(self.path), safe_open(self.path, framework="pt") as file:
                 return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise self._refusal(error) from None
+            raise not_readable(self.path, error) from None
 
     def tensors(self, most_bytes: int) -> dict[str, Tensor]:
         """Read all of them; they take what the file does."""
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with readable(self.path), safe_open(self.path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise self._refusal(error) from None
-
-    def _refusal(self, error: Exception) -> InputError:
-        return InputError(
-            f"{self.path}: not a readable safetensors file ({first_line(error)}): it was cut off or is "
-            "another kind of file"
-        )
+            raise not_readable(self.path, error) from None
 
 
 def _may_be_sparse(state: Mapping[str, Tensor]) -> bool:

@@ -6,8 +6,9 @@
 A folder's files are replaced one by one, and a command can be killed between two of them. So the manifest
 comes first, with the hashes of what is to come: from then on, until the last file is there, the folder does
 not agree with it, whether it had a manifest before or not. Folders of older versions have none, and are not
-checked. `record.json` and `artefact.json`, to which people add names and notes, need no hash: they are
-replaced after the manifest and before the weights, so while they are of another network, so are the weights.
+checked. `record.json` and `artefact.json`, to which people add names and notes, are not named: they are
+replaced after the manifest and before the weights, so while they are of another network, so are the weights;
+and what is ours in them has a digest of its own (`records.seal`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from secateur.atomic import json_bytes, write_bytes
+from secateur.atomic import json_bytes, naming, remove, write_bytes
 from secateur.errors import InputError
 from secateur.records.reading import is_file_name
 from secateur.records.stored import Stored, Wrong
@@ -50,7 +51,7 @@ class Manifest(Stored):
     @classmethod
     def of_folder(cls, folder: Path) -> Manifest:
         """Of what a folder has."""
-        return cls(files={name: _hash(folder / name) for name in NAMED if (folder / name).is_file()})
+        return cls(files={name: digest_of(folder / name) for name in NAMED if (folder / name).is_file()})
 
     def check(self) -> None:
         """What types do not say."""
@@ -70,7 +71,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes | None]) -> None:
     write_bytes(folder / MANIFEST_FILE, json_bytes(Manifest.of(written).to_json()))
     for name, content in files.items():
         if content is None:
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
         else:
             write_bytes(folder / name, content)
 
@@ -84,7 +85,7 @@ def check_whole(folder: Path) -> None:
     if not path.is_file():
         return
     for name, digest in Manifest.load(path).files.items():
-        if (folder / name).is_file() and _hash(folder / name) != digest:
+        if (folder / name).is_file() and digest_of(folder / name) != digest:
             raise InputError(
                 f"{folder}: its files must be of one network, but {name} is not the one that {MANIFEST_FILE} "
                 "names: a command was killed while it replaced them, or it was changed since; run that "
@@ -92,6 +93,7 @@ def check_whole(folder: Path) -> None:
             )
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex digits."""
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,12 +7,12 @@ counted.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+from secateur.records.manifest import digest_of
 from secateur.records.shown import Shown
 from secateur.records.stored import Stored, Wrong, optional
 
@@ -141,6 +141,7 @@ class Measured(Stored):
     """
 
     SCHEMA: ClassVar[int | None] = 1
+    SEALED: ClassVar[bool] = True
     AGAIN: ClassVar[str] = "measure it again: secateur measure FOLDER"
 
     format: str = FORMAT
@@ -252,8 +253,7 @@ class Measured(Stored):
 
 def hash_of(path: Path) -> str:
     """The first 16 hex digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return digest_of(path)[:16]
 
 
 SIZE_HEADS = ("", "now", "before", "now / before")

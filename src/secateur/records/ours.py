@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import InputError
-from secateur.records.reading import read_json
+from secateur.errors import InputError, UnreadableError
+from secateur.records.reading import read_json, unreadable
 
 VERSION = "0.1.0"
 """Of Secateur, at its one place: the package's metadata take it from here; mere sources have none."""
@@ -52,7 +52,15 @@ def is_ours(folder: Path) -> bool:
         >>> is_ours(Path("secateur-compare"))  # doctest: +SKIP
         True
     """
-    return any(wrote(folder / name) for name in _TELLING) or any(map(is_run, _folders_in(folder / "runs")))
+    told = any(map(_seems_ours, (folder / name for name in _TELLING)))
+    return told or any(map(is_run, _folders_in(folder / "runs")))
+
+
+def _seems_ours(path: Path) -> bool:
+    try:
+        return wrote(path)
+    except UnreadableError:
+        return False
 
 
 def is_run(folder: Path) -> bool:
@@ -61,7 +69,11 @@ def is_run(folder: Path) -> bool:
 
 
 def wrote(path: Path) -> bool:
-    """Whether Secateur wrote this file; False where there is none, or none that can be read."""
+    """Whether Secateur wrote this file; False where there is none.
+
+    Raises:
+        UnreadableError: nobody can tell now, as the system refuses to read it.
+    """
     if not path.is_file():
         return False
     if path.name == ".lock":
@@ -70,8 +82,10 @@ def wrote(path: Path) -> bool:
         return True
     try:
         return _BY_SUFFIX.get(path.suffix, _beside_ours)(path)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise unreadable(path, error, "look at its permissions and its disk, then try again") from None
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -81,6 +95,8 @@ def _folders_in(folder: Path) -> list[Path]:
 def _is_our_json(path: Path) -> bool:
     try:
         content = read_json(path)
+    except UnreadableError:
+        raise
     except InputError:
         return False
     return isinstance(content, dict) and _says_ours(content)

@@ -13,6 +13,10 @@ from secateur.records.ours import wrote
 FOLDER_FILES = (".lock", "plan.json")
 """What every folder of runs has beside `runs/`."""
 
+_LONGEST_NAME = 255
+"""Bytes: NAME_MAX of all common file systems."""
+_HALF_MADE = 16
+"""Bytes by which the name of what is half made of a file may be longer than the file's."""
 _SUBFOLDERS = ("runs", "best", "figures", "reports")
 
 
@@ -55,11 +59,15 @@ def check_out(
         check_outside_data(out, Path(data))
     names = list(files)
     wanted = [out / name for name in names]
+    inner = {path.parent for path in wanted} | ({out / "runs"} if set(FOLDER_FILES) <= set(names) else set())
+    for folder in sorted(each for each in inner - {out} if each.is_dir()):
+        check_writable(folder)  # another user's, say
     if model is not None:
         check_not_read(wanted, Path(model))
     check_ours(wanted)
     if set(FOLDER_FILES) <= set(names):
         _check_folder(out / "runs")
+        check_stays(out / "runs", out)
     for path in wanted:
         if path.with_name("record.json") in wanted:
             _check_has_copy(path)
@@ -68,6 +76,7 @@ def check_out(
 def check_ours(paths: Iterable[Path]) -> None:
     """Raise InputError where one of these is there and is not a file that Secateur wrote."""
     for path in paths:
+        check_length(path, beside=_HALF_MADE)
         if os.path.lexists(path) and not wrote(path):
             raise InputError(
                 f"only what Secateur wrote is overwritten, which '{path}' is not known to be: choose another "
@@ -75,6 +84,20 @@ def check_ours(paths: Iterable[Path]) -> None:
             )
         if path.parent.name in _SUBFOLDERS:
             _check_folder(path.parent)
+            check_stays(path.parent, path.parent.parent)
+
+
+def check_stays(place: Path, folder: Path) -> None:
+    """Raise InputError where a place in a folder of ours is a link that leads out of it.
+
+    Whoever handed us the folder may have laid it: through it nothing is written, removed or renamed. Files
+    that are links are replaced by files, and the folder that the user names may be one.
+    """
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"what is written to '{folder}' must stay there, but '{place}' is a link to '{place.resolve()}': "
+            "remove the link, or name that folder itself"
+        )
 
 
 def _check_folder(path: Path) -> None:
@@ -109,19 +132,41 @@ def check_not_read(paths: Sequence[Path], model: Path) -> None:
             )
 
 
-def check_writable(out: Path) -> None:
-    """Raise InputError unless `out` is a folder that can be written to, or can be made; nothing is left."""
+def check_writable(out: Path, what: str = "--out") -> None:
+    """Raise InputError unless `out` is a folder that can be written to, or can be made; nothing is left.
+
+    Args:
+        what: whose path it is, for the message.
+    """
+    check_length(out, what)
     nearest = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
     if not nearest.is_dir():
-        raise InputError(f"--out must be a folder, got '{out}', where '{nearest}' is a file: choose another")
+        raise InputError(f"{what} must be a folder, got '{out}', where '{nearest}' is a file: choose another")
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         why = error.strerror or first_line(error)
         raise InputError(
-            f"--out must be a folder that can be written to, got '{out}' ({why}): choose another"
+            f"{what} must be a folder that can be written to, got '{out}' ({why}): choose another"
         ) from None
+
+
+def check_length(path: Path, what: str = "--out", beside: int = 0) -> None:
+    """Raise InputError where a name in a path is longer than file systems take.
+
+    Args:
+        what: whose path it is, for the message.
+        beside: bytes that the last name must leave, for what is half made of a file.
+    """
+    last = len(path.parts) - 1
+    for index, name in enumerate(path.parts):
+        most = _LONGEST_NAME - (beside if index == last else 0)
+        if len(os.fsencode(name)) > most:
+            raise InputError(
+                f"{what} must have names of at most {most} bytes, got '{name[:40]}...' with "
+                f"{len(os.fsencode(name))}: choose a shorter name"
+            )
 
 
 def check_outside_data(out: Path, data: Path) -> None:

@@ -153,6 +153,7 @@ class Quantized(Stored):
     """
 
     SCHEMA: ClassVar[int | None] = 1
+    SEALED: ClassVar[bool] = True
     AGAIN: ClassVar[str] = "export it again: secateur export FOLDER --to onnx --int8 --data DATA"
 
     format: str = FORMAT

@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
-from secateur.errors import InputError
+from secateur.errors import InputError, UnreadableError
 
 MOST_BYTES = 2**26
 """Of a file of ours; the largest, a comparison of 10,000 networks, has 20 MB."""
@@ -74,9 +74,18 @@ def read_file(path: Path, again: str = _CUT, most: int = MOST_BYTES) -> bytes:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        why = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: cannot be read ({why}): {again}") from None
+        raise unreadable(path, error, again) from None
     return content
+
+
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+def unreadable(path: Path, error: Exception, again: str) -> InputError:
+    """Make the error for a file that cannot be read; one that is absent is no `UnreadableError`."""
+    why = getattr(error, "strerror", None) or str(error)
+    absent = not isinstance(error, OSError) or isinstance(error, _ABSENT)
+    return (InputError if absent else UnreadableError)(f"{path}: cannot be read ({why}): {again}")
 
 
 def parse_json(

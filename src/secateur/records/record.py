@@ -93,9 +93,12 @@ class Record(Stored):
         environment: versions, device, commit, date, as JSON.
         uncounted: operators whose cost nobody knows -> calls.
         data: what the data were understood to be; None where they were made by hand, or by older versions.
+        files: SHA-256 of the network's files and of the scores, by name; older versions' have none.
     """
 
     SCHEMA: ClassVar[int | None] = 1
+    SEALED: ClassVar[bool] = True
+    FREE: ClassVar[tuple[str, ...]] = ("label",)
     AGAIN: ClassVar[str] = "delete the run's folder, and the same command makes it again"
 
     run_id: str
@@ -131,6 +134,7 @@ class Record(Stored):
     environment: Mapping[str, Any]
     uncounted: Mapping[str, int] | None = optional()
     data: Found | None = optional()  # noqa: RUF009  # a field
+    files: Mapping[str, str] | None = optional()
 
     def check(self) -> None:
         """The two keys of an architecture that are read here; the ids of runs are names."""

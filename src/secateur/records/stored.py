@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from secateur.errors import InputError
 from secateur.records.reading import is_file_name, read_json
+from secateur.records.seal import check_seal, sealed
 
 LARGEST = sys.float_info.max
 """No number may be beyond it, either way: whole ones too become fractions when they are shown."""
@@ -72,11 +73,19 @@ class Stored:
     Class attributes:
         SCHEMA: of the whole file that the class describes, written first and checked; None: a part of a file.
         AGAIN: how a user gets a file that can be read.
+        SEALED: whether the file has a digest (`records.seal`), which is then checked.
+        FREE: its keys that people may change.
     """
 
     __slots__ = ()
     SCHEMA: ClassVar[int | None] = None
     AGAIN: ClassVar[str] = "make it again with the command that left it"
+    SEALED: ClassVar[bool] = False
+    FREE: ClassVar[tuple[str, ...]] = ()
+
+    def for_file(self) -> dict[str, Any]:
+        """What a whole file holds: `to_json`, with its digest where it has one."""
+        return sealed(self.to_json(), self.FREE) if self.SEALED else self.to_json()
 
     def to_json(self) -> dict[str, Any]:
         """What is written: plain dictionaries, lists, text and numbers."""
@@ -109,19 +118,23 @@ class Stored:
             source: the file, for messages.
 
         Raises:
-            InputError: where a key is missing or is not of its type: the file, the key, what it must be.
+            InputError: where a key is missing or is not of its type: the file, the key, what it must be; or
+                where the content is not what its digest is of.
         """
         source = source or cls.__name__.lower()
         if cls.SCHEMA is not None and not (isinstance(content, dict) and content.get("schema") == cls.SCHEMA):
             found = content.get("schema") if isinstance(content, dict) else content
             raise InputError(f"{source}: schema {cls.SCHEMA} is read here, got {_shown(found)}: {cls.AGAIN}")
         try:
-            return cls.read(content)
+            found = cls.read(content)
         except Wrong as wrong:
             where = f"'{wrong.path}' " if wrong.path else ""
             raise InputError(
                 f"{source}: {where}must be {wrong.invariant}, got {_shown(wrong.received)}: {cls.AGAIN}"
             ) from None
+        if cls.SEALED:
+            check_seal(content, source, cls.AGAIN)
+        return found
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -87,6 +87,7 @@ class Winner(Stored):
     """
 
     SCHEMA: ClassVar[int | None] = 1
+    SEALED: ClassVar[bool] = True
     AGAIN: ClassVar[str] = "run the comparison's command again"
 
     format: str = FORMAT

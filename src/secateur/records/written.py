@@ -7,7 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from secateur.names import harmless
+
 _NUMBER = re.compile(r"(?<![\w.])-?(\d+)\.(\d+)(?:e[+-]?\d+)?(?![\w.])")
+_BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four: as wide as East Asian letters
+_NUMERIC = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MOST_DECIMALS, _MOST_DIGITS = 6, 11
 """Of a number that somebody wrote; what a computer prints of one that is not round has 15 to 17 digits."""
 
@@ -50,6 +54,21 @@ def exact(value: Any) -> Any:
         (62.115, 7, None, 'a')
     """
     return rounded(value, 12)
+
+
+def field(value: Any) -> Any:
+    """A value as a field of a CSV: numbers to twelve digits, text on one line that commands nothing.
+
+    What a spreadsheet would take for a formula has an apostrophe before it, but for a text that is a number.
+
+    Example:
+        >>> field("cat"), field("=1+1"), field("-5"), field("-5 C"), field("a\\x1b[2J\\nb"), field(1 / 3)
+        ('cat', "'=1+1", '-5', "'-5 C", 'a?[2J?b', 0.333333333333)
+    """
+    if not isinstance(value, str):
+        return exact(value)
+    text = harmless(value).replace("\n", "?").replace("\t", "?")
+    return f"'{text}" if value[:1] in _BEGINS_FORMULA and value and not _NUMERIC.fullmatch(text) else text
 
 
 def tidied(text: str) -> str:

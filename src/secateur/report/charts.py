@@ -124,6 +124,6 @@ def words(axes: Axes, x: float, y: float, text: str, **look: Any) -> None:
     axes.text(x, y, text, **{"fontsize": 12, "color": INK, "va": "baseline", **look})
 
 
-def gutter(names: Iterable[str], least: float = 60, most: float = 264) -> float:
-    """How wide a column of names is, about, in pixels."""
-    return min(max([7.2 * len(name) + 16 for name in names] + [least]), most)
+def gutter(names: Iterable[str]) -> float:
+    """How wide a column of names is, about, in pixels: 60 to 264."""
+    return min(max([60.0, *(7.2 * len(name) + 16 for name in names)]), 264.0)

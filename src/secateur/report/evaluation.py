@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from secateur.atomic import write_text
+from secateur.atomic import make_folder, write_text
 from secateur.records.evaluated import Evaluated
 
 from .templates import environment
@@ -27,7 +27,7 @@ def write_evaluation(found: Evaluated, images: Sequence[np.ndarray], directory: 
     Args:
         images: uint8 (C, H, W), those of `found.worst` in order.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     path = directory / PAGE
     write_text(path, render(found, images))
     return path

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
 from secateur.records.results import Results
 
 from . import drawing, series, svg
@@ -42,7 +42,7 @@ def write_figures(results: Results, histories: Histories, directory: Path) -> li
         for name, figure in drawn.items():
             for kind in ("png", "svg"):
                 path = directory / f"{name}.{kind}"
-                directory.mkdir(parents=True, exist_ok=True)
+                make_folder(directory)
                 write_bytes(path, encoded(figure, kind, name))
                 written.append(path)
     return written

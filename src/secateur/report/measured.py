@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secateur.atomic import write_text
+from secateur.atomic import make_folder, write_text
 from secateur.records.measured import BEFORE, NOW, Measured
 
 from .templates import environment
@@ -34,7 +34,7 @@ class Bar:
 
 def write_measured(found: Measured, directory: Path) -> Path:
     """Write the page into a folder, which is made if need be; its path."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     path = directory / PAGE
     write_text(path, render(found))
     return path

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from secateur.progress import duration
 from secateur.records.results import Results, SummaryRow
-from secateur.records.written import exact, written
+from secateur.records.written import field, written
 
 from .quantity import Quantity, quantity_of
 from .series import Resource, arms, budgets, resource_of, zeroes_weights
@@ -265,5 +265,5 @@ def as_csv(results: Results) -> str:
 
 def _field(value: float | str | None) -> str:
     if isinstance(value, str):
-        return f"'{value}" if value[:1] in "=+-@\t\r" and value else value
-    return "" if value is None or not math.isfinite(value) else str(exact(value))
+        return str(field(value))
+    return "" if value is None or not math.isfinite(value) else str(field(value))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from secateur.network.tensor_files import unshared
+from secateur.atomic import readable
+from secateur.network.tensor_files import unshared, with_metadata
 from secateur.records.reading import parse_json
 from secateur.training.checkpoint import Checkpoint
 
@@ -23,13 +23,17 @@ VERSION = "1"
 def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     """Make the file."""
     tensors, state = unshared(checkpoint.tensors), json.dumps(checkpoint.state)
-    return save(tensors, metadata={"state": state, "version": VERSION, "digest": _digest(state, tensors)})
+    return with_metadata(tensors, {"state": state, "version": VERSION, "digest": _digest(state, tensors)})
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """Read the file; None where it is damaged or of another version. Older ones have no digest."""
+    """Read the file; None where it is damaged or of another version. Older ones have no digest.
+
+    Raises:
+        OSError: where the system refuses to read it now: that says nothing of what it holds.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable(path), safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
         if about.get("version", VERSION) != VERSION:
@@ -37,7 +41,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         if "digest" in about and about["digest"] != _digest(about["state"], tensors):
             return None
         state = parse_json(about["state"], str(path), finite=False)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+    except (SafetensorError, KeyError, TypeError, ValueError):
         return None
     return Checkpoint(state, tensors) if isinstance(state, dict) else None
 

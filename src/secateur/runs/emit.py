@@ -6,11 +6,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from torch import nn
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, part_folder, sync_folder, write_bytes
 from secateur.budget import Deployment
 from secateur.deploy.emitted.c_folder import c_files
 from secateur.deploy.emitted.onnx_folder import onnx_files
@@ -116,7 +115,7 @@ def check_emits(out: Path, runtime: str, batch: int, threads: int, networks: int
         raise InputError(f"1 to 64 whole networks are measured, got {networks}: leave it out for {NETWORKS}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--emit writes a folder, got '{out}', which is a file: choose another")
-    check_writable(out)
+    check_writable(out, "--emit")
     if out.is_dir() and any(out.iterdir()) and not wrote(out / PLAN_FILE):
         raise InputError(
             f"a folder is emitted where there is none, or over one that was emitted, and '{out}' holds other "
@@ -126,16 +125,16 @@ def check_emits(out: Path, runtime: str, batch: int, threads: int, networks: int
 
 def _write(out: Path, files: dict[str, bytes]) -> None:
     """Write the files beside their places, then put them there; those of another emission go."""
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out, prefix=".emitting-", suffix=".part") as beside:
-        made = Path(beside)
+    make_folder(out)
+    with part_folder(out, "emitting") as made:
         for name, content in files.items():
-            (made / name).parent.mkdir(exist_ok=True)
-            (made / name).write_bytes(content)
+            make_folder((made / name).parent)
+            write_bytes(made / name, content)
         for old in _emitted_before(out):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         for entry in sorted(made.iterdir()):
             entry.replace(out / entry.name)
+        sync_folder(out)
     write_bytes(out / PLAN_FILE, files[PLAN_FILE])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from secateur.atomic import write_json
 from secateur.errors import InputError
 from secateur.records.reading import read_json
+from secateur.records.seal import check_seal, sealed
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run
 from secateur.runs.session import Session
@@ -27,8 +28,7 @@ def with_rate_found(session: Session, run: Run) -> Recipe:
     """
     key = identity_hash({"run": run.spec.identity, "seed": run.seed})
     with session.working("find a rate", 0.0):
-        known = _read(session).get(key)
-        tried = [Tried(**each) for each in known] if known else _try(session, run, key)
+        tried = _known(session, key) or _try(session, run, key)
     metric = run.terms.task.metric
     best = best_of(tried, metric.better)
     session.reporter.note(f"rate {best.rate:g} is taken, the best on the validation split")
@@ -49,13 +49,26 @@ def _try(session: Session, run: Run, key: str) -> list[Tried]:
         tried.append(each)
     if session.runtime.is_main:
         found = {key: [{"rate": each.rate, "value": each.value} for each in tried]}
-        write_json(session.store.directory / RATES, _read(session) | found)
+        write_json(session.store.directory / RATES, sealed(_read(session) | found))
     return tried
+
+
+def _known(session: Session, key: str) -> list[Tried]:
+    """What was tried; nothing where that was not written by us, and is tried again."""
+    try:
+        found = [Tried(**each) for each in _read(session).get(key) or ()]
+    except TypeError:
+        return []
+    numbers = [value for each in found for value in (each.rate, each.value) if value is not None]
+    whole = all(type(value) is float for value in numbers) and all(each.rate for each in found)
+    return found if whole and any(each.value is not None for each in found) else []
 
 
 def _read(session: Session) -> dict[str, Any]:
     path = session.store.directory / RATES
     try:
-        return dict(read_json(path))
-    except (InputError, TypeError, ValueError):  # none yet, or cut off: it is found again
+        content = dict(read_json(path))
+        check_seal(content, str(path), "delete it")
+        return content
+    except (InputError, TypeError, ValueError):  # none yet, cut off or damaged: it is found again
         return {}

@@ -22,8 +22,8 @@ from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
 from secateur.errors import InputError
 from secateur.models import FACTORIES
+from secateur.network.finite import check_finite_file
 from secateur.network.masks import count_nonzeros
-from secateur.network.weight_file import open_tensors
 from secateur.records.manifest import check_whole
 from secateur.records.measured import MEASURED_FILE, Measured, hash_of
 from secateur.records.out import expanded
@@ -201,7 +201,7 @@ def _loaded(folder: Path, content: Mapping[str, Any], factory: Factory | None) -
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder with {ARCHITECTURE_FILE} and {WEIGHTS_FILE}")
-    open_tensors(path).shapes()
+    check_finite_file(path)
     check_whole(folder)
     return None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import platform
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from secateur.architecture.elsewhere import importable_name
 from secateur.architecture.file import TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.saved import save_model
+from secateur.atomic import scratch
 from secateur.budget import Budget
 from secateur.deploy.predicted import in_words, predicted
 from secateur.errors import InputError
@@ -36,13 +36,7 @@ from secateur.runs.timing import Subject, Timed
 from secateur.surgery.anatomy import anatomy_of
 
 UNPRUNED, WIDTH, UNIFORM, BOTTLENECK, SPARSE = "unpruned", "width", "uniform", "bottleneck", "sparse"
-MEANINGS = {
-    WIDTH: "the same network with every layer narrower",
-    UNIFORM: "every channel group that can be pruned times one number",
-    BOTTLENECK: "channels inside blocks times one number, residual streams as they are",
-    SPARSE: "so many weights left, at random, the others zero",
-}
-"""The ways to a budget that are known before anything is trained."""
+"""The ways to a budget that are known before anything is trained, and the network that none was taken to."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Candidate:
     """A network to be measured.
 
     Attributes:
-        way: a key of `MEANINGS`, or `UNPRUNED`.
+        way: one of the five names above.
         zeroed: whether weights are set to zero until the budget is met.
     """
 
@@ -74,8 +68,8 @@ def forecast(
     remarks: list[str] = []
     for budget in budgets:
         _check(architecture, budget, plan)
-    with tempfile.TemporaryDirectory(prefix="secateur-") as made:
-        bench = _Bench(architecture, plan, Path(made), reporter)
+    with scratch() as made:
+        bench = _Bench(architecture, plan, made, reporter)
         bench.add(Candidate(UNPRUNED, None, architecture))
         for budget in budgets:
             for candidate in candidates_of(architecture, budget, remarks, bench):

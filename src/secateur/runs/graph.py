@@ -118,12 +118,17 @@ class Made:
             self._runs[node.name] = node.settle(self)
         return self._runs[node.name]
 
+    def id(self, node: Node) -> str | None:
+        """Name the node's run; None where it cannot be told, also as what tells it fails: it failed then."""
+        try:
+            return self.run(node).run_id
+        except (Exception, SystemExit):  # an arm of somebody else's may tell it
+            return None
+
     def has(self, node: Node) -> bool:
         """Say whether the node's run is finished."""
-        try:
-            return self.store.finished(self.run(node).run_id)
-        except NotMadeError:
-            return False
+        run_id = self.id(node)
+        return run_id is not None and self.store.finished(run_id)
 
     def record(self, node: Node) -> Record:
         """Read the record of a node's run.
@@ -131,7 +136,8 @@ class Made:
         Raises:
             NotMadeError: where it is not finished.
         """
-        record = self.store.record(self.run(node).run_id)
+        run_id = self.id(node)
+        record = None if run_id is None else self.store.record(run_id)
         if record is None:
             raise NotMadeError(node.name)
         return record
@@ -152,14 +158,7 @@ def _names(nodes: Iterable[Node]) -> tuple[str, ...]:
 def write_plan(made: Made) -> None:
     """Write the graph down beside the runs, for `secateur runs list`: what is wanted, what waits for what."""
     runs = tuple(
-        PlannedRun(name=node.name, after=node.after, compute=node.compute, run_id=_id_of(node, made))
+        PlannedRun(name=node.name, after=node.after, compute=node.compute, run_id=made.id(node))
         for node in made.graph
     )
     write_json(made.store.directory / PLAN, Plan(runs=runs).to_json())
-
-
-def _id_of(node: Node, made: Made) -> str | None:
-    try:
-        return made.run(node).run_id
-    except NotMadeError:
-        return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from secateur.atomic import naming
 from secateur.errors import InputError
 
 PROTOCOL = 1
@@ -25,7 +26,7 @@ def file_hash(path: Path) -> str:
     """Twelve hex digits of a file's SHA-256; InputError where there is none."""
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder that train, prune or sc.save left")
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from secateur.atomic import write_json
+from secateur.atomic import make_folder, write_json
 from secateur.errors import InputError
 from secateur.progress import Reporter, duration
 from secateur.records.ours import VERSION
@@ -72,7 +72,7 @@ class Pulse(Reporter):
 def alive(store: RunFolder, run_id: str, label: str) -> Iterator[Pulse]:
     """Show that a run is being made, until it ends in whatever way but a kill."""
     path = store.path(run_id) / ALIVE_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     found = Alive(
         pid=os.getpid(),
         host=socket.gethostname(),
@@ -84,8 +84,13 @@ def alive(store: RunFolder, run_id: str, label: str) -> Iterator[Pulse]:
     try:
         yield Pulse(path)
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        forget_maker(store, run_id)
+
+
+def forget_maker(store: RunFolder, run_id: str) -> None:
+    """Have nobody make a run."""
+    with suppress(OSError):
+        (store.path(run_id) / ALIVE_FILE).unlink(missing_ok=True)
 
 
 def maker_of(store: RunFolder, run_id: str) -> Alive | None:

@@ -13,6 +13,7 @@ from secateur.records.measure import ACCURACY, Measure
 from secateur.records.point import Point
 from secateur.records.reading import read_json
 from secateur.records.record import Record
+from secateur.records.seal import check_seal
 
 RECORD_FILE = "record.json"
 
@@ -62,7 +63,9 @@ class Made:
             return None
         content = _json(path)
         if "arm" in content:
-            return cls._of_point(content, str(path))
+            found = cls._of_point(content, str(path))
+            check_seal(content, str(path), "run the command that left it again")
+            return found
         return cls.of_record(Record.from_json(content, str(path)))
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from secateur.architecture.foreign import ForeignOrigin
 from secateur.architecture.from_transformers import factory_beside
 from secateur.architecture.opening import Factory, open_for
 from secateur.architecture.saved import load_model, save_model
-from secateur.atomic import write_json
+from secateur.atomic import scratch, write_json
 from secateur.device import Runtime
 from secateur.errors import InputError
 from secateur.network.copies import copied
@@ -36,7 +35,7 @@ from secateur.network.weight_file import file_bytes
 from secateur.network.weights import count_weights
 from secateur.progress import Reporter, told
 from secateur.records.measured import BEFORE, MEASURED_FILE, NOW, Measured, hash_of
-from secateur.records.out import check_ours, expanded
+from secateur.records.out import check_ours, check_writable, expanded
 from secateur.records.results import Results
 from secateur.runs.brought import words_on_speed
 from secateur.runs.runtimes import Found, Plan, speed_of, subject_of, time_on, timing_of, versions
@@ -87,8 +86,8 @@ def measure(
     """
     plan = Plan.of(runtimes, batch=batch, threads=threads, device=Runtime(device).device_name, **limits)
     build = factory_of(factory) if isinstance(factory, str) else factory
-    with tempfile.TemporaryDirectory(prefix="secateur-") as made:
-        pair = Pair.opened(network, before, build, Path(made))
+    with scratch() as made:
+        pair = Pair.opened(network, before, build, made)
         return pair.measured(plan, told())
 
 
@@ -101,11 +100,12 @@ def measure_folder(
         InputError: as `measure`; where the folder has a file of that name that is not ours.
     """
     folder = network_in(folder)
+    check_writable(folder, f"where {MEASURED_FILE} is left")
     check_ours([folder / MEASURED_FILE])
-    with tempfile.TemporaryDirectory(prefix="secateur-") as made:
-        pair = Pair.opened(folder, before, factory_of(factory) if factory else None, Path(made))
+    with scratch() as made:
+        pair = Pair.opened(folder, before, factory_of(factory) if factory else None, made)
         found = pair.measured(plan, reporter)
-    write_json(folder / MEASURED_FILE, found.to_json())
+    write_json(folder / MEASURED_FILE, found.for_file())
     return found
 
 

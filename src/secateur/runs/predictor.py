@@ -29,6 +29,7 @@ from secateur.deploy.openvino import read_openvino
 from secateur.deploy.traced import Run
 from secateur.device import Runtime
 from secateur.errors import InputError
+from secateur.network.finite import check_finite
 from secateur.network.inputs import logits_of
 from secateur.network.modes import in_evaluation
 from secateur.network.task import TASKS, Task
@@ -110,6 +111,7 @@ def _of_module(model: nn.Module, source: str, device: str) -> Predictor:
             f"a network can be used where it says how images are made its input, which {source} does not: "
             "save it with sc.save(model, directory, data=data), or train it again"
         )
+    check_finite(model, source)
     runtime, preprocess = Runtime(device), artefact.preprocess
     placed, task = in_evaluation(runtime.place(model)), _task_of(artefact, source)
     scale, shift = (each.to(runtime.device) for each in scale_and_shift(preprocess.mean, preprocess.std))

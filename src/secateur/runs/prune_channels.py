@@ -16,7 +16,7 @@ from secateur.budget import Budget, Limits
 from secateur.device import Runtime
 from secateur.errors import InputError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning, RandomChannels
-from secateur.methods.channels import Config
+from secateur.methods.channel_limits import Config
 from secateur.methods.registry import package_of
 from secateur.names import SelectingSplit
 from secateur.records.record import Removal
@@ -24,7 +24,8 @@ from secateur.records.shown import changed
 from secateur.runs.identity import identity_hash
 from secateur.runs.run import Run, Start
 from secateur.runs.settings import ChannelFields
-from secateur.runs.store import RunStore, Stop
+from secateur.runs.stop import Stop
+from secateur.runs.store import GOES_ON, RunStore
 from secateur.runs.train import Given, Train
 from secateur.surgery.constraints import NO_CONSTRAINTS, Bounds, Constraints
 from secateur.training.checkpoint import Checkpoint
@@ -205,8 +206,8 @@ class PruneChannels(Run):
 
     def start(self, store: RunStore, runtime: Runtime, own: Checkpoint | None) -> Start:
         target, checkpoint = self.target, own
-        if not own and not target.latency:  # a share of a latency is one of the unpruned network
-            checkpoint = nearest_before(self, store)
+        if not own and (nearest := self._nearest(store)) is not None:
+            checkpoint = target.continued(nearest[1])
         if checkpoint:
             model = self.architecture.resumed(checkpoint.state["architecture"]).build(seed=0)
         else:
@@ -218,6 +219,14 @@ class PruneChannels(Run):
         recipe = self.recipe.for_tuning(self.settings.lr)
         comes_trained = self.settings.trained or self.architecture.comes_trained
         return Start(model, recipe, method, checkpoint=checkpoint, comes_trained=comes_trained)
+
+    def _nearest(self, store: RunStore) -> tuple[str, Checkpoint] | None:
+        """The state to begin at; a share of a latency is one of the unpruned network."""
+        return None if self.target.latency else nearest_before(self, store)
+
+    def goes_on_from(self, store: RunStore) -> str | None:
+        nearest = self._nearest(store)
+        return nearest and nearest[0]
 
     def begun(self, training: Training) -> None:
         """Have the network measured before every removal, where that is asked for."""
@@ -239,10 +248,20 @@ class PruneChannels(Run):
         }
 
 
-def nearest_before(run: PruneChannels, store: RunStore) -> Checkpoint | None:
-    """Load the state of the same trajectory that lies nearest before the run's target: one serves all."""
+def nearest_before(run: PruneChannels, store: RunStore) -> tuple[str, Checkpoint] | None:
+    """Load the state of the same trajectory that lies nearest before the run's target: one serves all.
+
+    One that is damaged is set aside, and the next before it taken.
+
+    Returns:
+        the run that has it, and the state, with that run's limits; None where there is none.
+    """
     stops = [stop for stop in store.stops(run.trajectory) if run.target.lies_beyond(stop)]
-    if not stops:
-        return None
-    nearest = store.checkpoint(max(stops, key=lambda stop: (stop.removed, stop.run_id)).run_id)
-    return nearest and run.target.continued(nearest)
+    for stop in sorted(stops, key=lambda stop: (stop.removed, stop.run_id), reverse=True):
+        path = store.checkpoint_path(stop.run_id)
+        if stop.run_id in store.passed_over or not path.is_file():
+            continue
+        if (found := store.checkpoint(stop.run_id)) is not None:
+            return stop.run_id, found
+        store.set_aside(path, f"{run.label}: {path} cannot be read", GOES_ON)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from secateur.architecture.file import ARCHITECTURE_FILE, ARTEFACT_FILE, TRANSFORMERS_FILE, WEIGHTS_FILE
 from secateur.architecture.hub import repository
 from secateur.architecture.opening import Factory
+from secateur.atomic import json_bytes
 from secateur.errors import InputError
 from secateur.records.measured import MEASURED_FILE
 from secateur.records.ours import wrote
@@ -19,6 +19,7 @@ from secateur.records.out import expanded
 from secateur.records.quantized import record_path
 from secateur.records.reading import read_json
 from secateur.records.scrubbed import scrubbed
+from secateur.records.seal import sealed_again
 from secateur.runs.card import body
 from secateur.runs.card_metadata import metadata
 from secateur.runs.finished import Finished
@@ -88,6 +89,7 @@ class Publication:
         """
         named = repository(repo)
         finished = Finished.of(directory, factory)
+        _check_no_links(finished.directory)
         card = f"---\n{metadata(finished, named, licence)}\n---\n\n{body(finished, named)}"
         files: dict[str, Content] = {CARD_FILE: card.encode()} if with_card else {}
         files[ARCHITECTURE_FILE] = finished.directory / ARCHITECTURE_FILE
@@ -140,7 +142,17 @@ def _without_places(path: Path) -> Content:
     """A record as it is, or, where it names places on this machine, without them."""
     content = read_json(path, "run the command that left it again")
     clean = scrubbed(content)
-    return path if clean == content else (json.dumps(clean, indent=1, allow_nan=False) + "\n").encode()
+    return path if clean == content else json_bytes(sealed_again(clean, content))
+
+
+def _check_no_links(folder: Path) -> None:
+    """Raise InputError where a file is a link that leads out of its folder: nobody meant to publish that."""
+    for path in (folder / name for name in (ARCHITECTURE_FILE, *RECORDS, WEIGHTS_FILE)):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"what is published lies in its folder, and '{path}' is a link to '{path.resolve()}': copy "
+                "the file there"
+            )
 
 
 def _checked(path: Path) -> Path:

@@ -8,7 +8,6 @@ nothing was chosen.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,12 @@ from torch import Tensor
 from secateur.architecture.artefact import Artefact
 from secateur.architecture.file import ARTEFACT_FILE
 from secateur.architecture.opening import Factory
-from secateur.atomic import write_json
+from secateur.atomic import scratch, write_json
 from secateur.data import Data, Split
 from secateur.data.preprocessing import PixelFormat
+from secateur.deploy.calibrating import MOST
 from secateur.deploy.described import metadata_of
-from secateur.deploy.int8 import MOST, Int8, check_packages, int8_target, quantized
+from secateur.deploy.int8 import Int8, check_packages, int8_target, quantized
 from secateur.deploy.int8_c import Int8C
 from secateur.deploy.quantizing import RECIPES, Recipe
 from secateur.deploy.traced import Traced
@@ -130,7 +130,7 @@ class Wanted:
         note("measuring the latency of both, in turns")
         record = self._record(found, data, before.beside(after, data), found.latency(limit_s=latency_s))
         found.write(self.path, {**self._metadata, "int8": json.dumps(record.to_json())})
-        write_json(record_path(self.path), record.to_json())
+        write_json(record_path(self.path), record.for_file())
         return record
 
     def quantized(
@@ -169,8 +169,8 @@ class Wanted:
 
     def _read_back(self, found: Int8 | Int8C) -> Predictor:
         """The file, read as any user reads it; C is ours."""
-        with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-            path = Path(folder) / self.path.name
+        with scratch() as folder:
+            path = folder / self.path.name
             found.write(path, self._metadata)
             return Predictor.open(path, trusted=True)
 

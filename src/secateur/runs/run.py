@@ -128,6 +128,10 @@ class Run:
         """Say where to begin, or go on from `own`, its last checkpoint; `first` is finished by now."""
         raise NotImplementedError
 
+    def goes_on_from(self, store: RunStore) -> str | None:
+        """Name the run whose checkpoint `start` takes up where there is none of its own; None: no run's."""
+        return None
+
     def begun(self, training: Training) -> None:
         """Look at the training where it starts, and attach what watches it."""
 

@@ -36,7 +36,8 @@ def overdue(seconds: float) -> TrainingError:
 def limited(seconds: float | None) -> Iterator[None]:
     """End what is in it after so many seconds; by an alarm, which the main thread alone can be given.
 
-    What hangs within a library written in C is not ended by it: a worker is killed then (`Sharing`).
+    What hangs within a library written in C is not ended by it: so runs with a limit are made in workers,
+    even one after the other, and a worker is killed then (`Sharing`).
 
     Raises:
         TrainingError: when the time is over.

@@ -84,5 +84,7 @@ class Schedule:
                 self.made.run(node)
             except NotMadeError:
                 return
+            except (Exception, SystemExit):  # whoever begins it hears that again, and says it
+                pass
         self._listed.add(name)
         heapq.heappush(self._ready, (-self.ways[name], self._order[name], name))

@@ -22,12 +22,13 @@ from secateur.progress import Reporter, Several
 from secateur.records.measure import ACCURACY
 from secateur.records.record import Epoch, Record
 from secateur.runs.environment import describe_environment
-from secateur.runs.graph import Graph
+from secateur.runs.graph import Graph, Made
 from secateur.runs.life import alive
 from secateur.runs.run import Run
 from secateur.runs.run_limit import limited
-from secateur.runs.store import RunStore
+from secateur.runs.store import GOES_ON, RunStore
 from secateur.runs.time_limit import TimeLimit
+from secateur.runs.wholeness import hashes_of
 from secateur.surgery.anatomy import known_anatomy
 from secateur.training.batches import AnySplit
 from secateur.training.checkpoint import Checkpoint
@@ -69,7 +70,7 @@ class Session:
     def working(self, what: str, compute: float) -> Iterator[None]:
         """Hold the folder, and show progress through about `compute` training MACs."""
         with self.store.locked(self.runtime.is_main), self.reporter:
-            self.store.note, self.store.mends = self.reporter.note, self.runtime.world == 1
+            self.store.note, self.store.mends = self.reporter.note, True
             self.reporter.begin(what, compute)
             yield
 
@@ -93,13 +94,32 @@ class Session:
             TrainingError: where a loss is not finite; what was finished is kept.
             UnfinishedError: where the time is over; so are the epochs of this run.
         """
-        if record := self.store.record(run.run_id):
+        if self._is_finished(run) and (record := self.store.record(run.run_id)):
             return record
         for before in (run.first, run.taught_by()):
             if before is not None:
                 self.make(before)
         with self.store.claimed(run.run_id) if self.runtime.world == 1 else nullcontext():
             return self.store.record(run.run_id) or self._made(run)  # another process may have made it
+
+    def look_over(self, made: Made) -> None:
+        """Have the first of several processes set aside what is damaged before the others look."""
+        if self.runtime.world > 1:
+            try:
+                if self.runtime.is_main:
+                    made.unfinished()
+            finally:
+                self.runtime.barrier()
+
+    def _is_finished(self, run: Run) -> bool:
+        """Whether there is nothing to be made of it; several processes say the same."""
+        if self.runtime.world > 1:
+            try:
+                if self.runtime.is_main:
+                    self.store.finished(run.run_id)
+            finally:
+                self.runtime.barrier()
+        return self.store.finished(run.run_id)
 
     def accuracy(self, training: Training, split: AnySplit) -> float:
         """Measure the network in training on a split: a fraction in [0, 1], or the run's own metric."""
@@ -128,7 +148,8 @@ class Session:
         """The same behind its beginning."""
         with limited(self.run_limit):
             training, found = self._to_the_end(run)
-        record = self._finished(run, training, found)
+            record, scores = self._measured(run, training, found)
+        self._keep(run, training, record, scores)
         if self.runtime.is_main and not run.goes_on:
             self.store.drop_checkpoint(run.run_id)
         return record
@@ -162,16 +183,40 @@ class Session:
         """
         own, path = self.store.checkpoint(run.run_id), self.store.checkpoint_path(run.run_id)
         why = "cannot be read"
-        if own is not None or not path.is_file():
+        if own is None and not path.is_file():
+            return self._begun_anew(run)
+        if own is not None:
             try:
                 return self._begun_from(run, own)
             except _MISFITS as error:
-                if own is None or isinstance(error, torch.OutOfMemoryError):
+                if isinstance(error, torch.OutOfMemoryError):
                     raise
                 why = f"is of another training ({kind_and_line(error)})"
-        training = self._begun_from(run, None)
-        if self.runtime.is_main and path.is_file():
+        training = self._begun_anew(run)
+        if path.is_file():
             self.store.set_aside(path, f"{run.label}: {path} {why}")
+        return training
+
+    def _begun_anew(self, run: Run) -> Training:
+        """The training without a state of its own: where another run stopped, or behind one, or initialised.
+
+        Another's state that it cannot go on from is set aside as well, and the next before it taken.
+        """
+        passed: dict[str, str] = {}
+        while True:
+            try:
+                training = self._begun_from(run, None)
+                break
+            except _MISFITS as error:
+                whose = None if isinstance(error, torch.OutOfMemoryError) else run.goes_on_from(self.store)
+                if whose is None:
+                    self.store.passed_over -= passed.keys()
+                    raise
+                passed[whose] = f"is of another training ({kind_and_line(error)})"
+                self.store.passed_over.add(whose)
+        for whose, why in passed.items():
+            path = self.store.checkpoint_path(whose)
+            self.store.set_aside(path, f"{run.label}: {path} {why}", GOES_ON)
         return training
 
     def _begun_from(self, run: Run, own: Checkpoint | None) -> Training:
@@ -205,8 +250,8 @@ class Session:
             self.reporter.note(f"{run.label}: {line}")
         return training
 
-    def _finished(self, run: Run, training: Training, found: dict[str, Any]) -> Record:
-        """Measure the finished network, write it, and declare the run finished."""
+    def _measured(self, run: Run, training: Training, found: dict[str, Any]) -> tuple[Record, Tensor | None]:
+        """Measure the finished network: its record, and every test example's score where there are some."""
         model, progress, anatomy = training.model, training.progress, known_anatomy(training.model)
         metric, (test, scores) = training.terms.task.metric, self._on_test(training)
         record = Record(
@@ -232,15 +277,19 @@ class Session:
             data=run.data.found,
             **{"val_accuracy_before": progress.before, **found},
         )
+        return record, scores
+
+    def _keep(self, run: Run, training: Training, record: Record, scores: Tensor | None) -> None:
+        """Write the finished network, and declare the run finished."""
+        model = training.model
         if self.runtime.is_main:
             artefact = Artefact.of(run.data, run.terms.task, label=run.label, run_id=run.run_id)
             save_model(model, self.store.path(run.run_id), artefact=artefact)
             if scores is not None:
                 self.store.save_scores(run.run_id, scores)
-            self.store.save_record(record)
+            self.store.save_record(replace(record, files=hashes_of(self.store.path(run.run_id))))
         self.runtime.barrier()
-        self.reporter.run_finished(_in_words(record, progress.before))
-        return record
+        self.reporter.run_finished(_in_words(record, training.progress.before))
 
 
 def _in_words(record: Record, before: float | None) -> str:

@@ -7,10 +7,10 @@ from torch import nn
 from secateur.errors import InputError
 from secateur.network.activations import peak_activation_bytes
 from secateur.network.masks import count_nonzeros
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.weights import count_params, count_weights
 from secateur.records.measured import Sizes
 from secateur.surgery.anatomy import anatomy_of
-from secateur.surgery.probe import RUN_ERRORS
 
 
 def sizes_of(model: nn.Module, file_bytes: int) -> Sizes:

@@ -24,6 +24,7 @@ anatomy    all of it for one network; it follows every cut
 """
 
 from secateur.surgery.families import channel_group, family_graph
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Frozen, Site
 
 __all__ = ["ChannelGraph", "ChannelGroup", "Frozen", "Site", "channel_group", "family_graph"]

@@ -261,3 +261,29 @@ class Met(Action):
                 marked = x.masked_fill(mask, math.nan)
                 args = ([marked if each is x else each for each in args[0]], *args[1:])
         return func(*args, **kwargs)
+
+
+def emit_all(
+    run: Run,
+    axis: Axis,
+    like: Tensor,
+    shapes: list[tuple[int, ...]],
+    places: list[tuple[int, int]],
+    layout: Layout | None,
+) -> list[Tensor]:
+    """Emit tensors of one source, whose channels lie `times` behind each other along the last dimension."""
+    made = []
+    mark = run.marks.get(axis)
+    for shape, (dim, times) in zip(shapes, places, strict=True):
+        own = (
+            layout
+            if layout is None or dim < 0
+            else Layout(dim, layout.outer if dim == layout.dim else 1, shape[dim] // run.examples)
+        )
+        if own is not None and not own.sized(shape, run.examples):
+            own = Layout(dim, 1, shape[dim] // run.examples)
+        repeated = Run(
+            {axis: mark.repeat(1, times)} if mark is not None else {}, run.examples, spoilt=run.spoilt
+        )
+        made.append(emitted(like, shape, [repeated.mark(axis, own, (len(shape) - 1,), shape)]))
+    return made

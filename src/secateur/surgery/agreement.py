@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import channel_dim
 from secateur.surgery.reference import masked
+from secateur.surgery.stand_ins import channel_dim
 from secateur.surgery.watching import Step, StepWatch
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest output

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from secateur.errors import kind_and_line
 from secateur.network.inputs import Inputs, call, map_inputs, output_tensors
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import TOLERANCE, distance, first_difference
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.kernels import plain_kernels
 from secateur.surgery.precision import computing_in, in_dtype, to_dtype
-from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.quiet import without_chance
 from secateur.surgery.reference import masked
 from secateur.surgery.watching import StepWatch

@@ -27,7 +27,8 @@ from torch import nn
 from secateur.errors import InputError
 from secateur.models import Family
 from secateur.network.weights import weight_layers
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
 
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%|(0?\.\d{1,8})")
 _SHOWN = 6

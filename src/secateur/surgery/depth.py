@@ -21,13 +21,13 @@ from secateur.errors import InputError
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, call, on_device, take_first
 from secateur.network.modes import in_evaluation
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import agree
 from secateur.surgery.bench import Bench
 from secateur.surgery.cutting import CHANNELWISE
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.lively import randomized
 from secateur.surgery.optimizer_state import Optimizers, listed
-from secateur.surgery.probe import RUN_ERRORS
 
 TENSOR = 0
 """In place of a length: a block gives a tensor, and no tuple."""
@@ -82,14 +82,14 @@ class _Seen:
 
 
 @torch.no_grad()
-def blocks_of(model: nn.Module, graph: ChannelGraph, inputs: Inputs, seed: int = 0) -> list[Block]:
+def blocks_of(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> list[Block]:
     """Find the blocks of an uncut network that can go, each proved; in network order.
 
     The proof: a copy with random weights in which `Skip` is in the block's place gives what the whole copy
     gives in which the block's output is replaced by its input, and that is not what it gives with the block.
     """
     few = take_first(on_device(inputs, model), 2)
-    lively = in_evaluation(randomized(model, torch.Generator().manual_seed(seed)))
+    lively = in_evaluation(randomized(model, torch.Generator().manual_seed(0)))
     bench = Bench.of(lively, torch.float64, [few])
     found = []
     for name, length in _residual(model, few).items():

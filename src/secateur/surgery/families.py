@@ -7,7 +7,8 @@ from torch import nn
 
 from secateur.models import Declared, Family
 from secateur.surgery.cutting import in_size, out_size
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Site
 
 
 def family_graph(model: Family, *, streams: bool = False) -> ChannelGraph:

@@ -11,13 +11,14 @@ from secateur.errors import TrainingError
 from secateur.network.copies import copied
 from secateur.network.inputs import Inputs, map_inputs, on_device
 from secateur.network.modes import in_evaluation
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import distance, first_difference
 from secateur.surgery.bench import Bench
 from secateur.surgery.computed_weights import as_plain
 from secateur.surgery.graph import ChannelGraph
 from secateur.surgery.lively import randomized
 from secateur.surgery.precision import in_dtype, in_types_of, is_number, tensors_of
-from secateur.surgery.probe import RUN_ERRORS, differ, shrunk
+from secateur.surgery.probe_size import differ, shrunk
 from secateur.surgery.quiet import how_it_trains, quiet_training
 from secateur.surgery.trial import SURE, first_examples
 

@@ -1,9 +1,8 @@
-"""What hangs together in a network: channel groups, and the axes of the layers that each of them spans."""
+"""What hangs together in a network: all its channel groups, and which channels are left of them."""
 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,171 +14,9 @@ from secateur.models import Family
 from secateur.network.attention import with_own_heads
 from secateur.surgery.copies_alike import copies_of
 from secateur.surgery.cutting import Axis, axis_size, cut
+from secateur.surgery.group import ChannelGroup, Frozen, Site
+from secateur.surgery.held_numbers import Number
 from secateur.surgery.optimizer_state import Optimizers
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """A group's share of one axis of one layer.
-
-    Attributes:
-        axis: (module, "out" | "in" | "PARAMETER@DIM").
-        entries: (width, spread): the entries of the axis that belong to each channel, in the numbering of
-            the uncut network. The spread is above 1 behind a flatten, and for balanced sets.
-        read: whether the layer mixes what it reads here, so that a channel is gone when this reads zero.
-            False on out axes, and where a grouped or depthwise convolution only passes the channel on.
-        write: whether the layer mixes what it writes here out of others. False on in axes, at normalisations,
-            activations and bare parameters, and where a convolution only passes the channel on.
-    """
-
-    axis: Axis
-    entries: Tensor
-    read: bool = False
-    write: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelGroup:
-    """Channels of which any number can go, as long as one is left: each is a set of entries of every site.
-
-    Attributes:
-        name: of the first layer that writes them, with "#2", ... where there are several groups of one.
-        sites: every axis that is cut.
-        width: channels in the uncut network.
-        sets: how channels found by tracing were tied so that the cut is right, e.g. "4 parts"; mostly "".
-        stage: of a built-in family's residual stream, the index in its argument `stages` that is its width.
-    """
-
-    name: str
-    sites: tuple[Site, ...]
-    width: int
-    sets: str = ""
-    stage: int | None = None
-
-    def tied(self, sets: str) -> ChannelGroup:
-        """Tie the channels in sets.
-
-        Args:
-            sets: "4 parts": the same offset of each of 4 parts; "4 runs": runs of 4 that follow each other.
-
-        Raises:
-            InputError: where the width does not divide.
-        """
-        found = re.fullmatch(r"(\d{1,6}) (parts|runs)", sets)
-        size = int(found[1]) if found else 0
-        if not found or size < 2 or self.width % size or self.width == size:
-            raise InputError(f"{self.name}: {self.width} channels cannot be tied in sets of '{sets[:40]}'")
-        numbers = torch.arange(self.width)
-        together = numbers.view(size, -1).T if found[2] == "parts" else numbers.view(-1, size)
-        sites = tuple(replace(site, entries=site.entries[together].flatten(1)) for site in self.sites)
-        return ChannelGroup(self.name, sites, len(together), sets)
-
-    def united(self, others: Sequence[ChannelGroup]) -> ChannelGroup:
-        """Merge with others of the same width: channel i is then channel i of each.
-
-        Raises:
-            InputError: where the widths differ.
-        """
-        groups = (self, *others)
-        if len({group.width for group in groups}) > 1:
-            raise InputError(f"{self.name}: only groups of one width can be merged")
-        by_axis: dict[Axis, list[Site]] = {}
-        for site in (site for group in groups for site in group.sites):
-            by_axis.setdefault(site.axis, []).append(site)
-        sites = tuple(
-            Site(
-                axis,
-                torch.cat([site.entries for site in found], 1),
-                any(site.read for site in found),
-                any(site.write for site in found),
-            )
-            for axis, found in by_axis.items()
-        )
-        sets = ", ".join(group.sets for group in groups if group.sets)
-        return ChannelGroup(self.name, sites, self.width, f"{len(groups)} groups" + (sets and f" of {sets}"))
-
-    @property
-    def reads(self) -> tuple[Site, ...]:
-        """The sites at which the channels are read and mixed with others."""
-        return tuple(site for site in self.sites if site.read)
-
-    @property
-    def writes(self) -> tuple[Site, ...]:
-        """The sites at which a convolution or linear layer makes the channels out of others."""
-        return tuple(site for site in self.sites if site.write)
-
-    @property
-    def inner(self) -> bool:
-        """Whether one layer alone writes the channels, as inside a block.
-
-        Otherwise they are a stream: what several layers write is added up (or multiplied, by a gate that is
-        computed) and lives together.
-        """
-        return len({site.axis[0] for site in self.writes}) == 1
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The dotted names of the layers spanned, each once, in order."""
-        return tuple(dict.fromkeys(site.axis[0] for site in self.sites))
-
-
-@dataclass(frozen=True)
-class Number:
-    """A size that a module holds as a Python number, and what it is at any widths of the groups.
-
-    Attributes:
-        module: dotted name.
-        attribute: of the module: an integer, or a tuple or list of them.
-        index: of the item, where the attribute is a tuple or list; None where it is the integer itself.
-        each: (group, what one of its channels adds), once for each group that has a share.
-        rest: what no group adds.
-    """
-
-    module: str
-    attribute: str
-    index: int | None
-    each: tuple[tuple[str, int], ...]
-    rest: int = 0
-
-    def value(self, widths: Mapping[str, int]) -> int:
-        """Add up the number at these widths of the groups: `rest + sum(each * width)`."""
-        return self.rest + sum(adds * widths[name] for name, adds in self.each)
-
-    def set(self, model: nn.Module, widths: Mapping[str, int]) -> None:
-        """Write the number into the module; a list or tuple is replaced, as others may hold the same one."""
-        module, value = model.get_submodule(self.module), self.value(widths)
-        if self.index is not None:
-            held = getattr(module, self.attribute)
-            items = [*held[: self.index], value, *held[self.index + 1 :]]
-            setattr(module, self.attribute, type(held)(items))
-        else:
-            setattr(module, self.attribute, value)
-
-    def without(self, frozen: Mapping[str, int]) -> Number:
-        """Make the number of a graph in which some groups (name -> width) stay as they are."""
-        rest = self.rest + sum(adds * frozen[name] for name, adds in self.each if name in frozen)
-        return replace(self, each=tuple(pair for pair in self.each if pair[0] not in frozen), rest=rest)
-
-    def united(self, first: str, others: Sequence[str]) -> Number:
-        """Make the number of a graph in which groups are merged into the first of them."""
-        merged: dict[str, int] = {}
-        for name, adds in self.each:
-            name = first if name in others else name
-            merged[name] = merged.get(name, 0) + adds
-        return replace(self, each=tuple(merged.items()))
-
-    def in_sets(self, name: str, size: int) -> Number:
-        """Make the number of a graph in which each channel of a group is `size` of the present ones."""
-        return replace(self, each=tuple((n, adds * size if n == name else adds) for n, adds in self.each))
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """Channels that cannot be cut, and why: what names the operator that is to blame."""
-
-    name: str
-    width: int
-    reason: str
 
 
 @dataclass(eq=False)

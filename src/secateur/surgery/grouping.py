@@ -9,7 +9,8 @@ from torch import nn
 
 from secateur.surgery.computed_weights import remedy
 from secateur.surgery.cutting import Axis, passes_on
-from secateur.surgery.graph import ChannelGraph, ChannelGroup, Frozen, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup, Frozen, Site
 from secateur.surgery.links import Links
 from secateur.surgery.probe import OUTPUT
 from secateur.surgery.survey import Survey

@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import distance
-from secateur.surgery.graph import ChannelGraph, Number
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.held_numbers import Number
 from secateur.surgery.numbers import Meaning, Place, Proposal, free_of, places_read, proposals
-from secateur.surgery.probe import RUN_ERRORS
 from secateur.surgery.tables import with_tables
 from secateur.surgery.trial import Trial
 from secateur.surgery.unions import pairs, unions

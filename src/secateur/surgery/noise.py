@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from secateur.network.inputs import Inputs, input_tensors, map_inputs
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import distance
-from secateur.surgery.probe import RUN_ERRORS
 
 Outputs = list[Tensor]
 _REACTS = 1e-6

@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from secateur.surgery.bench import Bench
 from secateur.surgery.cutting import CHANNELWISE, Axis
-from secateur.surgery.graph import ChannelGraph, Number
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.held_numbers import Number
 
 _FOLLOWED = {
     *(

@@ -2,88 +2,63 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.rnn import PackedSequence
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.errors import InputError, kind_and_line
+from secateur.network.attributes import attributes_kept
 from secateur.network.copies import copied
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, call, input_tensors, map_inputs, on_device, output_tensors, tile
 from secateur.network.modes import in_evaluation
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.network.weights import weight_layers
-from secateur.surgery.actions import Action, Marks, OtherPath, Run
+from secateur.surgery.actions import Marks, OtherPath, Run
 from secateur.surgery.computed_weights import computed_weight, normed_parts, weight_norm_of
 from secateur.surgery.cutting import CHANNELWISE, Axis, is_transposed, out_size
-from secateur.surgery.equivariance import may_normalise, normalised_dim
 from secateur.surgery.kernels import no_fast_path, plain_kernels
 from secateur.surgery.layout import Layout, gathered, layout_of
-from secateur.surgery.matrix_products import ALIASES
+from secateur.surgery.marker import Marker
+from secateur.surgery.probe_size import differ, shapes_of, shrunk
 from secateur.surgery.quiet import quiet_training, without_chance
-from secateur.surgery.recorder import Counting, Recorder, emit_all
+from secateur.surgery.recorder import Recorder
+from secateur.surgery.stand_ins import StandIns
 from secateur.surgery.statics import Tape, root_axes
 from secateur.surgery.watching import SpreadWatch
 
-RUN_ERRORS = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-)
-"""What the code of a model may raise."""
-PROBE_SIDE = 64  # larger images are probed at this side, where the model takes it
 AT_ONCE, ENTRIES_AT_ONCE = 64, 2**25  # examples in one run; entries of the largest tensor in it
 OUTPUT: Axis = ("", "output")
 
 
-class Probe:
+class Probe(StandIns):
     """A copy of the model that can be run with marks.
 
     Attributes:
         mixers: convolutions and linear layers; `order`: those that hold a weight which runs, as they come.
-        channelwise: normalisations and the like, which pass channels on.
         computed: layers whose weight is computed, so that they are not cut.
-        over_kept: module -> the dimension along which it normalises by hand.
         record: what was found out by the first run.
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, *, training: bool = False, apart: bool = True):
-        self.model, self.training, self.prefix = copied(model), training, "#training" if training else "#"
+        super().__init__(copied(model))
+        self.training, self.prefix = training, "#training" if training else "#"
         self.may_be_apart = apart
         if training:
             quiet_training(self.model)
         else:
             in_evaluation(self.model)
         self.mixers = weight_layers(self.model)
-        self.channelwise = {
-            name: module
-            for name, module in self.model.named_modules()
-            if isinstance(module, CHANNELWISE) and out_size(module)
-        }
-        self.recurrent = {
-            name: module for name, module in self.model.named_modules() if isinstance(module, nn.RNNBase)
-        }
         self.normed = [name for name, module in self.mixers.items() if weight_norm_of(module) is not None]
         self.computed = [
             name
             for name, module in (*self.mixers.items(), *self.channelwise.items())
             if computed_weight(module)
         ]
-        self.dims: dict[str, int] = {}  # the channel dimension of what a channelwise layer is given
-        self.over_kept: dict[str, int] = {}
-        self.active: Recorder | _Marker
         self.inputs, self.apart = self._recorded(Examples.by_shape(on_device(inputs, self.model)))
         self.at_once = max(2, min(AT_ONCE, 2 * ENTRIES_AT_ONCE // self.record.largest)) if self.apart else 1
 
@@ -112,7 +87,7 @@ class Probe:
                     error = raised
         assert error is not None
         raise InputError(
-            f"{type(self.model).__name__} cannot be run on the inputs given, {_shapes(inputs)}: "
+            f"{type(self.model).__name__} cannot be run on the inputs given, {shapes_of(inputs)}: "
             f"{kind_and_line(error)}: give it inputs of the size, channels and names that it was made for"
         ) from None
 
@@ -185,7 +160,7 @@ class Probe:
         return {axis: torch.cat([marks[axis] for marks in found])[:examples] for axis in axes}
 
     def _run(self, run: Run, watch: SpreadWatch | None) -> Marks:
-        marker = _Marker(self.record, run, watch)
+        marker = Marker(self.record, run, watch)
         output = self._call(marker, tile(self.inputs, run.examples))
         if marker.count != self.record.count:
             raise OtherPath("it took another way than before")
@@ -196,108 +171,12 @@ class Probe:
         run.seen[OUTPUT] = hit
         return run.seen
 
-    def _call(self, mode: Recorder | _Marker, inputs: Inputs) -> Any:
+    def _call(self, mode: Recorder | Marker, inputs: Inputs) -> Any:
         self.active = mode
         kernels = no_fast_path if _on_cpu(self.model) else plain_kernels
         chance = without_chance if self.training else nullcontext
-        with kernels(), chance(), attributes_kept(self.model), self._stubs(), mode:
+        with kernels(), chance(), attributes_kept(self.model), self.stubs(), mode:
             return call(self.model, inputs)
-
-    @contextmanager
-    def _stubs(self) -> Iterator[None]:
-        """Put observers in place of layers that pass channels on, and sources in place of recurrent ones."""
-        stubs: dict[nn.Module, Callable[..., Any]] = {}
-        for name, module in self.channelwise.items():
-            stubs[module] = self._observer(name, module)
-        for name, module in self.recurrent.items():
-            stubs[module] = self._recurrent(name, module)
-        recording = isinstance(self.active, Recorder)
-        if recording:
-            self.over_kept = {}
-        for name, module in self.model.named_modules():
-            if name and name in self.over_kept:
-                stubs[module] = self._normaliser(name)
-            elif name and recording and may_normalise(module):
-                stubs[module] = self._tried(name, module, module.__dict__.get("forward", module.forward))
-        for module, stub in stubs.items():
-            module.forward = stub  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            for module in stubs:
-                module.__dict__.pop("forward", None)
-
-    def _observer(self, name: str, module: nn.Module) -> Callable[..., Tensor]:
-        def forward(x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-            if name not in self.dims:
-                with self.active.apart():
-                    self.dims[name] = channel_dim(module, torch.randn(x.shape).to(x))
-            dim = self.dims[name]
-            if x.shape[dim] == out_size(module):  # without weights it takes other widths too
-                self.active.observe((name, "out"), x, dim)
-            return x.clone()
-
-        return forward
-
-    def _normaliser(self, name: str) -> Callable[..., Tensor]:
-        def forward(x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-            self.active.observe((name, MADE_OVER), x, self.over_kept[name])
-            return x.clone()
-
-        return forward
-
-    def _tried(self, name: str, module: nn.Module, plain: Callable[..., Any]) -> Callable[..., Any]:
-        """A module that may turn out to be a normalisation when it is called first."""
-        tried: list[int | None] = []
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            x = args[0] if args and isinstance(args[0], Tensor) and args[0].is_floating_point() else None
-            if not tried:
-                with self.active.apart():
-                    try:
-                        dim = normalised_dim(module, x) if x is not None else None
-                    except RUN_ERRORS:
-                        dim = None
-                tried.append(dim)
-                if dim is not None:
-                    self.over_kept[name] = dim
-            if tried[0] is None or x is None:
-                return plain(*args, **kwargs)
-            return self._normaliser(name)(x)
-
-        return forward
-
-    def _recurrent(self, name: str, module: nn.RNNBase) -> Callable[..., Any]:
-        """A recurrent layer as one source: its units, of all layers and directions."""
-        layers, ways = module.num_layers, 2 if module.bidirectional else 1
-        units = module.proj_size or module.hidden_size
-
-        def forward(x: Any, state: Any = None) -> Any:
-            data = x.data if isinstance(x, PackedSequence) else x
-            self.active.observe((name, "#in"), data, -1)
-            for given in state if isinstance(state, tuple) else [state]:
-                if given is not None and given.shape[-1] == module.hidden_size:
-                    self.active.observe((name, "#state"), given, -1)
-            shape: tuple[int, ...] = (*data.shape[:-1], ways * units)
-            hidden: tuple[int, ...] = (layers * ways, units)
-            at = -1
-            if isinstance(x, PackedSequence):
-                hidden, at = (layers * ways, int(x.batch_sizes[0]), units), 1
-            elif data.dim() == 3:
-                hidden, at = (layers * ways, data.shape[0 if module.batch_first else 1], units), 1
-            cell = (*hidden[:-1], module.hidden_size)
-            shapes, places = [shape, hidden], [(-1, ways), (at, 1)]
-            if isinstance(module, nn.LSTM) and not module.proj_size:
-                shapes, places = [*shapes, cell], [*places, (at, 1)]
-            made = self.active.emit((name, "#units"), units, data, shapes, places)
-            y: Any = made[0]
-            if isinstance(x, PackedSequence):
-                y = PackedSequence(y, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
-            if isinstance(module, nn.LSTM):
-                return y, (made[1], made[-1] if not module.proj_size else made[1].new_zeros(cell))
-            return y, made[1]
-
-        return forward
 
     def parameters(self) -> dict[Axis, int]:
         """Find the axes of parameters and buffers that layers do not have by themselves: axis -> size."""
@@ -321,84 +200,6 @@ def probe_of(model: nn.Module, inputs: Inputs, *, training: bool = False, apart:
     return probe
 
 
-MADE_OVER = "#over"
-
-
-class _Marker(Counting, TorchDispatchMode):
-    """Does at each operator what was recorded for it."""
-
-    def __init__(self, record: Recorder, run: Run, watch: SpreadWatch | None):
-        super().__init__()
-        self.record, self.state, self.watch = record, run, watch
-
-    def _turn(self, axis: Axis) -> Layout | None:
-        turn = self.next_turn(axis)
-        if (axis, turn) not in self.record.seen_at:
-            raise OtherPath("a layer was called more often than before")
-        return self.record.seen_at[axis, turn]
-
-    def observe(self, axis: Axis, x: Tensor, dim: int) -> None:
-        if axis not in self.record.readers:
-            return
-        with self.apart():
-            if (axis, self.turns.get(axis, -1) + 1) in self.record.seen_at:
-                layout = self._turn(axis)
-                if not self.state.looking:
-                    self.state.see(axis, x.isnan(), layout, (dim % x.dim(),))
-
-    def emit(
-        self,
-        axis: Axis,
-        _size: int,
-        like: Tensor,
-        shapes: list[tuple[int, ...]],
-        places: list[tuple[int, int]],
-    ) -> list[Tensor]:
-        with self.apart():
-            return emit_all(self.state, axis, like, shapes, places, self._turn(axis))
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if self.paused or func.overloadpacket in ALIASES:
-            return func(*args, **kwargs)
-        index = self.count
-        self.count += 1
-        found: tuple[str, Action] | None = self.record.actions.get(index)
-        if found is None:
-            result = func(*args, **kwargs)
-        elif found[0] != func.overloadpacket.__name__:
-            raise OtherPath(f"{func.overloadpacket.__name__} runs where {found[0]} did")
-        else:
-            result = found[1].run(self.state, func, args, kwargs)
-        if self.watch:
-            self.watch.saw(func, args, result)
-        return result
-
-
-@contextmanager
-def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Put back what a run leaves in the attributes of modules, as tables that are made once and then kept."""
-    before = [
-        (module, {name: _held(value) for name, value in vars(module).items() if name not in _TORCHS})
-        for module in model.modules()
-    ]
-    try:
-        yield
-    finally:
-        for module, held in before:
-            own = vars(module)
-            for name in [name for name in own if name not in held and name not in _TORCHS]:
-                del own[name]
-            own.update(held)
-
-
-_TORCHS = frozenset(vars(nn.Module()))
-
-
-def _held(value: Any) -> Any:
-    return copy.copy(value) if isinstance(value, (dict, list, set)) else value
-
-
 def axis_along(name: str, module: nn.Module, own: str, dim: int) -> Axis | None:
     """Find the axis that a dimension of a module's parameter or buffer follows; None for a kernel's sides."""
     if isinstance(module, (_ConvNd, nn.Linear)) and own in ("weight", "bias"):
@@ -416,43 +217,3 @@ def _on_cpu(model: nn.Module) -> bool:
 
 def _spoilt(x: Tensor) -> Tensor:
     return torch.full_like(x, math.nan) if x.is_floating_point() else x
-
-
-def channel_dim(module: nn.Module, x: Tensor) -> int:
-    """Find along which dimension of `x` a channelwise layer's channels lie.
-
-    A layer norm may permute in its own forward (ConvNeXt's): there it is where a changed weight shows.
-    """
-    if not isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
-        return 1
-    if type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward) or module.weight is None:
-        return -1
-    probe = copy.deepcopy(module)
-    probe.__dict__.pop("forward", None)
-    with torch.no_grad():
-        before = probe.forward(x)  # past the hooks, which the copy has too
-        probe.weight[0] += 1
-        changed = probe.forward(x) != before
-    for dim in range(1, x.dim()):
-        where = changed.movedim(dim, 0).flatten(1).any(1)
-        if len(where) == len(module.weight) and where[0] and not where[1:].any():
-            return dim
-    return -1
-
-
-def shrunk(x: Tensor) -> Tensor:
-    """Shrink images to a small side, their proportions kept; leave everything else as it is."""
-    if x.dim() != 4 or not x.is_floating_point() or max(x.shape[2:]) <= PROBE_SIDE:
-        return x
-    factor = PROBE_SIDE / max(x.shape[2:])
-    return F.interpolate(x, [max(1, round(side * factor)) for side in x.shape[2:]])
-
-
-def differ(one: Inputs, other: Inputs) -> bool:
-    """Whether two inputs that are wrapped alike have other shapes."""
-    pairs = zip(input_tensors(one), input_tensors(other), strict=True)
-    return any(a.shape != b.shape for a, b in pairs)
-
-
-def _shapes(inputs: Inputs) -> str:
-    return ", ".join(str(tuple(tensor.shape)) for tensor in input_tensors(inputs))

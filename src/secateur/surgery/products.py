@@ -22,10 +22,10 @@ from torch import nn
 
 from secateur.errors import kind_and_line
 from secateur.network.inputs import Inputs, on_device, tile
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.cut_runs import CutRun, Cutter, Widths
 from secateur.surgery.cutting import Axis
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import RUN_ERRORS
 
 _Each = tuple[tuple[str, int], ...]
 """(group, entries of a size that belong to one of its channels)."""
@@ -85,7 +85,7 @@ class Products:
     unfollowed: str = ""
 
 
-def products_of(model: nn.Module, graph: ChannelGraph, inputs: Inputs, seed: int = 0) -> Products:
+def products_of(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Products:
     """Find what a network multiplies for one example, at any widths of its groups up to the present ones.
 
     Args:
@@ -94,7 +94,7 @@ def products_of(model: nn.Module, graph: ChannelGraph, inputs: Inputs, seed: int
         inputs: one example or more, of which the first counts.
     """
     cutter = Cutter(model, graph, tile(on_device(inputs, model), 1))
-    follower = _Follower(cutter, seed)
+    follower = _Follower(cutter)
     try:
         found = follower.followed()
     except RUN_ERRORS as error:  # groups that nobody proved
@@ -120,12 +120,11 @@ class _Follower:
     """Finds which sizes follow which groups."""
 
     cutter: Cutter
-    seed: int
     runs: list[CutRun] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.graph = self.cutter.graph
-        self.generator = torch.Generator().manual_seed(self.seed)
+        self.generator = torch.Generator().manual_seed(0)
         self.wide = [name for name in self.graph.groups if self.graph.width(name) > 1]
         self.base = self.cutter.base
 

@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from secateur.surgery.cutting import Axis, cut
 from secateur.surgery.graph import ChannelGraph
-from secateur.surgery.probe import channel_dim
+from secateur.surgery.stand_ins import channel_dim
 
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.cutting import Axis
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
-from secateur.surgery.probe import RUN_ERRORS
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
 from secateur.surgery.reference import read_dim, reads_by_weight, with_input
 
 Seen = dict[Axis, Tensor]

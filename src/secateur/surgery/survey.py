@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -13,8 +11,9 @@ from secateur.surgery.arrivals import ALL, Arrival, Arrivals
 from secateur.surgery.cutting import Axis, whole_groups
 from secateur.surgery.following import Follower
 from secateur.surgery.links import Links, tie_grouped, tie_offsets, tie_rows, tie_shared
-from secateur.surgery.probe import MADE_OVER, OUTPUT, Probe, axis_along, probe_of
+from secateur.surgery.probe import OUTPUT, Probe, axis_along, probe_of
 from secateur.surgery.quiet import how_it_trains
+from secateur.surgery.stand_ins import MADE_OVER
 
 
 class Survey:
@@ -30,10 +29,7 @@ class Survey:
             it runs there as in evaluation.
     """
 
-    def __init__(
-        self, model: nn.Module, inputs: Inputs, progress: Callable[[float], None], *, apart: bool = True
-    ):
-        self.progress = progress
+    def __init__(self, model: nn.Module, inputs: Inputs, *, apart: bool = True):
         self.probes = [probe_of(model, inputs, apart=apart)]
         first = self.probes[0]
         trains = how_it_trains(first.model, first.inputs)
@@ -142,8 +138,7 @@ class Survey:
 
     def follow(self, links: Links, arrivals: Arrivals) -> None:
         """Follow every source, of activations and of what is computed of parameters alone."""
-        for number, probe in enumerate(self.probes):
-            self.progress(number / len(self.probes))
+        for probe in self.probes:
             for arrival in self._static(probe):
                 arrivals.add(arrival)
             record = probe.record
@@ -166,7 +161,6 @@ class Survey:
                 for arrival in arrivals.found.get(axis, []):
                     if bool((arrival.index >= 0).any()) and "@" in arrival.source[1]:
                         self.roles.setdefault(arrival.source, set()).add(role)
-        self.progress(1.0)
 
     def _static(self, probe: Probe) -> list[Arrival]:
         """Follow parameters through what is computed of them alone."""

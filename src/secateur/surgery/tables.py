@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from secateur.surgery.cutting import CHANNELWISE
-from secateur.surgery.graph import ChannelGraph, Site
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import Site
 from secateur.surgery.numbers import holders
 
 

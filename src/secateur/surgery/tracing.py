@@ -12,8 +12,6 @@ Nothing is trusted that is found here: see `secateur.surgery.proof`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -29,14 +27,11 @@ from secateur.surgery.unrun import may_be_read
 __all__ = ["codes", "decode", "trace"]
 
 
-def trace(
-    model: nn.Module, inputs: Inputs, *, progress: Callable[[float], None] | None = None
-) -> ChannelGraph:
+def trace(model: nn.Module, inputs: Inputs) -> ChannelGraph:
     """Find the channel groups of `model`, which is left as it is.
 
     Args:
         inputs: one example or more, as the model takes them: a tensor, a tuple, or a dictionary.
-        progress: is told how far it is, from 0 to 1.
 
     Returns:
         The graph, unproved; what cannot be cut is in `frozen` with the reason.
@@ -46,15 +41,13 @@ def trace(
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            return _traced(model, inputs, progress, apart=True)
+            return _traced(model, inputs, apart=True)
         except OtherPath:  # what it does depends on how many examples there are
-            return _traced(model, inputs, progress, apart=False)
+            return _traced(model, inputs, apart=False)
 
 
-def _traced(
-    model: nn.Module, inputs: Inputs, progress: Callable[[float], None] | None, *, apart: bool
-) -> ChannelGraph:
-    survey = Survey(model, inputs, progress or (lambda _share: None), apart=apart)
+def _traced(model: nn.Module, inputs: Inputs, *, apart: bool) -> ChannelGraph:
+    survey = Survey(model, inputs, apart=apart)
     links, arrivals = survey.links(), Arrivals()
     survey.follow(links, arrivals)
     arrivals.tie(links)

@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from secateur.errors import InputError, kind_and_line
 from secateur.network.examples import Examples
 from secateur.network.inputs import Inputs, input_tensors, map_inputs, on_device, take_first
+from secateur.network.run_errors import RUN_ERRORS
 from secateur.surgery.agreement import agree, distance
 from secateur.surgery.bench import Bench, Gone
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
 from secateur.surgery.lively import randomized, tempered
 from secateur.surgery.noise import second_batch
 from secateur.surgery.precision import to_dtype
-from secateur.surgery.probe import RUN_ERRORS, differ, shrunk
+from secateur.surgery.probe_size import differ, shrunk
 from secateur.surgery.quiet import quiet_training
 from secateur.surgery.seeing import least_seen, seen_of
 
@@ -189,14 +191,6 @@ class Trial:
             if reason := self.difference(graph, gone, index % 2):
                 return reason
         return None
-
-    def failure_apart(self, graph: ChannelGraph) -> str | None:
-        """Say why cuts of some groups without others are wrong: of any two, each goes once without the other.
-
-        Groups that must lose equally many channels (the halves of a chunk) may pass together.
-        """
-        found = self.apart(graph, list(graph.groups))
-        return found[1] if found else None
 
     def apart(self, graph: ChannelGraph, names: Sequence[str]) -> tuple[list[str], str] | None:
         """Find groups of which cuts are wrong without the others, and why; None where there are none."""

@@ -5,14 +5,15 @@ A test holds these equal to the function's own arguments and to the methods' set
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from torch.optim import Optimizer
 
 from secateur.architecture.building import Build
 from secateur.budget import Wanted
-from secateur.names import Granularity, TaskName
+from secateur.names import Granularity, TaskName, TrackerName
 from secateur.names import Optimizer as OptimizerName
 from secateur.network.inputs import Inputs
 from secateur.network.task import Loss, Task
@@ -36,6 +37,8 @@ class Arguments(TypedDict, total=False):
     metric: Any
     val: Iterable[Any] | None
     progress: bool | None
+    log_with: TrackerName | Sequence[TrackerName]
+    log_to: str | Path
 
 
 class OfNamed(Arguments, total=False):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 import torch
@@ -20,14 +22,15 @@ from secateur.errors import InputError, TrainingError, unknown
 from secateur.methods import CHANNEL_METHODS, ChannelPruning
 from secateur.methods.own_criterion import OwnCriterion, Score
 from secateur.names import Optimizer as OptimizerName
-from secateur.names import TaskName
+from secateur.names import TaskName, TrackerName
 from secateur.network.inputs import Inputs, call, on_device, pair_of
 from secateur.network.modes import in_evaluation, in_training
 from secateur.network.plain import bare, handle_of
 from secateur.network.task import Loss, Task
-from secateur.progress import reporter_for
+from secateur.progress import Reporter, Several, reporter_for
 from secateur.records.measure import number
 from secateur.surgery.constraints import Constraints, Floors, Patterns, Ratios
+from secateur.tracking.services import check_services
 from secateur.training.arguments import (
     Arguments,
     OfBatchNormScale,
@@ -42,6 +45,7 @@ from secateur.training.optimizers import Factory, build
 from secateur.training.reached import check_reached
 from secateur.training.recalibration import batch_norms, recalibrated
 from secateur.training.recipe import GENTLE, Recipe
+from secateur.training.shown import came_to, in_words, shown_in
 from secateur.training.untrained import (
     Batch,
     check_first,
@@ -97,6 +101,8 @@ def prune(
     metric: Any = None,
     val: Iterable[Any] | None = None,
     progress: bool | None = None,
+    log_with: TrackerName | Sequence[TrackerName] = (),
+    log_to: str | Path = ".",
     **settings: Any,
 ) -> nn.Module:
     """Prune a trained model to a budget while it goes on training on `data`; the model itself shrinks.
@@ -137,6 +143,9 @@ def prune(
         metric: with `val`: (function, "max" or "min") or a name, in place of the task's.
         val: batches that the metric is measured on before and after, which is said on stderr.
         progress: show progress; by default on a terminal.
+        log_with: "wandb", "tensorboard", "mlflow", or several: where the pruning is shown besides, step by
+            step and with what it came to (docs/watching.md).
+        log_to: the folder in which TensorBoard (`tensorboard/` in it) and W&B keep that.
         settings: of the method: beta, granularity, at_once, depth (residual blocks may go, too), ...
 
     Returns:
@@ -155,11 +164,14 @@ def prune(
         ...     model, method="filter-norm", budget="macs=40%", example_inputs=images, train=False
         ... )  # doctest: +SKIP
     """
+    services = check_services(log_with)
     pruning = _method(method, budget, every, Constraints.parse(keep, at_least, ratio), settings)
     aim = _task(task, loss, metric, val)
     handle, model = model, bare(model)
     judged = _Judged(model, aim, val, progress)
     _say(pruning.goal.words, progress)
+    asked = {"every": every, "tune_epochs": tune_epochs, "train": train}
+    show = partial(shown_in, services, log_to, pruning, asked, lambda line: _say([line], progress))
     if not train:
         if tune_epochs or optimizer is not None:
             raise InputError("train=False trains nothing, got tune_epochs or an optimizer: leave them out")
@@ -167,7 +179,10 @@ def prune(
         _say(pruning.found, progress)
         if recalibrate and pruning.removed:
             _say(_recalibrate(model, data), progress)
-        return in_evaluation(handle_of(handle, judged.again(model)))
+        model = judged.again(model)
+        with closing(show()) as elsewhere:
+            elsewhere.finish(came_to(pruning, judged.found))
+        return in_evaluation(handle_of(handle, model))
     if data is None or example_inputs is not None:
         raise InputError(
             "sc.prune trains the network on data= (inputs and targets), of which example_inputs are no part: "
@@ -182,10 +197,27 @@ def prune(
     model = pruning.prepare(model)
     check_reached(model, first, aim, pruning)
     optimizer = _optimizer(model, pruning, optimizer, lr)
-    step = _Step(pruning, optimizer, aim)
+    with closing(show()) as elsewhere:
+        step = _Step(pruning, optimizer, aim)
+        model = _pruned(model, step, data, progress, elsewhere)
+        for _ in range(tune_epochs):
+            for batch in data:
+                step.tune(model, *pair_of(batch))
+        if tune_epochs:
+            check_weights(model, "after tuning")
+        model = judged.again(in_evaluation(model))
+        elsewhere.finish(came_to(pruning, judged.found))
+    return in_evaluation(handle_of(handle, model))
+
+
+def _pruned(
+    model: nn.Module, step: _Step, data: Iterable[Any], progress: bool | None, elsewhere: Reporter
+) -> nn.Module:
+    """Train until the goal is met, channels going meanwhile; the model, free of what watched it."""
+    pruning, optimizer = step.method, step.optimizer
     shown = sys.stderr.isatty() if progress is None else progress
-    with reporter_for(sys.stderr, silent=not shown) as reporter:
-        reporter.begin(f"prune to {_in_words(pruning)}", 1)
+    with Several(reporter_for(sys.stderr, silent=not shown), elsewhere) as reporter:
+        reporter.begin(f"prune to {in_words(pruning)}", 1)
         for line in (*pruning.bounds.words, *pruning.found):
             reporter.note(line)
         reporter.run_started(pruning.name, 1)
@@ -201,13 +233,7 @@ def prune(
         except BaseException:  # Ctrl-C among them: what was cut so far stays, as a plain model
             pruning.unwatch()
             raise
-        model = pruning.finalize(model)
-    for _ in range(tune_epochs):
-        for batch in data:
-            step.tune(model, *pair_of(batch))
-    if tune_epochs:
-        check_weights(model, "after tuning")
-    return in_evaluation(handle_of(handle, judged.again(in_evaluation(model))))
+        return pruning.finalize(model)
 
 
 def _recalibrate(model: nn.Module, data: Iterable[Any] | None) -> Iterator[str]:
@@ -238,11 +264,17 @@ class _Judged:
     def __init__(self, model: nn.Module, task: Task, val: Iterable[Any] | None, progress: bool | None):
         self.task, self.val, self.progress = task, val, progress
         self.before = self._measured(model)
+        self.found: dict[str, float] = {}
 
     def again(self, model: nn.Module) -> nn.Module:
         """Measure it as it is now; the model."""
         after = self._measured(model)
         if self.before and after:
+            self.found = {
+                f"val_{name.replace(' ', '_')}{when}": value
+                for when, each in (("_before", self.before), ("", after))
+                for name, value in each.items()
+            }
             _say([f"on val: {self._said(self.before)} before, {self._said(after)} after"], self.progress)
         return model
 
@@ -253,13 +285,6 @@ class _Judged:
     def _said(self, found: dict[str, float]) -> str:
         first, *others = found.items()
         return ", ".join([self.task.metric.shown(first[1]), *(f"{name} {number(v)}" for name, v in others)])
-
-
-def _in_words(pruning: ChannelPruning) -> str:
-    """What pruning stops at."""
-    if pruning.removals is not None:
-        return f"{pruning.removals} channels fewer"
-    return ", ".join(map(str, filter(None, (pruning.goal.wanted, pruning.bounds.text))))
 
 
 class _Step:

@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from secateur.atomic import scratch
 from secateur.deploy.c.program import ALIGNMENT
 from secateur.errors import InputError
 
@@ -281,8 +281,7 @@ def built(source: str, header: str, name: str, compiler: Compiler, flags: Sequen
 
 def _built(source: str, header: str, name: str, compiler: Compiler, flags: Sequence[str]) -> ctypes.CDLL:
     command = compiler.command
-    with tempfile.TemporaryDirectory(prefix="secateur-c-") as folder:
-        path = Path(folder)
+    with scratch() as path:
         (path / f"{name}.c").write_text(source, encoding="ascii")
         (path / f"{name}.h").write_text(header, encoding="ascii")
         target = path / "network.so"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from secateur.architecture.artefact import artefact_of
 from secateur.architecture.opening import Factory
 from secateur.architecture.saved import load_model
-from secateur.atomic import write_text
+from secateur.atomic import make_folder, write_text
 from secateur.deploy.apart import Beside
 from secateur.deploy.c.compiling import Compiled, Port, has_compiler
 from secateur.deploy.c.eight import dequantized
@@ -253,7 +253,7 @@ def to_c(
     compared = has_compiler()
     built = found.compiled() if compared else None
     difference = difference_of(found, built, allowed) if built else float("nan")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_text(header, found.text.header)
     write_text(path, found.text.source)
     layers = [step for step in found.program.steps if isinstance(step, (Convolution, Linear))]

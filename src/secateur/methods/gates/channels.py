@@ -35,8 +35,9 @@ from secateur.network.weights import weight_layers
 from secateur.surgery.along import along
 from secateur.surgery.computed_weights import weight_norm_of
 from secateur.surgery.cutting import Axis, is_transposed, scale
-from secateur.surgery.graph import ChannelGraph, ChannelGroup
-from secateur.surgery.probe import channel_dim
+from secateur.surgery.graph import ChannelGraph
+from secateur.surgery.group import ChannelGroup
+from secateur.surgery.stand_ins import channel_dim
 
 _NORMS = (_NormBase, *OVER_CHANNELS)
 

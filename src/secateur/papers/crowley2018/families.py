@@ -130,7 +130,6 @@ class FamilyReproduction(CrowleyReproduction):
         self._questions: dict[tuple[Distilled | None, float], Comparison] = {}
         self._leaders: dict[tuple[float, int], Replicate] = {}
         self._replicates: dict[tuple[Distilled | None, float, int], Replicate] = {}
-        self._graph: Graph | None = None
 
     def cells_at(self, sizes: Sequence[str]) -> list[FamilyCell]:
         """The points, in the order in which they are made: the trajectory, then size by size."""

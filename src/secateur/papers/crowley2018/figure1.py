@@ -9,16 +9,15 @@ unpruned one: the paper's future work.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from secateur.atomic import write_bytes
 from secateur.papers.cells import FamilyCells
 from secateur.papers.crowley2018.claims import write_claims
 from secateur.papers.crowley2018.families import FAMILIES, TUNED, FamilyCell, FamilyReproduction
 from secateur.papers.crowley2018.figure1_drawing import figure1
 from secateur.papers.crowley2018.figure1_tables import to_csv, to_sheet
-from secateur.report import svg
-from secateur.report.drawing import encode, house_style
+from secateur.papers.crowley2018.figure_files import write_figure
 
 _SHOWN = "Test error against parameters, a curve for each family of networks; the table has the numbers."
 
@@ -46,12 +45,6 @@ class Figure1(FamilyReproduction):
 
 def write_figure1(content: FamilyCells, out: Path) -> None:
     """Leave the curves as PNG and SVG, and their numbers as markdown, CSV and HTML."""
-    with house_style():
-        figure = figure1(content)
-        pictures = {kind: encode(figure, kind) for kind in ("png", "svg")}
-        figure.patch.set_visible(False)
-        inline = svg.markup(figure, "figure1", _SHOWN, clipped=True)
-    sheet = to_sheet(content, inline)
-    texts = {"md": sheet.to_markdown(), "csv": to_csv(content), "html": sheet.to_html()}
-    for kind, data in {**pictures, **{kind: text.encode() for kind, text in texts.items()}}.items():
-        write_bytes(out / f"figure1.{kind}", data)
+    write_figure(
+        out, "figure1", partial(figure1, content), _SHOWN, partial(to_sheet, content), to_csv(content)
+    )

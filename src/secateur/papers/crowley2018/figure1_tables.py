@@ -17,7 +17,7 @@ from secateur.papers.crowley2018.scales import DATASET, NETWORK, SIZES
 from secateur.papers.crowley2018.snip_grid import CELLS, SNIP
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, conditions, shown
-from secateur.records.written import exact
+from secateur.records.written import field
 
 Column = tuple[str, str | None]
 """An arm, and what its networks learnt from the unpruned one."""
@@ -176,7 +176,7 @@ def to_csv(content: FamilyCells) -> str:
             found = mark.found
             writer.writerow(
                 map(
-                    exact,
+                    field,
                     (
                         *(*column, run.network, run.dataset, mark.size, run.budget, published, run.made_of),
                         *(mark.params, found.mean, found.std, found.low, found.high, found.n),

@@ -10,20 +10,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from secateur.atomic import write_bytes
 from secateur.errors import InputError
 from secateur.papers.cells import FamilyCells, Pruned
 from secateur.papers.crowley2018.claims import write_claims
 from secateur.papers.crowley2018.families import COPYCAT, TUNED, FamilyCell, FamilyReproduction
 from secateur.papers.crowley2018.figure2_drawing import figure2
+from secateur.papers.crowley2018.figure_files import write_figure
 from secateur.papers.crowley2018.profiles import Profile, later, profile_after, reached, spearman
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, conditions
-from secateur.records.written import exact
-from secateur.report import svg
-from secateur.report.drawing import encode, house_style
+from secateur.records.written import field
 from secateur.runs.graph import Graph, Node
 
 _SHOWN = "Percent of each block's channels that remain, and their number below; the table has the numbers."
@@ -59,15 +58,9 @@ class Figure2(FamilyReproduction):
 
 def write_figure2(content: FamilyCells, out: Path) -> None:
     """Leave the profile as PNG and SVG, and its numbers as markdown, CSV and HTML."""
-    with house_style():
-        figure = figure2(content)
-        pictures = {kind: encode(figure, kind) for kind in ("png", "svg")}
-        figure.patch.set_visible(False)
-        inline = svg.markup(figure, "figure2", _SHOWN, clipped=True)
-    sheet = to_sheet(content, inline)
-    texts = {"md": sheet.to_markdown(), "csv": to_csv(content), "html": sheet.to_html()}
-    for kind, data in {**pictures, **{kind: text.encode() for kind, text in texts.items()}}.items():
-        write_bytes(out / f"figure2.{kind}", data)
+    write_figure(
+        out, "figure2", partial(figure2, content), _SHOWN, partial(to_sheet, content), to_csv(content)
+    )
 
 
 def to_sheet(content: FamilyCells, figure: str = "") -> Sheet:
@@ -130,5 +123,5 @@ def to_csv(content: FamilyCells) -> str:
             alike = spearman(first.percent, profile.percent)
             for index, name in enumerate(each.groups):
                 block = (index + 1, name, index in profile.strided, profile.whole[index], profile.left[index])
-                writer.writerow(map(exact, (each.seed, removals, *block, profile.percent[index], alike)))
+                writer.writerow(map(field, (each.seed, removals, *block, profile.percent[index], alike)))
     return out.getvalue()

@@ -1,7 +1,7 @@
 """The FLOP penalty of Crowley et al. 2018: `secateur reproduce crowley2018 penalties`.
 
 "We experimented with several different values for the FLOP penalty hyperparameter but found this made little
-difference." The paper says neither values nor numbers: ours are per MAC (`methods.channels.removal_score`),
+difference." The paper says neither values nor numbers: ours are per MAC (`channel_choice.removal_score`),
 and each has a trajectory of its own beside the one without.
 """
 
@@ -21,7 +21,7 @@ from secateur.papers.crowley2018.figure1_tables import Mark, caption, curve
 from secateur.papers.crowley2018.profiles import profile_after, spearman
 from secateur.papers.sheet import Sheet, Table
 from secateur.papers.text import MISSING, shown
-from secateur.records.written import exact
+from secateur.records.written import field
 
 
 class Penalties(FamilyReproduction):
@@ -125,5 +125,5 @@ def to_csv(content: FamilyCells) -> str:
                 found = mark.found
                 profile = alike(content, beta) if beta else None
                 row = (beta, arm, size, *counted, found.mean, found.std, found.n, profile)
-                writer.writerow(map(exact, row))
+                writer.writerow(map(field, row))
     return out.getvalue()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.architecture.architecture import Architecture
-from secateur.atomic import write_json
+from secateur.atomic import make_folder, write_json
 from secateur.data import Data
 from secateur.device import Runtime
 from secateur.names import AUTO, Precision
@@ -47,7 +47,7 @@ def settled(
     ratio = speed_of_bf16(architecture, data, batch_size, runtime, clock)
     precision = "bf16" if ratio >= WORTH else "fp32"
     environment = describe_environment(runtime, precision)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_json(path, {"precision": precision, "ratio": ratio, "environment": environment})
     return precision, f"forward passes in {precision}: in bf16 a step is {ratio:.2f} times as fast here"
 

@@ -37,11 +37,6 @@ class Profile:
         """The blocks, from 1; a star marks the strided ones."""
         return tuple(f"{i + 1}{'*' if i in self.strided else ''}" for i in range(len(self.whole)))
 
-    def mean_percent(self, strided: bool) -> float | None:
-        """Percent left on average over the strided blocks, or over the others; None without such."""
-        found = [value for i, value in enumerate(self.percent) if (i in self.strided) == strided]
-        return math.fsum(found) / len(found) if found else None
-
 
 def profile_after(pruned: Pruned, removals: int) -> Profile:
     """The profile after so many removals of a trajectory."""

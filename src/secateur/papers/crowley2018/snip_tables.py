@@ -13,7 +13,7 @@ from secateur.compare.summary import interval
 from secateur.papers.cells import About, CrowleyCells, CrowleyRun
 from secateur.papers.crowley2018.snip_grid import CELLS, COPYCAT, SNIP, Cell
 from secateur.papers.text import MISSING, conditions, markdown, shown
-from secateur.records.written import exact
+from secateur.records.written import field
 from secateur.report.templates import environment
 
 
@@ -108,7 +108,7 @@ def to_csv(runs: Sequence[CrowleyRun], about: About) -> str:
         cell = entry.cell
         theirs = (cell.method, cell.dataset, cell.network, cell.rate, cell.size, cell.published)
         ours = (entry.made_of, entry.not_zero, entry.mean, entry.std, entry.n)
-        writer.writerow((*map(exact, (*theirs, *ours)), about.scale, about.device, about.commit))
+        writer.writerow(map(field, (*theirs, *ours, about.scale, about.device, about.commit)))
     return out.getvalue()
 
 

@@ -12,7 +12,7 @@ from secateur.atomic import write_bytes
 from secateur.papers.cells import DupontCells
 from secateur.papers.dupont2021.claims import NOT_HELD, NOT_MEASURED, Checked, Outcome, check
 from secateur.papers.text import MISSING, conditions, markdown
-from secateur.records.written import exact
+from secateur.records.written import field
 from secateur.report.templates import environment
 
 TITLE = "What Dupont et al. 2021 say of their method, checked"
@@ -187,7 +187,7 @@ def to_csv(content: DupontCells) -> str:
             found += [claim.relation, claim.bound(place)]
             for outcome in outcomes:
                 found += [outcome.verdict, outcome.value, outcome.std, outcome.n, outcome.note]
-            writer.writerow([*map(exact, found), about.scale, about.device, about.commit])
+            writer.writerow(map(field, (*found, about.scale, about.device, about.commit)))
     return out.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from secateur.atomic import write_bytes
+from secateur.atomic import make_folder, write_bytes
 from secateur.methods.gates.gate import gate, unstable_gate
 from secateur.report.drawing import encode, house_style, new_figure
 from secateur.report.palette import MUTED
@@ -33,7 +33,7 @@ def draw_figure2(path_png: Path, path_svg: Path) -> None:
     with house_style():
         figure = figure2()
         for path, kind in ((Path(path_png), "png"), (Path(path_svg), "svg")):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_bytes(path, encode(figure, kind))
 
 

@@ -21,7 +21,7 @@ from secateur.papers.cells import About, DupontCells, DupontRun
 from secateur.papers.dupont2021.claim_pages import write_claims
 from secateur.papers.published import load_highest, published
 from secateur.papers.text import MISSING, conditions, markdown, shown
-from secateur.records.written import exact
+from secateur.records.written import field
 from secateur.report.templates import environment
 
 Cells = Sequence[DupontRun]
@@ -279,7 +279,7 @@ def to_csv(table: str, cells: Cells, about: About) -> str:
     for row in table_rows(table, cells):
         for e in row.entries:
             numbers = (e.rate, e.published, e.mean, e.std, e.n)
-            writer.writerow((table, row.dataset, row.network, row.method, *map(exact, numbers), *made))
+            writer.writerow(map(field, (table, row.dataset, row.network, row.method, *numbers, *made)))
     return out.getvalue()
 
 

@@ -14,11 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import InputError, TrainingError, kind_and_line
+from secateur.errors import InputError, TrainingError, UnreadableError, kind_and_line
 from secateur.process import keep_freed_memory
 from secateur.records.ours import VERSION
 
 _KINDS: dict[str, type[Exception]] = {
+    "UnreadableError": UnreadableError,
     "InputError": InputError,
     "TrainingError": TrainingError,
     "OSError": OSError,
@@ -60,7 +61,7 @@ def outcome(function: str, argument: str) -> str:
         answer = getattr(import_module(module), name)(argument)
         if not isinstance(answer, str):
             raise TypeError(f"{function} must give text, got {type(answer).__name__}")
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # Ctrl-C is for the process that waits: whatever this is, it is the call's
         return json.dumps(_packed(error))
     return json.dumps({"answer": answer})
 

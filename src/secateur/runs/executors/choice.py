@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from secateur.device import Runtime
-from secateur.errors import InputError
+from secateur.errors import InputError, TrainingError, UnreadableError
 from secateur.network.counting import TRAINING_MACS_PER_INFERENCE_MAC
+from secateur.runs.evening import even_out
 from secateur.runs.executors.failures import Failures
 from secateur.runs.executors.here import Finished, make_here
 from secateur.runs.executors.pool import NoWorkerError, Pool
@@ -18,6 +19,7 @@ from secateur.runs.executors.sharing import Sharing, check_portable, workplace
 from secateur.runs.graph import Graph, Made, write_plan
 from secateur.runs.schedule import Schedule
 from secateur.runs.session import Session
+from secateur.runs.space import check_space
 from secateur.runs.tracking.tracking import About, tracked
 
 SMALL_STEP = 2e9
@@ -119,10 +121,14 @@ def threads_each(workers: int) -> int:
     return max(1, torch.get_num_threads() // workers)
 
 
-def in_words(workers: int, on: str = HERE) -> str:
-    """Say what will be made how, for people."""
+def in_words(workers: int, on: str = HERE, *, apart: bool = False) -> str:
+    """Say what will be made how, for people.
+
+    Args:
+        apart: even one run after the other is not made in this process.
+    """
     if workers == 1 and on == HERE:
-        return "one run after the other"
+        return "one run after the other" + (", in a process beside this one" if apart else "")
     threads = threads_each(workers)
     where = "" if on == HERE else " on Ray"
     return f"{workers} runs side by side{where}, {threads} thread{'s' if threads > 1 else ''} each"
@@ -156,12 +162,19 @@ def make_graph(
     """
     session.before_making(graph)
     made = Made(graph, session.store)
+    session.look_over(made)
     count = count_for(asked, graph, session, made)
+    if session.runtime.world == 1:
+        check_space(made.unfinished(), session.store.directory)
     if session.runtime.is_main:
         write_plan(made)
     try:
         with tracked(made, session, about):
             failures = _make(made, session, asked, count, finished)
+            if session.runtime.is_main:
+                even_out(made)
+    except UnreadableError as error:  # not what the user asked for is wrong, and runs were made
+        raise TrainingError(str(error)) from error
     finally:
         if session.runtime.is_main:
             write_plan(made)  # with the runs that are known by now
@@ -173,7 +186,8 @@ def make_graph(
 def _make(made: Made, session: Session, asked: Workers, count: int, finished: Finished) -> Failures:
     """Make what is not finished, where it was asked for."""
     if asked.on == HERE:
-        found = None if count == 1 else _handed_out(made, session, count, finished)
+        in_here = count == 1 and not _apart(made, session)
+        found = None if in_here else _handed_out(made, session, count, finished)
         return make_here(made, session, finished) if found is None else found
     if not made.unfinished():
         return Failures(len(made.graph))
@@ -184,22 +198,36 @@ def _make(made: Made, session: Session, asked: Workers, count: int, finished: Fi
         raise InputError(f"the runs cannot be handed to Ray ({error})") from None
 
 
+def _apart(made: Made, session: Session) -> bool:
+    """Whether one run after the other is made in a process that can be killed: one with a limit.
+
+    No process can interrupt itself within a library written in C.
+    """
+    return session.run_limit is not None and session.runtime.world == 1 and bool(made.unfinished())
+
+
 def _handed_out(made: Made, session: Session, count: int, finished: Finished) -> Failures | None:
     """Have processes of this machine make the runs; None where they cannot, and that is said."""
     try:
         check_portable(made.graph)
     except InputError as error:
-        session.reporter.note(f"one run after the other: {error}")
+        session.reporter.note(f"one run after the other: {error}{_unlimited(session)}")
         return None
     try:
         return _share_out(made, session, count, HERE, finished)
     except NoWorkerError as error:
-        session.reporter.note(f"one run after the other: {error}")
+        session.reporter.note(f"one run after the other: {error}{_unlimited(session)}")
         return None
 
 
+def _unlimited(session: Session) -> str:
+    """What a limit cannot do in this process, where there is one."""
+    cannot = "; --run-limit cannot end here what hangs within a library written in C"
+    return "" if session.run_limit is None else cannot
+
+
 def _share_out(made: Made, session: Session, count: int, on: str, finished: Finished) -> Failures:
-    session.reporter.note(in_words(count, on))
+    session.reporter.note(in_words(count, on, apart=True))
     with workplace(session.store) as folder, _pool(session, count, on) as pool:
         if isinstance(pool, RayPool):
             pool.probe(folder)

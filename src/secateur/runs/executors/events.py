@@ -7,6 +7,8 @@ was said before a worker died is in it.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,10 @@ class EventWriter(Reporter):
     def __init__(self, path: Path):
         self._file = path.open("a", encoding="utf-8")
         self._last = 0.0
+
+    def taken_up(self) -> None:
+        """Say which process this is, and that its time begins now."""
+        self._tell("taken_up", pid=os.getpid(), host=socket.gethostname())
 
     def run_started(self, label: str, compute: float) -> None:
         self._tell("run_started", label=label, compute=compute)
@@ -57,12 +63,19 @@ class EventWriter(Reporter):
 
 
 class EventReader:
-    """Passes on to a reporter what a worker wrote, as far as it came."""
+    """Passes on to a reporter what a worker wrote, as far as it came.
+
+    Attributes:
+        pid: the worker's process, where it is one of this machine and has begun.
+        heard: when that was heard, by `time.monotonic`.
+    """
 
     EVENTS = ("run_started", "run_begun", "step", "epoch", "run_finished", "note")
 
     def __init__(self, path: Path, reporter: Reporter):
         self.path, self.reporter = path, reporter
+        self.pid: int | None = None
+        self.heard = 0.0
         self._read = 0
 
     def pass_on(self) -> None:
@@ -77,3 +90,8 @@ class EventReader:
             said = json.loads(line)
             if said["event"] in self.EVENTS:
                 getattr(self.reporter, said["event"])(**said["content"])
+            elif said["event"] == "taken_up":
+                self._taken_up(**said["content"])
+
+    def _taken_up(self, pid: int, host: str) -> None:
+        self.pid, self.heard = pid if host == socket.gethostname() else None, time.monotonic()

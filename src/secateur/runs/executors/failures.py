@@ -4,30 +4,53 @@ from __future__ import annotations
 
 import datetime
 import errno
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from secateur.errors import InputError, TrainingError, kind_and_line
+from secateur.errors import (
+    OUT_OF_MEMORY,
+    InputError,
+    TrainingError,
+    UnreadableError,
+    kind_and_line,
+    out_of_memory,
+)
 from secateur.progress import Reporter
 from secateur.records.failed import Failed
 from secateur.records.ours import VERSION
-from secateur.runs.graph import Made, Node, NotMadeError
+from secateur.runs.graph import Made, Node
+from secateur.runs.store import RunStore
 
 SHOWN = 3
-_OF_THE_SYSTEM = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
-    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
-)
+_OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """A full disk and its like: no other run would fare better."""
+_REFUSED = (errno.EACCES, errno.EPERM)
+"""Nor would one where it is the folder of the runs that is refused."""
 
 
-def stops_all(error: BaseException) -> bool:
+def stops_all(error: BaseException, store: RunStore) -> bool:
     """Whether an error is of the system rather than of one run, so that nothing more is begun."""
-    return isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM
+    if isinstance(error, UnreadableError):
+        return True
+    if not isinstance(error, OSError) or error.errno not in (*_OF_THE_SYSTEM, *_REFUSED):
+        return False
+    return error.errno in _OF_THE_SYSTEM or _is_within(error.filename, store)
+
+
+def _is_within(filename: object, store: RunStore) -> bool:
+    """Whether a file, as an error names it, is one of the runs' folder; unnamed, it is taken for one."""
+    if not isinstance(filename, (str, bytes)):
+        return True
+    return Path(os.fsdecode(filename)).absolute().is_relative_to(store.directory.absolute())
 
 
 def message_of(error: BaseException) -> str:
     """Say an error in a line: ours as it is, others' with their kind."""
-    return str(error) if isinstance(error, (InputError, TrainingError)) else kind_and_line(error)
+    if isinstance(error, (InputError, TrainingError)):
+        return str(error)
+    said = kind_and_line(error)
+    return f"{said}: {OUT_OF_MEMORY}" if out_of_memory(error) else said
 
 
 def _named(name: str, message: str) -> str:
@@ -56,11 +79,19 @@ class Failures:
     def __bool__(self) -> bool:
         return bool(self.told)
 
-    def add(self, node: Node, error: BaseException, reporter: Reporter, made: Made | None = None) -> None:
-        """Keep a failure, tell it, and write it into the run's folder."""
+    def add(
+        self,
+        node: Node,
+        error: BaseException,
+        reporter: Reporter,
+        made: Made | None = None,
+        *,
+        writes: bool = True,
+    ) -> None:
+        """Keep a failure, tell it, and write it into the run's folder, where this process `writes`."""
         message = message_of(error)
         failed = Failed(
-            run_id=_id_of(node, made),
+            run_id=_id_of(node) if made is None else made.id(node),
             label=node.name,
             error=" ".join(message.split()).removeprefix(f"{node.name}: "),
             refused=isinstance(error, InputError),
@@ -70,13 +101,14 @@ class Failures:
         if made is not None:
             # What holds an error holds all that its frames do: a network on the GPU, for example.
             error = error.with_traceback(None) if self.total > 1 else error
-            made.store.save_failure(failed)
+            if writes:
+                made.store.save_failure(failed)
         self.errors[node.name], self.told[node.name] = error, failed
         reporter.note(f"failed: {_named(node.name, failed.error)}")
 
     def passes_over(self, node: Node, made: Made, reporter: Reporter) -> bool:
         """Whether a run failed under an earlier command, and is not tried again; that is said."""
-        if self.retried or (run_id := _id_of(node, made)) is None:
+        if self.retried or (run_id := made.id(node)) is None:
             return False
         failed = made.store.failure(run_id)
         if failed is None:
@@ -96,7 +128,7 @@ class Failures:
         left = left or self.left
         first = next(iter(self.errors.values()), None)
         if self.total == 1 and first is not None:
-            raise first
+            raise _as_one(first, next(iter(self.told)))
         named = "; ".join(_named(name, each.error) for name, each in list(self.told.items())[:SHOWN])
         more = len(self.told) - SHOWN
         refused = next(iter(self.told.values())).refused
@@ -109,9 +141,16 @@ class Failures:
         ) from first
 
 
-def _id_of(node: Node, made: Made | None) -> str | None:
-    """The run's id; None where it follows from what is not there, or cannot be told for another reason."""
-    try:
-        return made.run(node).run_id if made is not None else node.run.run_id if node.run else None
-    except (NotMadeError, ValueError, RuntimeError):
-        return None
+def _as_one(error: BaseException, name: str) -> BaseException:
+    """The error of the only run. What is neither ours nor of the system is told with the run: by itself it
+    would look like a fault of ours, and exit(0) like success."""
+    known = isinstance(error, (InputError, TrainingError, OSError, MemoryError, ImportError))
+    if known or out_of_memory(error) or os.environ.get("SECATEUR_DEBUG"):
+        return error
+    told = TrainingError(f"{_named(name, message_of(error))}: SECATEUR_DEBUG=1 shows where")
+    told.__cause__ = error
+    return told
+
+
+def _id_of(node: Node) -> str | None:
+    return node.run.run_id if node.run else None

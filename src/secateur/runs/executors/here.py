@@ -6,9 +6,9 @@ import os
 import traceback
 from collections.abc import Callable
 
-from secateur.device import lost_another
-from secateur.errors import TrainingError, UnfinishedError
+from secateur.errors import UnfinishedError
 from secateur.runs.executors.failures import Failures, stops_all
+from secateur.runs.executors.ranks import Ranks
 from secateur.runs.graph import Made, Node, NotMadeError
 from secateur.runs.session import Session
 
@@ -27,9 +27,11 @@ def make_here(made: Made, session: Session, finished: Finished) -> Failures:
 
     Raises:
         OSError: at once, where the system refuses to write.
+        TrainingError: at once, where another of several processes is gone.
         UnfinishedError: at once, where the time is over.
     """
     failures = Failures(len(made.graph), session.retries_failed)
+    ranks = Ranks(session.runtime) if session.runtime.world > 1 else None
     unmade: set[str] = set()
     for node in made.unfinished():
         if unmade.intersection(node.after) and not _settled(made, node):
@@ -38,34 +40,33 @@ def make_here(made: Made, session: Session, finished: Finished) -> Failures:
         if failures.passes_over(node, made, session.reporter):
             unmade.add(node.name)
             continue
-        try:
-            session.make(made.run(node))
-        except (NotMadeError, UnfinishedError):
-            raise
-        except (Exception, SystemExit) as error:
-            if stops_all(error):
-                raise
-            if session.runtime.world > 1:  # the others would wait for this one in another run than it is at
-                raise _of_several(error) from error
-            if os.environ.get("SECATEUR_DEBUG"):
-                traceback.print_exc()
-            failures.add(node, error, session.reporter, made)
-            unmade.add(node.name)
-        else:
+        error = _failure(made, node, session)
+        if ranks is not None:
+            error = ranks.agree(error)
+        if error is None:
             finished(node)
+        else:
+            failures.add(node, error, session.reporter, made, writes=session.runtime.is_main)
+            unmade.add(node.name)
     failures.left = len(unmade) - len(failures.told)
     return failures
 
 
-def _of_several(error: BaseException) -> BaseException:
-    """The error itself, or that another process is gone."""
-    said = lost_another(error)
-    return error if said is None else TrainingError(said)
+def _failure(made: Made, node: Node, session: Session) -> BaseException | None:
+    """Make a node's run; why it failed, if it did."""
+    try:
+        session.make(made.run(node))
+    except (NotMadeError, UnfinishedError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # somebody's code: exit() and kinds of its own may come out of it
+        if stops_all(error, made.store):
+            raise
+        if os.environ.get("SECATEUR_DEBUG"):
+            traceback.print_exc()
+        return error
+    return None
 
 
 def _settled(made: Made, node: Node) -> bool:
     """Whether a run that follows from others can be told although one of them failed."""
-    try:
-        return node.run is None and made.run(node) is not None
-    except NotMadeError:
-        return False
+    return node.run is None and made.id(node) is not None

@@ -7,8 +7,8 @@ when one dies. What it lacks is here:
   broken and kills all the others in it; here only the lost worker is made anew.
 - Workers that end when the process that started them does, however it ends. Theirs would stay for ever: each
   holds both ends of the pipe that it waits at.
-- Workers that leave Ctrl-C and SIGTERM, which may reach a whole group, to the process that started them; that
-  do not write into its standard output; and of which the last words are known.
+- Workers that leave Ctrl-C, SIGTERM and their like, which may reach a whole group, to the process that
+  started them; that do not write into its standard output; and of which the last words are known.
 
 Loky's and Python's resource trackers, two small processes that belong to the interpreter, stay as long as it.
 """
@@ -30,12 +30,17 @@ from importlib import import_module
 from typing import IO, Any
 
 from secateur.errors import first_line, require_posix
+from secateur.names import harmless
 from secateur.runs.executors.call import outcome, prepare, search_paths, thread_environment, unpack
 from secateur.runs.executors.pool import NoWorkerError, ThreadedPool, WorkerLostError
 
 PARENT_EVERY_S = 0.2
 """How often a worker looks whether the process that started it is still there."""
-_LEFT_TO_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
+_LEFT_TO_THE_PARENT = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
 
 
 def _loky(module: str) -> Any:
@@ -85,10 +90,12 @@ class _Worker:
         self._executor: Any = None  # loky's
         self._pid: int | None = None
         self._log: IO[bytes] | None = None
+        self._before = 0  # what the log held when the call began
 
     def call(self, function: str, argument: str) -> str:
         """Have the process make the call and wait for its packed outcome; WorkerLostError where it dies."""
         executor, loky = self._executor or self._start(), _loky("process_executor")
+        self._before = 0 if self._log is None else os.fstat(self._log.fileno()).st_size
         try:
             return executor.submit(outcome, function, argument).result()
         except (loky.BrokenProcessPool, loky.ShutdownExecutorError) as error:
@@ -154,9 +161,9 @@ class _Worker:
     def _last_words(self) -> str:
         if self._log is None:
             return ""
-        self._log.seek(0)
+        self._log.seek(self._before)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return f", {lines[-1][:200]}" if lines else ""
+        return f", {harmless(lines[-1])[:200]}" if lines else ""
 
     def _forget(self) -> None:
         with self._lock:
@@ -178,7 +185,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block Ctrl-C and SIGTERM in this thread, and so in a process it starts, until that one ignores them."""
+    """Block Ctrl-C and its like in this thread, and in a process it starts, until that one ignores them."""
     _loky("backend.resource_tracker").ensure_running()  # before: who starts the trackers unblocks both
     multiprocessing.resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_PARENT)

@@ -24,6 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from secateur.atomic import scratch_folder
 from secateur.errors import InputError, first_line, kind_and_line, require_packages
 from secateur.records.ours import VERSION
 from secateur.runs.executors.call import paths_of_ones_own, thread_environment, unpack
@@ -183,7 +184,7 @@ class _Local:
             raise InputError(
                 "this process is connected to Ray already: ray.shutdown() first, or give its address"
             )
-        folder, mark = tempfile.mkdtemp(prefix="secateur-", dir=_short_folder()), secrets.token_hex(16)
+        folder, mark = str(scratch_folder(_short_folder(), short=True)), secrets.token_hex(16)
         self._watch = Watch(mark, folder)
         try:
             with _environment(_cluster_environment(mark)), _kept_sigterm():

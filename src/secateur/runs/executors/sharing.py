@@ -19,14 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from secateur.data import Data
-from secateur.errors import InputError, TrainingError
+from secateur.errors import OUT_OF_MEMORY, InputError, TrainingError, out_of_memory
 from secateur.runs.executors.events import EventReader
 from secateur.runs.executors.failures import Failures, stops_all
 from secateur.runs.executors.here import Finished
 from secateur.runs.executors.pool import NoWorkerError, Pool, WorkerLostError
 from secateur.runs.executors.worker import MAKE, order
 from secateur.runs.graph import Graph, Made, Node
-from secateur.runs.life import maker_of
 from secateur.runs.portable import run_as_json, write_data
 from secateur.runs.run_limit import overdue
 from secateur.runs.schedule import Schedule
@@ -67,7 +66,6 @@ class Sharing:
         self.schedule = Schedule(made.unfinished(), made)
         self.failures = Failures(len(made.graph), session.retries_failed)
         self.attempts: Counter[str] = Counter()
-        self.begun: dict[str, float] = {}
         self.overdue: set[str] = set()
         self.running: dict[Future[str], tuple[Node, EventReader]] = {}
         self._reporters = [session.reporter.beside() for _ in range(pool.workers)]
@@ -87,9 +85,10 @@ class Sharing:
             if not self.running:
                 break
             ended, _ = wait(self.running, LOOK_EVERY_S, FIRST_COMPLETED)
-            for node, events in self.running.values():
+            for future, (node, events) in self.running.items():
                 events.pass_on()
-                self._end_if_overdue(node)
+                if not future.done():
+                    self._end_if_overdue(node, events)
             for future in ended:
                 self._hear(future, *self.running.pop(future))
         self.failures.left = len(self.schedule.waiting)
@@ -106,16 +105,21 @@ class Sharing:
                 self._begin(node)
 
     def _begin(self, node: Node) -> None:
-        """Have a worker make a node's run."""
-        run = self.made.run(node)
+        """Have a worker make a node's run; one that cannot be told, or written down, failed."""
+        try:
+            run = self.made.run(node)
+            content = run_as_json(run)
+        except (Exception, SystemExit) as error:
+            self.failures.add(node, error, self.session.reporter, self.made)
+            self.schedule.fail(node)
+            return
         assert isinstance(run.data, Data), "check_portable comes first"
         data = self._left(run.data)
         self._orders += 1
         events = EventReader(self.folder / f"{self._orders}.jsonl", self._reporters.pop())
         device = self.session.runtime.device_name
-        text = order(run_as_json(run), self.session.store, data, events.path, device, self.session.run_limit)
+        text = order(content, self.session.store, data, events.path, device, self.session.run_limit)
         self.attempts[node.name] += 1
-        self.begun[node.name] = time.monotonic()
         self.running[self.pool.submit(MAKE, text)] = node, events
 
     def _left(self, data: Data) -> Path:
@@ -141,38 +145,37 @@ class Sharing:
         if error is None:
             self.schedule.finish(node)
             self.finished(node)
-        elif node.name in self.overdue:
+        elif node.name in self.overdue and not self.made.has(node):
             assert self.session.run_limit is not None
             self.failures.add(node, overdue(self.session.run_limit), self.session.reporter, self.made)
             self.schedule.fail(node)
         elif isinstance(error, WorkerLostError) and self.attempts[node.name] < ATTEMPTS:
             self._say(f"{node.name}: {error}; it goes on from its last epoch")
             self._begin(node)
-        elif isinstance(error, NoWorkerError) or stops_all(error):
+        elif isinstance(error, NoWorkerError) or stops_all(error, self.session.store):
             raise error
         else:
             self.failures.add(node, self._as_it_is_told(error), self.session.reporter, self.made)
             self.schedule.fail(node)
 
-    def _end_if_overdue(self, node: Node) -> None:
+    def _end_if_overdue(self, node: Node, events: EventReader) -> None:
         """Kill the worker, of this machine, that did not end its run by itself when its time was over."""
         limit = self.session.run_limit
-        if limit is None or time.monotonic() - self.begun[node.name] < limit + PATIENCE_S:
+        if limit is None or events.pid is None or time.monotonic() - events.heard < limit + PATIENCE_S:
             return
-        maker = maker_of(self.session.store, self.made.run(node).run_id)
-        if maker is None or not maker.is_here or maker.pid == os.getpid():
-            return
-        if time.time() - maker.since >= limit + PATIENCE_S:
-            self.overdue.add(node.name)
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(maker.pid, signal.SIGKILL)
+        self.overdue.add(node.name)
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(events.pid, signal.SIGKILL)
 
     @staticmethod
     def _as_it_is_told(error: BaseException) -> BaseException:
         """Make one of ours of an error that is a line already; say how often a worker died."""
         if isinstance(error, WorkerLostError):
-            return TrainingError(f"{error}, {ATTEMPTS} times")
-        return TrainingError(str(error)) if type(error) is RuntimeError else error
+            advice = f": {OUT_OF_MEMORY}" if "memory" in str(error) else ""
+            return TrainingError(f"{error}, {ATTEMPTS} times{advice}")
+        if type(error) is not RuntimeError:
+            return error
+        return TrainingError(f"{error}: {OUT_OF_MEMORY}" if out_of_memory(error) else str(error))
 
     def _say(self, text: str) -> None:
         self.session.reporter.note(text)

@@ -37,15 +37,16 @@ def order(
 def make(text: str) -> str:
     """Make the run of an order; its id."""
     content = json.loads(text)
-    data = _data(content["data"])
 
     def architecture(described: Described, data: Data) -> Architecture:
         whole = _whole(json.dumps(described["whole"]), content["data"])
         return whole.left_as(described)
 
-    run = run_from_json(content["run"], data, architecture)
     reporter = EventWriter(Path(content["events"]))
     try:
+        reporter.taken_up()
+        run = run_from_json(content["run"], _data(content["data"]), architecture)
+        reporter.taken_up()  # once more: to build and trace a network may take a while, and is not the run
         session = Session(_store(content["store"]), Runtime(content["device"]), reporter)
         session.run_limit = content["limit"]
         session.make(run)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from secateur.atomic import write_json
+from secateur.atomic import make_folder, write_json
 from secateur.errors import InputError
 from secateur.records.stored import Stored
 
@@ -53,5 +53,5 @@ class Marks(Stored):
 
     def write(self, folder: Path) -> None:
         """Write it down."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_json(folder / TRACKED_FILE, self.to_json())

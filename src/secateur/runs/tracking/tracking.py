@@ -7,7 +7,6 @@ later. No service stops the work.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.errors import kind_and_line, unknown
 from secateur.progress import Reporter
 from secateur.records.record import Record
 from secateur.runs.environment import source_commit
@@ -23,8 +21,8 @@ from secateur.runs.graph import Made
 from secateur.runs.session import Session
 from secateur.runs.store import RunStore
 from secateur.runs.tracking.mark import Mark, Marks
-from secateur.runs.tracking.services import SERVICES, Service
-from secateur.runs.tracking.told import Told, numbers, outcome, rows_of
+from secateur.tracking.services import SERVICES, Service, without_passwords
+from secateur.tracking.told import Outcome, Told, numbers, rows_of
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -33,27 +31,8 @@ EVERY_S, SHARE, GRACE_S = 2.0, 0.02, 5.0
 """The least time between two tellings of epochs, and how much of the time they may take, beside so many
 seconds that they may take anyway."""
 
-_PASSWORD = re.compile(r"://[^/@\s]*@")
-"""Who is let in where an address says so; it is not repeated."""
-
 About = Callable[[str], Mapping[str, str]]
 """What a run is in the command's question, by its id: arm, budget."""
-
-
-def check_services(log_with: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Read the names of services: one, several, or a text with commas.
-
-    Raises:
-        InputError: where one is unknown, not installed, or cannot be used here.
-    """
-    texts = [log_with] if isinstance(log_with, str) else log_with or []
-    names = dict.fromkeys(part.strip() for text in texts for part in str(text).split(","))
-    for name in names:
-        if name not in SERVICES:
-            raise unknown("service of --log-with", name, SERVICES)
-    for name in names:
-        SERVICES[name].check()
-    return tuple(names)
 
 
 @dataclass
@@ -157,7 +136,7 @@ class Tracking:
         for row in rows:
             tracker.log(numbers(row), step=row["epoch"])
         if record is not None:
-            service.tell_outcome(tracker, outcome(record), record.epochs, settings)
+            service.tell_outcome(tracker, Outcome.of_record(record, settings))
         if record is not None or not service.stays_open:
             service.close(tracker, record is not None)
         else:
@@ -189,7 +168,7 @@ class Tracking:
         except Exception as error:
             with suppress(ValueError):
                 self.services.remove(service)
-            why = _PASSWORD.sub("://", kind_and_line(error))
+            why = without_passwords(error)
             self.note(
                 f"{service.name} is told nothing more ({why}); the runs go on, and the same "
                 "command tells it the rest later"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from secateur.errors import InputError, missing
-from secateur.runs.tracking.told import Told, Value
+from secateur.errors import InputError, kind_and_line, missing, unknown
+from secateur.process import silent
+from secateur.records.out import check_stays
+from secateur.tracking.told import Outcome, Told, Value
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -18,12 +21,14 @@ if TYPE_CHECKING:
 PROJECT = "secateur"
 """What runs are gathered under, where the environment names nothing else."""
 
+_PASSWORD = re.compile(r"://[^/@\s]*@")
+
 
 class Service:
     """Where runs are shown.
 
     Args:
-        out: the command's folder.
+        out: the command's folder; InputError where its part for the service is a link out of it.
 
     Attributes:
         name: as `--log-with` has it.
@@ -34,6 +39,7 @@ class Service:
     stays_open: ClassVar[bool] = True
 
     def __init__(self, out: Path):
+        check_stays(out / self.name, out)
         self.out = out
 
     @classmethod
@@ -61,15 +67,9 @@ class Service:
         """
         raise NotImplementedError
 
-    def tell_outcome(
-        self,
-        tracker: GeneralTracker,
-        found: Mapping[str, float],
-        epochs: int,
-        settings: Mapping[str, Value],
-    ) -> None:
-        """Tell what a run came to, behind so many epochs, and of which settings."""
-        tracker.log(dict(found), step=epochs)
+    def tell_outcome(self, tracker: GeneralTracker, outcome: Outcome) -> None:
+        """Tell what a run came to."""
+        tracker.log(dict(outcome.found), step=outcome.epochs)
 
     def close(self, tracker: GeneralTracker, finished: bool) -> None:
         """Leave a run, which may be gone on with later where it is not finished."""
@@ -90,6 +90,7 @@ class TensorBoard(Service):
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
         from accelerate.tracking import TensorBoardTracker
 
+        check_stays(self.out / self.name / told.run_id, self.out)
         tracker = _started(TensorBoardTracker(told.run_id, self.out / self.name))
         if first:
             rows = "\n".join(
@@ -98,15 +99,11 @@ class TensorBoard(Service):
             tracker.log({"settings": f"| setting | value |\n|---|---|\n{rows}"}, step=0)
         return tracker
 
-    def tell_outcome(
-        self,
-        tracker: GeneralTracker,
-        found: Mapping[str, float],
-        epochs: int,
-        settings: Mapping[str, Value],
-    ) -> None:
+    def tell_outcome(self, tracker: GeneralTracker, outcome: Outcome) -> None:
         """As its table of hyperparameters wants it: of the run itself, where accelerate makes one more."""
-        tracker.tracker.add_hparams(dict(settings), dict(found), run_name=".", global_step=epochs)
+        tracker.tracker.add_hparams(
+            dict(outcome.settings), dict(outcome.found), run_name=".", global_step=outcome.epochs
+        )
 
 
 class WeightsAndBiases(Service):
@@ -129,7 +126,7 @@ class WeightsAndBiases(Service):
         return " ".join([str(offline), *(os.environ.get(name, "") for name in names)])
 
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
-        import wandb
+        wandb = silent("wandb")
         from accelerate.tracking import WandBTracker
 
         tracker = WandBTracker(
@@ -147,14 +144,8 @@ class WeightsAndBiases(Service):
         )
         return _started(tracker)
 
-    def tell_outcome(
-        self,
-        tracker: GeneralTracker,
-        found: Mapping[str, float],
-        epochs: int,
-        settings: Mapping[str, Value],
-    ) -> None:
-        tracker.tracker.summary.update(dict(found))
+    def tell_outcome(self, tracker: GeneralTracker, outcome: Outcome) -> None:
+        tracker.tracker.summary.update(dict(outcome.found))
 
 
 class MLflow(Service):
@@ -180,12 +171,11 @@ class MLflow(Service):
         self.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
 
     def _place(self, told: Told) -> str:
-        import mlflow
-
+        mlflow = silent("mlflow")
         return f"{mlflow.get_tracking_uri()} {self.experiment}"
 
     def open(self, told: Told, settings: Mapping[str, Value], first: bool) -> GeneralTracker:
-        import mlflow
+        mlflow = silent("mlflow")
         from accelerate.tracking import MLflowTracker
 
         found = self._id_of(told)
@@ -197,8 +187,7 @@ class MLflow(Service):
 
     def _id_of(self, told: Told) -> str | None:
         """MLflow's own id of the run, which it chose; None where it has none."""
-        import mlflow
-
+        mlflow = silent("mlflow")
         client = mlflow.MlflowClient()
         experiment = client.get_experiment_by_name(self.experiment)
         if experiment is None:
@@ -208,8 +197,7 @@ class MLflow(Service):
         return runs[0].info.run_id if runs else None
 
     def close(self, tracker: GeneralTracker, finished: bool) -> None:
-        import mlflow
-
+        mlflow = silent("mlflow")
         mlflow.end_run("FINISHED" if finished else "RUNNING")
 
 
@@ -217,8 +205,7 @@ def _has_key() -> bool:
     """Whether Weights & Biases knows who is there; nobody is asked, and nothing waits for a network."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    import wandb
-
+    wandb = silent("wandb")
     try:
         return bool(wandb.login(prompt=False))
     except TypeError:  # of before it could be told not to ask
@@ -228,6 +215,27 @@ def _has_key() -> bool:
 
 
 SERVICES: dict[str, type[Service]] = {each.name: each for each in (WeightsAndBiases, TensorBoard, MLflow)}
+
+
+def check_services(log_with: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Read the names of services: one, several, or a text with commas.
+
+    Raises:
+        InputError: where one is unknown, not installed, or cannot be used here.
+    """
+    texts = [log_with] if isinstance(log_with, str) else log_with or []
+    names = dict.fromkeys(part.strip() for text in texts for part in str(text).split(","))
+    for name in names:
+        if name not in SERVICES:
+            raise unknown("service of --log-with", name, SERVICES)
+    for name in names:
+        SERVICES[name].check()
+    return tuple(names)
+
+
+def without_passwords(error: Exception) -> str:
+    """Say what an error is in one line; who is let in where an address says so is not repeated."""
+    return _PASSWORD.sub("://", kind_and_line(error))
 
 
 def _started(tracker: Any) -> GeneralTracker:

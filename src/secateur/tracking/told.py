@@ -61,6 +61,37 @@ class Told:
         return flat({**self.identity, **known})
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        found: under `final/`: on the test split, in size, and what it cost.
+        epochs: behind so many.
+        settings: of which settings, `Told.settings`.
+    """
+
+    found: Mapping[str, float]
+    epochs: int
+    settings: Mapping[str, Value]
+
+    @classmethod
+    def of_record(cls, record: Record, settings: Mapping[str, Value]) -> Outcome:
+        """Of a run that is finished."""
+        metric = record.measure.name.replace(" ", "_")
+        found = {
+            f"test_{metric}": record.accuracy,
+            f"val_{metric}": record.val_accuracy,
+            **{f"test_{name.replace(' ', '_')}": value for name, value in (record.also or {}).items()},
+            **{name: getattr(record, name) for name in ("params", "macs", "weights", "nonzeros", "bytes")},
+            "train_compute": record.train_compute,
+            "wall_s": record.wall_s,
+            "epochs": record.epochs,
+        }
+        final = {f"final/{name}": value for name, value in found.items() if _is_number(value)}
+        return cls(final, record.epochs, settings)
+
+
 def flat(content: Mapping[str, Any], before: str = "") -> dict[str, Value]:
     """Nested settings as one level; rows of them with commas, and nothing for what is None.
 
@@ -90,21 +121,6 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
         {'loss': 0.5, 'lr': 0.1}
     """
     return {key: value for key, value in row.items() if key != "epoch" and _is_number(value)}
-
-
-def outcome(record: Record) -> dict[str, float]:
-    """What a run came to, under `final/`: on the test split, in size, and what it cost."""
-    metric = record.measure.name.replace(" ", "_")
-    found = {
-        f"test_{metric}": record.accuracy,
-        f"val_{metric}": record.val_accuracy,
-        **{f"test_{name.replace(' ', '_')}": value for name, value in (record.also or {}).items()},
-        **{name: getattr(record, name) for name in ("params", "macs", "weights", "nonzeros", "bytes")},
-        "train_compute": record.train_compute,
-        "wall_s": record.wall_s,
-        "epochs": record.epochs,
-    }
-    return {f"final/{name}": value for name, value in found.items() if _is_number(value)}
 
 
 def rows_of(record: Record) -> Sequence[Mapping[str, Any]]:
