@@ -32,6 +32,7 @@ from secateur.cli.terminal import show
 from secateur.cli.watching import LogWithOption, OpenOption, check_open, opened
 from secateur.errors import InputError, require_extra
 from secateur.names import AUTO
+from secateur.process import keep_imported
 
 if TYPE_CHECKING:
     from secateur.records.point import Point
@@ -462,6 +463,7 @@ def report(
     from secateur.compare.results import PAGE, agreeing, load_results, rewrite_report
 
     require_extra("compare", "secateur report")
+    keep_imported()
     if open_page and len(directories) > 1:
         raise InputError(f"--open shows one report, got {len(directories)} folders: name one")
     loaded = [(directory, load_results(directory)) for directory in directories]

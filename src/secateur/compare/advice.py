@@ -16,7 +16,7 @@ from typing import Any
 from secateur.compare.advising import Told
 from secateur.compare.choice import Choice, cost
 from secateur.compare.differences import Difference, conclude, told_from
-from secateur.compare.verdict import Decision, Evidence, decide, differences_from
+from secateur.compare.verdict import Decision, Evidence, decisions, differences_from, rows_at
 from secateur.records.advice import (
     ALIKE,
     ALONE,
@@ -77,6 +77,7 @@ def advise(
     evidence: Evidence | None = None,
     measure: Measure = ACCURACY,
     question: Question | None = None,
+    decided: Mapping[str | None, Decision] | None = None,
 ) -> Advice | None:
     """Say which network to keep; None where none is there.
 
@@ -88,12 +89,14 @@ def advise(
         summary: one row for each arm and budget.
         dense: of the unpruned network, None where it was not trained.
         evidence: of the splits, the unpruned network's scores among them; None: only the seeds count.
+        decided: what `decisions` found of the same, where that is known.
     """
     evidence, question = evidence or Evidence(), question or Question()
+    decided = decisions(summary, evidence, measure) if decided is None else decided
+    at = rows_at(summary)
     budgets = sorted({(row.limit or 0, row.budget or "") for row in summary}, reverse=True)
     choices = [
-        _choice([row for row in summary if row.budget == budget], dense, evidence, measure, question)
-        for _, budget in budgets
+        _choice(at[budget], decided[budget], dense, evidence, measure, question) for _, budget in budgets
     ]
     if not choices:
         return None
@@ -122,12 +125,12 @@ def _examples(evidence: Evidence) -> str:
 
 def _choice(
     rows: Sequence[SummaryRow],
+    decision: Decision,
     dense: SummaryRow | None,
     evidence: Evidence,
     measure: Measure,
     question: Question,
 ) -> Choice:
-    decision = decide(rows, evidence, measure)
     known = told_from(decision.differences)
     beside = _unpruned(rows, dense, evidence, measure)
     near = _near_enough(decision, beside)

@@ -10,7 +10,7 @@ from secateur.atomic import write_json
 from secateur.compare.advice import Question, advise
 from secateur.compare.gaps import lost_seeds, with_gaps, with_intervals
 from secateur.compare.summary import summarise
-from secateur.compare.verdict import Evidence, verdict
+from secateur.compare.verdict import Evidence, decisions, verdict
 from secateur.errors import InputError
 from secateur.records.advice import Advice
 from secateur.records.failed import Missing
@@ -62,8 +62,9 @@ def judge(
     first = unpruned[0] if unpruned else None
     asked = replace(question or Question(), classes=data.classes)
     judged = with_intervals(summary) if missing else summary
-    advice = advise(judged, first, evidence, measure, asked)
-    said = verdict(judged, evidence, measure)
+    decided = decisions(judged, evidence, measure)
+    advice = advise(judged, first, evidence, measure, asked, decided)
+    said = verdict(judged, evidence, measure, decided)
     if missing:
         careless = verdict(judged, replace(evidence, lost={}), measure)
         said = with_gaps(said, careless, summary, missing)

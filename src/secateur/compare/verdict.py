@@ -66,7 +66,10 @@ class Evidence:
 
 
 def verdict(
-    summary: Sequence[SummaryRow], evidence: Evidence | None = None, measure: Measure = ACCURACY
+    summary: Sequence[SummaryRow],
+    evidence: Evidence | None = None,
+    measure: Measure = ACCURACY,
+    decided: Mapping[str | None, Decision] | None = None,
 ) -> Verdict:
     """One sentence on the whole, and one for each budget, largest budget first.
 
@@ -74,12 +77,14 @@ def verdict(
         summary: one row for each arm and budget (`secateur.compare.summary.summarise`).
         evidence: of the splits; None: only the seeds count.
         measure: what the rows' means are.
+        decided: what `decisions` found of the same, where that is known.
     """
     evidence = evidence or Evidence()
+    decided = decisions(summary, evidence, measure) if decided is None else decided
+    at = rows_at(summary)
     budgets = sorted({(row.limit or 0, row.budget or "") for row in summary}, reverse=True)
     per_budget = tuple(
-        _judge(budget, limit, [row for row in summary if row.budget == budget], evidence, measure)
-        for limit, budget in budgets
+        _judge(budget, limit, at[budget], decided[budget], evidence, measure) for limit, budget in budgets
     )
     return Verdict(text=sentence(per_budget), per_budget=per_budget)
 
@@ -122,10 +127,29 @@ def decide(rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure = AC
     return Decision(leader, others, found, said.corrected, wins, behind)
 
 
+def rows_at(summary: Sequence[SummaryRow]) -> dict[str | None, list[SummaryRow]]:
+    """Budget -> its rows."""
+    found: dict[str | None, list[SummaryRow]] = {}
+    for row in summary:
+        found.setdefault(row.budget, []).append(row)
+    return found
+
+
+def decisions(
+    summary: Sequence[SummaryRow], evidence: Evidence, measure: Measure = ACCURACY
+) -> dict[str | None, Decision]:
+    """Budget -> what holds there; verdict and advice are both told from it."""
+    return {budget: decide(rows, evidence, measure) for budget, rows in rows_at(summary).items()}
+
+
 def _judge(
-    budget: str, limit: int, rows: Sequence[SummaryRow], evidence: Evidence, measure: Measure
+    budget: str,
+    limit: int,
+    rows: Sequence[SummaryRow],
+    found: Decision,
+    evidence: Evidence,
+    measure: Measure,
 ) -> BudgetVerdict:
-    found = decide(rows, evidence, measure)
     told = zip(found.others, found.differences, found.corrected, strict=bool(found.differences))
     judged = BudgetVerdict(
         budget=budget,
