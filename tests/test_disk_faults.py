@@ -12,6 +12,7 @@ import re
 import resource
 import shlex
 import shutil
+import stat
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -350,6 +351,7 @@ def test_whatever_call_fails_nothing_is_lost(places, capsys):
     ]
     with capsys.disabled():
         print_table(counted)
+        print("\n".join(wrong))
     assert wrong == []
     assert sum(number for (_, _, how), number in counted.items() if how != "not met") >= 300
 
@@ -528,6 +530,8 @@ def fails():
         calls, real = count(), getattr(os, name)
 
         def failing(*given, **more):
+            if name == "fsync" and stat.S_ISDIR(os.fstat(given[0]).st_mode):
+                return real(*given)  # what a folder's disk cannot is no matter
             if next(calls) == nth:
                 raise OSError(error, os.strerror(error))
             return real(*given, **more)
@@ -576,7 +580,7 @@ def test_what_the_system_refuses_is_said_with_a_way_out(error, line):
     assert refused(error) == line
 
 
-@pytest.mark.parametrize(("name", "nth"), [("fsync", 0), ("fsync", 4), ("replace", 3)])
+@pytest.mark.parametrize(("name", "nth"), [("fsync", 0), ("fsync", 2), ("replace", 3)])
 def test_a_full_disk_ends_training_in_a_line_and_the_same_command_goes_on(run, tmp_path, fails, name, nth):
     line = f"train {SMALL.replace('--epochs 1', '--epochs 2')} --out"
     patch = fails(name, errno.ENOSPC, nth)

@@ -312,6 +312,15 @@ def test_an_out_that_cannot_be_written_to_is_refused_before_training(tmp_path, m
         check_out(Path("/proc/out"), ["record.json"])
     assert check_out(tmp_path / "new/out", ["record.json"]) is None
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    for too_long in (tmp_path / ("x" * 256) / "out", Path("é" * 128)):
+        with pytest.raises(
+            InputError, match=r"names of at most 255 bytes, got '.{40}\.\.\.' with 256: choose a"
+        ):
+            expanded(too_long, "--out")
+        with pytest.raises(InputError, match="names of at most 255 bytes"):
+            check_out(too_long, ["record.json"])
+    with pytest.raises(InputError, match="names of at most 239 bytes"):
+        check_out(tmp_path / "new", ["x" * 240])
     with pytest.raises(InputError, match="no such user"):
         expanded("~nobody-here-by-that-name/x")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -191,6 +192,8 @@ def _run() -> int:
     except (MemoryError, RuntimeError, ImportError) as error:
         if said := _lost_another(error):
             _fail(said, 1)
+        if said := _refused_torch(error):
+            _fail(said, 1)
         if not out_of_memory(error):
             _fail_of_ours(error)
         _fail(f"{OUT_OF_MEMORY} ({first_line(error, 120)})", 1)
@@ -217,6 +220,14 @@ def _lost_another(error: BaseException) -> str | None:
     from secateur.device import lost_another
 
     return lost_another(error)
+
+
+def _refused_torch(error: BaseException) -> str | None:
+    """What torch says where the system refuses it a file: it has no class for that."""
+    found = re.search(
+        r"file failed with strerror: (.+)|PytorchStreamWriter failed (writing) file", str(error)
+    )
+    return found and refused(OSError(f"torch: {found[1] or 'a file could not be written'}"))
 
 
 def _fail(message: str, code: int) -> NoReturn:

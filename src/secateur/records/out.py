@@ -27,10 +27,12 @@ def expanded(path: str | Path, what: str = "a path") -> Path:
         what: whose path it is, for the message: "--out".
 
     Raises:
-        InputError: where it is empty, or names a user whom the system does not know.
+        InputError: where it is empty, has a name that is too long, or names a user whom the system does
+            not know.
     """
     if isinstance(path, str) and not path.strip():
         raise InputError(f"{what} must name a file or folder, got '{path}': leave it out for the default")
+    check_length(Path(path), what)
     try:
         return Path(path).expanduser()
     except RuntimeError:
