@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +266,20 @@ def test_the_range_of_the_whole_set_decides(tmp_path, brightest, depth):
     splits = (data.train, data.val, data.test)
     assert max(int(split.images.max()) for split in splits) == brightest >> (depth - 8)
     assert f"24 images of 16 bits, of which {depth} are used" in data.found.line()
+
+
+@pytest.mark.parametrize(("spell", "extension"), [(png16, ".png"), (partial(tiff16, order="II"), ".tif")])
+def test_a_set_of_12_bit_colours_keeps_their_upper_8(tmp_path, spell, extension):
+    """Of a PNG the depth is known before it is decoded alone."""
+    for kind, brightest in (("cat", 4095), ("dog", 1600)):
+        (tmp_path / "scans" / kind).mkdir(parents=True)
+        for k in range(12):
+            content = spell(np.full((6, 6, 3), brightest - k, np.uint16))
+            (tmp_path / "scans" / kind / f"{k}{extension}").write_bytes(content)
+    data = load_data(str(tmp_path / "scans"))
+    assert data.format.depth == 12
+    assert max(int(split.images.max()) for split in (data.train, data.val, data.test)) == 255
+    assert "24 images of 16 bits, of which 12 are used" in data.found.line()
 
 
 def test_floats_in_0_to_1_are_scaled_and_others_refused():

@@ -29,7 +29,7 @@ from secateur.data.store import Place, read
 from secateur.data.survey import FileState, state_of
 from secateur.errors import InputError, require_packages
 
-FORMAT = 5  # raise it when decoding or the file changes: older files are then not found
+FORMAT = 6  # raise it when decoding or the file changes: older files are then not found
 _ATTEMPTS = 2  # to read files that change meanwhile
 _FACTS = ("classes", "codec", "smallest", "largest", "remarks")
 

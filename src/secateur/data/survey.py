@@ -62,6 +62,9 @@ def read_header(source: Path | bytes, background: str) -> Header:
         OSError, ValueError, SyntaxError: as `PixelFormat.read`.
     """
     with open_image(source) as image, TURNS.taking(0 if image.format in _REDUCED else taken_by(image)):
+        in_colour = is_wide_colour(
+            image
+        )  # first: to look for EXIF Pillow decodes a PNG, and forgets its depth
         named_heic = isinstance(source, Path) and source.suffix.lower() in HEIC
         facts = {
             "colour": is_colour(image, background),
@@ -72,7 +75,7 @@ def read_header(source: Path | bytes, background: str) -> Header:
             "moving": _frames(image) > 1,
             "renamed": str(image.format) if named_heic and image.format != "HEIF" else "",
         }
-        return Header(**facts, maximum=_maximum(image, source))  # type: ignore[arg-type]
+        return Header(**facts, maximum=_maximum(image, source, in_colour))  # type: ignore[arg-type]
 
 
 def state_of(path: Path) -> FileState:
@@ -125,7 +128,7 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def _maximum(image: Image.Image, source: Path | bytes) -> int | None:
+def _maximum(image: Image.Image, source: Path | bytes, in_colour: bool) -> int | None:
     if is_wide(image):
         return int(wide_values(image).max())
-    return int(wide_colour_values(source)[..., :3].max()) if is_wide_colour(image) else None
+    return int(wide_colour_values(source)[..., :3].max()) if in_colour else None
