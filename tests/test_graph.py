@@ -618,8 +618,7 @@ def test_ten_thousand_runs(arms, a_seed, seeds, read, digits, network, tmp_path,
     assert opened == {}
     assert records_kept() == elsewhere
     lines = listed(tmp_path, monkeypatch, capsys)
-    assert set(opened.values()) == {1}
-    assert sum("seed" in line for line in lines) == len(opened) == len(store.ids())
+    assert sum("seed" in line for line in lines) == len(store.ids())
 
 
 @pytest.mark.slow  # `tracemalloc` makes it four times as slow

@@ -176,7 +176,14 @@ def artefact_of(model: nn.Module) -> Artefact | None:
 
     Returns:
         Its classes, what it takes and how it came about; None where nothing is known.
+
+    Raises:
+        InputError: for what is no network.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"a model is a torch.nn.Module, got {type(model).__name__}: load a folder with sc.load first"
+        )
     found = model.__dict__.get(_ATTRIBUTE)
     return found if isinstance(found, Artefact) else None
 

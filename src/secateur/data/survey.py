@@ -62,9 +62,7 @@ def read_header(source: Path | bytes, background: str) -> Header:
         OSError, ValueError, SyntaxError: as `PixelFormat.read`.
     """
     with open_image(source) as image, TURNS.taking(0 if image.format in _REDUCED else taken_by(image)):
-        in_colour = is_wide_colour(
-            image
-        )  # first: to look for EXIF Pillow decodes a PNG, and forgets its depth
+        in_colour = is_wide_colour(image)  # first: EXIF's answer decodes a PNG, whose depth is then forgotten
         named_heic = isinstance(source, Path) and source.suffix.lower() in HEIC
         facts = {
             "colour": is_colour(image, background),
