@@ -107,7 +107,7 @@ def test_without_an_artefact_everything_loads_as_before(tmp_path, model):
     loaded = load(tmp_path)
     assert not hasattr(loaded, "classes")
     assert sc.artefact(loaded) is None
-    with pytest.raises(InputError, match=r"a model is a torch\.nn\.Module, got str: load a folder with sc\.load"):
+    with pytest.raises(InputError, match=r"is a torch\.nn\.Module, got str: load a folder with sc\.load"):
         sc.artefact(str(tmp_path))
     with pytest.raises(InputError, match=r"which '.*' does not: save it with sc\.save"):
         sc.predict(tmp_path, np.zeros((8, 8, 3), np.uint8), factory=partial(build, 3, 3))
