@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +86,13 @@ def test_a_torch_that_cannot_be_had_is_left_out_in_one_line_and_pins_at_fault_ar
     monkeypatch.setattr(torch_next, "made", lambda: (False, said))
     assert torch_next.main() == code
     assert line in capsys.readouterr().out
+
+
+def test_a_torch_without_room_on_the_disk_is_left_out_in_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=6e9))
+    monkeypatch.setattr(torch_next, "made", lambda: pytest.fail("nothing is to be installed"))
+    assert torch_next.main() == 0
+    assert "takes 20 GB of disk to install, and 6 are free" in capsys.readouterr().out
 
 
 def test_the_quick_part_is_of_tests_that_there_are() -> None:

@@ -68,11 +68,9 @@ def read_fetched(found: Mapping[str, Any], repository: str, reading: Reading) ->
 
 def _kept_in() -> Iterator[Path]:
     """Where the library keeps what it fetches."""
-    import datasets
-    from huggingface_hub import constants
-
+    constants = silent("huggingface_hub.constants")
     for name in ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH"):
-        yield Path(getattr(datasets.config, name))
+        yield Path(getattr(silent("datasets").config, name))
     yield Path(constants.HF_HUB_CACHE)
 
 

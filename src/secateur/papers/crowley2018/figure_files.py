@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from secateur.atomic import write_bytes
 from secateur.papers.sheet import Sheet
 from secateur.report import svg
 from secateur.report.drawing import encode, house_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_figure(
