@@ -10,23 +10,18 @@ is how often somebody wins, by the rule and by the same rule without its care (t
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict_power import Array, Case, Rng, made, row
+from verdict_power import Array, Case, Rng, made, row, write_measured
 
-from secateur.atomic import write_json
 from secateur.compare.verdict import Decision, decide
-from secateur.device import Runtime
 from secateur.records.results import SummaryRow
-from secateur.runs.environment import describe_environment
 
 OUT = Path(__file__).parents[1] / "results" / "verdict-power" / "gaps.json"
-REPETITIONS = 1000
 LOSES = ("at random", "its worst")
 """Which seed an arm loses; "its worst": the lowest on the test split."""
 
@@ -133,24 +128,7 @@ def run(n: int, seed: int = 1) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Measure, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("-n", type=int, default=REPETITIONS, help="comparisons a kind")
-    asked = parser.parse_args()
-    if asked.quick:
-        for line in run(40):
-            print(line)
-        return 0
-    environment = describe_environment(Runtime("cpu"), "fp32")  # as it was begun
-    content = {
-        "schema": 1,
-        "command": f"python tools/verdict_gaps.py -n {asked.n}",
-        "seed": 1,
-        "gaps": run(asked.n),
-        "environment": environment,
-    }
-    write_json(OUT, content)
-    return 0
+    return write_measured(__doc__ or "", OUT, "gaps", 1, run)
 
 
 if __name__ == "__main__":

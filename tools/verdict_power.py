@@ -260,11 +260,13 @@ def run(n: int, seed: int = 0) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> int:
-    """Measure, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def write_measured(
+    doc: str, out: Path, key: str, seed: int, run: Callable[[int], list[dict[str, Any]]]
+) -> int:
+    """Measure so many comparisons of every case, and write them; a few, and only shown, with --quick."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("-n", type=int, default=REPETITIONS, help="comparisons a case")
+    parser.add_argument("-n", type=int, default=REPETITIONS, help=f"comparisons of each of the {key}")
     asked = parser.parse_args()
     if asked.quick:
         for line in run(40):
@@ -273,14 +275,19 @@ def main() -> int:
     environment = describe_environment(Runtime("cpu"), "fp32")  # as it was begun
     content = {
         "schema": 1,
-        "command": f"python tools/verdict_power.py -n {asked.n}",
-        "seed": 0,
-        "cases": run(asked.n),
+        "command": f"python tools/{Path(sys.argv[0]).name} -n {asked.n}",
+        "seed": seed,
+        key: run(asked.n),
         "environment": environment,
     }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    write_json(OUT, content)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, content)
     return 0
+
+
+def main() -> int:
+    """Measure, and write."""
+    return write_measured(__doc__ or "", OUT, "cases", 0, run)
 
 
 if __name__ == "__main__":
