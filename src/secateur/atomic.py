@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,19 @@ def _write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write files of which the last makes the others known as ours; new ones go again where that fails."""
+    new = [path for path in files if not os.path.lexists(path)]
+    try:
+        for path, content in files.items():
+            write_bytes(path, content)
+    except OSError:
+        for path in new:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on disk too: a rename is lost with the power until then.
 
@@ -122,8 +135,11 @@ def part_path(path: Path) -> Path:
 def part_folder(folder: Path, name: str) -> Iterator[Path]:
     """Make a folder within another for what is half made; gone afterwards, or with the next one's making."""
     sweep_parts(folder, name)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=part_prefix(name), suffix=PART) as made:
+    made = tempfile.mkdtemp(dir=folder, prefix=part_prefix(name), suffix=PART)
+    try:
         yield Path(made)
+    finally:  # TemporaryDirectory ends in RecursionError where nothing may be removed (Python 3.11)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def sweep_parts(folder: Path, name: str = "", *, anyway: tuple[str, ...] = ()) -> None:

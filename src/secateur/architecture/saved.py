@@ -22,7 +22,7 @@ from secateur.architecture.origin import Origin
 from secateur.architecture.sites import kept_from
 from secateur.atomic import make_folder, part_folder, scratch, sync_folder, write_bytes, write_json
 from secateur.data.preprocessing import Preprocessing
-from secateur.errors import InputError, kind_and_line
+from secateur.errors import InputError, UnreadableError, kind_and_line
 from secateur.network.copies import copied
 from secateur.network.finite import check_finite
 from secateur.network.modes import in_evaluation
@@ -157,6 +157,8 @@ def _other_than_saved(model: nn.Module, origin: Origin, directory: Path) -> str 
             loaded = _read(Architecture.load(directory, factory), directory)
         anatomy = anatomy_of(model)
         reason = difference(model, loaded, anatomy.graph, anatomy.inputs)
+    except UnreadableError:
+        raise
     except InputError as error:
         return str(error).replace(f"{directory}/", "")
     if reason is None:

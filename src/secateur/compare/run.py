@@ -34,7 +34,7 @@ from secateur.compare.winner import Shown
 from secateur.data import Data, load_data
 from secateur.data.sources import folder_of
 from secateur.device import Runtime
-from secateur.errors import require_extra, require_posix
+from secateur.errors import InputError, TrainingError, require_extra, require_posix
 from secateur.names import ArmName, Match, TaskName, TrackerName
 from secateur.network.task import TASKS, Loss, Task
 from secateur.progress import Reporter
@@ -99,7 +99,10 @@ def answer(
             if session.runtime.is_main:
                 task, precision = question.settings.terms.task, question.settings.recipe.precision
                 shown = Shown(question.architecture, question.data, task.name, precision)
-                write_results(results, session, folder, shown, task)
+                try:
+                    write_results(results, session, folder, shown, task)
+                except InputError as error:  # runs were made, and nothing that was asked for is wrong
+                    raise TrainingError(str(error)) from error
     return CompareResult(results, folder)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from secateur.atomic import make_folder, write_bytes
+from secateur.atomic import make_folder, write_all
 from secateur.deploy.agreeing import GOOD, agreement_of, outputs_of, refuse_if_broken
 from secateur.deploy.c.compiling import find_compiler
 from secateur.deploy.calibrating import MOST, length, read_batches
@@ -142,8 +142,8 @@ class Int8:
         """Leave the file, whole or not at all."""
         files = self.files(metadata)
         make_folder(path.parent)
-        for suffix, content in reversed(files.items()):  # the .bin first: the .xml is what is looked for
-            write_bytes(path.with_suffix(suffix), content)
+        # The .bin first: the .xml is what is looked for.
+        write_all({path.with_suffix(suffix): content for suffix, content in reversed(files.items())})
         return Int8Export(
             path,
             self.kind,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from secateur.atomic import make_folder, scratch, write_bytes
+from secateur.atomic import make_folder, scratch, write_all
 from secateur.deploy.described import metadata_of
 from secateur.deploy.traced import (
     Export,
@@ -50,8 +50,7 @@ def to_openvino(
     xml, weights = openvino_bytes(traced, metadata or metadata_of({}))
     difference = check(openvino_run(xml, weights, traced.dtype), traced, tolerance)
     make_folder(path.parent)
-    write_bytes(path.with_suffix(".bin"), weights)
-    write_bytes(path, xml)  # last, as it is what makes the pair a model
+    write_all({path.with_suffix(".bin"): weights, path: xml})  # the latter makes the pair a model
     size = len(xml) + len(weights)
     return traced.record("openvino", path, size, None, difference, tolerance, "openvino")
 

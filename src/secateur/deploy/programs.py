@@ -5,12 +5,14 @@ They are for the processes that we start ourselves, in a folder of our own: nobo
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from secateur.atomic import naming
 from secateur.deploy.given import Given
 from secateur.deploy.traced import Traced, quietly
 
@@ -34,12 +36,15 @@ class _AsTraced(nn.Module):
 def write_traced(traced: Traced, path: Path) -> None:
     """Write a network that was traced for one batch size, with the inputs that it was traced on."""
     assert not traced.dynamic_batch
+    content = io.BytesIO()  # torch's own writer of files aborts the process where a disk fails
     with quietly():
         torch.export.save(
             traced.program,
-            path,
+            content,
             extra_files={"outputs": "\n".join(traced.outputs), "dtype": traced.dtype},
         )
+    with naming(path):
+        path.write_bytes(content.getvalue())
 
 
 def read_traced(path: Path) -> Traced:

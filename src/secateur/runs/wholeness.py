@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from secateur.architecture.file import ARCHITECTURE_FILE, WEIGHTS_FILE
-from secateur.errors import InputError
+from secateur.errors import InputError, UnreadableError
 from secateur.records.manifest import MANIFEST_FILE, NAMED, Manifest, check_whole, digest_of
 from secateur.records.reading import read_json
 from secateur.records.record import Record
@@ -39,6 +39,8 @@ def faults_of(folder: Path, record: Record) -> dict[str, str]:
     if not _named(record) and not found:
         try:
             check_whole(folder)
+        except UnreadableError:  # they may be whole
+            raise
         except InputError:
             return dict.fromkeys((*_NEEDED, MANIFEST_FILE), "is not of one network with the others")
     return found
@@ -52,6 +54,8 @@ def manifest_fault(folder: Path, record: Record) -> Manifest | None:
     wanted = {name: digest for name, digest in files.items() if name in NAMED}
     try:
         return None if Manifest.load(path).files == wanted else Manifest(files=wanted)
+    except UnreadableError:
+        raise
     except InputError:
         return Manifest(files=wanted)
 
