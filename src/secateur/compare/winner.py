@@ -18,7 +18,7 @@ from secateur.architecture.file import WEIGHTS_FILE
 from secateur.architecture.saved import load_model
 from secateur.data import Data
 from secateur.device import Runtime
-from secateur.errors import kind_and_line
+from secateur.errors import UnreadableError, kind_and_line
 from secateur.network.inputs import call, logits_of
 from secateur.network.metrics import IGNORED, like
 from secateur.records.measured import hash_of
@@ -62,6 +62,8 @@ class Shown:
             with torch.random.fork_rng(devices=[]):
                 model = load_model(folder, like=None if self.architecture.is_family else self.architecture)
                 found = errors_of(self.task, self._outputs(model, session.runtime), self.data.classes)
+        except UnreadableError:  # the same command looks again
+            raise
         except Exception as error:  # the comparison is finished, and the user's code may do anything
             session.reporter.note(f"where the kept network is wrong is not shown: {kind_and_line(error)}")
             return None

@@ -176,6 +176,8 @@ class SparseFile:
 def not_readable(path: str | Path, error: Exception) -> InputError:
     """Make the error for a safetensors file that is none, or that the system refuses to read."""
     why = "it was cut off or is another kind of file"
+    if isinstance(error, FileNotFoundError) and Path(path).exists():  # whatever refused to open it
+        error = OSError("the library that opens it does not say why")
     if isinstance(error, OSError):
         found = unreadable(Path(path), error, "look at its permissions and its disk, then try again")
         if isinstance(found, UnreadableError):
