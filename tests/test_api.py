@@ -23,7 +23,6 @@ ENTRIES = re.findall(
 INT8 = ("Int8Export", "to_int8_onnx", "to_int8_openvino")  # what docs/int8.md shows
 
 NEVER_REFUSES = {
-    "artefact",
     "make_permanent",
     "models.display_name",
     "models.parse_name",
