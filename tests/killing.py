@@ -30,8 +30,9 @@ PATIENCE_S = 300.0
 ORPHANS_S = 60.0
 """How long processes may take to notice that they are alone; a second, but on a machine with much to do."""
 MARK = "SECATEUR_KILLED"
-TIMES = ("wall_s",)
-"""The fields that may differ between a command that was killed and one that was not: how long it took."""
+TIMES = ("wall_s", "sha256")
+"""The fields that may differ between a command that was killed and one that was not: how long it took, and the
+digest of the record that says so; all that it is of is compared itself."""
 MEASURED = ("latency", "remarks")
 """Of the record of an int8 file besides: how fast it was measured to be, also in words."""
 _TIMES_IN_TEXT = re.compile(r"\d[\d.,]*\s?(ms|s|min|h|seconds?|minutes?)\b")
@@ -236,9 +237,15 @@ class Place:
         }
 
     def outside(self) -> list[str]:
-        """What lies where nothing may be left; torch makes an empty folder for a compiler not used."""
+        """What lies where nothing may be left, but matplotlib's list of fonts and torch's empty folder."""
         found = sorted(str(each) for place in (self.tmp, self.home) for each in place.rglob("*"))
-        return [each for each in found if "torchinductor_" not in each]
+        fonts = ("/.cache", "/.config", "/matplotlib")
+        known = [
+            each
+            for each in found
+            if "torchinductor_" in each or "/matplotlib/" in each or each.endswith(fonts)
+        ]
+        return [each for each in found if each not in known]
 
     def next_log(self) -> Path:
         self.started += 1

@@ -30,7 +30,7 @@ BASE = "--model wrn-10-1 --data digits --limit-train 200 --batch-size 64 --devic
 COMPARE = f"compare {BASE} --epochs 2 --prune-every 1 --at-once 8 --budget params=60%"
 COMMANDS = {
     "compare, 2 workers": f"{COMPARE} --arms fisher-tuned,copycat,fisher-scratch,width --workers 2",
-    "sweep": f"{COMPARE} --budget params=40% --budget params=20% --arms width,random --workers 1",
+    "sweep": f"{COMPARE} --budget params=40% --budget params=20% --arms width,bottleneck --workers 1",
     "train": f"train {BASE} --epochs 4",
     "prune": f"prune fisher {BASE} --epochs 2 --prune-every 1 --at-once 8 --budget params=50%",
     "weights": f"prune gradual-magnitude {BASE} --epochs 4 --budget nonzeros=30%",
