@@ -31,8 +31,8 @@ ORPHANS_S = 60.0
 """How long processes may take to notice that they are alone; a second, but on a machine with much to do."""
 MARK = "SECATEUR_KILLED"
 TIMES = ("wall_s", "sha256")
-"""The fields that may differ between a command that was killed and one that was not: how long it took, and the
-digest of the record that says so; all that it is of is compared itself."""
+"""The fields that may differ between a command that was killed and one that was not: how long it took, and
+the digest of a record that says so; all that it is of is compared itself."""
 MEASURED = ("latency", "remarks")
 """Of the record of an int8 file besides: how fast it was measured to be, also in words."""
 _TIMES_IN_TEXT = re.compile(r"\d[\d.,]*\s?(ms|s|min|h|seconds?|minutes?)\b")
