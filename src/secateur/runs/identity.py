@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secateur.atomic import naming
 from secateur.errors import InputError
+from secateur.records.manifest import digest_of
 
 PROTOCOL = 1
 """Raised whenever a change of ours alters the numbers that an unchanged configuration gives."""
@@ -26,8 +26,7 @@ def file_hash(path: Path) -> str:
     """Twelve hex digits of a file's SHA-256; InputError where there is none."""
     if not path.is_file():
         raise InputError(f"no weights at '{path}': name a folder that train, prune or sc.save left")
-    with naming(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return digest_of(path)[:12]
 
 
 @dataclass(frozen=True)
